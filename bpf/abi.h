@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The one ABI: socket options, map values, messages and relocation numbers
+ * shared by every program here and by udpgrm/abi.py, which mirrors this file.
+ * tests/unit/host/test_abi.py compiles it and compares sizes and offsets.
+ */
+#ifndef UDPGRM_ABI_H
+#define UDPGRM_ABI_H
+
+/* Raised when a map's layout changes; a daemon refuses maps of another layout. */
+#define UDPGRM_LAYOUT 1
+
+enum {
+	GENERATION_SLOTS = 32,
+	SLOT_SOCKETS = 256,
+	GROUP_SEATS = 8192,
+	MAX_APPS = 4,
+	DEFAULT_FLOW_TIMEOUT_S = 125,
+	GENERATION_NONE = 0xffffffff,
+	SEAT_NONE = 0xffff,
+	INDEX_NONE = 0xffff,
+};
+
+/* Socket options, level IPPROTO_UDP. */
+enum {
+	UDP_GRM_WORKING_GEN = 200,
+	UDP_GRM_SOCKET_GEN = 201,
+	UDP_GRM_DISSECTOR = 202,
+	UDP_GRM_FLOW_ASSURE = 203,
+	UDP_GRM_SOCKET_APP = 204,
+};
+
+enum {
+	DISSECTOR_FLOW = 0,
+	DISSECTOR_CBPF = 1,
+	DISSECTOR_BESPOKE = 3,
+	DISSECTOR_NOOP = 4,
+	DISSECTOR_VERBOSE = 0x8000,
+};
+
+struct cbpf_insn {
+	u16 code;
+	u8 jt;
+	u8 jf;
+	u32 k;
+};
+
+struct sni_entry {
+	u8 app;
+	u8 reserved;
+	u8 hostname[62];
+};
+
+/* Value of UDP_GRM_DISSECTOR. */
+struct dissector {
+	u32 type;
+	u32 flow_timeout_s;
+	u32 max_apps;
+	u32 digest;
+	char label[100];
+	union {
+		struct {
+			u32 filter_len;
+			struct cbpf_insn filter[64];
+		};
+		struct {
+			u32 sni_count;
+			struct sni_entry sni[8];
+		};
+	};
+} __attribute__((packed, aligned(4)));
+
+/* Value of UDP_GRM_SOCKET_GEN when read. */
+struct socket_gen {
+	u32 generation;
+	u32 index;
+	u16 cookie;
+	u16 reserved;
+};
+
+/* IPv4 addresses are kept as ::ffff:a.b.c.d; all in network byte order. */
+struct group_key {
+	u64 netns;
+	u32 ifindex;
+	u16 family;
+	u16 port;
+	u32 addr[4];
+};
+
+enum group_state {
+	GROUP_FREE = 0,
+	GROUP_PREPARED = 1, /* has its maps; its id is in free_groups */
+	GROUP_LIVE = 2,
+	GROUP_DELETED = 3, /* forgotten; the daemon takes its maps back */
+};
+
+/*
+ * A hook creates a live group out of a prepared one without the daemon.
+ * Written by hooks: key .. table. Written by the daemon: the rest, and
+ * everything while the group is free.
+ */
+struct group {
+	struct group_key key;
+	u32 state;
+	u32 type;	    /* dissector type and its verbose flag */
+	u32 flow_timeout_s; /* effective */
+	u32 max_apps;	    /* effective, 1 at least */
+	u32 working[MAX_APPS];
+	u32 working_slot[MAX_APPS];
+	u64 timeout_jiffies;
+	u16 table[GENERATION_SLOTS]; /* flow table of a slot; 0: none */
+	u32 epoch;	 /* which use of this id; 0: never used */
+	u32 table_mask;	 /* slots whose table packets have to look in */
+	u32 next_seat;	 /* seats are handed out in turn, so reuse comes late */
+	u32 critical;	 /* socket_critical */
+	u32 critical_gauge;
+};
+
+/* What a socket asked for: socket storage, written by hooks only. */
+struct socket_request {
+	u64 cookie;
+	u32 group; /* id + 1; 0: no group yet */
+	u32 epoch;
+	u32 generation;
+	u32 app;
+};
+
+/* Where the daemon has put it: socket storage, written by the daemon only. */
+struct socket_place {
+	u64 cookie;
+	u32 group; /* id + 1 */
+	u32 epoch;
+	u32 generation;
+	u16 slot; /* 0..31; INDEX_NONE: seated, in no generation */
+	u16 index;
+	u16 seat;
+	u16 pad[3];
+};
+
+/*
+ * A generation of a group. A socket keeps its index while others close, so
+ * new flows are spread over a list of their own, without gaps.
+ */
+struct slot {
+	u32 live;
+	u32 generation;
+	u32 app;
+	u32 pad;
+	u64 base_in; /* its slot's packet counters when the generation came */
+	u64 base_out;
+	u16 live_seat[SLOT_SOCKETS]; /* the first `live` of them */
+	u16 seat[SLOT_SOCKETS];	     /* by index */
+};
+
+/* Where a socket cookie sits. */
+struct seat_ref {
+	u32 seat;
+	u32 group;
+};
+
+struct flow_key {
+	u32 addr[4];
+	u16 port;
+	u16 pad;
+};
+
+enum { FLOW_ORPHAN = 1 }; /* its socket was found closed */
+
+struct flow {
+	u64 owner; /* socket cookie */
+	u64 last;  /* jiffies of the last refresh */
+	u16 seat;
+	u16 flags;
+	u32 pad;
+};
+
+struct table_key {
+	u32 group;
+	u32 epoch;
+	u32 slot;
+};
+
+/* Names are those of the metrics; the order is that of udpgrm/abi.py. */
+enum counter {
+	RX_PROCESSED_TOTAL,
+	RX_PACKET_TOO_SHORT_ERROR,
+	RX_CBPF_PROG_ERROR,
+	RX_INTERNAL_STATE_ERROR,
+	RX_DISSECTED_OK_TOTAL,
+	RX_FLOW_OK,
+	RX_FLOW_RG_CONFLICT,
+	RX_FLOW_OTHER_ERROR,
+	RX_FLOW_NEW_UNSEEN,
+	RX_FLOW_NEW_HAD_EXPIRED,
+	RX_FLOW_NEW_BAD_COOKIE,
+	RX_NEW_FLOW_TOTAL,
+	RX_NEW_FLOW_WORKING_GEN_DISPATCH_OK,
+	RX_NEW_FLOW_WORKING_GEN_DISPATCH_ERROR,
+	TX_TOTAL,
+	TX_FLOW_CREATE_OK,
+	TX_FLOW_CREATE_FROM_EXPIRED_OK,
+	TX_FLOW_CREATE_ERROR,
+	TX_FLOW_UPDATE_OK,
+	TX_FLOW_UPDATE_CONFLICT,
+	NR_COUNTERS,
+};
+
+struct generation_counters {
+	u64 packets_in;
+	u64 packets_out;
+	u64 last_in; /* jiffies */
+	u64 last_out;
+};
+
+/* Per CPU and group. */
+struct counters {
+	u64 total[NR_COUNTERS];
+	struct generation_counters generation[GENERATION_SLOTS];
+};
+
+enum message_flag {
+	MESSAGE_JOIN = 1, /* first call of this socket */
+	MESSAGE_REGISTER = 2,
+	MESSAGE_WORKING_GEN = 4,
+};
+
+/* Ring buffer record: a group or a socket needs the daemon. */
+struct message {
+	u32 flags;
+	u32 group; /* id */
+	u32 epoch;
+	u32 pid;    /* in the first pid namespace; 0: unknown */
+	u32 ns_pid; /* in the daemon's; 0: the caller is in another one */
+	s32 fd;	    /* a hint, to be checked: the first argument of the call */
+	u32 generation;
+	u32 app;
+	u64 cookie;
+};
+
+/* What a program refers to; the package binds the numbers when it links. */
+enum relocation {
+	MAP_SOCKET_REQUEST = 1,
+	MAP_SOCKET_PLACE,
+	MAP_GROUP_INDEX,
+	MAP_GROUPS,
+	MAP_DISSECTORS,
+	MAP_FREE_GROUPS,
+	MAP_FREE_TABLES,
+	MAP_TABLE_INDEX,
+	MAP_FLOW_TABLES,
+	MAP_COUNTERS,
+	MAP_SEATS,
+	MAP_MESSAGES,
+	/* of one group */
+	MAP_OWN_SLOTS,
+	MAP_OWN_SOCKETS,
+	MAP_OWN_COUNTERS,
+	/* constants */
+	CONST_GROUP = 64,
+	CONST_EPOCH,
+	CONST_HZ,
+	CONST_PIDNS_DEV,
+	CONST_PIDNS_INO,
+	CONST_TGID_OFFSET,
+	CONST_SYSCALL_ARG0_OFFSET,
+};
+
+_Static_assert(sizeof(struct dissector) == 632, "dissector");
+_Static_assert(sizeof(struct socket_gen) == 12, "socket_gen");
+_Static_assert(sizeof(struct group_key) == 32, "group_key");
+_Static_assert(sizeof(struct group) == 176, "group");
+_Static_assert(sizeof(struct socket_request) == 24, "socket_request");
+_Static_assert(sizeof(struct socket_place) == 32, "socket_place");
+_Static_assert(sizeof(struct slot) == 1056, "slot");
+_Static_assert(sizeof(struct seat_ref) == 8, "seat_ref");
+_Static_assert(sizeof(struct flow_key) == 20, "flow_key");
+_Static_assert(sizeof(struct flow) == 24, "flow");
+_Static_assert(sizeof(struct table_key) == 12, "table_key");
+_Static_assert(sizeof(struct counters) == 1184, "counters");
+_Static_assert(sizeof(struct message) == 40, "message");
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What a send does: the counters of its group and generation, and its flow. */
+#ifndef UDPGRM_ACCOUNT_H
+#define UDPGRM_ACCOUNT_H
+
+#include "flows.h"
+#include "groups.h"
+
+/* Sends can be preempted on their CPU, so unlike receives they add atomically. */
+#define COUNT(field) __sync_fetch_and_add(&(field), 1)
+
+static __always_inline int account_send(struct bpf_sock *sk, struct flow_key *key)
+{
+	struct socket_place *place = place_of(sk);
+	u32 id = 0, slot = 0, result, zero = 0;
+	u16 seat = SEAT_NONE;
+	struct counters *counters;
+	struct group *group = NULL;
+	bool stale = false;
+	void *own;
+	u64 owner = 0;
+
+	if (place) {
+		id = place->group - 1;
+		slot = place->slot;
+		seat = place->seat;
+		owner = place->cookie;
+		group = live_group(id, place->epoch);
+	}
+	if (!group) {
+		struct socket_request *request = request_of(sk);
+
+		if (!request || !request->group)
+			return 1;
+		id = request->group - 1;
+		seat = SEAT_NONE;
+		owner = request->cookie;
+		group = live_group(id, request->epoch);
+		if (!group)
+			return 1;
+		slot = slot_of(group, request->app, request->generation);
+	}
+	own = bpf_map_lookup_elem(MAP(COUNTERS), &id);
+	if (!own)
+		return 1;
+	counters = bpf_map_lookup_elem(own, &zero);
+	if (!counters)
+		return 1;
+	COUNT(counters->total[TX_TOTAL]);
+	if (slot < GENERATION_SLOTS) {
+		COUNT(counters->generation[slot].packets_out);
+		counters->generation[slot].last_out = bpf_jiffies64();
+	}
+	if ((group->type & ~DISSECTOR_VERBOSE) != DISSECTOR_FLOW)
+		return 1;
+	if (slot >= GENERATION_SLOTS) /* seated, in no generation: that of -1 */
+		slot = GENERATION_SLOTS - 1;
+	result = refresh_flow(group, slot, key, owner, seat, &stale);
+	if (result < NR_COUNTERS)
+		COUNT(counters->total[result]);
+	if (result == TX_FLOW_CREATE_OK && stale)
+		COUNT(counters->total[TX_FLOW_CREATE_FROM_EXPIRED_OK]);
+	return 1;
+}
+
+#endif

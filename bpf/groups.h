@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Which group a socket belongs to, and the slot of a generation in it. */
+#ifndef UDPGRM_GROUPS_H
+#define UDPGRM_GROUPS_H
+
+#include "kernel.h"
+
+static __always_inline u32 slots_per_app(const struct group *group)
+{
+	u32 apps = group->max_apps;
+
+	return apps ? GENERATION_SLOTS / apps : GENERATION_SLOTS;
+}
+
+static __always_inline u32 slot_of(const struct group *group, u32 app, u32 generation)
+{
+	u32 share = slots_per_app(group);
+
+	return (app * share + generation % share) & (GENERATION_SLOTS - 1);
+}
+
+static __always_inline struct group *live_group(u32 id, u32 epoch)
+{
+	struct group *group = bpf_map_lookup_elem(MAP(GROUPS), &id);
+
+	if (!group || group->state != GROUP_LIVE || group->epoch != epoch)
+		return NULL;
+	return group;
+}
+
+static __always_inline void group_key_of(void *ctx, struct bpf_sock *sk, struct group_key *key)
+{
+	/* volatile: merged loads would do arithmetic on the socket's pointer */
+	volatile struct bpf_sock *fields = sk;
+
+	key->netns = bpf_get_netns_cookie(ctx);
+	key->ifindex = fields->bound_dev_if;
+	key->family = fields->family;
+	key->port = htons(fields->src_port);
+	key->addr[0] = fields->src_ip6[0];
+	key->addr[1] = fields->src_ip6[1];
+	key->addr[2] = fields->src_ip6[2];
+	key->addr[3] = fields->src_ip6[3];
+	if (key->family == AF_INET) {
+		key->addr[0] = 0;
+		key->addr[1] = 0;
+		key->addr[2] = V4_MAPPED;
+		key->addr[3] = fields->src_ip4;
+	}
+}
+
+/* The group of a bound socket by its address; *id is set when there is one. */
+static __always_inline struct group *group_at(const struct group_key *key, u32 *id)
+{
+	u32 *found = bpf_map_lookup_elem(MAP(GROUP_INDEX), (void *)key);
+	struct group *group;
+
+	if (!found)
+		return NULL;
+	*id = *found;
+	group = bpf_map_lookup_elem(MAP(GROUPS), id);
+	return group && group->state == GROUP_LIVE ? group : NULL;
+}
+
+/* State that hooks keep on a socket that bound with SO_REUSEPORT. */
+static __always_inline struct socket_request *request_of(struct bpf_sock *sk)
+{
+	return bpf_sk_storage_get(MAP(SOCKET_REQUEST), sk, NULL, 0);
+}
+
+static __always_inline struct socket_place *place_of(struct bpf_sock *sk)
+{
+	return bpf_sk_storage_get(MAP(SOCKET_PLACE), sk, NULL, 0);
+}
+
+/* A cgroup hook sees every socket of its processes; ours are bound UDP ones. */
+static __always_inline bool is_udp(struct bpf_sock *sk)
+{
+	return sk->protocol == IPPROTO_UDP && (sk->family == AF_INET || sk->family == AF_INET6);
+}
+
+#endif

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "flows.h"
+#include "options.h"
+
+static __always_inline bool is_valid(const struct dissector *d)
+{
+	u32 type = d->type & ~DISSECTOR_VERBOSE;
+
+	if (type != DISSECTOR_FLOW && type != DISSECTOR_NOOP)
+		return false;
+	return !d->max_apps && !d->digest && !d->filter_len;
+}
+
+static __always_inline void give_back(u32 id)
+{
+	bpf_map_push_elem(MAP(FREE_GROUPS), &id, 0);
+}
+
+/*
+ * Make a prepared group the group of this address, with the dissector of the
+ * value being set, or FLOW when another option is. NULL and *error: refused.
+ */
+static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struct group_key *key,
+						  u32 *id, int *error)
+{
+	bool given = ctx->optname == UDP_GRM_DISSECTOR;
+	struct dissector *dissector;
+	struct group *group;
+	u32 *words;
+	u32 i;
+
+	*error = EBADF;
+	if (bpf_map_pop_elem(MAP(FREE_GROUPS), id))
+		return NULL;
+	group = bpf_map_lookup_elem(MAP(GROUPS), id);
+	dissector = bpf_map_lookup_elem(MAP(DISSECTORS), id);
+	if (!group || !dissector)
+		return NULL;
+	words = (u32 *)dissector;
+#pragma clang loop unroll(disable)
+	for (i = 0; i < sizeof(*dissector) / 4; i++)
+		words[i] = given ? word_at(ctx, i) : 0;
+	if (!is_valid(dissector)) {
+		*error = EPERM;
+		give_back(*id);
+		return NULL;
+	}
+
+	group->key = *key;
+	group->type = dissector->type;
+	group->flow_timeout_s = dissector->flow_timeout_s ?: DEFAULT_FLOW_TIMEOUT_S;
+	group->timeout_jiffies = group->flow_timeout_s * CONST(HZ);
+	group->max_apps = 1;
+	group->state = GROUP_LIVE;
+	if (bpf_map_update_elem(MAP(GROUP_INDEX), key, id, BPF_NOEXIST)) {
+		/* another socket of the address came first, or the index is full */
+		group->state = GROUP_PREPARED;
+		give_back(*id);
+		return group_at(key, id);
+	}
+	return group;
+}
+
+/* Once set, a dissector stays; only its verbose flag may change. */
+static __always_inline int set_dissector(struct bpf_sockopt *ctx, struct group *group, u32 id)
+{
+	u32 *stored = bpf_map_lookup_elem(MAP(DISSECTORS), &id);
+	u32 i;
+
+	if (!stored)
+		return EBADF;
+	if ((word_at(ctx, 0) ^ stored[0]) & ~DISSECTOR_VERBOSE)
+		return EPERM;
+#pragma clang loop unroll(disable)
+	for (i = 1; i < sizeof(struct dissector) / 4; i++) {
+		if (word_at(ctx, i) != stored[i])
+			return EPERM;
+	}
+	stored[0] = word_at(ctx, 0);
+	group->type = stored[0];
+	return 0;
+}
+
+/* A generation's flow table, taken from the prepared ones at its first socket. */
+static __always_inline void ensure_table(struct group *group, u32 id, u32 slot)
+{
+	struct table_key key = { .group = id, .epoch = group->epoch, .slot = slot };
+	u32 table;
+
+	if ((group->type & ~DISSECTOR_VERBOSE) != DISSECTOR_FLOW ||
+	    group->table[slot & (GENERATION_SLOTS - 1)])
+		return;
+	if (bpf_map_pop_elem(MAP(FREE_TABLES), &table))
+		return;
+	if (bpf_map_update_elem(MAP(TABLE_INDEX), &key, &table, BPF_NOEXIST)) {
+		bpf_map_push_elem(MAP(FREE_TABLES), &table, 0);
+		return;
+	}
+	group->table[slot & (GENERATION_SLOTS - 1)] = table;
+}
+
+static __always_inline int assure_flow(struct bpf_sockopt *ctx, struct bpf_sock *sk,
+				       struct group *group, u32 id, struct socket_request *request)
+{
+	u32 head = word_at(ctx, 0);
+	struct flow_key key = { .port = head >> 16 };
+	struct socket_place *place = place_of(sk);
+	u32 slot = slot_of(group, request->app, request->generation);
+	u16 seat = SEAT_NONE;
+	bool stale;
+	u32 result;
+
+	if ((group->type & ~DISSECTOR_VERBOSE) != DISSECTOR_FLOW)
+		return EPERM;
+	if ((head & 0xffff) == AF_INET) {
+		key.addr[2] = V4_MAPPED;
+		key.addr[3] = word_at(ctx, 1);
+	} else if ((head & 0xffff) == AF_INET6 && sk->family == AF_INET6) {
+		key.addr[0] = word_at(ctx, 2);
+		key.addr[1] = word_at(ctx, 3);
+		key.addr[2] = word_at(ctx, 4);
+		key.addr[3] = word_at(ctx, 5);
+	} else {
+		return EPERM;
+	}
+	if (place && place->group == id + 1 && place->epoch == group->epoch) {
+		seat = place->seat;
+		if (place->slot < GENERATION_SLOTS)
+			slot = place->slot;
+	}
+	ensure_table(group, id, slot);
+	result = refresh_flow(group, slot, &key, request->cookie, seat, &stale);
+	if (result == TX_FLOW_UPDATE_CONFLICT)
+		return EEXIST;
+	return result == TX_FLOW_CREATE_ERROR ? EAGAIN : 0;
+}
+
+/*
+ * Tell the daemon. The process is named by its thread group, and the
+ * descriptor by the call's first argument: a hint the daemon checks by the
+ * socket's cookie, and searches when it is wrong.
+ */
+static __always_inline int notify(struct message *message)
+{
+	void *task = (void *)bpf_get_current_task();
+	void *regs = (void *)((u64(*)(void *))BPF_FUNC_task_pt_regs)(
+		(void *)((u64(*)(void))BPF_FUNC_get_current_task_btf)());
+	u64 arg0 = 0;
+
+	bpf_probe_read_kernel(&message->pid, sizeof(message->pid), task + CONST(TGID_OFFSET));
+	bpf_probe_read_kernel(&arg0, sizeof(arg0), regs + CONST(SYSCALL_ARG0_OFFSET));
+	message->fd = arg0;
+	if (CONST(PIDNS_INO)) {
+		struct bpf_pidns_info ns = {};
+
+		bpf_get_ns_current_pid_tgid(CONST(PIDNS_DEV), CONST(PIDNS_INO), &ns, sizeof(ns));
+		message->ns_pid = ns.tgid;
+	} else {
+		message->ns_pid = message->pid;
+	}
+	return bpf_ringbuf_output(MAP(MESSAGES), message, sizeof(*message), 0);
+}
+
+/*
+ * setsockopt: carries out options 200..204 on the caller's own socket and on
+ * the group it is bound to, with no daemon needed; what only user space can
+ * do (a socket's index) is asked of it. Any other option costs two comparisons.
+ */
+int hook_setsockopt(struct bpf_sockopt *ctx)
+{
+	struct socket_request *request;
+	struct message message = {};
+	struct group_key key = {};
+	struct group *group = NULL;
+	struct bpf_sock *sk;
+	u32 id = 0, value, app;
+	int error = 0;
+
+	if (!is_ours(ctx))
+		return pass(ctx);
+	sk = ctx->sk;
+	if (!sk || !is_udp(sk) || ctx->optlen == -1 || ctx_retval())
+		return pass(ctx);
+	request = request_of(sk);
+	if (!request || !sk->src_port)
+		return refuse(EBADF);
+	value = word_at(ctx, 0);
+
+	if (request->group) {
+		id = request->group - 1;
+		group = live_group(id, request->epoch);
+		if (!group) {
+			/* forgotten meanwhile: the socket starts anew */
+			request->group = 0;
+			request->generation = GENERATION_NONE;
+			request->app = 0;
+		}
+	}
+	if (!group) {
+		group_key_of(ctx, sk, &key);
+		group = group_at(&key, &id);
+		if (!group)
+			group = create_group(ctx, &key, &id, &error);
+		if (!group)
+			return refuse(error);
+		message.flags = MESSAGE_JOIN;
+	}
+	app = request->app & (MAX_APPS - 1);
+
+	switch (ctx->optname) {
+	case UDP_GRM_WORKING_GEN:
+		group->working[app] = value;
+		group->working_slot[app] = slot_of(group, app, value);
+		message.flags |= MESSAGE_WORKING_GEN;
+		break;
+	case UDP_GRM_SOCKET_GEN:
+		message.flags |= MESSAGE_REGISTER;
+		break;
+	case UDP_GRM_DISSECTOR:
+		error = set_dissector(ctx, group, id);
+		break;
+	case UDP_GRM_FLOW_ASSURE:
+		error = assure_flow(ctx, sk, group, id, request);
+		break;
+	default:
+		if (value == request->app)
+			break;
+		if (request->generation != GENERATION_NONE)
+			error = EEXIST;
+		else if (value >= group->max_apps)
+			error = EOVERFLOW;
+		else
+			request->app = value;
+		break;
+	}
+
+	if (message.flags) {
+		message.group = id;
+		message.epoch = group->epoch;
+		message.cookie = request->cookie;
+		message.app = app;
+		message.generation = value;
+		if (!notify(&message)) {
+			request->group = id + 1;
+			request->epoch = group->epoch;
+			if (message.flags & MESSAGE_REGISTER) {
+				request->generation = value;
+				ensure_table(group, id, slot_of(group, app, value));
+			}
+		} else if (message.flags & MESSAGE_REGISTER) {
+			error = EAGAIN;
+		}
+	}
+	if (error)
+		return refuse(error);
+	ctx->optlen = -1;
+	return 1;
+}

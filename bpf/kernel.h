@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What bcc's own headers lack: references that the package binds when it
+ * links (there is no bcc table here), errnos, and helpers with full types.
+ */
+#ifndef UDPGRM_KERNEL_H
+#define UDPGRM_KERNEL_H
+
+#include "abi.h"
+
+#define MAP(name) ((void *)bpf_pseudo_fd(1, MAP_##name))
+#define CONST(name) bpf_pseudo_fd(1, CONST_##name)
+
+enum {
+	AF_INET = 2,
+	AF_INET6 = 10,
+	IPPROTO_UDP = 17,
+	SOL_SOCKET = 1,
+	SO_REUSEPORT = 15,
+};
+
+enum {
+	EPERM = 1,
+	EBADF = 9,
+	EAGAIN = 11,
+	EEXIST = 17,
+	EFAULT = 14,
+	EOVERFLOW = 75,
+	EBADFD = 77,
+	ENOENT = 2,
+	ENOPROTOOPT = 92,
+};
+
+#define htons(x) __builtin_bswap16(x)
+#define V4_MAPPED 0xffff0000 /* 00 00 ff ff on the wire, read as u32 */
+
+/* bcc declares a 32-bit return value. */
+static __always_inline u64 socket_cookie(void *ctx)
+{
+	return ((u64(*)(void *))BPF_FUNC_get_socket_cookie)(ctx);
+}
+
+static __always_inline int ctx_retval(void)
+{
+	return ((int (*)(void))BPF_FUNC_get_retval)();
+}
+
+/* The value a cgroup hook refuses with. */
+static __always_inline int refuse(int error)
+{
+	((int (*)(int))BPF_FUNC_set_retval)(-error);
+	return 0;
+}
+
+#endif
