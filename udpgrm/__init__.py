@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""udpgrm: graceful restarts of stateful UDP services."""

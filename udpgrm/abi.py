@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mirror of bpf/abi.h, the one ABI; tests compare the two.
+
+Structs are ctypes ones in native byte order; a field named in the header as
+network byte order holds the bytes of the wire.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from enum import IntEnum, IntFlag
+
+LAYOUT = 1
+
+GENERATION_SLOTS = 32
+SLOT_SOCKETS = 256
+GROUP_SEATS = 8192
+MAX_APPS = 4
+DEFAULT_FLOW_TIMEOUT_S = 125
+GENERATION_NONE = 0xFFFFFFFF
+SEAT_NONE = 0xFFFF
+INDEX_NONE = 0xFFFF
+
+
+class Option(IntEnum):
+    """Socket options at level IPPROTO_UDP."""
+
+    WORKING_GEN = 200
+    SOCKET_GEN = 201
+    DISSECTOR = 202
+    FLOW_ASSURE = 203
+    SOCKET_APP = 204
+
+
+DISSECTOR_VERBOSE = 0x8000
+
+
+class DissectorType(IntEnum):
+    """How a packet finds the flow it belongs to."""
+
+    FLOW = 0
+    CBPF = 1
+    BESPOKE = 3
+    NOOP = 4
+
+
+class GroupState(IntEnum):
+    """Life of a group id."""
+
+    FREE = 0
+    PREPARED = 1
+    LIVE = 2
+    DELETED = 3
+
+
+class MessageFlag(IntFlag):
+    """What a message asks of the daemon."""
+
+    JOIN = 1
+    REGISTER = 2
+    WORKING_GEN = 4
+
+
+class Relocation(IntEnum):
+    """Numbers that programs use for what is bound when they are linked."""
+
+    SOCKET_REQUEST = 1
+    SOCKET_PLACE = 2
+    GROUP_INDEX = 3
+    GROUPS = 4
+    DISSECTORS = 5
+    FREE_GROUPS = 6
+    FREE_TABLES = 7
+    TABLE_INDEX = 8
+    FLOW_TABLES = 9
+    COUNTERS = 10
+    SEATS = 11
+    MESSAGES = 12
+    OWN_SLOTS = 13
+    OWN_SOCKETS = 14
+    OWN_COUNTERS = 15
+    GROUP = 64
+    EPOCH = 65
+    HZ = 66
+    PIDNS_DEV = 67
+    PIDNS_INO = 68
+    TGID_OFFSET = 69
+    SYSCALL_ARG0_OFFSET = 70
+
+
+COUNTERS = (
+    "rx_processed_total",
+    "rx_packet_too_short_error",
+    "rx_cbpf_prog_error",
+    "rx_internal_state_error",
+    "rx_dissected_ok_total",
+    "rx_flow_ok",
+    "rx_flow_rg_conflict",
+    "rx_flow_other_error",
+    "rx_flow_new_unseen",
+    "rx_flow_new_had_expired",
+    "rx_flow_new_bad_cookie",
+    "rx_new_flow_total",
+    "rx_new_flow_working_gen_dispatch_ok",
+    "rx_new_flow_working_gen_dispatch_error",
+    "tx_total",
+    "tx_flow_create_ok",
+    "tx_flow_create_from_expired_ok",
+    "tx_flow_create_error",
+    "tx_flow_update_ok",
+    "tx_flow_update_conflict",
+)
+
+_u8, _u16, _u32, _u64 = ctypes.c_uint8, ctypes.c_uint16, ctypes.c_uint32, ctypes.c_uint64
+
+
+class CbpfInstruction(ctypes.Structure):
+    """struct cbpf_insn."""
+
+    _fields_ = [("code", _u16), ("jt", _u8), ("jf", _u8), ("k", _u32)]
+
+
+class Dissector(ctypes.Structure):
+    """struct dissector, with the filter member of its union."""
+
+    _fields_ = [
+        ("type", _u32),
+        ("flow_timeout_s", _u32),
+        ("max_apps", _u32),
+        ("digest", _u32),
+        ("label", ctypes.c_char * 100),
+        ("filter_len", _u32),
+        ("filter", CbpfInstruction * 64),
+    ]
+
+
+class SocketGen(ctypes.Structure):
+    """struct socket_gen."""
+
+    _fields_ = [("generation", _u32), ("index", _u32), ("cookie", _u16), ("reserved", _u16)]
+
+
+class GroupKey(ctypes.Structure):
+    """struct group_key."""
+
+    _fields_ = [
+        ("netns", _u64),
+        ("ifindex", _u32),
+        ("family", _u16),
+        ("port", _u16),
+        ("addr", _u8 * 16),
+    ]
+
+
+class Group(ctypes.Structure):
+    """struct group."""
+
+    _fields_ = [
+        ("key", GroupKey),
+        ("state", _u32),
+        ("type", _u32),
+        ("flow_timeout_s", _u32),
+        ("max_apps", _u32),
+        ("working", _u32 * MAX_APPS),
+        ("working_slot", _u32 * MAX_APPS),
+        ("timeout_jiffies", _u64),
+        ("table", _u16 * GENERATION_SLOTS),
+        ("epoch", _u32),
+        ("table_mask", _u32),
+        ("next_seat", _u32),
+        ("critical", _u32),
+        ("critical_gauge", _u32),
+    ]
+
+
+class SocketRequest(ctypes.Structure):
+    """struct socket_request."""
+
+    _fields_ = [
+        ("cookie", _u64),
+        ("group", _u32),
+        ("epoch", _u32),
+        ("generation", _u32),
+        ("app", _u32),
+    ]
+
+
+class SocketPlace(ctypes.Structure):
+    """struct socket_place."""
+
+    _fields_ = [
+        ("cookie", _u64),
+        ("group", _u32),
+        ("epoch", _u32),
+        ("generation", _u32),
+        ("slot", _u16),
+        ("index", _u16),
+        ("seat", _u16),
+        ("pad", _u16 * 3),
+    ]
+
+
+class Slot(ctypes.Structure):
+    """struct slot."""
+
+    _fields_ = [
+        ("live", _u32),
+        ("generation", _u32),
+        ("app", _u32),
+        ("pad", _u32),
+        ("base_in", _u64),
+        ("base_out", _u64),
+        ("live_seat", _u16 * SLOT_SOCKETS),
+        ("seat", _u16 * SLOT_SOCKETS),
+    ]
+
+
+class SeatRef(ctypes.Structure):
+    """struct seat_ref."""
+
+    _fields_ = [("seat", _u32), ("group", _u32)]
+
+
+class FlowKey(ctypes.Structure):
+    """struct flow_key."""
+
+    _fields_ = [("addr", _u8 * 16), ("port", _u16), ("pad", _u16)]
+
+
+class Flow(ctypes.Structure):
+    """struct flow."""
+
+    _fields_ = [("owner", _u64), ("last", _u64), ("seat", _u16), ("flags", _u16), ("pad", _u32)]
+
+
+class TableKey(ctypes.Structure):
+    """struct table_key."""
+
+    _fields_ = [("group", _u32), ("epoch", _u32), ("slot", _u32)]
+
+
+class GenerationCounters(ctypes.Structure):
+    """struct generation_counters."""
+
+    _fields_ = [
+        ("packets_in", _u64),
+        ("packets_out", _u64),
+        ("last_in", _u64),
+        ("last_out", _u64),
+    ]
+
+
+class Counters(ctypes.Structure):
+    """struct counters, of one CPU."""
+
+    _fields_ = [
+        ("total", _u64 * len(COUNTERS)),
+        ("generation", GenerationCounters * GENERATION_SLOTS),
+    ]
+
+
+class Message(ctypes.Structure):
+    """struct message."""
+
+    _fields_ = [
+        ("flags", _u32),
+        ("group", _u32),
+        ("epoch", _u32),
+        ("pid", _u32),
+        ("ns_pid", _u32),
+        ("fd", ctypes.c_int32),
+        ("generation", _u32),
+        ("app", _u32),
+        ("cookie", _u64),
+    ]
+
+
+def slot_of(max_apps: int, app: int, generation: int) -> int:
+    """The slot of an application's generation: its share of the 32, in turn."""
+    share = GENERATION_SLOTS // max(max_apps, 1)
+    return (app * share + generation % share) % GENERATION_SLOTS
+
+
+def make_cookie(slot: int, index: int) -> int:
+    """The 16-bit udpgrm cookie: index << 8 | checksum << 5 | slot."""
+    index &= 0xFF
+    slot &= 0xFF
+    check = 0xD ^ (index >> 4) ^ (index & 0xF) ^ (slot >> 4) ^ (slot & 0xF)
+    check = (check & 7) ^ (check >> 3 & 1)
+    return index << 8 | check << 5 | (slot & (GENERATION_SLOTS - 1))

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Templates on disk, under a hash of their source and of the compiler."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+from typing import Sequence
+
+from udpgrm.build import sources
+from udpgrm.build.sources import Program
+
+DEFAULT_DIR = "/var/cache/udpgrm"
+
+
+class BuildError(Exception):
+    """A program could not be compiled; the text has the compiler's words."""
+
+
+def directory() -> Path:
+    """Where templates are kept: UDPGRM_CACHE_DIR or /var/cache/udpgrm."""
+    return Path(os.environ.get("UDPGRM_CACHE_DIR", DEFAULT_DIR))
+
+
+@lru_cache(maxsize=1)
+def _compiler() -> str:
+    """bcc's version, without importing it (that takes 100 MB); "" without bcc."""
+    spec = importlib.util.find_spec("bcc")
+    if spec is None or spec.origin is None:
+        return ""
+    return (Path(spec.origin).parent / "version.py").read_text()
+
+
+def _file_name(program: Program) -> str:
+    digest = hashlib.sha256()
+    for part in (sources.sources_digest(), _compiler(), program.name):
+        digest.update(part.encode() + b"\0")
+    return f"{program.name}-{digest.hexdigest()[:16]}.bpf"
+
+
+def missing(programs: Sequence[Program]) -> list[Program]:
+    """Those of the programs that have no template yet."""
+    return [item for item in programs if not (directory() / _file_name(item)).exists()]
+
+
+def compile_missing(programs: Sequence[Program]) -> list[Program]:
+    """Compile what has no template yet; returns what was compiled.
+
+    Raises BuildError. One process does it all: it takes 150 MB, for seconds.
+    """
+    todo = missing(programs)
+    if not todo:
+        return []
+    where = directory()
+    try:
+        where.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BuildError(f"cannot make the cache directory {where}: {error.strerror}") from error
+    if not _compiler():
+        raise BuildError(
+            "no compiler: install python3-bpfcc for "
+            f"{sys.executable}, or deliver templates in {where}"
+        )
+    jobs = [
+        {"file": _file_name(item), "text": sources.render(item), "function": item.function}
+        for item in todo
+    ]
+    package_root = str(Path(__file__).resolve().parents[2])
+    done = subprocess.run(
+        [sys.executable, "-m", "udpgrm.build.compiler", str(where)],
+        input=json.dumps(jobs),
+        env={**os.environ, "PYTHONPATH": package_root},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise BuildError(f"compilation failed: {done.stderr.strip()}")
+    return todo
+
+
+def template(program: Program) -> bytes:
+    """A program's instructions with its references still to be linked."""
+    compile_missing([program])
+    return (directory() / _file_name(program)).read_bytes()

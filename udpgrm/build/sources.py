@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which programs there are, and where their sources lie."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Optional
+
+from udpgrm.kernel import libbpf
+
+#: Beside the package, in a checkout as on a host.
+BPF_DIR = Path(__file__).resolve().parents[2] / "bpf"
+
+DISSECTORS = ("flow", "noop")
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program to compile: a source below bpf/, perhaps for one dissector."""
+
+    name: str
+    source: str
+    function: str
+    dissector: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A cgroup hook: where it attaches and with which program."""
+
+    name: str
+    program: Program
+    prog_type: int
+    attach_type: int
+
+
+def _hook(name: str, source: str, prog_type: int, attach_type: int) -> Hook:
+    program = Program(f"hook_{source}", f"hooks/{source}.c", f"hook_{source}")
+    return Hook(name, program, prog_type, attach_type)
+
+
+_ADDR, _OPT = libbpf.PROG_CGROUP_SOCK_ADDR, libbpf.PROG_CGROUP_SOCKOPT
+HOOKS = (
+    _hook("bind4", "bind", _ADDR, libbpf.CGROUP_INET4_BIND),
+    _hook("bind6", "bind", _ADDR, libbpf.CGROUP_INET6_BIND),
+    _hook("getsockopt", "getsockopt", _OPT, libbpf.CGROUP_GETSOCKOPT),
+    _hook("setsockopt", "setsockopt", _OPT, libbpf.CGROUP_SETSOCKOPT),
+    _hook("sendmsg4", "sendmsg4", _ADDR, libbpf.CGROUP_UDP4_SENDMSG),
+    _hook("sendmsg6", "sendmsg6", _ADDR, libbpf.CGROUP_UDP6_SENDMSG),
+)
+SENDMSG_HOOKS = frozenset({"sendmsg4", "sendmsg6"})
+
+
+def steering(dissector: str) -> Program:
+    """The steering program of a dissector."""
+    return Program(f"steer_{dissector}", "steer.c.j2", "steer", dissector)
+
+
+def all_programs() -> list[Program]:
+    """Every program a host may need, each once."""
+    hooks = {hook.program.name: hook.program for hook in HOOKS}
+    return [*hooks.values(), *(steering(name) for name in DISSECTORS)]
+
+
+def render(program: Program) -> str:
+    """The C text of a program; includes are left to the compiler."""
+    text = (BPF_DIR / program.source).read_text()
+    if program.dissector is None:
+        return text
+    # only a compilation needs it, and it would cost every command its start-up
+    import jinja2
+
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    return environment.from_string(text).render(dissector=program.dissector)
+
+
+@lru_cache(maxsize=1)
+def sources_digest() -> str:
+    """Hash of every file below bpf/: when one changes, templates are stale."""
+    digest = hashlib.sha256()
+    for path in sorted(BPF_DIR.rglob("*")):
+        if path.is_file():
+            digest.update(str(path.relative_to(BPF_DIR)).encode() + b"\0")
+            digest.update(path.read_bytes() + b"\0")
+    return digest.hexdigest()

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What commands share: the pinned state, addresses, JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Optional
+
+from udpgrm.cli.errors import CommandError
+from udpgrm.cli.options import Arguments
+from udpgrm.kernel import netns
+from udpgrm.state import address
+from udpgrm.state import maps as state
+from udpgrm.state.maps import Maps
+from udpgrm.state.view import GroupView, Viewer
+
+SCHEMA = 1
+DEFAULT_PIN_DIR = "/sys/fs/bpf/udpgrm"
+
+
+def pin_dir(arguments: Arguments) -> Path:
+    """Where the state is pinned."""
+    return Path(arguments.given.get("--pin-dir", DEFAULT_PIN_DIR))
+
+
+def open_state(arguments: Arguments) -> Maps:
+    """The pinned maps; CommandError when there are none."""
+    directory = pin_dir(arguments)
+    try:
+        return state.open_pinned(directory)
+    except FileNotFoundError as error:
+        raise CommandError(f"no state in {directory}: start udpgrm --daemon") from error
+    except state.StateError as error:
+        raise CommandError(str(error)) from error
+
+
+def daemon_pid(arguments: Arguments, maps: Maps) -> Optional[int]:
+    """Pid of the daemon that holds the lock; None: no daemon runs."""
+    held = state.lock(pin_dir(arguments), shared=True)
+    if held is None:
+        return maps.config.pid
+    os.close(held)
+    return None
+
+
+def operand_address(arguments: Arguments, position: int = 0) -> str:
+    """An ADDRESS:PORT operand in its usual spelling."""
+    try:
+        ip, port = address.parse(arguments.operands[position])
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    return address.form(str(ip), port)
+
+
+def want_operands(arguments: Arguments, least: int, most: int) -> None:
+    """Refuse too few or too many operands."""
+    count = len(arguments.operands)
+    if count < least:
+        raise CommandError(f"{arguments.command}: an operand is missing (see udpgrm --help)")
+    if count > most:
+        raise CommandError(f"{arguments.command}: unexpected {arguments.operands[most]!r}")
+
+
+def optional_filter(arguments: Arguments) -> Optional[str]:
+    """The ADDRESS:PORT a listing is limited to."""
+    want_operands(arguments, 0, 1)
+    return operand_address(arguments) if arguments.operands else None
+
+
+def one_group(viewer: Viewer, where: str) -> GroupView:
+    """The group of an address; of several, that of this network namespace.
+
+    CommandError when there is none, or when it stays unclear which is meant.
+    """
+    found = viewer.groups(where)
+    if not found:
+        raise CommandError(f"no group at {where} (udpgrm list shows those there are)")
+    if len(found) > 1:
+        here = netns.own_cookie()
+        found = [group for group in found if group.netns == here]
+    if len(found) != 1:
+        raise CommandError(
+            f"several groups at {where}: run this in the network namespace of the one meant"
+        )
+    return found[0]
+
+
+def print_json(content: dict[str, Any]) -> None:
+    """One JSON object."""
+    print(json.dumps({"schema": SCHEMA, **content}))

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""udpgrm delete."""
+
+from __future__ import annotations
+
+from udpgrm.cli import common
+from udpgrm.cli.options import Arguments
+from udpgrm.state import maps as state
+from udpgrm.state.view import Viewer
+
+
+def run(arguments: Arguments) -> int:
+    """Forget the state of the groups at an address."""
+    common.want_operands(arguments, 1, 1)
+    where = common.operand_address(arguments)
+    maps = common.open_state(arguments)
+    state.forget(maps, common.one_group(Viewer(maps), where).number)
+    if arguments.flag("--json"):
+        common.print_json({"address": where, "changed": True})
+    return 0

@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How commands fail."""
+
+from __future__ import annotations
+
+EXIT_ERROR = 255
+EXIT_HELP = 254
+
+
+class CommandError(Exception):
+    """One line for stderr, and exit status 255."""

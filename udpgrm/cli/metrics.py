@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""udpgrm metrics."""
+
+from __future__ import annotations
+
+from udpgrm.cli import common
+from udpgrm.cli.options import Arguments
+from udpgrm.state.view import Viewer
+from udpgrm.version import __version__
+
+
+def run(arguments: Arguments) -> int:
+    """Print every counter, zeroes included."""
+    common.want_operands(arguments, 0, 0)
+    groups = Viewer(common.open_state(arguments)).groups()
+    if arguments.flag("--json"):
+        common.print_json(
+            {
+                "version": __version__,
+                "groups": [
+                    {
+                        "address": group.address,
+                        "working_generations": {
+                            str(app): generation for app, generation in enumerate(group.working)
+                        },
+                        "metrics": group.metrics,
+                    }
+                    for group in groups
+                ],
+            }
+        )
+        return 0
+    print(f'build_info{{version="{__version__}"}} 1')
+    for group in groups:
+        for app, generation in enumerate(group.working):
+            print(f'working_gen{{socket="{group.address}",app_idx="{app}"}} {generation}')
+        for name, value in group.metrics.items():
+            print(f'{name}{{socket="{group.address}"}} {value}')
+    return 0

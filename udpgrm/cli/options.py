@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line, as getopt_long reads it: options may come after commands."""
+
+from __future__ import annotations
+
+import getopt
+from dataclasses import dataclass, field
+from typing import Optional
+
+from udpgrm.cli.errors import CommandError
+
+USAGE = """\
+Usage: udpgrm [OPTIONS] [COMMAND] [ADDRESS:PORT] [ARGUMENT]
+
+Daemon:
+  -d --daemon               load, pin, and stay in the foreground
+  -i --install[=CGROUP]     attach the hooks; default: first of
+                            /sys/fs/cgroup/unified, /sys/fs/cgroup
+  -s --self                 append this process's own cgroup path
+     --without-sendmsg      leave out the sendmsg hooks
+     --persist              leave hooks and state in bpffs at exit
+     --config=FILE          default /etc/udpgrm/udpgrm.conf
+  -f --force                start although another daemon runs
+
+Commands:
+  list                      groups, generations, sockets, metrics
+  flows                     flows by socket
+  metrics                   metrics, one a line
+  delete                    forget a group's state
+  working-gen               set a working generation: a number or 'newest'
+  probe                     send packets and see where they go
+  preflight                 load programs and maps of every kind needed
+  build                     compile what is not in the cache
+
+General:
+  -h --help                 this text
+  -p --pin-dir=DIR          default /sys/fs/bpf/udpgrm
+  -v --verbose
+     --json                 answer in JSON
+     --app=N                application number (working-gen)
+     --check                change nothing, say what would (working-gen)
+     --count=N              packets (probe; default 8)
+     --timeout=SECONDS      for answers (probe; default 1)
+"""
+
+COMMANDS = ("list", "flows", "metrics", "delete", "working-gen", "probe", "preflight", "build")
+
+#: Options that only some commands take.
+_COMMAND_OPTIONS = {
+    "--app": {"working-gen"},
+    "--check": {"working-gen"},
+    "--count": {"probe"},
+    "--timeout": {"probe"},
+}
+_DAEMON_OPTIONS = {"--self", "--without-sendmsg", "--persist", "--config", "--force"}
+
+_SHORT = {
+    "-h": "--help",
+    "-p": "--pin-dir",
+    "-s": "--self",
+    "-d": "--daemon",
+    "-v": "--verbose",
+    "-f": "--force",
+}
+_LONG = [
+    "help",
+    "pin-dir=",
+    "install=",
+    "self",
+    "without-sendmsg",
+    "daemon",
+    "verbose",
+    "force",
+    "persist",
+    "config=",
+    "json",
+    "app=",
+    "check",
+    "count=",
+    "timeout=",
+]
+
+
+@dataclass
+class Arguments:
+    """A command line that was understood."""
+
+    command: Optional[str] = None
+    operands: list[str] = field(default_factory=list)
+    given: dict[str, str] = field(default_factory=dict)
+
+    def flag(self, name: str) -> bool:
+        """Whether an option was given."""
+        return name in self.given
+
+    def number(self, name: str, default: int, low: int, high: int) -> int:
+        """An option's whole number within bounds."""
+        text = self.given.get(name)
+        if text is None:
+            return default
+        if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+            raise CommandError(f"{name}: {text!r} is not a number of {low}..{high}")
+        return int(text)
+
+
+def _spread_install(argv: list[str]) -> list[str]:
+    """Give --install and -i, whose value is optional and attached, a long form.
+
+    getopt knows no optional values: an absent one becomes an empty one.
+    """
+    spread: list[str] = []
+    for position, word in enumerate(argv):
+        if word == "--":
+            return spread + argv[position:]
+        if word == "--install":
+            word = "--install="
+        elif word.startswith("-") and not word.startswith("--") and "i" in word:
+            head, _, value = word.partition("i")
+            # in -pDIR the letter belongs to a value
+            if "p" not in head and not (spread and spread[-1] in ("-p", "--pin-dir")):
+                if head != "-":
+                    spread.append(head)
+                word = f"--install={value}"
+        spread.append(word)
+    return spread
+
+
+def parse(argv: list[str]) -> Arguments:
+    """Read the command line. Raises CommandError for any misuse."""
+    try:
+        options, operands = getopt.gnu_getopt(_spread_install(argv), "hp:sdvf", _LONG)
+    except getopt.GetoptError as error:
+        raise CommandError(f"{error.msg} (see udpgrm --help)") from error
+    arguments = Arguments(given={_SHORT.get(name, name): value for name, value in options})
+    if arguments.flag("--help"):
+        return arguments
+    serving = arguments.flag("--daemon") or arguments.flag("--install")
+    if operands:
+        arguments.command, *arguments.operands = operands
+        if arguments.command not in COMMANDS:
+            raise CommandError(f"unknown command {arguments.command!r} (see udpgrm --help)")
+        if serving:
+            raise CommandError("--daemon and --install combine with no command")
+    elif not serving:
+        raise CommandError("nothing to do: give --daemon, --install or a command")
+    for name in arguments.given:
+        if name in _COMMAND_OPTIONS and arguments.command not in _COMMAND_OPTIONS[name]:
+            raise CommandError(f"{name} goes with {' or '.join(_COMMAND_OPTIONS[name])}")
+        if name in _DAEMON_OPTIONS and arguments.command:
+            raise CommandError(f"{name} goes with --daemon or --install")
+    if arguments.flag("--self") and not arguments.flag("--install"):
+        raise CommandError("--self goes with --install")
+    return arguments

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""udpgrm preflight."""
+
+from __future__ import annotations
+
+import functools
+from typing import Callable, Optional
+
+from udpgrm.build import cache, sources
+from udpgrm.cli import common
+from udpgrm.cli.options import Arguments
+from udpgrm.daemon.pool import Pool
+from udpgrm.daemon.programs import DISSECTOR_NAMES, Linker
+from udpgrm.kernel import cgroups, clock
+from udpgrm.state import maps as state
+from udpgrm.state.maps import Limits, Maps
+
+
+def run(arguments: Arguments) -> int:
+    """Load every program with maps of its own, attached and pinned to nothing."""
+    common.want_operands(arguments, 0, 0)
+    checks: list[tuple[str, str]] = []
+
+    def check(name: str, attempt: Callable[[], object]) -> bool:
+        reason = ""
+        try:
+            attempt()
+        except (OSError, LookupError, cache.BuildError) as error:
+            reason = str(error)
+        checks.append((name, reason))
+        return not reason
+
+    maps: Optional[Maps] = None
+    check("cgroup2", cgroups.default_root)
+    check("templates", lambda: cache.compile_missing(sources.all_programs()))
+
+    def make_maps() -> None:
+        nonlocal maps
+        maps = state.make(Limits(1, 64, 1, 1), _clock_rate())
+
+    if check("maps and clock", make_maps) and maps is not None:
+        _check_programs(maps, check)
+        maps.close()
+    missing = [name for name, reason in checks if reason]
+    if arguments.flag("--json"):
+        common.print_json(
+            {
+                "ok": not missing,
+                "missing": missing,
+                "checks": [
+                    {"name": name, "ok": not reason, "reason": reason} for name, reason in checks
+                ],
+            }
+        )
+    else:
+        for name, reason in checks:
+            print(f"{'FAILED' if reason else 'ok':7} {name}{': ' if reason else ''}{reason}")
+    return 1 if missing else 0
+
+
+def _clock_rate() -> int:
+    jiffies = clock.Jiffies()
+    try:
+        return jiffies.rate()
+    finally:
+        jiffies.close()
+
+
+def _check_programs(maps: Maps, check: Callable[[str, Callable[[], object]], bool]) -> None:
+    Pool(maps, Limits(1, 64, 1, 1)).refill()
+    linker = Linker(maps)
+    for hook in sources.HOOKS:
+        check(f"program hook {hook.name}", functools.partial(linker.hook, hook))
+    for kind, name in DISSECTOR_NAMES.items():
+        maps.group(0).type = kind
+        check(f"program steering {name}", functools.partial(linker.steering, 0))
+

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""udpgrm probe."""
+
+from __future__ import annotations
+
+import ipaddress
+import select
+import socket
+import time
+
+from udpgrm.cli import common
+from udpgrm.cli.errors import CommandError
+from udpgrm.cli.options import Arguments
+from udpgrm.kernel import netns
+from udpgrm.state import counters
+from udpgrm.state.view import GroupView, Viewer
+
+_PAYLOAD = b"udpgrm probe"
+
+
+def run(arguments: Arguments) -> int:
+    """Send packets that are new flows, and see that the working generation gets them."""
+    common.want_operands(arguments, 1, 1)
+    where = common.operand_address(arguments)
+    count = arguments.number("--count", 8, 1, 1000)
+    timeout = arguments.number("--timeout", 1, 0, 60)
+    maps = common.open_state(arguments)
+    view = common.one_group(Viewer(maps), where)
+    if view.netns != netns.own_cookie():
+        raise CommandError(f"{where} is in another network namespace: probe from inside it")
+    working = next((item for item in view.generations if item.working), None)
+    if working is None:
+        raise CommandError(f"generation {view.working[0]} of {where} has no registered socket")
+
+    before = counters.read(maps, view.number)
+    answered = _exchange(view, count, timeout)
+    after = counters.read(maps, view.number)
+    received = after.packets_in[working.slot] - before.packets_in[working.slot]
+    errors = _delta(before, after, "rx_new_flow_working_gen_dispatch_error")
+    dispatched = _delta(before, after, "rx_new_flow_working_gen_dispatch_ok")
+    passed = received >= count and dispatched >= count and errors == 0
+    if arguments.flag("--json"):
+        common.print_json(
+            {
+                "address": where,
+                "passed": passed,
+                "generation": working.generation,
+                "sent": count,
+                "answered": answered,
+                "received": received,
+                "dispatch_errors": errors,
+            }
+        )
+    else:
+        print(
+            f"{where} gen {working.generation}: {'passed' if passed else 'NOT passed'}, "
+            f"sent {count}, received {received}, answered {answered}, dispatch errors {errors}"
+        )
+    return 0 if passed else 1
+
+
+def _delta(before: counters.GroupCounters, after: counters.GroupCounters, name: str) -> int:
+    return after.metrics[name] - before.metrics[name]
+
+
+def _exchange(view: GroupView, count: int, timeout: int) -> int:
+    """Send one packet from each of `count` fresh ports; how many were answered."""
+    ip = ipaddress.ip_address(view.ip)
+    target = view.ip
+    if ip.is_unspecified:
+        target = "127.0.0.1" if ip.version == 4 else "::1"
+    family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
+    waiting = [socket.socket(family, socket.SOCK_DGRAM) for _ in range(count)]
+    sockets = list(waiting)
+    try:
+        for sock in sockets:
+            sock.sendto(_PAYLOAD, (target, view.port))
+        deadline = time.monotonic() + timeout
+        while waiting and (left := deadline - time.monotonic()) > 0:
+            for sock in select.select(waiting, [], [], left)[0]:
+                waiting.remove(sock)
+        return count - len(waiting)
+    finally:
+        for sock in sockets:
+            sock.close()

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""For application authors: take part in graceful restarts from Python.
+
+    import udpgrm.client as grm
+
+    sockets = grm.bind("0.0.0.0:4433", count=2)
+    grm.enroll(sockets, generation)
+    ...  # serve; when ready for new flows:
+    grm.promote(sockets[0], generation)
+
+Nothing here needs privileges, only hooks on the process's cgroup. Options and
+errnos are those of the reference's socket API.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from typing import Optional, Sequence
+
+from udpgrm import abi
+from udpgrm.abi import Option
+from udpgrm.state import address
+
+_POLL_S = 0.001
+
+
+class NotHooked(OSError):
+    """No hooks of udpgrm on this process's cgroup, or bound before they came."""
+
+
+@dataclass(frozen=True)
+class SocketGeneration:
+    """What a socket knows of its place; index None: not registered yet."""
+
+    generation: int
+    index: Optional[int]
+    cookie: int
+
+
+def _explain(error: OSError, sock: socket.socket) -> OSError:
+    if error.errno == errno.ENOPROTOOPT:
+        return NotHooked(
+            error.errno,
+            "no udpgrm hooks on this process's cgroup (udpgrm --daemon --install=CGROUP)",
+        )
+    if error.errno in (errno.EBADF, errno.EBADFD) and sock.fileno() >= 0:
+        return NotHooked(
+            error.errno, "the socket was bound before the hooks came, or without SO_REUSEPORT"
+        )
+    return error
+
+
+def _set(sock: socket.socket, option: Option, value: bytes) -> None:
+    try:
+        sock.setsockopt(socket.IPPROTO_UDP, option, value)
+    except OSError as error:
+        raise _explain(error, sock) from error
+
+
+def _get(sock: socket.socket, option: Option, size: int) -> bytes:
+    try:
+        return sock.getsockopt(socket.IPPROTO_UDP, option, size)
+    except OSError as error:
+        raise _explain(error, sock) from error
+
+
+def _u32(value: int) -> bytes:
+    return bytes(ctypes.c_uint32(value))
+
+
+def bind(where: str, count: int = 1, flow_timeout: int = 0) -> list[socket.socket]:
+    """Make `count` UDP sockets of one reuseport group, with the FLOW dissector.
+
+    `where` is ADDRESS:PORT; `flow_timeout` in seconds, 0 meaning 125. Raises
+    NotHooked, PermissionError when the group has another dissector, ValueError,
+    OSError. On an error no socket is left open.
+    """
+    ip, port = address.parse(where)
+    family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
+    dissector = abi.Dissector(type=abi.DissectorType.FLOW, flow_timeout_s=flow_timeout)
+    made: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            sock = socket.socket(family, socket.SOCK_DGRAM)
+            made.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sock.bind((str(ip), port))
+            _set(sock, Option.DISSECTOR, bytes(dissector))
+    except BaseException:
+        for sock in made:
+            sock.close()
+        raise
+    return made
+
+
+def enroll(
+    sockets: Sequence[socket.socket], generation: int, timeout: float = 5.0
+) -> list[int]:
+    """Put sockets into a generation and wait until the daemon has placed them.
+
+    Returns their indices. Raises TimeoutError after `timeout` seconds (no
+    daemon runs, or the generation has 256 sockets), NotHooked, OSError.
+    """
+    deadline = time.monotonic() + timeout
+    for sock in sockets:
+        while True:
+            try:
+                _set(sock, Option.SOCKET_GEN, _u32(generation))
+                break
+            except BlockingIOError:  # the daemon is busy: its queue is full
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_POLL_S)
+    indices = []
+    for sock in sockets:
+        while True:
+            index = socket_generation(sock).index
+            if index is not None:
+                indices.append(index)
+                break
+            if time.monotonic() > deadline:
+                raise TimeoutError(
+                    errno.ETIMEDOUT,
+                    f"socket {sock.fileno()} got no index in {timeout} s",
+                )
+            time.sleep(_POLL_S)
+    return indices
+
+
+def promote(sock: socket.socket, generation: int) -> None:
+    """Make a generation of the socket's group the one that new flows go to."""
+    _set(sock, Option.WORKING_GEN, _u32(generation))
+
+
+def working_generation(sock: socket.socket) -> Optional[int]:
+    """The generation new flows go to; None while there is no group."""
+    value = int.from_bytes(_get(sock, Option.WORKING_GEN, 4), sys.byteorder)
+    return None if value == abi.GENERATION_NONE else value
+
+
+def socket_generation(sock: socket.socket) -> SocketGeneration:
+    """The socket's generation, index and udpgrm cookie."""
+    raw = _get(sock, Option.SOCKET_GEN, ctypes.sizeof(abi.SocketGen))
+    value = abi.SocketGen.from_buffer_copy(raw)
+    index = None if value.index == abi.GENERATION_NONE else value.index
+    return SocketGeneration(value.generation, index, value.cookie)
+
+
+def assure_flow(sock: socket.socket, peer: tuple[str, int]) -> None:
+    """Make or refresh the flow of a peer, as if the socket had sent to it.
+
+    Raises FileExistsError when another socket has the flow, PermissionError
+    when the group's dissector has no flow table.
+    """
+    host, port = peer[0], peer[1]
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    head = int(family).to_bytes(2, sys.byteorder) + port.to_bytes(2, "big")
+    packed = socket.inet_pton(family, host)
+    if family == socket.AF_INET:
+        value = head + packed + bytes(8)
+    else:
+        value = head + bytes(4) + packed + bytes(4)
+    _set(sock, Option.FLOW_ASSURE, value)

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration file: INI with one section, [limits]."""
+
+from __future__ import annotations
+
+import configparser
+from pathlib import Path
+
+from udpgrm.state.maps import MAX_TABLES, Limits
+
+DEFAULT_FILE = "/etc/udpgrm/udpgrm.conf"
+#: Key of the file -> field of Limits, lowest and highest value.
+_KEYS = {
+    "groups": ("groups", 1, 65536),
+    "flows_per_generation": ("flows", 64, 1 << 24),
+    "prepared_groups": ("prepared_groups", 1, 1024),
+    "prepared_tables": ("prepared_tables", 1, MAX_TABLES // 4),
+}
+
+
+class ConfigError(Exception):
+    """The file cannot be used; the text names file, key and reason."""
+
+
+def load(path: str, required: bool) -> Limits:
+    """Read the limits. A file that need not be there and is not: the defaults."""
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(Path(path).read_text(encoding="utf-8"), path)
+    except FileNotFoundError as error:
+        if not required:
+            return Limits()
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
+    unknown = [name for name in parser.sections() if name != "limits"]
+    if unknown:
+        raise ConfigError(f"{path}: unknown section [{unknown[0]}], there is only [limits]")
+    values: dict[str, int] = {}
+    for key, text in parser.items("limits") if parser.has_section("limits") else ():
+        if key not in _KEYS:
+            raise ConfigError(f"{path}: limits.{key}: no such key")
+        field, low, high = _KEYS[key]
+        if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+            raise ConfigError(f"{path}: limits.{key}: {text!r} is not a number of {low}..{high}")
+        values[field] = int(text)
+    limits = Limits(**values)
+    if limits.prepared_groups > limits.groups:
+        raise ConfigError(f"{path}: limits.prepared_groups is more than limits.groups")
+    return limits

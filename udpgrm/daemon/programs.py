@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hooks on cgroups, and the steering program of each group."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from pathlib import Path
+from typing import Iterator
+
+from udpgrm.abi import DISSECTOR_VERBOSE, DissectorType, Relocation
+from udpgrm.build import cache, sources
+from udpgrm.build.link import link
+from udpgrm.kernel import btf, cgroups, libbpf
+from udpgrm.state import maps as state
+from udpgrm.state.maps import Maps
+
+_FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO
+_HELPER_NS_PID = 120
+#: Where the entry code leaves the first argument of a system call in pt_regs.
+_SYSCALL_ARG0 = {"x86_64": 112, "aarch64": 0}
+DISSECTOR_NAMES = {DissectorType.FLOW: "flow", DissectorType.NOOP: "noop"}
+
+
+def _pid_namespace() -> tuple[int, int]:
+    """(device, inode) for bpf_get_ns_current_pid_tgid; zeroes: do not ask."""
+    info = os.stat("/proc/self/ns/pid")
+    if info.st_ino == _FIRST_PID_NAMESPACE:
+        return 0, 0
+    if not libbpf.has_helper(libbpf.PROG_CGROUP_SOCKOPT, _HELPER_NS_PID):
+        return 0, 0
+    # the kernel's own encoding of a device number
+    return os.major(info.st_dev) << 20 | os.minor(info.st_dev), info.st_ino
+
+
+class Linker:
+    """Loads programs with the state's maps."""
+
+    def __init__(self, maps: Maps) -> None:
+        """Read from this machine what differs between kernels."""
+        device, inode = _pid_namespace()
+        self._maps = maps
+        self._bound: dict[int, int] = {key: maps[name] for key, name in state.RELOCATIONS.items()}
+        self._constants: dict[int, int] = {
+            Relocation.HZ: maps.config.hz,
+            Relocation.PIDNS_DEV: device,
+            Relocation.PIDNS_INO: inode,
+            Relocation.TGID_OFFSET: btf.member_offset("task_struct", "tgid"),
+            Relocation.SYSCALL_ARG0_OFFSET: _SYSCALL_ARG0.get(platform.machine(), 0),
+        }
+
+    def hook(self, hook: sources.Hook) -> int:
+        """Load a cgroup hook. Returns an fd."""
+        code = link(cache.template(hook.program), self._bound, self._constants)
+        return libbpf.prog_load(hook.prog_type, f"udpgrm_{hook.name}", code, hook.attach_type)
+
+    def steering(self, number: int) -> int:
+        """Load the steering program of a group. Returns an fd."""
+        group = self._maps.group(number)
+        dissector = DISSECTOR_NAMES[DissectorType(group.type & ~DISSECTOR_VERBOSE)]
+        template = cache.template(sources.steering(dissector))
+        constants = {
+            **self._constants,
+            Relocation.GROUP: number,
+            Relocation.EPOCH: group.epoch,
+        }
+        own = {
+            Relocation.OWN_SLOTS: "slots",
+            Relocation.OWN_SOCKETS: "sockets",
+            Relocation.OWN_COUNTERS: "counters",
+        }
+        with contextlib.ExitStack() as stack:
+            bound = dict(self._bound)
+            for key, outer in own.items():
+                fd = stack.enter_context(self._maps.inner(outer, number))
+                if fd is None:
+                    raise LookupError(f"group {number} has no {outer}")
+                bound[key] = fd
+            code = link(template, bound, constants)
+            return libbpf.prog_load(
+                libbpf.PROG_SK_REUSEPORT,
+                f"udpgrm_{dissector}",
+                code,
+                libbpf.SK_REUSEPORT_SELECT,
+            )
+
+
+def _program_pin(directory: Path, hook: sources.Hook) -> Path:
+    return directory / "programs" / hook.name
+
+
+def load_hooks(directory: Path, maps: Maps) -> None:
+    """Load and pin every hook, and put it in the place of an older one's.
+
+    Links of an earlier daemon switch to the new programs atomically.
+    """
+    linker = Linker(maps)
+    loaded: dict[str, int] = {}
+    try:
+        for hook in sources.HOOKS:
+            loaded[hook.name] = linker.hook(hook)
+        (directory / "programs").mkdir(exist_ok=True)
+        (directory / "links").mkdir(exist_ok=True)
+        for hook in sources.HOOKS:
+            path = _program_pin(directory, hook)
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+            libbpf.pin(loaded[hook.name], str(path))
+        for path in _links(directory):
+            name = path.name.split("-")[1]
+            fd = libbpf.pinned(str(path))
+            try:
+                libbpf.link_update(fd, loaded[name])
+            except OSError:
+                # the cgroup is gone, and with it what the link was for
+                path.unlink()
+            finally:
+                os.close(fd)
+    finally:
+        for fd in loaded.values():
+            os.close(fd)
+
+
+def _links(directory: Path) -> Iterator[Path]:
+    with contextlib.suppress(FileNotFoundError):
+        yield from sorted((directory / "links").iterdir())
+
+
+def hooked_cgroups(directory: Path) -> list[str]:
+    """Paths of the cgroups that have hooks."""
+    ids = {int(path.name.split("-")[0]) for path in _links(directory)}
+    return sorted(filter(None, (cgroups.path_of(number) for number in ids)))
+
+
+def install(directory: Path, cgroup: Path, with_sendmsg: bool) -> None:
+    """Attach the pinned hooks to a cgroup, all or none; what is attached stays.
+
+    Raises FileNotFoundError when no daemon has pinned them.
+    """
+    identity = cgroups.identity(cgroup)
+    target = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
+    made: list[Path] = []
+    try:
+        for hook in sources.HOOKS:
+            if not with_sendmsg and hook.name in sources.SENDMSG_HOOKS:
+                continue
+            path = directory / "links" / f"{identity}-{hook.name}"
+            if path.exists():
+                continue
+            program = libbpf.pinned(str(_program_pin(directory, hook)))
+            try:
+                link_fd = libbpf.link_create(program, target, hook.attach_type)
+            finally:
+                os.close(program)
+            try:
+                libbpf.pin(link_fd, str(path))
+            finally:
+                os.close(link_fd)
+            made.append(path)
+    except OSError:
+        for path in made:
+            _detach(path)
+        raise
+    finally:
+        os.close(target)
+
+
+def _detach(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        fd = libbpf.pinned(str(path))
+        try:
+            libbpf.link_detach(fd)
+        finally:
+            os.close(fd)
+    path.unlink()
+
+
+def detach_all(directory: Path) -> None:
+    """Take every hook off its cgroup."""
+    for path in _links(directory):
+        _detach(path)
+
+
+def unpin_hooks(directory: Path) -> None:
+    """Remove the pins of links and programs."""
+    for name in ("links", "programs"):
+        with contextlib.suppress(FileNotFoundError):
+            for path in (directory / name).iterdir():
+                path.unlink()
+            (directory / name).rmdir()

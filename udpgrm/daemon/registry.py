@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages to registrations: sockets get their seats, indices and programs."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import socket
+import sys
+from typing import Iterator, Optional
+
+from udpgrm import abi, log
+from udpgrm.abi import GroupState, MessageFlag
+from udpgrm.daemon.pool import Pool
+from udpgrm.daemon.programs import Linker
+from udpgrm.kernel import libbpf, pidfd
+from udpgrm.state import address, counters, seats
+from udpgrm.state import maps as state
+from udpgrm.state.maps import Maps
+from udpgrm.state.seats import GroupSeats
+
+_SO_ATTACH_REUSEPORT_EBPF = 52
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _attach(fd: int, program: int) -> None:
+    value = ctypes.c_int(program)
+    if _libc.setsockopt(
+        fd, socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_EBPF, ctypes.byref(value), 4
+    ):
+        error = ctypes.get_errno()
+        raise OSError(error, f"cannot attach the steering program: {os.strerror(error)}")
+
+
+class Registry:
+    """Everything the daemon does to one group at a time."""
+
+    def __init__(self, maps: Maps, pool: Pool) -> None:
+        """Work on these maps; adopts whatever groups are live in them."""
+        self._maps = maps
+        self._pool = pool
+        self._linker = Linker(maps)
+        self._programs: dict[int, int] = {}  # group id -> fd
+        self._known: dict[int, int] = {}  # group id -> epoch
+        self._childless: set[int] = set()
+        for number, group in self.groups():
+            self._known[number] = group.epoch
+
+    def groups(self) -> Iterator[tuple[int, abi.Group]]:
+        """(id, record) of every live group."""
+        for number in range(self._maps.config.groups):
+            group = self._maps.group(number)
+            if group.state == GroupState.LIVE:
+                yield number, group
+
+    def handle(self, message: abi.Message) -> Optional[int]:
+        """Serve one message. Returns the pid of a process that has sockets here."""
+        number = message.group
+        if number >= self._maps.config.groups:
+            return None
+        group = self._maps.group(number)
+        if group.state != GroupState.LIVE or group.epoch != message.epoch:
+            return None
+        self._announce(number, group)
+        owner = None
+        if message.flags & (MessageFlag.JOIN | MessageFlag.REGISTER):
+            owner = self._serve_socket(number, group, message)
+        if message.flags & MessageFlag.WORKING_GEN:
+            where = address.of_key(group.key)
+            log.event(f"Working gen app={message.app} {message.generation} {where}")
+            log.event("setting working gen")
+            group.critical_gauge = 0
+        return owner
+
+    def _announce(self, number: int, group: abi.Group) -> None:
+        if self._known.get(number) != group.epoch:
+            self._known[number] = group.epoch
+            log.event(f"socket group created {address.of_key(group.key)}")
+
+    def _serve_socket(
+        self, number: int, group: abi.Group, message: abi.Message
+    ) -> Optional[int]:
+        found = self._find(message)
+        if found is None:
+            log.step(f"socket {message.cookie:#x} was closed before it could be registered")
+            return None
+        pid, fd = found
+        try:
+            log.event(f"socket found {address.of_key(group.key)} so_cookie {message.cookie:#x}")
+            with GroupSeats(self._maps, number) as group_seats:
+                self._attach_program(number, fd)
+                place = self._seat(number, group, group_seats, message.cookie, fd)
+                if message.flags & MessageFlag.REGISTER:
+                    self._register(number, group, group_seats, message, place)
+                libbpf.map_update(
+                    self._maps["socket_place"], fd.to_bytes(4, sys.byteorder), bytes(place)
+                )
+        finally:
+            os.close(fd)
+        return pid
+
+    def _find(self, message: abi.Message) -> Optional[tuple[int, int]]:
+        """(pid, our fd) of the message's socket."""
+        for pid in dict.fromkeys((message.ns_pid, message.pid)):
+            fd = pidfd.socket_of(pid, message.cookie, message.fd) if pid else None
+            if fd is not None:
+                return pid, fd
+        # handed on, or its process lives in another pid namespace
+        return pidfd.find_socket(message.cookie)
+
+    def _attach_program(self, number: int, fd: int) -> None:
+        if number not in self._programs:
+            self._programs[number] = self._linker.steering(number)
+        _attach(fd, self._programs[number])
+
+    def _seat(
+        self, number: int, group: abi.Group, group_seats: GroupSeats, cookie: int, fd: int
+    ) -> abi.SocketPlace:
+        """The socket's present place, or a new seat outside any generation."""
+        data = libbpf.map_lookup(
+            self._maps["socket_place"],
+            fd.to_bytes(4, sys.byteorder),
+            ctypes.sizeof(abi.SocketPlace),
+        )
+        if data is not None:
+            place = abi.SocketPlace.from_buffer_copy(data)
+            if place.group == number + 1 and place.epoch == group.epoch:
+                return place
+        place = abi.SocketPlace(
+            cookie=cookie,
+            group=number + 1,
+            epoch=group.epoch,
+            generation=abi.GENERATION_NONE,
+            slot=abi.INDEX_NONE,
+            index=abi.INDEX_NONE,
+        )
+        key = cookie.to_bytes(8, sys.byteorder)
+        data = libbpf.map_lookup(self._maps["seats"], key, ctypes.sizeof(abi.SeatRef))
+        if data is not None:
+            # a daemon was killed between seating it and telling it so
+            ref = abi.SeatRef.from_buffer_copy(data)
+            if ref.group == number and group_seats.cookie_at(ref.seat) == cookie:
+                place.seat = ref.seat
+                return place
+        place.seat = self._new_seat(group, group_seats)
+        group_seats.sit(place.seat, fd)
+        ref = abi.SeatRef(seat=place.seat, group=number)
+        libbpf.map_update(self._maps["seats"], key, bytes(ref))
+        return place
+
+    def _new_seat(self, group: abi.Group, group_seats: GroupSeats) -> int:
+        for _ in range(abi.GROUP_SEATS):
+            turn = group.next_seat
+            group.next_seat = turn + 1
+            seat = turn % abi.GROUP_SEATS
+            if group_seats.cookie_at(seat) is not None:
+                continue
+            if turn >= abi.GROUP_SEATS:
+                for table, key in list(seats.flows_of_seat(self._maps, group, seat)):
+                    with self._maps.inner("flow_tables", table) as fd:
+                        if fd is not None:
+                            libbpf.map_delete(fd, key)
+            return seat
+        raise LookupError(f"all {abi.GROUP_SEATS} seats of the group are taken")
+
+    def _register(
+        self,
+        number: int,
+        group: abi.Group,
+        group_seats: GroupSeats,
+        message: abi.Message,
+        place: abi.SocketPlace,
+    ) -> None:
+        where = address.of_key(group.key)
+        generation, seat = message.generation, place.seat
+        log.event(
+            f"registering socket {where} app {message.app} gen {generation} "
+            f"so_cookie {message.cookie:#x}"
+        )
+        if place.generation == generation and place.index != abi.INDEX_NONE:
+            log.event("registering socket again is legal but weird")
+            return
+        if place.slot < abi.GENERATION_SLOTS:
+            old = group_seats.slot(place.slot)
+            seats.drop_seats(old, {seat})
+            group_seats.write_slot(place.slot, old)
+        number_of_slot = abi.slot_of(group.max_apps, message.app, generation)
+        slot = group_seats.slot(number_of_slot)
+        place.generation, place.slot = generation, number_of_slot
+        position = _index_of(slot, seat)
+        if position is None:
+            position = group_seats.first_free_index(slot)
+        if position is None:
+            log.event("too many sockets in the gen!")
+            place.index = abi.INDEX_NONE
+            return
+        if group.timeout_jiffies and _has_flows(group):
+            self._pool.ensure_table(number, group, number_of_slot)
+            group.table_mask |= 1 << number_of_slot
+        if not slot.live or slot.generation != generation:
+            slot.generation, slot.app = generation, message.app
+            if not slot.live:
+                slot.base_in, slot.base_out = self._packets(number, number_of_slot)
+        seats.set_seat(slot, position, seat)
+        group_seats.write_slot(number_of_slot, slot)
+        place.index = position
+
+    def _packets(self, number: int, slot: int) -> tuple[int, int]:
+        reading = counters.read(self._maps, number)
+        return reading.packets_in[slot], reading.packets_out[slot]
+
+    def collect(self) -> None:
+        """Take back what closed sockets, ended generations and groups held."""
+        by_group: dict[int, dict[int, bytes]] = {}
+        for key, value in list(
+            libbpf.map_items(self._maps["seats"], 8, ctypes.sizeof(abi.SeatRef))
+        ):
+            ref = abi.SeatRef.from_buffer_copy(value)
+            by_group.setdefault(ref.group, {})[ref.seat] = key
+        for number in range(self._maps.config.groups):
+            group = self._maps.group(number)
+            if group.state == GroupState.LIVE:
+                self._announce(number, group)
+                self._collect_group(number, group, by_group.get(number, {}))
+            if group.state == GroupState.DELETED:
+                for key in by_group.get(number, {}).values():
+                    libbpf.map_delete(self._maps["seats"], key)
+                self._forget(number, group)
+
+    def _collect_group(self, number: int, group: abi.Group, seated: dict[int, bytes]) -> None:
+        with contextlib.suppress(LookupError), GroupSeats(self._maps, number) as group_seats:
+            dead = {
+                seat
+                for seat, key in seated.items()
+                if group_seats.cookie_at(seat) != int.from_bytes(key, sys.byteorder)
+            }
+            for slot_number, slot in group_seats.used_slots():
+                if dead.intersection(slot.live_seat[: slot.live]):
+                    seats.drop_seats(slot, dead)
+                    if not slot.live:
+                        slot = seats.empty_slot()
+                    group_seats.write_slot(slot_number, slot)
+                if not slot.live and group.table[slot_number]:
+                    self._pool.release_table(number, group, slot_number)
+            for seat in dead:
+                libbpf.map_delete(self._maps["seats"], seated[seat])
+            if len(dead) < len(seated):
+                self._childless.discard(number)
+            elif number in self._childless:
+                # nobody for two rounds, so no registration is on its way either
+                self._childless.discard(number)
+                state.forget(self._maps, number)
+            else:
+                self._childless.add(number)
+
+    def _forget(self, number: int, group: abi.Group) -> None:
+        program = self._programs.pop(number, None)
+        if program is not None:
+            os.close(program)
+        self._known.pop(number, None)
+        self._pool.release_group(number, group)
+
+
+def _index_of(slot: abi.Slot, seat: int) -> Optional[int]:
+    found = list(slot.seat)
+    return found.index(seat) if seat in found else None
+
+
+def _has_flows(group: abi.Group) -> bool:
+    return group.type & ~abi.DISSECTOR_VERBOSE == abi.DissectorType.FLOW
+

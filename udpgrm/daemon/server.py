@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon's life: start or adopt, wait for messages, stop."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Optional
+
+from udpgrm import abi, log
+from udpgrm.build import cache, sources
+from udpgrm.daemon import programs
+from udpgrm.daemon.pool import Pool
+from udpgrm.daemon.registry import Registry
+from udpgrm.kernel import clock, pidfd
+from udpgrm.kernel.ringbuf import RingBuffer
+from udpgrm.state import maps as state
+from udpgrm.state.maps import Limits, Maps
+
+#: Sockets may be closed by processes that live on: look that often (seconds).
+COLLECT_EVERY = 30.0
+_LOCK_TRIES = 20
+
+
+class StartError(Exception):
+    """The daemon cannot start; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks of the daemon."""
+
+    directory: Path
+    limits: Limits
+    cgroup: Optional[Path]
+    with_sendmsg: bool
+    force: bool
+    persist: bool
+
+
+def _notify(text: str) -> None:
+    """Tell the service manager, when there is one: sd_notify(3)."""
+    where = os.environ.get("NOTIFY_SOCKET")
+    if not where:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+        channel.sendto(text.encode(), "\0" + where[1:] if where[0] == "@" else where)
+
+
+def _lock(directory: Path) -> Optional[int]:
+    # a command that looks whether a daemon runs holds the lock for an instant
+    for _ in range(_LOCK_TRIES):
+        held = state.lock(directory)
+        if held is not None:
+            return held
+        time.sleep(0.01)
+    return None
+
+
+def _take_directory(options: Options) -> int:
+    """Make the pin directory ours. Returns the fd that holds the lock."""
+    directory = options.directory
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        held = _lock(directory)
+        if held is None and options.force:
+            # the other daemon keeps its maps, which nobody finds any more
+            _remove_pins(directory)
+            directory.mkdir(mode=0o700)
+            held = _lock(directory)
+    except OSError as error:
+        raise StartError(f"cannot use {directory}: {error.strerror}") from error
+    if held is None:
+        raise StartError(f"Looks like {directory} already exists: another daemon runs there")
+    return held
+
+
+def _remove_pins(directory: Path) -> None:
+    programs.unpin_hooks(directory)
+    state.unpin(directory)
+    directory.rmdir()
+
+
+def _open_maps(options: Options) -> Maps:
+    try:
+        return state.open_pinned(options.directory)
+    except FileNotFoundError:
+        pass
+    jiffies = clock.Jiffies()
+    try:
+        state.unpin(options.directory)  # an earlier start that was cut short
+        return state.create(options.directory, options.limits, jiffies.rate())
+    except OSError as error:
+        raise StartError(
+            f"cannot pin in {options.directory}: {error.strerror} "
+            "(is it in a bpf file system? mount -t bpf bpf /sys/fs/bpf)"
+        ) from error
+    finally:
+        jiffies.close()
+
+
+class Server:
+    """A started daemon."""
+
+    def __init__(self, options: Options) -> None:
+        """Load, pin and adopt. Raises StartError, leaving things as they were."""
+        log.step("Loading BPF")
+        cache.compile_missing(sources.all_programs())
+        self._options = options
+        self._lock_fd = _take_directory(options)
+        self._maps = _open_maps(options)
+        config = self._maps.config
+        config.pid = os.getpid()
+        self._maps.write_config(config)
+        log.step(f"Pinning bpf programs to {options.directory}")
+        programs.load_hooks(options.directory, self._maps)
+        self._pool = Pool(self._maps, options.limits)
+        self._registry = Registry(self._maps, self._pool)
+        self._watched: dict[int, int] = {}  # pid -> pidfd
+        self._poll = select.epoll()
+
+    def run(self) -> None:
+        """Serve until SIGINT or SIGTERM."""
+        self._registry.collect()
+        self._pool.refill()
+        if self._options.cgroup is not None:
+            log.step(f"Installing BPF into cgroup {self._options.cgroup}")
+            programs.install(
+                self._options.directory, self._options.cgroup, self._options.with_sendmsg
+            )
+        messages = self._maps["messages"]
+        ring = RingBuffer(messages, state.MESSAGE_BYTES)
+        reader, writer = socket.socketpair()
+        writer.setblocking(False)
+        signal.set_wakeup_fd(writer.fileno())
+        stop = {signal.SIGINT, signal.SIGTERM}
+        for number in stop:
+            signal.signal(number, lambda *_: None)
+        self._poll.register(messages, select.EPOLLIN)
+        self._poll.register(reader.fileno(), select.EPOLLIN)
+        log.step("Tailing message ring buffer")
+        _notify("READY=1")
+        self._serve(ring)  # asked for while no daemon ran
+        due = time.monotonic() + COLLECT_EVERY
+        while True:
+            events = dict(self._poll.poll(max(0.0, due - time.monotonic())))
+            if reader.fileno() in events and stop.intersection(reader.recv(64)):
+                break
+            if messages in events:
+                self._serve(ring)
+            ended = self._reap(set(events))
+            if ended or time.monotonic() >= due:
+                self._guarded(self._registry.collect)
+                self._guarded(self._pool.refill)
+                due = time.monotonic() + COLLECT_EVERY
+        _notify("STOPPING=1")
+
+    def _serve(self, ring: RingBuffer) -> None:
+        for record in ring.records():
+            if len(record) == ctypes.sizeof(abi.Message):
+                self._guarded(self._handle, abi.Message.from_buffer_copy(record))
+        self._guarded(self._pool.refill)
+
+    def _guarded(self, action: Callable[..., object], *arguments: object) -> None:
+        """Nothing that comes from outside ends the daemon: say so and go on."""
+        try:
+            action(*arguments)
+        except Exception as error:
+            log.step(f"{type(error).__name__}: {error}")
+
+    def _handle(self, message: abi.Message) -> None:
+        pid = self._registry.handle(message)
+        if pid is None or pid in self._watched:
+            return
+        watch = pidfd.watch(pid)
+        if watch is not None:
+            self._watched[pid] = watch
+            self._poll.register(watch, select.EPOLLIN)
+
+    def _reap(self, ready: set[int]) -> bool:
+        """Forget processes that have ended; whether there were any."""
+        ended = [pid for pid, fd in self._watched.items() if fd in ready]
+        for pid in ended:
+            fd = self._watched.pop(pid)
+            self._poll.unregister(fd)
+            os.close(fd)
+        return bool(ended)
+
+    def stop(self) -> None:
+        """Take hooks and state away, unless they are to stay for the next daemon."""
+        config = self._maps.config
+        config.pid = 0
+        self._maps.write_config(config)
+        if self._options.persist:
+            return
+        here = os.fstat(self._lock_fd)
+        with contextlib.suppress(FileNotFoundError):
+            there = os.stat(self._options.directory)
+            if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino):
+                programs.detach_all(self._options.directory)
+                _remove_pins(self._options.directory)

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Paths of cgroup version 2."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ROOTS = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")
+
+
+def default_root() -> Path:
+    """The first cgroup2 mount of the usual ones. Raises FileNotFoundError."""
+    for root in ROOTS:
+        if (Path(root) / "cgroup.controllers").exists():
+            return Path(root)
+    raise FileNotFoundError(f"no cgroup2 at {' or '.join(ROOTS)}: mount it, or name the cgroup")
+
+
+def own_path() -> str:
+    """This process's path below the root, as in cgroups(7): '/a/b'."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        hierarchy, _, path = line.split(":", 2)
+        if hierarchy == "0":
+            return path
+    raise FileNotFoundError("this process is in no cgroup2")
+
+
+def identity(path: Path) -> int:
+    """The kernel's id of a cgroup: its inode number."""
+    return os.stat(path).st_ino
+
+
+def path_of(cgroup_id: int) -> str:
+    """Where a cgroup is mounted here; '' when it is gone or out of sight."""
+    root = default_root()
+    for directory, _, _ in os.walk(root):
+        if os.stat(directory).st_ino == cgroup_id:
+            return directory
+    return ""

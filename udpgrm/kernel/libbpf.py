@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Maps, programs, links and pins through the distribution's libbpf.
+
+Every function raises OSError with the kernel's errno. File descriptors are
+plain ints that the caller closes. Source: bpf(2), libbpf's bpf.h (1.0 ABI).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import sys
+from typing import Iterator, Optional, Sequence
+
+# enum bpf_map_type
+MAP_HASH = 1
+MAP_ARRAY = 2
+MAP_PERCPU_ARRAY = 6
+MAP_LRU_HASH = 9
+MAP_ARRAY_OF_MAPS = 12
+MAP_REUSEPORT_SOCKARRAY = 20
+MAP_QUEUE = 22
+MAP_SK_STORAGE = 24
+MAP_RINGBUF = 27
+
+# map flags
+F_NO_PREALLOC = 1 << 0
+F_MMAPABLE = 1 << 10
+
+# update flags
+ANY = 0
+NOEXIST = 1
+
+# enum bpf_prog_type
+PROG_CGROUP_SOCK_ADDR = 18
+PROG_SK_REUSEPORT = 21
+PROG_CGROUP_SOCKOPT = 25
+PROG_SCHED_CLS = 3
+
+# enum bpf_attach_type
+CGROUP_INET4_BIND = 8
+CGROUP_INET6_BIND = 9
+CGROUP_UDP4_SENDMSG = 14
+CGROUP_UDP6_SENDMSG = 15
+CGROUP_GETSOCKOPT = 21
+CGROUP_SETSOCKOPT = 22
+SK_REUSEPORT_SELECT = 39
+
+PSEUDO_MAP_FD = 1
+
+_lib = ctypes.CDLL("libbpf.so.1", use_errno=True)
+
+
+class _MapCreateOpts(ctypes.Structure):
+    _fields_ = [
+        ("sz", ctypes.c_size_t),
+        ("btf_fd", ctypes.c_uint32),
+        ("btf_key_type_id", ctypes.c_uint32),
+        ("btf_value_type_id", ctypes.c_uint32),
+        ("btf_vmlinux_value_type_id", ctypes.c_uint32),
+        ("inner_map_fd", ctypes.c_uint32),
+        ("map_flags", ctypes.c_uint32),
+        ("map_extra", ctypes.c_uint64),
+        ("numa_node", ctypes.c_uint32),
+        ("map_ifindex", ctypes.c_uint32),
+    ]
+
+
+class _ProgLoadOpts(ctypes.Structure):
+    _fields_ = [
+        ("sz", ctypes.c_size_t),
+        ("attempts", ctypes.c_int),
+        ("expected_attach_type", ctypes.c_int),
+        ("prog_btf_fd", ctypes.c_uint32),
+        ("prog_flags", ctypes.c_uint32),
+        ("prog_ifindex", ctypes.c_uint32),
+        ("kern_version", ctypes.c_uint32),
+        ("attach_btf_id", ctypes.c_uint32),
+        ("attach_prog_fd", ctypes.c_uint32),
+        ("attach_btf_obj_fd", ctypes.c_uint32),
+        ("fd_array", ctypes.c_void_p),
+        ("func_info", ctypes.c_void_p),
+        ("func_info_cnt", ctypes.c_uint32),
+        ("func_info_rec_size", ctypes.c_uint32),
+        ("line_info", ctypes.c_void_p),
+        ("line_info_cnt", ctypes.c_uint32),
+        ("line_info_rec_size", ctypes.c_uint32),
+        ("log_level", ctypes.c_uint32),
+        ("log_size", ctypes.c_uint32),
+        ("log_buf", ctypes.c_void_p),
+    ]
+
+
+class _TestRunOpts(ctypes.Structure):
+    _fields_ = [
+        ("sz", ctypes.c_size_t),
+        ("data_in", ctypes.c_char_p),
+        ("data_out", ctypes.c_void_p),
+        ("data_size_in", ctypes.c_uint32),
+        ("data_size_out", ctypes.c_uint32),
+        ("ctx_in", ctypes.c_void_p),
+        ("ctx_out", ctypes.c_void_p),
+        ("ctx_size_in", ctypes.c_uint32),
+        ("ctx_size_out", ctypes.c_uint32),
+        ("retval", ctypes.c_uint32),
+        ("repeat", ctypes.c_int),
+        ("duration", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("cpu", ctypes.c_uint32),
+        ("batch_size", ctypes.c_uint32),
+    ]
+
+
+class MapInfo(ctypes.Structure):
+    """Head of struct bpf_map_info."""
+
+    _fields_ = [
+        ("type", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+        ("key_size", ctypes.c_uint32),
+        ("value_size", ctypes.c_uint32),
+        ("max_entries", ctypes.c_uint32),
+        ("map_flags", ctypes.c_uint32),
+        ("name", ctypes.c_char * 16),
+    ]
+
+
+class VerifierError(OSError):
+    """The kernel refused a program; `log` holds the verifier's words."""
+
+    def __init__(self, error: int, name: str, log: str) -> None:
+        """Keep the log beside the errno of the load."""
+        lines = [line for line in log.splitlines() if line]
+        reason = next((line for line in reversed(lines) if "processed" not in line), "")
+        super().__init__(error, f"cannot load {name}: {os.strerror(error)}: {reason}")
+        self.log = log
+
+
+def _check(result: int, what: str) -> int:
+    if result < 0:
+        error = -result if result != -1 else ctypes.get_errno()
+        raise OSError(error, f"{what}: {os.strerror(error)}")
+    return result
+
+
+_lib.bpf_map_create.argtypes = [
+    ctypes.c_int,
+    ctypes.c_char_p,
+    ctypes.c_uint32,
+    ctypes.c_uint32,
+    ctypes.c_uint32,
+    ctypes.c_void_p,
+]
+_lib.bpf_prog_load.argtypes = [
+    ctypes.c_int,
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+    ctypes.c_void_p,
+]
+_lib.bpf_map_update_elem.argtypes = [
+    ctypes.c_int,
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_uint64,
+]
+_lib.bpf_map_lookup_elem.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p]
+_lib.bpf_map_delete_elem.argtypes = [ctypes.c_int, ctypes.c_char_p]
+_lib.bpf_map_get_next_key.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p]
+_lib.bpf_obj_pin.argtypes = [ctypes.c_int, ctypes.c_char_p]
+_lib.bpf_obj_get.argtypes = [ctypes.c_char_p]
+_lib.bpf_obj_get_info_by_fd.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+
+
+def cpus() -> int:
+    """Number of possible CPUs: how many values a per-CPU lookup gives."""
+    return _check(_lib.libbpf_num_possible_cpus(), "possible CPUs")
+
+
+def map_create(
+    kind: int,
+    name: str,
+    key_size: int,
+    value_size: int,
+    max_entries: int,
+    flags: int = 0,
+    inner_fd: int = 0,
+    btf: tuple[int, int, int] = (0, 0, 0),
+) -> int:
+    """Create a map; `btf` is (fd, key type id, value type id). Returns its fd."""
+    opts = _MapCreateOpts(sz=ctypes.sizeof(_MapCreateOpts), map_flags=flags, inner_map_fd=inner_fd)
+    opts.btf_fd, opts.btf_key_type_id, opts.btf_value_type_id = btf
+    fd = _lib.bpf_map_create(
+        kind, name.encode(), key_size, value_size, max_entries, ctypes.byref(opts)
+    )
+    return _check(fd, f"cannot create map {name}")
+
+
+def map_update(fd: int, key: Optional[bytes], value: bytes, flags: int = ANY) -> None:
+    """Set an element; a queue has no key and takes None (it pushes)."""
+    _check(_lib.bpf_map_update_elem(fd, key, value, flags), "map update")
+
+
+def map_lookup(fd: int, key: bytes, value_size: int) -> Optional[bytes]:
+    """The value of a key, or None. Per-CPU maps: the values of all CPUs."""
+    value = ctypes.create_string_buffer(value_size)
+    result = _lib.bpf_map_lookup_elem(fd, key, value)
+    if result == -errno.ENOENT:
+        return None
+    _check(result, "map lookup")
+    return value.raw
+
+
+def map_first_missing(fd: int, keys: Sequence[int], value_size: int) -> int:
+    """Position of the first of these 32-bit keys that a map lacks; their number if none.
+
+    A call of its own because it is asked for hundreds of keys at a time.
+    """
+    lookup, value = _lib.bpf_map_lookup_elem, ctypes.create_string_buffer(value_size)
+    for position, number in enumerate(keys):
+        key = number.to_bytes(4, sys.byteorder)
+        if lookup(fd, key, value):
+            return position
+    return len(keys)
+
+
+def map_delete(fd: int, key: bytes) -> bool:
+    """Remove a key; False when it was not there."""
+    result = _lib.bpf_map_delete_elem(fd, key)
+    if result == -errno.ENOENT:
+        return False
+    _check(result, "map delete")
+    return True
+
+
+def map_items(fd: int, key_size: int, value_size: int) -> Iterator[tuple[bytes, bytes]]:
+    """Every (key, value) of a hash. Entries deleted meanwhile may hide others."""
+    following = ctypes.create_string_buffer(key_size)
+    key: Optional[bytes] = None
+    while _lib.bpf_map_get_next_key(fd, key, following) == 0:
+        key = following.raw
+        value = map_lookup(fd, key, value_size)
+        if value is not None:
+            yield key, value
+
+
+def map_info(fd: int) -> MapInfo:
+    """What the kernel says of a map."""
+    info = MapInfo()
+    size = ctypes.c_uint32(ctypes.sizeof(info))
+    result = _lib.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size))
+    _check(result, "map info")
+    return info
+
+
+def map_by_id(map_id: int) -> int:
+    """A new fd of the map with this id."""
+    return _check(_lib.bpf_map_get_fd_by_id(map_id), f"map id {map_id}")
+
+
+def prog_load(kind: int, name: str, code: bytes, attach_type: int = 0) -> int:
+    """Load instructions (8 bytes each). Raises VerifierError. Returns an fd."""
+    opts = _ProgLoadOpts(sz=ctypes.sizeof(_ProgLoadOpts), expected_attach_type=attach_type)
+    args = (kind, name.encode()[:15], b"GPL", code, len(code) // 8)
+    fd: int = _lib.bpf_prog_load(*args, ctypes.byref(opts))
+    if fd >= 0:
+        return fd
+    # a log costs memory and time: only when the plain load has failed
+    log = ctypes.create_string_buffer(1 << 20)
+    opts.log_level, opts.log_size, opts.log_buf = 1, len(log), ctypes.addressof(log)
+    fd = _lib.bpf_prog_load(*args, ctypes.byref(opts))
+    if fd < 0:
+        raise VerifierError(-fd, name, log.value.decode(errors="replace"))
+    return fd
+
+
+def prog_test_run(fd: int, data: bytes) -> int:
+    """Run a program once on a packet; returns its 32-bit result."""
+    opts = _TestRunOpts(sz=ctypes.sizeof(_TestRunOpts), data_in=data, data_size_in=len(data))
+    _check(_lib.bpf_prog_test_run_opts(fd, ctypes.byref(opts)), "test run")
+    return opts.retval
+
+
+def link_create(prog_fd: int, target_fd: int, attach_type: int) -> int:
+    """Attach a program to a cgroup with a link, beside others. Returns an fd."""
+    return _check(_lib.bpf_link_create(prog_fd, target_fd, attach_type, None), "cannot attach")
+
+
+def link_update(link_fd: int, prog_fd: int) -> None:
+    """Put another program in a link's place, atomically."""
+    _check(_lib.bpf_link_update(link_fd, prog_fd, None), "link update")
+
+
+def link_detach(link_fd: int) -> None:
+    """Detach now, whoever else holds the link."""
+    _check(_lib.bpf_link_detach(link_fd), "link detach")
+
+
+def pin(fd: int, path: str) -> None:
+    """Pin an object in bpffs."""
+    _check(_lib.bpf_obj_pin(fd, path.encode()), f"cannot pin {path}")
+
+
+def pinned(path: str) -> int:
+    """An fd of a pinned object."""
+    return _check(_lib.bpf_obj_get(path.encode()), f"cannot open {path}")
+
+
+def has_helper(kind: int, helper: int) -> bool:
+    """Whether programs of this type may call this helper here."""
+    return int(_lib.libbpf_probe_bpf_helper(kind, helper, None)) == 1

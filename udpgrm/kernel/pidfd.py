@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sockets of other processes: pidfd_open(2), pidfd_getfd(2), SO_COOKIE."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import socket
+from typing import Iterator, Optional
+
+SO_COOKIE = 57
+_SYS_PIDFD_GETFD = 438  # the same on every architecture
+_SYS_PIDFD_OPEN = 434
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+def _pidfd_open(pid: int) -> int:
+    # os.pidfd_open is absent where Python was built on an older libc
+    return int(_libc.syscall(_SYS_PIDFD_OPEN, pid, 0))
+
+
+def _cookie(fd: int) -> Optional[int]:
+    """SO_COOKIE of a descriptor that may be no socket at all."""
+    value = ctypes.c_uint64()
+    size = ctypes.c_uint32(8)
+    failed = _libc.getsockopt(
+        fd, socket.SOL_SOCKET, SO_COOKIE, ctypes.byref(value), ctypes.byref(size)
+    )
+    return None if failed else value.value
+
+
+def _take(pidfd: int, number: int, cookie: int) -> Optional[int]:
+    """Our own descriptor of the process's, when it is the socket meant."""
+    fd = int(_libc.syscall(_SYS_PIDFD_GETFD, pidfd, number, 0))
+    if fd < 0:
+        return None
+    if _cookie(fd) == cookie:
+        return fd
+    os.close(fd)
+    return None
+
+
+def _descriptors(pid: int) -> Iterator[int]:
+    with contextlib.suppress(OSError):
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            yield int(name)
+
+
+def socket_of(pid: int, cookie: int, hint: int) -> Optional[int]:
+    """A duplicate of the process's socket with this cookie, or None.
+
+    The hint is tried first; a wrong one costs a look at every descriptor.
+    """
+    pidfd = _pidfd_open(pid)
+    if pidfd < 0:
+        return None
+    try:
+        found = _take(pidfd, hint, cookie)
+        if found is not None:
+            return found
+        for number in _descriptors(pid):
+            found = _take(pidfd, number, cookie)
+            if found is not None:
+                return found
+        return None
+    finally:
+        os.close(pidfd)
+
+
+def find_socket(cookie: int) -> Optional[tuple[int, int]]:
+    """(pid, duplicate) of the socket among all processes, newest first."""
+    pids = sorted((int(name) for name in os.listdir("/proc") if name.isdigit()), reverse=True)
+    for pid in pids:
+        found = socket_of(pid, cookie, -1)
+        if found is not None:
+            return pid, found
+    return None
+
+
+def watch(pid: int) -> Optional[int]:
+    """A pidfd, readable once the process has ended; None: it has."""
+    pidfd = _pidfd_open(pid)
+    return None if pidfd < 0 else pidfd

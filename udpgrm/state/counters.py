@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A group's counters, summed over CPUs."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+from udpgrm import abi
+from udpgrm.kernel import libbpf
+from udpgrm.state.maps import Maps, index
+
+
+@dataclass(frozen=True)
+class GroupCounters:
+    """One reading. Packets per slot; last_* in jiffies, 0: never."""
+
+    metrics: dict[str, int]
+    packets_in: list[int]
+    packets_out: list[int]
+    last_in: list[int]
+    last_out: list[int]
+
+
+def read(maps: Maps, number: int) -> GroupCounters:
+    """Read the counters of a group, with those the daemon keeps itself."""
+    size = ctypes.sizeof(abi.Counters)
+    cpus = libbpf.cpus()
+    data = None
+    with maps.inner("counters", number) as fd:
+        if fd is not None:
+            data = libbpf.map_lookup(fd, index(0), size * cpus)
+    per_cpu = (abi.Counters * cpus).from_buffer_copy(data or bytes(size * cpus))
+    slots = range(abi.GENERATION_SLOTS)
+    metrics = {
+        name: sum(cpu.total[position] for cpu in per_cpu)
+        for position, name in enumerate(abi.COUNTERS)
+    }
+    group = maps.group(number)
+    metrics["socket_critical"] = group.critical
+    metrics["socket_critical_gauge"] = group.critical_gauge
+    return GroupCounters(
+        metrics=metrics,
+        packets_in=[sum(cpu.generation[slot].packets_in for cpu in per_cpu) for slot in slots],
+        packets_out=[sum(cpu.generation[slot].packets_out for cpu in per_cpu) for slot in slots],
+        last_in=[max(cpu.generation[slot].last_in for cpu in per_cpu) for slot in slots],
+        last_out=[max(cpu.generation[slot].last_out for cpu in per_cpu) for slot in slots],
+    )

@@ -1,0 +1,367 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The maps that hold all state: made once, pinned, opened by everyone else.
+
+What belongs to one group (its sockets, slots and counters) and to one
+generation (its flow table) are maps inside of arrays of maps, under the
+group's id and the table's. Such an inner map lives as long as the array holds
+it, so a daemon that is killed leaves nothing to find again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import mmap
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterator, Optional
+
+from udpgrm import abi
+from udpgrm.abi import Relocation
+from udpgrm.kernel import btf, libbpf
+
+#: Ids of flow tables, of all groups together; 0 is no table.
+MAX_TABLES = 4096
+MESSAGE_BYTES = 1 << 18
+_SEATS_PER_GROUP = 256
+
+
+class StateError(Exception):
+    """The pinned state cannot be used; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Sizes, from the configuration.
+
+    groups: how many groups there can be. flows: entries of a generation's flow
+    table. prepared_groups, prepared_tables: how many are kept ready for hooks.
+    """
+
+    groups: int = 512
+    flows: int = 65536
+    prepared_groups: int = 16
+    prepared_tables: int = 4
+
+
+class Config(ctypes.Structure):
+    """What the daemon that made the maps says to those who open them."""
+
+    _fields_ = [
+        ("layout", ctypes.c_uint32),
+        ("groups", ctypes.c_uint32),
+        ("hz", ctypes.c_uint32),
+        ("pid", ctypes.c_uint32),
+    ]
+
+
+def _size(kind: type[ctypes.Structure]) -> int:
+    return ctypes.sizeof(kind)
+
+
+def make_flow_table(entries: int) -> int:
+    """A generation's flow table. Returns an fd."""
+    return libbpf.map_create(
+        libbpf.MAP_LRU_HASH, "udpgrm_flows", _size(abi.FlowKey), _size(abi.Flow), entries
+    )
+
+
+def make_slots() -> int:
+    """A group's generations. Returns an fd."""
+    return libbpf.map_create(
+        libbpf.MAP_ARRAY, "udpgrm_slots", 4, _size(abi.Slot), abi.GENERATION_SLOTS
+    )
+
+
+def make_sockets() -> int:
+    """A group's sockets by seat. Returns an fd."""
+    return libbpf.map_create(
+        libbpf.MAP_REUSEPORT_SOCKARRAY, "udpgrm_socks", 4, 8, abi.GROUP_SEATS
+    )
+
+
+def make_counters() -> int:
+    """A group's counters. Returns an fd."""
+    return libbpf.map_create(
+        libbpf.MAP_PERCPU_ARRAY, "udpgrm_counters", 4, _size(abi.Counters), 1
+    )
+
+
+def _make_outer(name: str, entries: int, inner: int) -> int:
+    try:
+        return libbpf.map_create(libbpf.MAP_ARRAY_OF_MAPS, name, 4, 4, entries, inner_fd=inner)
+    finally:
+        os.close(inner)
+
+
+def _make_storage(name: str, kind: type[ctypes.Structure]) -> int:
+    types = btf.storage_type(_size(kind))
+    try:
+        return libbpf.map_create(
+            libbpf.MAP_SK_STORAGE, name, 4, _size(kind), 0, libbpf.F_NO_PREALLOC, btf=types
+        )
+    finally:
+        os.close(types[0])
+
+
+def _make_all(limits: Limits) -> Iterator[tuple[str, int]]:
+    kinds = libbpf
+    yield (
+        "config",
+        libbpf.map_create(kinds.MAP_ARRAY, "udpgrm_config", 4, _size(Config), 1),
+    )
+    yield "socket_request", _make_storage("udpgrm_request", abi.SocketRequest)
+    yield "socket_place", _make_storage("udpgrm_place", abi.SocketPlace)
+    yield (
+        "group_index",
+        libbpf.map_create(
+            kinds.MAP_HASH, "udpgrm_index", _size(abi.GroupKey), 4, limits.groups
+        ),
+    )
+    yield (
+        "groups",
+        libbpf.map_create(
+            kinds.MAP_ARRAY,
+            "udpgrm_groups",
+            4,
+            _size(abi.Group),
+            limits.groups,
+            libbpf.F_MMAPABLE,
+        ),
+    )
+    yield (
+        "dissectors",
+        libbpf.map_create(
+            kinds.MAP_ARRAY, "udpgrm_dissect", 4, _size(abi.Dissector), limits.groups
+        ),
+    )
+    yield (
+        "free_groups",
+        libbpf.map_create(kinds.MAP_QUEUE, "udpgrm_freegrp", 0, 4, limits.groups),
+    )
+    yield (
+        "free_tables",
+        libbpf.map_create(kinds.MAP_QUEUE, "udpgrm_freetbl", 0, 4, MAX_TABLES),
+    )
+    yield (
+        "table_index",
+        libbpf.map_create(
+            kinds.MAP_HASH,
+            "udpgrm_tables",
+            _size(abi.TableKey),
+            4,
+            MAX_TABLES,
+            libbpf.F_NO_PREALLOC,
+        ),
+    )
+    yield "flow_tables", _make_outer("udpgrm_flowtbls", MAX_TABLES, make_flow_table(limits.flows))
+    yield "slots", _make_outer("udpgrm_slotss", limits.groups, make_slots())
+    yield "sockets", _make_outer("udpgrm_sockets", limits.groups, make_sockets())
+    yield "counters", _make_outer("udpgrm_countss", limits.groups, make_counters())
+    yield (
+        "seats",
+        libbpf.map_create(
+            kinds.MAP_HASH,
+            "udpgrm_seats",
+            8,
+            _size(abi.SeatRef),
+            limits.groups * _SEATS_PER_GROUP,
+            libbpf.F_NO_PREALLOC,
+        ),
+    )
+    yield (
+        "messages",
+        libbpf.map_create(kinds.MAP_RINGBUF, "udpgrm_messages", 0, 0, MESSAGE_BYTES),
+    )
+
+
+NAMES = (
+    "config",
+    "socket_request",
+    "socket_place",
+    "group_index",
+    "groups",
+    "dissectors",
+    "free_groups",
+    "free_tables",
+    "table_index",
+    "flow_tables",
+    "slots",
+    "sockets",
+    "counters",
+    "seats",
+    "messages",
+)
+
+#: Maps that programs refer to, by what they call them.
+RELOCATIONS = {
+    Relocation.SOCKET_REQUEST: "socket_request",
+    Relocation.SOCKET_PLACE: "socket_place",
+    Relocation.GROUP_INDEX: "group_index",
+    Relocation.GROUPS: "groups",
+    Relocation.DISSECTORS: "dissectors",
+    Relocation.FREE_GROUPS: "free_groups",
+    Relocation.FREE_TABLES: "free_tables",
+    Relocation.TABLE_INDEX: "table_index",
+    Relocation.FLOW_TABLES: "flow_tables",
+    Relocation.COUNTERS: "counters",
+    Relocation.SEATS: "seats",
+    Relocation.MESSAGES: "messages",
+}
+
+
+def index(number: int) -> bytes:
+    """The key of an array's element."""
+    return number.to_bytes(4, sys.byteorder)
+
+
+class Maps:
+    """Open file descriptors of the pinned maps, by name."""
+
+    def __init__(self, fds: dict[str, int]) -> None:
+        """Take over the descriptors; `close` closes them."""
+        self.fds = fds
+        self._memory: Optional[mmap.mmap] = None
+
+    def __getitem__(self, name: str) -> int:
+        """The fd of a map."""
+        return self.fds[name]
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        for fd in self.fds.values():
+            os.close(fd)
+        self.fds = {}
+
+    @property
+    def config(self) -> Config:
+        """A copy of the configuration record."""
+        data = libbpf.map_lookup(self["config"], index(0), _size(Config))
+        assert data is not None
+        return Config.from_buffer_copy(data)
+
+    def write_config(self, config: Config) -> None:
+        """Replace the configuration record."""
+        libbpf.map_update(self["config"], index(0), bytes(config))
+
+    def group(self, number: int) -> abi.Group:
+        """The group record itself: reads and writes go to the kernel's memory."""
+        if self._memory is None:
+            length = self.config.groups * _size(abi.Group)
+            page = mmap.PAGESIZE
+            self._memory = mmap.mmap(self["groups"], (length + page - 1) // page * page)
+        return abi.Group.from_buffer(self._memory, number * _size(abi.Group))
+
+    def dissector(self, number: int) -> abi.Dissector:
+        """A copy of a group's dissector."""
+        data = libbpf.map_lookup(self["dissectors"], index(number), _size(abi.Dissector))
+        assert data is not None
+        return abi.Dissector.from_buffer_copy(data)
+
+    def find(self, key: abi.GroupKey) -> Optional[int]:
+        """The id of the group of an address."""
+        data = libbpf.map_lookup(self["group_index"], bytes(key), 4)
+        return None if data is None else int.from_bytes(data, sys.byteorder)
+
+    @contextlib.contextmanager
+    def inner(self, outer: str, number: int) -> Iterator[Optional[int]]:
+        """An fd of an inner map for the length of a with block; None: empty."""
+        data = libbpf.map_lookup(self[outer], index(number), 4)
+        fd = None
+        if data is not None:
+            with contextlib.suppress(FileNotFoundError):  # replaced just now
+                fd = libbpf.map_by_id(int.from_bytes(data, sys.byteorder))
+        try:
+            yield fd
+        finally:
+            if fd is not None:
+                os.close(fd)
+
+
+def make(limits: Limits, hz: int) -> Maps:
+    """Make every map, all or none. `hz` is the kernel's jiffies per second."""
+    fds: dict[str, int] = {}
+    maps = Maps(fds)
+    try:
+        for name, fd in _make_all(limits):
+            fds[name] = fd
+        maps.write_config(Config(layout=abi.LAYOUT, groups=limits.groups, hz=hz))
+    except OSError:
+        maps.close()
+        raise
+    return maps
+
+
+def create(directory: Path, limits: Limits, hz: int) -> Maps:
+    """Make and pin every map, all or none."""
+    maps = make(limits, hz)
+    try:
+        for name in NAMES:
+            libbpf.pin(maps[name], str(directory / name))
+    except OSError:
+        unpin(directory)
+        maps.close()
+        raise
+    return maps
+
+
+def open_pinned(directory: Path) -> Maps:
+    """The maps of a running or earlier daemon.
+
+    Raises FileNotFoundError when there are none, StateError when they are
+    another version's.
+    """
+    fds: dict[str, int] = {}
+    maps = Maps(fds)
+    try:
+        for name in NAMES:
+            fds[name] = libbpf.pinned(str(directory / name))
+        found = maps.config.layout
+    except OSError:
+        maps.close()
+        raise
+    if found != abi.LAYOUT:
+        maps.close()
+        raise StateError(
+            f"the maps in {directory} have layout {found}, this version knows {abi.LAYOUT}: "
+            "run the version that made them, or remove the directory (flows will move)"
+        )
+    return maps
+
+
+def unpin(directory: Path) -> None:
+    """Remove the pins of all maps; programs that use the maps keep them."""
+    for name in NAMES:
+        with contextlib.suppress(FileNotFoundError):
+            (directory / name).unlink()
+
+
+def forget(maps: Maps, number: int) -> None:
+    """Delete a group: its sockets are in none until they ask again.
+
+    The daemon takes its maps back when it next looks.
+    """
+    group = maps.group(number)
+    libbpf.map_delete(maps["group_index"], bytes(group.key))
+    group.state = abi.GroupState.DELETED
+
+
+def lock(directory: Path, shared: bool = False) -> Optional[int]:
+    """The daemon's lock on its pin directory; None: another daemon has it.
+
+    Held as long as the returned fd is open, so it ends with its process.
+    `shared` is for those who only ask whether a daemon runs.
+    """
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return None
+        raise
+    return fd

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Groups as people and programs see them: read once, then plain values."""
+
+from __future__ import annotations
+
+import ctypes
+import zlib
+from dataclasses import dataclass, field
+from typing import Iterator, Optional
+
+from udpgrm import abi
+from udpgrm.abi import DissectorType, GroupState
+from udpgrm.kernel import clock, libbpf
+from udpgrm.state import address, counters
+from udpgrm.state.maps import Maps
+from udpgrm.state.seats import GroupSeats
+
+
+@dataclass
+class SocketView:
+    """A socket of a generation; cookie is the udpgrm one, so_cookie the kernel's."""
+
+    index: int
+    cookie: int
+    so_cookie: int  # 0 when the socket is dead
+    seat: int
+
+    @property
+    def alive(self) -> bool:
+        """Whether the kernel still has it."""
+        return self.so_cookie != 0
+
+
+@dataclass
+class FlowView:
+    """An entry of a flow table; age in seconds since its last refresh."""
+
+    remote: str
+    hash: int  # a short name for people
+    so_cookie: int
+    seat: int
+    slot: int
+    age: float
+    expired: bool
+
+
+@dataclass
+class GenerationView:
+    """A generation that has sockets, or flows left."""
+
+    application: int
+    generation: int
+    slot: int
+    working: bool
+    sockets: list[SocketView]
+    flows: Optional[int]
+    packets_in: int
+    packets_out: int
+    last_in_age: Optional[float]
+    last_out_age: Optional[float]
+
+    @property
+    def alive(self) -> int:
+        """How many of its sockets live."""
+        return sum(socket.alive for socket in self.sockets)
+
+
+@dataclass
+class GroupView:
+    """A group."""
+
+    number: int
+    address: str
+    ip: str
+    port: int
+    netns: int
+    ifindex: int
+    dissector: DissectorType
+    verbose: bool
+    flow_timeout: int
+    max_apps: int
+    label: str
+    working: list[int]  # by application
+    metrics: dict[str, int]
+    generations: list[GenerationView] = field(default_factory=list)
+    flows: list[FlowView] = field(default_factory=list)
+
+
+class Viewer:
+    """Reads groups; one reading of the clock serves them all."""
+
+    def __init__(self, maps: Maps) -> None:
+        """Read jiffies now."""
+        self._maps = maps
+        jiffies = clock.Jiffies()
+        self._now = jiffies.now()
+        jiffies.close()
+        self._hz = maps.config.hz
+
+    def _age(self, then: int) -> float:
+        return max(0.0, (self._now - then) / self._hz)
+
+    def numbers(self, only: Optional[str] = None) -> Iterator[int]:
+        """Ids of the live groups, or of those at one ADDRESS:PORT."""
+        for number in range(self._maps.config.groups):
+            group = self._maps.group(number)
+            if group.state == GroupState.LIVE and only in (None, address.of_key(group.key)):
+                yield number
+
+    def groups(self, only: Optional[str] = None) -> list[GroupView]:
+        """The live groups, by address."""
+        views = [self.group(number) for number in self.numbers(only)]
+        return sorted(views, key=lambda view: (view.address, view.netns, view.ifindex))
+
+    def group(self, number: int) -> GroupView:
+        """One group."""
+        group = self._maps.group(number)
+        kind = DissectorType(group.type & ~abi.DISSECTOR_VERBOSE)
+        view = GroupView(
+            number=number,
+            address=address.of_key(group.key),
+            ip=address.ip_of(group.key),
+            port=address.port_of(group.key),
+            netns=group.key.netns,
+            ifindex=group.key.ifindex,
+            dissector=kind,
+            verbose=bool(group.type & abi.DISSECTOR_VERBOSE),
+            flow_timeout=group.flow_timeout_s if kind == DissectorType.FLOW else 0,
+            max_apps=self._maps.dissector(number).max_apps,
+            label=self._maps.dissector(number).label.decode(errors="replace"),
+            working=list(group.working)[: max(group.max_apps, 1)],
+            metrics={},
+        )
+        if kind == DissectorType.FLOW:
+            view.flows = list(self._flows(group))
+        reading = counters.read(self._maps, number)
+        view.metrics = reading.metrics
+        view.generations = list(self._generations(group, view, reading))
+        return view
+
+    def _generations(
+        self, group: abi.Group, view: GroupView, reading: counters.GroupCounters
+    ) -> Iterator[GenerationView]:
+        try:
+            group_seats = GroupSeats(self._maps, view.number)
+        except LookupError:  # being made or taken apart this moment
+            return
+        with group_seats:
+            for number, slot in group_seats.used_slots():
+                sockets = []
+                for position, seat in enumerate(slot.seat):
+                    if seat != abi.SEAT_NONE:
+                        alive = group_seats.cookie_at(seat) or 0
+                        cookie = abi.make_cookie(number, position)
+                        sockets.append(SocketView(position, cookie, alive, seat))
+                owners = {socket.so_cookie for socket in sockets if socket.alive}
+                flows = None
+                if view.dissector == DissectorType.FLOW:
+                    flows = sum(
+                        flow.so_cookie in owners and not flow.expired for flow in view.flows
+                    )
+                last_in, last_out = reading.last_in[number], reading.last_out[number]
+                packets_in = reading.packets_in[number] - slot.base_in
+                packets_out = reading.packets_out[number] - slot.base_out
+                yield GenerationView(
+                    application=slot.app,
+                    generation=slot.generation,
+                    slot=number,
+                    working=view.working[slot.app] == slot.generation,
+                    sockets=sockets,
+                    flows=flows,
+                    packets_in=packets_in,
+                    packets_out=packets_out,
+                    last_in_age=self._age(last_in) if packets_in else None,
+                    last_out_age=self._age(last_out) if packets_out else None,
+                )
+
+    def _flows(self, group: abi.Group) -> Iterator[FlowView]:
+        for slot, table in enumerate(group.table):
+            if not table:
+                continue
+            with self._maps.inner("flow_tables", table) as fd:
+                if fd is None:
+                    continue
+                for key_bytes, value in libbpf.map_items(
+                    fd, ctypes.sizeof(abi.FlowKey), ctypes.sizeof(abi.Flow)
+                ):
+                    key = abi.FlowKey.from_buffer_copy(key_bytes)
+                    flow = abi.Flow.from_buffer_copy(value)
+                    yield FlowView(
+                        remote=address.of_key(key),
+                        hash=zlib.crc32(key_bytes),
+                        so_cookie=flow.owner,
+                        seat=flow.seat,
+                        slot=slot,
+                        age=self._age(flow.last),
+                        expired=self._now - flow.last > group.timeout_jiffies,
+                    )
+
+
+def newest(view: GroupView, application: int) -> Optional[int]:
+    """The newest generation of an application that has a living socket.
+
+    Counted forward from the working one as u32 sequence numbers (RFC 1982).
+    """
+    base = view.working[application]
+    ahead = {
+        (item.generation - base) % 2**32: item.generation
+        for item in view.generations
+        if item.application == application and item.alive
+    }
+    forward = {step: generation for step, generation in ahead.items() if step < 2**31}
+    if forward:
+        return forward[max(forward)]
+    return ahead[max(ahead)] if ahead else None
