@@ -18,7 +18,7 @@ static __always_inline void give_back(u32 id)
 
 /*
  * Make a prepared group the group of this address, with the dissector of the
- * value being set, or FLOW when another option is. NULL and *error: refused.
+ * value being set, or FLOW when another option is. NULL: refused with *error.
  */
 static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struct group_key *key,
 						  u32 *id, int *error)
@@ -203,6 +203,7 @@ int hook_setsockopt(struct bpf_sockopt *ctx)
 			group = create_group(ctx, &key, &id, &error);
 		if (!group)
 			return refuse(error);
+		error = 0;
 		message.flags = MESSAGE_JOIN;
 	}
 	app = request->app & (MAX_APPS - 1);

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Callable
+from typing import Callable, Sequence
 
 from udpgrm import abi
 from udpgrm.abi import GroupState
@@ -34,74 +34,74 @@ class Pool:
         self._spare_tables: list[int] = []
 
     def refill(self) -> None:
-        """Prepare as many groups and tables as the limits ask for."""
+        """Prepare what the limits ask for, once half of it has been taken.
+
+        Not one by one: putting a map into a map of maps waits for all running
+        programs, and a call can put many.
+        """
         groups = [self._maps.group(number) for number in range(self._groups)]
         ready = sum(group.state == GroupState.PREPARED for group in groups)
-        for number, group in enumerate(groups):
-            if ready >= self._limits.prepared_groups:
-                break
-            if group.state == GroupState.FREE:
-                self._prepare_group(number, group)
-                ready += 1
+        if ready <= self._limits.prepared_groups // 2:
+            free = [n for n, group in enumerate(groups) if group.state == GroupState.FREE]
+            self._prepare_groups(free[: self._limits.prepared_groups - ready])
         used = {
             table
             for group in groups
             if group.state in (GroupState.LIVE, GroupState.DELETED)
-            for table in tables_of(group)
+            for table in set(group.table) - {0}
         }
         queued = self._tables_made - 1 - len(used) - len(self._spare_tables)
-        for _ in range(self._limits.prepared_tables - queued):
-            self._queue_table(self.new_table())
+        if queued <= self._limits.prepared_tables // 2:
+            for number in self._new_tables(self._limits.prepared_tables - queued):
+                libbpf.map_update(self._maps["free_tables"], None, _number(number))
 
-    def _install(self, outer: str, number: int, make: Callable[[], int]) -> None:
-        fd = make()
+    def _install(self, outer: str, numbers: Sequence[int], make: Callable[[], int]) -> None:
+        made: dict[int, int] = {}
         try:
-            libbpf.map_update(self._maps[outer], index(number), _number(fd))
+            for number in numbers:
+                made[number] = make()
+            if made:
+                libbpf.map_update_batch(self._maps[outer], made)
         finally:
-            os.close(fd)
+            for fd in made.values():
+                os.close(fd)
 
-    def _prepare_group(self, number: int, group: abi.Group) -> None:
-        epoch = group.epoch + 1
-        self._install("sockets", number, state.make_sockets)
-        self._install("counters", number, state.make_counters)
-        slots = state.make_slots()
-        try:
-            blank = bytes(empty_slot())
-            for slot in range(abi.GENERATION_SLOTS):
-                libbpf.map_update(slots, index(slot), blank)
-            libbpf.map_update(self._maps["slots"], index(number), _number(slots))
-        finally:
-            os.close(slots)
-        fresh = abi.Group(epoch=epoch, state=GroupState.PREPARED)
-        libbpf.map_update(self._maps["groups"], index(number), bytes(fresh))
-        libbpf.map_update(self._maps["free_groups"], None, _number(number))
+    def _prepare_groups(self, numbers: Sequence[int]) -> None:
+        self._install("sockets", numbers, state.make_sockets)
+        self._install("counters", numbers, state.make_counters)
+        self._install("slots", numbers, make_empty_slots)
+        for number in numbers:
+            epoch = self._maps.group(number).epoch + 1
+            fresh = abi.Group(epoch=epoch, state=GroupState.PREPARED)
+            libbpf.map_update(self._maps["groups"], index(number), bytes(fresh))
+            libbpf.map_update(self._maps["free_groups"], None, _number(number))
 
-    def new_table(self) -> int:
-        """The id of an empty flow table that no queue holds."""
-        if self._spare_tables:
-            number = self._spare_tables.pop()
-        elif self._tables_made < state.MAX_TABLES:
-            number = self._tables_made
+    def _new_tables(self, count: int) -> list[int]:
+        """Ids of empty flow tables that no queue holds; fewer when all are in use."""
+        numbers = self._spare_tables[:count]
+        del self._spare_tables[:count]
+        while len(numbers) < count and self._tables_made < state.MAX_TABLES:
+            numbers.append(self._tables_made)
             self._tables_made += 1
-        else:
-            raise LookupError(f"all {state.MAX_TABLES} flow tables are in use")
-        self._install("flow_tables", number, lambda: state.make_flow_table(self._limits.flows))
-        return number
-
-    def _queue_table(self, number: int) -> None:
-        libbpf.map_update(self._maps["free_tables"], None, _number(number))
+        self._install(
+            "flow_tables", numbers, lambda: state.make_flow_table(self._limits.flows)
+        )
+        return numbers
 
     def ensure_table(self, number: int, group: abi.Group, slot: int) -> None:
         """Give a generation its flow table, where no hook has done so."""
         if group.table[slot]:
             return
         key = bytes(abi.TableKey(group=number, epoch=group.epoch, slot=slot))
-        table = self.new_table()
+        tables = self._new_tables(1)
+        if not tables:
+            raise LookupError(f"all {state.MAX_TABLES} flow tables are in use")
+        table = tables[0]
         try:
             libbpf.map_update(self._maps["table_index"], key, _number(table), libbpf.NOEXIST)
         except FileExistsError:
             # a hook is giving it one just now
-            self._queue_table(table)
+            libbpf.map_update(self._maps["free_tables"], None, _number(table))
             return
         group.table[slot] = table
 
@@ -116,15 +116,17 @@ class Pool:
             self._spare_tables.append(table)
 
     def release_group(self, number: int, group: abi.Group) -> None:
-        """Take a forgotten group's maps back; its id may be used again."""
+        """Let a forgotten group's id be used again, and its maps be replaced then."""
         for slot in range(abi.GENERATION_SLOTS):
             if group.table[slot]:
                 self.release_table(number, group, slot)
-        for outer in ("sockets", "slots", "counters"):
-            libbpf.map_delete(self._maps[outer], index(number))
         group.state = GroupState.FREE
 
 
-def tables_of(group: abi.Group) -> set[int]:
-    """Ids of the flow tables a group holds."""
-    return set(group.table) - {0}
+def make_empty_slots() -> int:
+    """A group's generations, none yet. Returns an fd."""
+    fd = state.make_slots()
+    blank = bytes(empty_slot())
+    for slot in range(abi.GENERATION_SLOTS):
+        libbpf.map_update(fd, index(slot), blank)
+    return fd

@@ -140,13 +140,15 @@ class Registry:
         if data is not None:
             # a daemon was killed between seating it and telling it so
             ref = abi.SeatRef.from_buffer_copy(data)
-            if ref.group == number and group_seats.cookie_at(ref.seat) == cookie:
+            if ref.group == number:
                 place.seat = ref.seat
+                if group_seats.cookie_at(ref.seat) != cookie:
+                    group_seats.sit(ref.seat, fd)
                 return place
         place.seat = self._new_seat(group, group_seats)
-        group_seats.sit(place.seat, fd)
         ref = abi.SeatRef(seat=place.seat, group=number)
         libbpf.map_update(self._maps["seats"], key, bytes(ref))
+        group_seats.sit(place.seat, fd)
         return place
 
     def _new_seat(self, group: abi.Group, group_seats: GroupSeats) -> int:

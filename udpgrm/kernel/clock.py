@@ -40,8 +40,8 @@ class Jiffies:
         os.close(self._high)
 
     def rate(self) -> int:
-        """CONFIG_HZ: jiffies per second, measured over a tenth of one."""
+        """CONFIG_HZ: jiffies per second, measured over some of them."""
         jiffies, clock = self.now(), time.monotonic()
-        time.sleep(0.1)
+        time.sleep(0.06)
         measured = (self.now() - jiffies) / (time.monotonic() - clock)
         return min(_RATES, key=lambda rate: abs(rate - measured))

@@ -11,7 +11,7 @@ import ctypes
 import errno
 import os
 import sys
-from typing import Iterator, Optional, Sequence
+from typing import Iterator, Mapping, Optional, Sequence
 
 # enum bpf_map_type
 MAP_HASH = 1
@@ -201,6 +201,19 @@ def map_create(
 def map_update(fd: int, key: Optional[bytes], value: bytes, flags: int = ANY) -> None:
     """Set an element; a queue has no key and takes None (it pushes)."""
     _check(_lib.bpf_map_update_elem(fd, key, value, flags), "map update")
+
+
+def map_update_batch(fd: int, items: Mapping[int, int]) -> None:
+    """Set elements of a map of 32-bit keys and values in one call.
+
+    Each call that changes a map of maps waits for running programs, for
+    milliseconds: worth doing once.
+    """
+    count = ctypes.c_uint32(len(items))
+    keys = (ctypes.c_uint32 * len(items))(*items.keys())
+    values = (ctypes.c_uint32 * len(items))(*items.values())
+    result = _lib.bpf_map_update_batch(fd, keys, values, ctypes.byref(count), None)
+    _check(result, "map update")
 
 
 def map_lookup(fd: int, key: bytes, value_size: int) -> Optional[bytes]:

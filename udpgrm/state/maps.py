@@ -348,6 +348,10 @@ def forget(maps: Maps, number: int) -> None:
     group = maps.group(number)
     libbpf.map_delete(maps["group_index"], bytes(group.key))
     group.state = abi.GroupState.DELETED
+    with maps.inner("sockets", number) as fd:
+        # a socket that is still here could not take a seat in its next group
+        for seat in range(min(group.next_seat, abi.GROUP_SEATS) if fd is not None else 0):
+            libbpf.map_delete(fd, index(seat))
 
 
 def lock(directory: Path, shared: bool = False) -> Optional[int]:

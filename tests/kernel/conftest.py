@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real programs, real sockets: a network namespace and a hooked cgroup of our own.
+
+The test process itself moves into both, so its sockets are hooked ones and no
+packet leaves it. Whatever a test leaves is taken away after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from tests.kernel.support import COMMAND, Host
+from udpgrm.kernel import cgroups
+
+_CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_network() -> Iterator[None]:
+    """A network namespace with nothing but loopback."""
+    home = os.open("/proc/self/ns/net", os.O_RDONLY)
+    assert _libc.unshare(_CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    yield
+    assert _libc.setns(home, _CLONE_NEWNET) == 0
+    os.close(home)
+
+
+@pytest.fixture(scope="session")
+def cgroup() -> Iterator[Path]:
+    """A cgroup that holds this process while the tests run."""
+    root = cgroups.default_root()
+    before = root / cgroups.own_path().lstrip("/")
+    path = root / f"udpgrm-test-{os.getpid()}"
+    path.mkdir()
+    (path / "cgroup.procs").write_text(str(os.getpid()))
+    yield path
+    (before / "cgroup.procs").write_text(str(os.getpid()))
+    (path / "cgroup.kill").write_text("1")
+    for _ in range(100):
+        with contextlib.suppress(OSError):
+            path.rmdir()
+            return
+        time.sleep(0.02)
+    path.rmdir()
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Templates, compiled once."""
+    directory = tmp_path_factory.mktemp("cache")
+    os.environ["UDPGRM_CACHE_DIR"] = str(directory)
+    subprocess.run([*COMMAND, "build"], check=True, stdout=subprocess.DEVNULL)
+    return directory
+
+
+@pytest.fixture
+def bare_host(cgroup: Path, cache: Path, tmp_path: Path) -> Iterator[Host]:
+    """A host on which no daemon runs yet."""
+    scratch = tmp_path / "daemon"
+    scratch.mkdir()
+    host = Host(Path(f"/sys/fs/bpf/udpgrm-test-{os.getpid()}"), cgroup, scratch)
+    try:
+        yield host
+    finally:
+        host.clean()
+
+
+@pytest.fixture
+def host(bare_host: Host) -> Host:
+    """A host with a daemon, as the reference is run."""
+    bare_host.start()
+    return bare_host

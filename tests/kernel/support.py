@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A host under test, and what tests do with sockets."""
+
+from __future__ import annotations
+
+import json
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Optional, Sequence
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = [sys.executable, str(ROOT / "bin/udpgrm")]
+
+
+def _remove_tree(directory: Path) -> None:
+    """bpffs knows no recursive removal by shutil (it has no timestamps to keep)."""
+    if directory.is_dir():
+        for path in directory.iterdir():
+            _remove_tree(path) if path.is_dir() else path.unlink()
+        directory.rmdir()
+
+
+class Host:
+    """A pin directory, and the daemons and commands that use it."""
+
+    def __init__(self, directory: Path, cgroup: Path, scratch: Path) -> None:
+        self.directory = directory
+        self.cgroup = cgroup
+        self.scratch = scratch
+        self.daemon: Optional[subprocess.Popen[bytes]] = None
+        self._started = 0
+
+    def start(self, *options: str, install: bool = True) -> subprocess.Popen[bytes]:
+        """Start a daemon and wait until it listens."""
+        self._started += 1
+        out = (self.scratch / f"out{self._started}").open("wb")
+        self.errors = self.scratch / f"err{self._started}"
+        self.events = self.scratch / f"out{self._started}"
+        arguments = [*COMMAND, "--daemon", f"--pin-dir={self.directory}", *options]
+        if install:
+            arguments.append(f"--install={self.cgroup}")
+        with self.errors.open("wb") as err:
+            self.daemon = subprocess.Popen(arguments, stdout=out, stderr=err)
+        out.close()
+        wait_for(
+            lambda: "Tailing message ring buffer" in self.errors.read_text()
+            or self.daemon.poll() is not None,
+            "the daemon to start",
+        )
+        assert self.daemon.poll() is None, self.errors.read_text()
+        return self.daemon
+
+    def kill(self, number: int = signal.SIGKILL) -> int:
+        """End the daemon with a signal; its exit status."""
+        self.daemon.send_signal(number)
+        status = self.daemon.wait(timeout=5)
+        self.daemon = None
+        return status
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command against this pin directory."""
+        return subprocess.run(
+            [*COMMAND, f"--pin-dir={self.directory}", *words],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    def json(self, *words: str) -> dict[str, Any]:
+        """A command's JSON answer."""
+        done = self.run(*words, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def group(self, address: str) -> dict[str, Any]:
+        """The JSON view of one group."""
+        groups = self.json("list", address)["groups"]
+        assert len(groups) == 1, groups
+        return groups[0]
+
+    def counters(self, address: str) -> dict[str, int]:
+        """The counters of a group that are not 0."""
+        metrics = self.group(address)["metrics"]
+        return {name: value for name, value in metrics.items() if value}
+
+    def clean(self) -> None:
+        """End the daemon and remove every pin."""
+        if self.daemon is not None and self.daemon.poll() is None:
+            self.daemon.kill()
+            self.daemon.wait()
+        _remove_tree(self.directory)
+        shutil.rmtree(self.scratch)
+
+
+def wait_for(condition: Any, what: str, timeout: float = 10.0) -> Any:
+    """Poll until a condition holds; returns its value."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"waited {timeout} s for {what}"
+        time.sleep(0.005)
+
+
+def client(family: int = socket.AF_INET) -> socket.socket:
+    """A plain UDP socket that is in no group."""
+    return socket.socket(family, socket.SOCK_DGRAM)
+
+
+def received(sockets: Sequence[socket.socket], timeout: float = 0.2) -> list[tuple[int, Any]]:
+    """(position of the socket, sender) of every packet there is."""
+    got = []
+    while ready := select.select(sockets, [], [], timeout)[0]:
+        for sock in ready:
+            _, peer = sock.recvfrom(2048)
+            got.append((list(sockets).index(sock), peer))
+        timeout = 0.02
+    return got
+
+
+def answer(sockets: Sequence[socket.socket], count: int) -> list[int]:
+    """Answer `count` packets; positions of the sockets that got them."""
+    positions = []
+    deadline = time.monotonic() + 10
+    while len(positions) < count:
+        left = deadline - time.monotonic()
+        assert left > 0, f"{len(positions)} of {count} packets came"
+        for sock in select.select(sockets, [], [], left)[0]:
+            data, peer = sock.recvfrom(2048)
+            sock.sendto(data, peer)
+            positions.append(list(sockets).index(sock))
+    return positions
