@@ -73,6 +73,17 @@ class Host:
             check=False,
         )
 
+    def run_python(self, code: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run Python code beside the package, with a command's arguments."""
+        return subprocess.run(
+            [sys.executable, "-c", code, f"--pin-dir={self.directory}", *words],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            timeout=30,
+            check=False,
+        )
+
     def json(self, *words: str) -> dict[str, Any]:
         """A command's JSON answer."""
         done = self.run(*words, "--json")

@@ -44,6 +44,8 @@ class Registry:
         self._programs: dict[int, int] = {}  # group id -> fd
         self._known: dict[int, int] = {}  # group id -> epoch
         self._childless: set[int] = set()
+        #: (group id, slot) -> first index not known to be taken, within a round
+        self._taken_until: dict[tuple[int, int], int] = {}
         for number, group in self.groups():
             self._known[number] = group.epoch
 
@@ -53,6 +55,10 @@ class Registry:
             group = self._maps.group(number)
             if group.state == GroupState.LIVE:
                 yield number, group
+
+    def begin_round(self) -> None:
+        """Before the messages there are now: sockets may have closed since the last."""
+        self._taken_until.clear()
 
     def handle(self, message: abi.Message) -> Optional[int]:
         """Serve one message. Returns the pid of a process that has sockets here."""
@@ -187,12 +193,16 @@ class Registry:
             old = group_seats.slot(place.slot)
             seats.drop_seats(old, {seat})
             group_seats.write_slot(place.slot, old)
+            self._taken_until.pop((number, place.slot), None)
         number_of_slot = abi.slot_of(group.max_apps, message.app, generation)
         slot = group_seats.slot(number_of_slot)
         place.generation, place.slot = generation, number_of_slot
         position = _index_of(slot, seat)
         if position is None:
-            position = group_seats.first_free_index(slot)
+            start = self._taken_until.get((number, number_of_slot), 0)
+            position = group_seats.first_free_index(slot, start)
+            taken = abi.SLOT_SOCKETS if position is None else position + 1
+            self._taken_until[number, number_of_slot] = taken
         if position is None:
             log.event("too many sockets in the gen!")
             place.index = abi.INDEX_NONE

@@ -163,6 +163,7 @@ class Server:
         _notify("STOPPING=1")
 
     def _serve(self, ring: RingBuffer) -> None:
+        self._registry.begin_round()
         for record in ring.records():
             if len(record) == ctypes.sizeof(abi.Message):
                 self._guarded(self._handle, abi.Message.from_buffer_copy(record))

@@ -34,7 +34,8 @@ class RingBuffer:
         """The records there are now; each is consumed when the next is asked for."""
         page = mmap.PAGESIZE
         position: int = _POSITION.unpack_from(self._consumer)[0]
-        while position < _POSITION.unpack_from(self._data)[0]:
+        end: int = _POSITION.unpack_from(self._data)[0]
+        while position < end:
             start = page + (position & self._mask)
             length, _ = _HEADER.unpack_from(self._data, start)
             if length & _BUSY:

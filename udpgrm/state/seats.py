@@ -74,10 +74,9 @@ class GroupSeats:
             if slot.live:
                 yield number, slot
 
-    def first_free_index(self, slot: abi.Slot) -> Optional[int]:
-        """The lowest index that is free, or whose socket is dead; None: full."""
-        seats = slot.seat[: abi.SLOT_SOCKETS]
-        position = libbpf.map_first_missing(self.sockets, seats, 8)
+    def first_free_index(self, slot: abi.Slot, start: int) -> Optional[int]:
+        """The lowest index from `start` on that is free or dead; None: full."""
+        position = start + libbpf.map_first_missing(self.sockets, slot.seat[start:], 8)
         return position if position < abi.SLOT_SOCKETS else None
 
 

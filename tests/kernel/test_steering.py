@@ -1,0 +1,383 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FLOW and NOOP packet by packet, with all counters (reference, section 3)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from typing import Iterator
+
+import pytest
+
+import udpgrm.client as grm
+from tests.kernel.support import Host, answer, client, received, wait_for
+from udpgrm import abi
+from udpgrm.abi import DissectorType, Option
+
+V4, V6 = "127.0.0.1:4433", "[::1]:4433"
+
+
+def family_of(address: str) -> int:
+    return socket.AF_INET6 if address.startswith("[") else socket.AF_INET
+
+
+class Fleet:
+    """Sockets by generation, and clients, closed after the test."""
+
+    def __init__(self) -> None:
+        self.all: list[socket.socket] = []
+
+    def generation(
+        self, address: str, number: int, count: int = 1, timeout: int = 0
+    ) -> list[socket.socket]:
+        sockets = grm.bind(address, count, timeout)
+        self.all += sockets
+        grm.enroll(sockets, number)
+        return sockets
+
+    def clients(self, count: int, family: int = socket.AF_INET) -> list[socket.socket]:
+        made = [client(family) for _ in range(count)]
+        self.all += made
+        return made
+
+
+@pytest.fixture
+def fleet() -> Iterator[Fleet]:
+    fleet = Fleet()
+    yield fleet
+    for sock in fleet.all:
+        sock.close()
+
+
+def target(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+@pytest.mark.parametrize("address", [V4, V6])
+def test_old_flows_stay_and_new_ones_move(host: Host, fleet: Fleet, address: str) -> None:
+    old = fleet.generation(address, 1, count=2)
+    grm.promote(old[0], 1)
+    early = fleet.clients(20, family_of(address))
+    for sock in early:
+        sock.sendto(b"hi", target(address))
+    first = {peer: position for position, peer in serve(old, 20)}
+    assert set(first.values()) == {0, 1}, "the hash never spread 20 flows over 2 sockets"
+    assert host.counters(address) == {
+        "rx_processed_total": 20,
+        "rx_dissected_ok_total": 20,
+        "rx_flow_new_unseen": 20,
+        "rx_new_flow_total": 20,
+        "rx_new_flow_working_gen_dispatch_ok": 20,
+        "tx_total": 20,
+        "tx_flow_create_ok": 20,
+    }
+
+    new = fleet.generation(address, 2, count=2)
+    for sock in early:
+        sock.sendto(b"hi", target(address))
+    assert dict(flip(serve(old, 20))) == first
+    assert received(new) == [], "a generation that does not work yet got a packet"
+
+    grm.promote(new[0], 2)
+    late = fleet.clients(20, family_of(address))
+    for sock in early + late:
+        sock.sendto(b"hi", target(address))
+    assert dict(flip(serve(old, 20))) == first
+    assert len(serve(new, 20)) == 20
+    assert received(old + new) == []
+    counters = host.counters(address)
+    assert counters["rx_flow_ok"] == 40
+    assert counters["tx_flow_update_ok"] == 40
+    assert counters["tx_flow_create_ok"] == 40
+    assert counters["rx_new_flow_working_gen_dispatch_ok"] == 40
+    assert "rx_new_flow_working_gen_dispatch_error" not in counters
+
+    generations = {item["generation"]: item for item in host.group(address)["generations"]}
+    assert {number: item["flows"] for number, item in generations.items()} == {1: 20, 2: 20}
+    assert {number: item["packets_in"] for number, item in generations.items()} == {1: 60, 2: 20}
+    assert {number: item["packets_out"] for number, item in generations.items()} == {1: 60, 2: 20}
+    assert [generations[1]["working"], generations[2]["working"]] == [False, True]
+
+
+def serve(sockets: list[socket.socket], count: int) -> list[tuple[int, tuple[str, int]]]:
+    """Answer `count` packets: (position of the socket, peer) of each."""
+    served = []
+    for position, peer in wait_for(lambda: received(sockets), "packets"):
+        sockets[position].sendto(b"yo", peer)
+        served.append((position, peer))
+    assert len(served) == count
+    return served
+
+
+def flip(pairs: list[tuple[int, tuple[str, int]]]) -> list[tuple[tuple[str, int], int]]:
+    return [(peer, position) for position, peer in pairs]
+
+
+def test_dual_stack(host: Host, fleet: Fleet) -> None:
+    """A socket bound to :: has flows of both families; v4 ones count as AF_INET."""
+    old = fleet.generation("[::]:4433", 1)
+    grm.promote(old[0], 1)
+    four, six = fleet.clients(1)[0], fleet.clients(1, socket.AF_INET6)[0]
+    four.sendto(b"hi", ("127.0.0.1", 4433))
+    six.sendto(b"hi", ("::1", 4433))
+    answer(old, 2)
+    new = fleet.generation("[::]:4433", 2)
+    grm.promote(new[0], 2)
+    four.sendto(b"hi", ("127.0.0.1", 4433))
+    six.sendto(b"hi", ("::1", 4433))
+    assert answer(old, 2) == [0, 0]
+    assert received(new) == []
+    flows = host.json("flows", "[::]:4433")["groups"][0]["flows"]
+    expected = {f"127.0.0.1:{four.getsockname()[1]}", f"[::1]:{six.getsockname()[1]}"}
+    assert {flow["remote"] for flow in flows} == expected
+    with pytest.raises(FileExistsError):
+        grm.assure_flow(new[0], ("127.0.0.1", four.getsockname()[1]))
+
+
+def test_receiving_refreshes_nothing_and_flows_expire(host: Host, fleet: Fleet) -> None:
+    old = fleet.generation(V4, 1, timeout=1)
+    grm.promote(old[0], 1)
+    peer = fleet.clients(1)[0]
+    peer.sendto(b"hi", target(V4))
+    answer(old, 1)
+    new = fleet.generation(V4, 2, timeout=1)
+    grm.promote(new[0], 2)
+    deadline = time.monotonic() + 0.8
+    while time.monotonic() < deadline:
+        peer.sendto(b"hi", target(V4))
+        assert [position for position, _ in received(old, 1)] == [0]
+        time.sleep(0.1)
+    time.sleep(0.5)
+    before = host.counters(V4)
+    peer.sendto(b"hi", target(V4))
+    assert answer(new, 1) == [0]
+    after = host.counters(V4)
+    gained = {name: after[name] - before.get(name, 0) for name in after}
+    assert {name: value for name, value in gained.items() if value} == {
+        "rx_processed_total": 1,
+        "rx_dissected_ok_total": 1,
+        "rx_flow_new_unseen": 1,
+        "rx_flow_new_had_expired": 1,
+        "rx_new_flow_total": 1,
+        "rx_new_flow_working_gen_dispatch_ok": 1,
+        "tx_total": 1,
+        "tx_flow_create_ok": 1,
+        "tx_flow_create_from_expired_ok": 1,
+    }
+    peer.sendto(b"hi", target(V4))
+    assert answer(new, 1) == [0]
+
+
+def test_sending_keeps_a_flow_alive(host: Host, fleet: Fleet) -> None:
+    old = fleet.generation(V4, 1, timeout=1)
+    grm.promote(old[0], 1)
+    peer = fleet.clients(1)[0]
+    peer.sendto(b"hi", target(V4))
+    answer(old, 1)
+    new = fleet.generation(V4, 2, timeout=1)
+    grm.promote(new[0], 2)
+    for _ in range(6):
+        time.sleep(0.4)
+        peer.sendto(b"hi", target(V4))
+        assert answer(old, 1) == [0]
+    assert received(new) == []
+
+
+def test_live_entry_is_never_moved(host: Host, fleet: Fleet) -> None:
+    one, two = fleet.generation(V4, 1, count=2)
+    grm.promote(one, 1)
+    peer = fleet.clients(1)[0]
+    peer.bind(("127.0.0.1", 0))
+    where = peer.getsockname()
+    one.sendto(b"mine", where)
+    two.sendto(b"no, mine", where)
+    other = fleet.generation(V4, 2)
+    other[0].sendto(b"no, mine", where)
+    with pytest.raises(FileExistsError):
+        grm.assure_flow(other[0], where)
+    grm.assure_flow(one, where)
+    counters = host.counters(V4)
+    assert counters["tx_flow_create_ok"] == 1
+    assert counters["tx_flow_update_conflict"] == 2
+    grm.promote(other[0], 2)
+    peer.sendto(b"hi", target(V4))
+    assert received([one, two, *other]) == [(0, where)]
+
+
+def test_assured_flow_is_steered(host: Host, fleet: Fleet) -> None:
+    old = fleet.generation(V4, 1)
+    peer = fleet.clients(1)[0]
+    peer.bind(("127.0.0.1", 0))
+    grm.assure_flow(old[0], peer.getsockname())
+    new = fleet.generation(V4, 2)
+    grm.promote(new[0], 2)
+    peer.sendto(b"hi", target(V4))
+    assert received(old + new) == [(0, peer.getsockname())]
+    assert host.counters(V4)["rx_flow_ok"] == 1
+
+
+def test_flow_made_before_the_daemon_seated_the_socket(host: Host, fleet: Fleet) -> None:
+    sock = grm.bind(V4)[0]
+    fleet.all.append(sock)
+    peer = fleet.clients(1)[0]
+    peer.bind(("127.0.0.1", 0))
+    os.kill(host.daemon.pid, signal.SIGSTOP)
+    sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, (1).to_bytes(4, "little"))
+    grm.assure_flow(sock, peer.getsockname())
+    os.kill(host.daemon.pid, signal.SIGCONT)
+    wait_for(lambda: grm.socket_generation(sock).index == 0, "the index")
+    new = fleet.generation(V4, 2)
+    grm.promote(new[0], 2)
+    peer.sendto(b"hi", target(V4))
+    assert received([sock, *new]) == [(0, peer.getsockname())]
+
+
+def test_closed_socket(host: Host, fleet: Fleet) -> None:
+    """Its flows go to the working generation, which may take them over."""
+    old = fleet.generation(V4, 1)
+    grm.promote(old[0], 1)
+    peer = fleet.clients(1)[0]
+    peer.sendto(b"hi", target(V4))
+    answer(old, 1)
+    new = fleet.generation(V4, 2)
+    grm.promote(new[0], 2)
+    old[0].close()
+    peer.sendto(b"hi", target(V4))
+    answer(new, 1)
+    counters = host.counters(V4)
+    assert counters["rx_flow_other_error"] == 1
+    assert counters["rx_new_flow_working_gen_dispatch_ok"] == 2
+    assert counters["tx_flow_create_ok"] == 2
+    peer.sendto(b"hi", target(V4))
+    answer(new, 1)
+    assert host.counters(V4)["rx_flow_ok"] == 1
+
+
+def test_closed_sockets_of_the_working_generation_are_passed_by(
+    host: Host, fleet: Fleet
+) -> None:
+    sockets = fleet.generation(V4, 1, count=4)
+    grm.promote(sockets[0], 1)
+    for sock in sockets[:3]:
+        sock.close()
+    for sock in fleet.clients(30):
+        sock.sendto(b"hi", target(V4))
+    assert len(received(sockets[3:])) == 30
+    assert host.counters(V4)["rx_new_flow_working_gen_dispatch_ok"] == 30
+
+
+def test_working_generation_without_sockets(host: Host, fleet: Fleet) -> None:
+    """The kernel's own hash chooses, and the error is counted."""
+    sockets = fleet.generation(V4, 1)
+    grm.promote(sockets[0], 5)
+    for sock in fleet.clients(3):
+        sock.sendto(b"hi", target(V4))
+    assert len(received(sockets)) == 3
+    counters = host.counters(V4)
+    assert counters["rx_new_flow_total"] == 3
+    assert counters["rx_new_flow_working_gen_dispatch_error"] == 3
+    assert "rx_new_flow_working_gen_dispatch_ok" not in counters
+
+
+@pytest.mark.parametrize("address", [V4, V6])
+def test_noop(host: Host, fleet: Fleet, address: str) -> None:
+    """Every packet is a new flow, and sending makes none."""
+
+    def generation(number: int) -> socket.socket:
+        sock = client(family_of(address))
+        fleet.all.append(sock)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind(target(address))
+        value = bytes(abi.Dissector(type=DissectorType.NOOP))
+        sock.setsockopt(socket.IPPROTO_UDP, Option.DISSECTOR, value)
+        grm.enroll([sock], number)
+        return sock
+
+    old = generation(1)
+    grm.promote(old, 1)
+    peer = fleet.clients(1, family_of(address))[0]
+    peer.sendto(b"hi", target(address))
+    answer([old], 1)
+    new = generation(2)
+    grm.promote(new, 2)
+    peer.sendto(b"hi", target(address))
+    answer([new], 1)
+    assert host.counters(address) == {
+        "rx_processed_total": 2,
+        "rx_dissected_ok_total": 2,
+        "rx_flow_new_unseen": 2,
+        "rx_new_flow_total": 2,
+        "rx_new_flow_working_gen_dispatch_ok": 2,
+        "tx_total": 2,
+    }
+    assert [item["flows"] for item in host.group(address)["generations"]] == [None, None]
+
+
+def test_many_generations_overlap(host: Host, fleet: Fleet) -> None:
+    """Each of 12 generations keeps its flow, wherever its slot is."""
+    peers, instances = fleet.clients(12), []
+    for number in range(25, 37):  # passes the end of the 32 slots
+        instances += fleet.generation(V4, number)
+        grm.promote(instances[-1], number)
+        peers[number - 25].sendto(b"hi", target(V4))
+        answer(instances[-1:], 1)
+    for peer in peers:
+        peer.sendto(b"hi", target(V4))
+    got = received(instances)
+    assert sorted(got) == sorted(
+        (position, ("127.0.0.1", peer.getsockname()[1])) for position, peer in enumerate(peers)
+    )
+
+
+def test_moving_a_socket_keeps_its_flows(host: Host, fleet: Fleet) -> None:
+    sock = fleet.generation(V4, 1)[0]
+    grm.promote(sock, 1)
+    peer = fleet.clients(1)[0]
+    peer.sendto(b"hi", target(V4))
+    answer([sock], 1)
+    assert grm.enroll([sock], 2) == [0]
+    new = fleet.generation(V4, 3)
+    grm.promote(new[0], 3)
+    peer.sendto(b"hi", target(V4))
+    assert answer([sock, *new], 1) == [0]
+    assert {item["generation"] for item in host.group(V4)["generations"]} == {2, 3}
+
+
+def test_indices(host: Host, fleet: Fleet) -> None:
+    """The lowest free or dead one; registering again changes nothing; 256 at most."""
+    sockets = grm.bind(V4, 257)
+    fleet.all += sockets
+    assert grm.enroll(sockets[:256], 1) == list(range(256))
+    assert grm.enroll(sockets[:3], 1) == [0, 1, 2]
+    with pytest.raises(TimeoutError):
+        grm.enroll(sockets[256:], 1, timeout=0.5)
+    assert "too many sockets in the gen!" in host.events.read_text()
+    assert "registering socket again is legal but weird" in host.events.read_text()
+    sockets[7].close()
+    sockets[5].close()
+    assert grm.enroll([sockets[256]], 2) == [0]
+    assert grm.enroll([sockets[256]], 1) == [5]
+
+
+def test_flood_of_new_flows_evicts_no_draining_one(host: Host, fleet: Fleet) -> None:
+    """1,000 flows of a draining generation survive 50,000 new replied ones."""
+    old = fleet.generation(V4, 1, count=2)
+    grm.promote(old[0], 1)
+    early = fleet.clients(1000)
+    for sock in early:
+        sock.sendto(b"hi", target(V4))
+        answer(old, 1)
+    new = fleet.generation(V4, 2, count=2)
+    grm.promote(new[0], 2)
+    for number in range(50_000):
+        # a reply to a peer that need not exist: what makes an entry is the send
+        peer = (f"127.{1 + number // 50_000}.{number // 250 % 200}.{number % 250 + 1}", 9)
+        new[number % 2].sendto(b"", peer)
+    assert host.counters(V4)["tx_flow_create_ok"] == 51_000
+    for sock in early:
+        sock.sendto(b"hi", target(V4))
+        answer(old, 1)
+    assert host.counters(V4)["rx_flow_ok"] == 1000
