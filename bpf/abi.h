@@ -109,10 +109,10 @@ struct group {
 	u32 working_slot[MAX_APPS];
 	u64 timeout_jiffies;
 	u16 table[GENERATION_SLOTS]; /* flow table of a slot; 0: none */
-	u32 epoch;	 /* which use of this id; 0: never used */
-	u32 table_mask;	 /* slots whose table packets have to look in */
-	u32 next_seat;	 /* seats are handed out in turn, so reuse comes late */
-	u32 critical;	 /* socket_critical */
+	u32 epoch;		     /* which use of this id; 0: never used */
+	u32 table_mask;		     /* slots whose table packets have to look in */
+	u32 next_seat;		     /* seats are handed out in turn, so reuse comes late */
+	u32 critical;		     /* socket_critical */
 	u32 critical_gauge;
 };
 

@@ -9,8 +9,8 @@ enum { HOOK_WINDOW = 4096 }; /* a hook sees no more of a value */
 
 static __always_inline bool is_ours(const struct bpf_sockopt *ctx)
 {
-	return ctx->level == IPPROTO_UDP &&
-	       (u32)(ctx->optname - UDP_GRM_WORKING_GEN) <= UDP_GRM_SOCKET_APP - UDP_GRM_WORKING_GEN;
+	return ctx->level == IPPROTO_UDP && (u32)(ctx->optname - UDP_GRM_WORKING_GEN) <=
+						    UDP_GRM_SOCKET_APP - UDP_GRM_WORKING_GEN;
 }
 
 /* Let the kernel have the call; 0 tells it that a long value is untouched. */

@@ -19,8 +19,9 @@ import errno
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional, Sequence
+from typing import Optional
 
 from udpgrm import abi
 from udpgrm.abi import Option
@@ -98,9 +99,7 @@ def bind(where: str, count: int = 1, flow_timeout: int = 0) -> list[socket.socke
     return made
 
 
-def enroll(
-    sockets: Sequence[socket.socket], generation: int, timeout: float = 5.0
-) -> list[int]:
+def enroll(sockets: Sequence[socket.socket], generation: int, timeout: float = 5.0) -> list[int]:
     """Put sockets into a generation and wait until the daemon has placed them.
 
     Returns their indices. Raises TimeoutError after `timeout` seconds (no

@@ -11,8 +11,11 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional, Sequence
+from typing import Any, Optional
+
+import udpgrm.client as grm
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, str(ROOT / "bin/udpgrm")]
@@ -49,17 +52,25 @@ class Host:
             self.daemon = subprocess.Popen(arguments, stdout=out, stderr=err)
         out.close()
         wait_for(
-            lambda: "Tailing message ring buffer" in self.errors.read_text()
-            or self.daemon.poll() is not None,
+            lambda: (
+                "Tailing message ring buffer" in self.errors.read_text()
+                or self.process.poll() is not None
+            ),
             "the daemon to start",
         )
-        assert self.daemon.poll() is None, self.errors.read_text()
+        assert self.process.poll() is None, self.errors.read_text()
+        return self.daemon
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The running daemon."""
+        assert self.daemon is not None
         return self.daemon
 
     def kill(self, number: int = signal.SIGKILL) -> int:
         """End the daemon with a signal; its exit status."""
-        self.daemon.send_signal(number)
-        status = self.daemon.wait(timeout=5)
+        self.process.send_signal(number)
+        status = self.process.wait(timeout=5)
         self.daemon = None
         return status
 
@@ -88,13 +99,15 @@ class Host:
         """A command's JSON answer."""
         done = self.run(*words, "--json")
         assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        document: dict[str, Any] = json.loads(done.stdout)
+        return document
 
     def group(self, address: str) -> dict[str, Any]:
         """The JSON view of one group."""
         groups = self.json("list", address)["groups"]
         assert len(groups) == 1, groups
-        return groups[0]
+        group: dict[str, Any] = groups[0]
+        return group
 
     def counters(self, address: str) -> dict[str, int]:
         """The counters of a group that are not 0."""
@@ -121,6 +134,11 @@ def wait_for(condition: Any, what: str, timeout: float = 10.0) -> Any:
         time.sleep(0.005)
 
 
+def wait_for_index(sock: socket.socket) -> None:
+    """Wait until the daemon has registered a socket."""
+    wait_for(lambda: grm.socket_generation(sock).index is not None, "the index")
+
+
 def client(family: int = socket.AF_INET) -> socket.socket:
     """A plain UDP socket that is in no group."""
     return socket.socket(family, socket.SOCK_DGRAM)
@@ -139,7 +157,7 @@ def received(sockets: Sequence[socket.socket], timeout: float = 0.2) -> list[tup
 
 def answer(sockets: Sequence[socket.socket], count: int) -> list[int]:
     """Answer `count` packets; positions of the sockets that got them."""
-    positions = []
+    positions: list[int] = []
     deadline = time.monotonic() + 10
     while len(positions) < count:
         left = deadline - time.monotonic()

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import udpgrm.client as grm
-from tests.kernel.support import COMMAND, Host, answer, client, received, wait_for
+from tests.kernel.support import COMMAND, Host, answer, client, received, wait_for, wait_for_index
 from udpgrm.abi import Option
 
 ADDRESS = "127.0.0.1:4433"
@@ -71,7 +71,7 @@ def test_second_daemon_is_refused(host: Host) -> None:
     assert second.returncode == 255
     assert f"Looks like {host.directory}" in second.stderr
     assert " exists" in second.stderr
-    assert host.json("list")["daemon"] == {"running": True, "pid": host.daemon.pid}
+    assert host.json("list")["daemon"] == {"running": True, "pid": host.process.pid}
 
 
 def test_install_later(bare_host: Host) -> None:
@@ -177,7 +177,7 @@ def test_killed_under_traffic(bare_host: Host) -> None:
     grm.enroll(old, 1)
     grm.promote(old[0], 1)
     flows = [client() for _ in range(30)]
-    echo = Echo({**{sock: b"old" for sock in old}, **{sock: b"new" for sock in new}})
+    echo = Echo({**dict.fromkeys(old, b"old"), **dict.fromkeys(new, b"new")})
     traffic = Traffic(flows)
     echo.start()
     traffic.start()
@@ -192,13 +192,11 @@ def test_killed_under_traffic(bare_host: Host) -> None:
             time.sleep(0.2)
             # asked for while nobody is there to answer
             late = grm.bind(ADDRESS)[0]
-            late.setsockopt(
-                socket.IPPROTO_UDP, Option.SOCKET_GEN, (2).to_bytes(4, sys.byteorder)
-            )
+            late.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, (2).to_bytes(4, sys.byteorder))
             echo.sockets[late] = b"new"
             assert grm.socket_generation(late).index is None
             bare_host.start("--persist")
-            wait_for(lambda: grm.socket_generation(late).index is not None, "the index")
+            wait_for_index(late)
         time.sleep(0.2)
     finally:
         traffic.stopping.set()
@@ -241,13 +239,13 @@ def test_clean_stop_with_persist_keeps_steering(bare_host: Host) -> None:
 
 
 def test_force_replaces_a_running_daemon(host: Host) -> None:
-    first = host.daemon
+    first = host.process
     with grm.bind(ADDRESS)[0] as old:
         grm.enroll([old], 1)
         host.start("--force")
         first.terminate()
         assert first.wait(5) == 0
-        assert host.json("list")["daemon"]["pid"] == host.daemon.pid
+        assert host.json("list")["daemon"]["pid"] == host.process.pid
         with grm.bind("127.0.0.1:4434")[0] as sock:
             assert grm.enroll([sock], 1) == [0]
 
@@ -266,6 +264,7 @@ def spawn_owner(generation: int, address: str = ADDRESS) -> subprocess.Popen[byt
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(Path(COMMAND[1]).parents[1])},
     )
+    assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     return process
 
@@ -287,11 +286,11 @@ def test_ended_generations_and_groups_are_collected(host: Host) -> None:
 
 
 def test_process_that_dies_before_it_is_served(host: Host) -> None:
-    os.kill(host.daemon.pid, signal.SIGSTOP)
+    os.kill(host.process.pid, signal.SIGSTOP)
     sock = grm.bind(ADDRESS)[0]
     sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, (1).to_bytes(4, sys.byteorder))
     sock.close()
-    os.kill(host.daemon.pid, signal.SIGCONT)
+    os.kill(host.process.pid, signal.SIGCONT)
     wait_for(lambda: "was closed before" in host.errors.read_text(), "the daemon's word")
     with grm.bind(ADDRESS)[0] as sock:
         assert grm.enroll([sock], 1) == [0]
@@ -299,13 +298,13 @@ def test_process_that_dies_before_it_is_served(host: Host) -> None:
 
 def test_socket_handed_to_another_process(host: Host) -> None:
     """The descriptor the caller named is gone when the daemon looks for it."""
-    os.kill(host.daemon.pid, signal.SIGSTOP)
+    os.kill(host.process.pid, signal.SIGSTOP)
     sock = grm.bind(ADDRESS)[0]
     sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, (1).to_bytes(4, sys.byteorder))
     moved = socket.socket(fileno=os.dup(sock.fileno()))
     sock.close()
-    os.kill(host.daemon.pid, signal.SIGCONT)
-    wait_for(lambda: grm.socket_generation(moved).index == 0, "the index")
+    os.kill(host.process.pid, signal.SIGCONT)
+    wait_for_index(moved)
     moved.close()
 
 

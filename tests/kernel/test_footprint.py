@@ -28,7 +28,7 @@ def status(pid: int, name: str) -> int:
 
 
 def test_memory_and_descriptors(host: Host) -> None:
-    pid = host.daemon.pid
+    pid = host.process.pid
     for generation in range(3):  # caches fill
         for sock in [sock for _ in range(20) for sock in grm.bind(ADDRESS)]:
             grm.enroll([sock], generation)
@@ -45,7 +45,7 @@ def test_memory_and_descriptors(host: Host) -> None:
 
 
 def test_idle_daemon_sleeps(host: Host) -> None:
-    pid = host.daemon.pid
+    pid = host.process.pid
     with grm.bind(ADDRESS)[0] as sock:
         grm.enroll([sock], 1)
         time.sleep(0.5)

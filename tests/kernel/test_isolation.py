@@ -72,7 +72,9 @@ def test_two_network_namespaces_are_two_groups(host: Host) -> None:
 
 
 def test_bound_devices_are_two_groups(host: Host) -> None:
-    subprocess.run(["ip", "link", "add", "veth7", "type", "veth", "peer", "name", "veth8"], check=True)
+    subprocess.run(
+        ["ip", "link", "add", "veth7", "type", "veth", "peer", "name", "veth8"], check=True
+    )
     try:
         plain = grm.bind("0.0.0.0:4433")[0]
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound, plain:

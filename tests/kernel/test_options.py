@@ -10,12 +10,12 @@ import signal
 import socket
 import struct
 import sys
-from typing import Iterator
+from collections.abc import Iterator
 
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import Host, wait_for
+from tests.kernel.support import Host, wait_for, wait_for_index
 from udpgrm import abi
 from udpgrm.abi import DissectorType, Option
 
@@ -43,12 +43,14 @@ def put(sock: socket.socket, option: int, value: bytes) -> None:
 def get_error(sock: socket.socket, option: int, size: int = 4) -> int:
     with pytest.raises(OSError) as caught:
         get(sock, option, size)
+    assert caught.value.errno is not None
     return caught.value.errno
 
 
 def put_error(sock: socket.socket, option: int, value: bytes) -> int:
     with pytest.raises(OSError) as caught:
         put(sock, option, value)
+    assert caught.value.errno is not None
     return caught.value.errno
 
 
@@ -146,7 +148,7 @@ def test_get_lengths(host: Host, bound: socket.socket, option: Option) -> None:
 
 def test_partial_socket_gen(host: Host, bound: socket.socket) -> None:
     put(bound, Option.SOCKET_GEN, u32(5))
-    wait_for(lambda: grm.socket_generation(bound).index is not None, "the index")
+    wait_for_index(bound)
     full = struct.pack("=IIHH", 5, 0, abi.make_cookie(5, 0), 0)
     assert get(bound, Option.SOCKET_GEN, 12) == full
     assert get(bound, Option.SOCKET_GEN, 8) == full[:8]
@@ -156,9 +158,7 @@ def test_partial_socket_gen(host: Host, bound: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("generation", [0, 1, 31, 32, 33, 2**31, 2**32 - 1])
-def test_any_generation_is_accepted(
-    host: Host, bound: socket.socket, generation: int
-) -> None:
+def test_any_generation_is_accepted(host: Host, bound: socket.socket, generation: int) -> None:
     assert grm.enroll([bound], generation) == [0]
     place = grm.socket_generation(bound)
     assert place.generation == generation
@@ -206,9 +206,7 @@ def test_dissector_is_set_once(host: Host, bound: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("length", [4, 8, 12, 16, 28, 116, 376, 632, 700])
-def test_short_forms_of_the_dissector(
-    host: Host, bound: socket.socket, length: int
-) -> None:
+def test_short_forms_of_the_dissector(host: Host, bound: socket.socket, length: int) -> None:
     value = dissector(DissectorType.FLOW, flow_timeout_s=5 if length >= 8 else 0)
     put(bound, Option.DISSECTOR, (value + bytes(100))[:length])
     assert get(bound, Option.DISSECTOR, 632) == value
@@ -235,9 +233,7 @@ def test_the_rest_of_a_short_form_counts_as_zero(host: Host, bound: socket.socke
         dissector(DissectorType.CBPF, filter_len=1, digest=1),
     ],
 )
-def test_invalid_dissector_creates_no_group(
-    host: Host, bound: socket.socket, value: bytes
-) -> None:
+def test_invalid_dissector_creates_no_group(host: Host, bound: socket.socket, value: bytes) -> None:
     for _ in range(40):  # more often than there are prepared groups: none is lost
         assert put_error(bound, Option.DISSECTOR, value) == errno.EPERM
     assert get(bound, Option.WORKING_GEN) == u32(abi.GENERATION_NONE)
@@ -284,9 +280,10 @@ def test_flow_assure(host: Host, bound: socket.socket) -> None:
 
 
 def test_flow_assure_mapped_addresses(host: Host) -> None:
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as one, socket.socket(
-        socket.AF_INET6, socket.SOCK_DGRAM
-    ) as two:
+    with (
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as one,
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as two,
+    ):
         for sock in (one, two):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             sock.bind(("::", 4433))
@@ -305,8 +302,7 @@ def test_flow_assure_needs_a_flow_group(host: Host, bound: socket.socket) -> Non
 def test_everything_but_the_index_works_without_a_daemon(
     host: Host, bound: socket.socket, state: str
 ) -> None:
-    assert host.daemon is not None
-    os.kill(host.daemon.pid, signal.SIGSTOP)
+    os.kill(host.process.pid, signal.SIGSTOP)
     if state == "dead":
         host.kill()
     put(bound, Option.DISSECTOR, dissector(DissectorType.FLOW, flow_timeout_s=9))
@@ -318,14 +314,13 @@ def test_everything_but_the_index_works_without_a_daemon(
     if state == "dead":
         host.start()
     else:
-        os.kill(host.daemon.pid, signal.SIGCONT)
-    wait_for(lambda: grm.socket_generation(bound).index == 0, "the index")
+        os.kill(host.process.pid, signal.SIGCONT)
+    wait_for_index(bound)
 
 
 def test_full_queue(host: Host, bound: socket.socket) -> None:
-    assert host.daemon is not None
     grm.enroll([bound], 0)
-    os.kill(host.daemon.pid, signal.SIGSTOP)
+    os.kill(host.process.pid, signal.SIGSTOP)
     accepted = 0
     with pytest.raises(BlockingIOError):
         while accepted < 100_000:
@@ -335,7 +330,7 @@ def test_full_queue(host: Host, bound: socket.socket) -> None:
     assert grm.socket_generation(bound).generation == accepted
     put(bound, Option.WORKING_GEN, u32(5))  # needs no message
     assert get(bound, Option.WORKING_GEN) == u32(5)
-    os.kill(host.daemon.pid, signal.SIGCONT)
+    os.kill(host.process.pid, signal.SIGCONT)
     wait_for(lambda: grm.socket_generation(bound).index == 0, "the last registration", 30)
     assert grm.enroll([bound], 1) == [0]
 

@@ -7,12 +7,12 @@ import os
 import signal
 import socket
 import time
-from typing import Iterator
+from collections.abc import Iterator
 
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import Host, answer, client, received, wait_for
+from tests.kernel.support import Host, answer, client, received, wait_for, wait_for_index
 from udpgrm import abi
 from udpgrm.abi import DissectorType, Option
 
@@ -224,11 +224,11 @@ def test_flow_made_before_the_daemon_seated_the_socket(host: Host, fleet: Fleet)
     fleet.all.append(sock)
     peer = fleet.clients(1)[0]
     peer.bind(("127.0.0.1", 0))
-    os.kill(host.daemon.pid, signal.SIGSTOP)
+    os.kill(host.process.pid, signal.SIGSTOP)
     sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, (1).to_bytes(4, "little"))
     grm.assure_flow(sock, peer.getsockname())
-    os.kill(host.daemon.pid, signal.SIGCONT)
-    wait_for(lambda: grm.socket_generation(sock).index == 0, "the index")
+    os.kill(host.process.pid, signal.SIGCONT)
+    wait_for_index(sock)
     new = fleet.generation(V4, 2)
     grm.promote(new[0], 2)
     peer.sendto(b"hi", target(V4))
@@ -256,9 +256,7 @@ def test_closed_socket(host: Host, fleet: Fleet) -> None:
     assert host.counters(V4)["rx_flow_ok"] == 1
 
 
-def test_closed_sockets_of_the_working_generation_are_passed_by(
-    host: Host, fleet: Fleet
-) -> None:
+def test_closed_sockets_of_the_working_generation_are_passed_by(host: Host, fleet: Fleet) -> None:
     sockets = fleet.generation(V4, 1, count=4)
     grm.promote(sockets[0], 1)
     for sock in sockets[:3]:

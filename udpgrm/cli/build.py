@@ -19,9 +19,7 @@ def run(arguments: Arguments) -> int:
         raise CommandError(str(error)) from error
     cached = [item.name for item in programs if item.name not in compiled]
     if arguments.flag("--json"):
-        common.print_json(
-            {"changed": bool(compiled), "compiled": compiled, "cached": cached}
-        )
+        common.print_json({"changed": bool(compiled), "compiled": compiled, "cached": cached})
     else:
         for name in compiled:
             print(f"compiled {name}")

@@ -40,7 +40,7 @@ def daemon_pid(arguments: Arguments, maps: Maps) -> Optional[int]:
     """Pid of the daemon that holds the lock; None: no daemon runs."""
     held = state.lock(pin_dir(arguments), shared=True)
     if held is None:
-        return maps.config.pid
+        return int(maps.config.pid)
     os.close(held)
     return None
 

@@ -106,9 +106,7 @@ def text(group: GroupView, verbose: bool) -> str:
         if application not in shown:
             lines.append(f"\t\tgen {generation}   <=  app {application}  gen {generation}")
     lines.append("\tmetrics:")
-    lines += [
-        f"\t\t{name} {value}" for name, value in group.metrics.items() if value or verbose
-    ]
+    lines += [f"\t\t{name} {value}" for name, value in group.metrics.items() if value or verbose]
     return "\n".join(lines) + "\n"
 
 

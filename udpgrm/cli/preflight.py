@@ -74,4 +74,3 @@ def _check_programs(maps: Maps, check: Callable[[str, Callable[[], object]], boo
     for kind, name in DISSECTOR_NAMES.items():
         maps.group(0).type = kind
         check(f"program steering {name}", functools.partial(linker.steering, 0))
-

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Callable, Sequence
+from collections.abc import Sequence
+from typing import Callable
 
 from udpgrm import abi
 from udpgrm.abi import GroupState
@@ -83,9 +84,7 @@ class Pool:
         while len(numbers) < count and self._tables_made < state.MAX_TABLES:
             numbers.append(self._tables_made)
             self._tables_made += 1
-        self._install(
-            "flow_tables", numbers, lambda: state.make_flow_table(self._limits.flows)
-        )
+        self._install("flow_tables", numbers, lambda: state.make_flow_table(self._limits.flows))
         return numbers
 
     def ensure_table(self, number: int, group: abi.Group, slot: int) -> None:

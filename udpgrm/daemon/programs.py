@@ -6,8 +6,8 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 from udpgrm.abi import DISSECTOR_VERBOSE, DissectorType, Relocation
 from udpgrm.build import cache, sources

@@ -8,7 +8,8 @@ import ctypes
 import os
 import socket
 import sys
-from typing import Iterator, Optional
+from collections.abc import Iterator
+from typing import Optional
 
 from udpgrm import abi, log
 from udpgrm.abi import GroupState, MessageFlag
@@ -26,9 +27,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def _attach(fd: int, program: int) -> None:
     value = ctypes.c_int(program)
-    if _libc.setsockopt(
-        fd, socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_EBPF, ctypes.byref(value), 4
-    ):
+    if _libc.setsockopt(fd, socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_EBPF, ctypes.byref(value), 4):
         error = ctypes.get_errno()
         raise OSError(error, f"cannot attach the steering program: {os.strerror(error)}")
 
@@ -84,9 +83,7 @@ class Registry:
             self._known[number] = group.epoch
             log.event(f"socket group created {address.of_key(group.key)}")
 
-    def _serve_socket(
-        self, number: int, group: abi.Group, message: abi.Message
-    ) -> Optional[int]:
+    def _serve_socket(self, number: int, group: abi.Group, message: abi.Message) -> Optional[int]:
         found = self._find(message)
         if found is None:
             log.step(f"socket {message.cookie:#x} was closed before it could be registered")
@@ -159,7 +156,7 @@ class Registry:
 
     def _new_seat(self, group: abi.Group, group_seats: GroupSeats) -> int:
         for _ in range(abi.GROUP_SEATS):
-            turn = group.next_seat
+            turn: int = group.next_seat
             group.next_seat = turn + 1
             seat = turn % abi.GROUP_SEATS
             if group_seats.cookie_at(seat) is not None:
@@ -207,7 +204,7 @@ class Registry:
             log.event("too many sockets in the gen!")
             place.index = abi.INDEX_NONE
             return
-        if group.timeout_jiffies and _has_flows(group):
+        if _has_flows(group):
             self._pool.ensure_table(number, group, number_of_slot)
             group.table_mask |= 1 << number_of_slot
         if not slot.live or slot.generation != generation:
@@ -280,5 +277,4 @@ def _index_of(slot: abi.Slot, seat: int) -> Optional[int]:
 
 
 def _has_flows(group: abi.Group) -> bool:
-    return group.type & ~abi.DISSECTOR_VERBOSE == abi.DissectorType.FLOW
-
+    return bool(group.type & ~abi.DISSECTOR_VERBOSE == abi.DissectorType.FLOW)

@@ -22,9 +22,7 @@ class Jiffies:
     def __init__(self) -> None:
         """Load them; `close` unloads."""
         self._low = libbpf.prog_load(libbpf.PROG_SCHED_CLS, "udpgrm_clock", _CALL + _EXIT)
-        self._high = libbpf.prog_load(
-            libbpf.PROG_SCHED_CLS, "udpgrm_clock", _CALL + _SHIFT + _EXIT
-        )
+        self._high = libbpf.prog_load(libbpf.PROG_SCHED_CLS, "udpgrm_clock", _CALL + _SHIFT + _EXIT)
 
     def now(self) -> int:
         """Jiffies since boot, from the kernel's own origin."""

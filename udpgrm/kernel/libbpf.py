@@ -11,7 +11,8 @@ import ctypes
 import errno
 import os
 import sys
-from typing import Iterator, Mapping, Optional, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Optional
 
 # enum bpf_map_type
 MAP_HASH = 1
@@ -293,7 +294,7 @@ def prog_test_run(fd: int, data: bytes) -> int:
     """Run a program once on a packet; returns its 32-bit result."""
     opts = _TestRunOpts(sz=ctypes.sizeof(_TestRunOpts), data_in=data, data_size_in=len(data))
     _check(_lib.bpf_prog_test_run_opts(fd, ctypes.byref(opts)), "test run")
-    return opts.retval
+    return int(opts.retval)
 
 
 def link_create(prog_fd: int, target_fd: int, attach_type: int) -> int:

@@ -7,7 +7,8 @@ import contextlib
 import ctypes
 import os
 import socket
-from typing import Iterator, Optional
+from collections.abc import Iterator
+from typing import Optional
 
 SO_COOKIE = 57
 _SYS_PIDFD_GETFD = 438  # the same on every architecture

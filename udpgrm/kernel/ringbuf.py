@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from typing import Iterator
+from collections.abc import Iterator
 
 _BUSY = 1 << 31
 _DISCARDED = 1 << 30
@@ -26,9 +26,7 @@ class RingBuffer:
         page = mmap.PAGESIZE
         self._mask = size - 1
         self._consumer = mmap.mmap(fd, page)
-        self._data = mmap.mmap(
-            fd, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page
-        )
+        self._data = mmap.mmap(fd, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
 
     def records(self) -> Iterator[bytes]:
         """The records there are now; each is consumed when the next is asked for."""

@@ -16,9 +16,10 @@ import fcntl
 import mmap
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, Optional
+from typing import Optional
 
 from udpgrm import abi
 from udpgrm.abi import Relocation
@@ -79,16 +80,12 @@ def make_slots() -> int:
 
 def make_sockets() -> int:
     """A group's sockets by seat. Returns an fd."""
-    return libbpf.map_create(
-        libbpf.MAP_REUSEPORT_SOCKARRAY, "udpgrm_socks", 4, 8, abi.GROUP_SEATS
-    )
+    return libbpf.map_create(libbpf.MAP_REUSEPORT_SOCKARRAY, "udpgrm_socks", 4, 8, abi.GROUP_SEATS)
 
 
 def make_counters() -> int:
     """A group's counters. Returns an fd."""
-    return libbpf.map_create(
-        libbpf.MAP_PERCPU_ARRAY, "udpgrm_counters", 4, _size(abi.Counters), 1
-    )
+    return libbpf.map_create(libbpf.MAP_PERCPU_ARRAY, "udpgrm_counters", 4, _size(abi.Counters), 1)
 
 
 def _make_outer(name: str, entries: int, inner: int) -> int:
@@ -118,9 +115,7 @@ def _make_all(limits: Limits) -> Iterator[tuple[str, int]]:
     yield "socket_place", _make_storage("udpgrm_place", abi.SocketPlace)
     yield (
         "group_index",
-        libbpf.map_create(
-            kinds.MAP_HASH, "udpgrm_index", _size(abi.GroupKey), 4, limits.groups
-        ),
+        libbpf.map_create(kinds.MAP_HASH, "udpgrm_index", _size(abi.GroupKey), 4, limits.groups),
     )
     yield (
         "groups",
@@ -350,8 +345,9 @@ def forget(maps: Maps, number: int) -> None:
     group.state = abi.GroupState.DELETED
     with maps.inner("sockets", number) as fd:
         # a socket that is still here could not take a seat in its next group
-        for seat in range(min(group.next_seat, abi.GROUP_SEATS) if fd is not None else 0):
-            libbpf.map_delete(fd, index(seat))
+        if fd is not None:
+            for seat in range(min(group.next_seat, abi.GROUP_SEATS)):
+                libbpf.map_delete(fd, index(seat))
 
 
 def lock(directory: Path, shared: bool = False) -> Optional[int]:

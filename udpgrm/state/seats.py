@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import sys
-from typing import Iterator, Optional
+from collections.abc import Iterator
+from typing import Optional
 
 from udpgrm import abi
 from udpgrm.kernel import libbpf
@@ -122,5 +123,3 @@ def flows_of_seat(maps: Maps, group: abi.Group, seat: int) -> Iterator[tuple[int
             ):
                 if abi.Flow.from_buffer_copy(value).seat == seat:
                     yield table, key
-
-

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import ctypes
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Iterator, Optional
+from typing import Optional
 
 from udpgrm import abi
 from udpgrm.abi import DissectorType, GroupState
@@ -95,7 +96,7 @@ class Viewer:
         jiffies = clock.Jiffies()
         self._now = jiffies.now()
         jiffies.close()
-        self._hz = maps.config.hz
+        self._hz: int = maps.config.hz
 
     def _age(self, then: int) -> float:
         return max(0.0, (self._now - then) / self._hz)

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line on a real group: forms of the reference, JSON, errors."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+import udpgrm.client as grm
+from tests.kernel.support import Host, answer, client
+
+ADDRESS = "127.0.0.1:4433"
+TARGET = ("127.0.0.1", 4433)
+
+
+@pytest.fixture
+def group(host: Host) -> Iterator[list[socket.socket]]:
+    """Two generations of one socket each, one flow each, the second one works."""
+    made = []
+    for generation in (1, 2):
+        made += grm.bind(ADDRESS)
+        grm.enroll(made[-1:], generation)
+        grm.promote(made[-1], generation)
+        peer = client()
+        peer.sendto(b"hi", TARGET)
+        answer(made[-1:], 1)
+        peer.close()
+    yield made
+    for sock in made:
+        sock.close()
+
+
+def test_list(host: Host, group: list[socket.socket]) -> None:
+    lines = host.run("list").stdout.splitlines()
+    assert lines[0] == ADDRESS
+    assert re.fullmatch(r"\tnetns 0x[0-9a-f]+  dissector flow  flow timeout 125 s", lines[1])
+    assert lines[2:6] == [
+        "\tsocket generations:",
+        "\t\tgen 1  0x00a1",
+        "\t\tgen 2  0x00c2  <=  app 0  gen 2",
+        "\tmetrics:",
+    ]
+    assert "\t\trx_processed_total 2" in lines[6:]
+    assert all(re.fullmatch(r"\t\t[a-z_]+ [1-9][0-9]*", line) for line in lines[6:])
+
+
+def test_list_verbose(host: Host, group: list[socket.socket]) -> None:
+    group[0].close()
+    lines = host.run("list", "-v", ADDRESS).stdout.splitlines()
+    assert lines[3] == "\t\tgen 1  dead"
+    assert lines[4] == "\t\tgen 2  0:0x00c2  <=  app 0  gen 2"
+    assert "\t\trx_flow_rg_conflict 0" in lines
+    assert "\t\tsocket_critical_gauge 0" in lines
+
+
+def test_list_of_another_address_is_empty(host: Host, group: list[socket.socket]) -> None:
+    done = host.run("list", "127.0.0.1:9")
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_six_in_brackets(host: Host) -> None:
+    with grm.bind("[::1]:4433")[0] as sock:
+        grm.enroll([sock], 1)
+        assert host.run("list", "[0:0::1]:4433").stdout.startswith("[::1]:4433\n")
+
+
+def test_flows(host: Host, group: list[socket.socket]) -> None:
+    lines = host.run("flows", ADDRESS).stdout.splitlines()
+    assert lines[0] == ADDRESS
+    assert len(lines) == 5
+    for head, flow in (lines[1:3], lines[3:5]):
+        assert re.fullmatch(r"\tso_cookie 0x[0-9a-f]+", head)
+        assert re.match(r"\t\t0x[0-9a-f]{8}  age \d+\.\ds", flow)
+
+
+def test_metrics(host: Host, group: list[socket.socket]) -> None:
+    lines = host.run("metrics").stdout.splitlines()
+    assert re.fullmatch(r'build_info\{version="[^"]+"\} 1', lines[0])
+    assert f'working_gen{{socket="{ADDRESS}",app_idx="0"}} 2' in lines
+    assert f'tx_total{{socket="{ADDRESS}"}} 2' in lines
+    assert f'rx_flow_rg_conflict{{socket="{ADDRESS}"}} 0' in lines
+
+
+def test_json_of_metrics_and_flows(host: Host, group: list[socket.socket]) -> None:
+    metrics = host.json("metrics")["groups"]
+    assert metrics[0]["address"] == ADDRESS
+    assert metrics[0]["working_generations"] == {"0": 2}
+    assert metrics[0]["metrics"]["tx_flow_create_ok"] == 2
+    flows = host.json("flows")["groups"][0]["flows"]
+    assert sorted((flow["generation"], flow["index"]) for flow in flows) == [(1, 0), (2, 0)]
+    assert not any(flow["expired"] for flow in flows)
+
+
+def test_working_gen(host: Host, group: list[socket.socket]) -> None:
+    answer_ = host.json("working-gen", ADDRESS, "1", "--check")
+    assert answer_ == {
+        "schema": 1,
+        "address": ADDRESS,
+        "application": 0,
+        "changed": True,
+        "before": 2,
+        "after": 1,
+    }
+    assert grm.working_generation(group[0]) == 2
+    assert host.json("working-gen", ADDRESS, "1")["changed"] is True
+    assert grm.working_generation(group[0]) == 1
+    with client() as peer:
+        peer.sendto(b"hi", TARGET)
+        assert answer(group, 1) == [0]
+    assert host.json("working-gen", ADDRESS, "1")["changed"] is False
+    assert host.json("working-gen", ADDRESS, "newest")["after"] == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["working-gen", ADDRESS, "3"],
+        ["working-gen", ADDRESS, "newer"],
+        ["working-gen", ADDRESS, "4294967296"],
+        ["working-gen", ADDRESS, "1", "--app=1"],
+        ["working-gen", "127.0.0.1:9", "1"],
+        ["working-gen", ADDRESS],
+        ["list", "localhost"],
+        ["list", "127.0.0.1"],
+        ["list", "127.0.0.1:0"],
+        ["list", "::1:4433"],
+        ["list", ADDRESS, ADDRESS],
+        ["delete"],
+        ["delete", "127.0.0.1:9"],
+        ["metrics", ADDRESS],
+        ["lists"],
+        ["list", "--daemon"],
+        ["list", "--nothing"],
+        ["list", "--count=3"],
+        ["probe", ADDRESS, "--count=0"],
+        ["flows", "-i"],
+        [],
+    ],
+)
+def test_misuse_is_one_line_and_changes_nothing(
+    host: Host, group: list[socket.socket], words: list[str]
+) -> None:
+    before = host.json("list")
+    for extra in ([], ["--json"]):
+        done = host.run(*words, *extra)
+        assert done.returncode == 255
+        assert done.stdout == ""
+        assert len(done.stderr.splitlines()) == 1
+    after = host.json("list")
+    for view in (before, after):
+        for generation in view["groups"][0]["generations"]:
+            del generation["last_in_age"], generation["last_out_age"]
+    assert before == after
+
+
+def test_no_state(bare_host: Host) -> None:
+    for words in (["list"], ["flows"], ["metrics"], ["delete", ADDRESS], ["probe", ADDRESS]):
+        done = bare_host.run(*words)
+        assert done.returncode == 255
+        assert done.stderr.startswith(f"udpgrm: no state in {bare_host.directory}")
+    view = bare_host.json("list")
+    assert view["daemon"] == {"running": False, "pid": None}
+    assert view["groups"] == []
+
+
+def test_probe(host: Host, group: list[socket.socket]) -> None:
+    view = host.json("probe", ADDRESS, "--count=5", "--timeout=0")
+    assert view == {
+        "schema": 1,
+        "address": ADDRESS,
+        "passed": True,
+        "generation": 2,
+        "sent": 5,
+        "answered": 0,
+        "received": 5,
+        "dispatch_errors": 0,
+    }
+    group[1].close()
+    done = host.run("probe", ADDRESS, "--count=5", "--timeout=0")
+    assert done.returncode == 1
+    assert "NOT passed" in done.stdout
+
+
+def test_preflight_and_build(host: Host) -> None:
+    view = host.json("preflight")
+    assert view["ok"] is True
+    assert {"program hook setsockopt", "program steering flow"} <= {
+        check["name"] for check in view["checks"]
+    }
+    view = host.json("build")
+    assert view["changed"] is False
+    assert "steer_noop" in view["cached"]
+
+
+def test_help(bare_host: Host) -> None:
+    done = bare_host.run("-h")
+    assert done.returncode == 254
+    assert done.stdout.startswith("Usage: udpgrm ")
