@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""The example server as a process, with a client library that only binds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SERVER = Path(__file__).resolve().parents[3] / "examples" / "echo_server.py"
+IDLE = 0.6
+LIMIT = 2.0
+CLIENT_LIBRARY = """
+import socket
+def bind(address, count, flow_timeout):
+    host, port = address.rsplit(":", 1)
+    made = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
+    for sock in made:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind((host, int(port)))
+    return made
+def enroll(socks, generation, timeout=5.0):
+    if generation == 13:
+        raise TimeoutError("no index after 5 s")
+    return list(range(len(socks)))
+"""
+
+
+class Running:
+    """A server process, and a client of it."""
+
+    def __init__(self, directory: Path, generation: int) -> None:
+        library = directory / "udpgrm"
+        library.mkdir()
+        (library / "__init__.py").touch()
+        (library / "client.py").write_text(CLIENT_LIBRARY)
+        self.ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.ready.bind(str(directory / "notify"))
+        self.ready.settimeout(5)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind(("127.0.0.1", 0))
+            address = "127.0.0.1:%d" % probe.getsockname()[1]
+        self.client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.client.settimeout(5)
+        self.client.connect(("127.0.0.1", int(address.split(":")[1])))
+        command = [sys.executable, str(SERVER), f"--address={address}", "--sockets=2"]
+        command += [f"--generation={generation}", "--name=test", f"--idle={IDLE}"]
+        self.process = subprocess.Popen(
+            [*command, f"--drain-limit={LIMIT}"],
+            env={
+                **os.environ,
+                "PYTHONPATH": str(directory),
+                "NOTIFY_SOCKET": str(directory / "notify"),
+            },
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, payload: bytes) -> bytes:
+        """Send a packet and return the answer."""
+        self.client.send(payload)
+        return self.client.recv(2048)
+
+    def drain(self) -> None:
+        """Send SIGTERM and wait until it is heeded."""
+        self.process.send_signal(signal.SIGTERM)
+        assert self.ready.recv(64) == b"STOPPING=1"
+
+    def close(self) -> None:
+        """End the process and close everything."""
+        self.process.kill()
+        self.process.communicate()
+        self.client.close()
+        self.ready.close()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Running]:
+    running = Running(tmp_path, generation=7)
+    yield running
+    running.close()
+
+
+def test_answers_name_instance_and_payload(server: Running) -> None:
+    assert server.ready.recv(64) == b"READY=1"
+    assert server.ask(b"hello world") == b"test 7 %d hello world" % server.process.pid
+
+
+def test_drain_ends_after_silence(server: Running) -> None:
+    server.ready.recv(64)
+    server.ask(b"first")
+    server.drain()
+    begun = time.monotonic()
+    while time.monotonic() - begun < 2 * IDLE:
+        assert server.ask(b"more").endswith(b"more")
+        time.sleep(IDLE / 6)
+    last = time.monotonic()
+    assert server.process.wait(5) == 0
+    assert 0.8 * IDLE < time.monotonic() - last < IDLE + 1
+
+
+def test_drain_ends_at_its_limit_and_answers_what_is_queued(server: Running) -> None:
+    server.ready.recv(64)
+    server.ask(b"first")
+    server.drain()
+    begun = time.monotonic()
+    # stopped, it cannot answer before the limit is over: all of these are in the queue then
+    server.process.send_signal(signal.SIGSTOP)
+    for number in range(100):
+        server.client.send(b"%d" % number)
+    time.sleep(LIMIT)
+    server.process.send_signal(signal.SIGCONT)
+    answers = [server.client.recv(2048).split()[-1] for _ in range(100)]
+    assert answers == [b"%d" % number for number in range(100)]
+    assert server.process.wait(5) == 0
+    assert time.monotonic() - begun < LIMIT + 1.5
+
+
+def test_failed_enrolment_is_one_line_and_no_readiness(tmp_path: Path) -> None:
+    running = Running(tmp_path, generation=13)
+    try:
+        assert running.process.wait(5) == 1
+        assert running.process.stderr
+        assert running.process.stderr.read() == "echo_server: no index after 5 s\n"
+        running.ready.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            running.ready.recv(64)
+    finally:
+        running.close()

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""The traffic generator against an echo service on the loopback that switches by itself."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from demo import flows
+from demo.traffic import HOLD, LONG_FLOWS
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+class Service:
+    """Answers like two instances: a flow keeps its generation, new ones get the present one.
+
+    Attributes:
+        generation: of flows not seen before.
+        silent: answer nothing to those.
+    """
+
+    def __init__(self) -> None:
+        self.generation = 1
+        self.silent = False
+        self._generations: dict[object, int] = {}
+        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._sock.bind(("127.0.0.1", 0))
+        self._sock.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._sock, selectors.EVENT_READ)
+
+    @property
+    def target(self) -> str:
+        """The generator's argument."""
+        return f"--target=host=127.0.0.1:{self._sock.getsockname()[1]}"
+
+    def serve(self, seconds: float) -> None:
+        """Answer for a while."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if self._selector.select(left):
+                payload, peer = self._sock.recvfrom(2048)
+                if self.silent and peer not in self._generations:
+                    continue
+                generation = self._generations.setdefault(peer, self.generation)
+                self._sock.sendto(b"host %d %d " % (generation, generation) + payload, peer)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._selector.close()
+        self._sock.close()
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    made = Service()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def generator(service: Service, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "demo.traffic", f"--out={tmp_path / 'flows'}", service.target]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+        process.kill()
+
+
+def finish(service: Service, generator: subprocess.Popen[str], path: Path) -> list[flows.Flow]:
+    """End the generator, answering its last packets, and read what it wrote."""
+    assert generator.stdin
+    generator.stdin.close()
+    service.serve(2.5)
+    assert generator.wait(5) == 0
+    return list(flows.read(path / "flows"))
+
+
+def test_switch_replaces_the_long_flows_after_the_hold(
+    service: Service, generator: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    service.serve(2)
+    service.generation = 2
+    service.serve(HOLD + 2)
+    seen = finish(service, generator, tmp_path)
+
+    assert generator.stdout and generator.stdout.read() == "ready\n"
+    assert sum(flow.lost + flow.repeated + flow.strange for flow in seen) == 0
+    assert all(flow.sent == flow.answered for flow in seen)
+    assert all(len(flow.runs) == 1 for flow in seen)
+    long_flows = [flow for flow in seen if flow.kind == flows.LONG]
+    by_generation = [
+        sum(flow.runs[0].instance.generation == number for flow in long_flows) for number in (1, 2)
+    ]
+    assert by_generation == [LONG_FLOWS, LONG_FLOWS]
+    first_new = min(flow.runs[0].first for flow in seen if flow.runs[0].instance.generation == 2)
+    assert all(
+        flow.runs[0].last > first_new + HOLD - 0.5
+        for flow in long_flows
+        if flow.runs[0].instance.generation == 1
+    )
+    # 20 new ones a second, for at least the 2 + HOLD + 2 seconds above but Python's start
+    assert len(seen) - len(long_flows) > 20 * (HOLD + 2)
+
+
+def test_unanswered_packets_are_lost(
+    service: Service, generator: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    service.serve(1.5)
+    service.silent = True
+    service.serve(1)
+    seen = finish(service, generator, tmp_path)
+
+    unanswered = [flow for flow in seen if not flow.answered]
+    assert len(unanswered) >= 10
+    assert all((flow.sent, flow.lost) == (1, 1) for flow in unanswered)
+    assert sum(flow.lost for flow in seen) == len(unanswered)

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) The udpgrm authors
+
+"""Let the plugins be imported by the name they have inside Ansible.
+
+ansible-test puts the collection below a directory ansible_collections by itself; a
+plain pytest run in a checkout gets such a directory, with a link to the checkout.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pathlib
+import sys
+import tempfile
+
+try:
+    importlib.import_module("ansible_collections.udpgrm.fleet")
+except ImportError:
+    _root = pathlib.Path(__file__).resolve().parents[3]
+    # Kept for the life of the process: removed when this name goes away.
+    _collections = tempfile.TemporaryDirectory(prefix="udpgrm-collections-")
+    _parent = pathlib.Path(_collections.name, "ansible_collections", "udpgrm")
+    _parent.mkdir(parents=True)
+    (_parent / "fleet").symlink_to(_root, target_is_directory=True)
+    sys.path.insert(0, _collections.name)
+    importlib.invalidate_caches()
