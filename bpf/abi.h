@@ -15,6 +15,7 @@ enum {
 	SLOT_SOCKETS = 256,
 	GROUP_SEATS = 8192,
 	MAX_APPS = 4,
+	MAX_FILTER = 64,
 	DEFAULT_FLOW_TIMEOUT_S = 125,
 	GENERATION_NONE = 0xffffffff,
 	SEAT_NONE = 0xffff,
@@ -61,7 +62,7 @@ struct dissector {
 	union {
 		struct {
 			u32 filter_len;
-			struct cbpf_insn filter[64];
+			struct cbpf_insn filter[MAX_FILTER];
 		};
 		struct {
 			u32 sni_count;

@@ -2,12 +2,15 @@
 /*
  * What dissectors build on. A dissector's body.h defines
  *	static __always_inline int dissect(struct steering *s);
- * which ends in pass_unread(), to_existing() or to_new().
+ * which ends in pass_unread(), to_existing(), to_cookie() or to_new().
  */
 #ifndef UDPGRM_STEERING_H
 #define UDPGRM_STEERING_H
 
+#include "cookie.h"
 #include "flows.h"
+#include "groups.h"
+#include "packet.h"
 
 /* Sockets that closed stay listed until the daemon has looked: try past them. */
 enum { DISPATCH_TRIES = 16 };
@@ -84,6 +87,25 @@ static __always_inline int to_existing(struct steering *s, u32 seat, u32 slot)
 	else
 		s->counters->total[RX_FLOW_RG_CONFLICT]++;
 	return error;
+}
+
+/* The socket that a udpgrm cookie names; its application's new flow if there is none. */
+static __always_inline int to_cookie(struct steering *s, u32 cookie)
+{
+	u32 slot_id = cookie & (GENERATION_SLOTS - 1), index = cookie >> 8 & 0xff;
+	struct slot *slot;
+
+	if (make_cookie(slot_id, index) != cookie) {
+		s->counters->total[RX_FLOW_NEW_UNSEEN]++;
+		s->counters->total[RX_FLOW_NEW_BAD_COOKIE]++;
+		return to_new(s, 0);
+	}
+	slot = bpf_map_lookup_elem(MAP(OWN_SLOTS), &slot_id);
+	if (!slot)
+		return pass_unread(s, RX_INTERNAL_STATE_ERROR);
+	if (!to_existing(s, slot->seat[index], slot_id))
+		return SK_PASS;
+	return to_new(s, slot_id / slots_per_app(s->group));
 }
 
 #endif

@@ -16,6 +16,7 @@ GENERATION_SLOTS = 32
 SLOT_SOCKETS = 256
 GROUP_SEATS = 8192
 MAX_APPS = 4
+MAX_FILTER = 64
 DEFAULT_FLOW_TIMEOUT_S = 125
 GENERATION_NONE = 0xFFFFFFFF
 SEAT_NONE = 0xFFFF
@@ -130,7 +131,7 @@ class Dissector(ctypes.Structure):
         ("digest", _u32),
         ("label", ctypes.c_char * 100),
         ("filter_len", _u32),
-        ("filter", CbpfInstruction * 64),
+        ("filter", CbpfInstruction * MAX_FILTER),
     ]
 
 

@@ -6,9 +6,13 @@ static __always_inline bool is_valid(const struct dissector *d)
 {
 	u32 type = d->type & ~DISSECTOR_VERBOSE;
 
+	if (d->digest)
+		return false;
+	if (type == DISSECTOR_CBPF)
+		return d->max_apps <= MAX_APPS && d->filter_len && d->filter_len <= MAX_FILTER;
 	if (type != DISSECTOR_FLOW && type != DISSECTOR_NOOP)
 		return false;
-	return !d->max_apps && !d->digest && !d->filter_len;
+	return !d->max_apps && !d->filter_len;
 }
 
 static __always_inline void give_back(u32 id)
@@ -50,7 +54,10 @@ static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struc
 	group->type = dissector->type;
 	group->flow_timeout_s = dissector->flow_timeout_s ?: DEFAULT_FLOW_TIMEOUT_S;
 	group->timeout_jiffies = group->flow_timeout_s * CONST(HZ);
-	group->max_apps = 1;
+	group->max_apps = dissector->max_apps ?: 1;
+#pragma clang loop unroll(full)
+	for (i = 0; i < MAX_APPS; i++)
+		group->working_slot[i] = slot_of(group, i, 0);
 	group->state = GROUP_LIVE;
 	if (bpf_map_update_elem(MAP(GROUP_INDEX), key, id, BPF_NOEXIST)) {
 		/* another socket of the address came first, or the index is full */

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Sequence
@@ -49,44 +51,66 @@ def missing(programs: Sequence[Program]) -> list[Program]:
     return [item for item in programs if not (directory() / _file_name(item)).exists()]
 
 
-def compile_missing(programs: Sequence[Program]) -> list[Program]:
-    """Compile what has no template yet; returns what was compiled.
+class Compilation:
+    """A compiler at work on programs; it takes 150 MB, for about a second."""
 
-    Raises BuildError. One process does it all: it takes 150 MB, for seconds.
-    """
-    todo = missing(programs)
-    if not todo:
-        return []
-    where = directory()
-    try:
-        where.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BuildError(f"cannot make the cache directory {where}: {error.strerror}") from error
-    if not _compiler():
-        raise BuildError(
-            "no compiler: install python3-bpfcc for "
-            f"{sys.executable}, or deliver templates in {where}"
+    def __init__(self, programs: Sequence[Program]) -> None:
+        """Start it. Raises BuildError when there is none."""
+        where = directory()
+        try:
+            where.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BuildError(
+                f"cannot make the cache directory {where}: {error.strerror}"
+            ) from error
+        if not _compiler():
+            raise BuildError(
+                "no compiler: install python3-bpfcc for "
+                f"{sys.executable}, or deliver templates in {where}"
+            )
+        jobs = [
+            {"file": _file_name(item), "text": sources.render(item), "function": item.function}
+            for item in programs
+        ]
+        package_root = str(Path(__file__).resolve().parents[2])
+        self._words = tempfile.TemporaryFile(mode="w+")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "udpgrm.build.compiler", str(where)],
+            stdin=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": package_root},
+            stdout=subprocess.DEVNULL,
+            stderr=self._words,
+            text=True,
         )
-    jobs = [
-        {"file": _file_name(item), "text": sources.render(item), "function": item.function}
-        for item in todo
-    ]
-    package_root = str(Path(__file__).resolve().parents[2])
-    done = subprocess.run(
-        [sys.executable, "-m", "udpgrm.build.compiler", str(where)],
-        input=json.dumps(jobs),
-        env={**os.environ, "PYTHONPATH": package_root},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise BuildError(f"compilation failed: {done.stderr.strip()}")
+        assert self._process.stdin is not None
+        with self._process.stdin as jobs_out, contextlib.suppress(BrokenPipeError):
+            json.dump(jobs, jobs_out)
+
+    @property
+    def pid(self) -> int:
+        """The compiler's process."""
+        return self._process.pid
+
+    def finish(self) -> None:
+        """Wait for the end. Raises BuildError with the compiler's words."""
+        status = self._process.wait()
+        with self._words:
+            self._words.seek(0)
+            if status:
+                raise BuildError(f"compilation failed: {self._words.read().strip()}")
+
+
+def compile_missing(programs: Sequence[Program]) -> list[Program]:
+    """Compile what has no template yet; returns what was compiled. Raises BuildError."""
+    todo = missing(programs)
+    if todo:
+        Compilation(todo).finish()
     return todo
 
 
 def template(program: Program) -> bytes:
-    """A program's instructions with its references still to be linked."""
-    compile_missing([program])
+    """A program's instructions with its references still to be linked.
+
+    Raises FileNotFoundError when it was not compiled yet.
+    """
     return (directory() / _file_name(program)).read_bytes()

@@ -7,14 +7,15 @@ import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Optional
 
+from udpgrm.build import cbpf
 from udpgrm.kernel import libbpf
 
 #: Beside the package, in a checkout as on a host.
 BPF_DIR = Path(__file__).resolve().parents[2] / "bpf"
 
-DISSECTORS = ("flow", "noop")
+#: Dissectors without parameters: their programs can be compiled beforehand.
+PLAIN_DISSECTORS = ("flow", "noop")
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Program:
     name: str
     source: str
     function: str
-    dissector: Optional[str] = None
+    dissector: str = ""
+    filter: tuple[cbpf.Instruction, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,27 +56,36 @@ HOOKS = (
 SENDMSG_HOOKS = frozenset({"sendmsg4", "sendmsg6"})
 
 
-def steering(dissector: str) -> Program:
-    """The steering program of a dissector."""
-    return Program(f"steer_{dissector}", "steer.c.j2", "steer", dissector)
+def steering(dissector: str, filter_: tuple[cbpf.Instruction, ...] = ()) -> Program:
+    """The steering program of a dissector; one for every filter of cbpf."""
+    name = f"steer_{dissector}"
+    if filter_:
+        name += "_" + hashlib.sha256(repr(filter_).encode()).hexdigest()[:12]
+    return Program(name, "steer.c.j2", "steer", dissector, filter_)
 
 
 def all_programs() -> list[Program]:
-    """Every program a host may need, each once."""
+    """Every program that any host needs, each once."""
     hooks = {hook.program.name: hook.program for hook in HOOKS}
-    return [*hooks.values(), *(steering(name) for name in DISSECTORS)]
+    return [*hooks.values(), *(steering(name) for name in PLAIN_DISSECTORS)]
 
 
 def render(program: Program) -> str:
     """The C text of a program; includes are left to the compiler."""
-    text = (BPF_DIR / program.source).read_text()
-    if program.dissector is None:
-        return text
+    if not program.dissector:
+        return (BPF_DIR / program.source).read_text()
     # only a compilation needs it, and it would cost every command its start-up
     import jinja2
 
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    return environment.from_string(text).render(dissector=program.dissector)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(BPF_DIR),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(program.source).render(
+        dissector=program.dissector, statements=cbpf.statements(program.filter)
+    )
 
 
 @lru_cache(maxsize=1)

@@ -6,14 +6,15 @@ from __future__ import annotations
 import functools
 from typing import Callable, Optional
 
+from udpgrm import abi
 from udpgrm.build import cache, sources
 from udpgrm.cli import common
 from udpgrm.cli.options import Arguments
 from udpgrm.daemon.pool import Pool
 from udpgrm.daemon.programs import DISSECTOR_NAMES, Linker
-from udpgrm.kernel import cgroups, clock
+from udpgrm.kernel import cgroups, clock, libbpf
 from udpgrm.state import maps as state
-from udpgrm.state.maps import Limits, Maps
+from udpgrm.state.maps import Limits, Maps, index
 
 
 def run(arguments: Arguments) -> int:
@@ -72,5 +73,7 @@ def _check_programs(maps: Maps, check: Callable[[str, Callable[[], object]], boo
     for hook in sources.HOOKS:
         check(f"program hook {hook.name}", functools.partial(linker.hook, hook))
     for kind, name in DISSECTOR_NAMES.items():
-        maps.group(0).type = kind
-        check(f"program steering {name}", functools.partial(linker.steering, 0))
+        if name in sources.PLAIN_DISSECTORS:
+            dissector = bytes(abi.Dissector(type=kind))
+            libbpf.map_update(maps["dissectors"], index(0), dissector)
+            check(f"program steering {name}", functools.partial(linker.steering, 0))

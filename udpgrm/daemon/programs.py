@@ -9,8 +9,10 @@ import platform
 from collections.abc import Iterator
 from pathlib import Path
 
-from udpgrm.abi import DISSECTOR_VERBOSE, DissectorType, Relocation
+from udpgrm import abi
+from udpgrm.abi import DissectorType, Relocation
 from udpgrm.build import cache, sources
+from udpgrm.build.cbpf import Instruction
 from udpgrm.build.link import link
 from udpgrm.kernel import btf, cgroups, libbpf
 from udpgrm.state import maps as state
@@ -20,7 +22,11 @@ _FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO
 _HELPER_NS_PID = 120
 #: Where the entry code leaves the first argument of a system call in pt_regs.
 _SYSCALL_ARG0 = {"x86_64": 112, "aarch64": 0}
-DISSECTOR_NAMES = {DissectorType.FLOW: "flow", DissectorType.NOOP: "noop"}
+DISSECTOR_NAMES = {
+    DissectorType.FLOW: "flow",
+    DissectorType.CBPF: "cbpf",
+    DissectorType.NOOP: "noop",
+}
 
 
 def _pid_namespace() -> tuple[int, int]:
@@ -32,6 +38,16 @@ def _pid_namespace() -> tuple[int, int]:
         return 0, 0
     # the kernel's own encoding of a device number
     return os.major(info.st_dev) << 20 | os.minor(info.st_dev), info.st_ino
+
+
+def steering_of(dissector: abi.Dissector) -> sources.Program:
+    """The program that a group with this dissector is steered by."""
+    filter_ = tuple(
+        Instruction(item.code, item.jt, item.jf, item.k)
+        for item in dissector.filter[: dissector.filter_len]
+    )
+    kind = DissectorType(dissector.type & ~abi.DISSECTOR_VERBOSE)
+    return sources.steering(DISSECTOR_NAMES[kind], filter_)
 
 
 class Linker:
@@ -56,10 +72,13 @@ class Linker:
         return libbpf.prog_load(hook.prog_type, f"udpgrm_{hook.name}", code, hook.attach_type)
 
     def steering(self, number: int) -> int:
-        """Load the steering program of a group. Returns an fd."""
+        """Load the steering program of a group. Returns an fd.
+
+        Raises FileNotFoundError when it was not compiled yet.
+        """
         group = self._maps.group(number)
-        dissector = DISSECTOR_NAMES[DissectorType(group.type & ~DISSECTOR_VERBOSE)]
-        template = cache.template(sources.steering(dissector))
+        program = steering_of(self._maps.dissector(number))
+        template = cache.template(program)
         constants = {
             **self._constants,
             Relocation.GROUP: number,
@@ -80,7 +99,7 @@ class Linker:
             code = link(template, bound, constants)
             return libbpf.prog_load(
                 libbpf.PROG_SK_REUSEPORT,
-                f"udpgrm_{dissector}",
+                f"udpgrm_{program.dissector}",
                 code,
                 libbpf.SK_REUSEPORT_SELECT,
             )

@@ -7,14 +7,16 @@ import contextlib
 import ctypes
 import os
 import socket
+import struct
 import sys
-from collections.abc import Iterator
 from typing import Optional
 
 from udpgrm import abi, log
 from udpgrm.abi import GroupState, MessageFlag
+from udpgrm.build.cache import BuildError
+from udpgrm.daemon.compiling import Compiler
 from udpgrm.daemon.pool import Pool
-from udpgrm.daemon.programs import Linker
+from udpgrm.daemon.programs import Linker, steering_of
 from udpgrm.kernel import libbpf, pidfd
 from udpgrm.state import address, counters, seats
 from udpgrm.state import maps as state
@@ -35,32 +37,34 @@ def _attach(fd: int, program: int) -> None:
 class Registry:
     """Everything the daemon does to one group at a time."""
 
-    def __init__(self, maps: Maps, pool: Pool) -> None:
+    def __init__(self, maps: Maps, pool: Pool, compiler: Compiler) -> None:
         """Work on these maps; adopts whatever groups are live in them."""
         self._maps = maps
         self._pool = pool
+        self._compiler = compiler
         self._linker = Linker(maps)
         self._programs: dict[int, int] = {}  # group id -> fd
+        self._rejected: dict[int, int] = {}  # group id -> epoch
         self._known: dict[int, int] = {}  # group id -> epoch
         self._childless: set[int] = set()
         #: (group id, slot) -> first index not known to be taken, within a round
         self._taken_until: dict[tuple[int, int], int] = {}
-        for number, group in self.groups():
-            self._known[number] = group.epoch
-
-    def groups(self) -> Iterator[tuple[int, abi.Group]]:
-        """(id, record) of every live group."""
-        for number in range(self._maps.config.groups):
-            group = self._maps.group(number)
-            if group.state == GroupState.LIVE:
-                yield number, group
+        for number in range(maps.config.groups):
+            if maps.group(number).state == GroupState.LIVE:
+                self._known[number] = maps.group(number).epoch
+        size = ctypes.sizeof(abi.Message)
+        deferred = libbpf.map_items(maps["deferred"], state.DEFERRED_KEY_BYTES, size)
+        self._deferred = [abi.Message.from_buffer_copy(value) for _, value in deferred]
 
     def begin_round(self) -> None:
         """Before the messages there are now: sockets may have closed since the last."""
         self._taken_until.clear()
 
     def handle(self, message: abi.Message) -> Optional[int]:
-        """Serve one message. Returns the pid of a process that has sockets here."""
+        """Serve one message, or put it off until its group's program is compiled.
+
+        Returns the pid of a process that has sockets here.
+        """
         number = message.group
         if number >= self._maps.config.groups:
             return None
@@ -68,6 +72,10 @@ class Registry:
         if group.state != GroupState.LIVE or group.epoch != message.epoch:
             return None
         self._announce(number, group)
+        if not self._has_program(number, group):
+            self._deferred.append(message)
+            libbpf.map_update(self._maps["deferred"], _deferred_key(message), bytes(message))
+            return None
         owner = None
         if message.flags & (MessageFlag.JOIN | MessageFlag.REGISTER):
             owner = self._serve_socket(number, group, message)
@@ -77,6 +85,32 @@ class Registry:
             log.event("setting working gen")
             group.critical_gauge = 0
         return owner
+
+    def take_deferred(self) -> list[abi.Message]:
+        """Messages that were put off, to be handled again and then settled."""
+        taken, self._deferred = self._deferred, []
+        return taken
+
+    def settle(self, message: abi.Message) -> None:
+        """Forget a message that was put off, unless it was again."""
+        if message not in self._deferred:
+            libbpf.map_delete(self._maps["deferred"], _deferred_key(message))
+
+    def _has_program(self, number: int, group: abi.Group) -> bool:
+        """Whether the group's program is loaded, or never will be; else it is made."""
+        if number in self._programs or self._rejected.get(number) == group.epoch:
+            return True
+        try:
+            if not self._compiler.ready(steering_of(self._maps.dissector(number))):
+                return False
+            self._programs[number] = self._linker.steering(number)
+        except (BuildError, libbpf.VerifierError) as error:
+            # it still delivers: without a program the kernel's own hash chooses
+            self._rejected[number] = group.epoch
+            group.critical += 1
+            group.critical_gauge = 1
+            log.step(f"no steering for {address.of_key(group.key)}: {error}")
+        return True
 
     def _announce(self, number: int, group: abi.Group) -> None:
         if self._known.get(number) != group.epoch:
@@ -92,7 +126,8 @@ class Registry:
         try:
             log.event(f"socket found {address.of_key(group.key)} so_cookie {message.cookie:#x}")
             with GroupSeats(self._maps, number) as group_seats:
-                self._attach_program(number, fd)
+                if number in self._programs:
+                    _attach(fd, self._programs[number])
                 place = self._seat(number, group, group_seats, message.cookie, fd)
                 if message.flags & MessageFlag.REGISTER:
                     self._register(number, group, group_seats, message, place)
@@ -111,11 +146,6 @@ class Registry:
                 return pid, fd
         # handed on, or its process lives in another pid namespace
         return pidfd.find_socket(message.cookie)
-
-    def _attach_program(self, number: int, fd: int) -> None:
-        if number not in self._programs:
-            self._programs[number] = self._linker.steering(number)
-        _attach(fd, self._programs[number])
 
     def _seat(
         self, number: int, group: abi.Group, group_seats: GroupSeats, cookie: int, fd: int
@@ -269,6 +299,10 @@ class Registry:
             os.close(program)
         self._known.pop(number, None)
         self._pool.release_group(number, group)
+
+
+def _deferred_key(message: abi.Message) -> bytes:
+    return struct.pack("=QI", message.cookie, message.flags)
 
 
 def _index_of(slot: abi.Slot, seat: int) -> Optional[int]:

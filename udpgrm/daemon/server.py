@@ -17,6 +17,7 @@ from typing import Callable, Optional
 from udpgrm import abi, log
 from udpgrm.build import cache, sources
 from udpgrm.daemon import programs
+from udpgrm.daemon.compiling import Compiler
 from udpgrm.daemon.pool import Pool
 from udpgrm.daemon.registry import Registry
 from udpgrm.kernel import clock, pidfd
@@ -122,9 +123,10 @@ class Server:
         log.step(f"Pinning bpf programs to {options.directory}")
         programs.load_hooks(options.directory, self._maps)
         self._pool = Pool(self._maps, options.limits)
-        self._registry = Registry(self._maps, self._pool)
-        self._watched: dict[int, int] = {}  # pid -> pidfd
         self._poll = select.epoll()
+        self._compiler = Compiler(self._poll)
+        self._registry = Registry(self._maps, self._pool, self._compiler)
+        self._watched: dict[int, int] = {}  # pid -> pidfd
 
     def run(self) -> None:
         """Serve until SIGINT or SIGTERM."""
@@ -147,14 +149,21 @@ class Server:
         self._poll.register(reader.fileno(), select.EPOLLIN)
         log.step("Tailing message ring buffer")
         _notify("READY=1")
+        self._resume()
         self._serve(ring)  # asked for while no daemon ran
         due = time.monotonic() + COLLECT_EVERY
         while True:
-            events = dict(self._poll.poll(max(0.0, due - time.monotonic())))
+            if self._compiler.start():
+                self._resume()
+            wake = min(due, self._compiler.due or due)
+            events = dict(self._poll.poll(max(0.0, wake - time.monotonic())))
             if reader.fileno() in events and stop.intersection(reader.recv(64)):
                 break
             if messages in events:
                 self._serve(ring)
+            if self._compiler.watch in events:
+                self._compiler.finish()
+                self._resume()
             ended = self._reap(set(events))
             if ended or time.monotonic() >= due:
                 self._guarded(self._registry.collect)
@@ -168,6 +177,12 @@ class Server:
             if len(record) == ctypes.sizeof(abi.Message):
                 self._guarded(self._handle, abi.Message.from_buffer_copy(record))
         self._guarded(self._pool.refill)
+
+    def _resume(self) -> None:
+        """Handle what was put off; some may be again."""
+        for message in self._registry.take_deferred():
+            self._guarded(self._handle, message)
+            self._registry.settle(message)
 
     def _guarded(self, action: Callable[..., object], *arguments: object) -> None:
         """Nothing that comes from outside ends the daemon: say so and go on."""

@@ -29,6 +29,9 @@ from udpgrm.kernel import btf, libbpf
 MAX_TABLES = 4096
 MESSAGE_BYTES = 1 << 18
 _SEATS_PER_GROUP = 256
+#: Messages that wait for a compiler: by socket cookie and flags.
+DEFERRED_KEY_BYTES = 12
+MAX_DEFERRED = 8192
 
 
 class StateError(Exception):
@@ -169,6 +172,17 @@ def _make_all(limits: Limits) -> Iterator[tuple[str, int]]:
         ),
     )
     yield (
+        "deferred",
+        libbpf.map_create(
+            kinds.MAP_HASH,
+            "udpgrm_deferred",
+            DEFERRED_KEY_BYTES,
+            _size(abi.Message),
+            MAX_DEFERRED,
+            libbpf.F_NO_PREALLOC,
+        ),
+    )
+    yield (
         "messages",
         libbpf.map_create(kinds.MAP_RINGBUF, "udpgrm_messages", 0, 0, MESSAGE_BYTES),
     )
@@ -189,6 +203,7 @@ NAMES = (
     "sockets",
     "counters",
     "seats",
+    "deferred",
     "messages",
 )
 

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The functions of bpf/*.h for this machine: the headers are included as they
+ * are, and the helpers that they call work on arrays instead of maps.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <linux/bpf.h>
+
+typedef __u8 u8;
+typedef __u16 u16;
+typedef __s32 s32;
+typedef __u32 u32;
+typedef __s64 s64;
+typedef __u64 u64;
+
+static u64 bpf_pseudo_fd(u64 kind, u64 number)
+{
+	return number;
+}
+
+static u64 bpf_jiffies64(void);
+static void *bpf_map_lookup_elem(void *map, const void *key);
+static long bpf_map_update_elem(void *map, const void *key, const void *value, u64 flags);
+
+static u64 bpf_get_netns_cookie(void *ctx)
+{
+	return 4026531840;
+}
+
+static void *bpf_sk_storage_get(void *map, void *sk, void *value, u64 flags)
+{
+	return NULL;
+}
+
+#include "cookie.h"
+#include "flows.h"
+#include "options.h"
+
+enum { TABLES = 40, ENTRIES = 8 };
+
+struct table {
+	u32 used;
+	struct flow_key key[ENTRIES];
+	struct flow flow[ENTRIES];
+};
+
+static struct table tables[TABLES];
+static u64 now;
+static u32 lookups;
+
+static u64 bpf_jiffies64(void)
+{
+	return now;
+}
+
+static void *bpf_map_lookup_elem(void *map, const void *key)
+{
+	struct table *table = map;
+	u32 number, i;
+
+	if (map == MAP(FLOW_TABLES)) {
+		number = *(const u32 *)key;
+		return number && number < TABLES ? &tables[number] : NULL;
+	}
+	if (table < tables || table >= tables + TABLES)
+		__builtin_trap();
+	lookups++;
+	for (i = 0; i < table->used; i++) {
+		if (!__builtin_memcmp(&table->key[i], key, sizeof(struct flow_key)))
+			return &table->flow[i];
+	}
+	return NULL;
+}
+
+static long bpf_map_update_elem(void *map, const void *key, const void *value, u64 flags)
+{
+	struct flow *flow = bpf_map_lookup_elem(map, key);
+	struct table *table = map;
+
+	if (!flow) {
+		if (table->used == ENTRIES)
+			return -7; /* E2BIG */
+		table->key[table->used] = *(const struct flow_key *)key;
+		flow = &table->flow[table->used++];
+	}
+	*flow = *(const struct flow *)value;
+	return 0;
+}
+
+/* What tests call. */
+
+u32 test_make_cookie(u32 slot, u32 index)
+{
+	return make_cookie(slot, index);
+}
+
+u32 test_slot_of(const struct group *group, u32 app, u32 generation)
+{
+	return slot_of(group, app, generation);
+}
+
+u32 test_highest_bit(u32 word)
+{
+	return highest_bit(word);
+}
+
+void test_group_key(struct group_key *key, u32 family, u16 port, const u32 *addr)
+{
+	struct bpf_sock sk = { .family = family, .src_port = port, .bound_dev_if = 7 };
+
+	if (family == AF_INET)
+		sk.src_ip4 = addr[0];
+	else
+		__builtin_memcpy(sk.src_ip6, addr, sizeof(sk.src_ip6));
+	group_key_of(NULL, &sk, key);
+}
+
+/* Word i of a value of `size` bytes given with optlen; false: there is none. */
+bool test_word(const void *value, u32 size, s32 optlen, u32 i, bool is_set, u32 *word)
+{
+	struct bpf_sockopt ctx = { .optlen = optlen };
+	u32 *found;
+
+	ctx.optval = (void *)value;
+	ctx.optval_end = (void *)value + size;
+	found = word_of(&ctx, i, is_set);
+	if (found)
+		*word = *found;
+	return found;
+}
+
+void test_clear(u64 jiffies)
+{
+	__builtin_memset(tables, 0, sizeof(tables));
+	now = jiffies;
+}
+
+bool test_put(u32 table, const struct flow_key *key, const struct flow *flow)
+{
+	return !bpf_map_update_elem(&tables[table], key, flow, BPF_ANY);
+}
+
+bool test_get(u32 table, const struct flow_key *key, struct flow *flow)
+{
+	struct flow *found = bpf_map_lookup_elem(&tables[table], key);
+
+	if (found)
+		*flow = *found;
+	return found;
+}
+
+/* Returns how many tables were looked into; *owner is 0 when nothing was found. */
+u32 test_find(struct group *group, u32 first, struct flow_key *key, u64 *owner, u32 *slot,
+	      bool *stale)
+{
+	struct flow *found;
+
+	lookups = 0;
+	found = find_flow(group, first, key, now, slot, stale);
+	*owner = found ? found->owner : 0;
+	return lookups;
+}
+
+u32 test_refresh(struct group *group, u32 slot, struct flow_key *key, u64 owner, u16 seat,
+		 bool *stale)
+{
+	return refresh_flow(group, slot, key, owner, seat, stale);
+}

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""bpf/abi.h and udpgrm/abi.py say the same: what a compiler makes of one, against the other.
+
+Lists of structs, fields and constants come from both sides, so whatever is added to one
+alone is noticed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Iterator
+from enum import IntEnum
+
+import pytest
+
+from tests.unit.host.support import BPF, evaluate
+from udpgrm import abi
+
+TEXT = re.sub(r"/\*.*?\*/", "", (BPF / "abi.h").read_text(), flags=re.DOTALL)
+#: Only programs know these.
+KERNEL_ONLY_CONSTANTS = {"FLOW_ORPHAN"}
+KERNEL_ONLY_STRUCTS = {"sni_entry"}
+#: The member of a union that the mirror leaves out.
+KERNEL_ONLY_FIELDS = {"dissector": {"sni_count", "sni"}}
+ENUMS: list[tuple[type[IntEnum], str]] = [
+    (abi.Option, "UDP_GRM_"),
+    (abi.DissectorType, "DISSECTOR_"),
+    (abi.GroupState, "GROUP_"),
+]
+#: Relocations from this one on are constants, those below are maps.
+FIRST_CONSTANT = 64
+
+
+def c_name(structure: type[ctypes.Structure]) -> str:
+    if structure is abi.CbpfInstruction:
+        return "cbpf_insn"
+    return re.sub(r"(?<!^)([A-Z])", r"_\1", structure.__name__).lower()
+
+
+STRUCTS: dict[str, type[ctypes.Structure]] = {
+    c_name(item): item
+    for item in vars(abi).values()
+    if isinstance(item, type) and issubclass(item, ctypes.Structure)
+}
+FIELDS = [
+    (name, *field[:2])
+    for name, structure in STRUCTS.items()
+    for field in structure._fields_
+]
+
+
+def python_constants() -> dict[str, int]:
+    """Every number of the mirror, under its name in the header."""
+    constants = {
+        name: value
+        for name, value in vars(abi).items()
+        if isinstance(value, int) and name.isupper() and name != "LAYOUT"
+    }
+    constants["UDPGRM_LAYOUT"] = abi.LAYOUT
+    constants["NR_COUNTERS"] = len(abi.COUNTERS)
+    for kind, prefix in ENUMS:
+        constants.update({prefix + item.name: item.value for item in kind})
+    for flag in abi.MessageFlag:
+        constants[f"MESSAGE_{flag.name}"] = flag.value
+    for item in abi.Relocation:
+        prefix = "CONST_" if item >= FIRST_CONSTANT else "MAP_"
+        constants[prefix + item.name] = item.value
+    for position, name in enumerate(abi.COUNTERS):
+        constants[name.upper()] = position
+    return constants
+
+
+def enumerators(body: str) -> Iterator[str]:
+    for part in body.split(","):
+        if part.strip():
+            yield part.split("=")[0].strip()
+
+
+def header_constants() -> list[str]:
+    names = re.findall(r"^#define (\w+) ", TEXT, re.MULTILINE)
+    for body in re.findall(r"\benum\b[^{;]*\{(.*?)\}", TEXT, re.DOTALL):
+        names += enumerators(body)
+    return names
+
+
+def header_structs() -> dict[str, set[str]]:
+    """Names of the named structs, and of their fields (those of anonymous members too)."""
+    found = {}
+    for name, body in re.findall(r"^struct (\w+) \{(.*?)^\}", TEXT, re.DOTALL | re.MULTILINE):
+        fields = set()
+        for statement in re.split(r"[;{}]", body):
+            declared = re.match(r"\s*(?:struct\s+)?\w+\s+(\w.*)", statement, re.DOTALL)
+            if declared:
+                fields |= {part.split("[")[0].strip() for part in declared[1].split(",")}
+        found[name] = fields
+    return found
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
+    """What the compiler says of every expression this file asks about."""
+    asked = [*header_constants()]
+    for name, structure in STRUCTS.items():
+        asked.append(f"sizeof(struct {name})")
+        for field, kind, *_ in structure._fields_:
+            member = f"((struct {name} *)0)->{field}"
+            asked += [f"__builtin_offsetof(struct {name}, {field})", f"sizeof({member})"]
+            if issubclass(kind, ctypes._SimpleCData):
+                asked.append(f"(__typeof__({member}))-1 < 0")
+    return evaluate(tmp_path_factory.mktemp("abi"), '#include "abi.h"', asked)
+
+
+def test_both_have_the_same_structs() -> None:
+    assert set(header_structs()) - KERNEL_ONLY_STRUCTS == set(STRUCTS)
+
+
+@pytest.mark.parametrize("name", STRUCTS)
+def test_both_have_the_same_fields(name: str) -> None:
+    mirrored = {field[0] for field in STRUCTS[name]._fields_}
+    assert header_structs()[name] - KERNEL_ONLY_FIELDS.get(name, set()) == mirrored
+
+
+@pytest.mark.parametrize("name", STRUCTS)
+def test_sizes(compiled: dict[str, int], name: str) -> None:
+    assert compiled[f"sizeof(struct {name})"] == ctypes.sizeof(STRUCTS[name])
+
+
+@pytest.mark.parametrize("struct, field, kind", FIELDS)
+def test_fields(compiled: dict[str, int], struct: str, field: str, kind: type) -> None:
+    mine = getattr(STRUCTS[struct], field)
+    member = f"((struct {struct} *)0)->{field}"
+    offset = compiled[f"__builtin_offsetof(struct {struct}, {field})"]
+    assert (offset, compiled[f"sizeof({member})"]) == (mine.offset, mine.size)
+    if issubclass(kind, ctypes._SimpleCData):
+        negative = bool(compiled[f"(__typeof__({member}))-1 < 0"])
+        assert negative == (kind(-1).value < 0)
+
+
+def test_both_have_the_same_constants() -> None:
+    names = header_constants()
+    assert len(names) == len(set(names))
+    assert set(names) - KERNEL_ONLY_CONSTANTS == set(python_constants())
+
+
+@pytest.mark.parametrize("name, value", python_constants().items())
+def test_constants(compiled: dict[str, int], name: str, value: int) -> None:
+    assert compiled[name] == value
+
+
+def test_counters_are_in_order(compiled: dict[str, int]) -> None:
+    body = re.search(r"\benum counter \{(.*?)\}", TEXT, re.DOTALL)
+    assert body is not None
+    *names, last = enumerators(body[1])
+    assert tuple(name.lower() for name in names) == abi.COUNTERS
+    assert (last, compiled[last]) == ("NR_COUNTERS", len(abi.COUNTERS))
+
+
+def test_relocations_are_unique() -> None:
+    numbers = [item.value for item in abi.Relocation.__members__.values()]
+    assert len(numbers) == len(set(numbers))

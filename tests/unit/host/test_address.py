@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Addresses: as users write them, and as the hooks put them into keys."""
+
+from __future__ import annotations
+
+import ctypes
+import ipaddress
+import socket
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from udpgrm import abi
+from udpgrm.state import address
+
+ports = st.integers(1, 65535)
+ips = st.ip_addresses()
+
+
+def text_of(ip: address.IPAddress, port: int) -> str:
+    return f"[{ip}]:{port}" if ip.version == 6 else f"{ip}:{port}"
+
+
+@pytest.mark.parametrize(
+    "text, ip, port",
+    [
+        ("192.0.2.1:443", "192.0.2.1", 443),
+        ("0.0.0.0:1", "0.0.0.0", 1),
+        ("[::]:65535", "::", 65535),
+        ("[2001:DB8:0::1]:443", "2001:db8::1", 443),
+        ("192.0.2.1:0443", "192.0.2.1", 443),
+    ],
+)
+def test_right(text: str, ip: str, port: int) -> None:
+    assert address.parse(text) == (ipaddress.ip_address(ip), port)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ":",
+        "443",
+        ":443",
+        "192.0.2.1",
+        "192.0.2.1:",
+        "192.0.2.1:0",
+        "192.0.2.1:65536",
+        "192.0.2.1:-1",
+        "192.0.2.1:+1",
+        "192.0.2.1: 1",
+        "192.0.2.1:1_0",
+        "192.0.2.1:٣",
+        "192.0.2.1:" + "9" * 5000,
+        "192.0.2:443",
+        "192.0.2.256:443",
+        "192.0.2.1/32:443",
+        "localhost:443",
+        "[192.0.2.1]:443",
+        "2001:db8::1:443",
+        "2001:db8::1",
+        "[2001:db8::1]",
+        "[2001:db8::1]443",
+        "[2001:db8::1:443",
+        "2001:db8::1]:443",
+        "[[::]]:443",
+        "[]:443",
+        "a\nb:1",
+    ],
+)
+def test_wrong(text: str) -> None:
+    with pytest.raises(ValueError) as error:
+        address.parse(text)
+    assert str(error.value).startswith(f"not an ADDRESS:PORT: {text!r} ")
+    assert len(str(error.value).splitlines()) == 1
+
+
+@given(ips, ports)
+def test_parse_undoes_form(ip: address.IPAddress, port: int) -> None:
+    assert address.form(str(ip), port) == text_of(ip, port)
+    assert address.parse(address.form(str(ip), port)) == (ip, port)
+
+
+@given(st.text())
+def test_any_text_is_right_or_a_value_error(text: str) -> None:
+    try:
+        ip, port = address.parse(text)
+    except ValueError as error:
+        assert len(str(error).splitlines()) == 1
+    else:
+        assert address.parse(address.form(str(ip), port)) == (ip, port)
+
+
+@given(ip=ips, port=ports)
+@example(ip=ipaddress.ip_address("127.0.0.1"), port=443)
+@example(ip=ipaddress.ip_address("::ffff:0:0:1"), port=256)
+def test_keys_that_hooks_make(
+    functions: ctypes.CDLL, ip: address.IPAddress, port: int
+) -> None:
+    key = abi.GroupKey()
+    addr = ctypes.create_string_buffer(ip.packed, 16)
+    family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
+    functions.test_group_key(ctypes.byref(key), family, port, addr)
+    assert (key.netns, key.ifindex, key.family) == (4026531840, 7, family)
+    assert address.port_of(key) == port
+    found = address.ip_of(key)
+    if ip.version == 6 and ip.ipv4_mapped:
+        ip = ip.ipv4_mapped
+    assert ipaddress.ip_address(found) == ip
+    assert address.of_key(key) == text_of(ipaddress.ip_address(found), port)
+
+
+def test_a_dual_stack_sockets_v4_peer() -> None:
+    raw = socket.inet_pton(socket.AF_INET6, "::ffff:192.0.2.9")
+    key = abi.FlowKey(addr=(ctypes.c_uint8 * 16)(*raw), port=socket.htons(4433))
+    assert address.of_key(key) == "192.0.2.9:4433"

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Numbers of the kernel that are written down here, against the kernel's own headers."""
+
+from __future__ import annotations
+
+import errno
+import re
+import socket
+
+import pytest
+
+from tests.unit.host.support import BPF, evaluate
+from udpgrm.daemon import programs
+from udpgrm.kernel import clock, libbpf, ringbuf
+
+PREFIXES = {"MAP": "BPF_MAP_TYPE", "PROG": "BPF_PROG_TYPE", "F": "BPF_F"}
+
+
+def kernel_name(name: str) -> str:
+    """What linux/bpf.h calls a constant of udpgrm.kernel.libbpf."""
+    head, _, rest = name.partition("_")
+    return f"{PREFIXES[head]}_{rest}" if head in PREFIXES else f"BPF_{name}"
+
+
+NUMBERS = {
+    kernel_name(name): value
+    for name, value in vars(libbpf).items()
+    if name.isupper() and isinstance(value, int)
+}
+NUMBERS.update(
+    {
+        "BPF_RINGBUF_BUSY_BIT": ringbuf._BUSY,
+        "BPF_RINGBUF_DISCARD_BIT": ringbuf._DISCARDED,
+        "BPF_RINGBUF_HDR_SZ": ringbuf._HEADER.size,
+        "BPF_FUNC_get_ns_current_pid_tgid": programs._HELPER_NS_PID,
+        "BPF_FUNC_jiffies64": int.from_bytes(clock._CALL[4:], "little"),
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
+    return evaluate(tmp_path_factory.mktemp("numbers"), "#include <linux/bpf.h>", NUMBERS)
+
+
+@pytest.mark.parametrize("name, value", NUMBERS.items())
+def test_bpf(compiled: dict[str, int], name: str, value: int) -> None:
+    assert compiled[name] & 0xFFFFFFFF == value
+
+
+def test_bpf_c_knows_the_right_errnos_and_families() -> None:
+    bodies = re.findall(r"^enum \{(.*?)\}", (BPF / "kernel.h").read_text(), re.DOTALL | re.MULTILINE)
+    written = {
+        name: int(value) for body in bodies for name, value in re.findall(r"(\w+) = (\d+)", body)
+    }
+    right = {name: getattr(errno, name, None) or getattr(socket, name) for name in written}
+    assert len(written) > 10
+    assert written == right

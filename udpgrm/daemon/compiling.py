@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Filters are compiled one at a time, beside the daemon's other work."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from typing import Optional
+
+from udpgrm.build import cache
+from udpgrm.build.sources import Program
+from udpgrm.kernel import pidfd
+
+
+class Compiler:
+    """A queue of programs, and the compiler at work on the first.
+
+    After each compilation it rests as long as that took: applications that ask
+    for ever new filters get half a processor at most.
+    """
+
+    def __init__(self, poll: select.epoll) -> None:
+        """Nothing to do yet; the poll will tell when a compiler has ended."""
+        self._poll = poll
+        self._queue: list[Program] = []
+        self._failed: dict[Program, str] = {}
+        self._running: Optional[cache.Compilation] = None
+        self._started = self._rest_until = 0.0
+        #: Readable when the compiler has ended; None: none is at work.
+        self.watch: Optional[int] = None
+
+    def ready(self, program: Program) -> bool:
+        """Whether the template is there; if not, it will be made.
+
+        Raises BuildError when that was tried and failed.
+        """
+        if program in self._failed:
+            raise cache.BuildError(self._failed[program])
+        if not cache.missing([program]):
+            return True
+        if program not in self._queue:
+            self._queue.append(program)
+        return False
+
+    @property
+    def due(self) -> Optional[float]:
+        """When (monotonic seconds) `start` has something to do; None: it has not."""
+        return self._rest_until if self._queue and self._running is None else None
+
+    def start(self) -> bool:
+        """Begin with the next program when it is time to; True: that failed at once."""
+        due = self.due
+        if due is None or time.monotonic() < due:
+            return False
+        self._started = time.monotonic()
+        try:
+            self._running = cache.Compilation(self._queue[:1])
+        except cache.BuildError as error:
+            self._failed[self._queue.pop(0)] = str(error)
+            return True
+        self.watch = pidfd.watch(self._running.pid)
+        if self.watch is not None:
+            self._poll.register(self.watch, select.EPOLLIN)
+        return False
+
+    def finish(self) -> None:
+        """Take the result of a compiler that has ended."""
+        assert self._running is not None
+        program = self._queue.pop(0)
+        try:
+            self._running.finish()
+        except cache.BuildError as error:
+            self._failed[program] = str(error)
+        self._running = None
+        if self.watch is not None:
+            self._poll.unregister(self.watch)
+            os.close(self.watch)
+            self.watch = None
+        now = time.monotonic()
+        self._rest_until = now + (now - self._started)
