@@ -40,6 +40,12 @@ static __always_inline u64 socket_cookie(void *ctx)
 	return ((u64(*)(void *))BPF_FUNC_get_socket_cookie)(ctx);
 }
 
+/* bcc rewrites the plain name to bpf_probe_read where kallsyms shows no addresses. */
+static __always_inline void read_kernel(void *to, u32 size, const void *from)
+{
+	((long (*)(void *, u32, const void *))BPF_FUNC_probe_read_kernel)(to, size, from);
+}
+
 static __always_inline int ctx_retval(void)
 {
 	return ((int (*)(void))BPF_FUNC_get_retval)();

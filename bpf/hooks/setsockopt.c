@@ -154,8 +154,8 @@ static __always_inline int notify(struct message *message)
 		(void *)((u64(*)(void))BPF_FUNC_get_current_task_btf)());
 	u64 arg0 = 0;
 
-	bpf_probe_read_kernel(&message->pid, sizeof(message->pid), task + CONST(TGID_OFFSET));
-	bpf_probe_read_kernel(&arg0, sizeof(arg0), regs + CONST(SYSCALL_ARG0_OFFSET));
+	read_kernel(&message->pid, sizeof(message->pid), task + CONST(TGID_OFFSET));
+	read_kernel(&arg0, sizeof(arg0), regs + CONST(SYSCALL_ARG0_OFFSET));
 	message->fd = arg0;
 	if (CONST(PIDNS_INO)) {
 		struct bpf_pidns_info ns = {};

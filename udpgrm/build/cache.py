@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Sequence
@@ -68,12 +68,9 @@ class Compilation:
                 "no compiler: install python3-bpfcc for "
                 f"{sys.executable}, or deliver templates in {where}"
             )
-        jobs = [
-            {"file": _file_name(item), "text": sources.render(item), "function": item.function}
-            for item in programs
-        ]
+        jobs = [{"file": _file_name(item), "program": asdict(item)} for item in programs]
         package_root = str(Path(__file__).resolve().parents[2])
-        self._words = tempfile.TemporaryFile(mode="w+")
+        self._words = open(os.memfd_create("udpgrm-compiler"), "w+")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "udpgrm.build.compiler", str(where)],
             stdin=subprocess.PIPE,

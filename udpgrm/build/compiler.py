@@ -3,8 +3,8 @@
 
     python3 -m udpgrm.build.compiler DIRECTORY < jobs.json
 
-Jobs are a list of {"file", "text", "function"}; each function's instructions
-are written to DIRECTORY/file. Needs no privileges: no map is created, since
+Jobs are a list of {"file", "program"}, the latter being the fields of a
+sources.Program; the instructions are written to DIRECTORY/file. Needs no privileges: no map is created, since
 the sources refer to maps by number (bpf/kernel.h).
 """
 
@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from udpgrm.build.sources import BPF_DIR
+from udpgrm.build.sources import BPF_DIR, Program, render
 
 _ARCHES = {"x86_64": "x86", "aarch64": "arm64"}
 
@@ -47,12 +47,13 @@ def main() -> int:
         from bcc import BPF  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
         for job in jobs:
+            program = Program.of(job["program"])
             try:
-                module = BPF(text=job["text"], cflags=[f"-I{BPF_DIR}", "-Wall", "-Werror"])
+                module = BPF(text=render(program), cflags=[f"-I{BPF_DIR}", "-Wall", "-Werror"])
             except Exception as error:
                 print(f"{job['file']}: {error}", file=sys.stderr)
                 return 1
-            code = module.dump_func(job["function"].encode())
+            code = module.dump_func(program.function.encode())
             module.cleanup()
             part = out / f".{job['file']}.{os.getpid()}"
             part.write_bytes(code)

@@ -7,6 +7,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from udpgrm.build import cbpf
 from udpgrm.kernel import libbpf
@@ -27,6 +28,12 @@ class Program:
     function: str
     dissector: str = ""
     filter: tuple[cbpf.Instruction, ...] = ()
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> Program:
+        """A program from its fields, as dataclasses.asdict and JSON have left them."""
+        filter_ = tuple(cbpf.Instruction(**item) for item in fields.pop("filter"))
+        return cls(**fields, filter=filter_)
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ def render(program: Program) -> str:
     """The C text of a program; includes are left to the compiler."""
     if not program.dissector:
         return (BPF_DIR / program.source).read_text()
-    # only a compilation needs it, and it would cost every command its start-up
+    # only a compiler's process needs it
     import jinja2
 
     environment = jinja2.Environment(
