@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Copyright (c) The udpgrm authors
+# Copyright the udpgrm authors
 
 """Let the plugins be imported by the name they have inside Ansible.
 

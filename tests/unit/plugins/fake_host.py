@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Copyright (c) The udpgrm authors
+# Copyright the udpgrm authors
 
 """A host command made of a Python object, answering as docs/host-interface.md says."""
 
@@ -57,7 +57,11 @@ class FakeHost:
             assert not rest
             daemon = {"running": True, "pid": 412}
             return self._answer(
-                version="0.1.0", pin_dir="/sys/fs/bpf/udpgrm", daemon=daemon, cgroups=[], groups=self.groups
+                version="0.1.0",
+                pin_dir="/sys/fs/bpf/udpgrm",
+                daemon=daemon,
+                cgroups=[],
+                groups=self.groups,
             )
         found = [g for g in self.groups if g["address"] == rest[0]]
         if not found:
@@ -69,7 +73,13 @@ class FakeHost:
         return self._working_gen(found[0], *rest)
 
     def _working_gen(
-        self, found: dict[str, t.Any], address: str, wanted: str, app_option: str, app: str, *check: str
+        self,
+        found: dict[str, t.Any],
+        address: str,
+        wanted: str,
+        app_option: str,
+        app: str,
+        *check: str,
     ) -> tuple[int, str, str]:
         assert app_option == "--app" and check in ((), ("--check",))
         application = found["applications"][int(app)]
@@ -80,7 +90,13 @@ class FakeHost:
             return 255, "", f"udpgrm: generation {after} of {address} has no living socket\n"
         if not check:
             application["working_generation"] = after
-        return self._answer(address=address, application=int(app), changed=before != after, before=before, after=after)
+        return self._answer(
+            address=address,
+            application=int(app),
+            changed=before != after,
+            before=before,
+            after=after,
+        )
 
     @staticmethod
     def _answer(**document: t.Any) -> tuple[int, str, str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Copyright (c) The udpgrm authors
+# Copyright the udpgrm authors
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Copyright (c) The udpgrm authors
+# Copyright the udpgrm authors
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ import time
 
 import pytest
 from ansible_collections.udpgrm.fleet.plugins.module_utils._address import parse_address
-from ansible_collections.udpgrm.fleet.plugins.module_utils._group import Outcome, Wanted, apply, parse_generation
+from ansible_collections.udpgrm.fleet.plugins.module_utils._group import (
+    Outcome,
+    Wanted,
+    apply,
+    parse_generation,
+)
 from ansible_collections.udpgrm.fleet.plugins.module_utils._host import Host, HostError
 
 from ..fake_host import FLOW, FakeHost, group
 
 ADDRESS = "0.0.0.0:4433"
-PRESENT = Wanted(parse_address(ADDRESS), present=True, application=0, dissector={}, working_gen=None)
+PRESENT = Wanted(
+    parse_address(ADDRESS), present=True, application=0, dissector={}, working_gen=None
+)
 ABSENT = dataclasses.replace(PRESENT, present=False)
 
 
@@ -46,7 +53,7 @@ def test_working_generation(wanted: str) -> None:
 @pytest.mark.parametrize("check", [False, True])
 def test_dead_generation_is_refused(check: bool) -> None:
     fake = FakeHost(group(ADDRESS, 1, [1]))
-    with pytest.raises(HostError, match="generation 2 of 0.0.0.0:4433 has no living socket"):
+    with pytest.raises(HostError, match=r"generation 2 of 0\.0\.0\.0:4433 has no living socket"):
         run(fake, dataclasses.replace(PRESENT, working_gen="2"), check)
     assert fake.groups[0]["applications"][0]["working_generation"] == 1
 
@@ -61,7 +68,7 @@ def test_present_alone_changes_nothing() -> None:
 @pytest.mark.parametrize("check", [False, True])
 def test_present_without_a_group(check: bool) -> None:
     fake = FakeHost(group("0.0.0.0:4434", 1, [1]))
-    with pytest.raises(HostError, match="^no group at 0.0.0.0:4433: ") as caught:
+    with pytest.raises(HostError, match=r"^no group at 0\.0\.0\.0:4433: ") as caught:
         run(fake, dataclasses.replace(PRESENT, working_gen="newest"), check)
     assert "\n" not in str(caught.value)
     assert fake.changes == []
@@ -82,12 +89,16 @@ def test_absent_again() -> None:
 
 def test_dissector_that_fits() -> None:
     fake = FakeHost(group(ADDRESS, 1, [1]))
-    assert not run(fake, dataclasses.replace(PRESENT, dissector={"type": "flow", "flow_timeout": 125})).changed
+    assert not run(
+        fake, dataclasses.replace(PRESENT, dissector={"type": "flow", "flow_timeout": 125})
+    ).changed
 
 
 def test_dissector_mismatch_names_fields_and_changes_nothing() -> None:
     fake = FakeHost(group(ADDRESS, 1, [1, 2]))
-    task = dataclasses.replace(PRESENT, dissector={"type": "noop", "flow_timeout": 5, "label": ""}, working_gen="2")
+    task = dataclasses.replace(
+        PRESENT, dissector={"type": "noop", "flow_timeout": 5, "label": ""}, working_gen="2"
+    )
     with pytest.raises(HostError) as caught:
         run(fake, task)
     assert str(caught.value) == (
@@ -105,19 +116,24 @@ def test_ambiguous_address(task: Wanted) -> None:
     assert fake.changes == []
 
 
-def test_unknown_application() -> None:
+@pytest.mark.parametrize("task", [dataclasses.replace(PRESENT, working_gen="1"), ABSENT])
+def test_unknown_application(task: Wanted) -> None:
     fake = FakeHost(group(ADDRESS, 0, [1]))
-    with pytest.raises(HostError, match="the group at 0.0.0.0:4433 has no application 3"):
-        run(fake, dataclasses.replace(PRESENT, application=3, working_gen="1"))
+    with pytest.raises(HostError, match=r"the group at 0\.0\.0\.0:4433 has no application 3"):
+        run(fake, dataclasses.replace(task, application=3))
     assert fake.changes == []
 
 
-@pytest.mark.parametrize("text, plain", [("newest", "newest"), ("0", "0"), ("007", "7"), ("4294967295", "4294967295")])
+@pytest.mark.parametrize(
+    "text, plain", [("newest", "newest"), ("0", "0"), ("007", "7"), ("4294967295", "4294967295")]
+)
 def test_generation(text: str, plain: str) -> None:
     assert parse_generation(text) == plain
 
 
-@pytest.mark.parametrize("text", ["", "-1", "1.0", "4294967296", "Newest", "oldest", " 1", "٣", "--force"])
+@pytest.mark.parametrize(
+    "text", ["", "-1", "1.0", "4294967296", "Newest", "oldest", " 1", "٣", "--force"]
+)
 def test_not_a_generation(text: str) -> None:
     with pytest.raises(ValueError, match="not a generation: "):
         parse_generation(text)

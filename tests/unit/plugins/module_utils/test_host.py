@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Copyright (c) The udpgrm authors
+# Copyright the udpgrm authors
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_read_asks_for_json() -> None:
 
 
 def test_error_is_the_hosts_line() -> None:
-    with pytest.raises(HostError, match="^udpgrm delete: no group at 192.0.2.1:443$"):
+    with pytest.raises(HostError, match=r"^udpgrm delete: no group at 192\.0\.2\.1:443$"):
         Host(FakeHost()).delete(parse_address("192.0.2.1:443"))
 
 
@@ -38,7 +38,11 @@ def test_other_answers_are_errors(answer: tuple[int, str, str], message: str) ->
 
 
 def test_groups_at_compares_addresses_not_text() -> None:
-    one, two, other = group("[2001:db8::1]:53", 0, []), group("192.0.2.1:53", 0, []), group("192.0.2.1:54", 0, [])
+    one, two, other = (
+        group("[2001:db8::1]:53", 0, []),
+        group("192.0.2.1:53", 0, []),
+        group("192.0.2.1:54", 0, []),
+    )
     wanted = [parse_address("192.0.2.1:53"), parse_address("[2001:db8:0:0::1]:53")]
     assert groups_at({"groups": [one, other, two]}, wanted) == [one, two]
     assert groups_at({"groups": [one]}, []) == []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Copyright (c) The udpgrm authors
+# Copyright the udpgrm authors
 
 """Modules as Ansible runs them: a process of their own, with a udpgrm command in PATH."""
 
@@ -44,10 +44,12 @@ class Machine:
         self.state.write_text(json.dumps(groups))
         tests = str(pathlib.Path(__file__).resolve().parents[1])
         command = directory / "udpgrm"
-        command.write_text(COMMAND.format(python=sys.executable, tests=tests, state=str(self.state)))
+        command.write_text(
+            COMMAND.format(python=sys.executable, tests=tests, state=str(self.state))
+        )
         command.chmod(0o755)
 
-    def run(self, name: str, check: bool = False, **arguments: t.Any) -> dict[str, t.Any]:
+    def run(self, name: str, arguments: dict[str, t.Any], check: bool = False) -> dict[str, t.Any]:
         """Return what the module prints, as an object."""
         module = f"ansible_collections.udpgrm.fleet.plugins.modules.{name}"
         done = subprocess.run(
@@ -79,7 +81,7 @@ def machine(tmp_path: pathlib.Path) -> Machine:
 
 @pytest.mark.parametrize("check", [False, True])
 def test_info(machine: Machine, check: bool) -> None:
-    result = machine.run("udpgrm_info", check)
+    result = machine.run("udpgrm_info", {}, check)
     assert result["changed"] is False
     assert (result["schema"], result["version"], result["daemon"]["pid"]) == (1, "0.1.0", 412)
     assert [g["address"] for g in result["groups"]] == [ADDRESS, "[2001:db8::1]:53"]
@@ -94,14 +96,14 @@ def test_info(machine: Machine, check: bool) -> None:
     ],
 )
 def test_info_filter(machine: Machine, address: str | list[str], found: list[str]) -> None:
-    result = machine.run("udpgrm_info", address=address)
+    result = machine.run("udpgrm_info", {"address": address})
     assert [g["address"] for g in result["groups"]] == found
 
 
 def test_group_switches_once(machine: Machine) -> None:
     task = {"address": ADDRESS, "working_gen": "newest", "dissector": {"type": "flow"}}
-    predicted = machine.run("udpgrm_group", check=True, **task)
-    done = machine.run("udpgrm_group", **task)
+    predicted = machine.run("udpgrm_group", task, check=True)
+    done = machine.run("udpgrm_group", task)
     for result in predicted, done:
         assert result["changed"] is True
         assert (result["before"]["working_gen"], result["after"]["working_gen"]) == (1, 2)
@@ -111,13 +113,16 @@ def test_group_switches_once(machine: Machine) -> None:
         f"working-gen {ADDRESS} newest --app 0 --check --json",
         f"working-gen {ADDRESS} newest --app 0 --json",
     ]
-    assert machine.run("udpgrm_group", **task)["changed"] is False
+    assert machine.run("udpgrm_group", task)["changed"] is False
 
 
 def test_group_absent(machine: Machine) -> None:
     task = {"address": ADDRESS, "state": "absent"}
-    assert [machine.run("udpgrm_group", check=True, **task)["changed"] for _repeat in range(2)] == [True, True]
-    assert [machine.run("udpgrm_group", **task)["changed"] for _repeat in range(2)] == [True, False]
+    assert [machine.run("udpgrm_group", task, check=True)["changed"] for _repeat in range(2)] == [
+        True,
+        True,
+    ]
+    assert [machine.run("udpgrm_group", task)["changed"] for _repeat in range(2)] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -129,32 +134,42 @@ def test_group_absent(machine: Machine) -> None:
         ({"state": "gone"}, "value of state must be one of"),
         ({"dissector": {"type": "magic"}}, "value of type must be one of"),
         ({"dissector": {"timeout": 1}}, "Unsupported parameters"),
-        ({"state": "absent", "working_gen": "1"}, "working_gen and dissector are not allowed with state=absent"),
+        (
+            {"state": "absent", "working_gen": "1"},
+            "working_gen and dissector are not allowed with state=absent",
+        ),
     ],
 )
-def test_group_refuses_before_anything_runs(machine: Machine, task: dict[str, t.Any], message: str) -> None:
-    result = machine.run("udpgrm_group", **{"address": ADDRESS, **task})
+def test_group_refuses_before_anything_runs(
+    machine: Machine, task: dict[str, t.Any], message: str
+) -> None:
+    result = machine.run("udpgrm_group", {"address": ADDRESS, **task})
     assert result["failed"] is True
     assert message in result["msg"]
     assert machine.calls == []
 
 
 def test_info_refuses_before_anything_runs(machine: Machine) -> None:
-    result = machine.run("udpgrm_info", address=[ADDRESS, "nowhere"])
-    assert (result["failed"], result["msg"].partition(";")[0]) == (True, "not an address: 'nowhere'")
+    result = machine.run("udpgrm_info", {"address": [ADDRESS, "nowhere"]})
+    assert (result["failed"], result["msg"].partition(";")[0]) == (
+        True,
+        "not an address: 'nowhere'",
+    )
     assert machine.calls == []
 
 
 def test_group_failure_is_one_line(machine: Machine) -> None:
-    result = machine.run("udpgrm_group", address="192.0.2.1:1", working_gen="newest")
+    result = machine.run("udpgrm_group", {"address": "192.0.2.1:1", "working_gen": "newest"})
     assert result["failed"] is True
     assert result["msg"].startswith("no group at 192.0.2.1:1: ")
     assert "\n" not in result["msg"]
 
 
-@pytest.mark.parametrize("module, arguments", [("udpgrm_info", {}), ("udpgrm_group", {"address": ADDRESS})])
+@pytest.mark.parametrize(
+    "module, arguments", [("udpgrm_info", {}), ("udpgrm_group", {"address": ADDRESS})]
+)
 def test_without_the_command(machine: Machine, module: str, arguments: dict[str, str]) -> None:
     (machine.path / "udpgrm").unlink()
-    result = machine.run(module, **arguments)
+    result = machine.run(module, arguments)
     assert result["failed"] is True
     assert "udpgrm" in result["msg"]

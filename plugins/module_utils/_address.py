@@ -1,0 +1,51 @@
+# Copyright the udpgrm authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Addresses of reuseport groups, as users and the host's command line write them."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import typing as t
+
+
+class Address(t.NamedTuple):
+    """An IP address and a port; equal however the text was written."""
+
+    ip: ipaddress.IPv4Address | ipaddress.IPv6Address
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.ip}]:{self.port}" if self.ip.version == 6 else f"{self.ip}:{self.port}"
+
+
+_FORM = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<v4>[0-9.]+)):(?P<port>[0-9]{1,5})", re.ASCII)
+
+
+def parse_address(text: str) -> Address:
+    """Return the address of V(192.0.2.1:443) or V([2001:db8::1]:443).
+
+    Raises ValueError, with a message for the user, on anything else.
+    """
+    form = _FORM.fullmatch(text)
+    ip: ipaddress.IPv4Address | ipaddress.IPv6Address
+    if form:
+        port = int(form["port"])
+        try:
+            ip = (
+                ipaddress.IPv6Address(form["v6"])
+                if form["v6"]
+                else ipaddress.IPv4Address(form["v4"])
+            )
+        except ValueError:
+            pass
+        else:
+            if 1 <= port <= 65535:
+                return Address(ip, port)
+    raise ValueError(
+        f"not an address: {text!r}; expected IP:PORT or [IPV6]:PORT with a port of 1 to 65535"
+    )

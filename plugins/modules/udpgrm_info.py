@@ -1,0 +1,240 @@
+#!/usr/bin/python
+# Copyright the udpgrm authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: udpgrm_info
+short_description: Read reuseport groups, generations and flows of a host
+version_added: 0.1.0
+description:
+  - Returns what C(udpgrm list --json) says about the UDP reuseport groups of a host,
+    their generations, sockets and flows.
+  - Works without a running daemon, as the state lies in the kernel.
+author:
+  - The udpgrm authors (@udpgrm)
+extends_documentation_fragment:
+  - udpgrm.fleet._attributes
+  - udpgrm.fleet._attributes.info_module
+options:
+  address:
+    description:
+      - Return only the groups with one of these addresses, written V(192.0.2.1:443) or V([2001:db8::1]:443).
+      - An address without a group is no error; it has no entry in RV(groups).
+      - Without this option all groups are returned.
+    type: list
+    elements: str
+seealso:
+  - module: udpgrm.fleet.udpgrm_group
+"""
+
+EXAMPLES = r"""
+- name: Read all groups of the host
+  udpgrm.fleet.udpgrm_info:
+  register: udpgrm_state
+
+- name: Wait until generation 2 of the service has its four sockets
+  udpgrm.fleet.udpgrm_info:
+    address: 0.0.0.0:4433
+  register: udpgrm_state
+  until: >-
+    udpgrm_state.groups | map(attribute='generations') | flatten
+    | selectattr('generation', 'eq', 2) | selectattr('sockets_alive', 'ge', 4) | length > 0
+  retries: 30
+  delay: 1
+"""
+
+RETURN = r"""
+schema:
+  description: Version of this document's form. Keys are only ever added while it stays the same.
+  type: int
+  returned: success
+  sample: 1
+version:
+  description: Version of the host package.
+  type: str
+  returned: success
+  sample: 0.1.0
+pin_dir:
+  description: Directory in bpffs that holds the state.
+  type: str
+  returned: success
+  sample: /sys/fs/bpf/udpgrm
+daemon:
+  description: The daemon that registers sockets. Steering goes on without it.
+  type: dict
+  returned: success
+  contains:
+    running:
+      description: Whether a daemon is alive.
+      type: bool
+    pid:
+      description: Its process ID, V(null) if none is running.
+      type: int
+  sample: {"running": true, "pid": 412}
+cgroups:
+  description: Control groups whose processes' sockets are steered.
+  type: list
+  elements: str
+  returned: success
+  sample: ["/sys/fs/cgroup/udpgrm.slice"]
+groups:
+  description: The reuseport groups, all of them or those at O(address).
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    address:
+      description: IP address and port, IPv6 in brackets.
+      type: str
+      sample: 0.0.0.0:4433
+    ip:
+      description: IP address.
+      type: str
+      sample: 0.0.0.0
+    port:
+      description: Port.
+      type: int
+      sample: 4433
+    netns_cookie:
+      description: The kernel's number of the network namespace the group is in.
+      type: int
+      sample: 4097
+    ifindex:
+      description: Index of the interface the sockets are bound to, V(0) for none.
+      type: int
+      sample: 0
+    dissector:
+      description: How a packet of the group finds its flow.
+      type: dict
+      contains:
+        type:
+          description: Kind of dissector, for example V(flow) or V(noop).
+          type: str
+          sample: flow
+        flow_timeout:
+          description: Effective lifetime of a flow after its last packet sent, in seconds.
+          type: int
+          sample: 125
+        max_apps:
+          description: Number of applications that share the group.
+          type: int
+          sample: 0
+        verbose:
+          description: Whether the group's steering is logged.
+          type: bool
+          sample: false
+        label:
+          description: Name of the group towards tubular, empty for none.
+          type: str
+          sample: ""
+    applications:
+      description: The group's applications.
+      type: list
+      elements: dict
+      contains:
+        application:
+          description: Number of the application.
+          type: int
+          sample: 0
+        working_generation:
+          description: The generation that new flows of this application go to.
+          type: int
+          sample: 2
+    generations:
+      description: Generations that have registered sockets.
+      type: list
+      elements: dict
+      contains:
+        application:
+          description: Number of the application.
+          type: int
+          sample: 0
+        generation:
+          description: Number of the generation.
+          type: int
+          sample: 2
+        slot:
+          description: Place of the generation among the group's 32.
+          type: int
+          sample: 2
+        working:
+          description: Whether it is its application's working generation.
+          type: bool
+          sample: true
+        sockets:
+          description: Its sockets.
+          type: list
+          elements: dict
+          contains:
+            index:
+              description: Index within the generation.
+              type: int
+              sample: 0
+            cookie:
+              description: The udpgrm cookie of generation and index, hexadecimal.
+              type: str
+              sample: "0x0082"
+            socket_cookie:
+              description: The kernel's number of the socket.
+              type: int
+              sample: 12345
+            alive:
+              description: Whether the socket is still open.
+              type: bool
+              sample: true
+        sockets_alive:
+          description: Number of open sockets.
+          type: int
+          sample: 1
+        flows:
+          description: Number of flows that have not expired, V(null) for dissectors without a flow table.
+          type: int
+          sample: 37
+        packets_in:
+          description: Packets steered to the generation.
+          type: int
+          sample: 1200
+        packets_out:
+          description: Packets its sockets sent.
+          type: int
+          sample: 1200
+        last_in_age:
+          description: Seconds since the last packet in, V(null) before the first.
+          type: float
+          sample: 0.2
+        last_out_age:
+          description: Seconds since the last packet out, V(null) before the first.
+          type: float
+          sample: 0.2
+    metrics:
+      description: Counters of the group by name.
+      type: dict
+      sample: {"rx_processed_total": 1200}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.udpgrm.fleet.plugins.module_utils._address import parse_address
+from ansible_collections.udpgrm.fleet.plugins.module_utils._host import Host, HostError, groups_at
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={"address": {"type": "list", "elements": "str"}},
+        supports_check_mode=True,
+    )
+    try:
+        addresses = [parse_address(text) for text in module.params["address"] or []]
+        executable = module.get_bin_path("udpgrm", required=True)
+        document = Host(lambda arguments: module.run_command([executable, *arguments])).read()
+        if module.params["address"] is not None:
+            document["groups"] = groups_at(document, addresses)
+    except (ValueError, HostError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, **document)
+
+
+if __name__ == "__main__":
+    main()
