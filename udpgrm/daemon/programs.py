@@ -148,8 +148,7 @@ def _links(directory: Path) -> Iterator[Path]:
 
 def hooked_cgroups(directory: Path) -> list[str]:
     """Paths of the cgroups that have hooks."""
-    ids = {int(path.name.split("-")[0]) for path in _links(directory)}
-    return sorted(filter(None, (cgroups.path_of(number) for number in ids)))
+    return cgroups.paths_of({int(path.name.split("-")[0]) for path in _links(directory)})
 
 
 def install(directory: Path, cgroup: Path, with_sendmsg: bool) -> None:

@@ -28,6 +28,7 @@ from udpgrm.state.maps import Limits, Maps
 #: Sockets may be closed by processes that live on: look that often (seconds).
 COLLECT_EVERY = 30.0
 _LOCK_TRIES = 20
+_HINT = "is it in a bpf file system? mount -t bpf bpf /sys/fs/bpf"
 
 
 class StartError(Exception):
@@ -77,7 +78,7 @@ def _take_directory(options: Options) -> int:
             directory.mkdir(mode=0o700)
             held = _lock(directory)
     except OSError as error:
-        raise StartError(f"cannot use {directory}: {error.strerror}") from error
+        raise StartError(f"cannot use {directory}: {error.strerror} ({_HINT})") from error
     if held is None:
         raise StartError(f"Looks like {directory} already exists: another daemon runs there")
     return held
@@ -100,8 +101,7 @@ def _open_maps(options: Options) -> Maps:
         return state.create(options.directory, options.limits, jiffies.rate())
     except OSError as error:
         raise StartError(
-            f"cannot pin in {options.directory}: {error.strerror} "
-            "(is it in a bpf file system? mount -t bpf bpf /sys/fs/bpf)"
+            f"cannot pin in {options.directory}: {error.strerror} ({_HINT})"
         ) from error
     finally:
         jiffies.close()

@@ -31,10 +31,9 @@ def identity(path: Path) -> int:
     return os.stat(path).st_ino
 
 
-def path_of(cgroup_id: int) -> str:
-    """Where a cgroup is mounted here; '' when it is gone or out of sight."""
-    root = default_root()
-    for directory, _, _ in os.walk(root):
-        if os.stat(directory).st_ino == cgroup_id:
-            return directory
-    return ""
+def paths_of(identities: set[int]) -> list[str]:
+    """Where cgroups are mounted here; those gone or out of sight are left out."""
+    if not identities:
+        return []
+    walk = (directory for directory, _, _ in os.walk(default_root()))
+    return sorted(path for path in walk if identity(Path(path)) in identities)
