@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -35,5 +36,9 @@ def paths_of(identities: set[int]) -> list[str]:
     """Where cgroups are mounted here; those gone or out of sight are left out."""
     if not identities:
         return []
-    walk = (directory for directory, _, _ in os.walk(default_root()))
-    return sorted(path for path in walk if identity(Path(path)) in identities)
+    found = []
+    for directory, _, _ in os.walk(default_root()):
+        with contextlib.suppress(FileNotFoundError):  # gone while we walk
+            if identity(Path(directory)) in identities:
+                found.append(directory)
+    return sorted(found)

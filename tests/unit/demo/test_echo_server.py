@@ -47,11 +47,11 @@ class Running:
         self.ready.settimeout(5)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.bind(("127.0.0.1", 0))
-            address = "127.0.0.1:%d" % probe.getsockname()[1]
+            host, port = probe.getsockname()
         self.client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.client.settimeout(5)
-        self.client.connect(("127.0.0.1", int(address.split(":")[1])))
-        command = [sys.executable, str(SERVER), f"--address={address}", "--sockets=2"]
+        self.client.connect((host, port))
+        command = [sys.executable, str(SERVER), f"--address={host}:{port}", "--sockets=2"]
         command += [f"--generation={generation}", "--name=test", f"--idle={IDLE}"]
         self.process = subprocess.Popen(
             [*command, f"--drain-limit={LIMIT}"],

@@ -44,9 +44,7 @@ def evaluate(scratch: Path, includes: str, expressions: Iterable[str]) -> dict[s
 
 def load_functions(scratch: Path) -> ctypes.CDLL:
     """functions.c as a library, its arguments declared."""
-    library = ctypes.CDLL(
-        str(compile_c(FUNCTIONS, scratch / "functions.so", "-shared", "-fPIC"))
-    )
+    library = ctypes.CDLL(str(compile_c(FUNCTIONS, scratch / "functions.so", "-shared", "-fPIC")))
     pointer, flag = ctypes.c_void_p, ctypes.c_bool
     u16, u32, u64 = ctypes.c_uint16, ctypes.c_uint32, ctypes.c_uint64
     for name, result, arguments in (

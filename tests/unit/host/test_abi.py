@@ -44,11 +44,7 @@ STRUCTS: dict[str, type[ctypes.Structure]] = {
     for item in vars(abi).values()
     if isinstance(item, type) and issubclass(item, ctypes.Structure)
 }
-FIELDS = [
-    (name, *field[:2])
-    for name, structure in STRUCTS.items()
-    for field in structure._fields_
-]
+FIELDS = [(name, *field[:2]) for name, structure in STRUCTS.items() for field in structure._fields_]
 
 
 def python_constants() -> dict[str, int]:
@@ -155,6 +151,19 @@ def test_counters_are_in_order(compiled: dict[str, int]) -> None:
     *names, last = enumerators(body[1])
     assert tuple(name.lower() for name in names) == abi.COUNTERS
     assert (last, compiled[last]) == ("NR_COUNTERS", len(abi.COUNTERS))
+
+
+def test_counters_have_the_names_of_the_reference() -> None:
+    # other people's scripts read them
+    stages = ["processed_total", "packet_too_short_error", "cbpf_prog_error"]
+    stages += ["internal_state_error", "dissected_ok_total", "flow_ok", "flow_rg_conflict"]
+    stages += ["flow_other_error", "flow_new_unseen", "flow_new_had_expired"]
+    stages += ["flow_new_bad_cookie", "new_flow_total", "new_flow_working_gen_dispatch_ok"]
+    stages += ["new_flow_working_gen_dispatch_error"]
+    sends = ["total", "flow_create_ok", "flow_create_from_expired_ok", "flow_create_error"]
+    sends += ["flow_update_ok", "flow_update_conflict"]
+    names = {f"rx_{name}" for name in stages} | {f"tx_{name}" for name in sends}
+    assert set(abi.COUNTERS) == names
 
 
 def test_relocations_are_unique() -> None:

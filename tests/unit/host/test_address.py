@@ -96,9 +96,7 @@ def test_any_text_is_right_or_a_value_error(text: str) -> None:
 @given(ip=ips, port=ports)
 @example(ip=ipaddress.ip_address("127.0.0.1"), port=443)
 @example(ip=ipaddress.ip_address("::ffff:0:0:1"), port=256)
-def test_keys_that_hooks_make(
-    functions: ctypes.CDLL, ip: address.IPAddress, port: int
-) -> None:
+def test_keys_that_hooks_make(functions: ctypes.CDLL, ip: address.IPAddress, port: int) -> None:
     key = abi.GroupKey()
     addr = ctypes.create_string_buffer(ip.packed, 16)
     family = socket.AF_INET if ip.version == 4 else socket.AF_INET6

@@ -50,7 +50,9 @@ def test_bpf(compiled: dict[str, int], name: str, value: int) -> None:
 
 
 def test_bpf_c_knows_the_right_errnos_and_families() -> None:
-    bodies = re.findall(r"^enum \{(.*?)\}", (BPF / "kernel.h").read_text(), re.DOTALL | re.MULTILINE)
+    bodies = re.findall(
+        r"^enum \{(.*?)\}", (BPF / "kernel.h").read_text(), re.DOTALL | re.MULTILINE
+    )
     written = {
         name: int(value) for body in bodies for name, value in re.findall(r"(\w+) = (\d+)", body)
     }

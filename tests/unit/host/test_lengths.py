@@ -33,9 +33,7 @@ def word(functions: ctypes.CDLL, optlen: int, number: int, is_set: bool) -> Opti
 @example(optlen=28, is_set=False)
 @example(optlen=115, is_set=False)
 @example(optlen=FULL - 1, is_set=True)
-def test_the_longest_length_that_fits(
-    functions: ctypes.CDLL, optlen: int, is_set: bool
-) -> None:
+def test_the_longest_length_that_fits(functions: ctypes.CDLL, optlen: int, is_set: bool) -> None:
     lengths = [0, 4, 8, 12, 16, *([28] if is_set else []), 116, 376, FULL]
     length = max(item for item in lengths if item <= max(optlen, 0))
     for number in range(FULL // 4):

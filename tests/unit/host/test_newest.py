@@ -18,7 +18,9 @@ HALF = 2**31
 u32 = st.integers(0, WRAP - 1)
 
 
-def generation(number: int, application: int = 0, sockets: int = 1, dead: int = 0) -> GenerationView:
+def generation(
+    number: int, application: int = 0, sockets: int = 1, dead: int = 0
+) -> GenerationView:
     return GenerationView(
         application=application,
         generation=number,

@@ -146,9 +146,7 @@ def test_a_discarded_record_is_passed_over(producer: Producer, ring: RingBuffer)
 
 
 @pytest.mark.parametrize("before_the_end", [8, 16, 40, 48])
-def test_a_record_across_the_end(
-    producer: Producer, ring: RingBuffer, before_the_end: int
-) -> None:
+def test_a_record_across_the_end(producer: Producer, ring: RingBuffer, before_the_end: int) -> None:
     producer.start_at(SIZE - before_the_end)
     payload = bytes(range(40))
     producer.reserve(payload)
