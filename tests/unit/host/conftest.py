@@ -7,8 +7,13 @@ from __future__ import annotations
 import ctypes
 
 import pytest
+from hypothesis import settings
 
 from tests.unit.host.support import load_functions
+
+# what takes long on a busy machine is no failure
+settings.register_profile("host", deadline=None)
+settings.load_profile("host")
 
 
 @pytest.fixture(scope="session")

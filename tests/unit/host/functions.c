@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Copyright the udpgrm authors
 /*
  * The functions of bpf/*.h for this machine: the headers are included as they
  * are, and the helpers that they call work on arrays instead of maps.

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""The command line: what is understood, and how everything else is refused."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.host.support import ROOT
+from udpgrm.cli import options
+from udpgrm.cli.errors import CommandError
+from udpgrm.cli.main import _MODULES, main
+
+ADDRESS = "192.0.2.1:443"
+
+
+@pytest.mark.parametrize(
+    "line, given",
+    [
+        ("-d", {"--daemon": ""}),
+        ("--daemon", {"--daemon": ""}),
+        ("-i", {"--install": ""}),
+        ("--install", {"--install": ""}),
+        ("-i/sys/fs/cgroup", {"--install": "/sys/fs/cgroup"}),
+        ("--install=/sys/fs/cgroup", {"--install": "/sys/fs/cgroup"}),
+        ("--install=", {"--install": ""}),
+        ("-id", {"--install": "d"}),
+        ("-di", {"--daemon": "", "--install": ""}),
+        ("-d -i", {"--daemon": "", "--install": ""}),
+        ("--daemon --install", {"--daemon": "", "--install": ""}),
+        ("-dvi", {"--daemon": "", "--verbose": "", "--install": ""}),
+        ("-dvi/a/i", {"--daemon": "", "--verbose": "", "--install": "/a/i"}),
+        ("-dvip", {"--daemon": "", "--verbose": "", "--install": "p"}),
+        ("-i-p", {"--install": "-p"}),
+        ("-di -s", {"--daemon": "", "--install": "", "--self": ""}),
+        ("-i -i/a", {"--install": "/a"}),
+        ("-d -p DIR", {"--daemon": "", "--pin-dir": "DIR"}),
+        ("-d -p -i", {"--daemon": "", "--pin-dir": "-i"}),
+        ("-d -pDIRwithi", {"--daemon": "", "--pin-dir": "DIRwithi"}),
+        ("-dpi", {"--daemon": "", "--pin-dir": "i"}),
+        ("-dvpDIRi -i", {"--daemon": "", "--verbose": "", "--pin-dir": "DIRi", "--install": ""}),
+        ("-d --pin-dir DIRi", {"--daemon": "", "--pin-dir": "DIRi"}),
+        ("-d --pin-dir -i", {"--daemon": "", "--pin-dir": "-i"}),
+        ("-d --pin-dir=DIRi", {"--daemon": "", "--pin-dir": "DIRi"}),
+        ("-d --pin=DIRi", {"--daemon": "", "--pin-dir": "DIRi"}),
+        ("-d -f", {"--daemon": "", "--force": ""}),
+        ("-d --force", {"--daemon": "", "--force": ""}),
+        ("-d --config=FILE", {"--daemon": "", "--config": "FILE"}),
+        (
+            "-d --persist --without-sendmsg",
+            {"--daemon": "", "--persist": "", "--without-sendmsg": ""},
+        ),
+        ("-i --without-sendmsg", {"--install": "", "--without-sendmsg": ""}),
+        ("-i --", {"--install": ""}),
+    ],
+)
+def test_serving(line: str, given: dict[str, str]) -> None:
+    assert options.parse(line.split()) == options.Arguments(None, [], given)
+
+
+@pytest.mark.parametrize(
+    "line, command, operands, given",
+    [
+        ("list", "list", [], {}),
+        ("list -v", "list", [], {"--verbose": ""}),
+        ("-v list", "list", [], {"--verbose": ""}),
+        (f"list {ADDRESS} -v", "list", [ADDRESS], {"--verbose": ""}),
+        (f"list -p DIR {ADDRESS}", "list", [ADDRESS], {"--pin-dir": "DIR"}),
+        ("list --json --pin-dir=DIR", "list", [], {"--json": "", "--pin-dir": "DIR"}),
+        ("-- list -v", "list", ["-v"], {}),
+        ("list -- -i", "list", ["-i"], {}),
+        ("flows [::1]:53", "flows", ["[::1]:53"], {}),
+        ("metrics", "metrics", [], {}),
+        (f"delete {ADDRESS}", "delete", [ADDRESS], {}),
+        (
+            f"working-gen {ADDRESS} newest --app 1 --check",
+            "working-gen",
+            [ADDRESS, "newest"],
+            {"--app": "1", "--check": ""},
+        ),
+        (
+            f"probe --count=3 {ADDRESS} --timeout 2",
+            "probe",
+            [ADDRESS],
+            {"--count": "3", "--timeout": "2"},
+        ),
+        ("preflight", "preflight", [], {}),
+        ("build --json", "build", [], {"--json": ""}),
+    ],
+)
+def test_commands(line: str, command: str, operands: list[str], given: dict[str, str]) -> None:
+    assert options.parse(line.split()) == options.Arguments(command, operands, given)
+
+
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ("", "nothing to do"),
+        ("-v", "nothing to do"),
+        ("-p DIR", "nothing to do"),
+        ("--self", "nothing to do"),
+        ("lists", "unknown command 'lists'"),
+        ("LIST", "unknown command 'LIST'"),
+        (ADDRESS, f"unknown command '{ADDRESS}'"),
+        ("-d list", "combine with no command"),
+        ("list -d", "combine with no command"),
+        ("-i list", "combine with no command"),
+        ("list --install=/a", "combine with no command"),
+        ("-i /sys/fs/cgroup", "unknown command '/sys/fs/cgroup'"),
+        ("-x", "-x not recognized"),
+        ("-dx", "-x not recognized"),
+        ("--installs", "--installs not recognized"),
+        ("--nothing", "--nothing not recognized"),
+        ("--p", "not a unique prefix"),
+        ("-p", "-p requires argument"),
+        ("-dp", "-p requires argument"),
+        ("--pin-dir", "--pin-dir requires argument"),
+        ("--daemon=yes", "must not have an argument"),
+        ("-d -s", "--self goes with --install"),
+        ("list -s", "--self goes with"),
+        ("list -f", "--force goes with"),
+        ("list --persist", "--persist goes with"),
+        ("list --config=FILE", "--config goes with"),
+        ("list --without-sendmsg", "--without-sendmsg goes with"),
+        ("list --app=1", "--app goes with working-gen"),
+        ("list --check", "--check goes with working-gen"),
+        ("-d --check", "--check goes with working-gen"),
+        ("list --count=1", "--count goes with probe"),
+        ("-d --timeout=1", "--timeout goes with probe"),
+    ],
+)
+def test_misuse(line: str, words: str) -> None:
+    with pytest.raises(CommandError) as error:
+        options.parse(line.split())
+    assert words in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.sampled_from(
+                ["-d", "-i", "-p", "--", "list", "--install", "--pin-dir", "-dvi", "--app"]
+            ),
+            st.text(st.sampled_from("-=dhipsvfa/ "), max_size=6),
+        ),
+        max_size=5,
+    )
+)
+def test_any_words_are_understood_or_refused(words: list[str]) -> None:
+    try:
+        found = options.parse(words)
+    except CommandError as error:
+        assert len(str(error).splitlines()) == 1
+    else:
+        serving = found.flag("--daemon") or found.flag("--install")
+        assert found.flag("--help") or serving != (found.command in options.COMMANDS)
+
+
+@given(
+    head=st.text(st.sampled_from("dvf"), max_size=4),
+    value=st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+)
+def test_i_takes_the_rest_of_its_word(head: str, value: str) -> None:
+    found = options.parse([f"-{head}i{value}"])
+    assert found.given["--install"] == value
+    assert set(found.given) - {"--install"} == {options._SHORT[f"-{letter}"] for letter in head}
+
+
+@pytest.mark.parametrize("text, value", [("0", 0), ("3", 3), ("007", 7)])
+def test_numbers(text: str, value: int) -> None:
+    assert options.Arguments(given={"--app": text}).number("--app", 9, 0, 7) == value
+
+
+def test_a_number_that_was_not_given() -> None:
+    assert options.Arguments().number("--app", 9, 0, 3) == 9
+
+
+@pytest.mark.parametrize("text", ["", "-1", "8", "1.0", "+1", " 1", "1_0", "0x1", "٣", "one"])
+def test_wrong_numbers(text: str) -> None:
+    with pytest.raises(CommandError) as error:
+        options.Arguments(given={"--app": text}).number("--app", 0, 0, 7)
+    assert str(error.value) == f"--app: {text!r} is not a number of 0..7"
+
+
+@pytest.mark.xfail(strict=True, raises=ValueError, reason="int() refuses it; see the report")
+def test_a_number_longer_than_python_reads() -> None:
+    with pytest.raises(CommandError):
+        options.Arguments(given={"--app": "1" * 5000}).number("--app", 0, 0, 7)
+
+
+def test_the_help_names_every_option_and_command() -> None:
+    named = options.USAGE.split()
+    assert [item for item in options.COMMANDS if item not in named] == []
+    long = [f"--{item.rstrip('=')}" for item in options._LONG]
+    assert [item for item in long if item not in options.USAGE] == []
+    assert [
+        item for item in options._SHORT if f"  {item} {options._SHORT[item]}" not in options.USAGE
+    ] == []
+
+
+def test_every_command_has_a_module() -> None:
+    assert tuple(_MODULES) == options.COMMANDS
+    for name in [*_MODULES.values(), "daemon"]:
+        assert callable(importlib.import_module(f"udpgrm.cli.{name}").run)
+
+
+@pytest.mark.parametrize(
+    "line", ["-h", "--help", "--he", "list -h", "-dvh", "-i -h", "nonsense --help"]
+)
+def test_help(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(line.split()) == 254
+    said = capsys.readouterr()
+    assert said.out.startswith("Usage: udpgrm ")
+    assert said.err == ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "lists",
+        "--nothing",
+        "-x",
+        "-p",
+        "-d list",
+        "-i list --json",
+        "list --force",
+        "list a b",
+        "list not-an-address",
+        "list --json not-an-address",
+        "list 192.0.2.1:0",
+        "flows [::1]",
+        "metrics 192.0.2.1:443",
+        "delete",
+        "delete --json",
+        "delete 192.0.2.1",
+        "delete 192.0.2.1:443 more",
+        "working-gen 192.0.2.1:443",
+        "working-gen 192.0.2.1 1",
+        "working-gen 192.0.2.1:443 1 --app=4",
+        "probe",
+        "probe 192.0.2.1:443 --count=0",
+        "probe 192.0.2.1:443 --count=many",
+        "probe 192.0.2.1:443 --timeout=61",
+        "preflight now",
+        "build it",
+        "-d --self",
+        "-d --config=/nonexistent/udpgrm.conf",
+        "--install=/nonexistent",
+        "-d --install=/",
+    ],
+)
+def test_misuse_is_one_line_and_255(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(line.split()) == 255
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("udpgrm: ")
+    assert said.err.endswith("\n")
+    assert len(said.err.splitlines()) == 1
+
+
+@pytest.mark.xfail(strict=True, reason="getopt's message has the word as it is; see the report")
+def test_one_line_also_for_a_word_of_two(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--no\nthing"]) == 255
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_wrong_configuration_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "udpgrm.conf"
+    file.write_text("[limits]\ngroups = none\n")
+    assert main(["-d", f"--config={file}"]) == 255
+    said = capsys.readouterr().err
+    assert said == f"udpgrm: {file}: limits.groups: 'none' is not a number of 1..65536\n"
+
+
+@pytest.mark.xfail(strict=True, raises=NotADirectoryError, reason="a traceback; see the report")
+@pytest.mark.skipif(os.geteuid() != 0, reason="the kernel refuses earlier")
+@pytest.mark.parametrize("command", ["list", "metrics", "flows --json", "list --json"])
+def test_a_pin_directory_that_is_a_file(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-p", __file__, *command.split()]) == 255
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_no_command_loads_a_compiler_or_a_template_engine() -> None:
+    # scripts call commands hundreds of times in a row
+    program = (
+        "import importlib, json, sys\n"
+        f"for name in {[*_MODULES.values(), 'daemon']}:\n"
+        "    importlib.import_module('udpgrm.cli.' + name)\n"
+        "print(json.dumps(sorted(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
+    )
+    loaded = json.loads(done.stdout)
+    assert "udpgrm.cli.listing" in loaded
+    assert {"bcc", "jinja2", "yaml"}.isdisjoint(loaded)
