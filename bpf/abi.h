@@ -97,8 +97,9 @@ enum group_state {
 
 /*
  * A hook creates a live group out of a prepared one without the daemon.
- * Written by hooks: key .. table. Written by the daemon: the rest, and
- * everything while the group is free.
+ * Written by hooks: key .. table. Written by the daemon: table where no hook
+ * did, and the rest; everything while the group is free. Commands write working,
+ * working_slot and state.
  */
 struct group {
 	struct group_key key;

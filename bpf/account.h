@@ -55,6 +55,7 @@ static __always_inline int account_send(struct bpf_sock *sk, struct flow_key *ke
 		return 1;
 	if (slot >= GENERATION_SLOTS) /* seated, in no generation: that of -1 */
 		slot = GENERATION_SLOTS - 1;
+	ensure_table(group, id, slot);
 	result = refresh_flow(group, slot, key, owner, seat, &stale);
 	if (result < NR_COUNTERS)
 		COUNT(counters->total[result]);

@@ -86,6 +86,24 @@ static __always_inline struct flow *find_flow(struct group *group, u32 first, st
 	return NULL;
 }
 
+/* A generation's flow table, taken from the prepared ones at its first socket. */
+static __always_inline void ensure_table(struct group *group, u32 id, u32 slot)
+{
+	struct table_key key = { .group = id, .epoch = group->epoch, .slot = slot };
+	u32 table;
+
+	if ((group->type & ~DISSECTOR_VERBOSE) != DISSECTOR_FLOW ||
+	    group->table[slot & (GENERATION_SLOTS - 1)])
+		return;
+	if (bpf_map_pop_elem(MAP(FREE_TABLES), &table))
+		return;
+	if (bpf_map_update_elem(MAP(TABLE_INDEX), &key, &table, BPF_NOEXIST)) {
+		bpf_map_push_elem(MAP(FREE_TABLES), &table, 0);
+		return;
+	}
+	group->table[slot & (GENERATION_SLOTS - 1)] = table;
+}
+
 /*
  * Create or refresh the entry of a flow for the socket that sends to it. A
  * fresh entry never moves to another socket, unless its own was found closed.

@@ -14,12 +14,13 @@ errnos are those of the reference's socket API.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
@@ -43,35 +44,38 @@ class SocketGeneration:
     cookie: int
 
 
-def _explain(error: OSError, sock: socket.socket) -> OSError:
-    if error.errno == errno.ENOPROTOOPT:
-        return NotHooked(
-            error.errno,
-            "no udpgrm hooks on this process's cgroup (udpgrm --daemon --install=CGROUP)",
-        )
-    if error.errno in (errno.EBADF, errno.EBADFD) and sock.fileno() >= 0:
-        return NotHooked(
-            error.errno, "the socket was bound before the hooks came, or without SO_REUSEPORT"
-        )
-    return error
+@contextlib.contextmanager
+def _explained(sock: socket.socket) -> Iterator[None]:
+    """Errors that mean there are no hooks get words that say so."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOPROTOOPT:
+            raise NotHooked(
+                error.errno,
+                "no udpgrm hooks on this process's cgroup (udpgrm --daemon --install=CGROUP)",
+            ) from error
+        if error.errno in (errno.EBADF, errno.EBADFD) and sock.fileno() >= 0:
+            raise NotHooked(
+                error.errno, "the socket was bound before the hooks came, or without SO_REUSEPORT"
+            ) from error
+        raise
 
 
 def _set(sock: socket.socket, option: Option, value: bytes) -> None:
-    try:
+    with _explained(sock):
         sock.setsockopt(socket.IPPROTO_UDP, option, value)
-    except OSError as error:
-        raise _explain(error, sock) from error
 
 
 def _get(sock: socket.socket, option: Option, size: int) -> bytes:
-    try:
+    with _explained(sock):
         return sock.getsockopt(socket.IPPROTO_UDP, option, size)
-    except OSError as error:
-        raise _explain(error, sock) from error
 
 
 def _u32(value: int) -> bytes:
-    return bytes(ctypes.c_uint32(value))
+    if not 0 <= value <= abi.GENERATION_NONE:
+        raise ValueError(f"not an unsigned 32-bit number: {value}")
+    return value.to_bytes(4, sys.byteorder)
 
 
 def bind(where: str, count: int = 1, flow_timeout: int = 0) -> list[socket.socket]:
@@ -111,9 +115,11 @@ def enroll(sockets: Sequence[socket.socket], generation: int, timeout: float = 5
             try:
                 _set(sock, Option.SOCKET_GEN, _u32(generation))
                 break
-            except BlockingIOError:  # the daemon is busy: its queue is full
+            except BlockingIOError as error:  # the daemon is busy: its queue is full
                 if time.monotonic() > deadline:
-                    raise
+                    raise TimeoutError(
+                        errno.ETIMEDOUT, f"the daemon's queue is full after {timeout} s"
+                    ) from error
                 time.sleep(_POLL_S)
     indices = []
     for sock in sockets:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import configparser
 from pathlib import Path
 
+from udpgrm.numbers import whole_number
 from udpgrm.state.maps import MAX_TABLES, Limits
 
 DEFAULT_FILE = "/etc/udpgrm/udpgrm.conf"
@@ -35,7 +36,8 @@ def load(path: str, required: bool) -> Limits:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except (configparser.Error, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
-    unknown = [name for name in parser.sections() if name != "limits"]
+    sections = parser.sections() + ([parser.default_section] if parser.defaults() else [])
+    unknown = [name for name in sections if name != "limits"]
     if unknown:
         raise ConfigError(f"{path}: unknown section [{unknown[0]}], there is only [limits]")
     values: dict[str, int] = {}
@@ -43,10 +45,14 @@ def load(path: str, required: bool) -> Limits:
         if key not in _KEYS:
             raise ConfigError(f"{path}: limits.{key}: no such key")
         field, low, high = _KEYS[key]
-        if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+        number = whole_number(text, low, high)
+        if number is None:
             raise ConfigError(f"{path}: limits.{key}: {text!r} is not a number of {low}..{high}")
-        values[field] = int(text)
-    limits = Limits(**values)
-    if limits.prepared_groups > limits.groups:
-        raise ConfigError(f"{path}: limits.prepared_groups is more than limits.groups")
-    return limits
+        values[field] = number
+    groups = values.get("groups", Limits.groups)
+    prepared = values.setdefault("prepared_groups", min(Limits.prepared_groups, groups))
+    if prepared > groups:
+        raise ConfigError(
+            f"{path}: limits.prepared_groups: {prepared} is more than limits.groups, {groups}"
+        )
+    return Limits(**values)

@@ -220,6 +220,70 @@ def test_killed_under_traffic(bare_host: Host) -> None:
         sock.close()
 
 
+def test_adoption_after_a_generation_ended(bare_host: Host) -> None:
+    """Its table's number is free again, those above it are not."""
+    bare_host.start("--persist")
+    first = spawn_owner(1)
+    with grm.bind(ADDRESS)[0] as old, client() as peer:
+        grm.enroll([old], 2)
+        grm.promote(old, 2)
+        peer.sendto(b"hi", TARGET)
+        answer([old], 1)
+        first.communicate(b"")
+        wait_for(lambda: len(bare_host.group(ADDRESS)["generations"]) == 1, "the end of 1")
+        bare_host.kill()
+        bare_host.start("--persist")
+        with grm.bind(ADDRESS)[0] as new:
+            grm.enroll([new], 3)
+            grm.promote(new, 3)
+            peer.sendto(b"hi", TARGET)
+            assert answer([old, new], 1) == [0]
+            assert bare_host.group(ADDRESS)["generations"][0]["flows"] == 1
+
+
+def test_ordinary_directory_is_left_alone(bare_host: Host, tmp_path: Path) -> None:
+    (tmp_path / "groups").write_text("mine")
+    failed = bare_host.run("--daemon", f"--pin-dir={tmp_path / 'pins'}")
+    assert failed.returncode == 255
+    assert "mount -t bpf" in failed.stderr
+    assert not (tmp_path / "pins").exists()
+    failed = bare_host.run("--daemon", f"--pin-dir={tmp_path}")
+    assert failed.returncode == 255
+    assert (tmp_path / "groups").read_text() == "mine"
+
+
+def test_signal_while_starting(bare_host: Host) -> None:
+    for delay in (0.05, 0.15, 0.25):
+        daemon = subprocess.Popen(
+            [*COMMAND, "--daemon", f"-p{bare_host.directory}", f"-i{bare_host.cgroup}"],
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(delay)
+        daemon.terminate()
+        assert daemon.wait(5) in (0, -signal.SIGTERM)  # the interpreter itself may be starting
+        assert not bare_host.directory.exists()
+
+
+def test_nobody_reads_the_events(bare_host: Host) -> None:
+    bare_host.start()
+    bare_host.kill(signal.SIGTERM)
+    reader, writer = os.pipe()
+    daemon = subprocess.Popen(
+        [*COMMAND, "--daemon", f"-p{bare_host.directory}", f"-i{bare_host.cgroup}"],
+        stdout=writer,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(writer)
+    os.close(reader)
+    try:
+        wait_for(lambda: bare_host.json("list")["cgroups"], "the hooks")
+        with grm.bind(ADDRESS)[0] as sock:
+            assert grm.enroll([sock], 1) == [0]
+    finally:
+        daemon.terminate()
+        assert daemon.wait(5) == 0
+
+
 def test_clean_stop_with_persist_keeps_steering(bare_host: Host) -> None:
     bare_host.start("--persist")
     with grm.bind(ADDRESS)[0] as old, client() as peer:

@@ -6,15 +6,19 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import Host, answer, client, received, wait_for, wait_for_index
+from tests.kernel.support import ROOT, Host, answer, client, received, wait_for, wait_for_index
 from udpgrm import abi
 from udpgrm.abi import DissectorType, Option
+from udpgrm.state import maps as state
+from udpgrm.state.address import of_key
 
 V4, V6 = "127.0.0.1:4433", "[::1]:4433"
 
@@ -342,6 +346,48 @@ def test_moving_a_socket_keeps_its_flows(host: Host, fleet: Fleet) -> None:
     peer.sendto(b"hi", target(V4))
     assert answer([sock, *new], 1) == [0]
     assert {item["generation"] for item in host.group(V4)["generations"]} == {2, 3}
+
+
+def test_tables_of_generations_a_socket_has_left(host: Host, fleet: Fleet) -> None:
+    sock = fleet.generation(V4, 1)[0]
+    grm.promote(sock, 1)
+    peer = fleet.clients(1)[0]
+    peer.sendto(b"hi", target(V4))
+    answer([sock], 1)
+    for number in range(2, 6):
+        grm.enroll([sock], number)
+    spawned = subprocess.run([sys.executable, "-c", ONE_REGISTRATION], cwd=ROOT, check=True)
+    assert spawned.returncode == 0  # its end makes the daemon collect
+    wait_for(lambda: tables_in_use(host) == 2, "2 tables: that of 5, and of the flow made in 1")
+    peer.sendto(b"hi", target(V4))
+    assert answer([sock], 1) == [0]
+
+
+ONE_REGISTRATION = """
+import udpgrm.client as grm
+grm.enroll(grm.bind("127.0.0.1:4434"), 1)
+"""
+
+
+def tables_in_use(host: Host) -> int:
+    """Flow tables of the group at V4."""
+    maps = state.open_pinned(host.directory)
+    try:
+        groups = [maps.group(number) for number in range(maps.config.groups)]
+        found = [g for g in groups if g.state == abi.GroupState.LIVE and of_key(g.key) == V4]
+        return sum(table != 0 for table in found[0].table)
+    finally:
+        maps.close()
+
+
+def test_sends_of_a_socket_in_no_generation_make_flows(host: Host, fleet: Fleet) -> None:
+    sock = grm.bind(V4)[0]
+    fleet.all.append(sock)
+    peer = fleet.clients(1)[0]
+    peer.bind(("127.0.0.1", 0))
+    sock.sendto(b"hi", peer.getsockname())
+    sock.sendto(b"hi", peer.getsockname())
+    assert host.counters(V4) == {"tx_total": 2, "tx_flow_create_ok": 1, "tx_flow_update_ok": 1}
 
 
 def test_indices(host: Host, fleet: Fleet) -> None:

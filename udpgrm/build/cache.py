@@ -13,7 +13,7 @@ import sys
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
-from typing import Sequence
+from typing import Optional, Sequence
 
 from udpgrm.build import sources
 from udpgrm.build.sources import Program
@@ -39,16 +39,25 @@ def _compiler() -> str:
     return (Path(spec.origin).parent / "version.py").read_text()
 
 
+def _prefix(program: Program) -> str:
+    return f"{program.name}-{sources.sources_digest()[:16]}-"
+
+
 def _file_name(program: Program) -> str:
-    digest = hashlib.sha256()
-    for part in (sources.sources_digest(), _compiler(), program.name):
-        digest.update(part.encode() + b"\0")
-    return f"{program.name}-{digest.hexdigest()[:16]}.bpf"
+    return f"{_prefix(program)}{hashlib.sha256(_compiler().encode()).hexdigest()[:8]}.bpf"
+
+
+def _find(program: Program) -> Optional[Path]:
+    """A program's template; without a compiler, any that was delivered."""
+    if _compiler():
+        path = directory() / _file_name(program)
+        return path if path.exists() else None
+    return min(directory().glob(f"{_prefix(program)}*.bpf"), default=None)
 
 
 def missing(programs: Sequence[Program]) -> list[Program]:
     """Those of the programs that have no template yet."""
-    return [item for item in programs if not (directory() / _file_name(item)).exists()]
+    return [item for item in programs if _find(item) is None]
 
 
 class Compilation:
@@ -68,13 +77,16 @@ class Compilation:
                 "no compiler: install python3-bpfcc for "
                 f"{sys.executable}, or deliver templates in {where}"
             )
-        jobs = [{"file": _file_name(item), "program": asdict(item)} for item in programs]
+        jobs = [
+            {"file": _file_name(item), "program": asdict(item)} for item in programs
+        ]
         package_root = str(Path(__file__).resolve().parents[2])
         self._words = open(os.memfd_create("udpgrm-compiler"), "w+")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "udpgrm.build.compiler", str(where)],
+            [sys.executable, "-m", "udpgrm.build.compiler", str(where.resolve())],
             stdin=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": package_root},
+            # -m imports from the working directory first
+            cwd=package_root,
             stdout=subprocess.DEVNULL,
             stderr=self._words,
             text=True,
@@ -110,4 +122,7 @@ def template(program: Program) -> bytes:
 
     Raises FileNotFoundError when it was not compiled yet.
     """
-    return (directory() / _file_name(program)).read_bytes()
+    found = _find(program)
+    if found is None:
+        raise FileNotFoundError(2, f"no template of {program.name} in {directory()}")
+    return found.read_bytes()

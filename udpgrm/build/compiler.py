@@ -56,7 +56,10 @@ def main() -> int:
             code = module.dump_func(program.function.encode())
             module.cleanup()
             part = out / f".{job['file']}.{os.getpid()}"
-            part.write_bytes(code)
+            with part.open("wb") as file:
+                file.write(code)
+                file.flush()
+                os.fsync(file.fileno())
             part.rename(out / job["file"])
     return 0
 

@@ -74,7 +74,7 @@ def one_group(viewer: Viewer, where: str) -> GroupView:
 
     CommandError when there is none, or when it stays unclear which is meant.
     """
-    found = viewer.groups(where)
+    found = viewer.groups(where, with_flows=False)
     if not found:
         raise CommandError(f"no group at {where} (udpgrm list shows those there are)")
     if len(found) > 1:

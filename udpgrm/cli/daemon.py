@@ -35,11 +35,7 @@ def run(arguments: Arguments) -> int:
     try:
         if not arguments.flag("--daemon"):
             return _install(options)
-        daemon = server.Server(options)
-        try:
-            daemon.run()
-        finally:
-            daemon.stop()
+        server.run(options)
     except (server.StartError, StateError, BuildError, OSError) as error:
         raise CommandError(str(error)) from error
     return 0

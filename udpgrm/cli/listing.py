@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any, Optional
 
 from udpgrm.cli import common
+from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.daemon import programs
 from udpgrm.state import maps as state
@@ -30,6 +31,8 @@ def document(arguments: Arguments, only: Optional[str]) -> dict[str, Any]:
     head = {"version": __version__, "pin_dir": str(directory)}
     try:
         maps = state.open_pinned(directory)
+    except state.StateError as error:
+        raise CommandError(str(error)) from error
     except FileNotFoundError:
         daemon = {"running": False, "pid": None}
         return {**head, "daemon": daemon, "cgroups": [], "groups": []}

@@ -34,16 +34,20 @@ def main(argv: list[str]) -> int:
         status = importlib.import_module(f"udpgrm.cli.{name}").run(arguments)
         sys.stdout.flush()
         return int(status)
-    except CommandError as error:
-        print(f"udpgrm: {error}", file=sys.stderr)
-    except PermissionError as error:
-        reason = error.strerror or error
-        print(f"udpgrm: {reason}: udpgrm needs root", file=sys.stderr)
     except BrokenPipeError:
         # the reader has seen enough; keep the interpreter from flushing again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except PermissionError as error:
+        _complain(f"{error.strerror or error}: udpgrm needs root")
+    except (CommandError, OSError) as error:
+        _complain(str(error))
     return EXIT_ERROR
+
+
+def _complain(text: str) -> None:
+    """One line, whatever others' words are in it."""
+    print("udpgrm:", " ".join(text.split()), file=sys.stderr)
 
 
 def run() -> None:

@@ -12,7 +12,7 @@ from udpgrm.version import __version__
 def run(arguments: Arguments) -> int:
     """Print every counter, zeroes included."""
     common.want_operands(arguments, 0, 0)
-    groups = Viewer(common.open_state(arguments)).groups()
+    groups = Viewer(common.open_state(arguments)).groups(with_flows=False)
     if arguments.flag("--json"):
         common.print_json(
             {

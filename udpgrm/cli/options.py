@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from udpgrm.cli.errors import CommandError
+from udpgrm.numbers import whole_number
 
 USAGE = """\
 Usage: udpgrm [OPTIONS] [COMMAND] [ADDRESS:PORT] [ARGUMENT]
@@ -98,9 +99,10 @@ class Arguments:
         text = self.given.get(name)
         if text is None:
             return default
-        if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+        number = whole_number(text, low, high)
+        if number is None:
             raise CommandError(f"{name}: {text!r} is not a number of {low}..{high}")
-        return int(text)
+        return number
 
 
 def _spread_install(argv: list[str]) -> list[str]:
@@ -131,6 +133,8 @@ def parse(argv: list[str]) -> Arguments:
         options, operands = getopt.gnu_getopt(_spread_install(argv), "hp:sdvf", _LONG)
     except getopt.GetoptError as error:
         raise CommandError(f"{error.msg} (see udpgrm --help)") from error
+    if any(name in ("-p", "--pin-dir") and not value for name, value in options):
+        raise CommandError("--pin-dir: the directory is missing")
     arguments = Arguments(given={_SHORT.get(name, name): value for name, value in options})
     if arguments.flag("--help"):
         return arguments

@@ -68,8 +68,15 @@ def _clock_rate() -> int:
 
 
 def _check_programs(maps: Maps, check: Callable[[str, Callable[[], object]], bool]) -> None:
-    Pool(maps, Limits(1, 64, 1, 1)).refill()
-    linker = Linker(maps)
+    linker: Optional[Linker] = None
+
+    def prepare() -> None:
+        nonlocal linker
+        Pool(maps, Limits(1, 64, 1, 1)).refill()
+        linker = Linker(maps)
+
+    if not check("prepared maps and kernel BTF", prepare) or linker is None:
+        return
     for hook in sources.HOOKS:
         check(f"program hook {hook.name}", functools.partial(linker.hook, hook))
     for kind, name in DISSECTOR_NAMES.items():

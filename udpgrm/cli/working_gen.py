@@ -7,6 +7,7 @@ from udpgrm import abi
 from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
+from udpgrm.numbers import whole_number
 from udpgrm.state.view import GroupView, Viewer, newest
 
 
@@ -46,9 +47,10 @@ def _wanted(view: GroupView, application: int, text: str) -> int:
         if found is None:
             raise CommandError(f"no generation of {view.address} has a living socket")
         return found
-    if not text.isascii() or not text.isdigit() or int(text) > abi.GENERATION_NONE:
+    number = whole_number(text, 0, abi.GENERATION_NONE)
+    if number is None:
         raise CommandError(f"not a generation: {text!r} (a number of 0..4294967295, or newest)")
     for item in view.generations:
-        if item.application == application and item.generation == int(text) and item.alive:
-            return int(text)
+        if item.application == application and item.generation == number and item.alive:
+            return number
     raise CommandError(f"generation {text} of {view.address} has no registered socket")

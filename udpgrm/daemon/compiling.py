@@ -49,7 +49,7 @@ class Compiler:
         return self._rest_until if self._queue and self._running is None else None
 
     def start(self) -> bool:
-        """Begin with the next program when it is time to; True: that failed at once."""
+        """Begin with the next program when it is time to; True: it is settled already."""
         due = self.due
         if due is None or time.monotonic() < due:
             return False
@@ -60,8 +60,10 @@ class Compiler:
             self._failed[self._queue.pop(0)] = str(error)
             return True
         self.watch = pidfd.watch(self._running.pid)
-        if self.watch is not None:
-            self._poll.register(self.watch, select.EPOLLIN)
+        if self.watch is None:  # no descriptor left for it: wait here
+            self.finish()
+            return True
+        self._poll.register(self.watch, select.EPOLLIN)
         return False
 
     def finish(self) -> None:

@@ -28,11 +28,13 @@ class Pool:
         self._maps = maps
         self._limits = limits
         self._groups = maps.config.groups
-        made = 1
-        while made < state.MAX_TABLES and libbpf.map_lookup(maps["flow_tables"], index(made), 4):
-            made += 1
-        self._tables_made = made
-        self._spare_tables: list[int] = []
+        there = {
+            number
+            for number in range(1, state.MAX_TABLES)
+            if libbpf.map_lookup(maps["flow_tables"], index(number), 4)
+        }
+        self._tables_made = max(there, default=0) + 1
+        self._spare_tables = sorted(set(range(1, self._tables_made)) - there)
 
     def refill(self) -> None:
         """Prepare what the limits ask for, once half of it has been taken.
@@ -99,9 +101,10 @@ class Pool:
         try:
             libbpf.map_update(self._maps["table_index"], key, _number(table), libbpf.NOEXIST)
         except FileExistsError:
-            # a hook is giving it one just now
+            # a hook is giving it one just now, or a daemon was killed before the next line
             libbpf.map_update(self._maps["free_tables"], None, _number(table))
-            return
+            given = libbpf.map_lookup(self._maps["table_index"], key, 4)
+            table = int.from_bytes(given or b"", sys.byteorder)
         group.table[slot] = table
 
     def release_table(self, number: int, group: abi.Group, slot: int) -> None:

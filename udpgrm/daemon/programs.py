@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import platform
 from collections.abc import Iterator
@@ -131,9 +132,10 @@ def load_hooks(directory: Path, maps: Maps) -> None:
             fd = libbpf.pinned(str(path))
             try:
                 libbpf.link_update(fd, loaded[name])
-            except OSError:
-                # the cgroup is gone, and with it what the link was for
-                path.unlink()
+            except OSError as error:
+                if error.errno != errno.ENOLINK:
+                    raise
+                path.unlink()  # its cgroup is gone
             finally:
                 os.close(fd)
     finally:

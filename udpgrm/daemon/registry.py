@@ -17,7 +17,7 @@ from udpgrm.build.cache import BuildError
 from udpgrm.daemon.compiling import Compiler
 from udpgrm.daemon.pool import Pool
 from udpgrm.daemon.programs import Linker, steering_of
-from udpgrm.kernel import libbpf, pidfd
+from udpgrm.kernel import clock, libbpf, pidfd
 from udpgrm.state import address, counters, seats
 from udpgrm.state import maps as state
 from udpgrm.state.maps import Maps
@@ -43,6 +43,7 @@ class Registry:
         self._pool = pool
         self._compiler = compiler
         self._linker = Linker(maps)
+        self._jiffies = clock.Jiffies()
         self._programs: dict[int, int] = {}  # group id -> fd
         self._rejected: dict[int, int] = {}  # group id -> epoch
         self._known: dict[int, int] = {}  # group id -> epoch
@@ -277,11 +278,11 @@ class Registry:
             for slot_number, slot in group_seats.used_slots():
                 if dead.intersection(slot.live_seat[: slot.live]):
                     seats.drop_seats(slot, dead)
-                    if not slot.live:
-                        slot = seats.empty_slot()
-                    group_seats.write_slot(slot_number, slot)
-                if not slot.live and group.table[slot_number]:
-                    self._pool.release_table(number, group, slot_number)
+                    group_seats.write_slot(slot_number, slot if slot.live else seats.empty_slot())
+            living = {slot_number for slot_number, _ in group_seats.used_slots()}
+            for slot_number in range(abi.GENERATION_SLOTS):
+                if group.table[slot_number] and slot_number not in living:
+                    self._collect_table(number, group, slot_number, set(seated) - dead)
             for seat in dead:
                 libbpf.map_delete(self._maps["seats"], seated[seat])
             if len(dead) < len(seated):
@@ -292,6 +293,19 @@ class Registry:
                 state.forget(self._maps, number)
             else:
                 self._childless.add(number)
+
+    def _collect_table(self, number: int, group: abi.Group, slot: int, alive: set[int]) -> None:
+        """Take back the table of a slot without sockets, but for flows that go on.
+
+        Those are of sockets that have moved on, or are in no generation.
+        """
+        now = self._jiffies.now()
+        with self._maps.inner("flow_tables", group.table[slot]) as fd:
+            for flow in state.flows_in(fd) if fd is not None else ():
+                if flow.seat in alive and now - flow.last <= group.timeout_jiffies:
+                    group.table_mask |= 1 << slot
+                    return
+        self._pool.release_table(number, group, slot)
 
     def _forget(self, number: int, group: abi.Group) -> None:
         program = self._programs.pop(number, None)

@@ -20,7 +20,7 @@ from udpgrm.daemon import programs
 from udpgrm.daemon.compiling import Compiler
 from udpgrm.daemon.pool import Pool
 from udpgrm.daemon.registry import Registry
-from udpgrm.kernel import clock, pidfd
+from udpgrm.kernel import bpffs, clock, pidfd
 from udpgrm.kernel.ringbuf import RingBuffer
 from udpgrm.state import maps as state
 from udpgrm.state.maps import Limits, Maps
@@ -28,7 +28,7 @@ from udpgrm.state.maps import Limits, Maps
 #: Sockets may be closed by processes that live on: look that often (seconds).
 COLLECT_EVERY = 30.0
 _LOCK_TRIES = 20
-_HINT = "is it in a bpf file system? mount -t bpf bpf /sys/fs/bpf"
+_HINT = "mount -t bpf bpf /sys/fs/bpf"
 
 
 class StartError(Exception):
@@ -70,6 +70,8 @@ def _take_directory(options: Options) -> int:
     """Make the pin directory ours. Returns the fd that holds the lock."""
     directory = options.directory
     try:
+        if not bpffs.is_bpffs(directory.parent):
+            raise StartError(f"{directory} is in no bpf file system ({_HINT})")
         directory.mkdir(mode=0o700, exist_ok=True)
         held = _lock(directory)
         if held is None and options.force:
@@ -78,7 +80,7 @@ def _take_directory(options: Options) -> int:
             directory.mkdir(mode=0o700)
             held = _lock(directory)
     except OSError as error:
-        raise StartError(f"cannot use {directory}: {error.strerror} ({_HINT})") from error
+        raise StartError(f"cannot use {directory}: {error.strerror}") from error
     if held is None:
         raise StartError(f"Looks like {directory} already exists: another daemon runs there")
     return held
@@ -100,26 +102,70 @@ def _open_maps(options: Options) -> Maps:
         state.unpin(options.directory)  # an earlier start that was cut short
         return state.create(options.directory, options.limits, jiffies.rate())
     except OSError as error:
-        raise StartError(
-            f"cannot pin in {options.directory}: {error.strerror} ({_HINT})"
-        ) from error
+        raise StartError(f"cannot pin in {options.directory}: {error.strerror}") from error
     finally:
         jiffies.close()
+
+
+def run(options: Options) -> None:
+    """Run a daemon until SIGINT or SIGTERM.
+
+    Raises StartError, BuildError, StateError or OSError when it cannot start;
+    what it has pinned by then is gone again, unless it was there before.
+    """
+    stopping = _StopSignals()
+    log.step("Loading BPF")
+    cache.compile_missing(sources.all_programs())
+    lock_fd = _take_directory(options)
+    adopted = (options.directory / "config").exists()
+    keep = adopted
+    try:
+        server = Server(options, _open_maps(options), stopping)
+        server.run()
+        keep = options.persist
+    finally:
+        if not keep:
+            _take_away(options.directory, lock_fd)
+        os.close(lock_fd)
+
+
+def _take_away(directory: Path, lock_fd: int) -> None:
+    """Remove hooks and pins, unless another daemon has put its own there."""
+    here = os.fstat(lock_fd)
+    with contextlib.suppress(FileNotFoundError):
+        there = os.stat(directory)
+        if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino):
+            programs.detach_all(directory)
+            _remove_pins(directory)
+
+
+class _StopSignals:
+    """SIGINT and SIGTERM as bytes on a socket, from now on."""
+
+    def __init__(self) -> None:
+        """Take the signals over."""
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        signal.set_wakeup_fd(self._writer.fileno())
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
+
+    def fileno(self) -> int:
+        """Readable when a signal has come; no other signal has a handler here."""
+        return self._reader.fileno()
 
 
 class Server:
     """A started daemon."""
 
-    def __init__(self, options: Options) -> None:
-        """Load, pin and adopt. Raises StartError, leaving things as they were."""
-        log.step("Loading BPF")
-        cache.compile_missing(sources.all_programs())
+    def __init__(self, options: Options, maps: Maps, stopping: _StopSignals) -> None:
+        """Load the programs and adopt what the maps hold."""
         self._options = options
-        self._lock_fd = _take_directory(options)
-        self._maps = _open_maps(options)
-        config = self._maps.config
+        self._maps = maps
+        self._stopping = stopping
+        config = maps.config
         config.pid = os.getpid()
-        self._maps.write_config(config)
+        maps.write_config(config)
         log.step(f"Pinning bpf programs to {options.directory}")
         programs.load_hooks(options.directory, self._maps)
         self._pool = Pool(self._maps, options.limits)
@@ -129,7 +175,7 @@ class Server:
         self._watched: dict[int, int] = {}  # pid -> pidfd
 
     def run(self) -> None:
-        """Serve until SIGINT or SIGTERM."""
+        """Serve until a signal to stop comes."""
         self._registry.collect()
         self._pool.refill()
         if self._options.cgroup is not None:
@@ -139,14 +185,8 @@ class Server:
             )
         messages = self._maps["messages"]
         ring = RingBuffer(messages, state.MESSAGE_BYTES)
-        reader, writer = socket.socketpair()
-        writer.setblocking(False)
-        signal.set_wakeup_fd(writer.fileno())
-        stop = {signal.SIGINT, signal.SIGTERM}
-        for number in stop:
-            signal.signal(number, lambda *_: None)
         self._poll.register(messages, select.EPOLLIN)
-        self._poll.register(reader.fileno(), select.EPOLLIN)
+        self._poll.register(self._stopping.fileno(), select.EPOLLIN)
         log.step("Tailing message ring buffer")
         _notify("READY=1")
         self._resume()
@@ -157,7 +197,7 @@ class Server:
                 self._resume()
             wake = min(due, self._compiler.due or due)
             events = dict(self._poll.poll(max(0.0, wake - time.monotonic())))
-            if reader.fileno() in events and stop.intersection(reader.recv(64)):
+            if self._stopping.fileno() in events:
                 break
             if messages in events:
                 self._serve(ring)
@@ -170,6 +210,9 @@ class Server:
                 self._guarded(self._pool.refill)
                 due = time.monotonic() + COLLECT_EVERY
         _notify("STOPPING=1")
+        config = self._maps.config
+        config.pid = 0
+        self._maps.write_config(config)
 
     def _serve(self, ring: RingBuffer) -> None:
         self._registry.begin_round()
@@ -208,17 +251,3 @@ class Server:
             self._poll.unregister(fd)
             os.close(fd)
         return bool(ended)
-
-    def stop(self) -> None:
-        """Take hooks and state away, unless they are to stay for the next daemon."""
-        config = self._maps.config
-        config.pid = 0
-        self._maps.write_config(config)
-        if self._options.persist:
-            return
-        here = os.fstat(self._lock_fd)
-        with contextlib.suppress(FileNotFoundError):
-            there = os.stat(self._options.directory)
-            if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino):
-                programs.detach_all(self._options.directory)
-                _remove_pins(self._options.directory)

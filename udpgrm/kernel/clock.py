@@ -38,8 +38,13 @@ class Jiffies:
         os.close(self._high)
 
     def rate(self) -> int:
-        """CONFIG_HZ: jiffies per second, measured over some of them."""
-        jiffies, clock = self.now(), time.monotonic()
-        time.sleep(0.06)
-        measured = (self.now() - jiffies) / (time.monotonic() - clock)
-        return min(_RATES, key=lambda rate: abs(rate - measured))
+        """CONFIG_HZ: jiffies per second, measured until two measurements agree."""
+        last = 0
+        while True:
+            jiffies, clock = self.now(), time.monotonic()
+            time.sleep(0.04)
+            measured = (self.now() - jiffies) / (time.monotonic() - clock)
+            rate = min(_RATES, key=lambda rate: abs(rate - measured))
+            if rate == last:
+                return rate
+            last = rate

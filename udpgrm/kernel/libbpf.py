@@ -113,20 +113,6 @@ class _TestRunOpts(ctypes.Structure):
     ]
 
 
-class MapInfo(ctypes.Structure):
-    """Head of struct bpf_map_info."""
-
-    _fields_ = [
-        ("type", ctypes.c_uint32),
-        ("id", ctypes.c_uint32),
-        ("key_size", ctypes.c_uint32),
-        ("value_size", ctypes.c_uint32),
-        ("max_entries", ctypes.c_uint32),
-        ("map_flags", ctypes.c_uint32),
-        ("name", ctypes.c_char * 16),
-    ]
-
-
 class VerifierError(OSError):
     """The kernel refused a program; `log` holds the verifier's words."""
 
@@ -140,8 +126,7 @@ class VerifierError(OSError):
 
 def _check(result: int, what: str) -> int:
     if result < 0:
-        error = -result if result != -1 else ctypes.get_errno()
-        raise OSError(error, f"{what}: {os.strerror(error)}")
+        raise OSError(-result, f"{what}: {os.strerror(-result)}")
     return result
 
 
@@ -169,10 +154,13 @@ _lib.bpf_map_update_elem.argtypes = [
 ]
 _lib.bpf_map_lookup_elem.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p]
 _lib.bpf_map_delete_elem.argtypes = [ctypes.c_int, ctypes.c_char_p]
-_lib.bpf_map_get_next_key.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p]
+_lib.bpf_map_lookup_batch.argtypes = [
+    ctypes.c_int,
+    ctypes.c_char_p,
+    *[ctypes.c_void_p] * 5,
+]
 _lib.bpf_obj_pin.argtypes = [ctypes.c_int, ctypes.c_char_p]
 _lib.bpf_obj_get.argtypes = [ctypes.c_char_p]
-_lib.bpf_obj_get_info_by_fd.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
 
 
 def cpus() -> int:
@@ -250,23 +238,35 @@ def map_delete(fd: int, key: bytes) -> bool:
 
 
 def map_items(fd: int, key_size: int, value_size: int) -> Iterator[tuple[bytes, bytes]]:
-    """Every (key, value) of a hash. Entries deleted meanwhile may hide others."""
-    following = ctypes.create_string_buffer(key_size)
-    key: Optional[bytes] = None
-    while _lib.bpf_map_get_next_key(fd, key, following) == 0:
-        key = following.raw
-        value = map_lookup(fd, key, value_size)
-        if value is not None:
-            yield key, value
+    """Every (key, value) of a hash, each once however the hash changes meanwhile.
 
-
-def map_info(fd: int) -> MapInfo:
-    """What the kernel says of a map."""
-    info = MapInfo()
-    size = ctypes.c_uint32(ctypes.sizeof(info))
-    result = _lib.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size))
-    _check(result, "map info")
-    return info
+    Read by whole buckets (BPF_MAP_LOOKUP_BATCH): going from key to key starts
+    over when the present key is removed.
+    """
+    room = 1024
+    position = ctypes.create_string_buffer(max(key_size, 4))
+    start: Optional[bytes] = None
+    while True:
+        keys = ctypes.create_string_buffer(room * key_size)
+        values = ctypes.create_string_buffer(room * value_size)
+        count = ctypes.c_uint32(room)
+        result = _lib.bpf_map_lookup_batch(
+            fd, start, position, keys, values, ctypes.byref(count), None
+        )
+        if result == -errno.ENOSPC:  # a bucket is larger
+            room *= 2
+            continue
+        if result != -errno.ENOENT:
+            _check(result, "map lookup")
+        raw_keys, raw_values = keys.raw, values.raw
+        for number in range(count.value):
+            yield (
+                raw_keys[number * key_size : (number + 1) * key_size],
+                raw_values[number * value_size : (number + 1) * value_size],
+            )
+        if result == -errno.ENOENT:
+            return
+        start = position.raw
 
 
 def map_by_id(map_id: int) -> int:

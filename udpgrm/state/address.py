@@ -9,6 +9,7 @@ import sys
 from typing import Union
 
 from udpgrm import abi
+from udpgrm.numbers import whole_number
 
 _V4_MAPPED = bytes(10) + b"\xff\xff"
 IPAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
@@ -20,10 +21,10 @@ def parse(text: str) -> tuple[IPAddress, int]:
     bracketed = host.startswith("[") and host.endswith("]")
     try:
         ip = ipaddress.ip_address(host[1:-1] if bracketed else host)
-        number = int(port) if port.isascii() and port.isdigit() else -1
+        number = whole_number(port, 1, 65535)
     except ValueError:
-        number, ip = -1, ipaddress.IPv4Address(0)
-    if not colon or not 1 <= number <= 65535 or bracketed != (ip.version == 6):
+        number, ip = None, ipaddress.IPv4Address(0)
+    if not colon or number is None or bracketed != (ip.version == 6):
         raise ValueError(f"not an ADDRESS:PORT: {text!r} (as 192.0.2.1:443 or [2001:db8::1]:443)")
     return ip, number
 

@@ -272,11 +272,6 @@ class Maps:
         assert data is not None
         return abi.Dissector.from_buffer_copy(data)
 
-    def find(self, key: abi.GroupKey) -> Optional[int]:
-        """The id of the group of an address."""
-        data = libbpf.map_lookup(self["group_index"], bytes(key), 4)
-        return None if data is None else int.from_bytes(data, sys.byteorder)
-
     @contextlib.contextmanager
     def inner(self, outer: str, number: int) -> Iterator[Optional[int]]:
         """An fd of an inner map for the length of a with block; None: empty."""
@@ -310,7 +305,7 @@ def create(directory: Path, limits: Limits, hz: int) -> Maps:
     """Make and pin every map, all or none."""
     maps = make(limits, hz)
     try:
-        for name in NAMES:
+        for name in reversed(NAMES):  # config last: with it the state is whole
             libbpf.pin(maps[name], str(directory / name))
     except OSError:
         unpin(directory)
@@ -325,21 +320,23 @@ def open_pinned(directory: Path) -> Maps:
     Raises FileNotFoundError when there are none, StateError when they are
     another version's.
     """
-    fds: dict[str, int] = {}
+    fds = {"config": libbpf.pinned(str(directory / "config"))}
     maps = Maps(fds)
     try:
-        for name in NAMES:
-            fds[name] = libbpf.pinned(str(directory / name))
         found = maps.config.layout
-    except OSError:
+        if found != abi.LAYOUT:
+            raise StateError(
+                f"the maps in {directory} have layout {found}, this version knows {abi.LAYOUT}: "
+                "run the version that made them, or remove the directory (flows will move)"
+            )
+        for name in NAMES[1:]:
+            fds[name] = libbpf.pinned(str(directory / name))
+    except FileNotFoundError as error:
+        maps.close()
+        raise StateError(f"{directory} lacks a map: {error}; remove the directory") from error
+    except (OSError, StateError):
         maps.close()
         raise
-    if found != abi.LAYOUT:
-        maps.close()
-        raise StateError(
-            f"the maps in {directory} have layout {found}, this version knows {abi.LAYOUT}: "
-            "run the version that made them, or remove the directory (flows will move)"
-        )
     return maps
 
 
@@ -348,6 +345,12 @@ def unpin(directory: Path) -> None:
     for name in NAMES:
         with contextlib.suppress(FileNotFoundError):
             (directory / name).unlink()
+
+
+def flows_in(table: int) -> Iterator[abi.Flow]:
+    """The entries of a flow table, by its fd."""
+    for _, value in libbpf.map_items(table, _size(abi.FlowKey), _size(abi.Flow)):
+        yield abi.Flow.from_buffer_copy(value)
 
 
 def forget(maps: Maps, number: int) -> None:

@@ -108,13 +108,13 @@ class Viewer:
             if group.state == GroupState.LIVE and only in (None, address.of_key(group.key)):
                 yield number
 
-    def groups(self, only: Optional[str] = None) -> list[GroupView]:
-        """The live groups, by address."""
-        views = [self.group(number) for number in self.numbers(only)]
+    def groups(self, only: Optional[str] = None, with_flows: bool = True) -> list[GroupView]:
+        """The live groups, by address; without flows where nobody looks at them."""
+        views = [self.group(number, with_flows) for number in self.numbers(only)]
         return sorted(views, key=lambda view: (view.address, view.netns, view.ifindex))
 
-    def group(self, number: int) -> GroupView:
-        """One group."""
+    def group(self, number: int, with_flows: bool) -> GroupView:
+        """One group; without flows their counts are None."""
         group = self._maps.group(number)
         kind = DissectorType(group.type & ~abi.DISSECTOR_VERBOSE)
         view = GroupView(
@@ -132,15 +132,15 @@ class Viewer:
             working=list(group.working)[: max(group.max_apps, 1)],
             metrics={},
         )
-        if kind == DissectorType.FLOW:
+        if kind == DissectorType.FLOW and with_flows:
             view.flows = list(self._flows(group))
         reading = counters.read(self._maps, number)
         view.metrics = reading.metrics
-        view.generations = list(self._generations(group, view, reading))
+        view.generations = list(self._generations(view, reading, with_flows))
         return view
 
     def _generations(
-        self, group: abi.Group, view: GroupView, reading: counters.GroupCounters
+        self, view: GroupView, reading: counters.GroupCounters, with_flows: bool
     ) -> Iterator[GenerationView]:
         try:
             group_seats = GroupSeats(self._maps, view.number)
@@ -156,7 +156,7 @@ class Viewer:
                         sockets.append(SocketView(position, cookie, alive, seat))
                 owners = {socket.so_cookie for socket in sockets if socket.alive}
                 flows = None
-                if view.dissector == DissectorType.FLOW:
+                if view.dissector == DissectorType.FLOW and with_flows:
                     flows = sum(
                         flow.so_cookie in owners and not flow.expired for flow in view.flows
                     )

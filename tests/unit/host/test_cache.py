@@ -96,7 +96,6 @@ def test_compiler_errors_are_told_in_its_words(bpf: Path) -> None:
     assert cache.compile_missing([ONE]) == [ONE]
 
 
-@pytest.mark.xfail(strict=True, reason="the compiler's process imports it; see the report")
 @pytest.mark.parametrize("name", ["udpgrm", "json", "bcc"])
 def test_modules_in_the_working_directory_are_left_alone(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -185,7 +184,6 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(str(error.value).splitlines()) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="the name has the missing compiler in it; see the report")
 def test_delivered_templates_need_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_compiled(ONE)
     bcc_at(monkeypatch, None)

@@ -192,7 +192,6 @@ def test_wrong_numbers(text: str) -> None:
     assert str(error.value) == f"--app: {text!r} is not a number of 0..7"
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="int() refuses it; see the report")
 def test_a_number_longer_than_python_reads() -> None:
     with pytest.raises(CommandError):
         options.Arguments(given={"--app": "1" * 5000}).number("--app", 0, 0, 7)
@@ -269,7 +268,6 @@ def test_misuse_is_one_line_and_255(line: str, capsys: pytest.CaptureFixture[str
     assert len(said.err.splitlines()) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="getopt's message has the word as it is; see the report")
 def test_one_line_also_for_a_word_of_two(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--no\nthing"]) == 255
     assert len(capsys.readouterr().err.splitlines()) == 1
@@ -283,7 +281,6 @@ def test_a_wrong_configuration_file(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert said == f"udpgrm: {file}: limits.groups: 'none' is not a number of 1..65536\n"
 
 
-@pytest.mark.xfail(strict=True, raises=NotADirectoryError, reason="a traceback; see the report")
 @pytest.mark.skipif(os.geteuid() != 0, reason="the kernel refuses earlier")
 @pytest.mark.parametrize("command", ["list", "metrics", "flows --json", "list --json"])
 def test_a_pin_directory_that_is_a_file(command: str, capsys: pytest.CaptureFixture[str]) -> None:

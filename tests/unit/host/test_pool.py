@@ -221,9 +221,7 @@ class Restarts(RuleBasedStateMachine):
 Restarts.TestCase.settings = settings(
     max_examples=60, stateful_step_count=25, phases=(Phase.reuse, Phase.generate)
 )
-TestRestarts = pytest.mark.xfail(
-    strict=True, reason="a new daemon takes used tables for free ones; see the report"
-)(Restarts.TestCase)
+TestRestarts = Restarts.TestCase
 
 
 @pytest.fixture
@@ -295,7 +293,6 @@ def test_no_tables_left(maps: FakeMaps, monkeypatch: pytest.MonkeyPatch) -> None
         mine.ensure_table(0, maps.group(0), 5)
 
 
-@pytest.mark.xfail(strict=True, reason="a slot without a table for good; see the report")
 def test_a_daemon_that_died_while_it_gave_a_table(maps: FakeMaps) -> None:
     mine = pool_of(maps)
     mine.refill()

@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers as users write them."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+_DIGITS = 20  # of 2**64 - 1; int() refuses some thousands with an error of its own
+
+
+def whole_number(text: str, low: int, high: int) -> Optional[int]:
+    """A decimal number within bounds, or None."""
+    if not text.isascii() or not text.isdigit() or len(text) > _DIGITS:
+        return None
+    return int(text) if low <= int(text) <= high else None
