@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+#
+# Needs Debian 12 or newer and root. Every target installs what it needs first.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+# The collection under the name that Ansible and mypy know it by.
+COLLECTIONS := build/collections
+COLLECTION := $(COLLECTIONS)/ansible_collections/udpgrm/fleet
+LINKS := $(addprefix $(COLLECTION)/,galaxy.yml meta playbooks plugins roles)
+RESULTS := build/results
+PYTEST = timeout --foreground --signal=INT --kill-after=60 $(1) pytest tests/$@ --junit-xml=$(RESULTS)/$@.xml
+
+TYPED := udpgrm demo examples testbed tests tools tools/build_collection $(COLLECTION)/plugins
+C_FILES = git ls-files --cached --others --exclude-standard 'bpf/*.[ch]'
+SHELL_FILES = git grep --untracked --files-with-matches -e '^\#!/bin/bash' -e '^\# shellcheck shell'
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup packages
+setup: packages .venv/installed $(LINKS) ## install what is missing: Debian packages, .venv
+
+packages:
+	@tools/install_packages tools/apt.txt testbed/apt.txt
+
+# --no-deps: requirements-dev.txt names everything, so nothing comes in another version.
+.venv/installed: requirements-dev.txt | packages
+	/usr/bin/python3 -m venv --clear --system-site-packages .venv
+	.venv/bin/pip install -qq --no-deps --requirement $<
+	touch $@
+
+$(LINKS):
+	@mkdir -p $(@D)
+	@ln -sfn ../../../../../$(@F) $@
+
+.PHONY: test unit kernel molecule
+test: lint unit kernel molecule ## all checks and tests
+
+unit: setup ## tests of single parts
+	$(call PYTEST,300)
+
+kernel: setup ## tests with real programs and sockets
+	tools/ensure_bpffs
+	$(call PYTEST,600)
+
+# Molecule's own choice of a directory is the same for every checkout of this name.
+molecule: setup ## the collection on two hosts, a restart under traffic included
+	MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/build/molecule molecule test --scenario-name default --destroy always
+
+.PHONY: lint lint-python lint-c lint-shell lint-ansible lint-licences
+lint: lint-python lint-c lint-shell lint-ansible lint-licences ## all checks that run nothing
+
+lint-python: setup
+	ruff check
+	ruff format --check
+	mypy $(TYPED)
+
+lint-c: setup
+	$(C_FILES) | xargs clang-format --dry-run -Werror
+
+lint-shell: setup
+	$(SHELL_FILES) | xargs shellcheck --external-sources
+
+lint-ansible: setup
+	yamllint --strict .
+	ANSIBLE_COLLECTIONS_PATH=$(CURDIR)/$(COLLECTIONS) ansible-lint
+	tools/check_argument_specs.py
+	antsibull-changelog lint
+
+lint-licences: setup
+	tools/check_spdx.py
+
+.PHONY: format
+format: setup ## let the formatters have their way with Python and C
+	ruff check --fix-only
+	ruff format
+	$(C_FILES) | xargs clang-format -i
+
+.PHONY: demo collection sanity clean
+demo: setup ## three local hosts, a restart under traffic, a table of what was lost
+	demo/run
+
+collection: setup ## build the tarball of the collection
+	tools/build_collection
+
+sanity: setup ## ansible-test sanity
+	tools/run_sanity
+
+clean: ## remove everything that was made here
+	rm -rf build .venv .ansible .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
