@@ -275,11 +275,13 @@ class Registry:
                 for seat, key in seated.items()
                 if group_seats.cookie_at(seat) != int.from_bytes(key, sys.byteorder)
             }
+            living = set()
             for slot_number, slot in group_seats.used_slots():
                 if dead.intersection(slot.live_seat[: slot.live]):
                     seats.drop_seats(slot, dead)
                     group_seats.write_slot(slot_number, slot if slot.live else seats.empty_slot())
-            living = {slot_number for slot_number, _ in group_seats.used_slots()}
+                if slot.live:
+                    living.add(slot_number)
             for slot_number in range(abi.GENERATION_SLOTS):
                 if group.table[slot_number] and slot_number not in living:
                     self._collect_table(number, group, slot_number, set(seated) - dead)
