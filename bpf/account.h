@@ -50,11 +50,11 @@ static __always_inline int account_send(struct bpf_sock *sk, struct flow_key *ke
 	if (slot < GENERATION_SLOTS) {
 		COUNT(counters->generation[slot].packets_out);
 		counters->generation[slot].last_out = bpf_jiffies64();
+	} else { /* seated, in no generation: that of -1 */
+		slot = GENERATION_SLOTS - 1;
 	}
 	if ((group->type & ~DISSECTOR_VERBOSE) != DISSECTOR_FLOW)
 		return 1;
-	if (slot >= GENERATION_SLOTS) /* seated, in no generation: that of -1 */
-		slot = GENERATION_SLOTS - 1;
 	ensure_table(group, id, slot);
 	result = refresh_flow(group, slot, key, owner, seat, &stale);
 	if (result < NR_COUNTERS)
