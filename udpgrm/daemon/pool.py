@@ -29,9 +29,7 @@ class Pool:
         self._limits = limits
         self._groups = maps.config.groups
         there = {
-            number
-            for number in range(1, state.MAX_TABLES)
-            if libbpf.map_lookup(maps["flow_tables"], index(number), 4)
+            number for number in range(1, state.MAX_TABLES) if maps.has_inner("flow_tables", number)
         }
         self._tables_made = max(there, default=0) + 1
         self._spare_tables = sorted(set(range(1, self._tables_made)) - there)
@@ -64,7 +62,7 @@ class Pool:
             for number in numbers:
                 made[number] = make()
             if made:
-                libbpf.map_update_batch(self._maps[outer], made)
+                self._maps.put_inner(outer, made)
         finally:
             for fd in made.values():
                 os.close(fd)
@@ -114,7 +112,7 @@ class Pool:
         key = abi.TableKey(group=number, epoch=group.epoch, slot=slot)
         libbpf.map_delete(self._maps["table_index"], bytes(key))
         if table:
-            libbpf.map_delete(self._maps["flow_tables"], index(table))
+            self._maps.drop_inner("flow_tables", table)
             self._spare_tables.append(table)
 
     def release_group(self, number: int, group: abi.Group) -> None:

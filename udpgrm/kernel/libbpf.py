@@ -161,6 +161,7 @@ _lib.bpf_map_lookup_batch.argtypes = [
 ]
 _lib.bpf_obj_pin.argtypes = [ctypes.c_int, ctypes.c_char_p]
 _lib.bpf_obj_get.argtypes = [ctypes.c_char_p]
+_lib.bpf_obj_get_info_by_fd.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
 
 
 def cpus() -> int:
@@ -267,6 +268,22 @@ def map_items(fd: int, key_size: int, value_size: int) -> Iterator[tuple[bytes, 
         if result == -errno.ENOENT:
             return
         start = position.raw
+
+
+class _MapInfo(ctypes.Structure):
+    """Head of struct bpf_map_info."""
+
+    _fields_ = [("type", ctypes.c_uint32), ("id", ctypes.c_uint32)]
+
+
+def map_id(fd: int) -> int:
+    """The number under which the kernel knows a map."""
+    info = _MapInfo()
+    size = ctypes.c_uint32(ctypes.sizeof(info))
+    _check(
+        _lib.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "map information"
+    )
+    return int(info.id)
 
 
 def map_by_id(map_id: int) -> int:

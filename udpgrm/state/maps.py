@@ -13,10 +13,11 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import functools
 import mmap
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -31,6 +32,8 @@ MESSAGE_BYTES = 1 << 18
 _SEATS_PER_GROUP = 256
 #: Messages that wait for a compiler: by socket cookie and flags.
 DEFERRED_KEY_BYTES = 12
+#: Arrays of maps by group id; inner_ids has their ids in this order, after the tables'.
+_OUTER = ("slots", "sockets", "counters")
 MAX_DEFERRED = 8192
 
 
@@ -156,6 +159,17 @@ def _make_all(limits: Limits) -> Iterator[tuple[str, int]]:
             libbpf.F_NO_PREALLOC,
         ),
     )
+    yield (
+        "inner_ids",
+        libbpf.map_create(
+            kinds.MAP_ARRAY,
+            "udpgrm_innerids",
+            4,
+            4,
+            MAX_TABLES + len(_OUTER) * limits.groups,
+            libbpf.F_MMAPABLE,
+        ),
+    )
     yield "flow_tables", _make_outer("udpgrm_flowtbls", MAX_TABLES, make_flow_table(limits.flows))
     yield "slots", _make_outer("udpgrm_slotss", limits.groups, make_slots())
     yield "sockets", _make_outer("udpgrm_sockets", limits.groups, make_sockets())
@@ -198,6 +212,7 @@ NAMES = (
     "free_groups",
     "free_tables",
     "table_index",
+    "inner_ids",
     "flow_tables",
     "slots",
     "sockets",
@@ -235,7 +250,7 @@ class Maps:
     def __init__(self, fds: dict[str, int]) -> None:
         """Take over the descriptors; `close` closes them."""
         self.fds = fds
-        self._memory: Optional[mmap.mmap] = None
+        self._mapped: dict[str, mmap.mmap] = {}
 
     def __getitem__(self, name: str) -> int:
         """The fd of a map."""
@@ -260,11 +275,19 @@ class Maps:
 
     def group(self, number: int) -> abi.Group:
         """The group record itself: reads and writes go to the kernel's memory."""
-        if self._memory is None:
-            length = self.config.groups * _size(abi.Group)
+        memory = self._memory("groups", self._groups * _size(abi.Group))
+        return abi.Group.from_buffer(memory, number * _size(abi.Group))
+
+    @functools.cached_property
+    def _groups(self) -> int:
+        return int(self.config.groups)
+
+    def _memory(self, name: str, length: int) -> mmap.mmap:
+        """An array's elements in the kernel's memory."""
+        if name not in self._mapped:
             page = mmap.PAGESIZE
-            self._memory = mmap.mmap(self["groups"], (length + page - 1) // page * page)
-        return abi.Group.from_buffer(self._memory, number * _size(abi.Group))
+            self._mapped[name] = mmap.mmap(self[name], (length + page - 1) // page * page)
+        return self._mapped[name]
 
     def dissector(self, number: int) -> abi.Dissector:
         """A copy of a group's dissector."""
@@ -272,14 +295,41 @@ class Maps:
         assert data is not None
         return abi.Dissector.from_buffer_copy(data)
 
+    def _inner_id(self, outer: str, number: int) -> ctypes.c_uint32:
+        """Where the id of an inner map is noted; 0: there is none.
+
+        Noted, because asking a map of maps waits for all running programs, for
+        milliseconds, on kernel 6.1 (no more on 6.18).
+        """
+        position = number
+        if outer != "flow_tables":
+            position += MAX_TABLES + _OUTER.index(outer) * self._groups
+        memory = self._memory("inner_ids", 4 * (MAX_TABLES + len(_OUTER) * self._groups))
+        return ctypes.c_uint32.from_buffer(memory, 4 * position)
+
+    def has_inner(self, outer: str, number: int) -> bool:
+        """Whether a map of maps has a map there."""
+        return self._inner_id(outer, number).value != 0
+
+    def put_inner(self, outer: str, fds: Mapping[int, int]) -> None:
+        """Put maps, by their fds, into a map of maps, in the place of those there."""
+        libbpf.map_update_batch(self[outer], fds)
+        for number, fd in fds.items():
+            self._inner_id(outer, number).value = libbpf.map_id(fd)
+
+    def drop_inner(self, outer: str, number: int) -> None:
+        """Take a map out of a map of maps; it goes when nobody uses it any more."""
+        self._inner_id(outer, number).value = 0
+        libbpf.map_delete(self[outer], index(number))
+
     @contextlib.contextmanager
     def inner(self, outer: str, number: int) -> Iterator[Optional[int]]:
         """An fd of an inner map for the length of a with block; None: empty."""
-        data = libbpf.map_lookup(self[outer], index(number), 4)
+        identity = self._inner_id(outer, number).value
         fd = None
-        if data is not None:
+        if identity:
             with contextlib.suppress(FileNotFoundError):  # replaced just now
-                fd = libbpf.map_by_id(int.from_bytes(data, sys.byteorder))
+                fd = libbpf.map_by_id(identity)
         try:
             yield fd
         finally:

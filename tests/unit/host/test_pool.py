@@ -66,10 +66,16 @@ class FakeMaps:
                 raise FileExistsError
             entries[key] = value
 
-    def update_batch(self, name: str, items: Mapping[int, int]) -> None:
+    def has_inner(self, outer: str, key: int) -> bool:
+        return state.index(key) in self.content.get(outer, {})
+
+    def put_inner(self, outer: str, items: Mapping[int, int]) -> None:
         for key in items:
             self.made += 1
-            self.update(name, state.index(key), state.index(self.made))
+            self.update(outer, state.index(key), state.index(self.made))
+
+    def drop_inner(self, outer: str, key: int) -> None:
+        self.delete(outer, state.index(key))
 
     def lookup(self, name: str, key: bytes, size: int) -> Optional[bytes]:
         return self.content.get(name, {}).get(key)
@@ -96,7 +102,6 @@ def faked(maps: FakeMaps) -> Iterator[None]:
             "libbpf",
             SimpleNamespace(
                 map_update=maps.update,
-                map_update_batch=maps.update_batch,
                 map_lookup=maps.lookup,
                 map_delete=maps.delete,
                 NOEXIST=1,
