@@ -17,8 +17,8 @@ LINKS := $(addprefix $(COLLECTION)/,galaxy.yml meta playbooks plugins roles)
 RESULTS := build/results
 PYTEST = timeout --foreground --signal=INT --kill-after=60 $(1) pytest tests/$@ --junit-xml=$(RESULTS)/$@.xml
 
-TYPED := udpgrm demo examples testbed tests tools tools/build_collection $(COLLECTION)/plugins
-C_FILES = git ls-files --cached --others --exclude-standard 'bpf/*.[ch]'
+TYPED := udpgrm benchmarks demo examples testbed tests tools tools/build_collection $(COLLECTION)/plugins
+C_FILES = git ls-files --cached --others --exclude-standard 'bpf/*.[ch]' 'benchmarks/bpf/*.c'
 SHELL_FILES = git grep --untracked --files-with-matches -e '^\#!/bin/bash' -e '^\# shellcheck shell'
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -86,9 +86,13 @@ format: setup ## let the formatters have their way with Python and C
 	ruff format
 	$(C_FILES) | xargs clang-format -i
 
-.PHONY: demo collection sanity clean
+.PHONY: demo bench collection sanity clean
 demo: setup ## three local hosts, a restart under traffic, a table of what was lost
 	demo/run
+
+bench: setup ## what steering costs, in ratios to programs that do nothing
+	tools/ensure_bpffs
+	benchmarks/run
 
 collection: setup ## build the tarball of the collection
 	tools/build_collection

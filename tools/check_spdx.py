@@ -21,7 +21,11 @@ from pathlib import Path
 import tomllib  # type: ignore[import-not-found]  # mypy looks at 3.10, this runs on 3.11
 
 ROOT = Path(__file__).resolve().parents[1]
-BY_FOLDER = {"bpf": "GPL-2.0-or-later", "plugins": "GPL-3.0-or-later"}
+BY_FOLDER = {
+    "bpf/": "GPL-2.0-or-later",
+    "benchmarks/bpf/": "GPL-2.0-or-later",
+    "plugins/": "GPL-3.0-or-later",
+}
 ELSEWHERE = "Apache-2.0"
 LINES = 6
 # in two parts, or other tools take this line for one
@@ -30,7 +34,8 @@ IDENTIFIER = re.compile(rb"SPDX-License" + rb"-Identifier: (\S+)")
 
 def expected(name: str) -> str:
     """The licence of a file, by its path in the checkout."""
-    return BY_FOLDER.get(name.split("/")[0], ELSEWHERE)
+    found = (licence for folder, licence in BY_FOLDER.items() if name.startswith(folder))
+    return next(found, ELSEWHERE)
 
 
 def complaint(name: str, content: bytes, elsewhere: Mapping[str, str]) -> str | None:

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Steering and sends up to a certain step (PART), made of the functions of
+ * bpf/: the difference of two steps is what the later one costs. Each prefix
+ * does what the program of bpf/ does so far, and then leaves.
+ */
+#include "steering.h"
+#include "dissectors/flow/body.h"
+
+enum {
+	STEER_GROUP = 1, /* counters and group record */
+	STEER_KEY,	 /* remote address and port */
+	STEER_TABLE,	 /* the flow table of the working generation */
+	STEER_FLOW,	 /* the flow in it, and its age */
+	STEER_SELECT,	 /* its socket */
+	STEER_SLOT,	 /* NOOP: the working generation's record */
+	STEER_SLOT_SELECT,
+};
+
+int part_steer(struct sk_reuseport_md *md)
+{
+	struct steering s = { .md = md };
+	u32 id = CONST(GROUP), zero = 0, slot_id, seat;
+	struct flow_key key = {};
+	struct flow *flow;
+	struct slot *slot;
+	void *table;
+
+	s.counters = bpf_map_lookup_elem(MAP(OWN_COUNTERS), &zero);
+	if (!s.counters)
+		return SK_PASS;
+	s.group = bpf_map_lookup_elem(MAP(GROUPS), &id);
+	s.counters->total[RX_PROCESSED_TOTAL]++;
+	if (!s.group || s.group->state != GROUP_LIVE || s.group->epoch != (u32)CONST(EPOCH))
+		return SK_PASS;
+	s.counters->total[RX_DISSECTED_OK_TOTAL]++;
+	slot_id = s.group->working_slot[0] & (GENERATION_SLOTS - 1);
+	if (PART == STEER_GROUP)
+		return SK_PASS;
+	if (PART >= STEER_SLOT) {
+		slot = bpf_map_lookup_elem(MAP(OWN_SLOTS), &slot_id);
+		if (!slot || !slot->live)
+			return SK_PASS;
+		seat = slot->live_seat[((u64)md->hash * slot->live >> 32) & (SLOT_SOCKETS - 1)];
+		if (PART == STEER_SLOT_SELECT)
+			bpf_sk_select_reuseport(md, MAP(OWN_SOCKETS), &seat, 0);
+		return seat == SEAT_NONE ? SK_DROP : SK_PASS;
+	}
+	if (read_flow_key(md, &key) || PART == STEER_KEY)
+		return SK_PASS;
+	table = flow_table(s.group, slot_id);
+	if (!table || PART == STEER_TABLE)
+		return SK_PASS;
+	flow = bpf_map_lookup_elem(table, &key);
+	if (!flow || !is_fresh(s.group, flow, bpf_jiffies64()) || PART == STEER_FLOW)
+		return SK_PASS;
+	seat = flow->seat;
+	bpf_sk_select_reuseport(md, MAP(OWN_SOCKETS), &seat, 0);
+	return SK_PASS;
+}
+
+enum {
+	SEND_STORAGE = 1, /* the socket's place */
+	SEND_FRESH,	  /* nothing but an entry in a table, made anew */
+};
+
+/* MAP(FLOW_TABLES) is one table here. */
+int part_send(struct bpf_sock_addr *ctx)
+{
+	struct flow_key key = { .addr = { 0, 0, V4_MAPPED, ctx->user_ip4 },
+				.port = ctx->user_port };
+	struct flow entry = { .last = bpf_jiffies64() };
+
+	if (PART == SEND_STORAGE)
+		return ctx->sk && place_of(ctx->sk) ? 1 : 1;
+	bpf_map_update_elem(MAP(FLOW_TABLES), &key, &entry, BPF_ANY);
+	return 1;
+}
