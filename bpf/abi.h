@@ -8,7 +8,7 @@
 #define UDPGRM_ABI_H
 
 /* Raised when a map's layout changes; a daemon refuses maps of another layout. */
-#define UDPGRM_LAYOUT 1
+#define UDPGRM_LAYOUT 2
 
 enum {
 	GENERATION_SLOTS = 32,
@@ -20,6 +20,10 @@ enum {
 	GENERATION_NONE = 0xffffffff,
 	SEAT_NONE = 0xffff,
 	INDEX_NONE = 0xffff,
+	NAME_BYTES = 32,
+	PARAMETERS_BYTES = 484,
+	USERS = 1024,
+	HINTS = 4096,
 };
 
 /* Socket options, level IPPROTO_UDP. */
@@ -36,6 +40,7 @@ enum {
 	DISSECTOR_CBPF = 1,
 	DISSECTOR_BESPOKE = 3,
 	DISSECTOR_NOOP = 4,
+	DISSECTOR_NAMED = 16, /* a folder of dissectors */
 	DISSECTOR_VERBOSE = 0x8000,
 };
 
@@ -68,6 +73,10 @@ struct dissector {
 			u32 sni_count;
 			struct sni_entry sni[8];
 		};
+		struct {
+			char name[NAME_BYTES];
+			char parameters[PARAMETERS_BYTES]; /* JSON, NUL-terminated */
+		};
 	};
 } __attribute__((packed, aligned(4)));
 
@@ -88,6 +97,17 @@ struct group_key {
 	u32 addr[4];
 };
 
+/*
+ * What an operator has set for groups of an address, before there is one; its
+ * key is a group_key of no namespace and no device. flows: entries of a flow
+ * table, 0: the default.
+ */
+struct policy {
+	struct dissector dissector;
+	u32 flows;
+	u32 pad;
+};
+
 enum group_state {
 	GROUP_FREE = 0,
 	GROUP_PREPARED = 1, /* has its maps; its id is in free_groups */
@@ -97,9 +117,9 @@ enum group_state {
 
 /*
  * A hook creates a live group out of a prepared one without the daemon.
- * Written by hooks: key .. table. Written by the daemon: table where no hook
+ * Written by hooks: key .. table, user, flows. Written by the daemon: table where no hook
  * did, and the rest; everything while the group is free. Commands write working,
- * working_slot and state.
+ * working_slot, probes and state.
  */
 struct group {
 	struct group_key key;
@@ -116,6 +136,25 @@ struct group {
 	u32 next_seat;		     /* seats are handed out in turn, so reuse comes late */
 	u32 critical;		     /* socket_critical */
 	u32 critical_gauge;
+	u32 user;    /* whose first socket made it: index into users */
+	u32 flows;   /* entries of its flow tables; 0: those that hooks take */
+	u32 probes;  /* how many probe records it has */
+	u32 program; /* which program steers it: head of its digest */
+};
+
+/*
+ * What the callers of one user id have in use, for quotas. Differences of
+ * counters that only grow, one writer each: hooks the first of a pair, the
+ * daemon the second. User ids share a record modulo its number; root has one
+ * of its own, without quota.
+ */
+struct user {
+	u32 messages_sent;
+	u32 messages_served;
+	u32 groups_made;
+	u32 groups_gone;
+	u32 tables_taken;
+	u32 tables_returned;
 };
 
 /* What a socket asked for: socket storage, written by hooks only. */
@@ -125,6 +164,8 @@ struct socket_request {
 	u32 epoch;
 	u32 generation;
 	u32 app;
+	u32 ifindex; /* device it was bound on: not to be had in the post_bind hooks */
+	u32 pad;
 };
 
 /* Where the daemon has put it: socket storage, written by the daemon only. */
@@ -182,6 +223,49 @@ struct table_key {
 	u32 slot;
 };
 
+/* The peer of a probe, for one group. */
+struct probe_key {
+	u32 group;
+	u32 epoch;
+	struct flow_key remote;
+};
+
+enum probe_path {
+	PATH_NONE = 0,
+	PATH_STEERED,  /* by the probe record itself */
+	PATH_EXISTING, /* a known flow, by table or cookie */
+	PATH_NEW,
+};
+
+/*
+ * A probe's packets: where they are to go and where they went. A command
+ * writes steer and expires, the programs the rest. Slots are kept as slot + 1.
+ */
+struct probe {
+	u32 steer; /* 0: like any packet */
+	u32 received;
+	u32 received_seat;
+	u32 path;
+	u32 replied;
+	u32 pad;
+	u64 replied_by; /* socket cookie */
+	u64 packets_in;
+	u64 packets_out;
+	u64 expires; /* jiffies: its command may die */
+};
+
+/* Processes whose sockets the daemon enrolls without being asked. */
+struct adopted_key {
+	u64 cgroup;
+	u32 group;
+	u32 epoch;
+};
+
+struct adopted {
+	u32 generation;
+	u32 app;
+};
+
 /* Names are those of the metrics; the order is that of udpgrm/abi.py. */
 enum counter {
 	RX_PROCESSED_TOTAL,
@@ -218,6 +302,7 @@ struct generation_counters {
 struct counters {
 	u64 total[NR_COUNTERS];
 	struct generation_counters generation[GENERATION_SLOTS];
+	u8 hint[HINTS]; /* by packet hash: slot | 0x80 whose table had the flow last */
 };
 
 enum message_flag {
@@ -237,6 +322,8 @@ struct message {
 	u32 generation;
 	u32 app;
 	u64 cookie;
+	u32 user;
+	u32 pad;
 };
 
 /* What a program refers to; the package binds the numbers when it links. */
@@ -253,8 +340,12 @@ enum relocation {
 	MAP_COUNTERS,
 	MAP_SEATS,
 	MAP_MESSAGES,
+	MAP_POLICIES,
+	MAP_USERS,
+	MAP_PROBES,
+	MAP_ADOPTED,
 	/* of one group */
-	MAP_OWN_SLOTS,
+	MAP_OWN_SLOTS = 32,
 	MAP_OWN_SOCKETS,
 	MAP_OWN_COUNTERS,
 	/* constants */
@@ -265,20 +356,31 @@ enum relocation {
 	CONST_PIDNS_INO,
 	CONST_TGID_OFFSET,
 	CONST_SYSCALL_ARG0_OFFSET,
+	CONST_USER_GROUPS,
+	CONST_USER_TABLES,
+	CONST_USER_MESSAGES,
+	/* of a named dissector, in the order of its schema */
+	CONST_PARAMETERS = 128,
 };
 
 _Static_assert(sizeof(struct dissector) == 632, "dissector");
 _Static_assert(sizeof(struct socket_gen) == 12, "socket_gen");
 _Static_assert(sizeof(struct group_key) == 32, "group_key");
-_Static_assert(sizeof(struct group) == 176, "group");
-_Static_assert(sizeof(struct socket_request) == 24, "socket_request");
+_Static_assert(sizeof(struct group) == 192, "group");
+_Static_assert(sizeof(struct socket_request) == 32, "socket_request");
 _Static_assert(sizeof(struct socket_place) == 32, "socket_place");
 _Static_assert(sizeof(struct slot) == 1056, "slot");
 _Static_assert(sizeof(struct seat_ref) == 8, "seat_ref");
 _Static_assert(sizeof(struct flow_key) == 20, "flow_key");
 _Static_assert(sizeof(struct flow) == 24, "flow");
 _Static_assert(sizeof(struct table_key) == 12, "table_key");
-_Static_assert(sizeof(struct counters) == 1184, "counters");
-_Static_assert(sizeof(struct message) == 40, "message");
+_Static_assert(sizeof(struct policy) == 640, "policy");
+_Static_assert(sizeof(struct user) == 24, "user");
+_Static_assert(sizeof(struct probe_key) == 28, "probe_key");
+_Static_assert(sizeof(struct probe) == 56, "probe");
+_Static_assert(sizeof(struct adopted_key) == 16, "adopted_key");
+_Static_assert(sizeof(struct adopted) == 8, "adopted");
+_Static_assert(sizeof(struct counters) == 5280, "counters");
+_Static_assert(sizeof(struct message) == 48, "message");
 
 #endif

@@ -5,6 +5,7 @@
 
 #include "flows.h"
 #include "groups.h"
+#include "probes.h"
 
 /* Sends can be preempted on their CPU, so unlike receives they add atomically. */
 #define COUNT(field) __sync_fetch_and_add(&(field), 1)
@@ -53,7 +54,9 @@ static __always_inline int account_send(struct bpf_sock *sk, struct flow_key *ke
 	} else { /* seated, in no generation: that of -1 */
 		slot = GENERATION_SLOTS - 1;
 	}
-	if ((group->type & ~DISSECTOR_VERBOSE) != DISSECTOR_FLOW)
+	if (unlikely(group->probes))
+		note_reply(group, id, slot, key, owner);
+	if (!has_flow_table(group))
 		return 1;
 	ensure_table(group, id, slot);
 	result = refresh_flow(group, slot, key, owner, seat, &stale);

@@ -7,7 +7,7 @@
 #ifndef UDPGRM_FLOWS_H
 #define UDPGRM_FLOWS_H
 
-#include "kernel.h"
+#include "groups.h"
 
 static __always_inline void *flow_table(struct group *group, u32 slot)
 {
@@ -90,10 +90,15 @@ static __always_inline struct flow *find_flow(struct group *group, u32 first, st
 static __always_inline void ensure_table(struct group *group, u32 id, u32 slot)
 {
 	struct table_key key = { .group = id, .epoch = group->epoch, .slot = slot };
+	struct user *user;
 	u32 table;
 
-	if ((group->type & ~DISSECTOR_VERBOSE) != DISSECTOR_FLOW ||
-	    group->table[slot & (GENERATION_SLOTS - 1)])
+	/* tables of another size are the daemon's to make */
+	if (group->table[slot & (GENERATION_SLOTS - 1)] || group->flows)
+		return;
+	user = user_at(group->user);
+	if (!user ||
+	    over(user->tables_taken, user->tables_returned, CONST(USER_TABLES), group->user))
 		return;
 	if (bpf_map_pop_elem(MAP(FREE_TABLES), &table))
 		return;
@@ -101,7 +106,21 @@ static __always_inline void ensure_table(struct group *group, u32 id, u32 slot)
 		bpf_map_push_elem(MAP(FREE_TABLES), &table, 0);
 		return;
 	}
+	__sync_fetch_and_add(&user->tables_taken, 1);
 	group->table[slot & (GENERATION_SLOTS - 1)] = table;
+}
+
+static __always_inline bool has_flow_table(const struct group *group)
+{
+	return (group->type & ~DISSECTOR_VERBOSE) == DISSECTOR_FLOW;
+}
+
+/* A generation of it that stops being the working one gets a table of who is still there. */
+static __always_inline bool counts_seen(const struct group *group)
+{
+	u32 type = group->type & ~DISSECTOR_VERBOSE;
+
+	return type != DISSECTOR_FLOW && type != DISSECTOR_NOOP;
 }
 
 /*

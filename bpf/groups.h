@@ -49,6 +49,27 @@ static __always_inline void group_key_of(void *ctx, struct bpf_sock *sk, struct 
 	}
 }
 
+/*
+ * Root's record is the first, without quota. Others share the rest, so one of
+ * a namespace's made-up user ids cannot use up more than a share either.
+ */
+static __always_inline u32 user_index(void)
+{
+	u32 uid = bpf_get_current_uid_gid();
+
+	return uid ? 1 + uid % (USERS - 1) : 0;
+}
+
+static __always_inline struct user *user_at(u32 index)
+{
+	return bpf_map_lookup_elem(MAP(USERS), &index);
+}
+
+static __always_inline bool over(const u32 taken, const u32 returned, u64 quota, u32 index)
+{
+	return index && (s32)(taken - returned) >= (s32)quota;
+}
+
 /* The group of a bound socket by its address; *id is set when there is one. */
 static __always_inline struct group *group_at(const struct group_key *key, u32 *id)
 {

@@ -31,6 +31,9 @@ enum {
 	ENOPROTOOPT = 92,
 };
 
+#ifndef unlikely
+#define unlikely(x) __builtin_expect(!!(x), 0)
+#endif
 #define htons(x) __builtin_bswap16(x)
 #define V4_MAPPED 0xffff0000 /* 00 00 ff ff on the wire, read as u32 */
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Big-endian loads from a packet's UDP payload, -1 when they pass its end.
- * From the packet itself while they lie in its linear part, else by helper.
+ * Where a packet comes from, and big-endian loads from its UDP payload, -1 when
+ * they pass its end. From the packet itself while they lie in its linear part,
+ * else by helper.
  */
 #ifndef UDPGRM_PACKET_H
 #define UDPGRM_PACKET_H
@@ -27,6 +28,24 @@ enum { UDP_HEADER = 8, MAX_OFFSET = 0xffff };
 		*value = swap(loaded);                                                      \
 		return 0;                                                                   \
 	}
+
+enum { ETH_P_IP = 0x0800, ETH_P_IPV6 = 0x86dd, IP_SOURCE = 12, IPV6_SOURCE = 8 };
+
+/* A packet's source address and port; -1 when it is too short. */
+static __always_inline int read_remote(struct sk_reuseport_md *md, struct flow_key *key)
+{
+	u16 *udp = md->data;
+
+	if ((void *)(udp + 1) > md->data_end)
+		return -1;
+	key->port = udp[0];
+	if (md->eth_protocol == htons(ETH_P_IP)) {
+		key->addr[2] = V4_MAPPED;
+		return bpf_skb_load_bytes_relative(md, IP_SOURCE, &key->addr[3], 4,
+						   BPF_HDR_START_NET);
+	}
+	return bpf_skb_load_bytes_relative(md, IPV6_SOURCE, key->addr, 16, BPF_HDR_START_NET);
+}
 
 #define AS_IT_IS(x) (x)
 DEFINE_LOAD(payload_byte, u8, AS_IT_IS)

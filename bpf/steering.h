@@ -11,6 +11,7 @@
 #include "flows.h"
 #include "groups.h"
 #include "packet.h"
+#include "probes.h"
 
 /* Sockets that closed stay listed until the daemon has looked: try past them. */
 enum { DISPATCH_TRIES = 16 };
@@ -19,6 +20,7 @@ struct steering {
 	struct sk_reuseport_md *md;
 	struct group *group;
 	struct counters *counters;
+	struct probe *probe; /* of this packet's peer, mostly none */
 };
 
 /* A packet that could not be read: counted, and the kernel's hash chooses. */
@@ -39,37 +41,93 @@ static __always_inline int select_seat(struct steering *s, u32 seat, u32 slot)
 	generation = &s->counters->generation[slot & (GENERATION_SLOTS - 1)];
 	generation->packets_in++;
 	generation->last_in = bpf_jiffies64();
+	if (unlikely(s->probe)) {
+		s->probe->received = slot + 1;
+		s->probe->received_seat = seat;
+		s->probe->packets_in++;
+	}
 	return 0;
 }
 
-/* A socket of the application's working generation, chosen by the packet's hash. */
-static __always_inline int to_new(struct steering *s, u32 app)
+static __always_inline void note_path(struct steering *s, enum probe_path path)
 {
-	u32 slot_id = s->group->working_slot[app & (MAX_APPS - 1)];
+	if (unlikely(s->probe))
+		s->probe->path = path;
+}
+
+/* A living socket of a generation, chosen by the packet's hash; -1: there is none. */
+static __always_inline int to_generation(struct steering *s, u32 slot_id)
+{
 	u32 i, count, start;
 	struct slot *slot;
 
-	s->counters->total[RX_NEW_FLOW_TOTAL]++;
 	slot = bpf_map_lookup_elem(MAP(OWN_SLOTS), &slot_id);
-	if (slot && slot->live) {
-		count = slot->live;
-		start = (u64)s->md->hash * count >> 32;
+	if (!slot || !slot->live)
+		return -1;
+	count = slot->live;
+	start = (u64)s->md->hash * count >> 32;
 #pragma clang loop unroll(disable)
-		for (i = 0; i < DISPATCH_TRIES; i++) {
-			u32 index = start + i;
+	for (i = 0; i < DISPATCH_TRIES; i++) {
+		u32 index = start + i;
 
-			if (i >= count)
-				break;
-			if (index >= count)
-				index -= count;
-			if (!select_seat(s, slot->live_seat[index & (SLOT_SOCKETS - 1)], slot_id)) {
-				s->counters->total[RX_NEW_FLOW_WORKING_GEN_DISPATCH_OK]++;
-				return SK_PASS;
-			}
-		}
+		if (i >= count)
+			break;
+		if (index >= count)
+			index -= count;
+		if (!select_seat(s, slot->live_seat[index & (SLOT_SOCKETS - 1)], slot_id))
+			return 0;
 	}
-	s->counters->total[RX_NEW_FLOW_WORKING_GEN_DISPATCH_ERROR]++;
+	return -1;
+}
+
+/* A socket of the application's working generation. */
+static __always_inline int to_new(struct steering *s, u32 app)
+{
+	s->counters->total[RX_NEW_FLOW_TOTAL]++;
+	if (to_generation(s, s->group->working_slot[app & (MAX_APPS - 1)])) {
+		s->counters->total[RX_NEW_FLOW_WORKING_GEN_DISPATCH_ERROR]++;
+		return SK_PASS;
+	}
+	s->counters->total[RX_NEW_FLOW_WORKING_GEN_DISPATCH_OK]++;
+	note_path(s, PATH_NEW);
 	return SK_PASS;
+}
+
+/*
+ * A probe's packet: whether its record, not the dissector, decides. Leaves the
+ * record in s->probe for what follows.
+ */
+static __always_inline bool to_probed(struct steering *s, u32 id)
+{
+	struct flow_key remote = {};
+
+	if (read_remote(s->md, &remote))
+		return false;
+	s->probe = find_probe(s->group, id, &remote);
+	if (!s->probe || !s->probe->steer || to_generation(s, s->probe->steer - 1))
+		return false;
+	note_path(s, PATH_STEERED);
+	return true;
+}
+
+/*
+ * Dissectors without a flow table: which peers of a generation that drains are
+ * still there. It has a table since it stopped being the working one.
+ */
+static __always_inline void note_seen(struct steering *s, u32 slot, u32 seat)
+{
+	struct flow entry = { .last = bpf_jiffies64(), .seat = seat };
+	struct flow_key remote = {};
+	void *table;
+
+	/* the compiler knows its range and would drop the mask that the verifier needs */
+	asm volatile("" : "+r"(slot));
+	slot &= GENERATION_SLOTS - 1;
+	if (!s->group->table[slot] || read_remote(s->md, &remote))
+		return;
+	table = flow_table(s->group, slot);
+	if (table)
+		bpf_map_update_elem(table, &remote, &entry, BPF_ANY);
 }
 
 /*
@@ -80,12 +138,14 @@ static __always_inline int to_existing(struct steering *s, u32 seat, u32 slot)
 {
 	int error = select_seat(s, seat, slot);
 
-	if (!error)
+	if (!error) {
 		s->counters->total[RX_FLOW_OK]++;
-	else if (error == -ENOENT)
+		note_path(s, PATH_EXISTING);
+	} else if (error == -ENOENT) {
 		s->counters->total[RX_FLOW_OTHER_ERROR]++;
-	else
+	} else {
 		s->counters->total[RX_FLOW_RG_CONFLICT]++;
+	}
 	return error;
 }
 
@@ -103,8 +163,10 @@ static __always_inline int to_cookie(struct steering *s, u32 cookie)
 	slot = bpf_map_lookup_elem(MAP(OWN_SLOTS), &slot_id);
 	if (!slot)
 		return pass_unread(s, RX_INTERNAL_STATE_ERROR);
-	if (!to_existing(s, slot->seat[index], slot_id))
+	if (!to_existing(s, slot->seat[index], slot_id)) {
+		note_seen(s, slot_id, slot->seat[index]);
 		return SK_PASS;
+	}
 	return to_new(s, slot_id / slots_per_app(s->group));
 }
 

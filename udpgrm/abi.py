@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 from enum import IntEnum, IntFlag
 
-LAYOUT = 1
+LAYOUT = 2
 
 GENERATION_SLOTS = 32
 SLOT_SOCKETS = 256
@@ -21,6 +21,10 @@ DEFAULT_FLOW_TIMEOUT_S = 125
 GENERATION_NONE = 0xFFFFFFFF
 SEAT_NONE = 0xFFFF
 INDEX_NONE = 0xFFFF
+NAME_BYTES = 32
+PARAMETERS_BYTES = 484
+USERS = 1024
+HINTS = 4096
 
 
 class Option(IntEnum):
@@ -43,6 +47,7 @@ class DissectorType(IntEnum):
     CBPF = 1
     BESPOKE = 3
     NOOP = 4
+    NAMED = 16
 
 
 class GroupState(IntEnum):
@@ -77,9 +82,13 @@ class Relocation(IntEnum):
     COUNTERS = 10
     SEATS = 11
     MESSAGES = 12
-    OWN_SLOTS = 13
-    OWN_SOCKETS = 14
-    OWN_COUNTERS = 15
+    POLICIES = 13
+    USERS = 14
+    PROBES = 15
+    ADOPTED = 16
+    OWN_SLOTS = 32
+    OWN_SOCKETS = 33
+    OWN_COUNTERS = 34
     GROUP = 64
     EPOCH = 65
     HZ = 66
@@ -87,6 +96,10 @@ class Relocation(IntEnum):
     PIDNS_INO = 68
     TGID_OFFSET = 69
     SYSCALL_ARG0_OFFSET = 70
+    USER_GROUPS = 71
+    USER_TABLES = 72
+    USER_MESSAGES = 73
+    PARAMETERS = 128
 
 
 COUNTERS = (
@@ -121,17 +134,33 @@ class CbpfInstruction(ctypes.Structure):
     _fields_ = [("code", _u16), ("jt", _u8), ("jf", _u8), ("k", _u32)]
 
 
-class Dissector(ctypes.Structure):
-    """struct dissector, with the filter member of its union."""
+class _Filter(ctypes.Structure):
+    _fields_ = [("filter_len", _u32), ("filter", CbpfInstruction * MAX_FILTER)]
 
+
+class _Named(ctypes.Structure):
+    _fields_ = [
+        ("name", ctypes.c_char * NAME_BYTES),
+        ("parameters", ctypes.c_char * PARAMETERS_BYTES),
+    ]
+
+
+class _DissectorUnion(ctypes.Union):
+    _anonymous_ = ("of_filter", "of_name")
+    _fields_ = [("of_filter", _Filter), ("of_name", _Named)]
+
+
+class Dissector(ctypes.Structure):
+    """struct dissector, with the filter and name members of its union."""
+
+    _anonymous_ = ("of_type",)
     _fields_ = [
         ("type", _u32),
         ("flow_timeout_s", _u32),
         ("max_apps", _u32),
         ("digest", _u32),
         ("label", ctypes.c_char * 100),
-        ("filter_len", _u32),
-        ("filter", CbpfInstruction * MAX_FILTER),
+        ("of_type", _DissectorUnion),
     ]
 
 
@@ -171,6 +200,29 @@ class Group(ctypes.Structure):
         ("next_seat", _u32),
         ("critical", _u32),
         ("critical_gauge", _u32),
+        ("user", _u32),
+        ("flows", _u32),
+        ("probes", _u32),
+        ("program", _u32),
+    ]
+
+
+class Policy(ctypes.Structure):
+    """struct policy."""
+
+    _fields_ = [("dissector", Dissector), ("flows", _u32), ("pad", _u32)]
+
+
+class User(ctypes.Structure):
+    """struct user."""
+
+    _fields_ = [
+        ("messages_sent", _u32),
+        ("messages_served", _u32),
+        ("groups_made", _u32),
+        ("groups_gone", _u32),
+        ("tables_taken", _u32),
+        ("tables_returned", _u32),
     ]
 
 
@@ -183,6 +235,8 @@ class SocketRequest(ctypes.Structure):
         ("epoch", _u32),
         ("generation", _u32),
         ("app", _u32),
+        ("ifindex", _u32),
+        ("pad", _u32),
     ]
 
 
@@ -240,6 +294,50 @@ class TableKey(ctypes.Structure):
     _fields_ = [("group", _u32), ("epoch", _u32), ("slot", _u32)]
 
 
+class ProbePath(IntEnum):
+    """How a probe's last packet found its socket."""
+
+    NONE = 0
+    STEERED = 1
+    EXISTING = 2
+    NEW = 3
+
+
+class ProbeKey(ctypes.Structure):
+    """struct probe_key."""
+
+    _fields_ = [("group", _u32), ("epoch", _u32), ("remote", FlowKey)]
+
+
+class Probe(ctypes.Structure):
+    """struct probe."""
+
+    _fields_ = [
+        ("steer", _u32),
+        ("received", _u32),
+        ("received_seat", _u32),
+        ("path", _u32),
+        ("replied", _u32),
+        ("pad", _u32),
+        ("replied_by", _u64),
+        ("packets_in", _u64),
+        ("packets_out", _u64),
+        ("expires", _u64),
+    ]
+
+
+class AdoptedKey(ctypes.Structure):
+    """struct adopted_key."""
+
+    _fields_ = [("cgroup", _u64), ("group", _u32), ("epoch", _u32)]
+
+
+class Adopted(ctypes.Structure):
+    """struct adopted."""
+
+    _fields_ = [("generation", _u32), ("app", _u32)]
+
+
 class GenerationCounters(ctypes.Structure):
     """struct generation_counters."""
 
@@ -257,6 +355,7 @@ class Counters(ctypes.Structure):
     _fields_ = [
         ("total", _u64 * len(COUNTERS)),
         ("generation", GenerationCounters * GENERATION_SLOTS),
+        ("hint", _u8 * HINTS),
     ]
 
 
@@ -273,6 +372,8 @@ class Message(ctypes.Structure):
         ("generation", _u32),
         ("app", _u32),
         ("cookie", _u64),
+        ("user", _u32),
+        ("pad", _u32),
     ]
 
 

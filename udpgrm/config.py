@@ -16,6 +16,8 @@ _KEYS = {
     "flows_per_generation": ("flows", 64, 1 << 24),
     "prepared_groups": ("prepared_groups", 1, 1024),
     "prepared_tables": ("prepared_tables", 1, MAX_TABLES // 4),
+    "groups_per_user": ("groups_per_user", 1, 65536),
+    "tables_per_user": ("tables_per_user", 1, MAX_TABLES),
 }
 
 
@@ -39,7 +41,7 @@ def load(path: str, required: bool) -> Limits:
     sections = parser.sections() + ([parser.default_section] if parser.defaults() else [])
     unknown = [name for name in sections if name != "limits"]
     if unknown:
-        raise ConfigError(f"{path}: unknown section [{unknown[0]}], there is only [limits]")
+        raise ConfigError(f"{path}: unknown section {unknown[0]!r}, there is only [limits]")
     values: dict[str, int] = {}
     for key, text in parser.items("limits") if parser.has_section("limits") else ():
         if key not in _KEYS:

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "flows.h"
+#include "notify.h"
 #include "options.h"
 
 static __always_inline bool is_valid(const struct dissector *d)
@@ -8,6 +9,8 @@ static __always_inline bool is_valid(const struct dissector *d)
 
 	if (d->digest)
 		return false;
+	if (type == DISSECTOR_NAMED)
+		return d->max_apps <= MAX_APPS && d->name[0];
 	if (type == DISSECTOR_CBPF)
 		return d->max_apps <= MAX_APPS && d->filter_len && d->filter_len <= MAX_FILTER;
 	if (type != DISSECTOR_FLOW && type != DISSECTOR_NOOP)
@@ -21,19 +24,29 @@ static __always_inline void give_back(u32 id)
 }
 
 /*
- * Make a prepared group the group of this address, with the dissector of the
- * value being set, or FLOW when another option is. NULL: refused with *error.
+ * Make a prepared group the group of this address, with the dissector that the
+ * operator has set for it, else that of the value being set, or FLOW when
+ * another option is. NULL: refused with *error.
  */
 static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struct group_key *key,
 						  u32 *id, int *error)
 {
 	bool given = ctx->optname == UDP_GRM_DISSECTOR;
+	struct group_key address = *key;
 	struct dissector *dissector;
+	u32 *words, *policy;
 	struct group *group;
-	u32 *words;
-	u32 i;
+	struct user *user;
+	u32 i, owner;
 
 	*error = EBADF;
+	owner = user_index();
+	user = user_at(owner);
+	if (!user || over(user->groups_made, user->groups_gone, CONST(USER_GROUPS), owner))
+		return NULL;
+	address.netns = 0;
+	address.ifindex = 0;
+	policy = bpf_map_lookup_elem(MAP(POLICIES), &address);
 	if (bpf_map_pop_elem(MAP(FREE_GROUPS), id))
 		return NULL;
 	group = bpf_map_lookup_elem(MAP(GROUPS), id);
@@ -43,7 +56,7 @@ static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struc
 	words = (u32 *)dissector;
 #pragma clang loop unroll(disable)
 	for (i = 0; i < sizeof(*dissector) / 4; i++)
-		words[i] = given ? word_at(ctx, i) : 0;
+		words[i] = policy ? policy[i] : given ? word_at(ctx, i) : 0;
 	if (!is_valid(dissector)) {
 		*error = EPERM;
 		give_back(*id);
@@ -55,6 +68,8 @@ static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struc
 	group->flow_timeout_s = dissector->flow_timeout_s ?: DEFAULT_FLOW_TIMEOUT_S;
 	group->timeout_jiffies = group->flow_timeout_s * CONST(HZ);
 	group->max_apps = dissector->max_apps ?: 1;
+	group->flows = policy ? ((struct policy *)policy)->flows : 0;
+	group->user = owner;
 #pragma clang loop unroll(full)
 	for (i = 0; i < MAX_APPS; i++)
 		group->working_slot[i] = slot_of(group, i, 0);
@@ -65,6 +80,7 @@ static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struc
 		give_back(*id);
 		return group_at(key, id);
 	}
+	__sync_fetch_and_add(&user->groups_made, 1);
 	return group;
 }
 
@@ -99,7 +115,7 @@ static __always_inline int assure_flow(struct bpf_sockopt *ctx, struct bpf_sock 
 	bool stale;
 	u32 result;
 
-	if ((group->type & ~DISSECTOR_VERBOSE) != DISSECTOR_FLOW)
+	if (!has_flow_table(group))
 		return EPERM;
 	if ((head & 0xffff) == AF_INET) {
 		key.addr[2] = V4_MAPPED;
@@ -122,32 +138,6 @@ static __always_inline int assure_flow(struct bpf_sockopt *ctx, struct bpf_sock 
 	if (result == TX_FLOW_UPDATE_CONFLICT)
 		return EEXIST;
 	return result == TX_FLOW_CREATE_ERROR ? EAGAIN : 0;
-}
-
-/*
- * Tell the daemon. The process is named by its thread group, and the
- * descriptor by the call's first argument: a hint the daemon checks by the
- * socket's cookie, and searches when it is wrong.
- */
-static __always_inline int notify(struct message *message)
-{
-	void *task = (void *)bpf_get_current_task();
-	void *regs = (void *)((u64(*)(void *))BPF_FUNC_task_pt_regs)(
-		(void *)((u64(*)(void))BPF_FUNC_get_current_task_btf)());
-	u64 arg0 = 0;
-
-	read_kernel(&message->pid, sizeof(message->pid), task + CONST(TGID_OFFSET));
-	read_kernel(&arg0, sizeof(arg0), regs + CONST(SYSCALL_ARG0_OFFSET));
-	message->fd = arg0;
-	if (CONST(PIDNS_INO)) {
-		struct bpf_pidns_info ns = {};
-
-		bpf_get_ns_current_pid_tgid(CONST(PIDNS_DEV), CONST(PIDNS_INO), &ns, sizeof(ns));
-		message->ns_pid = ns.tgid;
-	} else {
-		message->ns_pid = message->pid;
-	}
-	return bpf_ringbuf_output(MAP(MESSAGES), message, sizeof(*message), 0);
 }
 
 /*
@@ -199,6 +189,8 @@ int hook_setsockopt(struct bpf_sockopt *ctx)
 
 	switch (ctx->optname) {
 	case UDP_GRM_WORKING_GEN:
+		if (counts_seen(group))
+			ensure_table(group, id, group->working_slot[app]);
 		group->working[app] = value;
 		group->working_slot[app] = slot_of(group, app, value);
 		message.flags |= MESSAGE_WORKING_GEN;
@@ -235,7 +227,8 @@ int hook_setsockopt(struct bpf_sockopt *ctx)
 			request->epoch = group->epoch;
 			if (message.flags & MESSAGE_REGISTER) {
 				request->generation = value;
-				ensure_table(group, id, slot_of(group, app, value));
+				if (has_flow_table(group))
+					ensure_table(group, id, slot_of(group, app, value));
 			}
 		} else if (message.flags & MESSAGE_REGISTER) {
 			error = EAGAIN;

@@ -55,6 +55,8 @@ _ADDR, _OPT = libbpf.PROG_CGROUP_SOCK_ADDR, libbpf.PROG_CGROUP_SOCKOPT
 HOOKS = (
     _hook("bind4", "bind", _ADDR, libbpf.CGROUP_INET4_BIND),
     _hook("bind6", "bind", _ADDR, libbpf.CGROUP_INET6_BIND),
+    _hook("post_bind4", "post_bind4", libbpf.PROG_CGROUP_SOCK, libbpf.CGROUP_INET4_POST_BIND),
+    _hook("post_bind6", "post_bind6", libbpf.PROG_CGROUP_SOCK, libbpf.CGROUP_INET6_POST_BIND),
     _hook("getsockopt", "getsockopt", _OPT, libbpf.CGROUP_GETSOCKOPT),
     _hook("setsockopt", "setsockopt", _OPT, libbpf.CGROUP_SETSOCKOPT),
     _hook("sendmsg4", "sendmsg4", _ADDR, libbpf.CGROUP_UDP4_SENDMSG),

@@ -31,6 +31,7 @@ def run(arguments: Arguments) -> int:
         with_sendmsg=not arguments.flag("--without-sendmsg"),
         force=arguments.flag("--force"),
         persist=arguments.flag("--persist"),
+        tubular=arguments.given.get("--tubular"),
     )
     try:
         if not arguments.flag("--daemon"):

@@ -19,6 +19,7 @@ Daemon:
                             /sys/fs/cgroup/unified, /sys/fs/cgroup
   -s --self                 append this process's own cgroup path
      --without-sendmsg      leave out the sendmsg hooks
+  -t --tubular=PATH         SEQPACKET unix socket of a tubular daemon
      --persist              leave hooks and state in bpffs at exit
      --config=FILE          default /etc/udpgrm/udpgrm.conf
   -f --force                start although another daemon runs
@@ -29,6 +30,7 @@ Commands:
   metrics                   metrics, one a line
   delete                    forget a group's state
   working-gen               set a working generation: a number or 'newest'
+  enroll                    put a running server's sockets into a generation
   probe                     send packets and see where they go
   preflight                 load programs and maps of every kind needed
   build                     compile what is not in the cache
@@ -38,28 +40,45 @@ General:
   -p --pin-dir=DIR          default /sys/fs/bpf/udpgrm
   -v --verbose
      --json                 answer in JSON
-     --app=N                application number (working-gen)
+     --app=N                application number (working-gen, enroll)
+     --unit=UNIT            whose sockets (enroll): a systemd unit's,
+     --cgroup=DIR             or those of a cgroup's processes
+     --gen=N|next           which generation (enroll; default next)
      --check                change nothing, say what would (working-gen)
-     --count=N              packets (probe; default 8)
-     --timeout=SECONDS      for answers (probe; default 1)
+     --count=N              packets (probe; default 8), sockets (enroll; 1)
+     --timeout=SECONDS      for answers (probe; default 1), for all (enroll; 10)
 """
 
-COMMANDS = ("list", "flows", "metrics", "delete", "working-gen", "probe", "preflight", "build")
+COMMANDS = (
+    "list",
+    "flows",
+    "metrics",
+    "delete",
+    "working-gen",
+    "enroll",
+    "probe",
+    "preflight",
+    "build",
+)
 
 #: Options that only some commands take.
 _COMMAND_OPTIONS = {
-    "--app": {"working-gen"},
+    "--app": {"working-gen", "enroll"},
+    "--unit": {"enroll"},
+    "--cgroup": {"enroll"},
+    "--gen": {"enroll"},
     "--check": {"working-gen"},
-    "--count": {"probe"},
-    "--timeout": {"probe"},
+    "--count": {"probe", "enroll"},
+    "--timeout": {"probe", "enroll"},
 }
-_DAEMON_OPTIONS = {"--self", "--without-sendmsg", "--persist", "--config", "--force"}
+_DAEMON_OPTIONS = {"--self", "--without-sendmsg", "--persist", "--config", "--force", "--tubular"}
 
 _SHORT = {
     "-h": "--help",
     "-p": "--pin-dir",
     "-s": "--self",
     "-d": "--daemon",
+    "-t": "--tubular",
     "-v": "--verbose",
     "-f": "--force",
 }
@@ -69,6 +88,7 @@ _LONG = [
     "install=",
     "self",
     "without-sendmsg",
+    "tubular=",
     "daemon",
     "verbose",
     "force",
@@ -76,6 +96,9 @@ _LONG = [
     "config=",
     "json",
     "app=",
+    "unit=",
+    "cgroup=",
+    "gen=",
     "check",
     "count=",
     "timeout=",
@@ -119,7 +142,8 @@ def _spread_install(argv: list[str]) -> list[str]:
         elif word.startswith("-") and not word.startswith("--") and "i" in word:
             head, _, value = word.partition("i")
             # in -pDIR the letter belongs to a value
-            if "p" not in head and not (spread and spread[-1] in ("-p", "--pin-dir")):
+            valued = {"-p", "--pin-dir", "-t", "--tubular", "--config"}
+            if not set("pt") & set(head) and not (spread and spread[-1] in valued):
                 if head != "-":
                     spread.append(head)
                 word = f"--install={value}"
@@ -130,7 +154,7 @@ def _spread_install(argv: list[str]) -> list[str]:
 def parse(argv: list[str]) -> Arguments:
     """Read the command line. Raises CommandError for any misuse."""
     try:
-        options, operands = getopt.gnu_getopt(_spread_install(argv), "hp:sdvf", _LONG)
+        options, operands = getopt.gnu_getopt(_spread_install(argv), "hp:t:sdvf", _LONG)
     except getopt.GetoptError as error:
         raise CommandError(f"{error.msg} (see udpgrm --help)") from error
     if any(name in ("-p", "--pin-dir") and not value for name, value in options):
@@ -149,7 +173,7 @@ def parse(argv: list[str]) -> Arguments:
         raise CommandError("nothing to do: give --daemon, --install or a command")
     for name in arguments.given:
         if name in _COMMAND_OPTIONS and arguments.command not in _COMMAND_OPTIONS[name]:
-            raise CommandError(f"{name} goes with {' or '.join(_COMMAND_OPTIONS[name])}")
+            raise CommandError(f"{name} goes with {' or '.join(sorted(_COMMAND_OPTIONS[name]))}")
         if name in _DAEMON_OPTIONS and arguments.command:
             raise CommandError(f"{name} goes with --daemon or --install")
     if arguments.flag("--self") and not arguments.flag("--install"):

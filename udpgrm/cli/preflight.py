@@ -73,7 +73,7 @@ def _check_programs(maps: Maps, check: Callable[[str, Callable[[], object]], boo
     def prepare() -> None:
         nonlocal linker
         Pool(maps, Limits(1, 64, 1, 1)).refill()
-        linker = Linker(maps)
+        linker = Linker(maps, Limits())
 
     if not check("prepared maps and kernel BTF", prepare) or linker is None:
         return

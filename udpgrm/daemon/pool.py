@@ -33,6 +33,27 @@ class Pool:
         }
         self._tables_made = max(there, default=0) + 1
         self._spare_tables = sorted(set(range(1, self._tables_made)) - there)
+        self._recount()
+
+    def _recount(self) -> None:
+        """What users have in use: a daemon that was killed may have lost count."""
+        groups: dict[int, int] = {}
+        tables: dict[int, int] = {}
+        for group in map(self._maps.group, range(self._groups)):
+            if group.state in (GroupState.LIVE, GroupState.DELETED):
+                groups[group.user] = groups.get(group.user, 0) + 1
+                taken = sum(table != 0 for table in group.table)
+                tables[group.user] = tables.get(group.user, 0) + taken
+        for number in range(abi.USERS):
+            user = self._maps.user(number)
+            user.groups_gone = user.groups_made - groups.get(number, 0)
+            user.tables_returned = user.tables_taken - tables.get(number, 0)
+
+    def forgive(self) -> None:
+        """Count no message as outstanding: all there were have been served."""
+        for number in range(abi.USERS):
+            user = self._maps.user(number)
+            user.messages_served = user.messages_sent
 
     def refill(self) -> None:
         """Prepare what the limits ask for, once half of it has been taken.
@@ -77,14 +98,15 @@ class Pool:
             libbpf.map_update(self._maps["groups"], index(number), bytes(fresh))
             libbpf.map_update(self._maps["free_groups"], None, _number(number))
 
-    def _new_tables(self, count: int) -> list[int]:
+    def _new_tables(self, count: int, flows: int = 0) -> list[int]:
         """Ids of empty flow tables that no queue holds; fewer when all are in use."""
         numbers = self._spare_tables[:count]
         del self._spare_tables[:count]
         while len(numbers) < count and self._tables_made < state.MAX_TABLES:
             numbers.append(self._tables_made)
             self._tables_made += 1
-        self._install("flow_tables", numbers, lambda: state.make_flow_table(self._limits.flows))
+        entries = flows or self._limits.flows
+        self._install("flow_tables", numbers, lambda: state.make_flow_table(entries))
         return numbers
 
     def ensure_table(self, number: int, group: abi.Group, slot: int) -> None:
@@ -92,7 +114,13 @@ class Pool:
         if group.table[slot]:
             return
         key = bytes(abi.TableKey(group=number, epoch=group.epoch, slot=slot))
-        tables = self._new_tables(1)
+        user = self._maps.user(group.user)
+        in_use = (user.tables_taken - user.tables_returned) % 2**32
+        if group.user and in_use >= self._limits.tables_per_user:
+            raise LookupError(
+                f"the user of the group has {in_use} flow tables (limits.tables_per_user)"
+            )
+        tables = self._new_tables(1, group.flows)
         if not tables:
             raise LookupError(f"all {state.MAX_TABLES} flow tables are in use")
         table = tables[0]
@@ -103,6 +131,8 @@ class Pool:
             libbpf.map_update(self._maps["free_tables"], None, _number(table))
             given = libbpf.map_lookup(self._maps["table_index"], key, 4)
             table = int.from_bytes(given or b"", sys.byteorder)
+        else:
+            user.tables_returned -= 1  # taken; that counter is the hooks'
         group.table[slot] = table
 
     def release_table(self, number: int, group: abi.Group, slot: int) -> None:
@@ -112,6 +142,7 @@ class Pool:
         key = abi.TableKey(group=number, epoch=group.epoch, slot=slot)
         libbpf.map_delete(self._maps["table_index"], bytes(key))
         if table:
+            self._maps.user(group.user).tables_returned += 1
             self._maps.drop_inner("flow_tables", table)
             self._spare_tables.append(table)
 
@@ -120,7 +151,15 @@ class Pool:
         for slot in range(abi.GENERATION_SLOTS):
             if group.table[slot]:
                 self.release_table(number, group, slot)
+        if self._maps.has_inner("sockmaps", number):
+            self._maps.drop_inner("sockmaps", number)
+        self._maps.user(group.user).groups_gone += 1
         group.state = GroupState.FREE
+
+    def ensure_sockmap(self, number: int) -> None:
+        """Give a group the kind of socket map that lets tubular have its sockets too."""
+        if not self._maps.has_inner("sockmaps", number):
+            self._install("sockmaps", [number], state.make_sockmap)
 
 
 def make_empty_slots() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import platform
 from collections.abc import Iterator
@@ -17,12 +18,14 @@ from udpgrm.build.cbpf import Instruction
 from udpgrm.build.link import link
 from udpgrm.kernel import btf, cgroups, libbpf
 from udpgrm.state import maps as state
-from udpgrm.state.maps import Maps
+from udpgrm.state.maps import Limits, Maps
 
 _FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO
 _HELPER_NS_PID = 120
 #: Where the entry code leaves the first argument of a system call in pt_regs.
 _SYSCALL_ARG0 = {"x86_64": 112, "aarch64": 0}
+#: Steering programs are called by this and their group's id.
+STEERING_PREFIX = "udpgrm_"
 DISSECTOR_NAMES = {
     DissectorType.FLOW: "flow",
     DissectorType.CBPF: "cbpf",
@@ -51,10 +54,15 @@ def steering_of(dissector: abi.Dissector) -> sources.Program:
     return sources.steering(DISSECTOR_NAMES[kind], filter_)
 
 
+def digest_of(program: sources.Program) -> int:
+    """What `group.program` holds while this template steers the group."""
+    return int.from_bytes(hashlib.sha256(cache.template(program)).digest()[:4], "big") | 1
+
+
 class Linker:
     """Loads programs with the state's maps."""
 
-    def __init__(self, maps: Maps) -> None:
+    def __init__(self, maps: Maps, limits: Limits) -> None:
         """Read from this machine what differs between kernels."""
         device, inode = _pid_namespace()
         self._maps = maps
@@ -65,6 +73,9 @@ class Linker:
             Relocation.PIDNS_INO: inode,
             Relocation.TGID_OFFSET: btf.member_offset("task_struct", "tgid"),
             Relocation.SYSCALL_ARG0_OFFSET: _SYSCALL_ARG0.get(platform.machine(), 0),
+            Relocation.USER_GROUPS: limits.groups_per_user,
+            Relocation.USER_TABLES: limits.tables_per_user,
+            Relocation.USER_MESSAGES: state.MESSAGES_PER_USER,
         }
 
     def hook(self, hook: sources.Hook) -> int:
@@ -87,7 +98,7 @@ class Linker:
         }
         own = {
             Relocation.OWN_SLOTS: "slots",
-            Relocation.OWN_SOCKETS: "sockets",
+            Relocation.OWN_SOCKETS: self._maps.socket_map(number),
             Relocation.OWN_COUNTERS: "counters",
         }
         with contextlib.ExitStack() as stack:
@@ -100,7 +111,7 @@ class Linker:
             code = link(template, bound, constants)
             return libbpf.prog_load(
                 libbpf.PROG_SK_REUSEPORT,
-                f"udpgrm_{program.dissector}",
+                f"{STEERING_PREFIX}{number}",
                 code,
                 libbpf.SK_REUSEPORT_SELECT,
             )
@@ -110,12 +121,11 @@ def _program_pin(directory: Path, hook: sources.Hook) -> Path:
     return directory / "programs" / hook.name
 
 
-def load_hooks(directory: Path, maps: Maps) -> None:
+def load_hooks(directory: Path, linker: Linker) -> None:
     """Load and pin every hook, and put it in the place of an older one's.
 
     Links of an earlier daemon switch to the new programs atomically.
     """
-    linker = Linker(maps)
     loaded: dict[str, int] = {}
     try:
         for hook in sources.HOOKS:

@@ -9,15 +9,17 @@ import os
 import socket
 import struct
 import sys
-from typing import Optional
+from pathlib import Path
+from typing import Optional, Union
 
 from udpgrm import abi, log
 from udpgrm.abi import GroupState, MessageFlag
 from udpgrm.build.cache import BuildError
 from udpgrm.daemon.compiling import Compiler
 from udpgrm.daemon.pool import Pool
-from udpgrm.daemon.programs import Linker, steering_of
-from udpgrm.kernel import clock, libbpf, pidfd
+from udpgrm.daemon.programs import Linker, digest_of, steering_of
+from udpgrm.daemon.tubular import Tubular
+from udpgrm.kernel import cgroups, clock, libbpf, pidfd
 from udpgrm.state import address, counters, seats
 from udpgrm.state import maps as state
 from udpgrm.state.maps import Maps
@@ -37,22 +39,32 @@ def _attach(fd: int, program: int) -> None:
 class Registry:
     """Everything the daemon does to one group at a time."""
 
-    def __init__(self, maps: Maps, pool: Pool, compiler: Compiler) -> None:
+    def __init__(
+        self,
+        maps: Maps,
+        pool: Pool,
+        compiler: Compiler,
+        linker: Linker,
+        tubular: Optional[Tubular],
+    ) -> None:
         """Work on these maps; adopts whatever groups are live in them."""
         self._maps = maps
         self._pool = pool
         self._compiler = compiler
-        self._linker = Linker(maps)
+        self._linker = linker
+        self._tubular = tubular
         self._jiffies = clock.Jiffies()
         self._programs: dict[int, int] = {}  # group id -> fd
         self._rejected: dict[int, int] = {}  # group id -> epoch
         self._known: dict[int, int] = {}  # group id -> epoch
+        self._outdated: set[int] = set()
         self._childless: set[int] = set()
         #: (group id, slot) -> first index not known to be taken, within a round
         self._taken_until: dict[tuple[int, int], int] = {}
         for number in range(maps.config.groups):
             if maps.group(number).state == GroupState.LIVE:
                 self._known[number] = maps.group(number).epoch
+                self._outdated.add(number)
         size = ctypes.sizeof(abi.Message)
         deferred = libbpf.map_items(maps["deferred"], state.DEFERRED_KEY_BYTES, size)
         self._deferred = [abi.Message.from_buffer_copy(value) for _, value in deferred]
@@ -85,7 +97,58 @@ class Registry:
             log.event(f"Working gen app={message.app} {message.generation} {where}")
             log.event("setting working gen")
             group.critical_gauge = 0
+            self._hand_on(number, group, message)
         return owner
+
+    def _hand_on(self, number: int, group: abi.Group, message: abi.Message) -> None:
+        label = self._label(number)
+        if self._tubular is None or not label:
+            return
+        slot = abi.slot_of(group.max_apps, message.app, message.generation)
+        if not self._tubular.register(number, slot, label):
+            group.critical += 1
+            group.critical_gauge = 1
+
+    def _label(self, number: int) -> str:
+        label: bytes = self._maps.dissector(number).label
+        return label.decode(errors="replace")
+
+    def replace_outdated(self) -> None:
+        """Put this version's programs in the place of an earlier daemon's.
+
+        The kernel swaps a group's program atomically, under traffic; any socket
+        of the group will do to say so. Some may have to wait for a compiler.
+        """
+        wanted: dict[int, int] = {}  # socket cookie -> group
+        for number in sorted(self._outdated):
+            group = self._maps.group(number)
+            if group.state != GroupState.LIVE or number in self._programs:
+                self._outdated.discard(number)
+                continue
+            program = steering_of(self._maps.dissector(number))
+            with contextlib.suppress(BuildError):
+                if not self._compiler.ready(program):
+                    continue
+                if group.program != digest_of(program):
+                    wanted.update(self._sockets_of(number))
+            self._outdated.discard(number)
+        for cookie, (_, fd) in pidfd.find_sockets(set(wanted)).items():
+            number = wanted[cookie]
+            group = self._maps.group(number)
+            try:
+                if self._has_program(number, group) and number in self._programs:
+                    _attach(fd, self._programs[number])
+            finally:
+                os.close(fd)
+
+    def _sockets_of(self, number: int) -> dict[int, int]:
+        """One living socket's cookie, with the group's id."""
+        with contextlib.suppress(LookupError), GroupSeats(self._maps, number) as group_seats:
+            for seat in range(min(self._maps.group(number).next_seat, abi.GROUP_SEATS)):
+                cookie = group_seats.cookie_at(seat)
+                if cookie is not None:
+                    return {cookie: number}
+        return {}
 
     def take_deferred(self) -> list[abi.Message]:
         """Messages that were put off, to be handled again and then settled."""
@@ -104,7 +167,10 @@ class Registry:
         try:
             if not self._compiler.ready(steering_of(self._maps.dissector(number))):
                 return False
+            if self._tubular is not None and self._label(number) and not group.next_seat:
+                self._pool.ensure_sockmap(number)
             self._programs[number] = self._linker.steering(number)
+            group.program = digest_of(steering_of(self._maps.dissector(number)))
         except (BuildError, libbpf.VerifierError) as error:
             # it still delivers: without a program the kernel's own hash chooses
             self._rejected[number] = group.epoch
@@ -131,7 +197,7 @@ class Registry:
                     _attach(fd, self._programs[number])
                 place = self._seat(number, group, group_seats, message.cookie, fd)
                 if message.flags & MessageFlag.REGISTER:
-                    self._register(number, group, group_seats, message, place)
+                    self._register(number, group, group_seats, message, place, fd)
                 libbpf.map_update(
                     self._maps["socket_place"], fd.to_bytes(4, sys.byteorder), bytes(place)
                 )
@@ -207,6 +273,7 @@ class Registry:
         group_seats: GroupSeats,
         message: abi.Message,
         place: abi.SocketPlace,
+        fd: int,
     ) -> None:
         where = address.of_key(group.key)
         generation, seat = message.generation, place.seat
@@ -245,6 +312,8 @@ class Registry:
         seats.set_seat(slot, position, seat)
         group_seats.write_slot(number_of_slot, slot)
         place.index = position
+        if self._tubular is not None and self._label(number):
+            self._tubular.hold(number, number_of_slot, fd)
 
     def _packets(self, number: int, slot: int) -> tuple[int, int]:
         reading = counters.read(self._maps, number)
@@ -267,6 +336,40 @@ class Registry:
                 for key in by_group.get(number, {}).values():
                     libbpf.map_delete(self._maps["seats"], key)
                 self._forget(number, group)
+        self._collect_probes()
+        self._collect_adopted()
+
+    def _group_of(self, key: Union[abi.ProbeKey, abi.AdoptedKey]) -> Optional[abi.Group]:
+        """The live group that a record belongs to."""
+        if key.group >= self._maps.config.groups:
+            return None
+        group = self._maps.group(key.group)
+        return group if group.state == GroupState.LIVE and group.epoch == key.epoch else None
+
+    def _collect_probes(self) -> None:
+        """Remove what commands that were killed have left."""
+        now, probes = self._jiffies.now(), self._maps["probes"]
+        sizes = ctypes.sizeof(abi.ProbeKey), ctypes.sizeof(abi.Probe)
+        for raw, value in list(libbpf.map_items(probes, *sizes)):
+            group = self._group_of(abi.ProbeKey.from_buffer_copy(raw))
+            expired = abi.Probe.from_buffer_copy(value).expires < now
+            if (group is None or expired) and libbpf.map_delete(probes, raw) and group is not None:
+                group.probes -= 1
+
+    def _collect_adopted(self) -> None:
+        """Forget adopted cgroups that are no more, and those of groups that are no more."""
+        adopted = self._maps["adopted"]
+        sizes = ctypes.sizeof(abi.AdoptedKey), ctypes.sizeof(abi.Adopted)
+        keys = [
+            abi.AdoptedKey.from_buffer_copy(raw) for raw, _ in libbpf.map_items(adopted, *sizes)
+        ]
+        there = {
+            cgroups.identity(Path(path))
+            for path in cgroups.paths_of({int(key.cgroup) for key in keys})
+        }
+        for key in keys:
+            if key.cgroup not in there or self._group_of(key) is None:
+                libbpf.map_delete(adopted, bytes(key))
 
     def _collect_group(self, number: int, group: abi.Group, seated: dict[int, bytes]) -> None:
         with contextlib.suppress(LookupError), GroupSeats(self._maps, number) as group_seats:

@@ -20,6 +20,7 @@ from udpgrm.daemon import programs
 from udpgrm.daemon.compiling import Compiler
 from udpgrm.daemon.pool import Pool
 from udpgrm.daemon.registry import Registry
+from udpgrm.daemon.tubular import Tubular
 from udpgrm.kernel import bpffs, clock, pidfd
 from udpgrm.kernel.ringbuf import RingBuffer
 from udpgrm.state import maps as state
@@ -45,6 +46,7 @@ class Options:
     with_sendmsg: bool
     force: bool
     persist: bool
+    tubular: Optional[str]
 
 
 def _notify(text: str) -> None:
@@ -166,12 +168,16 @@ class Server:
         config = maps.config
         config.pid = os.getpid()
         maps.write_config(config)
+        if options.tubular:
+            log.step(f"Tubular path {options.tubular}")
         log.step(f"Pinning bpf programs to {options.directory}")
-        programs.load_hooks(options.directory, self._maps)
+        linker = programs.Linker(self._maps, options.limits)
+        programs.load_hooks(options.directory, linker)
         self._pool = Pool(self._maps, options.limits)
         self._poll = select.epoll()
         self._compiler = Compiler(self._poll)
-        self._registry = Registry(self._maps, self._pool, self._compiler)
+        self._tubular = Tubular(options.tubular) if options.tubular else None
+        self._registry = Registry(self._maps, self._pool, self._compiler, linker, self._tubular)
         self._watched: dict[int, int] = {}  # pid -> pidfd
 
     def run(self) -> None:
@@ -191,11 +197,12 @@ class Server:
         _notify("READY=1")
         self._resume()
         self._serve(ring)  # asked for while no daemon ran
+        self._pool.forgive()
         due = time.monotonic() + COLLECT_EVERY
         while True:
             if self._compiler.start():
                 self._resume()
-            wake = min(due, self._compiler.due or due)
+            wake = min(due, self._compiler.due or due, self._held_until or due)
             events = dict(self._poll.poll(max(0.0, wake - time.monotonic())))
             if self._stopping.fileno() in events:
                 break
@@ -204,6 +211,8 @@ class Server:
             if self._compiler.watch in events:
                 self._compiler.finish()
                 self._resume()
+            if self._tubular is not None:
+                self._tubular.expire()
             ended = self._reap(set(events))
             if ended or time.monotonic() >= due:
                 self._guarded(self._registry.collect)
@@ -214,15 +223,22 @@ class Server:
         config.pid = 0
         self._maps.write_config(config)
 
+    @property
+    def _held_until(self) -> Optional[float]:
+        return self._tubular.due if self._tubular is not None else None
+
     def _serve(self, ring: RingBuffer) -> None:
         self._registry.begin_round()
         for record in ring.records():
             if len(record) == ctypes.sizeof(abi.Message):
-                self._guarded(self._handle, abi.Message.from_buffer_copy(record))
+                message = abi.Message.from_buffer_copy(record)
+                self._guarded(self._handle, message)
+                self._maps.user(message.user % abi.USERS).messages_served += 1
         self._guarded(self._pool.refill)
 
     def _resume(self) -> None:
         """Handle what was put off; some may be again."""
+        self._guarded(self._registry.replace_outdated)
         for message in self._registry.take_deferred():
             self._guarded(self._handle, message)
             self._registry.settle(message)

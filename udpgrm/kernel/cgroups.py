@@ -32,6 +32,15 @@ def identity(path: Path) -> int:
     return os.stat(path).st_ino
 
 
+def processes(path: Path) -> list[int]:
+    """Processes of a cgroup and of those below it."""
+    pids = []
+    for directory, _, _ in os.walk(path):
+        with contextlib.suppress(FileNotFoundError):  # gone while we walk
+            pids += [int(line) for line in (Path(directory) / "cgroup.procs").read_text().split()]
+    return pids
+
+
 def paths_of(identities: set[int]) -> list[str]:
     """Where cgroups are mounted here; those gone or out of sight are left out."""
     if not identities:

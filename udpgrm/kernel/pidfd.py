@@ -71,10 +71,55 @@ def socket_of(pid: int, cookie: int, hint: int) -> Optional[int]:
         os.close(pidfd)
 
 
+def find_sockets(cookies: set[int]) -> dict[int, tuple[int, int]]:
+    """(pid, duplicate) of each of these sockets that any process has, by cookie."""
+    found: dict[int, tuple[int, int]] = {}
+    if not cookies:
+        return found
+    for pid in _all_pids():
+        for cookie, fd in sockets_of(pid):
+            if cookie in cookies and cookie not in found:
+                found[cookie] = (pid, fd)
+            else:
+                os.close(fd)
+    return found
+
+
+def sockets_of(pid: int) -> Iterator[tuple[int, int]]:
+    """(SO_COOKIE, duplicate) of every socket of a process; the caller closes them."""
+    pidfd = _pidfd_open(pid)
+    if pidfd < 0:
+        return
+    try:
+        for number in _descriptors(pid):
+            if not _is_socket(pid, number):
+                continue
+            fd = int(_libc.syscall(_SYS_PIDFD_GETFD, pidfd, number, 0))
+            if fd < 0:
+                continue
+            cookie = _cookie(fd)
+            if cookie is None:
+                os.close(fd)
+            else:
+                yield cookie, fd
+    finally:
+        os.close(pidfd)
+
+
+def _is_socket(pid: int, number: int) -> bool:
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/{pid}/fd/{number}").startswith("socket:")  # noqa: PTH115
+    return False
+
+
+def _all_pids() -> list[int]:
+    """Newest first."""
+    return sorted((int(name) for name in os.listdir("/proc") if name.isdigit()), reverse=True)
+
+
 def find_socket(cookie: int) -> Optional[tuple[int, int]]:
     """(pid, duplicate) of the socket among all processes, newest first."""
-    pids = sorted((int(name) for name in os.listdir("/proc") if name.isdigit()), reverse=True)
-    for pid in pids:
+    for pid in _all_pids():
         found = socket_of(pid, cookie, -1)
         if found is not None:
             return pid, found

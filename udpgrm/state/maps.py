@@ -29,12 +29,17 @@ from udpgrm.kernel import btf, libbpf
 #: Ids of flow tables, of all groups together; 0 is no table.
 MAX_TABLES = 4096
 MESSAGE_BYTES = 1 << 18
+#: Of about 4,600 that the ring buffer has room for (48 bytes and a header of 8).
+MESSAGES_PER_USER = 1000
 _SEATS_PER_GROUP = 256
 #: Messages that wait for a compiler: by socket cookie and flags.
 DEFERRED_KEY_BYTES = 12
 #: Arrays of maps by group id; inner_ids has their ids in this order, after the tables'.
-_OUTER = ("slots", "sockets", "counters")
+_OUTER = ("slots", "sockets", "counters", "sockmaps")
 MAX_DEFERRED = 8192
+MAX_POLICIES = 1024
+MAX_PROBES = 1024
+MAX_ADOPTED = 4096
 
 
 class StateError(Exception):
@@ -47,12 +52,15 @@ class Limits:
 
     groups: how many groups there can be. flows: entries of a generation's flow
     table. prepared_groups, prepared_tables: how many are kept ready for hooks.
+    groups_per_user, tables_per_user: what one unprivileged user may have.
     """
 
     groups: int = 512
     flows: int = 65536
     prepared_groups: int = 16
     prepared_tables: int = 4
+    groups_per_user: int = 64
+    tables_per_user: int = 128
 
 
 class Config(ctypes.Structure):
@@ -87,6 +95,15 @@ def make_slots() -> int:
 def make_sockets() -> int:
     """A group's sockets by seat. Returns an fd."""
     return libbpf.map_create(libbpf.MAP_REUSEPORT_SOCKARRAY, "udpgrm_socks", 4, 8, abi.GROUP_SEATS)
+
+
+def make_sockmap() -> int:
+    """The same for a group whose sockets go on to tubular. Returns an fd.
+
+    Tubular keeps them in a SOCKMAP, and the kernel wants a socket in no
+    REUSEPORT_SOCKARRAY then.
+    """
+    return libbpf.map_create(libbpf.MAP_SOCKMAP, "udpgrm_sockmap", 4, 8, abi.GROUP_SEATS)
 
 
 def make_counters() -> int:
@@ -173,6 +190,7 @@ def _make_all(limits: Limits) -> Iterator[tuple[str, int]]:
     yield "flow_tables", _make_outer("udpgrm_flowtbls", MAX_TABLES, make_flow_table(limits.flows))
     yield "slots", _make_outer("udpgrm_slotss", limits.groups, make_slots())
     yield "sockets", _make_outer("udpgrm_sockets", limits.groups, make_sockets())
+    yield "sockmaps", _make_outer("udpgrm_sockmaps", limits.groups, make_sockmap())
     yield "counters", _make_outer("udpgrm_countss", limits.groups, make_counters())
     yield (
         "seats",
@@ -197,6 +215,45 @@ def _make_all(limits: Limits) -> Iterator[tuple[str, int]]:
         ),
     )
     yield (
+        "policies",
+        libbpf.map_create(
+            kinds.MAP_HASH,
+            "udpgrm_policies",
+            _size(abi.GroupKey),
+            _size(abi.Policy),
+            MAX_POLICIES,
+            libbpf.F_NO_PREALLOC,
+        ),
+    )
+    yield (
+        "users",
+        libbpf.map_create(
+            kinds.MAP_ARRAY, "udpgrm_users", 4, _size(abi.User), abi.USERS, libbpf.F_MMAPABLE
+        ),
+    )
+    yield (
+        "probes",
+        libbpf.map_create(
+            kinds.MAP_HASH,
+            "udpgrm_probes",
+            _size(abi.ProbeKey),
+            _size(abi.Probe),
+            MAX_PROBES,
+            libbpf.F_NO_PREALLOC,
+        ),
+    )
+    yield (
+        "adopted",
+        libbpf.map_create(
+            kinds.MAP_HASH,
+            "udpgrm_adopted",
+            _size(abi.AdoptedKey),
+            _size(abi.Adopted),
+            MAX_ADOPTED,
+            libbpf.F_NO_PREALLOC,
+        ),
+    )
+    yield (
         "messages",
         libbpf.map_create(kinds.MAP_RINGBUF, "udpgrm_messages", 0, 0, MESSAGE_BYTES),
     )
@@ -216,9 +273,14 @@ NAMES = (
     "flow_tables",
     "slots",
     "sockets",
+    "sockmaps",
     "counters",
     "seats",
     "deferred",
+    "policies",
+    "users",
+    "probes",
+    "adopted",
     "messages",
 )
 
@@ -236,6 +298,10 @@ RELOCATIONS = {
     Relocation.COUNTERS: "counters",
     Relocation.SEATS: "seats",
     Relocation.MESSAGES: "messages",
+    Relocation.POLICIES: "policies",
+    Relocation.USERS: "users",
+    Relocation.PROBES: "probes",
+    Relocation.ADOPTED: "adopted",
 }
 
 
@@ -277,6 +343,15 @@ class Maps:
         """The group record itself: reads and writes go to the kernel's memory."""
         memory = self._memory("groups", self._groups * _size(abi.Group))
         return abi.Group.from_buffer(memory, number * _size(abi.Group))
+
+    def user(self, number: int) -> abi.User:
+        """What one user has in use: the record itself."""
+        memory = self._memory("users", abi.USERS * _size(abi.User))
+        return abi.User.from_buffer(memory, number * _size(abi.User))
+
+    def socket_map(self, number: int) -> str:
+        """Which of the maps of maps holds a group's sockets."""
+        return "sockmaps" if self.has_inner("sockmaps", number) else "sockets"
 
     @functools.cached_property
     def _groups(self) -> int:
@@ -411,7 +486,7 @@ def forget(maps: Maps, number: int) -> None:
     group = maps.group(number)
     libbpf.map_delete(maps["group_index"], bytes(group.key))
     group.state = abi.GroupState.DELETED
-    with maps.inner("sockets", number) as fd:
+    with maps.inner(maps.socket_map(number), number) as fd:
         # a socket that is still here could not take a seat in its next group
         if fd is not None:
             for seat in range(min(group.next_seat, abi.GROUP_SEATS)):

@@ -25,7 +25,7 @@ class GroupSeats:
     def __init__(self, maps: Maps, number: int) -> None:
         """Open the group's inner maps. Raises LookupError when it has none."""
         self._stack = contextlib.ExitStack()
-        self.sockets = self._open(maps, "sockets", number)
+        self.sockets = self._open(maps, maps.socket_map(number), number)
         self.slots = self._open(maps, "slots", number)
 
     def _open(self, maps: Maps, outer: str, number: int) -> int:

@@ -16,6 +16,10 @@ from udpgrm.state import address, counters
 from udpgrm.state.maps import Maps
 from udpgrm.state.seats import GroupSeats
 
+#: A flow of a cookie kind that was quiet for longer counts as ended. QUIC's idle
+#: timeout is mostly that or less, NATs forget sooner (RFC 4787, 4.3: 2 minutes at most).
+SEEN_LATELY_S = 30
+
 
 @dataclass
 class SocketView:
@@ -85,6 +89,7 @@ class GroupView:
     metrics: dict[str, int]
     generations: list[GenerationView] = field(default_factory=list)
     flows: list[FlowView] = field(default_factory=list)
+    seen: int = 0  # slots whose peers are counted although there is no flow table
 
 
 class Viewer:
@@ -131,8 +136,9 @@ class Viewer:
             label=self._maps.dissector(number).label.decode(errors="replace"),
             working=list(group.working)[: max(group.max_apps, 1)],
             metrics={},
+            seen=sum(1 << slot for slot, table in enumerate(group.table) if table),
         )
-        if kind == DissectorType.FLOW and with_flows:
+        if kind != DissectorType.NOOP and with_flows:
             view.flows = list(self._flows(group))
         reading = counters.read(self._maps, number)
         view.metrics = reading.metrics
@@ -154,12 +160,7 @@ class Viewer:
                         alive = group_seats.cookie_at(seat) or 0
                         cookie = abi.make_cookie(number, position)
                         sockets.append(SocketView(position, cookie, alive, seat))
-                owners = {socket.so_cookie for socket in sockets if socket.alive}
-                flows = None
-                if view.dissector == DissectorType.FLOW and with_flows:
-                    flows = sum(
-                        flow.so_cookie in owners and not flow.expired for flow in view.flows
-                    )
+                flows = _count_flows(view, number, sockets) if with_flows else None
                 last_in, last_out = reading.last_in[number], reading.last_out[number]
                 packets_in = reading.packets_in[number] - slot.base_in
                 packets_out = reading.packets_out[number] - slot.base_out
@@ -177,6 +178,10 @@ class Viewer:
                 )
 
     def _flows(self, group: abi.Group) -> Iterator[FlowView]:
+        if group.type & ~abi.DISSECTOR_VERBOSE == DissectorType.FLOW:
+            timeout = group.timeout_jiffies
+        else:
+            timeout = SEEN_LATELY_S * self._hz
         for slot, table in enumerate(group.table):
             if not table:
                 continue
@@ -195,8 +200,19 @@ class Viewer:
                         seat=flow.seat,
                         slot=slot,
                         age=self._age(flow.last),
-                        expired=self._now - flow.last > group.timeout_jiffies,
+                        expired=self._now - flow.last > timeout,
                     )
+
+
+def _count_flows(view: GroupView, slot: int, sockets: list[SocketView]) -> Optional[int]:
+    """Live flows of a generation; of cookie kinds, of one that drains: those seen lately."""
+    fresh = (flow for flow in view.flows if not flow.expired)
+    if view.dissector == DissectorType.FLOW:
+        owners = {socket.so_cookie for socket in sockets if socket.alive}
+        return sum(flow.so_cookie in owners for flow in fresh)
+    if view.seen & 1 << slot:
+        return sum(flow.slot == slot for flow in fresh)
+    return None
 
 
 def newest(view: GroupView, application: int) -> Optional[int]:

@@ -1,38 +1,29 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * flow: a packet belongs to the socket that last sent to its source address
- * and port. One table lookup when nothing drains.
+ * and port. One table lookup when nothing drains; else the table to look in
+ * first is the one that had a flow of this hash last.
  */
-
-enum { ETH_P_IP = 0x0800, ETH_P_IPV6 = 0x86dd, IP_SOURCE = 12, IPV6_SOURCE = 8 };
-
-static __always_inline int read_flow_key(struct sk_reuseport_md *md, struct flow_key *key)
-{
-	u16 *udp = md->data;
-
-	if ((void *)(udp + 1) > md->data_end)
-		return -1;
-	key->port = udp[0];
-	if (md->eth_protocol == htons(ETH_P_IP)) {
-		key->addr[2] = V4_MAPPED;
-		return bpf_skb_load_bytes_relative(md, IP_SOURCE, &key->addr[3], 4,
-						   BPF_HDR_START_NET);
-	}
-	return bpf_skb_load_bytes_relative(md, IPV6_SOURCE, key->addr, 16, BPF_HDR_START_NET);
-}
 
 static __always_inline int dissect(struct steering *s)
 {
 	struct flow_key key = {};
+	u32 slot, working, first;
 	struct flow *flow;
 	bool stale;
-	u32 slot;
+	u8 *hint;
 
-	if (read_flow_key(s->md, &key))
+	if (read_remote(s->md, &key))
 		return pass_unread(s, RX_PACKET_TOO_SHORT_ERROR);
 	s->counters->total[RX_DISSECTED_OK_TOTAL]++;
-	flow = find_flow(s->group, s->group->working_slot[0] & (GENERATION_SLOTS - 1), &key,
-			 bpf_jiffies64(), &slot, &stale);
+	working = s->group->working_slot[0] & (GENERATION_SLOTS - 1);
+	hint = &s->counters->hint[s->md->hash & (HINTS - 1)];
+	first = working;
+	if (*hint && s->group->table_mask & ~(1ULL << working))
+		first = *hint & (GENERATION_SLOTS - 1);
+	flow = find_flow(s->group, first, &key, bpf_jiffies64(), &slot, &stale);
+	if (flow && slot != first)
+		*hint = slot | 0x80;
 	if (!flow) {
 		s->counters->total[RX_FLOW_NEW_UNSEEN]++;
 		if (stale)

@@ -12,6 +12,7 @@ import ctypes
 import re
 from collections.abc import Iterator
 from enum import IntEnum
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,7 @@ ENUMS: list[tuple[type[IntEnum], str]] = [
     (abi.Option, "UDP_GRM_"),
     (abi.DissectorType, "DISSECTOR_"),
     (abi.GroupState, "GROUP_"),
+    (abi.ProbePath, "PATH_"),
 ]
 #: Relocations from this one on are constants, those below are maps.
 FIRST_CONSTANT = 64
@@ -39,12 +41,23 @@ def c_name(structure: type[ctypes.Structure]) -> str:
     return re.sub(r"(?<!^)([A-Z])", r"_\1", structure.__name__).lower()
 
 
+def fields_of(kind: Any) -> list[tuple[str, Any]]:
+    """A structure's fields, those of anonymous members among them."""
+    found: list[tuple[str, Any]] = []
+    for name, member, *_ in kind._fields_:
+        if name in getattr(kind, "_anonymous_", ()):
+            found += fields_of(member)
+        else:
+            found.append((name, member))
+    return found
+
+
 STRUCTS: dict[str, type[ctypes.Structure]] = {
     c_name(item): item
-    for item in vars(abi).values()
-    if isinstance(item, type) and issubclass(item, ctypes.Structure)
+    for name, item in vars(abi).items()
+    if isinstance(item, type) and issubclass(item, ctypes.Structure) and not name.startswith("_")
 }
-FIELDS = [(name, *field[:2]) for name, structure in STRUCTS.items() for field in structure._fields_]
+FIELDS = [(name, *field) for name, structure in STRUCTS.items() for field in fields_of(structure)]
 
 
 def python_constants() -> dict[str, int]:
@@ -100,7 +113,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
     asked = [*header_constants()]
     for name, structure in STRUCTS.items():
         asked.append(f"sizeof(struct {name})")
-        for field, kind, *_ in structure._fields_:
+        for field, kind in fields_of(structure):
             member = f"((struct {name} *)0)->{field}"
             asked += [f"__builtin_offsetof(struct {name}, {field})", f"sizeof({member})"]
             if issubclass(kind, ctypes._SimpleCData):
@@ -114,7 +127,7 @@ def test_both_have_the_same_structs() -> None:
 
 @pytest.mark.parametrize("name", STRUCTS)
 def test_both_have_the_same_fields(name: str) -> None:
-    mirrored = {field[0] for field in STRUCTS[name]._fields_}
+    mirrored = {field for field, _ in fields_of(STRUCTS[name])}
     assert header_structs()[name] - KERNEL_ONLY_FIELDS.get(name, set()) == mirrored
 
 

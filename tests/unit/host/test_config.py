@@ -18,12 +18,16 @@ BOUNDS = {
     "flows_per_generation": (64, 16777216),
     "prepared_groups": (1, 1024),
     "prepared_tables": (1, 1024),
+    "groups_per_user": (1, 65536),
+    "tables_per_user": (1, 4096),
 }
 FIELDS = {
     "groups": "groups",
     "flows_per_generation": "flows",
     "prepared_groups": "prepared_groups",
     "prepared_tables": "prepared_tables",
+    "groups_per_user": "groups_per_user",
+    "tables_per_user": "tables_per_user",
 }
 
 
@@ -52,7 +56,14 @@ def limits_with(key: str, value: int) -> str:
 
 
 def test_defaults_are_those_of_the_documentation() -> None:
-    assert Limits() == Limits(groups=512, flows=65536, prepared_groups=16, prepared_tables=4)
+    assert Limits() == Limits(
+        groups=512,
+        flows=65536,
+        prepared_groups=16,
+        prepared_tables=4,
+        groups_per_user=64,
+        tables_per_user=128,
+    )
 
 
 def test_no_file(file: Path) -> None:
@@ -112,8 +123,8 @@ def test_a_number_longer_than_python_reads(file: Path) -> None:
     "content, said",
     [
         ("[limits]\ngroup = 5\n", "limits.group: no such key"),
-        ("[limit]\ngroups = 5\n", "unknown section [limit], there is only [limits]"),
-        ("[limits]\n[more]\n", "unknown section [more], there is only [limits]"),
+        ("[limit]\ngroups = 5\n", "unknown section 'limit', there is only [limits]"),
+        ("[limits]\n[more]\n", "unknown section 'more', there is only [limits]"),
     ],
 )
 def test_unknown_names(file: Path, content: str, said: str) -> None:

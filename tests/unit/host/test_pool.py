@@ -42,6 +42,7 @@ class FakeMaps:
         self.queues: dict[str, list[int]] = {name: [] for name in QUEUES}
         self.content: dict[str, dict[bytes, bytes]] = {}
         self.records = [abi.Group() for _ in range(groups)]
+        self.users = [abi.User() for _ in range(abi.USERS)]
         self.made = 0
 
     def __getitem__(self, name: str) -> str:
@@ -49,6 +50,9 @@ class FakeMaps:
 
     def group(self, group: int) -> abi.Group:
         return self.records[group]
+
+    def user(self, user: int) -> abi.User:
+        return self.users[user]
 
     @contextmanager
     def inner(self, outer: str, key: int) -> Iterator[Optional[int]]:

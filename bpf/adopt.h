@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A process that was adopted into a generation has bound another socket of the
+ * group: enrolls it, as if it had asked. Refuses nothing. Costs other UDP binds
+ * with SO_REUSEPORT two lookups.
+ */
+#ifndef UDPGRM_ADOPT_H
+#define UDPGRM_ADOPT_H
+
+#include "notify.h"
+
+/* The storage of a socket that has just been bound and is in no group yet. */
+static __always_inline struct socket_request *newly_bound(struct bpf_sock *ctx)
+{
+	struct socket_request *request;
+
+	if (ctx->protocol != IPPROTO_UDP)
+		return NULL;
+	request = bpf_sk_storage_get(MAP(SOCKET_REQUEST), ctx, NULL, 0);
+	return request && !request->group ? request : NULL;
+}
+
+static __always_inline int adopt(struct socket_request *request, struct group_key *key)
+{
+	struct adopted_key who = { .cgroup = bpf_get_current_cgroup_id() };
+	struct message message = {};
+	struct adopted *adopted;
+	struct group *group;
+	u32 id = 0;
+
+	group = group_at(key, &id);
+	if (!group)
+		return 1;
+	who.group = id;
+	who.epoch = group->epoch;
+	adopted = bpf_map_lookup_elem(MAP(ADOPTED), &who);
+	if (!adopted)
+		return 1;
+	message.flags = MESSAGE_JOIN | MESSAGE_REGISTER;
+	message.group = id;
+	message.epoch = group->epoch;
+	message.cookie = request->cookie;
+	message.generation = adopted->generation;
+	message.app = adopted->app;
+	if (notify(&message))
+		return 1;
+	request->group = id + 1;
+	request->epoch = group->epoch;
+	request->generation = adopted->generation;
+	request->app = adopted->app;
+	return 1;
+}
+
+#endif

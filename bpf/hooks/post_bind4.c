@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "adopt.h"
+
+/* post_bind4: enrolls further sockets of adopted processes. */
+int hook_post_bind4(struct bpf_sock *ctx)
+{
+	struct socket_request *request = newly_bound(ctx);
+	struct group_key key = {
+		.netns = bpf_get_netns_cookie(ctx),
+		.family = AF_INET,
+		.port = htons(ctx->src_port),
+		.addr = { 0, 0, V4_MAPPED, ctx->src_ip4 },
+	};
+
+	if (!request)
+		return 1;
+	key.ifindex = request->ifindex;
+	return adopt(request, &key);
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* How hooks tell the daemon that a group or a socket needs it. */
+#ifndef UDPGRM_NOTIFY_H
+#define UDPGRM_NOTIFY_H
+
+#include "groups.h"
+
+/*
+ * Tell the daemon. The process is named by its thread group, and the
+ * descriptor by the call's first argument: a hint the daemon checks by the
+ * socket's cookie, and searches when it is wrong. One user's messages fill no
+ * more than a share of the ring.
+ */
+static __always_inline int notify(struct message *message)
+{
+	void *task = (void *)bpf_get_current_task();
+	void *regs = (void *)((u64(*)(void *))BPF_FUNC_task_pt_regs)(
+		(void *)((u64(*)(void))BPF_FUNC_get_current_task_btf)());
+	struct user *user;
+	u64 arg0 = 0;
+
+	message->user = user_index();
+	user = user_at(message->user);
+	if (!user ||
+	    over(user->messages_sent, user->messages_served, CONST(USER_MESSAGES), message->user))
+		return -EAGAIN;
+	read_kernel(&message->pid, sizeof(message->pid), task + CONST(TGID_OFFSET));
+	read_kernel(&arg0, sizeof(arg0), regs + CONST(SYSCALL_ARG0_OFFSET));
+	message->fd = arg0;
+	if (CONST(PIDNS_INO)) {
+		struct bpf_pidns_info ns = {};
+
+		bpf_get_ns_current_pid_tgid(CONST(PIDNS_DEV), CONST(PIDNS_INO), &ns, sizeof(ns));
+		message->ns_pid = ns.tgid;
+	} else {
+		message->ns_pid = message->pid;
+	}
+	if (bpf_ringbuf_output(MAP(MESSAGES), message, sizeof(*message), 0))
+		return -EAGAIN;
+	__sync_fetch_and_add(&user->messages_sent, 1);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Servers that know nothing of udpgrm are enrolled from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.support import Host, client, wait_for
+
+WHERE = "127.0.0.1:4433"
+TO = ("127.0.0.1", 4433)
+#: Answers with its name; starts another worker when one ends.
+SERVER = """
+import os, signal, socket, sys
+name, workers, reuseport = sys.argv[1].encode(), int(sys.argv[2]), int(sys.argv[3])
+def work():
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, reuseport)
+    sock.bind(("127.0.0.1", 4433))
+    while True:
+        data, peer = sock.recvfrom(100)
+        sock.sendto(name + b" %d" % os.getpid(), peer)
+def start():
+    if os.fork() == 0:
+        work()
+for _ in range(workers):
+    start()
+print("up", flush=True)
+while True:
+    os.wait()
+    start()
+"""
+
+
+class Unit:
+    """A server in a cgroup of its own, below the hooked one."""
+
+    def __init__(self, parent: Path, name: str, workers: int = 2, reuseport: int = 1) -> None:
+        self.cgroup = parent / name
+        self.cgroup.mkdir()
+        # started from within: its sockets belong to the cgroup they were made in
+        self.process = subprocess.Popen(
+            [
+                "sh",
+                "-c",
+                'echo $$ >"$0/cgroup.procs"; exec "$@"',
+                str(self.cgroup),
+                sys.executable,
+                "-c",
+                SERVER,
+                name,
+                str(workers),
+                str(reuseport),
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "up\n"
+
+    def stop(self) -> None:
+        (self.cgroup / "cgroup.kill").write_text("1")
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        for _ in range(100):
+            with contextlib.suppress(OSError):
+                self.cgroup.rmdir()
+                return
+            time.sleep(0.02)
+
+    def workers(self) -> list[int]:
+        pids = [int(pid) for pid in (self.cgroup / "cgroup.procs").read_text().split()]
+        return [pid for pid in pids if pid != self.process.pid]
+
+
+class Units:
+    def __init__(self, parent: Path) -> None:
+        self.parent = parent
+        self.all: list[Unit] = []
+
+    def start(self, name: str, workers: int = 2, reuseport: int = 1) -> Unit:
+        self.all.append(Unit(self.parent, name, workers, reuseport))
+        return self.all[-1]
+
+
+@pytest.fixture
+def units(cgroup: Path) -> Iterator[Units]:
+    units = Units(cgroup)
+    yield units
+    for unit in units.all:
+        unit.stop()
+
+
+def ask(count: int = 1) -> set[str]:
+    """Names of the servers that answer new flows."""
+    names = set()
+    for _ in range(count):
+        with client() as sock:
+            sock.settimeout(2)
+            sock.sendto(b"?", TO)
+            names.add(sock.recv(100).decode().split()[0])
+    return names
+
+
+def enroll(host: Host, unit: Unit, *words: str) -> subprocess.CompletedProcess[str]:
+    return host.run("enroll", WHERE, f"--cgroup={unit.cgroup}", *words)
+
+
+def test_an_instance_gets_no_packet_before_it_is_promoted(host: Host, units: Units) -> None:
+    old = units.start("old")
+    assert enroll(host, old, "--count=2", "--gen=0").returncode == 0
+    assert ask(20) == {"old"}
+    new = units.start("new")
+    assert ask(50) == {"old"}
+    done = enroll(host, new, "--count=2")
+    assert (done.returncode, done.stdout) == (0, f"{WHERE} app 0 gen 1: 2 sockets\n")
+    assert ask(50) == {"old"}
+    with client() as sock:
+        sock.settimeout(2)
+        sock.sendto(b"?", TO)
+        assert sock.recv(100).startswith(b"old")
+        assert host.run("working-gen", WHERE, "newest").returncode == 0
+        assert ask(50) == {"new"}
+        sock.sendto(b"?", TO)
+        assert sock.recv(100).startswith(b"old")
+
+
+def test_bound_before_the_hooks(bare_host: Host, units: Units) -> None:
+    unit = units.start("early")
+    bare_host.start()
+    assert enroll(bare_host, unit, "--count=2", "--gen=0").returncode == 0
+    assert bare_host.group(WHERE)["generations"][0]["sockets_alive"] == 2
+
+
+def test_enrolling_twice_changes_nothing(host: Host, units: Units) -> None:
+    unit = units.start("server")
+    first = host.json("enroll", WHERE, f"--cgroup={unit.cgroup}", "--count=2", "--gen=3")
+    assert host.json("enroll", WHERE, f"--cgroup={unit.cgroup}", "--count=2", "--gen=3") == first
+    assert sorted(item["index"] for item in first["sockets"]) == [0, 1]
+
+
+def test_a_worker_that_is_started_again(host: Host, units: Units) -> None:
+    unit = units.start("server")
+    assert enroll(host, unit, "--count=2", "--gen=0").returncode == 0
+    dead = unit.workers()[0]
+    os.kill(dead, signal.SIGKILL)
+    wait_for(lambda: dead not in unit.workers() and len(unit.workers()) == 2, "a new worker")
+    wait_for(
+        lambda: host.group(WHERE)["generations"][0]["sockets_alive"] == 2,
+        "its socket to be enrolled",
+    )
+    assert ask(50) == {"server"}
+
+
+@pytest.mark.parametrize(
+    "options, words, complaint",
+    [
+        ({"reuseport": 0, "workers": 1}, [], "is bound without SO_REUSEPORT"),
+        ({}, ["--count=3", "--timeout=0"], "2 of 3 sockets are bound to 127.0.0.1:4433"),
+    ],
+)
+def test_refusals(
+    host: Host, units: Units, options: dict[str, int], words: list[str], complaint: str
+) -> None:
+    done = enroll(host, units.start("server", **options), *words)
+    assert done.returncode == 255
+    assert complaint in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_no_hooks(bare_host: Host, units: Units) -> None:
+    bare_host.start(install=False)
+    done = enroll(bare_host, units.start("server"))
+    assert (done.returncode, "udpgrm --install=" in done.stderr) == (255, True)

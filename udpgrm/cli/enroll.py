@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""udpgrm enroll."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from udpgrm import abi
+from udpgrm.cli import common
+from udpgrm.cli.errors import CommandError
+from udpgrm.cli.options import Arguments
+from udpgrm.kernel import cgroups
+from udpgrm.numbers import whole_number
+from udpgrm.restart import adoption
+from udpgrm.state.maps import Maps
+from udpgrm.state.view import Viewer
+
+
+def run(arguments: Arguments) -> int:
+    """Put the sockets of a running server into a generation, from outside."""
+    common.want_operands(arguments, 1, 1)
+    where = common.operand_address(arguments)
+    application = arguments.number("--app", 0, 0, abi.MAX_APPS - 1)
+    count = arguments.number("--count", 1, 1, abi.SLOT_SOCKETS)
+    timeout = arguments.number("--timeout", 10, 0, 3600)
+    maps = common.open_state(arguments)
+    generation = _generation(arguments, maps, where, application)
+    try:
+        done = adoption.adopt(
+            maps, _cgroup(arguments), where, generation, count, timeout, application
+        )
+    except adoption.AdoptionError as error:
+        raise CommandError(str(error)) from error
+    if arguments.flag("--json"):
+        common.print_json(
+            {
+                "address": where,
+                "application": application,
+                "generation": generation,
+                "sockets": [
+                    {"socket_cookie": cookie, "index": index}
+                    for cookie, index in zip(done.cookies, done.indices)
+                ],
+            }
+        )
+    else:
+        print(f"{where} app {application} gen {generation}: {len(done.cookies)} sockets")
+    return 0
+
+
+def _cgroup(arguments: Arguments) -> Path:
+    unit, path = arguments.given.get("--unit"), arguments.given.get("--cgroup")
+    if (unit is None) == (path is None):
+        raise CommandError("enroll: say whose sockets with --unit=UNIT or --cgroup=DIR")
+    if unit is not None:
+        return adoption.cgroup_of_unit(unit, cgroups.default_root())
+    directory = Path(path or "")
+    if not (directory / "cgroup.procs").exists():
+        raise CommandError(f"--cgroup: {directory} is no cgroup2 directory")
+    return directory
+
+
+def _generation(arguments: Arguments, maps: Maps, where: str, application: int) -> int:
+    text = arguments.given.get("--gen", "next")
+    if text == "next":
+        groups = Viewer(maps).groups(where, with_flows=False)
+        if not groups:
+            return 0
+        working = common.one_group(Viewer(maps), where).working
+        return (working[application % len(working)] + 1) % 2**32
+    number = whole_number(text, 0, abi.GENERATION_NONE - 1)
+    if number is None:
+        raise CommandError(f"--gen: {text!r} is not a generation (a number, or next)")
+    return number

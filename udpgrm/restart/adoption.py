@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Servers that know nothing of udpgrm: their sockets are enrolled from outside.
+
+A server that binds with SO_REUSEPORT is enough. Its sockets are duplicated
+(pidfd_getfd(2)) and put into a generation through the same socket options that
+a server would use itself. Sockets that it makes later, as a worker that is
+started again does, are enrolled by the hooks: the generation is noted for the
+process's cgroup.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from udpgrm import abi
+from udpgrm.abi import Option
+from udpgrm.client import NotHooked, enroll
+from udpgrm.kernel import cgroups, libbpf, pidfd
+from udpgrm.state import address
+from udpgrm.state.maps import Maps
+
+_POLL_S = 0.01
+
+
+class AdoptionError(Exception):
+    """Sockets could not be enrolled; the text says which and what to do."""
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """Sockets of an address in a generation: their SO_COOKIEs and indices."""
+
+    address: str
+    generation: int
+    cookies: list[int]
+    indices: list[int]
+
+
+def bound_sockets(pids: Iterable[int], where: str) -> list[tuple[int, socket.socket]]:
+    """(SO_COOKIE, duplicate) of the UDP sockets that these processes bound to an address.
+
+    Each once, however many processes share it. The caller closes them.
+    """
+    ip, port = address.parse(where)
+    found: dict[int, socket.socket] = {}
+    for pid in pids:
+        for cookie, fd in pidfd.sockets_of(pid):
+            sock = socket.socket(fileno=fd)
+            if cookie in found or not _is_bound(sock, str(ip), port):
+                sock.close()
+            else:
+                found[cookie] = sock
+    return sorted(found.items())
+
+
+def _is_bound(sock: socket.socket, ip: str, port: int) -> bool:
+    if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.type != socket.SOCK_DGRAM:
+        return False
+    try:
+        sock.getpeername()
+    except OSError as error:
+        if error.errno != errno.ENOTCONN:
+            return False
+    else:
+        return False  # a flow of its own
+    name = sock.getsockname()
+    return address.form(name[0].split("%")[0], name[1]) == address.form(ip, port)
+
+
+def adopt(
+    maps: Maps,
+    cgroup: Path,
+    where: str,
+    generation: int,
+    count: int,
+    timeout: float,
+    application: int = 0,
+) -> Enrolled:
+    """Put the sockets of a cgroup's processes into a generation of their group.
+
+    Waits at most `timeout` seconds until there are `count` of them and the
+    daemon has placed them. Raises AdoptionError; nothing is promoted.
+    """
+    deadline = time.monotonic() + timeout
+    held: list[tuple[int, socket.socket]] = []
+    try:
+        while True:
+            held = bound_sockets(cgroups.processes(cgroup), where)
+            if len(held) >= count:
+                break
+            if time.monotonic() > deadline:
+                raise AdoptionError(
+                    f"{len(held)} of {count} sockets are bound to {where} in {cgroup} "
+                    f"after {timeout:g} s: is the server up, and does it bind there?"
+                )
+            _close(held)
+            time.sleep(_POLL_S)
+        for cookie, sock in held:
+            _prepare(maps, cookie, sock, where, application)
+        sockets = [sock for _, sock in held]
+        indices = enroll(sockets, generation, max(deadline - time.monotonic(), 1.0))
+        _note(maps, cgroup, sockets[0], generation, application)
+        return Enrolled(where, generation, [cookie for cookie, _ in held], indices)
+    except NotHooked as error:
+        raise AdoptionError(
+            f"no hooks on {cgroup}: udpgrm --install={cgroup}, or of a cgroup above it"
+        ) from error
+    except (TimeoutError, PermissionError) as error:
+        raise AdoptionError(f"{where}: {error.strerror or error}") from error
+    finally:
+        _close(held)
+
+
+def _close(held: list[tuple[int, socket.socket]]) -> None:
+    for _, sock in held:
+        sock.close()
+    held.clear()
+
+
+def _prepare(maps: Maps, cookie: int, sock: socket.socket, where: str, application: int) -> None:
+    """Give a socket the state that the bind hook would have, where it came too late."""
+    if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT):
+        raise AdoptionError(
+            f"a socket at {where} is bound without SO_REUSEPORT: turn the server's reuseport on"
+        )
+    request = abi.SocketRequest(cookie=cookie, generation=abi.GENERATION_NONE)
+    with contextlib.suppress(FileExistsError):
+        libbpf.map_update(
+            maps["socket_request"],
+            sock.fileno().to_bytes(4, sys.byteorder),
+            bytes(request),
+            libbpf.NOEXIST,
+        )
+    if application:
+        sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_APP, application)
+
+
+def _note(maps: Maps, cgroup: Path, sock: socket.socket, generation: int, application: int) -> None:
+    """Let the hooks enroll what processes of this cgroup bind later."""
+    fd = sock.fileno().to_bytes(4, sys.byteorder)
+    raw = libbpf.map_lookup(maps["socket_request"], fd, ctypes.sizeof(abi.SocketRequest))
+    if raw is None:
+        return
+    request = abi.SocketRequest.from_buffer_copy(raw)
+    value = abi.Adopted(generation=generation, app=application)
+    for directory in (cgroup, *(path.parent for path in cgroup.rglob("*/cgroup.procs"))):
+        key = abi.AdoptedKey(
+            cgroup=cgroups.identity(directory), group=request.group - 1, epoch=request.epoch
+        )
+        libbpf.map_update(maps["adopted"], bytes(key), bytes(value))
+
+
+def forget(maps: Maps, cgroup: Path) -> None:
+    """Enroll nothing more of a cgroup, as before it is stopped."""
+    identity = cgroups.identity(cgroup)
+    sizes = ctypes.sizeof(abi.AdoptedKey), ctypes.sizeof(abi.Adopted)
+    for raw, _ in list(libbpf.map_items(maps["adopted"], *sizes)):
+        if abi.AdoptedKey.from_buffer_copy(raw).cgroup == identity:
+            libbpf.map_delete(maps["adopted"], raw)
+
+
+def cgroup_of_unit(unit: str, root: Path) -> Path:
+    """The cgroup of a running systemd unit, below the cgroup2 mount.
+
+    Raises AdoptionError when the unit does not run.
+    """
+    asked = subprocess.run(
+        ["systemctl", "show", "--property=ControlGroup", "--value", "--", unit],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    path = asked.stdout.strip()
+    if asked.returncode or not path:
+        reason = " ".join(asked.stderr.split()) or "it does not run"
+        raise AdoptionError(f"unit {unit} has no cgroup: {reason}")
+    return root / path.lstrip("/")

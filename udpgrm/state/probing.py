@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evidence about single peers: where the kernel sent their packets, who replied."""
+
+from __future__ import annotations
+
+import ctypes
+import ipaddress
+from dataclasses import dataclass
+from typing import Optional
+
+from udpgrm import abi
+from udpgrm.abi import ProbePath
+from udpgrm.kernel import clock, libbpf
+from udpgrm.state.maps import Maps
+from udpgrm.state.seats import GroupSeats
+
+#: A record whose command has died stops counting after that (seconds).
+LIFETIME_S = 60
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the programs saw of one peer; None: no packet that way yet.
+
+    path is steered (by the record itself), existing (a known flow) or new.
+    """
+
+    received_generation: Optional[int]
+    received_socket: Optional[int]  # SO_COOKIE
+    path: Optional[str]
+    replied_generation: Optional[int]
+    replied_socket: Optional[int]
+    packets_in: int
+    packets_out: int
+
+
+class Probing:
+    """The probe records of one group, all removed when the with block ends."""
+
+    def __init__(self, maps: Maps, number: int) -> None:
+        """Probe the live group with this id."""
+        self._maps = maps
+        self._number = number
+        self._group = maps.group(number)
+        jiffies = clock.Jiffies()
+        self._expires = jiffies.now() + LIFETIME_S * maps.config.hz
+        jiffies.close()
+        self._peers: set[bytes] = set()
+
+    def __enter__(self) -> Probing:
+        """Nothing is watched yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove every record."""
+        for peer in list(self._peers):
+            self._remove(peer)
+
+    def watch(self, peer: tuple[str, int]) -> None:
+        """Record what happens to packets from and to (ip, port), anew."""
+        self._write(peer, abi.Probe())
+
+    def steer(self, peer: tuple[str, int], generation: int, application: int = 0) -> None:
+        """The same, and give the packets of this peer to a generation.
+
+        Raises LookupError when the generation has no registered socket.
+        """
+        slot = abi.slot_of(self._group.max_apps, application, generation)
+        with GroupSeats(self._maps, self._number) as seats:
+            record = seats.slot(slot)
+            if not record.live or record.generation != generation:
+                raise LookupError(f"generation {generation} has no registered socket")
+        self._write(peer, abi.Probe(steer=slot + 1))
+
+    def evidence(self, peer: tuple[str, int]) -> Evidence:
+        """What was recorded since the peer was last watched or steered."""
+        raw = libbpf.map_lookup(self._maps["probes"], self._key(peer), ctypes.sizeof(abi.Probe))
+        probe = abi.Probe() if raw is None else abi.Probe.from_buffer_copy(raw)
+        with GroupSeats(self._maps, self._number) as seats:
+            generations = {slot + 1: item.generation for slot, item in seats.used_slots()}
+            received = seats.cookie_at(probe.received_seat) if probe.received else None
+        path = ProbePath(probe.path)
+        return Evidence(
+            received_generation=generations.get(probe.received),
+            received_socket=received,
+            path=None if path is ProbePath.NONE else path.name.lower(),
+            replied_generation=generations.get(probe.replied),
+            replied_socket=probe.replied_by or None,
+            packets_in=probe.packets_in,
+            packets_out=probe.packets_out,
+        )
+
+    def clear(self, peer: tuple[str, int]) -> None:
+        """Watch this peer no more."""
+        self._remove(self._key(peer))
+
+    def _key(self, peer: tuple[str, int]) -> bytes:
+        ip = ipaddress.ip_address(peer[0])
+        packed = ip.packed if ip.version == 6 else bytes(10) + b"\xff\xff" + ip.packed
+        remote = abi.FlowKey.from_buffer_copy(packed + peer[1].to_bytes(2, "big") + bytes(2))
+        key = abi.ProbeKey(group=self._number, epoch=self._group.epoch, remote=remote)
+        return bytes(key)
+
+    def _write(self, peer: tuple[str, int], probe: abi.Probe) -> None:
+        probe.expires = self._expires
+        key = self._key(peer)
+        libbpf.map_update(self._maps["probes"], key, bytes(probe))
+        if key not in self._peers:
+            self._peers.add(key)
+            self._group.probes += 1
+
+    def _remove(self, key: bytes) -> None:
+        if key in self._peers:
+            self._peers.discard(key)
+            if libbpf.map_delete(self._maps["probes"], key):  # else the daemon has
+                self._group.probes -= 1
