@@ -10,6 +10,7 @@ from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.daemon import programs
 from udpgrm.state import maps as state
+from udpgrm.state import old
 from udpgrm.state.view import GenerationView, GroupView, Viewer
 from udpgrm.version import __version__
 
@@ -20,8 +21,12 @@ def run(arguments: Arguments) -> int:
     if arguments.flag("--json"):
         common.print_json(document(arguments, only))
         return 0
-    for group in Viewer(common.open_state(arguments)).groups(only):
-        print(text(group, arguments.flag("--verbose")), end="")
+    maps = common.open_state(arguments)
+    verbose = arguments.flag("--verbose")
+    for group in Viewer(maps).groups(only):
+        print(text(group, verbose), end="")
+    for group in old.groups(common.pin_dir(arguments), maps, only):
+        print(text(group, verbose, " (old)"), end="")
     return 0
 
 
@@ -92,9 +97,9 @@ def _generation(item: GenerationView) -> dict[str, Any]:
     }
 
 
-def text(group: GroupView, verbose: bool) -> str:
+def text(group: GroupView, verbose: bool, mark: str = "") -> str:
     """The reference's view."""
-    lines = [group.address]
+    lines = [group.address + mark]
     about = f"\tnetns {group.netns:#x}  dissector {group.dissector.name.lower()}"
     if group.flow_timeout:
         about += f"  flow timeout {group.flow_timeout} s"

@@ -24,8 +24,6 @@ _FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO
 _HELPER_NS_PID = 120
 #: Where the entry code leaves the first argument of a system call in pt_regs.
 _SYSCALL_ARG0 = {"x86_64": 112, "aarch64": 0}
-#: Steering programs are called by this and their group's id.
-STEERING_PREFIX = "udpgrm_"
 DISSECTOR_NAMES = {
     DissectorType.FLOW: "flow",
     DissectorType.CBPF: "cbpf",
@@ -111,7 +109,7 @@ class Linker:
             code = link(template, bound, constants)
             return libbpf.prog_load(
                 libbpf.PROG_SK_REUSEPORT,
-                f"{STEERING_PREFIX}{number}",
+                f"{state.STEERING_PREFIX}{number}",
                 code,
                 libbpf.SK_REUSEPORT_SELECT,
             )

@@ -274,20 +274,71 @@ def map_items(fd: int, key_size: int, value_size: int) -> Iterator[tuple[bytes, 
         start = position.raw
 
 
-class _MapInfo(ctypes.Structure):
+class MapInfo(ctypes.Structure):
     """Head of struct bpf_map_info."""
 
-    _fields_ = [("type", ctypes.c_uint32), ("id", ctypes.c_uint32)]
+    _fields_ = [
+        ("type", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+        ("key_size", ctypes.c_uint32),
+        ("value_size", ctypes.c_uint32),
+        ("max_entries", ctypes.c_uint32),
+        ("map_flags", ctypes.c_uint32),
+        ("name", ctypes.c_char * 16),
+    ]
+
+
+class _ProgInfo(ctypes.Structure):
+    """Head of struct bpf_prog_info."""
+
+    _fields_ = [
+        ("type", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+        ("tag", ctypes.c_uint8 * 8),
+        ("jited_prog_len", ctypes.c_uint32),
+        ("xlated_prog_len", ctypes.c_uint32),
+        ("jited_prog_insns", ctypes.c_uint64),
+        ("xlated_prog_insns", ctypes.c_uint64),
+        ("load_time", ctypes.c_uint64),
+        ("created_by_uid", ctypes.c_uint32),
+        ("nr_map_ids", ctypes.c_uint32),
+        ("map_ids", ctypes.c_uint64),
+        ("name", ctypes.c_char * 16),
+    ]
+
+
+def _info(fd: int, info: ctypes.Structure) -> None:
+    size = ctypes.c_uint32(ctypes.sizeof(info))
+    _check(_lib.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "information")
+
+
+def map_info(fd: int) -> MapInfo:
+    """Type, sizes and name of a map."""
+    info = MapInfo()
+    _info(fd, info)
+    return info
 
 
 def map_id(fd: int) -> int:
     """The number under which the kernel knows a map."""
-    info = _MapInfo()
-    size = ctypes.c_uint32(ctypes.sizeof(info))
-    _check(
-        _lib.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "map information"
-    )
-    return int(info.id)
+    return int(map_info(fd).id)
+
+
+def programs_of_type(kind: int) -> Iterator[tuple[str, list[int]]]:
+    """(name, ids of its maps) of every loaded program of a type."""
+    number = ctypes.c_uint32(0)
+    while _lib.bpf_prog_get_next_id(number, ctypes.byref(number)) == 0:
+        fd = _lib.bpf_prog_get_fd_by_id(number)
+        if fd < 0:
+            continue  # gone meanwhile
+        try:
+            ids = (ctypes.c_uint32 * 64)()
+            info = _ProgInfo(nr_map_ids=len(ids), map_ids=ctypes.addressof(ids))
+            _info(fd, info)
+        finally:
+            os.close(fd)
+        if info.type == kind:
+            yield info.name.decode(errors="replace"), list(ids[: min(info.nr_map_ids, len(ids))])
 
 
 def map_by_id(map_id: int) -> int:

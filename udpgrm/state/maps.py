@@ -17,6 +17,7 @@ import functools
 import mmap
 import os
 import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ DEFERRED_KEY_BYTES = 12
 #: Arrays of maps by group id; inner_ids has their ids in this order, after the tables'.
 _OUTER = ("slots", "sockets", "counters", "sockmaps")
 MAX_DEFERRED = 8192
+#: Steering programs are called by this and their group's id.
+STEERING_PREFIX = "udpgrm_"
 MAX_POLICIES = 1024
 MAX_PROBES = 1024
 MAX_ADOPTED = 4096
@@ -128,7 +131,12 @@ def _make_storage(name: str, kind: type[ctypes.Structure]) -> int:
         os.close(types[0])
 
 
-def _make_all(limits: Limits) -> Iterator[tuple[str, int]]:
+def groups_name(directory: Path) -> str:
+    """What the map of groups is called: by it maps that outlive their pins are known."""
+    return f"udpgrm_{zlib.crc32(str(directory.resolve()).encode()):08x}"
+
+
+def _make_all(limits: Limits, groups_map: str) -> Iterator[tuple[str, int]]:
     kinds = libbpf
     yield (
         "config",
@@ -144,7 +152,7 @@ def _make_all(limits: Limits) -> Iterator[tuple[str, int]]:
         "groups",
         libbpf.map_create(
             kinds.MAP_ARRAY,
-            "udpgrm_groups",
+            groups_map,
             4,
             _size(abi.Group),
             limits.groups,
@@ -412,12 +420,12 @@ class Maps:
                 os.close(fd)
 
 
-def make(limits: Limits, hz: int) -> Maps:
+def make(limits: Limits, hz: int, groups_map: str = "udpgrm_groups") -> Maps:
     """Make every map, all or none. `hz` is the kernel's jiffies per second."""
     fds: dict[str, int] = {}
     maps = Maps(fds)
     try:
-        for name, fd in _make_all(limits):
+        for name, fd in _make_all(limits, groups_map):
             fds[name] = fd
         maps.write_config(Config(layout=abi.LAYOUT, groups=limits.groups, hz=hz))
     except OSError:
@@ -428,7 +436,7 @@ def make(limits: Limits, hz: int) -> Maps:
 
 def create(directory: Path, limits: Limits, hz: int) -> Maps:
     """Make and pin every map, all or none."""
-    maps = make(limits, hz)
+    maps = make(limits, hz, groups_name(directory))
     try:
         for name in reversed(NAMES):  # config last: with it the state is whole
             libbpf.pin(maps[name], str(directory / name))

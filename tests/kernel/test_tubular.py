@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Sockets of labelled groups are handed on to tubular when their generation works."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import udpgrm.client as grm
+from tests.kernel.support import Host, client, received, wait_for
+from udpgrm import abi
+from udpgrm.abi import DissectorType, Option
+from udpgrm.kernel import libbpf
+from udpgrm.state import maps as state
+
+WHERE = "127.0.0.1:4433"
+
+
+class Tubular:
+    """A daemon that takes sockets and gives the answer it was told to."""
+
+    def __init__(self, path: Path, answer: bytes) -> None:
+        self.messages: list[tuple[bytes, int]] = []
+        self.answer = answer
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                channel, _ = self._listener.accept()
+            except OSError:
+                return
+            with channel:
+                data, fds, _, _ = socket.recv_fds(channel, 4096, 253)
+                for fd in fds:
+                    os.close(fd)
+                self.messages.append((data, len(fds)))
+                if self.answer:
+                    channel.send(self.answer)
+                else:
+                    channel.recv(1)  # until the other end has had enough
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "tubular.sock"
+
+
+@pytest.fixture
+def sockets(bare_host: Host, path: Path) -> Iterator[list[socket.socket]]:
+    """Three sockets of a labelled group, in generation 1."""
+    bare_host.start(f"--tubular={path}")
+    dissector = abi.Dissector(type=DissectorType.FLOW, label=b"edge")
+    made = []
+    for _ in range(3):
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        made.append(sock)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind(("127.0.0.1", 4433))
+        sock.setsockopt(socket.IPPROTO_UDP, Option.DISSECTOR, bytes(dissector))
+    grm.enroll(made, 1)
+    yield made
+    for sock in made:
+        sock.close()
+
+
+def events(host: Host) -> list[str]:
+    return host.events.read_text().splitlines()
+
+
+def test_registered_with_its_label(
+    bare_host: Host, path: Path, sockets: list[socket.socket]
+) -> None:
+    tubular = Tubular(path, b"OK")
+    try:
+        grm.promote(sockets[0], 1)
+        wait_for(lambda: tubular.messages, "the sockets to arrive")
+        assert tubular.messages == [(b"edge#", 3)]
+        grm.promote(sockets[0], 1)
+        wait_for(
+            lambda: "No new sockets to register to tubular" in events(bare_host), "the second time"
+        )
+        assert tubular.messages == [(b"edge#", 3)]
+    finally:
+        tubular.close()
+    assert bare_host.counters(WHERE).get("socket_critical", 0) == 0
+    assert f"Tubular path {path}" in bare_host.errors.read_text()
+
+
+def test_steering_goes_on(sockets: list[socket.socket]) -> None:
+    plain = grm.bind("127.0.0.2:4433")
+    grm.enroll(plain, 1)
+    theirs = libbpf.map_create(libbpf.MAP_SOCKMAP, "tubular", 4, 8, 16)
+    try:
+        for position, sock in enumerate(sockets):
+            fd = sock.fileno().to_bytes(8, sys.byteorder)
+            libbpf.map_update(theirs, state.index(position), fd)
+        with pytest.raises(OSError):  # as it would be without the label
+            fd = plain[0].fileno().to_bytes(8, sys.byteorder)
+            libbpf.map_update(theirs, state.index(5), fd)
+    finally:
+        os.close(theirs)
+        plain[0].close()
+    grm.promote(sockets[0], 1)
+    with client() as sock:
+        for _ in range(3):
+            sock.sendto(b"?", ("127.0.0.1", 4433))
+        found = received(sockets, 0.5)
+    assert len(found) == 3 and len({position for position, _ in found}) == 1
+
+
+@pytest.mark.parametrize(
+    "answer, reason", [(b"NO", "answered 'NO'"), (b"", "timed out"), (None, "No such file")]
+)
+def test_failures_are_said_and_counted(
+    bare_host: Host, path: Path, sockets: list[socket.socket], answer: bytes, reason: str
+) -> None:
+    tubular = Tubular(path, answer) if answer is not None else None
+    try:
+        grm.promote(sockets[0], 1)
+        wait_for(
+            lambda: any(
+                line.startswith("Tubular register failed: ") and reason in line
+                for line in events(bare_host)
+            ),
+            "the failure to be said",
+        )
+    finally:
+        if tubular is not None:
+            tubular.close()
+    counters = bare_host.counters(WHERE)
+    assert (counters["socket_critical"], counters["socket_critical_gauge"]) == (1, 1)
+
+
+def test_held_for_ten_seconds(bare_host: Host, sockets: list[socket.socket]) -> None:
+    def held() -> int:
+        return len(list(Path(f"/proc/{bare_host.process.pid}/fd").iterdir()))
+
+    before = held()
+    wait_for(lambda: held() <= before - 3, "the duplicates to be closed", timeout=15)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""A daemon with other programs takes over under traffic; what its forerunner left is seen."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import udpgrm.client as grm
+from tests.kernel.support import ROOT, Host, client, received, wait_for
+from udpgrm.kernel import libbpf
+
+WHERE = "127.0.0.1:4433"
+TO = ("127.0.0.1", 4433)
+
+
+@pytest.fixture
+def other_version(tmp_path: Path) -> list[str]:
+    """A command whose steering program counts every new flow twice."""
+    tree = tmp_path / "other"
+    for name in ("bin", "bpf", "udpgrm"):
+        shutil.copytree(ROOT / name, tree / name)
+    steering = tree / "bpf/steering.h"
+    text = steering.read_text()
+    changed = text.replace("total[RX_NEW_FLOW_TOTAL]++;", "total[RX_NEW_FLOW_TOTAL] += 2;")
+    assert changed != text
+    steering.write_text(changed)
+    return [sys.executable, str(tree / "bin/udpgrm")]
+
+
+def test_new_programs_under_traffic(
+    bare_host: Host, other_version: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare_host.start("--persist")
+    sockets = grm.bind(WHERE, 2)
+    grm.enroll(sockets[:1], 1)
+    grm.enroll(sockets[1:], 2)
+    grm.promote(sockets[0], 1)
+    with client() as old:
+        old.sendto(b"?", TO)
+        [(position, peer)] = received(sockets)
+        assert position == 0
+        sockets[0].sendto(b"!", peer)
+        grm.promote(sockets[0], 2)
+        bare_host.kill()
+        monkeypatch.setattr("tests.kernel.support.COMMAND", other_version)
+        done = threading.Event()
+        sent: list[int] = []
+
+        def send() -> None:
+            while not done.wait(0.02):
+                sent.append(old.sendto(b"?", TO))
+
+        traffic = threading.Thread(target=send)
+        traffic.start()
+        try:
+            bare_host.start("--persist")
+            time.sleep(0.5)
+        finally:
+            done.set()
+            traffic.join()
+        found = received(sockets)
+    assert [position for position, _ in found] == [0] * len(sent)
+    before = bare_host.counters(WHERE)["rx_new_flow_total"]
+    with client() as new:
+        new.sendto(b"?", TO)
+        assert [position for position, _ in received(sockets)] == [1]
+    # no socket has registered since: the program was replaced at the start
+    assert bare_host.counters(WHERE)["rx_new_flow_total"] == before + 2
+    for sock in sockets:
+        sock.close()
+
+
+def test_unchanged_programs_are_left_alone(bare_host: Host) -> None:
+    bare_host.start("--persist")
+    sockets = grm.bind(WHERE)
+    grm.enroll(sockets, 1)
+    before = list(libbpf.programs_of_type(libbpf.PROG_SK_REUSEPORT))
+    bare_host.kill()
+    bare_host.start("--persist")
+    assert list(libbpf.programs_of_type(libbpf.PROG_SK_REUSEPORT)) == before
+    sockets[0].close()
+
+
+def test_groups_of_an_earlier_daemon(bare_host: Host) -> None:
+    bare_host.start()
+    sockets = grm.bind(WHERE)
+    grm.enroll(sockets, 5)
+    grm.promote(sockets[0], 5)
+    bare_host.process.terminate()
+    assert bare_host.process.wait(5) == 0
+    bare_host.start()
+    shown = bare_host.run("list").stdout
+    assert re.match(r"127\.0\.0\.1:4433 \(old\)\n\tnetns 0x", shown)
+    assert "gen 5" in shown
+    with client() as sock:
+        sock.sendto(b"?", TO)
+        assert len(received(sockets)) == 1
+    # asked for anew, it is a group of this daemon
+    other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    other.bind(TO)
+    grm.enroll([other], 1)
+    assert bare_host.run("list").stdout.splitlines()[0] == WHERE
+    other.close()
+    sockets[0].close()
+    wait_for(lambda: "(old)" not in bare_host.run("list").stdout, "the old group to go")

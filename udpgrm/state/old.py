@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Groups of a daemon that took its pins away: still steered, by maps without a name in bpffs.
+
+A steering program holds the maps of its group for as long as sockets are
+attached to it. Programs are called by their group's id, and the map of groups
+by the pin directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Optional
+
+from udpgrm import abi
+from udpgrm.abi import GroupState
+from udpgrm.kernel import clock, libbpf
+from udpgrm.state import maps as state
+from udpgrm.state.maps import Config, Maps, index
+from udpgrm.state.view import GroupView, Viewer
+
+_ROLES = {
+    "udpgrm_slots": "slots",
+    "udpgrm_socks": "sockets",
+    "udpgrm_sockmap": "sockets",
+    "udpgrm_counters": "counters",
+    "udpgrm_flowtbls": "flow_tables",
+}
+
+
+class _OldMaps(Maps):
+    """The maps of one group, as far as its program holds them."""
+
+    @property
+    def config(self) -> Config:
+        """What can be told without the record itself."""
+        jiffies = clock.Jiffies()
+        rate = jiffies.rate()
+        jiffies.close()
+        return Config(layout=abi.LAYOUT, groups=0, hz=rate)
+
+    def group(self, number: int) -> abi.Group:
+        """A copy of the group's record."""
+        data = libbpf.map_lookup(self["groups"], index(number), ctypes.sizeof(abi.Group))
+        assert data is not None
+        return abi.Group.from_buffer_copy(data)
+
+    def dissector(self, number: int) -> abi.Dissector:
+        """What the group's record has of it."""
+        group = self.group(number)
+        return abi.Dissector(type=group.type, max_apps=group.max_apps)
+
+    def socket_map(self, number: int) -> str:
+        """Its sockets, whichever kind of map they are in."""
+        return "sockets"
+
+    @contextlib.contextmanager
+    def inner(self, outer: str, number: int) -> Iterator[Optional[int]]:
+        """An fd of a map of the group, or of a flow table."""
+        fd = self.fds.get(outer)
+        if outer != "flow_tables" or fd is None:
+            yield fd
+            return
+        identity = libbpf.map_lookup(fd, index(number), 4)
+        table = None
+        if identity is not None:
+            with contextlib.suppress(FileNotFoundError):
+                table = libbpf.map_by_id(int.from_bytes(identity, sys.byteorder))
+        try:
+            yield table
+        finally:
+            if table is not None:
+                os.close(table)
+
+
+def groups(directory: Path, current: Optional[Maps], only: Optional[str]) -> list[GroupView]:
+    """Groups of earlier daemons of this pin directory that still have living sockets."""
+    name = state.groups_name(directory)
+    ours = libbpf.map_id(current["groups"]) if current is not None else 0
+    found = []
+    for program, ids in libbpf.programs_of_type(libbpf.PROG_SK_REUSEPORT):
+        number = program[len(state.STEERING_PREFIX) :]
+        if program.startswith(state.STEERING_PREFIX) and number.isdecimal() and ours not in ids:
+            maps = _OldMaps(_open(ids, name))
+            try:
+                if "groups" in maps.fds and maps.group(int(number)).state == GroupState.LIVE:
+                    view = Viewer(maps).group(int(number), with_flows=True)
+                    alive = any(item.alive for item in view.generations)
+                    if alive and only in (None, view.address):
+                        found.append(view)
+            finally:
+                maps.close()
+    return found
+
+
+def _open(ids: list[int], groups_map: str) -> dict[str, int]:
+    """Descriptors of a program's maps, by role."""
+    fds: dict[str, int] = {}
+    for identity in ids:
+        with contextlib.suppress(FileNotFoundError):
+            fd = libbpf.map_by_id(identity)
+            info = libbpf.map_info(fd)
+            called = info.name.decode(errors="replace")
+            role = _ROLES.get(called)
+            if called == groups_map and info.value_size == ctypes.sizeof(abi.Group):
+                role = "groups"
+            if role is None or role in fds:
+                os.close(fd)
+            else:
+                fds[role] = fd
+    return fds
