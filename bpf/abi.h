@@ -117,7 +117,7 @@ enum group_state {
 
 /*
  * A hook creates a live group out of a prepared one without the daemon.
- * Written by hooks: key .. table, user, flows. Written by the daemon: table where no hook
+ * Written by hooks: key .. table, uid, flows. Written by the daemon: table where no hook
  * did, and the rest; everything while the group is free. Commands write working,
  * working_slot, probes and state.
  */
@@ -136,7 +136,7 @@ struct group {
 	u32 next_seat;		     /* seats are handed out in turn, so reuse comes late */
 	u32 critical;		     /* socket_critical */
 	u32 critical_gauge;
-	u32 user;    /* whose first socket made it: index into users */
+	u32 uid;     /* who bound its first socket: its owner */
 	u32 flows;   /* entries of its flow tables; 0: those that hooks take */
 	u32 probes;  /* how many probe records it has */
 	u32 program; /* which program steers it: head of its digest */
@@ -165,7 +165,7 @@ struct socket_request {
 	u32 generation;
 	u32 app;
 	u32 ifindex; /* device it was bound on: not to be had in the post_bind hooks */
-	u32 pad;
+	u32 uid;     /* who bound it */
 };
 
 /* Where the daemon has put it: socket storage, written by the daemon only. */
@@ -322,7 +322,7 @@ struct message {
 	u32 generation;
 	u32 app;
 	u64 cookie;
-	u32 user;
+	u32 uid;
 	u32 pad;
 };
 

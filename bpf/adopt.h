@@ -29,7 +29,7 @@ static __always_inline int adopt(struct socket_request *request, struct group_ke
 	u32 id = 0;
 
 	group = group_at(key, &id);
-	if (!group)
+	if (!group || !may_join(request, group))
 		return 1;
 	who.group = id;
 	who.epoch = group->epoch;
@@ -39,10 +39,9 @@ static __always_inline int adopt(struct socket_request *request, struct group_ke
 	message.flags = MESSAGE_JOIN | MESSAGE_REGISTER;
 	message.group = id;
 	message.epoch = group->epoch;
-	message.cookie = request->cookie;
 	message.generation = adopted->generation;
 	message.app = adopted->app;
-	if (notify(&message))
+	if (notify(&message, request))
 		return 1;
 	request->group = id + 1;
 	request->epoch = group->epoch;

@@ -96,9 +96,9 @@ static __always_inline void ensure_table(struct group *group, u32 id, u32 slot)
 	/* tables of another size are the daemon's to make */
 	if (group->table[slot & (GENERATION_SLOTS - 1)] || group->flows)
 		return;
-	user = user_at(group->user);
+	user = user_of(group->uid);
 	if (!user ||
-	    over(user->tables_taken, user->tables_returned, CONST(USER_TABLES), group->user))
+	    over(group->uid, user->tables_taken, user->tables_returned, CONST(USER_TABLES)))
 		return;
 	if (bpf_map_pop_elem(MAP(FREE_TABLES), &table))
 		return;

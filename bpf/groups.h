@@ -53,21 +53,26 @@ static __always_inline void group_key_of(void *ctx, struct bpf_sock *sk, struct 
  * Root's record is the first, without quota. Others share the rest, so one of
  * a namespace's made-up user ids cannot use up more than a share either.
  */
-static __always_inline u32 user_index(void)
+static __always_inline struct user *user_of(u32 uid)
 {
-	u32 uid = bpf_get_current_uid_gid();
+	u32 index = uid ? 1 + uid % (USERS - 1) : 0;
 
-	return uid ? 1 + uid % (USERS - 1) : 0;
-}
-
-static __always_inline struct user *user_at(u32 index)
-{
 	return bpf_map_lookup_elem(MAP(USERS), &index);
 }
 
-static __always_inline bool over(const u32 taken, const u32 returned, u64 quota, u32 index)
+static __always_inline bool over(u32 uid, u32 taken, u32 returned, u64 quota)
 {
-	return index && (s32)(taken - returned) >= (s32)quota;
+	return uid && (s32)(taken - returned) >= (s32)quota;
+}
+
+/*
+ * The kernel lets sockets of one user id share an address, but a bound device
+ * may be changed after it has looked: so sockets join only their owner's groups.
+ */
+static __always_inline bool may_join(const struct socket_request *request,
+				     const struct group *group)
+{
+	return !request->uid || request->uid == group->uid;
 }
 
 /* The group of a bound socket by its address; *id is set when there is one. */

@@ -11,7 +11,7 @@
  * socket's cookie, and searches when it is wrong. One user's messages fill no
  * more than a share of the ring.
  */
-static __always_inline int notify(struct message *message)
+static __always_inline int notify(struct message *message, const struct socket_request *request)
 {
 	void *task = (void *)bpf_get_current_task();
 	void *regs = (void *)((u64(*)(void *))BPF_FUNC_task_pt_regs)(
@@ -19,10 +19,11 @@ static __always_inline int notify(struct message *message)
 	struct user *user;
 	u64 arg0 = 0;
 
-	message->user = user_index();
-	user = user_at(message->user);
+	message->cookie = request->cookie;
+	message->uid = request->uid;
+	user = user_of(request->uid);
 	if (!user ||
-	    over(user->messages_sent, user->messages_served, CONST(USER_MESSAGES), message->user))
+	    over(request->uid, user->messages_sent, user->messages_served, CONST(USER_MESSAGES)))
 		return -EAGAIN;
 	read_kernel(&message->pid, sizeof(message->pid), task + CONST(TGID_OFFSET));
 	read_kernel(&arg0, sizeof(arg0), regs + CONST(SYSCALL_ARG0_OFFSET));

@@ -200,7 +200,7 @@ class Group(ctypes.Structure):
         ("next_seat", _u32),
         ("critical", _u32),
         ("critical_gauge", _u32),
-        ("user", _u32),
+        ("uid", _u32),
         ("flows", _u32),
         ("probes", _u32),
         ("program", _u32),
@@ -236,7 +236,7 @@ class SocketRequest(ctypes.Structure):
         ("generation", _u32),
         ("app", _u32),
         ("ifindex", _u32),
-        ("pad", _u32),
+        ("uid", _u32),
     ]
 
 
@@ -372,7 +372,7 @@ class Message(ctypes.Structure):
         ("generation", _u32),
         ("app", _u32),
         ("cookie", _u64),
-        ("user", _u32),
+        ("uid", _u32),
         ("pad", _u32),
     ]
 
@@ -381,6 +381,11 @@ def slot_of(max_apps: int, app: int, generation: int) -> int:
     """The slot of an application's generation: its share of the 32, in turn."""
     share = GENERATION_SLOTS // max(max_apps, 1)
     return (app * share + generation % share) % GENERATION_SLOTS
+
+
+def user_of(uid: int) -> int:
+    """Index into users: root's is the first, others share the rest."""
+    return 1 + uid % (USERS - 1) if uid else 0
 
 
 def make_cookie(slot: int, index: int) -> int:

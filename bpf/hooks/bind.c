@@ -20,6 +20,7 @@ int hook_bind(struct bpf_sock_addr *ctx)
 		return 1;
 	request.cookie = socket_cookie(ctx);
 	request.ifindex = sk->bound_dev_if;
+	request.uid = bpf_get_current_uid_gid();
 	bpf_sk_storage_get(MAP(SOCKET_REQUEST), sk, &request, BPF_SK_STORAGE_GET_F_CREATE);
 	return 1;
 }

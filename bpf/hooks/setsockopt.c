@@ -29,7 +29,8 @@ static __always_inline void give_back(u32 id)
  * another option is. NULL: refused with *error.
  */
 static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struct group_key *key,
-						  u32 *id, int *error)
+						  const struct socket_request *request, u32 *id,
+						  int *error)
 {
 	bool given = ctx->optname == UDP_GRM_DISSECTOR;
 	struct group_key address = *key;
@@ -37,12 +38,11 @@ static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struc
 	u32 *words, *policy;
 	struct group *group;
 	struct user *user;
-	u32 i, owner;
+	u32 i;
 
 	*error = EBADF;
-	owner = user_index();
-	user = user_at(owner);
-	if (!user || over(user->groups_made, user->groups_gone, CONST(USER_GROUPS), owner))
+	user = user_of(request->uid);
+	if (!user || over(request->uid, user->groups_made, user->groups_gone, CONST(USER_GROUPS)))
 		return NULL;
 	address.netns = 0;
 	address.ifindex = 0;
@@ -69,7 +69,7 @@ static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struc
 	group->timeout_jiffies = group->flow_timeout_s * CONST(HZ);
 	group->max_apps = dissector->max_apps ?: 1;
 	group->flows = policy ? ((struct policy *)policy)->flows : 0;
-	group->user = owner;
+	group->uid = request->uid;
 #pragma clang loop unroll(full)
 	for (i = 0; i < MAX_APPS; i++)
 		group->working_slot[i] = slot_of(group, i, 0);
@@ -179,9 +179,11 @@ int hook_setsockopt(struct bpf_sockopt *ctx)
 		group_key_of(ctx, sk, &key);
 		group = group_at(&key, &id);
 		if (!group)
-			group = create_group(ctx, &key, &id, &error);
+			group = create_group(ctx, &key, request, &id, &error);
 		if (!group)
 			return refuse(error);
+		if (!may_join(request, group))
+			return refuse(EBADF);
 		error = 0;
 		message.flags = MESSAGE_JOIN;
 	}
@@ -219,10 +221,9 @@ int hook_setsockopt(struct bpf_sockopt *ctx)
 	if (message.flags) {
 		message.group = id;
 		message.epoch = group->epoch;
-		message.cookie = request->cookie;
 		message.app = app;
 		message.generation = value;
-		if (!notify(&message)) {
+		if (!notify(&message, request)) {
 			request->group = id + 1;
 			request->epoch = group->epoch;
 			if (message.flags & MESSAGE_REGISTER) {

@@ -41,9 +41,10 @@ class Pool:
         tables: dict[int, int] = {}
         for group in map(self._maps.group, range(self._groups)):
             if group.state in (GroupState.LIVE, GroupState.DELETED):
-                groups[group.user] = groups.get(group.user, 0) + 1
+                owner = abi.user_of(group.uid)
+                groups[owner] = groups.get(owner, 0) + 1
                 taken = sum(table != 0 for table in group.table)
-                tables[group.user] = tables.get(group.user, 0) + taken
+                tables[owner] = tables.get(owner, 0) + taken
         for number in range(abi.USERS):
             user = self._maps.user(number)
             user.groups_gone = user.groups_made - groups.get(number, 0)
@@ -114,12 +115,10 @@ class Pool:
         if group.table[slot]:
             return
         key = bytes(abi.TableKey(group=number, epoch=group.epoch, slot=slot))
-        user = self._maps.user(group.user)
+        user = self._maps.user(abi.user_of(group.uid))
         in_use = (user.tables_taken - user.tables_returned) % 2**32
-        if group.user and in_use >= self._limits.tables_per_user:
-            raise LookupError(
-                f"the user of the group has {in_use} flow tables (limits.tables_per_user)"
-            )
+        if group.uid and in_use >= self._limits.tables_per_user:
+            raise LookupError(f"uid {group.uid} has {in_use} flow tables (limits.tables_per_user)")
         tables = self._new_tables(1, group.flows)
         if not tables:
             raise LookupError(f"all {state.MAX_TABLES} flow tables are in use")
@@ -142,7 +141,7 @@ class Pool:
         key = abi.TableKey(group=number, epoch=group.epoch, slot=slot)
         libbpf.map_delete(self._maps["table_index"], bytes(key))
         if table:
-            self._maps.user(group.user).tables_returned += 1
+            self._maps.user(abi.user_of(group.uid)).tables_returned += 1
             self._maps.drop_inner("flow_tables", table)
             self._spare_tables.append(table)
 
@@ -153,7 +152,7 @@ class Pool:
                 self.release_table(number, group, slot)
         if self._maps.has_inner("sockmaps", number):
             self._maps.drop_inner("sockmaps", number)
-        self._maps.user(group.user).groups_gone += 1
+        self._maps.user(abi.user_of(group.uid)).groups_gone += 1
         group.state = GroupState.FREE
 
     def ensure_sockmap(self, number: int) -> None:

@@ -59,6 +59,7 @@ class Registry:
         self._known: dict[int, int] = {}  # group id -> epoch
         self._outdated: set[int] = set()
         self._childless: set[int] = set()
+        self._missed_one = False
         #: (group id, slot) -> first index not known to be taken, within a round
         self._taken_until: dict[tuple[int, int], int] = {}
         for number in range(maps.config.groups):
@@ -150,6 +151,11 @@ class Registry:
                     return {cookie: number}
         return {}
 
+    @property
+    def should_look_again(self) -> bool:
+        """Whether a group may be left without sockets: worth collecting soon."""
+        return self._missed_one or bool(self._childless)
+
     def take_deferred(self) -> list[abi.Message]:
         """Messages that were put off, to be handled again and then settled."""
         taken, self._deferred = self._deferred, []
@@ -188,6 +194,7 @@ class Registry:
         found = self._find(message)
         if found is None:
             log.step(f"socket {message.cookie:#x} was closed before it could be registered")
+            self._missed_one = True
             return None
         pid, fd = found
         try:
@@ -321,6 +328,7 @@ class Registry:
 
     def collect(self) -> None:
         """Take back what closed sockets, ended generations and groups held."""
+        self._missed_one = False
         by_group: dict[int, dict[int, bytes]] = {}
         for key, value in list(
             libbpf.map_items(self._maps["seats"], 8, ctypes.sizeof(abi.SeatRef))

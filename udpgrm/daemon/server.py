@@ -28,6 +28,7 @@ from udpgrm.state.maps import Limits, Maps
 
 #: Sockets may be closed by processes that live on: look that often (seconds).
 COLLECT_EVERY = 30.0
+LOOK_AGAIN_AFTER = 1.0
 _LOCK_TRIES = 20
 _HINT = "mount -t bpf bpf /sys/fs/bpf"
 
@@ -218,6 +219,8 @@ class Server:
                 self._guarded(self._registry.collect)
                 self._guarded(self._pool.refill)
                 due = time.monotonic() + COLLECT_EVERY
+            if self._registry.should_look_again:
+                due = min(due, time.monotonic() + LOOK_AGAIN_AFTER)
         _notify("STOPPING=1")
         config = self._maps.config
         config.pid = 0
@@ -233,7 +236,7 @@ class Server:
             if len(record) == ctypes.sizeof(abi.Message):
                 message = abi.Message.from_buffer_copy(record)
                 self._guarded(self._handle, message)
-                self._maps.user(message.user % abi.USERS).messages_served += 1
+                self._maps.user(abi.user_of(message.uid)).messages_served += 1
         self._guarded(self._pool.refill)
 
     def _resume(self) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import os
 import socket
 import subprocess
 import sys
@@ -132,7 +133,8 @@ def _prepare(maps: Maps, cookie: int, sock: socket.socket, where: str, applicati
         raise AdoptionError(
             f"a socket at {where} is bound without SO_REUSEPORT: turn the server's reuseport on"
         )
-    request = abi.SocketRequest(cookie=cookie, generation=abi.GENERATION_NONE)
+    owner = os.stat(f"/proc/self/fd/{sock.fileno()}").st_uid
+    request = abi.SocketRequest(cookie=cookie, generation=abi.GENERATION_NONE, uid=owner)
     with contextlib.suppress(FileExistsError):
         libbpf.map_update(
             maps["socket_request"],

@@ -60,7 +60,7 @@ class Limits:
 
     groups: int = 512
     flows: int = 65536
-    prepared_groups: int = 16
+    prepared_groups: int = 128
     prepared_tables: int = 4
     groups_per_user: int = 64
     tables_per_user: int = 128

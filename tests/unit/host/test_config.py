@@ -59,7 +59,7 @@ def test_defaults_are_those_of_the_documentation() -> None:
     assert Limits() == Limits(
         groups=512,
         flows=65536,
-        prepared_groups=16,
+        prepared_groups=128,
         prepared_tables=4,
         groups_per_user=64,
         tables_per_user=128,

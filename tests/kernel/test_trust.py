@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""What an unprivileged process in a hooked cgroup cannot do. It runs as another user."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import udpgrm.client as grm
+from tests.kernel.support import Host, answer, client, received, wait_for
+
+WHERE = "127.0.0.1:4433"
+TO = ("127.0.0.1", 4433)
+NOBODY = 65534
+_PRELUDE = """
+import errno, os, select, socket, struct, sys, time
+UDP = socket.IPPROTO_UDP
+WORKING, GEN, DISSECTOR, ASSURE = 200, 201, 202, 203
+def bind(where, device=None, port=4433):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if device:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+    sock.bind((where, port))
+    return sock
+def attempt(sock, option, value):
+    try:
+        sock.setsockopt(UDP, option, value)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return "done"
+"""
+
+
+def unprivileged(code: str, **options: object) -> subprocess.CompletedProcess[str]:
+    """Run Python code as nobody; what it prints is the answer."""
+    return subprocess.run(
+        [sys.executable, "-c", _PRELUDE + code],
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        cwd="/",
+        **options,  # type: ignore[call-overload]
+    )
+
+
+@pytest.fixture
+def victim(host: Host) -> Iterator[socket.socket]:
+    """Root's socket, the only one of generation 1, which works."""
+    sock = grm.bind(WHERE)[0]
+    grm.enroll([sock], 1)
+    grm.promote(sock, 1)
+    yield sock
+    sock.close()
+
+
+def test_the_kernel_keeps_others_from_the_address(victim: socket.socket) -> None:
+    """What everything else here relies on: SO_REUSEPORT shares with the same user only."""
+    done = unprivileged(
+        """
+try:
+    bind("127.0.0.1")
+except OSError as error:
+    print(errno.errorcode[error.errno])
+"""
+    )
+    assert done.stdout == "EADDRINUSE\n"
+
+
+def test_not_through_a_device_changed_after_the_bind(host: Host) -> None:
+    for name in ("veth5", "veth7"):
+        subprocess.run(
+            ["ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}p"], check=True
+        )
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as victim:
+            victim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            victim.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"veth5")
+            victim.bind(("0.0.0.0", 4433))
+            grm.enroll([victim], 1)
+            grm.promote(victim, 1)
+            done = unprivileged(
+                """
+sock = bind("0.0.0.0", "veth7")
+# CAP_NET_RAW is needed to leave a device; a fresh socket may take any
+for device in (b"veth5", b""):
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device)
+        print("moved")
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+    print(attempt(sock, WORKING, 9))
+"""
+            )
+            # whatever the kernel thinks of the move, the group is its owner's
+            assert grm.working_generation(victim) == 1, done.stdout
+            groups = {item["ifindex"]: item for item in host.json("list")["groups"]}
+            theirs = groups[socket.if_nametoindex("veth5")]
+            assert theirs["applications"][0]["working_generation"] == 1
+    finally:
+        for name in ("veth5", "veth7"):
+            subprocess.run(["ip", "link", "delete", name], check=True)
+
+
+def test_another_owner_of_the_same_key_is_refused(host: Host, tmp_path: Path) -> None:
+    """The check itself: a socket that shares the key but not the owner."""
+    subprocess.run(
+        ["ip", "link", "add", "veth5", "type", "veth", "peer", "name", "veth6"], check=True
+    )
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as victim:
+            victim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            victim.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"veth5")
+            victim.bind(("0.0.0.0", 4433))
+            grm.enroll([victim], 1)
+            grm.promote(victim, 1)
+            # bound by nobody to the other device, then moved, as CAP_NET_RAW could
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+                other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                other.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"veth6")
+                os.setresuid(NOBODY, 0, 0)
+                try:
+                    other.bind(("0.0.0.0", 4433))
+                finally:
+                    os.setresuid(0, 0, 0)
+                other.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"veth5")
+                with pytest.raises(grm.NotHooked):
+                    grm.promote(other, 9)
+            assert grm.working_generation(victim) == 1
+    finally:
+        subprocess.run(["ip", "link", "delete", "veth5"], check=True)
+
+
+def test_not_through_another_namespace(host: Host, victim: socket.socket) -> None:
+    done = unprivileged(
+        """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.unshare(0x10000000 | 0x40000000):  # CLONE_NEWUSER, CLONE_NEWNET
+    print("no user namespaces")
+else:
+    sock = bind("0.0.0.0")
+    print(attempt(sock, WORKING, 9))
+"""
+    )
+    assert done.stdout in ("done\n", "no user namespaces\n")
+    assert grm.working_generation(victim) == 1
+
+
+def test_a_flow_stays_whoever_else_asks(host: Host, victim: socket.socket) -> None:
+    with client() as peer:
+        peer.sendto(b"?", TO)
+        answer([victim], 1)
+        done = unprivileged(
+            f"""
+sock = bind("127.0.0.2")
+print(attempt(sock, GEN, 1))
+value = struct.pack("=HH4s8x", socket.AF_INET, socket.htons({peer.getsockname()[1]}),
+                    socket.inet_aton("127.0.0.1"))
+print(attempt(sock, ASSURE, value))
+"""
+        )
+        assert done.stdout == "done\ndone\n"  # in a group of its own
+        peer.sendto(b"?", TO)
+        assert len(received([victim])) == 1
+
+
+def test_a_group_without_sockets_is_forgotten(host: Host) -> None:
+    assert unprivileged('print(attempt(bind("127.0.0.1"), GEN, 7))').stdout == "done\n"
+    wait_for(lambda: not host.json("list", WHERE)["groups"], "the group to be forgotten")
+    mine = grm.bind(WHERE, flow_timeout=17)[0]
+    grm.enroll([mine], 0)
+    assert host.group(WHERE)["dissector"]["flow_timeout"] == 17
+    mine.close()
+
+
+@pytest.fixture
+def small_host(bare_host: Host) -> Host:
+    """Quotas that a test can reach."""
+    config = bare_host.scratch / "udpgrm.conf"
+    config.write_text("[limits]\ngroups = 64\ngroups_per_user = 5\ntables_per_user = 8\n")
+    bare_host.start(f"--config={config}")
+    return bare_host
+
+
+def test_quota_of_groups(small_host: Host) -> None:
+    done = unprivileged(
+        """
+socks = [bind("127.0.0.1", None, 6000 + number) for number in range(12)]
+print(*(attempt(sock, GEN, 1) for sock in socks))
+time.sleep(0.2)
+"""
+    )
+    assert done.stdout.split() == ["done"] * 5 + ["EBADF"] * 7
+    mine = [grm.bind(f"127.0.0.1:{7000 + number}")[0] for number in range(12)]
+    for sock in mine:
+        grm.enroll([sock], 1)  # root has no quota
+        sock.close()
+    # what the user had is given back with its groups
+    wait_for(
+        lambda: (
+            unprivileged('print(attempt(bind("127.0.0.1", None, 6100), GEN, 1))').stdout == "done\n"
+        ),
+        "the quota to be free again",
+    )
+
+
+def test_quota_of_flow_tables(small_host: Host) -> None:
+    unprivileged(
+        """
+sock = bind("127.0.0.1")
+for generation in range(32):
+    attempt(sock, GEN, generation)
+    time.sleep(0.02)
+"""
+    )
+    log = small_host.errors.read_text()
+    assert f"uid {NOBODY} has 8 flow tables (limits.tables_per_user)" in log
+    mine = grm.bind("127.0.0.1:7000")[0]
+    assert grm.enroll([mine], 1) == [0]
+    mine.close()
+
+
+def test_a_flood_of_messages_leaves_room_for_others(host: Host) -> None:
+    """The daemon is stopped meanwhile, so nothing is served: the worst case."""
+    mine = grm.bind(WHERE)[0]
+    host.process.send_signal(19)  # SIGSTOP
+    try:
+        done = unprivileged(
+            """
+sock = bind("127.0.0.2")
+answers = [attempt(sock, GEN, number) for number in range(6000)]
+print(answers.count("done"), answers.count("EAGAIN"))
+"""
+        )
+        taken, refused = map(int, done.stdout.split())
+        assert (taken, refused) == (1000, 5000)
+        mine.setsockopt(socket.IPPROTO_UDP, 201, 3)  # root's still fits
+    finally:
+        host.process.send_signal(18)  # SIGCONT
+    wait_for(lambda: grm.socket_generation(mine).index is not None, "the registration", 60)
+    mine.close()
+
+
+def test_compilations_are_rationed(host: Host) -> None:
+    """Ever new filters take half a processor at most, and others' steering goes on."""
+    victim = grm.bind(WHERE)[0]
+    grm.enroll([victim], 1)
+    grm.promote(victim, 1)
+    unprivileged(
+        """
+for number in range(20):
+    sock = bind("127.0.0.1", None, 6000 + number)
+    value = struct.pack("=IIII100sIHBBI", 1, 0, 0, 0, b"", 1, 6, 0, 0, number)
+    attempt(sock, DISSECTOR, value.ljust(376, b"\\0"))
+    attempt(sock, GEN, 1)
+"""
+    )
+    other = grm.bind("127.0.0.1:7000")[0]
+    assert grm.enroll([other], 1, timeout=2) == [0]  # needs no compiler: not behind them
+    children = Path(f"/proc/{host.process.pid}/task/{host.process.pid}/children")
+    assert len(children.read_text().split()) <= 1
+    other.close()
+    victim.close()
+
+
+def test_nonsense(host: Host, victim: socket.socket) -> None:
+    unprivileged(
+        """
+import random
+random.seed(1)
+sock = bind("127.0.0.3")
+for _ in range(3000):
+    option = random.randrange(198, 208)
+    value = random.randbytes(random.choice((0, 1, 4, 8, 12, 16, 28, 116, 376, 632, 5000)))
+    attempt(sock, option, value)
+    try:
+        sock.getsockopt(UDP, option, random.randrange(1024))
+    except OSError:
+        pass
+"""
+    )
+    assert host.process.poll() is None
+    assert grm.enroll([victim], 1) == [0]
