@@ -16,6 +16,7 @@ _MODULES = {
     "metrics": "metrics",
     "delete": "delete",
     "working-gen": "working_gen",
+    "hooks": "hooks",
     "enroll": "enroll",
     "probe": "probe",
     "preflight": "preflight",

@@ -30,6 +30,7 @@ Commands:
   metrics                   metrics, one a line
   delete                    forget a group's state
   working-gen               set a working generation: a number or 'newest'
+  hooks                     list, or add/remove CGROUP: who is hooked
   enroll                    put a running server's sockets into a generation
   probe                     send packets and see where they go
   preflight                 load programs and maps of every kind needed
@@ -45,6 +46,8 @@ General:
      --cgroup=DIR             or those of a cgroup's processes
      --gen=N|next           which generation (enroll; default next)
      --check                change nothing, say what would (working-gen)
+     --prometheus           in Prometheus' text form (metrics),
+     --output=FILE            into a file that is replaced in one step
      --count=N              packets (probe; default 8), sockets (enroll; 1)
      --timeout=SECONDS      for answers (probe; default 1), for all (enroll; 10)
 """
@@ -55,6 +58,7 @@ COMMANDS = (
     "metrics",
     "delete",
     "working-gen",
+    "hooks",
     "enroll",
     "probe",
     "preflight",
@@ -67,7 +71,9 @@ _COMMAND_OPTIONS = {
     "--unit": {"enroll"},
     "--cgroup": {"enroll"},
     "--gen": {"enroll"},
-    "--check": {"working-gen"},
+    "--check": {"hooks", "working-gen"},
+    "--prometheus": {"metrics"},
+    "--output": {"metrics"},
     "--count": {"probe", "enroll"},
     "--timeout": {"probe", "enroll"},
 }
@@ -100,6 +106,8 @@ _LONG = [
     "cgroup=",
     "gen=",
     "check",
+    "prometheus",
+    "output=",
     "count=",
     "timeout=",
 ]

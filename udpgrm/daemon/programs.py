@@ -204,6 +204,20 @@ def _detach(path: Path) -> None:
     path.unlink()
 
 
+def is_hooked(directory: Path, cgroup: Path) -> bool:
+    """Whether a cgroup has hooks of its own; one above it may have them too."""
+    identity = cgroups.identity(cgroup)
+    return any(path.name.split("-")[0] == str(identity) for path in _links(directory))
+
+
+def uninstall(directory: Path, cgroup: Path) -> None:
+    """Take the hooks off one cgroup; sockets already steered stay so."""
+    identity = cgroups.identity(cgroup)
+    for path in list(_links(directory)):
+        if path.name.split("-")[0] == str(identity):
+            _detach(path)
+
+
 def detach_all(directory: Path) -> None:
     """Take every hook off its cgroup."""
     for path in _links(directory):

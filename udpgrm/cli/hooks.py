@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""udpgrm hooks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from udpgrm.cli import common
+from udpgrm.cli.errors import CommandError
+from udpgrm.cli.options import Arguments
+from udpgrm.daemon import programs
+
+_ACTIONS = ("list", "add", "remove")
+
+
+def run(arguments: Arguments) -> int:
+    """Show, attach or detach the hooks of cgroups."""
+    common.want_operands(arguments, 1, 2)
+    action, *paths = arguments.operands
+    if action not in _ACTIONS:
+        raise CommandError(f"hooks: {action!r} is none of {', '.join(_ACTIONS)}")
+    directory = common.pin_dir(arguments)
+    common.open_state(arguments).close()
+    hooked = programs.hooked_cgroups(directory)
+    if action == "list":
+        common.want_operands(arguments, 1, 1)
+        if arguments.flag("--json"):
+            common.print_json({"cgroups": hooked})
+        else:
+            print(*hooked, sep="\n", end="\n" if hooked else "")
+        return 0
+    common.want_operands(arguments, 2, 2)
+    cgroup = Path(paths[0])
+    if not (cgroup / "cgroup.procs").exists():
+        raise CommandError(f"{cgroup} is no cgroup2 directory")
+    changed = programs.is_hooked(directory, cgroup) != (action == "add")
+    if changed and not arguments.flag("--check"):
+        if action == "add":
+            programs.install(directory, cgroup, with_sendmsg=True)
+        else:
+            programs.uninstall(directory, cgroup)
+    if arguments.flag("--json"):
+        common.print_json({"cgroup": str(cgroup), "changed": changed})
+    else:
+        word = {"add": "hooked", "remove": "not hooked"}[action]
+        print(f"{cgroup}: {word}{'' if changed else ' already'}")
+    return 0
