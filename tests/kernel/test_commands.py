@@ -199,3 +199,17 @@ def test_help(bare_host: Host) -> None:
     done = bare_host.run("-h")
     assert done.returncode == 254
     assert done.stdout.startswith("Usage: udpgrm ")
+
+
+def test_top(host: Host) -> None:
+    sockets = grm.bind(ADDRESS, 2)
+    grm.enroll(sockets[:1], 1)
+    grm.enroll(sockets[1:], 2)
+    grm.promote(sockets[0], 1)
+    done = host.run("top", "--count=2")
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.rpartition("udpgrm top")[2]
+    assert re.search(rf"{re.escape(ADDRESS)} flow +1 +working +1 +0 +0 +0 +0 +0 +-", last)
+    assert re.search(r"\n +2 +waiting +1 ", last)
+    for sock in sockets:
+        sock.close()
