@@ -62,7 +62,8 @@ def _explained(sock: socket.socket) -> Iterator[None]:
         raise
 
 
-def _set(sock: socket.socket, option: Option, value: bytes) -> None:
+def set_option(sock: socket.socket, option: Option, value: bytes) -> None:
+    """Set one of udpgrm's options. Raises NotHooked and OSError."""
     with _explained(sock):
         sock.setsockopt(socket.IPPROTO_UDP, option, value)
 
@@ -95,7 +96,7 @@ def bind(where: str, count: int = 1, flow_timeout: int = 0) -> list[socket.socke
             made.append(sock)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             sock.bind((str(ip), port))
-            _set(sock, Option.DISSECTOR, bytes(dissector))
+            set_option(sock, Option.DISSECTOR, bytes(dissector))
     except BaseException:
         for sock in made:
             sock.close()
@@ -113,7 +114,7 @@ def enroll(sockets: Sequence[socket.socket], generation: int, timeout: float = 5
     for sock in sockets:
         while True:
             try:
-                _set(sock, Option.SOCKET_GEN, _u32(generation))
+                set_option(sock, Option.SOCKET_GEN, _u32(generation))
                 break
             except BlockingIOError as error:  # the daemon is busy: its queue is full
                 if time.monotonic() > deadline:
@@ -139,7 +140,7 @@ def enroll(sockets: Sequence[socket.socket], generation: int, timeout: float = 5
 
 def promote(sock: socket.socket, generation: int) -> None:
     """Make a generation of the socket's group the one that new flows go to."""
-    _set(sock, Option.WORKING_GEN, _u32(generation))
+    set_option(sock, Option.WORKING_GEN, _u32(generation))
 
 
 def working_generation(sock: socket.socket) -> Optional[int]:
@@ -170,4 +171,4 @@ def assure_flow(sock: socket.socket, peer: tuple[str, int]) -> None:
         value = head + packed + bytes(8)
     else:
         value = head + bytes(4) + packed + bytes(4)
-    _set(sock, Option.FLOW_ASSURE, value)
+    set_option(sock, Option.FLOW_ASSURE, value)

@@ -13,19 +13,32 @@ from udpgrm.cli.errors import EXIT_ERROR, EXIT_HELP, CommandError
 _MODULES = {
     "list": "listing",
     "flows": "flows",
+    "top": "top",
     "metrics": "metrics",
     "delete": "delete",
     "working-gen": "working_gen",
     "hooks": "hooks",
     "enroll": "enroll",
     "probe": "probe",
+    "restart": "restart",
+    "rollback": "rollback",
+    "drain": "drain",
+    "doctor": "doctor",
+    "dissector": "dissector",
+    "check": "check",
     "preflight": "preflight",
     "build": "build",
 }
 
 
+#: Helpers with a command line of their own, by their first word.
+_HELPERS = {"activate": "udpgrm.activate.command", "decoy": "udpgrm.decoy"}
+
+
 def main(argv: list[str]) -> int:
     """Run one command line; returns the exit status."""
+    if argv and argv[0] in _HELPERS:
+        return int(importlib.import_module(_HELPERS[argv[0]]).main(argv[1:]))
     try:
         arguments = options.parse(argv)
         if arguments.flag("--help"):

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""udpgrm decoy with real children and signals."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Optional
+
+import pytest
+
+from tests.kernel.support import ROOT, wait_for
+
+DECOY = [sys.executable, str(ROOT / "bin/mmdecoy")]
+#: Says its pid, then every signal it gets; ends on SIGTERM, with status 7.
+CHILD = """
+import os, signal, sys
+def say(number, _):
+    print(signal.Signals(number).name if number < 32 else number, flush=True)
+    if number == signal.SIGTERM:
+        sys.exit(7)
+for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
+    signal.signal(number, say)
+print(os.getpid(), flush=True)
+while True:
+    signal.pause()
+"""
+
+
+class Decoy:
+    child = 0
+
+    def __init__(self, *command: str, environment: Optional[dict[str, str]] = None) -> None:
+        self.process = subprocess.Popen(
+            [*DECOY, "--", *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(environment or {})},
+        )
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def kill(self, number: int) -> None:
+        os.kill(self.process.pid, number)
+
+
+@pytest.fixture
+def decoy() -> Iterator[Decoy]:
+    decoy = Decoy(sys.executable, "-c", CHILD)
+    decoy.child = int(decoy.line())
+    yield decoy
+    decoy.process.kill()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(decoy.child, signal.SIGKILL)
+    decoy.process.communicate()
+
+
+def test_signals_are_passed_on(decoy: Decoy) -> None:
+    assert decoy.child != decoy.process.pid
+    numbers = [
+        number
+        for number in sorted(signal.valid_signals())
+        if number
+        not in (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGTERM, signal.SIGCONT)
+    ]
+    for number in numbers:
+        decoy.kill(number)
+        said = decoy.line()
+        assert said == (signal.Signals(number).name if number < 32 else str(number))
+    decoy.kill(signal.SIGTERM)
+    assert decoy.line() == "SIGTERM"
+    assert decoy.process.wait(5) == 7
+
+
+def test_the_child_lives_on_after_its_sigurg(decoy: Decoy) -> None:
+    # somebody else's is passed on
+    decoy.kill(signal.SIGURG)
+    assert decoy.line() == "SIGURG"
+    os.kill(decoy.child, 0)
+    assert decoy.process.poll() is None
+    # the child's own ends the decoy
+    leave = "import os, signal\nos.kill(os.getppid(), signal.SIGURG)\n"
+    mine = Decoy(sys.executable, "-c", leave + CHILD)
+    child = int(mine.line())
+    assert mine.process.wait(5) == 0
+    os.kill(child, signal.SIGUSR1)
+    assert mine.line() == "SIGUSR1"
+    os.kill(child, signal.SIGTERM)
+    mine.process.communicate(timeout=5)
+    wait_for(lambda: not _lives(child), "the child to end")
+
+
+def _lives(pid: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    "command, status",
+    [
+        (["true"], 0),
+        (["sh", "-c", "exit 42"], 42),
+        (["sh", "-c", "kill -KILL $$"], -signal.SIGKILL),
+        (["sh", "-c", "kill -SEGV $$"], -signal.SIGSEGV),
+        (["/nowhere"], 127),
+        (["/etc/passwd"], 126),
+    ],
+)
+def test_it_ends_as_the_child_ends(command: list[str], status: int) -> None:
+    decoy = Decoy(*command)
+    decoy.process.communicate(timeout=10)
+    assert decoy.process.returncode == status
+
+
+def test_listen_pid_is_the_childs() -> None:
+    script = 'exec "$0" "$1" -- sh -c "echo \\$LISTEN_PID \\$\\$"'
+    done = subprocess.run(
+        ["sh", "-c", f"LISTEN_PID=$$; export LISTEN_PID; {script}", *DECOY],
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=True,
+    )
+    listen_pid, child = done.stdout.split()
+    assert listen_pid == child
+    other = Decoy("sh", "-c", "echo $LISTEN_PID", environment={"LISTEN_PID": "1"})
+    assert other.process.communicate(timeout=10)[0] == "1\n"
+
+
+def test_ignored_signals_and_the_mask_are_as_before() -> None:
+    show = "grep -E '^Sig(Blk|Ign)' /proc/self/status"
+    plain = subprocess.run(["sh", "-c", show], capture_output=True, text=True, check=True)
+    decoy = Decoy("sh", "-c", show)
+    assert decoy.process.communicate(timeout=10)[0] == plain.stdout
+
+
+@pytest.mark.parametrize("words", [[], ["--"], ["--nothing"]])
+def test_misuse(words: list[str]) -> None:
+    done = subprocess.run([*DECOY, *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, "the command is missing" in done.stderr) == (255, True)

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `udpgrm activate`, `udpgrm_activate` for users of the reference."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Sequence
+
+import udpgrm.client as grm
+from udpgrm.activate import options, sockets, store
+from udpgrm.activate.options import Settings
+from udpgrm.cli.errors import EXIT_ERROR, EXIT_HELP
+
+_FIRST_FD = 3  # SD_LISTEN_FDS_START
+_TIMEOUT_S = 5.0
+
+
+def main(words: list[str]) -> int:
+    """Run one command line; returns the exit status, or becomes the command."""
+    try:
+        settings = options.parse(words)
+        if settings is None:
+            sys.stdout.write(options.USAGE)
+            return EXIT_HELP
+        return _activate(settings)
+    except (ValueError, OSError) as error:
+        # an OSError's own text begins with its number, which says nothing here
+        reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, OSError) and error.filename is not None:
+            reason = f"{error.filename}: {reason}"
+        print("udpgrm activate:", " ".join(str(reason).split()), file=sys.stderr)
+        return EXIT_ERROR
+
+
+def _activate(settings: Settings) -> int:
+    notify_socket = os.environ.get("NOTIFY_SOCKET")
+    if not notify_socket and not settings.command:
+        raise ValueError(
+            "nobody would keep the sockets: run it in a unit with NotifyAccess=all and "
+            "FileDescriptorStoreMax=, or give a command after --"
+        )
+    try:
+        made = sockets.make(settings, sockets.dissector(settings))
+    except PermissionError as error:
+        raise ValueError(
+            f"{settings.address}: the group has another dissector (udpgrm list), "
+            "or the kernel does not take this one"
+        ) from error
+    if notify_socket:
+        store.replace(notify_socket, settings.name, made)
+    if settings.register:
+        working = grm.working_generation(made[0])
+        generation = ((0 if working is None else working) + 1) % 2**32
+        grm.enroll(made, generation, _TIMEOUT_S)
+        if settings.advance:
+            grm.promote(made[0], generation)
+    if settings.command:
+        _become(settings, made)
+    return 0
+
+
+def _become(settings: Settings, made: Sequence[socket.socket]) -> None:
+    """Execute the command with the sockets where sd_listen_fds(3) looks for them."""
+    # out of the way first: their places may be among the wanted ones
+    high = [os.dup(sock.fileno()) for sock in made]
+    beyond = _FIRST_FD + len(made)
+    while any(fd < beyond for fd in high):
+        high = [os.dup(fd) if fd < beyond else fd for fd in high]
+    for position, fd in enumerate(high):
+        os.dup2(fd, _FIRST_FD + position, inheritable=True)
+    os.environ["LISTEN_FDS"] = str(len(made))
+    os.environ["LISTEN_PID"] = str(os.getpid())
+    os.environ["LISTEN_FDNAMES"] = ":".join([settings.name] * len(made))
+    try:
+        os.execvp(settings.command[0], settings.command)
+    except OSError as error:
+        raise ValueError(f"{settings.command[0]}: {error.strerror}") from error
+
+
+def run() -> None:
+    """Console script."""
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line of `udpgrm activate`."""
+
+from __future__ import annotations
+
+import getopt
+import re
+from dataclasses import dataclass
+from typing import Optional
+
+from udpgrm import abi
+from udpgrm.numbers import whole_number
+from udpgrm.state import address
+
+USAGE = """\
+Usage: udpgrm activate [OPTIONS] NAME ADDRESS:PORT [-- COMMAND...]
+       udpgrm_activate [OPTIONS] NAME ADDRESS:PORT [-- COMMAND...]
+
+Makes the UDP sockets of a service's next instance, puts them under NAME into
+systemd's descriptor store, where they replace those of that name, and registers
+them in the generation after the working one. COMMAND is executed with the
+sockets open, as sd_listen_fds(3) expects them.
+
+Sockets:
+     --count=N              how many, 1..256; default 1
+  -4 --also-ipv4            an IPv6 socket takes IPv4 too (ADDRESS is [::])
+     --freebind             ADDRESS need not be there yet
+     --rcvbuf=BYTES         receive buffer of each
+
+Dissector; FLOW when none is given:
+  -f --flow-timeout=SECONDS a flow's life after its last packet sent; default 125
+  -b --bpf=FILE             classic BPF filter as bpf_asm -c prints it
+  -d --digest=N             built-in dissector N; 0xDEAD is QUIC by server name
+  -s --sni=HOST:APP         server name of an application (-d; up to 8 times)
+  -n --noop                 every packet is a new flow
+  -t --tubular=LABEL        name of the group for tubular
+
+Applications (-b, -d):
+  -m --apps-max=N           how many share the group, 0..4
+  -a --app=N                the one these sockets are of; default 0
+
+Registration:
+     --no-register          leave it to the service
+     --advance-working-gen  make the new generation the working one
+
+  -h --help                 this text
+"""
+
+_SHORT = {
+    "-4": "--also-ipv4",
+    "-b": "--bpf",
+    "-d": "--digest",
+    "-s": "--sni",
+    "-n": "--noop",
+    "-t": "--tubular",
+    "-f": "--flow-timeout",
+    "-a": "--app",
+    "-m": "--apps-max",
+    "-h": "--help",
+}
+_LONG = [
+    "count=",
+    "also-ipv4",
+    "freebind",
+    "rcvbuf=",
+    "bpf=",
+    "digest=",
+    "sni=",
+    "noop",
+    "tubular=",
+    "flow-timeout=",
+    "app=",
+    "apps-max=",
+    "no-register",
+    "advance-working-gen",
+    "help",
+]
+_MOST_U32 = 0xFFFFFFFF
+_MOST_RCVBUF = 0x3FFFFFFF  # the kernel keeps its double in an int
+_MOST_NAME = 255  # of systemd, sd_pid_notify_with_fds(3)
+_MOST_HOSTNAME = abi.HOSTNAME_BYTES - 1
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A command line that was understood."""
+
+    name: str
+    address: str
+    command: tuple[str, ...] = ()
+    count: int = 1
+    also_ipv4: bool = False
+    freebind: bool = False
+    rcvbuf: Optional[int] = None
+    bpf: Optional[str] = None
+    digest: Optional[int] = None
+    sni: tuple[tuple[str, int], ...] = ()
+    noop: bool = False
+    label: bytes = b""
+    flow_timeout: int = 0
+    app: int = 0
+    apps_max: int = 0
+    register: bool = True
+    advance: bool = False
+
+
+def parse(words: list[str]) -> Optional[Settings]:
+    """Read a command line; None: help is asked for. ValueError for any misuse."""
+    ours, command = _split(words)
+    try:
+        pairs, operands = getopt.gnu_getopt(ours, "4b:d:s:nt:f:a:m:h", _LONG)
+    except getopt.GetoptError as error:
+        raise ValueError(f"{error.msg} (see udpgrm activate --help)") from error
+    given = {_SHORT.get(option, option): value for option, value in pairs}
+    if "--help" in given:
+        return None
+    if len(operands) < 2:
+        raise ValueError("NAME and ADDRESS:PORT are missing (see udpgrm activate --help)")
+    if len(operands) > 2:
+        raise ValueError(f"unexpected {operands[2]!r} (a command goes after --)")
+    apps_max = _number(given, "--apps-max", 0, 0, abi.MAX_APPS)
+    settings = Settings(
+        name=_name(operands[0]),
+        address=address.form(*_address(operands[1])),
+        command=command,
+        count=_number(given, "--count", 1, 1, abi.SLOT_SOCKETS),
+        also_ipv4="--also-ipv4" in given,
+        freebind="--freebind" in given,
+        rcvbuf=_number(given, "--rcvbuf", 0, 1, _MOST_RCVBUF) if "--rcvbuf" in given else None,
+        bpf=given.get("--bpf"),
+        digest=_digest(given["--digest"]) if "--digest" in given else None,
+        sni=_sni([value for option, value in pairs if option in ("-s", "--sni")], max(apps_max, 1)),
+        noop="--noop" in given,
+        label=_label(given["--tubular"]) if "--tubular" in given else b"",
+        flow_timeout=_number(given, "--flow-timeout", 0, 0, _MOST_U32),
+        app=_number(given, "--app", 0, 0, max(apps_max, 1) - 1),
+        apps_max=apps_max,
+        register="--no-register" not in given,
+        advance="--advance-working-gen" in given,
+    )
+    _check_combination(settings)
+    return settings
+
+
+def _split(words: list[str]) -> tuple[list[str], tuple[str, ...]]:
+    """What is for us, and the command after the first `--`."""
+    if "--" not in words:
+        return words, ()
+    end = words.index("--")
+    if end + 1 == len(words):
+        raise ValueError("a command is missing after --")
+    return words[:end], tuple(words[end + 1 :])
+
+
+def _check_combination(settings: Settings) -> None:
+    chosen = [settings.bpf is not None, settings.digest is not None, settings.noop]
+    if sum(chosen) > 1:
+        raise ValueError("--bpf, --digest and --noop exclude each other")
+    if settings.also_ipv4 and not settings.address.startswith("["):
+        raise ValueError("--also-ipv4 wants an IPv6 address, as [::]:443")
+    if settings.sni and settings.digest is None:
+        raise ValueError("--sni goes with --digest")
+    if settings.apps_max and settings.bpf is None and settings.digest is None:
+        raise ValueError("--apps-max goes with --bpf or --digest")
+    if settings.advance and not settings.register:
+        raise ValueError("--advance-working-gen excludes --no-register")
+
+
+def _number(given: dict[str, str], option: str, default: int, low: int, high: int) -> int:
+    text = given.get(option)
+    if text is None:
+        return default
+    number = whole_number(text, low, high)
+    if number is None:
+        raise ValueError(f"{option}: {text!r} is not a number of {low}..{high}")
+    return number
+
+
+def _name(text: str) -> str:
+    if not text or len(text) > _MOST_NAME or not all(" " <= c <= "~" and c != ":" for c in text):
+        raise ValueError(
+            f"not a descriptor name: {text!r} (printable ASCII without ':', "
+            f"at most {_MOST_NAME} characters)"
+        )
+    return text
+
+
+def _address(text: str) -> tuple[str, int]:
+    ip, port = address.parse(text)
+    return str(ip), port
+
+
+def _digest(text: str) -> int:
+    if re.fullmatch(r"0[xX][0-9a-fA-F]{1,8}", text):
+        number: Optional[int] = int(text, 16)
+    else:
+        number = whole_number(text, 1, _MOST_U32)
+    if not number:
+        raise ValueError(f"--digest: {text!r} is not a number of 1..{_MOST_U32}, as 0xDEAD")
+    return number
+
+
+def _label(text: str) -> bytes:
+    label = text.encode(errors="surrogateescape")
+    most = abi.Dissector.label.size - 1
+    if not 1 <= len(label) <= most:
+        raise ValueError(f"--tubular: a label has 1..{most} bytes")
+    return label
+
+
+def _sni(words: list[str], apps: int) -> tuple[tuple[str, int], ...]:
+    if len(words) > abi.MAX_SNI:
+        raise ValueError(f"--sni: more than {abi.MAX_SNI}")
+    found: dict[str, int] = {}
+    for word in words:
+        host, _, number = word.rpartition(":")
+        app = whole_number(number, 0, apps - 1)
+        # compared byte by byte, and clients send lower case
+        host = host.lower()
+        if app is None or len(host) > _MOST_HOSTNAME or not _HOST.fullmatch(host):
+            raise ValueError(
+                f"--sni: {word!r} is not a HOST:APP with a host of at most {_MOST_HOSTNAME} "
+                f"ASCII characters and an application of 0..{apps - 1}"
+            )
+        if host in found:
+            raise ValueError(f"--sni: {host} is there twice")
+        found[host] = app
+    return tuple(found.items())

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sockets of an instance: made, bound, with the group's dissector and application."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+from pathlib import Path
+
+import udpgrm.client as grm
+from udpgrm import abi
+from udpgrm.abi import DissectorType, Option
+from udpgrm.activate import filters
+from udpgrm.activate.options import Settings
+from udpgrm.build.cbpf import Instruction
+from udpgrm.state import address
+
+_IP_FREEBIND = 15
+_IPV6_FREEBIND = 78
+_SO_RCVBUFFORCE = 33
+
+
+def dissector(settings: Settings) -> abi.Dissector:
+    """The value of UDP_GRM_DISSECTOR. Raises ValueError and OSError for a filter file."""
+    value = abi.Dissector(max_apps=settings.apps_max, label=settings.label)
+    value.flow_timeout_s = settings.flow_timeout
+    if settings.bpf is not None:
+        program = _read_filter(settings.bpf)
+        value.type = DissectorType.CBPF
+        value.filter_len = len(program)
+        for position, item in enumerate(program):
+            value.filter[position] = abi.CbpfInstruction(item.code, item.jt, item.jf, item.k)
+    elif settings.digest is not None:
+        value.type = DissectorType.BESPOKE
+        value.digest = settings.digest
+        value.sni_count = len(settings.sni)
+        for position, (host, app) in enumerate(settings.sni):
+            value.sni[position] = abi.SniEntry(app=app, hostname=host.encode())
+    elif settings.noop:
+        value.type = DissectorType.NOOP
+    return value
+
+
+def _read_filter(path: str) -> tuple[Instruction, ...]:
+    try:
+        return filters.parse(Path(path).read_text(encoding="ascii", errors="replace"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def make(settings: Settings, value: abi.Dissector) -> list[socket.socket]:
+    """Bound sockets with dissector and application set; all or none.
+
+    Raises client.NotHooked, PermissionError (the group has another dissector,
+    or the value is invalid) and OSError.
+    """
+    made: list[socket.socket] = []
+    try:
+        for _ in range(settings.count):
+            made.append(_bound(settings))
+            grm.set_option(made[-1], Option.DISSECTOR, bytes(value))
+            if settings.app:
+                grm.set_option(made[-1], Option.SOCKET_APP, settings.app.to_bytes(4, sys.byteorder))
+    except BaseException:
+        for sock in made:
+            sock.close()
+        raise
+    return made
+
+
+def _bound(settings: Settings) -> socket.socket:
+    ip, port = address.parse(settings.address)
+    sock = socket.socket(socket.AF_INET6 if ip.version == 6 else socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if ip.version == 6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not settings.also_ipv4)
+        if settings.freebind and ip.version == 6:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
+        elif settings.freebind:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        if settings.rcvbuf is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, settings.rcvbuf)
+            # beyond net.core.rmem_max, where we may
+            with contextlib.suppress(PermissionError):
+                sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, settings.rcvbuf)
+        sock.bind((str(ip), port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock

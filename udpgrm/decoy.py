@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `udpgrm decoy`, `mmdecoy` for users of the reference.
+
+Runs a command as its child. When the child sends it SIGURG it ends, and the
+child lives on: with KillMode=process systemd takes the service for stopped,
+and starts the next instance while this one drains. Until then it passes every
+signal on, and ends as the child ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import sys
+from typing import Optional
+
+from udpgrm.cli.errors import EXIT_ERROR, EXIT_HELP
+
+USAGE = """\
+Usage: udpgrm decoy -- COMMAND...
+       mmdecoy -- COMMAND...
+
+Runs COMMAND, passes every signal on to it and exits as it does. When COMMAND
+sends SIGURG to this process, it exits with status 0 and COMMAND goes on.
+"""
+
+_SI_KERNEL = 0x80  # a terminal's, say: the whole process group has got it
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as sh(1) has it
+
+
+def main(words: list[str]) -> int:
+    """Run one command line; returns the exit status."""
+    if words and words[0] in ("-h", "--help"):
+        sys.stdout.write(USAGE)
+        return EXIT_HELP
+    command = words[1:] if words and words[0] == "--" else words
+    if not command or command[0].startswith("-"):
+        print("udpgrm decoy: the command is missing (udpgrm decoy -- COMMAND...)", file=sys.stderr)
+        return EXIT_ERROR
+    # blocked before there is a child: no signal finds neither of us in charge
+    everything = signal.valid_signals()
+    before = {int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, everything)}
+    decoy = os.getpid()
+    child = os.fork()
+    if child == 0:
+        _become(command, decoy, before)
+    status = _stand_in(child, everything)
+    return 0 if status is None else _end_as(status)
+
+
+def _become(command: list[str], decoy: int, mask: set[int]) -> None:
+    """In the child: execute the command, as if the decoy had never been there."""
+    if os.environ.get("LISTEN_PID") == str(decoy):
+        os.environ["LISTEN_PID"] = str(os.getpid())
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        print(f"udpgrm decoy: {command[0]}: {error.strerror}", file=sys.stderr, flush=True)
+        os._exit(_NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE)
+
+
+def _stand_in(child: int, everything: set[signal.Signals]) -> Optional[int]:
+    """Wait for the child's end, and return its status; None: it goes on without us."""
+    while True:
+        info = signal.sigwaitinfo(everything)
+        if info.si_signo == signal.SIGCHLD:
+            pid, status = os.waitpid(child, os.WNOHANG)
+            if pid == child:
+                return status
+        elif info.si_signo == signal.SIGURG and info.si_pid == child:
+            return None
+        elif info.si_code != _SI_KERNEL:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, info.si_signo)
+
+
+def _end_as(status: int) -> int:
+    """Exit with the child's status, or die by the signal that it died by."""
+    if os.WIFEXITED(status):
+        return os.WEXITSTATUS(status)
+    number = os.WTERMSIG(status)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the child has left one, if any
+    if number not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+    return 128 + number  # as process 1 of a container nothing kills us
+
+
+def run() -> None:
+    """Console script."""
+    sys.exit(main(sys.argv[1:]))
