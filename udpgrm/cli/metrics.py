@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from udpgrm.cli import common
+from udpgrm.cli import common, prometheus
+from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.state.view import Viewer
 from udpgrm.version import __version__
@@ -12,6 +13,12 @@ from udpgrm.version import __version__
 def run(arguments: Arguments) -> int:
     """Print every counter, zeroes included."""
     common.want_operands(arguments, 0, 0)
+    if arguments.flag("--prometheus"):
+        if arguments.flag("--json"):
+            raise CommandError("metrics: --json and --prometheus exclude each other")
+        return prometheus.run(arguments)
+    if arguments.flag("--output"):
+        raise CommandError("metrics: --output goes with --prometheus")
     groups = Viewer(common.open_state(arguments)).groups(with_flows=False)
     if arguments.flag("--json"):
         common.print_json(

@@ -1,0 +1,399 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""What udpgrm doctor says of real processes, in each case that can be provoked."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+import pytest
+
+import udpgrm.client as grm
+from tests.kernel.support import Host, client, wait_for, wait_for_index
+from tests.kernel.test_cbpf import dissector, unlike_any_other
+from udpgrm.abi import Option
+from udpgrm.kernel import cgroups
+
+ADDRESS = "127.0.0.1:4433"
+#: Binds with SO_REUSEPORT, after whatever is to happen before; says so and stays.
+PROCESS = """
+import ctypes, socket, subprocess, sys
+libc = ctypes.CDLL(None)
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+{before}
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+sock.bind(("127.0.0.1", 4433))
+print("up", flush=True)
+sys.stdin.read()
+"""
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start processes; they end with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(
+            before: str = "", cgroup: Optional[Path] = None, code: str = PROCESS
+        ) -> subprocess.Popen[str]:
+            command = [sys.executable, "-c", code.format(before=before)]
+            if cgroup is not None:  # a socket belongs to the cgroup it is made in
+                shell = 'echo $$ >"$0/cgroup.procs"; exec "$@"'
+                command = ["sh", "-c", shell, str(cgroup), *command]
+            process = stack.enter_context(
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
+            assert process.stdout is not None
+            assert process.stdout.readline() == "up\n"
+            return process
+
+        yield start
+
+
+@pytest.fixture
+def outside() -> Iterator[Path]:
+    """A cgroup without hooks."""
+    path = cgroups.default_root() / f"udpgrm-outside-{os.getpid()}"
+    path.mkdir()
+    yield path
+    (path / "cgroup.kill").write_text("1")
+    wait_for(lambda: "populated 0" in (path / "cgroup.events").read_text(), "its processes to end")
+    path.rmdir()
+
+
+def own_socket(reuseport: int = 1) -> socket.socket:
+    sock = client()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, reuseport)
+    sock.bind(("127.0.0.1", 4433))
+    return sock
+
+
+def ask_for(sock: socket.socket, generation: int) -> None:
+    """Register without waiting for the index."""
+    sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, generation)
+
+
+class Patient:
+    """What the doctor said: as JSON and as text."""
+
+    def __init__(self, host: Host, *words: str) -> None:
+        done = host.run("doctor", *words, "--json")
+        assert done.returncode in (0, 1), done.stderr
+        self.view: dict[str, Any] = json.loads(done.stdout)
+        self.status = done.returncode
+        self.lines = host.run("doctor", *words).stdout.splitlines()
+        assert self.view["ok"] == (self.status == 0)
+
+    @property
+    def sockets(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.view["sockets"]
+        return found
+
+    @property
+    def only(self) -> dict[str, Any]:
+        assert len(self.sockets) == 1, self.lines
+        return self.sockets[0]
+
+    @property
+    def codes(self) -> list[str]:
+        """Of all sockets."""
+        return [finding["code"] for sock in self.sockets for finding in sock["findings"]]
+
+    @property
+    def general(self) -> list[str]:
+        return [finding["code"] for finding in self.view["findings"]]
+
+
+def test_all_is_well(host: Host) -> None:
+    with grm.bind(ADDRESS)[0] as sock, client() as other:
+        grm.enroll([sock], 1)
+        grm.promote(sock, 1)
+        other.connect(("127.0.0.1", 4433))  # a flow of its own is nobody's business
+        pid = os.getpid()
+        for words in ([], [ADDRESS], [f"--pid={pid}"], [f"--pid={pid}", ADDRESS]):
+            patient = Patient(host, *words)
+            assert patient.status == 0, patient.lines
+            line = f"pid {pid} fd {sock.fileno()} {ADDRESS}: steered, generation 1 index 0"
+            assert patient.lines == [line]
+        assert [patient.only[key] for key in ("steered", "generation", "index")] == [True, 1, 0]
+
+
+def test_generations_that_do_not_work_are_no_problem(host: Host) -> None:
+    sockets = [grm.bind(ADDRESS)[0] for _ in range(3)]
+    for generation, sock in enumerate(sockets, 1):
+        grm.enroll([sock], generation)
+    grm.promote(sockets[1], 2)
+    patient = Patient(host, ADDRESS)
+    assert (patient.status, patient.codes) == (0, ["draining", "not_promoted"])
+    assert all(sock["steered"] for sock in patient.sockets)
+    for sock in sockets:
+        sock.close()
+
+
+def test_not_bound(host: Host, start: Start) -> None:
+    code = PROCESS.replace('sock.bind(("127.0.0.1", 4433))', "")
+    patient = Patient(host, f"--pid={start(code=code).pid}")
+    assert (patient.status, patient.codes) == (1, ["not_bound"])
+    assert patient.only["address"] is None
+    assert ": NOT steered: not bound: " in patient.lines[0]
+
+
+def test_no_reuseport(host: Host) -> None:
+    with own_socket(reuseport=0):
+        patient = Patient(host, ADDRESS)
+        # nobody has said that this process was meant
+        assert (patient.status, patient.codes) == (1, ["no_reuseport"])
+        assert Patient(host).status == 0
+
+
+def test_no_hooks_in_its_cgroup(host: Host, start: Start, outside: Path) -> None:
+    process = start(cgroup=outside)
+    patient = Patient(host, f"--pid={process.pid}")
+    assert (patient.status, patient.codes) == (1, ["no_hooks"])
+    assert patient.only["cgroup"] == str(outside)
+    assert f"hooks are at {host.cgroup}" in patient.lines[0]
+    assert f"udpgrm hooks add {outside}" in patient.lines[0]
+    # what it says to do helps
+    assert host.run("hooks", "add", str(outside)).returncode == 0
+    assert Patient(host, ADDRESS).codes == ["bound_before_hooks"]
+    advice = Patient(host, ADDRESS).lines[0].partition("udpgrm enroll ")[2].split()
+    assert host.run("enroll", *advice, "--gen=0").returncode == 0
+    assert Patient(host, ADDRESS).status == 0
+
+
+def test_hooks_of_an_ancestor(host: Host, start: Start) -> None:
+    below = host.cgroup / "below"
+    below.mkdir()
+    try:
+        process = start(cgroup=below)
+        assert Patient(host, f"--pid={process.pid}").codes == ["not_registered"]
+    finally:
+        (below / "cgroup.kill").write_text("1")
+        process.wait()
+        below.rmdir()
+
+
+def test_made_outside_and_moved_in(host: Host, start: Start, outside: Path) -> None:
+    process = start(f"open('{host.cgroup}/cgroup.procs', 'w').write('0')", outside)
+    patient = Patient(host, f"--pid={process.pid}")
+    assert (patient.status, patient.codes) == (1, ["made_outside"])
+    assert f"hooks are at {host.cgroup}" in patient.lines[0]
+
+
+def test_bound_before_the_hooks(bare_host: Host) -> None:
+    with own_socket() as sock:
+        bare_host.start()
+        assert Patient(bare_host, ADDRESS).codes == ["bound_before_hooks"]
+        sock.close()
+        with own_socket():
+            assert Patient(bare_host, ADDRESS).codes == ["not_registered"]
+
+
+def test_hooks_that_were_taken_off(host: Host) -> None:
+    with own_socket() as sock:
+        grm.enroll([sock], 0)
+        assert host.run("hooks", "remove", str(host.cgroup)).returncode == 0
+        patient = Patient(host, ADDRESS)
+        assert (patient.status, patient.codes) == (1, ["hooks_removed"])
+        assert patient.only["steered"] is True
+        assert f"udpgrm hooks add {host.cgroup}" in patient.lines[-1]
+
+
+def test_no_cgroup_has_hooks(bare_host: Host) -> None:
+    bare_host.start(install=False)
+    with own_socket():
+        patient = Patient(bare_host, ADDRESS)
+        assert (patient.status, patient.codes) == (1, ["no_hooks"])
+        assert patient.general == ["no_hooked_cgroup"]
+
+
+def test_no_state(bare_host: Host, host: Host) -> None:
+    with own_socket():
+        patient = Patient(bare_host, f"--pin-dir={host.directory}-none", ADDRESS)
+        assert (patient.status, patient.codes) == (1, ["no_state"])
+        assert "those of another --pin-dir" in patient.lines[0]
+    assert Patient(bare_host, f"--pin-dir={host.directory}-none").general == ["no_state"]
+
+
+def test_other_network_namespace(host: Host, start: Start) -> None:
+    with grm.bind(ADDRESS)[0] as sock:
+        grm.enroll([sock], 0)
+        process = start(
+            before="assert libc.unshare(0x40000000) == 0\n"
+            'subprocess.run(["ip", "link", "set", "lo", "up"], check=True)\n'
+            "sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)"
+        )
+        patient = Patient(host, f"--pid={process.pid}", ADDRESS)
+        assert patient.codes == ["other_namespace"]
+        assert str(patient.only["netns_cookie"]) in patient.lines[0]
+        assert Patient(host, f"--pid={os.getpid()}", ADDRESS).status == 0
+
+
+def test_a_server_of_another_container_is_left_alone(
+    host: Host, start: Start, outside: Path
+) -> None:
+    process = start(
+        before="assert libc.unshare(0x40000000) == 0\n"
+        "sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
+        cgroup=outside,
+        code=PROCESS.replace('"127.0.0.1"', '"0.0.0.0"'),
+    )
+    assert Patient(host, "0.0.0.0:4433").general == ["no_sockets"]
+    assert Patient(host, f"--pid={process.pid}").codes == ["no_hooks"]
+
+
+def test_not_registered(host: Host) -> None:
+    with grm.bind(ADDRESS)[0]:  # has set the dissector
+        patient = Patient(host, ADDRESS)
+        assert (patient.status, patient.codes) == (1, ["not_registered"])
+        assert patient.only["generation"] is None
+
+
+def test_the_group_was_forgotten(host: Host) -> None:
+    with grm.bind(ADDRESS)[0] as sock:
+        grm.enroll([sock], 0)
+        assert host.run("delete", ADDRESS).returncode == 0
+        assert Patient(host, ADDRESS).codes == ["group_forgotten"]
+        grm.enroll([sock], 0)
+        assert Patient(host, ADDRESS).status == 0
+
+
+def test_daemon_down(bare_host: Host) -> None:
+    bare_host.start("--persist")
+    old, new = own_socket(), own_socket()
+    with old, new:
+        grm.enroll([old], 0)
+        bare_host.kill()
+        new.close()
+        patient = Patient(bare_host, ADDRESS)
+        # steering goes on, so this is no problem yet
+        assert (patient.status, patient.general, patient.codes) == (0, ["daemon_down"], [])
+        new = own_socket()
+        ask_for(new, 0)
+        patient = Patient(bare_host, ADDRESS)
+        assert (patient.status, patient.codes) == (1, ["daemon_down"])
+        assert patient.view["daemon"] == {"running": False, "pid": None}
+        bare_host.start("--persist")
+        wait_for_index(new)
+        assert Patient(bare_host, ADDRESS).status == 0
+        new.close()
+
+
+def test_a_daemon_that_does_not_answer(host: Host) -> None:
+    os.kill(host.process.pid, signal.SIGSTOP)
+    try:
+        with own_socket() as sock:
+            ask_for(sock, 3)
+            patient = Patient(host, ADDRESS)
+            assert (patient.status, patient.codes) == (1, ["waiting"])
+            assert f"the daemon (pid {host.process.pid}) has not answered" in patient.lines[0]
+    finally:
+        os.kill(host.process.pid, signal.SIGCONT)
+
+
+def test_the_257th_socket(host: Host) -> None:
+    sockets = [own_socket() for _ in range(256)]
+    grm.enroll(sockets, 0)
+    sockets.append(own_socket())
+    ask_for(sockets[-1], 0)
+    patient = Patient(host, ADDRESS)
+    assert (patient.status, patient.codes) == (1, ["generation_full"])
+    wrong = [sock for sock in patient.sockets if not sock["steered"]]
+    assert [sock["fd"] for sock in wrong] == [sockets[-1].fileno()]
+    for sock in sockets:
+        sock.close()
+
+
+def test_a_generation_without_sockets_works(host: Host) -> None:
+    with own_socket() as sock:
+        grm.enroll([sock], 1)
+        grm.promote(sock, 9)
+        patient = Patient(host, ADDRESS)
+        assert (patient.status, patient.codes) == (1, ["working_generation_empty"])
+        assert patient.only["steered"] is True  # flows it has stay with it
+        advice = patient.lines[0].partition("udpgrm working-gen ")[2].split()
+        assert host.run("working-gen", *advice).returncode == 0
+        assert Patient(host, ADDRESS).status == 0
+
+
+def test_no_program(bare_host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "cache"
+    shutil.copytree(os.environ["UDPGRM_CACHE_DIR"], cache)
+    monkeypatch.setenv("UDPGRM_CACHE_DIR", str(cache))
+    bare_host.start()
+    shutil.rmtree(cache)
+    cache.write_text("in the way")
+    with own_socket() as sock:
+        value = dissector(unlike_any_other(77))
+        sock.setsockopt(socket.IPPROTO_UDP, Option.DISSECTOR, value)
+        grm.enroll([sock], 0)
+        patient = Patient(bare_host, ADDRESS)
+        assert (patient.status, patient.codes) == (1, ["no_program"])
+        assert "no steering for" in bare_host.errors.read_text()
+
+
+def test_two_groups_at_one_address(host: Host) -> None:
+    with own_socket() as plain, client() as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+        bound.bind(("127.0.0.1", 4433))
+        for sock in (plain, bound):
+            grm.enroll([sock], 0)
+        patient = Patient(host, ADDRESS)
+        assert (patient.status, patient.codes) == (0, ["two_groups", "two_groups"])
+        assert "of device 1" in patient.lines[0]
+
+
+def test_two_groups_of_the_kernel(host: Host) -> None:
+    with (
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as one,
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as two,
+    ):
+        for sock, only in ((one, 0), (two, 1)):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+            sock.bind(("::", 4433))
+            grm.enroll([sock], 0)
+        patient = Patient(host, "[::]:4433")
+        assert (patient.status, set(patient.codes)) == (1, {"two_kernel_groups"})
+
+
+def test_nothing_there(host: Host) -> None:
+    patient = Patient(host, "127.0.0.1:9")
+    assert (patient.status, patient.general) == (1, ["no_sockets"])
+    assert patient.lines[0].startswith("no UDP socket at 127.0.0.1:9: ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--pid=0"],
+        ["--pid=4194304"],
+        ["--unit=none-such.service"],
+        ["--pid=1", "--unit=none-such.service"],
+        ["127.0.0.1"],
+        [ADDRESS, ADDRESS],
+    ],
+)
+def test_misuse(host: Host, words: list[str]) -> None:
+    for extra in ([], ["--json"]):
+        done = host.run("doctor", *words, *extra)
+        assert (done.returncode, done.stdout) == (255, "")
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_nothing_is_changed(host: Host) -> None:
+    with own_socket():
+        Patient(host, ADDRESS)
+        assert host.json("list")["groups"] == [], "it has made a group"

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""udpgrm doctor."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Optional
+
+from udpgrm.cli import common
+from udpgrm.cli.errors import CommandError
+from udpgrm.cli.options import Arguments
+from udpgrm.daemon import programs
+from udpgrm.doctor import gather
+from udpgrm.doctor.facts import Diagnosis, Finding, Host, Socket
+from udpgrm.doctor.judge import about_host, concerns, is_waiting, judge
+from udpgrm.kernel import cgroups, netns
+from udpgrm.restart import adoption
+from udpgrm.state import maps as state
+from udpgrm.state.maps import Maps
+
+#: A registration takes milliseconds; one that is on its way is looked at once more.
+_SECOND_LOOK_S = 0.3
+_MOST_PIDS = 1 << 22
+
+
+def run(arguments: Arguments) -> int:
+    """Say of each socket whether it is steered, or why not and what to do."""
+    where = common.optional_filter(arguments)
+    maps = _state(arguments)
+    host, sockets = _look(arguments, maps, where)
+    diagnoses = judge(host, sockets)
+    if host.daemon is not None and is_waiting(diagnoses):
+        time.sleep(_SECOND_LOOK_S)
+        host, sockets = _look(arguments, maps, where)
+        diagnoses = judge(host, sockets)
+    general = about_host(host, _asked(arguments, where), sockets)
+    found = general + [finding for item in diagnoses for finding in item.findings]
+    fine = not any(finding.problem for finding in found)
+    if arguments.flag("--json"):
+        common.print_json(
+            {
+                "ok": fine,
+                "daemon": {"running": host.daemon is not None, "pid": host.daemon},
+                "cgroups": list(host.cgroups),
+                "findings": [_finding(item) for item in general],
+                "sockets": [_diagnosis(item) for item in diagnoses],
+            }
+        )
+    else:
+        for finding in general:
+            print(_words(finding))
+        for item in diagnoses:
+            for line in text(item):
+                print(line)
+    return 0 if fine else 1
+
+
+def _state(arguments: Arguments) -> Optional[Maps]:
+    try:
+        return state.open_pinned(common.pin_dir(arguments))
+    except FileNotFoundError:
+        return None
+    except state.StateError as error:
+        raise CommandError(str(error)) from error
+
+
+def _look(
+    arguments: Arguments, maps: Optional[Maps], where: Optional[str]
+) -> tuple[Host, list[Socket]]:
+    directory = common.pin_dir(arguments)
+    hooked = programs.hooked_cgroups(directory)
+    daemon = common.daemon_pid(arguments, maps) if maps is not None else None
+    pids, named = _processes(arguments, where, hooked)
+    # sockets first: then a group that a socket is in and the host has not is one that went
+    sockets = gather.sockets_of(pids, maps, where, bound=not named)
+    host = gather.host_of(directory, maps, daemon, hooked)
+    if not named:
+        here = netns.own_cookie()
+        sockets = [sock for sock in sockets if concerns(host, sock, here)]
+    return host, sockets
+
+
+def _processes(
+    arguments: Arguments, where: Optional[str], hooked: Iterable[str]
+) -> tuple[Iterable[int], bool]:
+    """The processes to look at, and whether they were named."""
+    unit = arguments.given.get("--unit")
+    if arguments.flag("--pid"):
+        if unit is not None:
+            raise CommandError("doctor: --pid and --unit exclude each other")
+        pid = arguments.number("--pid", 0, 1, _MOST_PIDS)
+        if not Path(f"/proc/{pid}").exists():
+            raise CommandError(f"--pid: there is no process {pid}")
+        return [pid], True
+    if unit is not None:
+        try:
+            return cgroups.processes(adoption.cgroup_of_unit(unit, cgroups.default_root())), True
+        except adoption.AdoptionError as error:
+            raise CommandError(str(error)) from error
+    if where is not None:
+        return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()], False
+    return [pid for path in hooked for pid in cgroups.processes(Path(path))], False
+
+
+def _asked(arguments: Arguments, where: Optional[str]) -> str:
+    words = []
+    if arguments.flag("--pid"):
+        words.append(f"in process {arguments.given['--pid']}")
+    elif arguments.flag("--unit"):
+        words.append(f"in unit {arguments.given['--unit']}")
+    if where is not None:
+        words.append(f"at {where}")
+    return " ".join(words)
+
+
+def text(diagnosis: Diagnosis) -> list[str]:
+    """A line for each finding, or one that all is well."""
+    sock = diagnosis.socket
+    name = f"pid {sock.pid} fd {sock.fd} {sock.address or 'no address'}"
+    if diagnosis.steered:
+        name += f": steered, generation {sock.generation} index {sock.index}"
+    else:
+        name += ": NOT steered"
+    return [f"{name}: {_words(finding)}" for finding in diagnosis.findings] or [name]
+
+
+def _words(finding: Finding) -> str:
+    return f"{finding.what}: {finding.why}; {finding.do}"
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "code": finding.code,
+        "problem": finding.problem,
+        "what": finding.what,
+        "why": finding.why,
+        "do": finding.do,
+    }
+
+
+def _diagnosis(diagnosis: Diagnosis) -> dict[str, Any]:
+    sock = diagnosis.socket
+    return {
+        "pid": sock.pid,
+        "fd": sock.fd,
+        "socket_cookie": sock.cookie,
+        "address": sock.address,
+        "netns_cookie": sock.netns,
+        "cgroup": sock.cgroup,
+        "steered": diagnosis.steered,
+        "application": sock.application,
+        "generation": sock.generation,
+        "index": sock.index,
+        "findings": [_finding(item) for item in diagnosis.findings],
+    }

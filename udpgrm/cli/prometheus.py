@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""udpgrm metrics --prometheus."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from pathlib import Path
+
+from udpgrm.cli import common
+from udpgrm.cli.errors import CommandError
+from udpgrm.cli.options import Arguments
+from udpgrm.metrics import families, process
+from udpgrm.metrics.exposition import Family, render
+from udpgrm.state import maps as state
+from udpgrm.state.view import Viewer
+from udpgrm.version import __version__
+
+
+def run(arguments: Arguments) -> int:
+    """Print the metrics, or put them into a file."""
+    text = render(families.of_build(__version__) + _state(arguments))
+    output = arguments.given.get("--output")
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        write(Path(output), text)
+    return 0
+
+
+def _state(arguments: Arguments) -> list[Family]:
+    """Without any state there is a daemon that is down, and nothing else."""
+    directory = common.pin_dir(arguments)
+    try:
+        maps = state.open_pinned(directory)
+    except state.StateError as error:
+        raise CommandError(str(error)) from error
+    except FileNotFoundError:
+        return families.of_daemon(False, None)
+    pid = common.daemon_pid(arguments, maps)
+    health = process.read(pid, directory) if pid else None
+    viewer, now = Viewer(maps), time.time()
+    return [
+        *families.of_daemon(pid is not None, health),
+        *families.of_groups(viewer.groups(), int(maps.config.groups), now),
+    ]
+
+
+def write(path: Path, text: str) -> None:
+    """Replace a file in one step, readable by everyone (a collector's textfile directory).
+
+    The new file has a name that collectors pass by until it is whole.
+    """
+    new = path.with_name(f".{path.name}.new")
+    with contextlib.suppress(FileNotFoundError):
+        new.unlink()  # of a run that was killed
+    try:
+        with open(new, "x", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), 0o644)
+            file.write(text)
+        new.replace(path)
+    except OSError:
+        with contextlib.suppress(FileNotFoundError):
+            new.unlink()
+        raise

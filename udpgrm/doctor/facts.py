@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""What is known of a host and of a socket before anyone judges it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Optional
+
+
+@dataclass(frozen=True)
+class Group:
+    """A live group. alive: living sockets by slot; working: generations by application."""
+
+    number: int
+    address: str
+    family: int
+    netns: int
+    ifindex: int
+    uid: int
+    has_program: bool
+    max_apps: int
+    working: tuple[int, ...]
+    alive: Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class Host:
+    """The state in a pin directory, and who is hooked.
+
+    cgroups are paths of those with hooks; daemon: its pid, None: none runs.
+    """
+
+    directory: str
+    has_state: bool
+    daemon: Optional[int] = None
+    cgroups: tuple[str, ...] = ()
+    groups: tuple[Group, ...] = ()
+
+
+@dataclass(frozen=True)
+class Socket:
+    """A UDP socket that is not connected, and what hooks and daemon have noted of it.
+
+    address None: not bound. hooked: hooks answer its calls. known: the bind hook
+    has seen it. forgotten: it was in a group that is no more. group: the id of
+    the live group it is in. generation: what it asked for. index: its place
+    there; crowded: it has none as the generation is full. ifindex: the device it
+    is bound to, 0: none. cgroup: that of the process.
+    """
+
+    pid: int
+    fd: int
+    cookie: int
+    family: int
+    address: Optional[str]
+    reuseport: bool
+    netns: int
+    cgroup: str
+    ifindex: int = 0
+    v6only: bool = False
+    hooked: bool = False
+    known: bool = False
+    uid: int = 0
+    forgotten: bool = False
+    group: Optional[int] = None
+    application: int = 0
+    generation: Optional[int] = None
+    index: Optional[int] = None
+    crowded: bool = False
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to say: what it is, why, and what to do.
+
+    code is for programs. A problem is something to do; a note is good to know.
+    """
+
+    code: str
+    what: str
+    why: str
+    do: str
+    problem: bool = True
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A socket, whether packets are steered to it, and what there is to say."""
+
+    socket: Socket
+    steered: bool
+    findings: list[Finding] = field(default_factory=list)
