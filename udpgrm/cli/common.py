@@ -18,11 +18,17 @@ from udpgrm.state.view import GroupView, Viewer
 
 SCHEMA = 1
 DEFAULT_PIN_DIR = "/sys/fs/bpf/udpgrm"
+DEFAULT_SERVICES_DIR = "/etc/udpgrm/services.d"
 
 
 def pin_dir(arguments: Arguments) -> Path:
     """Where the state is pinned."""
     return Path(arguments.given.get("--pin-dir", DEFAULT_PIN_DIR))
+
+
+def services_dir() -> Path:
+    """Where definitions are: /etc/udpgrm/services.d, or UDPGRM_SERVICES_DIR."""
+    return Path(os.environ.get("UDPGRM_SERVICES_DIR", DEFAULT_SERVICES_DIR))
 
 
 def open_state(arguments: Arguments) -> Maps:

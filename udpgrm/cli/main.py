@@ -13,6 +13,7 @@ from udpgrm.cli.errors import EXIT_ERROR, EXIT_HELP, CommandError
 _MODULES = {
     "list": "listing",
     "flows": "flows",
+    "status": "status",
     "top": "top",
     "metrics": "metrics",
     "delete": "delete",

@@ -27,12 +27,21 @@ Daemon:
 Commands:
   list                      groups, generations, sockets, metrics
   flows                     flows by socket
+  status                    services, instances, last restarts: all, or SERVICE
+  top                       generations live, with rates
   metrics                   metrics, one a line
   delete                    forget a group's state
   working-gen               set a working generation: a number or 'newest'
   hooks                     list, or add/remove CGROUP: who is hooked
   enroll                    put a running server's sockets into a generation
   probe                     send packets and see where they go
+  restart                   SERVICE: a new instance in the place of the old one
+  rollback                  SERVICE: back to the instance that drains
+  drain                     wait until a GENERATION has drained
+  doctor                    say which sockets are not steered, why, what to do
+  dissector                 list, show NAME, check NAME [KEY=VALUE...],
+                            set ADDRESS:PORT NAME [KEY=VALUE...], unset
+  check                     name what is wrong in a service's FILE or a DIRECTORY
   preflight                 load programs and maps of every kind needed
   build                     compile what is not in the cache
 
@@ -41,41 +50,70 @@ General:
   -p --pin-dir=DIR          default /sys/fs/bpf/udpgrm
   -v --verbose
      --json                 answer in JSON
-     --app=N                application number (working-gen, enroll)
+     --app=N                application number (working-gen, enroll, drain)
+     --pid=PID              whose sockets (doctor): a process's, or --unit
      --unit=UNIT            whose sockets (enroll): a systemd unit's,
      --cgroup=DIR             or those of a cgroup's processes
      --gen=N|next           which generation (enroll; default next)
-     --check                change nothing, say what would (working-gen)
+     --check                change nothing, say what would (working-gen,
+                            hooks, restart)
      --prometheus           in Prometheus' text form (metrics),
      --output=FILE            into a file that is replaced in one step
-     --count=N              packets (probe; default 8), sockets (enroll; 1)
+     --interval=SECONDS     between two frames (top; default 1)
+     --count=N              packets (probe; default 8), sockets (enroll; 1),
+                            frames (top; default: no end)
      --timeout=SECONDS      for answers (probe; default 1), for all (enroll; 10)
+     --follow               watch a restart that runs
+     --no-follow            leave it to itself once it runs (restart, rollback)
+     --foreground           do it here, in no unit of systemd (restart, rollback)
+     --resume               take up a restart that was cut or has failed
+     --flows=N              entries of a flow table (dissector set ... flow);
+                            drained at N flows left (drain; default 0),
+     --quiet=SECONDS          and after no packet for so long (drain; default 5)
+     --max=SECONDS          wait no longer than that (drain; default 300)
 """
 
 COMMANDS = (
     "list",
     "flows",
+    "status",
+    "top",
     "metrics",
     "delete",
     "working-gen",
     "hooks",
     "enroll",
     "probe",
+    "restart",
+    "rollback",
+    "drain",
+    "doctor",
+    "dissector",
+    "check",
     "preflight",
     "build",
 )
 
 #: Options that only some commands take.
 _COMMAND_OPTIONS = {
-    "--app": {"working-gen", "enroll"},
-    "--unit": {"enroll"},
+    "--app": {"working-gen", "enroll", "drain"},
+    "--unit": {"doctor", "enroll"},
+    "--pid": {"doctor"},
     "--cgroup": {"enroll"},
     "--gen": {"enroll"},
-    "--check": {"hooks", "working-gen"},
+    "--check": {"dissector", "hooks", "working-gen", "restart"},
     "--prometheus": {"metrics"},
     "--output": {"metrics"},
-    "--count": {"probe", "enroll"},
+    "--interval": {"top"},
+    "--count": {"probe", "enroll", "top"},
     "--timeout": {"probe", "enroll"},
+    "--follow": {"restart"},
+    "--no-follow": {"restart", "rollback"},
+    "--foreground": {"restart", "rollback"},
+    "--resume": {"restart"},
+    "--flows": {"dissector", "drain"},
+    "--quiet": {"drain"},
+    "--max": {"drain"},
 }
 _DAEMON_OPTIONS = {"--self", "--without-sendmsg", "--persist", "--config", "--force", "--tubular"}
 
@@ -103,13 +141,22 @@ _LONG = [
     "json",
     "app=",
     "unit=",
+    "pid=",
     "cgroup=",
     "gen=",
     "check",
     "prometheus",
     "output=",
+    "interval=",
     "count=",
     "timeout=",
+    "follow",
+    "no-follow",
+    "foreground",
+    "resume",
+    "flows=",
+    "quiet=",
+    "max=",
 ]
 
 

@@ -12,8 +12,7 @@ from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.state.maps import Maps
 from udpgrm.state.view import Viewer
-from udpgrm.top.history import History, key_of
-
+from udpgrm.views.history import History, key_of
 
 _PIPE_COLUMNS = 132
 
@@ -28,7 +27,7 @@ def run(arguments: Arguments) -> int:
         from rich.live import Live
         from rich.table import Table
 
-        from udpgrm.top import screen
+        from udpgrm.views import screen
     except ImportError as error:
         raise CommandError("top needs rich: install python3-rich") from error
     maps = common.open_state(arguments)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The live view of groups and generations."""
+"""What people look at: groups, generations and services, once or live."""

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from udpgrm.state.view import GroupView
-from udpgrm.top.history import Row
+from udpgrm.views.history import Row
 
 _STYLES = {"working": "bold green", "draining": "yellow", "waiting": "cyan", "idle": "dim"}
 _COLUMNS = ("gen", "state", "sockets", "flows", "in/s", "out/s", "in", "out", "quiet")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from udpgrm.abi import DissectorType
 from udpgrm.state.view import GenerationView, GroupView, SocketView
-from udpgrm.top.history import History, graph, key_of, state_of
+from udpgrm.views.history import History, graph, key_of, state_of
 
 
 def generation(number: int, packets: int = 0, flows: Optional[int] = 0) -> GenerationView:

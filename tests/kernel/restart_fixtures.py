@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Fixtures of tests that restart a service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.restarts import Edge
+from tests.kernel.support import Host
+
+
+@pytest.fixture
+def edge(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Edge]:
+    """A service that is defined, but not yet started."""
+    edge = Edge(host, tmp_path, monkeypatch)
+    yield edge
+    edge.clean()
+
+
+@pytest.fixture
+def serving(edge: Edge) -> Edge:
+    """The service, its generation 1 working."""
+    done = edge.restart("--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return edge

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""A service under test: its definition, its units, its clients."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+
+from tests.kernel.support import COMMAND, ROOT, Host, client
+
+WHERE = "127.0.0.1:4433"
+ALSO = "127.0.0.1:4434"
+TO = ("127.0.0.1", 4433)
+UNTIL_NO_FLOWS = {"until": {"flows": 0, "quiet_s": None}}
+#: Answers `?` with its generation, echoes the rest; its arguments say how it is no good.
+SERVER = f"""
+import os, signal, socket, sys, threading
+sys.path.insert(0, {str(ROOT)!r})
+import udpgrm.client as grm
+generation, addresses, wrong = int(sys.argv[1]), sys.argv[2].split(","), sys.argv[3:]
+if f"fails-{{generation}}" in wrong:
+    sys.exit("no configuration")
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+held = []
+for address in addresses:
+    sockets = grm.bind(address, 2, flow_timeout=1)
+    if f"unenrolled-{{generation}}" not in wrong:
+        grm.enroll(sockets, generation)
+    held += sockets
+def serve(sock):
+    while True:
+        data, peer = sock.recvfrom(2048)
+        if f"mute-{{generation}}" not in wrong:
+            sock.sendto(b"%d" % generation if data == b"?" else data, peer)
+for sock in held:
+    threading.Thread(target=serve, args=(sock,), daemon=True).start()
+channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+channel.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+channel.close()
+signal.pause()
+"""
+
+
+class Edge:
+    """The service `edge` of a host, and the commands about it."""
+
+    def __init__(self, host: Host, scratch: Path, environment: pytest.MonkeyPatch) -> None:
+        self.host = host
+        self.units = scratch / "units"
+        self.services = scratch / "services.d"
+        self.state = scratch / "restarts"
+        for directory in (self.units, self.services):
+            directory.mkdir()
+        self.server = self.units / "server.py"
+        self.server.write_text(SERVER)
+        self.addresses = [WHERE]
+        self._earlier = 0.0
+        self.unit()
+        self.define()
+        for name, value in (
+            ("PATH", f"{ROOT}/tests/kernel/units:{os.environ['PATH']}"),
+            ("UNITS_DIR", str(self.units)),
+            ("UNITS_CGROUP", str(host.cgroup)),
+            ("UDPGRM_STATE_DIR", str(self.state)),
+            ("UDPGRM_SERVICES_DIR", str(self.services)),
+        ):
+            environment.setenv(name, value)
+
+    def unit(self, *wrong: str, server: Optional[Path] = None) -> None:
+        """Write the template unit."""
+        words = [sys.executable, str(server or self.server), "%i", ",".join(self.addresses)]
+        (self.units / "edge@.service").write_text(" ".join([*words, *wrong]))
+
+    def define(self, **changes: Any) -> None:
+        """Write the definition (JSON is YAML)."""
+        definition = {
+            "groups": [{"address": where, "sockets": 2} for where in self.addresses],
+            "instances": {"unit": "edge@.service"},
+            "probes": [{"type": "echo", "timeout_s": 0.5, "retries": 0}],
+            "drain": {**UNTIL_NO_FLOWS, "max_s": 20, "on_timeout": "stop"},
+            "timeouts": {"enroll_s": 3},
+            **changes,
+        }
+        (self.services / "edge.yaml").write_text(json.dumps(definition))
+
+    def restart(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run udpgrm restart to its end."""
+        return self.host.run("restart", "edge", *words)
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Begin a command, by default udpgrm restart."""
+        self._earlier = self.journal()["started"] if (self.state / "edge.json").exists() else 0.0
+        return subprocess.Popen(
+            [*COMMAND, f"--pin-dir={self.host.directory}", *(words or ("restart", "edge"))],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def journal(self) -> dict[str, Any]:
+        """The journal as it is on the disk."""
+        document: dict[str, Any] = json.loads((self.state / "edge.json").read_text())
+        return document
+
+    def await_step(self, step: str) -> None:
+        """Wait until the journal of a restart that `start` began announces a step."""
+
+        def announced() -> bool:
+            if not (self.state / "edge.json").exists():
+                return False
+            return self.journal()["started"] > self._earlier and step in self.steps()
+
+        until(announced, step)
+
+    def steps(self) -> list[str]:
+        """The steps of the last restart."""
+        return [step["step"] for step in self.journal()["steps"]]
+
+    def alive(self) -> list[int]:
+        """Generations whose units run."""
+        found = []
+        for path in self.host.cgroup.glob("edge@*.service"):
+            if (path / "cgroup.procs").read_text():
+                found.append(int(path.name.partition("@")[2].partition(".")[0]))
+        return sorted(found)
+
+    def clean(self) -> None:
+        """End every instance."""
+        for path in self.host.cgroup.glob("edge@*.service"):
+            (path / "cgroup.kill").write_text("1")
+            for _ in range(100):
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+                    break
+                time.sleep(0.02)
+
+    def working(self, where: str = WHERE) -> int:
+        """The working generation."""
+        number: int = self.host.group(where)["applications"][0]["working_generation"]
+        return number
+
+
+def serving_only(edge: Edge, generation: int) -> bool:
+    """Whether one instance is left, and works."""
+    return (edge.alive(), edge.working()) == ([generation], generation)
+
+
+def ask(sock: socket.socket, to: tuple[str, int] = TO) -> int:
+    """The generation that answers a socket."""
+    sock.settimeout(2)
+    sock.sendto(b"?", to)
+    return int(sock.recv(100).split()[0])
+
+
+class Traffic:
+    """Clients that ask all the time, as long as the with block lasts.
+
+    The first keeps its flow, the second begins a new one with every question, and so on.
+    """
+
+    def __init__(self, clients: int = 4, pause: float = 0.02) -> None:
+        self.asked = self.lost = self.moved = 0
+        self.first: Optional[int] = None  # the generation that answered first
+        self._pause = pause
+        self._done = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, args=(number % 2 == 0,)) for number in range(clients)
+        ]
+        self._lock = threading.Lock()
+
+    def _run(self, keep: bool) -> None:
+        sock, first = client(), None
+        while not self._done.is_set():
+            if not keep:
+                sock.close()
+                sock = client()
+            sock.settimeout(1)
+            sock.sendto(b"?", TO)
+            try:
+                got = int(sock.recv(100).split()[0])
+            except OSError:
+                got = None
+            first = got if first is None else first
+            with self._lock:
+                self.asked += 1
+                self.first = got if self.first is None else self.first
+                self.lost += got is None
+                self.moved += keep and got is not None and got != first
+            self._done.wait(self._pause)
+        sock.close()
+
+    def __enter__(self) -> Traffic:
+        for thread in self._threads:
+            thread.start()
+        until(lambda: self.first is not None, "an answer")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def until(condition: Any, what: str, timeout: float = 15.0) -> None:
+    """Poll quickly."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {timeout} s for {what}"
+        time.sleep(0.001)

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""udpgrm restart on a real daemon: real servers, in units of a stand-in for systemctl."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import time
+
+import pytest
+
+import udpgrm.client as grm
+from tests.kernel.restarts import (
+    ALSO,
+    UNTIL_NO_FLOWS,
+    WHERE,
+    Edge,
+    Traffic,
+    ask,
+    serving_only,
+    until,
+)
+from tests.kernel.support import client, wait_for
+
+pytest_plugins = ("tests.kernel.restart_fixtures",)
+
+
+def test_a_restart_under_traffic(serving: Edge) -> None:
+    assert (serving.alive(), serving.working()) == ([1], 1)
+    with Traffic() as traffic:
+        command = serving.start("restart", "edge", "--json")
+        serving.await_step("drain")
+        time.sleep(1.5)  # longer than a flow lives that is not used
+        assert (serving.alive(), serving.working()) == ([1, 2], 2)
+    printed, errors = command.communicate(timeout=20)
+    assert command.returncode == 0, errors
+    assert traffic.asked > 100
+    assert (traffic.lost, traffic.moved) == (0, 0)
+    assert (serving.alive(), serving.working()) == ([2], 2)
+    journal = json.loads(printed)
+    assert journal["outcome"] == "finished"
+    assert (journal["from_generation"], journal["to_generation"]) == (1, 2)
+    assert 0 < journal["promotion_window_s"] < 0.3
+    steps = {step["step"]: step["evidence"] for step in journal["steps"]}
+    [canary] = steps["canary"]["probes"]
+    assert (canary["received_generation"], canary["path"]) == (2, "steered")
+    assert canary["replied_generation"] == 2
+    [new] = steps["verify"]["probes"]
+    assert (new["received_generation"], new["path"], new["replied_generation"]) == (2, "new", 2)
+    [old] = steps["verify"]["old_flows"]
+    assert (old["received_generation"], old["path"]) == (1, "existing")
+    assert old["replied_generation"] == 1
+    assert steps["drain"]["drained"] is True
+    assert steps["drain"]["drain"]["flows_at_start"] >= 2
+
+
+def test_the_probes_leave_no_flows(serving: Edge) -> None:
+    serving.define(drain={**UNTIL_NO_FLOWS, "max_s": 0, "on_timeout": "fail"})
+    done = serving.restart()
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_first_deployment_with_two_groups(edge: Edge) -> None:
+    edge.addresses = [WHERE, ALSO]
+    edge.unit()
+    edge.define()
+    check = edge.host.json("restart", "edge", "--check")
+    assert (check["from_generation"], check["to_generation"]) == (None, 1)
+    assert edge.restart().returncode == 0
+    assert [edge.working(where) for where in (WHERE, ALSO)] == [1, 1]
+    assert edge.restart().returncode == 0
+    assert [edge.working(where) for where in (WHERE, ALSO)] == [2, 2]
+    assert edge.alive() == [2]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "step", "reason"),
+    [
+        ("fails-2", "start", "Job for edge@2.service failed"),
+        ("unenrolled-2", "enroll", "sockets in generation 2 after 1 s: 0 of 2 at 127.0.0.1:4433"),
+        ("mute-2", "canary", "generation 2 got it as steered"),
+    ],
+)
+def test_a_new_instance_that_is_no_good(serving: Edge, wrong: str, step: str, reason: str) -> None:
+    serving.unit(wrong)
+    serving.define(timeouts={"enroll_s": 1})
+    with Traffic() as traffic:
+        done = serving.restart("--json")
+    assert done.returncode == 1
+    journal = json.loads(done.stdout)
+    assert journal["outcome"] == "rolled_back"
+    failed = next(item for item in journal["steps"] if item["result"] == "failed")
+    assert failed["step"] == step
+    assert reason in failed["reason"]
+    assert (traffic.lost, traffic.moved) == (0, 0)
+    assert serving_only(serving, 1)
+
+
+def test_users_meet_nothing_of_a_canary(serving: Edge) -> None:
+    serving.unit("mute-2")
+    with Traffic() as traffic:
+        assert serving.restart().returncode == 1
+    assert traffic.lost == 0
+
+
+def test_rollback_while_the_old_one_drains(serving: Edge) -> None:
+    serving.define(drain={**UNTIL_NO_FLOWS, "max_s": 60})
+    with Traffic() as traffic, client() as late:
+        command = serving.start("restart", "edge", "--json")
+        serving.await_step("drain")
+        with Traffic(1) as new:
+            undo = serving.start("rollback", "edge", "--json")
+            until(lambda: serving.steps()[-1] == "drain_new", "drain_new")
+            # back, and the flows of the new one stay with it while it drains
+            assert ask(late) == 1
+            time.sleep(0.5)
+            assert serving.alive() == [1, 2]
+        assert (new.first, new.lost, new.moved) == (2, 0, 0)
+    for process, status in ((command, 1), (undo, 0)):
+        printed, errors = process.communicate(timeout=20)
+        assert process.returncode == status, errors
+        assert json.loads(printed)["outcome"] == "rolled_back"
+    assert (traffic.lost, traffic.moved) == (0, 0)
+    assert serving_only(serving, 1)
+    again = serving.host.run("rollback", "edge")
+    assert again.returncode == 255
+    assert "nothing to roll back" in again.stderr
+
+
+def test_the_second_of_two_is_refused(serving: Edge) -> None:
+    serving.define(drain={**UNTIL_NO_FLOWS, "max_s": 60})
+    with Traffic(1):
+        command = serving.start("restart", "edge", "--json")
+        serving.await_step("drain")
+        done = serving.restart()
+        assert done.returncode == 255
+        assert f"edge: a restart runs already: pid {command.pid} of root, since" in done.stderr
+        followed = serving.start("restart", "edge", "--follow", "--json")
+        time.sleep(0.5)
+    printed, _ = followed.communicate(timeout=20)
+    assert (followed.returncode, json.loads(printed)["outcome"]) == (0, "finished")
+    command.communicate(timeout=5)
+    assert command.returncode == 0
+
+
+def test_a_signal_while_it_drains_leaves_it_and_resume_ends_it(serving: Edge) -> None:
+    serving.define(drain={**UNTIL_NO_FLOWS, "max_s": 60})
+    with Traffic(1):
+        command = serving.start("restart", "edge")
+        serving.await_step("drain")
+        command.send_signal(signal.SIGTERM)
+        _, errors = command.communicate(timeout=10)
+        assert command.returncode == 3
+        assert "udpgrm restart edge --resume goes on" in errors
+        assert (serving.alive(), serving.working()) == ([1, 2], 2)
+        refused = serving.restart()
+        assert refused.returncode == 255
+        assert "was left in drain: udpgrm restart edge --resume or" in refused.stderr
+    assert serving.restart("--resume").returncode == 0
+    assert serving_only(serving, 2)
+    assert serving.restart("--resume").returncode == 0  # nothing to do
+
+
+def test_a_drain_that_may_fail(serving: Edge) -> None:
+    serving.define(drain={**UNTIL_NO_FLOWS, "max_s": 0.1, "on_timeout": "fail"})
+    with Traffic(1) as old:
+        assert serving.restart().returncode == 2
+        assert (serving.alive(), serving.working()) == ([1, 2], 2)
+        assert serving.host.run("rollback", "edge").returncode == 0
+    assert (old.lost, old.moved) == (0, 0)
+    assert serving_only(serving, 1)
+
+
+def test_running_out_is_refused_before_anything_starts(serving: Edge) -> None:
+    others = grm.bind(WHERE, 31, flow_timeout=1)
+    for generation, sock in zip(range(2, 33), others):
+        grm.enroll([sock], generation)
+    before = serving.journal()
+    done = serving.restart()
+    assert done.returncode == 255
+    assert "no generation is free: 32 of 32 of 127.0.0.1:4433" in done.stderr
+    assert (serving.alive(), serving.journal()) == ([1], before)
+    for sock in others:
+        sock.close()
+
+
+def test_check_changes_nothing(serving: Edge) -> None:
+    before = serving.journal()
+    plan = serving.host.json("restart", "edge", "--check")
+    assert (plan["from_generation"], plan["to_generation"]) == (1, 2)
+    assert (plan["instance"], plan["stops"]) == ("edge@2.service", "edge@1.service")
+    assert (serving.alive(), serving.journal()) == ([1], before)
+
+
+def test_no_probes(serving: Edge) -> None:
+    """The kernel's word alone."""
+    serving.define(probes=[])
+    serving.unit("mute-2")
+    done = serving.restart("--json")
+    assert done.returncode == 0, done.stdout
+    steps = {step["step"]: step["evidence"] for step in json.loads(done.stdout)["steps"]}
+    assert steps["canary"]["probes"][0]["received_generation"] == 2
+    assert steps["verify"]["probes"][0]["path"] == "new"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("restart", "nobody"), "no service 'nobody'"),
+        (("restart", "../edge"), "no service name"),
+        (("restart", "edge", "--resume"), "there was no restart"),
+        (("rollback", "edge"), "there was no restart"),
+        (("restart", "edge", "--follow"), "there was no restart"),
+        (("restart", "edge", "--check", "--follow"), "do not combine"),
+        (("restart",), "an operand is missing"),
+        (("drain", WHERE, "1"), "no group at"),
+    ],
+)
+def test_misuse(edge: Edge, words: tuple[str, ...], said: str) -> None:
+    done = edge.host.run(*words)
+    assert (done.returncode, done.stdout) == (255, "")
+    assert said in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_no_daemon(edge: Edge) -> None:
+    (edge.units / "edge@.service").unlink()
+    assert "No files found for edge@.service" in edge.restart().stderr
+
+
+def test_drain_alone(serving: Edge) -> None:
+    serving.define(drain={**UNTIL_NO_FLOWS, "max_s": 0, "on_timeout": "keep"})
+    with Traffic(1):
+        assert serving.restart().returncode == 0
+        assert serving.alive() == [1, 2]
+        working = serving.host.run("drain", WHERE, "2")
+        assert (working.returncode, "is the working one" in working.stderr) == (255, True)
+        late = serving.host.run("drain", WHERE, "1", "--flows=0", "--max=0", "--json")
+        assert late.returncode == 1
+        assert json.loads(late.stdout)["flows"] == 1
+    wait_for(lambda: serving.host.run("drain", WHERE, "1", "--flows=0").returncode == 0, "drain")
+
+
+def test_a_kept_instance_is_never_met_by_the_next(serving: Edge) -> None:
+    """Several generations overlap; a rolled back one that still runs is skipped."""
+    serving.define(drain={**UNTIL_NO_FLOWS, "max_s": 0, "on_timeout": "keep"})
+    with contextlib.ExitStack() as stack:
+        clients = []
+        for _ in range(3):
+            clients.append(stack.enter_context(Traffic(1)))
+            assert serving.restart().returncode == 0
+        assert serving.alive() == [1, 2, 3, 4]
+    assert [(one.first, one.lost, one.moved) for one in clients] == [
+        (1, 0, 0),
+        (2, 0, 0),
+        (3, 0, 0),
+    ]

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Drain policies against samples."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from udpgrm.restart.drain import Decision, Sample, Watcher
+from udpgrm.services.definition import DrainUntil
+
+
+def sample(
+    at: float = 0.0,
+    flows: Optional[int] = 5,
+    quiet_s: Optional[float] = 0.0,
+    sockets: int = 2,
+    packets: int = 0,
+) -> Sample:
+    return Sample(at, sockets, flows, packets, quiet_s)
+
+
+@pytest.mark.parametrize(
+    ("until", "looked", "decision"),
+    [
+        (DrainUntil(0, None), sample(flows=0), Decision.DRAINED),
+        (DrainUntil(0, None), sample(flows=1), Decision.WAIT),
+        (DrainUntil(3, None), sample(flows=3), Decision.DRAINED),
+        (DrainUntil(0, 5), sample(flows=0, quiet_s=4.9), Decision.WAIT),
+        (DrainUntil(0, 5), sample(flows=1, quiet_s=9), Decision.WAIT),
+        (DrainUntil(0, 5), sample(flows=0, quiet_s=5), Decision.DRAINED),
+        (DrainUntil(None, 5), sample(flows=7, quiet_s=5), Decision.DRAINED),
+        (DrainUntil(None, 5), sample(flows=7, quiet_s=None), Decision.DRAINED),
+        # nothing counts flows
+        (DrainUntil(0, None), sample(flows=None, quiet_s=99), Decision.WAIT),
+        (DrainUntil(0, 5), sample(flows=None, quiet_s=5), Decision.DRAINED),
+        # no condition at all: wait for max_s
+        (DrainUntil(None, None), sample(flows=0, quiet_s=99), Decision.WAIT),
+        # it has ended by itself
+        (DrainUntil(0, 5), sample(sockets=0), Decision.DRAINED),
+    ],
+)
+def test_policy(until: DrainUntil, looked: Sample, decision: Decision) -> None:
+    assert Watcher(until, 300).look(looked) == decision
+
+
+def test_timeout_counts_from_the_first_look() -> None:
+    drain = Watcher(DrainUntil(0, None), 10)
+    assert drain.look(sample(at=100)) == Decision.WAIT
+    assert drain.look(sample(at=109.9)) == Decision.WAIT
+    assert drain.look(sample(at=110)) == Decision.TIMEOUT
+    assert drain.look(sample(at=111, flows=0)) == Decision.DRAINED
+
+
+def test_no_time_at_all() -> None:
+    assert Watcher(DrainUntil(0, None), 0).look(sample()) == Decision.TIMEOUT
+
+
+def test_report() -> None:
+    drain = Watcher(DrainUntil(10, None), 60)
+    drain.look(sample(at=50, flows=110, packets=1000))
+    assert drain.report()["trend"] is None
+    drain.look(sample(at=60, flows=60, packets=3000, quiet_s=0.25))
+    assert drain.report() == {
+        "elapsed_s": 10,
+        "max_s": 60,
+        "sockets": 2,
+        "flows": 60,
+        "flows_at_start": 110,
+        "packets_per_s": 200,
+        "quiet_s": 0.25,
+        "trend": -5,
+        "estimate_s": 10,
+    }
+
+
+def test_no_estimate_while_flows_grow() -> None:
+    drain = Watcher(DrainUntil(0, None), 300)
+    drain.look(sample(at=0, flows=5))
+    drain.look(sample(at=2, flows=9))
+    assert (drain.report()["trend"], drain.report()["estimate_s"]) == (2, None)
+
+
+def test_the_trend_forgets() -> None:
+    drain = Watcher(DrainUntil(0, None), 300)
+    drain.look(sample(at=0, flows=1000))
+    for at in range(1, 100):
+        drain.look(sample(at=at, flows=10))
+    assert drain.report()["trend"] == 0
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 5), st.none() | st.integers(0, 9), st.none() | st.floats(0, 9)),
+        min_size=1,
+    ),
+    st.none() | st.integers(0, 5),
+    st.none() | st.floats(0, 5),
+)
+def test_every_drain_ends_by_max_s(
+    steps: list[tuple[float, Optional[int], Optional[float]]],
+    flows: Optional[int],
+    quiet_s: Optional[float],
+) -> None:
+    drain = Watcher(DrainUntil(flows, quiet_s), 20)
+    at = 0.0
+    for pause, count, quiet in steps:
+        decision = drain.look(sample(at=at, flows=count, quiet_s=quiet))
+        assert (decision is Decision.WAIT) <= (at < 20)
+        drain.report()
+        at += pause

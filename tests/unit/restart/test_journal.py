@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Journals survive what they must, and only one process works at a service."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from udpgrm.restart import journal
+from udpgrm.restart.journal import Journal
+from udpgrm.restart.machine import Outcome, Position, Result, Step
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "state" / "restarts"
+    monkeypatch.setenv("UDPGRM_STATE_DIR", str(path))
+    return path
+
+
+def make() -> Journal:
+    return Journal(journal.path_of("edge"), "edge", "groups: []\n", 1.5)
+
+
+def test_there_and_back() -> None:
+    made = make()
+    made.from_generation, made.to_generation = 1, 2
+    made.plan = {"groups": [1]}
+    record = made.begin(Step.PREPARE)
+    record.evidence["slots"] = 3
+    made.end(record, Result.DONE, "", Position(Step.START))
+    made.begin(Step.START)
+    made.promotion_window_s = 0.1
+    made.progress = {"flows": 3}
+    made.save(durable=False)
+    assert journal.load("edge") == made
+
+
+def test_an_ended_one() -> None:
+    made = make()
+    made.end(made.begin(Step.STOP), Result.DONE, "", Position(Step.STOP, Outcome.FINISHED))
+    read = journal.load("edge")
+    assert read is not None and read.position == Position(Step.STOP, Outcome.FINISHED)
+    document = json.loads(made.path.read_text())
+    assert (document["state"], document["step"], document["outcome"]) == (
+        "finished",
+        "stop",
+        "finished",
+    )
+
+
+def test_it_is_on_the_disk_before_a_step_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+
+    def fsync(fd: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{fd}").readlink()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    made = make()
+    made.begin(Step.START)
+    assert synced == [f"{made.path}.new", str(made.path.parent)]
+    made.save(durable=False)
+    assert len(synced) == 2
+
+
+def test_the_newest_try_counts() -> None:
+    made = make()
+    first = made.begin(Step.START)
+    second = made.begin(Step.START)
+    assert made.last(Step.START) is second is not first
+    assert made.last(Step.STOP) is None
+
+
+def test_none_yet() -> None:
+    assert journal.load("edge") is None
+    assert not journal.is_locked("edge")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "cannot be read"),
+        ("[]", "cannot be read"),
+        ('{"schema": 2}', "schema 2, this version knows 1"),
+        ('{"schema": 1}', "cannot be read"),
+    ],
+)
+def test_unreadable(directory: Path, text: str, words: str) -> None:
+    directory.mkdir(parents=True)
+    (directory / "edge.json").write_text(text)
+    with pytest.raises(journal.JournalError, match=words) as caught:
+        journal.load("edge")
+    assert str(directory / "edge.json") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", "../edge", "a/b", "Edge", "-edge", "edge\n"])
+def test_names(name: str) -> None:
+    with pytest.raises(journal.JournalError, match="no service name"):
+        journal.load(name)
+
+
+def test_the_second_comer_is_told_who(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUDO_USER", "alice")
+    code = (
+        "from udpgrm.restart import journal\n"
+        "try:\n  journal.locked('edge').__enter__()\n"
+        "except journal.Busy as error: print(error)\n"
+    )
+    root = Path(__file__).resolve().parents[3]
+    with journal.locked("edge"):
+        assert journal.is_locked("edge")
+        said = subprocess.run(
+            [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+        ).stdout
+    assert said.startswith(f"edge: a restart runs already: pid {os.getpid()} of alice, since 2")
+    assert not journal.is_locked("edge")
+    with journal.locked("edge"):
+        pass

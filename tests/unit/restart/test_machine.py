@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Whatever happens to a restart, it ends finished or rolled back, in the right order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from udpgrm.restart import machine
+from udpgrm.restart.machine import Facts, Outcome, Position, Result, Step
+
+BOTH = Facts(had_old=True, old_alive=True, new_alive=True)
+UNDOING = (Step.DEMOTE, Step.DRAIN_NEW, Step.STOP_NEW)
+
+
+@dataclass
+class World:
+    """Instances and working generation, as steps change them."""
+
+    had_old: bool = True
+    old: bool = True
+    new: bool = False
+    working: str = "old"
+    done: list[Step] = field(default_factory=list)
+
+    def facts(self) -> Facts:
+        return Facts(self.had_old, self.had_old and self.old, self.new)
+
+    def act(self, step: Step) -> None:
+        """What a step does, at once and as often as it is repeated."""
+        if step is Step.START:
+            self.new = True
+        elif step is Step.PROMOTE:
+            assert Step.ENROLL in self.done and Step.CANARY in self.done
+            self.working = "new"
+        elif step is Step.STOP:
+            assert Step.VERIFY in self.done and self.working == "new"
+            self.old = False
+        elif step is Step.DEMOTE:
+            assert self.old or not self.had_old or not self.new
+            self.working = "old"
+        elif step is Step.STOP_NEW:
+            assert self.working == "old"
+            self.new = False
+
+
+#: done, failed, killed before or after the deed, new instance died, rollback asked
+happenings = st.lists(
+    st.sampled_from(["done", "failed", "killed", "killed after", "died", "cancelled"]),
+    max_size=30,
+)
+
+
+@given(happenings, st.booleans())
+def test_every_restart_ends(happenings: list[str], had_old: bool) -> None:
+    world = World(had_old=had_old)
+    position = Position()
+    for happening in happenings + ["done"] * 20:
+        if position.outcome is Outcome.FAILED:  # a resume tries again
+            position = machine.resumed(position, world.facts())
+        if position.outcome is not None:
+            break
+        step = position.step
+        if happening == "killed":
+            position = machine.resumed(position, world.facts())
+        elif happening == "died":
+            world.new = False
+            position = machine.resumed(position, world.facts())
+        elif happening == "killed after":
+            world.act(step)
+            position = machine.resumed(position, world.facts())
+        elif happening == "failed":
+            position = machine.after(step, Result.FAILED, world.facts)
+        elif happening == "cancelled":
+            if machine.may_roll_back(position):
+                position = machine.after(step, Result.CANCELLED, world.facts)
+        else:
+            world.act(step)
+            world.done.append(step)
+            position = machine.after(step, Result.DONE, world.facts)
+    assert position.outcome in (Outcome.FINISHED, Outcome.ROLLED_BACK)
+    if position.outcome is Outcome.FINISHED:
+        assert world.working == "new" and not (had_old and world.old)
+    else:
+        assert world.working == "old" and (world.old or not had_old) and not world.new
+
+
+def test_the_way_of_a_good_restart() -> None:
+    position, way = Position(), []
+    while position.outcome is None:
+        way.append(position.step.value)
+        position = machine.after(position.step, Result.DONE, lambda: BOTH)
+    assert way == ["prepare", "start", "enroll", "canary", "promote", "verify", "drain", "stop"]
+    assert position == Position(Step.STOP, Outcome.FINISHED)
+
+
+@pytest.mark.parametrize(
+    ("step", "to"),
+    [
+        (Step.PREPARE, Position(Step.PREPARE, Outcome.ROLLED_BACK)),
+        (Step.START, Position(Step.STOP_NEW)),
+        (Step.ENROLL, Position(Step.STOP_NEW)),
+        (Step.CANARY, Position(Step.STOP_NEW)),
+        (Step.PROMOTE, Position(Step.DEMOTE)),
+        (Step.VERIFY, Position(Step.DEMOTE)),
+        (Step.DRAIN, Position(Step.DEMOTE)),
+        (Step.STOP, Position(Step.STOP, Outcome.FAILED)),
+        (Step.DEMOTE, Position(Step.DEMOTE, Outcome.FAILED)),
+        (Step.DRAIN_NEW, Position(Step.STOP_NEW)),
+        (Step.STOP_NEW, Position(Step.STOP_NEW, Outcome.FAILED)),
+    ],
+)
+def test_failures(step: Step, to: Position) -> None:
+    assert machine.after(step, Result.FAILED, lambda: BOTH) == to
+
+
+def test_nobody_goes_back_to_a_dead_instance() -> None:
+    old_died = Facts(had_old=True, old_alive=False, new_alive=True)
+    failed = Position(Step.VERIFY, Outcome.FAILED)
+    assert machine.after(Step.VERIFY, Result.FAILED, lambda: old_died) == failed
+    both_died = Facts(had_old=True, old_alive=False, new_alive=False)
+    assert machine.after(Step.VERIFY, Result.FAILED, lambda: both_died) == Position(Step.DEMOTE)
+    first = Facts(had_old=False, old_alive=False, new_alive=True)
+    assert machine.after(Step.VERIFY, Result.FAILED, lambda: first) == Position(Step.DEMOTE)
+
+
+@pytest.mark.parametrize("step", [Step.ENROLL, Step.CANARY])
+def test_resume_with_a_dead_new_instance(step: Step) -> None:
+    dead = Facts(had_old=True, old_alive=True, new_alive=False)
+    assert machine.resumed(Position(step), dead) == Position(Step.STOP_NEW)
+    assert machine.resumed(Position(step), BOTH) == Position(step)
+
+
+def test_resume_after_promotion_with_a_dead_new_instance() -> None:
+    dead = Facts(had_old=True, old_alive=True, new_alive=False)
+    for step in (Step.PROMOTE, Step.VERIFY, Step.DRAIN):
+        assert machine.resumed(Position(step), dead) == Position(Step.DEMOTE)
+    assert machine.resumed(Position(Step.STOP), dead) == Position(Step.STOP)
+    both_dead = Facts(had_old=True, old_alive=False, new_alive=False)
+    assert machine.resumed(Position(Step.DRAIN), both_dead) == Position(Step.DRAIN)
+
+
+def test_a_start_that_was_cut_is_made_again() -> None:
+    dead = Facts(had_old=True, old_alive=True, new_alive=False)
+    assert machine.resumed(Position(Step.START), dead) == Position(Step.START)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FINISHED, Outcome.ROLLED_BACK])
+def test_what_has_ended_is_not_resumed(outcome: Outcome) -> None:
+    assert machine.resumed(Position(Step.STOP, outcome), BOTH) == Position(Step.STOP, outcome)
+
+
+def test_the_drains_policy() -> None:
+    finished = Position(Step.DRAIN, Outcome.FINISHED)
+    assert machine.after(Step.DRAIN, Result.KEPT, lambda: BOTH) == finished
+    stuck = machine.after(Step.DRAIN, Result.STUCK, lambda: BOTH)
+    assert stuck == Position(Step.DRAIN, Outcome.FAILED)
+    assert machine.may_roll_back(stuck)
+    assert machine.resumed(stuck, BOTH) == Position(Step.DRAIN)
+    kept_new = machine.after(Step.DRAIN_NEW, Result.KEPT, lambda: BOTH)
+    assert kept_new == Position(Step.DRAIN_NEW, Outcome.ROLLED_BACK)
+
+
+def test_how_long_one_can_go_back() -> None:
+    for step in Step:
+        forth = step in machine.FORWARD and step is not Step.STOP
+        assert machine.may_roll_back(Position(step)) == forth
+    assert not machine.may_roll_back(Position(Step.STOP, Outcome.FINISHED))
+    assert not machine.may_roll_back(Position(Step.STOP, Outcome.FAILED))
+    assert not machine.may_roll_back(Position(Step.STOP_NEW, Outcome.FAILED))

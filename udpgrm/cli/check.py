@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""udpgrm check."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from udpgrm.cli import common
+from udpgrm.cli.errors import CommandError
+from udpgrm.cli.options import Arguments
+from udpgrm.services import loader
+from udpgrm.services.validate import MissingLibrary
+
+
+def run(arguments: Arguments) -> int:
+    """Name every problem of a service's file, or of a directory of them."""
+    common.want_operands(arguments, 0, 1)
+    place = Path(*arguments.operands) if arguments.operands else loader.DEFAULT_DIRECTORY
+    try:
+        found = loader.read_directory(place) if place.is_dir() else loader.read_file(place)
+    except OSError as error:
+        # also for want of permission: which file it is matters more than who may read it
+        raise CommandError(f"{os.fspath(error.filename or place)}: {error.strerror}") from error
+    except MissingLibrary as error:
+        raise CommandError(str(error)) from error
+    if arguments.flag("--json"):
+        common.print_json(
+            {
+                "ok": not found.problems,
+                "problems": [vars(problem) for problem in found.problems],
+                "services": [
+                    {
+                        "name": service.name,
+                        "file": file,
+                        "groups": [group.address for group in service.groups],
+                    }
+                    for file, service in found.services
+                ],
+            }
+        )
+    else:
+        for problem in found.problems:
+            print(problem)
+    return 1 if found.problems else 0

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""udpgrm drain."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Optional
+
+from udpgrm import abi
+from udpgrm.cli import common
+from udpgrm.cli.errors import CommandError
+from udpgrm.cli.options import Arguments
+from udpgrm.numbers import whole_number
+from udpgrm.restart.drain import Decision, Watcher
+from udpgrm.restart.groups import Groups
+from udpgrm.restart.progress import DrainLine
+from udpgrm.services.definition import Drain, DrainUntil, Group
+
+_SAMPLE_S = 0.25
+_MAX_FLOWS = 1 << 24
+_MAX_S = 30 * 24 * 3600
+
+
+def run(arguments: Arguments) -> int:
+    """Wait until a generation has drained; 1 when it has not in time. Stops nothing."""
+    common.want_operands(arguments, 2, 2)
+    where = common.operand_address(arguments)
+    generation = whole_number(arguments.operands[1], 0, abi.GENERATION_NONE - 1)
+    if generation is None:
+        raise CommandError(f"not a generation: {arguments.operands[1]!r}")
+    application = arguments.number("--app", 0, 0, abi.MAX_APPS - 1)
+    most = arguments.number("--max", int(Drain.max_s), 0, _MAX_S)
+    until = DrainUntil(
+        flows=_condition(arguments, "--flows", _MAX_FLOWS, DrainUntil.flows),
+        quiet_s=_condition(arguments, "--quiet", _MAX_S, DrainUntil.quiet_s),
+    )
+    common.open_state(arguments).close()  # says what is missing
+    groups = Groups(common.pin_dir(arguments), [Group(where, application=application)])
+    working = groups.working()[where]
+    if working is None:
+        raise CommandError(f"no group at {where} (udpgrm list shows those there are)")
+    if working == generation:
+        raise CommandError(f"generation {generation} of {where} is the working one: it gets flows")
+    line = None if arguments.flag("--json") else DrainLine(sys.stdout)
+    decision, report = _wait(groups, generation, Watcher(until, most), line)
+    if arguments.flag("--json"):
+        common.print_json(
+            {
+                "address": where,
+                "application": application,
+                "generation": generation,
+                "drained": decision is Decision.DRAINED,
+                **report,
+            }
+        )
+    return 0 if decision is Decision.DRAINED else 1
+
+
+def _condition(arguments: Arguments, name: str, most: int, default: Optional[float]) -> Any:
+    """A condition that is given; one that is not, only where none is."""
+    if arguments.flag(name):
+        return arguments.number(name, 0, 0, most)
+    others = arguments.flag("--flows") or arguments.flag("--quiet")
+    return None if others else default
+
+
+def _wait(
+    groups: Groups, generation: int, watcher: Watcher, line: Optional[DrainLine]
+) -> tuple[Decision, dict[str, Any]]:
+    while True:
+        decision = watcher.look(groups.sample(generation))
+        report = watcher.report()
+        if line is not None:
+            line.show(report, decision.value)
+        if decision is not Decision.WAIT:
+            return decision, report
+        time.sleep(_SAMPLE_S)

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""udpgrm restart."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from udpgrm.cli import common
+from udpgrm.cli.errors import CommandError
+from udpgrm.cli.options import Arguments
+from udpgrm.restart import follow, foreground
+from udpgrm.restart import journal as journals
+from udpgrm.restart.follow import LaunchError
+from udpgrm.restart.instances import InstanceError
+from udpgrm.restart.journal import Journal
+from udpgrm.restart.machine import Outcome
+from udpgrm.restart.plan import Refused
+from udpgrm.restart.progress import Lines, Nothing, Progress, Terminal
+from udpgrm.restart.transaction import Detached
+from udpgrm.services import loader, validate
+from udpgrm.state import maps as state
+
+#: The restart has not ended, and this command has.
+EXIT_LEFT = 3
+EXIT_STATUS = {Outcome.FINISHED: 0, Outcome.ROLLED_BACK: 1, Outcome.FAILED: 2}
+_MODES = ("--follow", "--no-follow", "--foreground", "--check")
+
+
+def run(arguments: Arguments) -> int:
+    """Put a new instance of a service in the place of the one that serves."""
+    name = service_name(arguments)
+    modes = [mode for mode in _MODES if arguments.flag(mode)]
+    if len(modes) > 1:
+        raise CommandError(f"{modes[0]} and {modes[1]} do not combine")
+    with_resume = arguments.flag("--resume")
+    if with_resume and modes and modes[0] in ("--follow", "--check"):
+        raise CommandError(f"{modes[0]} and --resume do not combine")
+    with explained():
+        if arguments.flag("--follow"):
+            return attend(arguments, name)
+        if arguments.flag("--check"):
+            return _check(arguments, name)
+        if is_here(arguments):
+            return here(arguments, lambda progress: _work(arguments, name, progress))
+        if not with_resume:
+            _plan(arguments, name)  # so that most refusals come from here
+        return elsewhere(arguments, name, ["--resume"] if with_resume else [])
+
+
+def service_name(arguments: Arguments) -> str:
+    """The operand, which must be able to be a service's name."""
+    common.want_operands(arguments, 1, 1)
+    name = arguments.operands[0]
+    try:
+        journals.path_of(name)
+    except journals.JournalError as error:
+        raise CommandError(str(error)) from error
+    return name
+
+
+_ERRORS = (
+    foreground.NotPossible,
+    InstanceError,
+    LaunchError,
+    Refused,
+    journals.Busy,
+    journals.JournalError,
+    loader.DefinitionError,
+    validate.MissingLibrary,
+    state.StateError,
+)
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Errors of a restart become a command's."""
+    try:
+        yield
+    except _ERRORS as error:
+        raise CommandError(str(error)) from error
+
+
+def _plan(arguments: Arguments, name: str) -> dict[str, Any]:
+    if journals.is_locked(name):
+        raise CommandError(f"{name}: a restart runs already: {journals.holder(name)}")
+    try:
+        return foreground.plan(loader.load(name, common.services_dir()), common.pin_dir(arguments))
+    except FileNotFoundError as error:
+        common.open_state(arguments)  # says it better when it is that
+        raise CommandError(str(error)) from error
+
+
+def _check(arguments: Arguments, name: str) -> int:
+    plan = _plan(arguments, name)
+    if arguments.flag("--json"):
+        common.print_json(plan)
+    else:
+        print(f"{name}: generation {plan['from_generation']} -> {plan['to_generation']}")
+        print(f"start {plan['instance']}, stop {plan['stops']}")
+        for group in plan["groups"]:
+            print("\t{address} app {application}: {sockets} sockets".format(**group))
+    return 0
+
+
+def _work(arguments: Arguments, name: str, progress: Progress) -> Journal:
+    if arguments.flag("--resume"):
+        return foreground.resume(name, common.pin_dir(arguments), progress)
+    service = loader.load(name, common.services_dir())
+    text = (common.services_dir() / f"{name}{loader.SUFFIX}").read_text(encoding="utf-8")
+    return foreground.begin(service, text, common.pin_dir(arguments), progress)
+
+
+def is_here(arguments: Arguments) -> bool:
+    """Whether this process does it; else a unit of systemd's does."""
+    return arguments.flag("--foreground") or not follow.systemd_runs()
+
+
+def here(
+    arguments: Arguments,
+    work: Callable[[Progress], Journal],
+    exit_status: dict[Outcome, int] = EXIT_STATUS,
+) -> int:
+    """Do it in this process."""
+    try:
+        journal = work(_progress(arguments))
+    except Detached:
+        name = arguments.operands[0]
+        # one that was asked for by hand goes on by itself, a unit that is stopped is to stop
+        if follow.systemd_runs() and "INVOCATION_ID" not in os.environ:
+            follow.launch(name, [*_globals(arguments), "restart", name, "--resume", "--foreground"])
+            _note(f"{name}: drains on in the background (udpgrm restart {name} --follow)")
+        else:
+            _note(f"{name}: left while it drains (udpgrm restart {name} --resume goes on)")
+        return EXIT_LEFT
+    return _end(arguments, journal, exit_status)
+
+
+def elsewhere(
+    arguments: Arguments,
+    name: str,
+    words: list[str],
+    exit_status: dict[Outcome, int] = EXIT_STATUS,
+) -> int:
+    """Have a unit do it, and follow."""
+    before = journals.load(name)
+    command = str(arguments.command)
+    unit = follow.launch(name, [*_globals(arguments), command, name, *words, "--foreground"])
+    follow.await_begin(name, unit, before)
+    if arguments.flag("--no-follow"):
+        if arguments.flag("--json"):
+            common.print_json({"service": name, "unit": unit})
+        return 0
+    return attend(arguments, name, exit_status)
+
+
+def attend(arguments: Arguments, name: str, exit_status: dict[Outcome, int] = EXIT_STATUS) -> int:
+    """Follow what another process does."""
+    try:
+        journal = follow.follow(name, _progress(arguments))
+    except KeyboardInterrupt:
+        _note(f"{name}: goes on without being watched (udpgrm restart {name} --follow)")
+        return EXIT_LEFT
+    if journal is None:
+        raise CommandError(f"{name}: there was no restart")
+    return _end(arguments, journal, exit_status)
+
+
+def _end(arguments: Arguments, journal: Journal, exit_status: dict[Outcome, int]) -> int:
+    if arguments.flag("--json"):
+        common.print_json(journal.to_json())
+    outcome = journal.position.outcome
+    if outcome is not None:
+        return exit_status[outcome]
+    name, step = journal.service, journal.position.step.value
+    how = "was left" if journal.detached else "was cut"
+    _note(f"{name}: the restart {how} in {step} (udpgrm restart {name} --resume goes on)")
+    return EXIT_LEFT
+
+
+def _progress(arguments: Arguments) -> Progress:
+    if arguments.flag("--json"):
+        return Nothing()
+    return Terminal(sys.stdout) if sys.stdout.isatty() else Lines(sys.stdout)
+
+
+def _globals(arguments: Arguments) -> list[str]:
+    return [f"--pin-dir={common.pin_dir(arguments)}"]
+
+
+def _note(text: str) -> None:
+    print(f"udpgrm: {text}", file=sys.stderr)

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""udpgrm status."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Optional
+
+from udpgrm.cli import common
+from udpgrm.cli.errors import CommandError
+from udpgrm.cli.options import Arguments
+from udpgrm.restart import journal as journals
+from udpgrm.services import loader, validate
+from udpgrm.state import maps as state
+from udpgrm.state.view import GroupView, Viewer
+from udpgrm.version import __version__
+from udpgrm.views import services
+
+
+def run(arguments: Arguments) -> int:
+    """Show services, their groups and instances, and the last restart of each."""
+    common.want_operands(arguments, 0, 1)
+    only = arguments.operands[0] if arguments.operands else None
+    try:
+        document = _document(arguments, only)
+    except (validate.MissingLibrary, journals.JournalError, state.StateError) as error:
+        raise CommandError(str(error)) from error
+    if arguments.flag("--json"):
+        common.print_json(document)
+        return 0
+    daemon = document["daemon"]
+    print(f"daemon: {'pid ' + str(daemon['pid']) if daemon['running'] else 'not running'}")
+    for item in document["services"]:
+        print(services.text(item), end="")
+    for problem in document["problems"]:
+        print(f"not read: {problem}")
+    if document["others"]:
+        print(f"groups of no service: {', '.join(document['others'])}")
+    return 0
+
+
+def _document(arguments: Arguments, only: Optional[str]) -> dict[str, Any]:
+    directory = common.services_dir()
+    found = _definitions(directory, only)
+    views, daemon = _kernel(arguments)
+    described = []
+    for _, definition in found.services:
+        if only in (None, definition.name):
+            journal = journals.load(definition.name)
+            running = journals.is_locked(definition.name)
+            described.append(services.service(definition, journal, running, views))
+    if only is not None and not described:
+        raise CommandError(f"no service {only!r} in {directory}")
+    managed = {group.address for _, item in found.services for group in item.groups}
+    return {
+        "version": __version__,
+        "daemon": daemon,
+        "services": described,
+        "problems": [str(problem) for problem in found.problems],
+        "others": sorted({view.address for view in views} - managed),
+    }
+
+
+def _definitions(directory: Path, only: Optional[str]) -> loader.Found:
+    try:
+        return loader.read_directory(directory)
+    except FileNotFoundError as error:
+        if only is not None:
+            raise CommandError(f"no service {only!r} in {directory}") from error
+        return loader.Found()
+
+
+def _kernel(arguments: Arguments) -> tuple[list[GroupView], dict[str, Any]]:
+    """The live groups, and the daemon; without state neither."""
+    try:
+        maps = state.open_pinned(common.pin_dir(arguments))
+    except FileNotFoundError:
+        return [], {"running": False, "pid": None}
+    pid = common.daemon_pid(arguments, maps)
+    return Viewer(maps).groups(), {"running": pid is not None, "pid": pid}

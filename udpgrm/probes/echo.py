@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The echo probe: a random nonce must come back (as of RFC 862)."""
+
+from __future__ import annotations
+
+import secrets
+
+from udpgrm.probes.exchange import Verdict, passed, unrelated
+
+_NONCE = 16
+
+
+class Echo:
+    """A nonce, and the same bytes."""
+
+    def __init__(self) -> None:
+        self.request = secrets.token_bytes(_NONCE)
+
+    def judge(self, reply: bytes) -> Verdict:
+        """The nonce is a reply; the nonce of an earlier question is not."""
+        if reply == self.request:
+            return passed("the nonce came back")
+        return unrelated("this is not the nonce that was sent")

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The QUIC probe with cryptography: a whole handshake, by aioquic where it is installed."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import ssl
+import time
+from collections.abc import Iterator
+from typing import Any, Optional, Protocol
+
+from udpgrm.probes.exchange import Verdict, failed, passed
+from udpgrm.probes.specs import QuicProbe
+
+_IDLE_S = 3600.0  # the server's own limit is likely shorter
+
+
+class Link(Protocol):
+    """What a connection needs of runner.Link."""
+
+    target: tuple[str, int]
+    attempts: int
+
+    def send(self, datagram: bytes) -> None:
+        """Send. Raises OSError."""
+
+    def receive(self, deadline: float) -> Optional[bytes]:
+        """The next datagram until a time of time.monotonic(), or None. Raises OSError."""
+
+
+class Connection:
+    """One connection: the first question does its handshake, each one a PING on it."""
+
+    def __init__(self, spec: QuicProbe, link: Link) -> None:
+        self._spec = spec
+        self._link = link
+        self._quic: Any = None
+        self._alpn: Optional[str] = None
+        self._pings = 0
+
+    def ask(self) -> Verdict:
+        """Passed when the server acknowledges a PING that only it could read."""
+        if self._quic is None:
+            try:
+                self._quic = self._connect()
+            except ImportError as error:
+                return failed(f"handshake: true needs aioquic: install it ({error})")
+        self._link.attempts = 1
+        deadline = time.monotonic() + self._spec.timeout_s * (self._spec.retries + 1)
+        self._pings += 1
+        if self._alpn is not None:
+            self._quic.send_ping(self._pings)
+        reason = "no reply"
+        while time.monotonic() < deadline:
+            try:
+                self._exchange(deadline)
+            except OSError as error:
+                # aioquic sends again by its own timer
+                reason = error.strerror or str(error)
+            for event in self._events():
+                kind = type(event).__name__
+                if kind == "HandshakeCompleted":
+                    self._alpn = event.alpn_protocol or "none"
+                    self._quic.send_ping(self._pings)
+                    reason = "handshake completed, but no PING acknowledged"
+                elif kind == "PingAcknowledged" and event.uid == self._pings:
+                    self._flush()
+                    return passed(f"QUIC handshake and PING, ALPN {self._alpn}")
+                elif kind == "ConnectionTerminated":
+                    detail = event.reason_phrase or "no reason given"
+                    return failed(f"QUIC connection closed, error {event.error_code:#x}: {detail}")
+        return failed(f"no QUIC handshake and PING in time: {reason}")
+
+    def close(self) -> None:
+        """Tell the server that the connection is over."""
+        if self._quic is not None:
+            self._quic.close()
+            with contextlib.suppress(OSError):
+                self._flush()
+
+    def _connect(self) -> Any:
+        configuration = importlib.import_module("aioquic.quic.configuration")
+        connection = importlib.import_module("aioquic.quic.connection")
+        quic = connection.QuicConnection(
+            configuration=configuration.QuicConfiguration(
+                is_client=True,
+                alpn_protocols=list(self._spec.alpn),
+                server_name=self._spec.server_name,
+                verify_mode=ssl.CERT_NONE,
+                idle_timeout=_IDLE_S,
+            )
+        )
+        quic.connect(self._link.target, now=time.monotonic())
+        return quic
+
+    def _exchange(self, deadline: float) -> None:
+        """Send what is due, and take in a datagram or let the connection's timer run out."""
+        self._flush()
+        timer = self._quic.get_timer()
+        until = deadline if timer is None else min(timer, deadline)
+        datagram = self._link.receive(until)
+        now = time.monotonic()
+        if datagram is not None:
+            self._quic.receive_datagram(datagram, self._link.target, now=now)
+        elif timer is not None and now >= timer:
+            self._quic.handle_timer(now=now)
+
+    def _flush(self) -> None:
+        for datagram, _target in self._quic.datagrams_to_send(now=time.monotonic()):
+            self._link.send(datagram)
+
+    def _events(self) -> Iterator[Any]:
+        while (event := self._quic.next_event()) is not None:
+            yield event

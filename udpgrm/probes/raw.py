@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The raw probe: bytes of the user's choice."""
+
+from __future__ import annotations
+
+import re
+from typing import Optional
+
+from udpgrm.probes.exchange import Verdict, passed, unrelated
+from udpgrm.probes.specs import RawProbe
+
+
+class Raw:
+    """The payload, and a reply of the pattern."""
+
+    def __init__(self, spec: RawProbe) -> None:
+        self.request = bytes.fromhex(spec.payload)
+        self._expect = spec.expect
+        self._pattern = _pattern(spec.expect)
+
+    def judge(self, reply: bytes) -> Verdict:
+        """A reply has no sign of what it answers: another one may still be right."""
+        if self._pattern is None:
+            return passed("a reply came")
+        if self._pattern.fullmatch(reply.hex()):
+            return passed(f"the reply fits {self._expect}")
+        return unrelated(f"the reply does not fit {self._expect}")
+
+
+def _pattern(expect: Optional[str]) -> Optional[re.Pattern[str]]:
+    """`?` is any digit, a last `*` any further bytes."""
+    if expect is None:
+        return None
+    return re.compile(expect.lower().replace("?", ".").replace("*", ".*"))

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sends probes over a connected UDP socket, again when needed, and waits for replies."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Callable, Optional
+
+from udpgrm.probes import quic_handshake, specs
+from udpgrm.probes.dns import Dns
+from udpgrm.probes.echo import Echo
+from udpgrm.probes.exchange import Endpoints, Exchange, Verdict, failed
+from udpgrm.probes.quic import VersionNegotiation
+from udpgrm.probes.raw import Raw
+from udpgrm.probes.sip import Sip
+from udpgrm.probes.specs import ProbeSpec
+from udpgrm.probes.stun import Stun
+from udpgrm.state import address as addresses
+
+#: After an ICMP error: the port may open any moment, and retries are few.
+_REFUSED_PAUSE_S = 0.1
+_DATAGRAM = 65535
+_SHOWN = 32
+
+Source = tuple[str, int]
+
+#: Types whose question is always the same but for its random parts.
+_PLAIN: dict[type[ProbeSpec], Callable[[], Exchange]] = {
+    specs.EchoProbe: Echo,
+    specs.QuicProbe: VersionNegotiation,
+    specs.StunProbe: Stun,
+}
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """How a probe went.
+
+    address: what was asked for. sent, received: hex of the last datagrams; received
+    is the reply that decided, else the last unsuitable one, else None. source: (ip,
+    port) the question came from, None when no socket could be made. attempts: how
+    often the question was sent.
+    """
+
+    type: str
+    address: str
+    passed: bool
+    reason: str
+    sent: str
+    received: Optional[str]
+    source: Optional[Source]
+    elapsed_s: float
+    attempts: int
+
+    def __str__(self) -> str:
+        source = f" from {addresses.form(*self.source)}" if self.source else ""
+        return (
+            f"{self.type} probe of {self.address}{source} "
+            f"{'passed' if self.passed else 'failed'}: {self.reason}; sent {_brief(self.sent)} "
+            f"in {self.attempts} attempts, got {_brief(self.received)}"
+        )
+
+
+class Link:
+    """A connected UDP socket that remembers what went over it during one question."""
+
+    def __init__(self, target: Source, source: Optional[Source]) -> None:
+        """Raises OSError when the addresses cannot be used."""
+        family = socket.AF_INET6 if ":" in target[0] else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            if source is not None:
+                self._socket.bind(source)
+            self._socket.connect(target)
+        except OSError:
+            self._socket.close()
+            raise
+        self.target = target
+        self.source: Source = self._socket.getsockname()[:2]
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin a question."""
+        self.sent = b""
+        self.received: Optional[bytes] = None
+        self.attempts = 0
+
+    def send(self, datagram: bytes) -> None:
+        """Send. Raises OSError, also for an ICMP error that came since."""
+        self.sent = datagram
+        self._socket.send(datagram)
+
+    def receive(self, deadline: float) -> Optional[bytes]:
+        """The next datagram until a time of time.monotonic(), or None. Raises OSError."""
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return None
+        self._socket.settimeout(left)
+        try:
+            self.received = self._socket.recv(_DATAGRAM)
+        except socket.timeout:
+            return None
+        return self.received
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+
+class Held:
+    """A flow from one port to a service, on which questions may be asked again and again.
+
+    `source` is (ip, port) as the service will see it, known before the first question.
+    """
+
+    def __init__(self, spec: ProbeSpec, address: str, source: Optional[Source]) -> None:
+        self._spec = spec
+        self._address = address
+        self._link = Link(_target(address, source), source)
+        self.source = self._link.source
+        self._handshake: Optional[quic_handshake.Connection] = None
+        if isinstance(spec, specs.QuicProbe) and spec.handshake:
+            self._handshake = quic_handshake.Connection(spec, self._link)
+
+    def __enter__(self) -> Held:
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self.close()
+
+    def ask(self) -> ProbeResult:
+        """Ask once; never raises for what the network or the service does.
+
+        Takes at most timeout_s * (retries + 1).
+        """
+        started = time.monotonic()
+        self._link.reset()
+        verdict = self._handshake.ask() if self._handshake else self._attempts()
+        return ProbeResult(
+            type=self._spec.type,
+            address=self._address,
+            passed=verdict.kind == "passed",
+            reason=verdict.reason,
+            sent=self._link.sent.hex(),
+            received=None if self._link.received is None else self._link.received.hex(),
+            source=self.source,
+            elapsed_s=time.monotonic() - started,
+            attempts=self._link.attempts,
+        )
+
+    def close(self) -> None:
+        """End the flow on this side."""
+        if self._handshake:
+            self._handshake.close()
+        self._link.close()
+
+    def _attempts(self) -> Verdict:
+        """Send the same question until a reply decides, or no retry is left."""
+        link = self._link
+        exchange = _exchange(self._spec, Endpoints(link.source, link.target))
+        verdict = failed(f"no reply within {self._spec.timeout_s:g} s")
+        for _ in range(self._spec.retries + 1):
+            link.attempts += 1
+            deadline = time.monotonic() + self._spec.timeout_s
+            try:
+                link.send(exchange.request)
+                while (reply := link.receive(deadline)) is not None:
+                    verdict = exchange.judge(reply)
+                    if verdict.kind != "unrelated":
+                        return verdict
+            except OSError as error:
+                verdict = failed(_network_reason(error))
+                time.sleep(max(min(_REFUSED_PAUSE_S, deadline - time.monotonic()), 0))
+        return verdict
+
+
+def run(spec: ProbeSpec, address: str, *, source: Optional[Source] = None) -> ProbeResult:
+    """Probe once from a fresh flow.
+
+    source: (ip, port) to send from; port 0 is any. A wildcard address is asked at
+    the source's, or on loopback. Never raises for what the network or the service
+    does; what keeps the probe from being sent is a failure with a reason.
+    """
+    try:
+        held = hold(spec, address, source=source)
+    except OSError as error:
+        reason = f"cannot be sent: {error.strerror or error}"
+        return ProbeResult(spec.type, address, False, reason, "", None, None, 0.0, 0)
+    with held:
+        return held.ask()
+
+
+def hold(spec: ProbeSpec, address: str, *, source: Optional[Source] = None) -> Held:
+    """A flow that stays for several questions; the first one establishes it.
+
+    Raises OSError when no socket can be made between these addresses.
+    """
+    return Held(spec, address, source)
+
+
+def _target(address: str, source: Optional[Source]) -> Source:
+    ip, port = addresses.parse(address)
+    if not ip.is_unspecified:
+        return str(ip), port
+    if source is not None and not ipaddress.ip_address(source[0]).is_unspecified:
+        return source[0], port
+    return ("127.0.0.1" if ip.version == 4 else "::1"), port
+
+
+def _exchange(spec: ProbeSpec, between: Endpoints) -> Exchange:
+    if isinstance(spec, specs.RawProbe):
+        return Raw(spec)
+    if isinstance(spec, specs.DnsProbe):
+        return Dns(spec)
+    if isinstance(spec, specs.SipProbe):
+        return Sip(spec, between)
+    return _PLAIN[type(spec)]()
+
+
+def _network_reason(error: OSError) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "refused: no socket at that port (ICMP port unreachable)"
+    return f"network error: {error.strerror or error}"
+
+
+def _brief(content: Optional[str]) -> str:
+    """Hex, shortened, with its length in bytes."""
+    if content is None:
+        return "nothing"
+    more = "..." if len(content) > 2 * _SHOWN else ""
+    return f"{content[: 2 * _SHOWN]}{more} ({len(content) // 2} bytes)"

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The SIP probe: OPTIONS (RFC 3261, section 11); any final response is a reply."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterator
+
+from udpgrm.probes.exchange import Endpoints, Verdict, passed, unrelated
+from udpgrm.probes.specs import SipProbe
+from udpgrm.state import address
+
+_STATUS = re.compile(r"SIP/2\.0 ([1-6][0-9][0-9])(?: (.*))?", re.IGNORECASE)
+_BRANCH = re.compile(r";\s*branch\s*=\s*([^\s;,]+)", re.IGNORECASE)
+_COMPACT = {"v": "via", "i": "call-id"}
+_MAGIC_COOKIE = "z9hG4bK"
+
+
+class Sip:
+    """OPTIONS, and a final response of the same call and branch."""
+
+    def __init__(self, spec: SipProbe, between: Endpoints) -> None:
+        here, there = address.form(*between.source), address.form(*between.target)
+        uri = spec.uri or f"sip:{there}"
+        self._branch = _MAGIC_COOKIE + secrets.token_hex(8)
+        self._call_id = f"{secrets.token_hex(8)}@udpgrm"
+        lines = (
+            f"OPTIONS {uri} SIP/2.0",
+            f"Via: SIP/2.0/UDP {here};branch={self._branch};rport",
+            "Max-Forwards: 70",
+            f"To: <{uri}>",
+            f"From: <sip:udpgrm@{here}>;tag={secrets.token_hex(4)}",
+            f"Call-ID: {self._call_id}",
+            "CSeq: 1 OPTIONS",
+            f"Contact: <sip:udpgrm@{here}>",
+            "Accept: application/sdp",
+            "Content-Length: 0",
+        )
+        self.request = "\r\n".join((*lines, "", "")).encode("ascii")
+
+    def judge(self, reply: bytes) -> Verdict:
+        """A provisional response is none yet."""
+        head = reply.decode("utf-8", "replace").partition("\r\n\r\n")[0]
+        status = _STATUS.fullmatch(head.partition("\r\n")[0])
+        if status is None:
+            return unrelated("not a SIP response")
+        headers: dict[str, str] = {}
+        for name, value in _headers(head):
+            headers.setdefault(name, value)  # the topmost Via is ours
+        branch = _BRANCH.search(headers.get("via", "").partition(",")[0])
+        if headers.get("call-id") != self._call_id or not branch or branch[1] != self._branch:
+            return unrelated("a SIP response of another call or branch")
+        text = f"SIP {status[1]} {status[2] or ''}".strip()
+        if status[1].startswith("1"):
+            return unrelated(f"{text} is not final")
+        return passed(text)
+
+
+def _headers(head: str) -> Iterator[tuple[str, str]]:
+    """(name in lower case and full, value); folded lines are joined (section 7.3.1)."""
+    unfolded = re.sub(r"\r\n[ \t]+", " ", head)
+    for line in unfolded.split("\r\n")[1:]:
+        name, _, value = line.partition(":")
+        name = name.strip().lower()
+        yield _COMPACT.get(name, name), value.strip()

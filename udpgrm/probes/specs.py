@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a probe is asked to do, by type. Defaults stand here and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Optional
+
+
+@dataclass(frozen=True)
+class ProbeSpec:
+    """What all types share.
+
+    address: one of the service's groups, None = all of them. timeout_s: how long
+    each attempt waits. retries: further attempts after the first.
+    """
+
+    type: ClassVar[str]
+    address: Optional[str] = None
+    timeout_s: float = 1.0
+    retries: int = 2
+
+
+@dataclass(frozen=True)
+class EchoProbe(ProbeSpec):
+    """A random nonce must come back."""
+
+    type: ClassVar[str] = "echo"
+
+
+@dataclass(frozen=True)
+class RawProbe(ProbeSpec):
+    """Bytes of the user's choice.
+
+    payload: hex. expect: hex of the reply, where `?` stands for any digit and a
+    last `*` for any further bytes; None = any reply will do.
+    """
+
+    type: ClassVar[str] = "raw"
+    payload: str = ""
+    expect: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class DnsProbe(ProbeSpec):
+    """A DNS query (RFC 1035); any well-formed answer to it is a reply.
+
+    rcode: the answer's must be this one, None = any. identity: ask for id.server
+    (CHAOS, TXT; RFC 4892) in place of name and query_type, and report it.
+    """
+
+    type: ClassVar[str] = "dns"
+    name: str = "."
+    query_type: str = "NS"
+    rcode: Optional[str] = None
+    identity: bool = False
+
+
+@dataclass(frozen=True)
+class QuicProbe(ProbeSpec):
+    """A QUIC version that nobody speaks; Version Negotiation must come back (RFC 8999).
+
+    handshake: a whole handshake by aioquic instead, with server_name as SNI; the
+    certificate is not verified.
+    """
+
+    type: ClassVar[str] = "quic"
+    handshake: bool = False
+    server_name: Optional[str] = None
+    alpn: tuple[str, ...] = ("h3",)
+
+
+@dataclass(frozen=True)
+class StunProbe(ProbeSpec):
+    """A STUN binding request (RFC 8489)."""
+
+    type: ClassVar[str] = "stun"
+
+
+@dataclass(frozen=True)
+class SipProbe(ProbeSpec):
+    """SIP OPTIONS (RFC 3261); any final response is a reply.
+
+    uri: who is asked, None = the probed address.
+    """
+
+    type: ClassVar[str] = "sip"
+    uri: Optional[str] = None
+
+
+TYPES: dict[str, type[ProbeSpec]] = {
+    spec.type: spec for spec in (EchoProbe, RawProbe, DnsProbe, QuicProbe, StunProbe, SipProbe)
+}

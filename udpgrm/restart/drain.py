@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When has a generation drained? Pure: samples in, decision out."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Optional
+
+from udpgrm.services.definition import DrainUntil
+
+#: How far back the trend looks.
+_WINDOW_S = 30.0
+_LEAST_SPAN_S = 0.5
+
+
+class Decision(str, Enum):
+    """What a sample means."""
+
+    WAIT = "wait"
+    DRAINED = "drained"
+    TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One look at a generation, over all groups of a service.
+
+    at: monotonic seconds. flows None: its dissector counts none. packets: in
+    and out since it began. quiet_s: since the last packet; None: never one.
+    """
+
+    at: float
+    sockets: int
+    flows: Optional[int]
+    packets: int
+    quiet_s: Optional[float]
+
+
+class Watcher:
+    """Watches a generation from the first sample on, for max_s seconds."""
+
+    def __init__(self, until: DrainUntil, max_s: float) -> None:
+        """Nothing was sampled yet."""
+        self._until = until
+        self._max_s = max_s
+        self._first: Optional[Sample] = None
+        self._samples: deque[Sample] = deque()
+
+    def look(self, sample: Sample) -> Decision:
+        """Take a sample in."""
+        if self._first is None:
+            self._first = sample
+        self._samples.append(sample)
+        while sample.at - self._samples[0].at > _WINDOW_S:
+            self._samples.popleft()
+        if self._is_drained(sample):
+            return Decision.DRAINED
+        if sample.at - self._first.at >= self._max_s:
+            return Decision.TIMEOUT
+        return Decision.WAIT
+
+    def _is_drained(self, sample: Sample) -> bool:
+        if not sample.sockets:  # it has ended by itself
+            return True
+        until = self._until
+        if until.quiet_s is None:
+            return until.flows is not None and (
+                sample.flows is not None and sample.flows <= until.flows
+            )
+        # where nothing counts flows, quiet alone tells
+        few = until.flows is None or sample.flows is None or sample.flows <= until.flows
+        return few and (sample.quiet_s is None or sample.quiet_s >= until.quiet_s)
+
+    def report(self) -> dict[str, Any]:
+        """The last sample with what it promises, for people and programs.
+
+        trend: flows per second, of the last half minute (negative: they go).
+        estimate_s: until enough of them have gone, at that trend; None: no telling.
+        """
+        assert self._first is not None
+        sample, begin = self._samples[-1], self._samples[0]
+        span = sample.at - begin.at
+        trend = rate = None
+        if span >= _LEAST_SPAN_S:
+            rate = max(0.0, (sample.packets - begin.packets) / span)
+            if sample.flows is not None and begin.flows is not None:
+                trend = (sample.flows - begin.flows) / span
+        return {
+            "elapsed_s": round(sample.at - self._first.at, 3),
+            "max_s": self._max_s,
+            "sockets": sample.sockets,
+            "flows": sample.flows,
+            "flows_at_start": self._first.flows,
+            "packets_per_s": None if rate is None else round(rate, 1),
+            "quiet_s": None if sample.quiet_s is None else round(sample.quiet_s, 3),
+            "trend": None if trend is None else round(trend, 2),
+            "estimate_s": self._estimate(sample, trend),
+        }
+
+    def _estimate(self, sample: Sample, trend: Optional[float]) -> Optional[float]:
+        if sample.flows is None or self._until.flows is None or not trend or trend >= 0:
+            return None
+        return round(max(0, sample.flows - self._until.flows) / -trend, 1)

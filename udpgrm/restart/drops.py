@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packets that full receive queues dropped: /proc/net/udp, see proc(5)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from udpgrm.state import address
+
+_LOCAL, _REMOTE, _INODE, _DROPS = 1, 2, 9, 12
+
+
+def read(where: str) -> dict[str, int]:
+    """Drops by inode of the sockets at ADDRESS:PORT, in this network namespace."""
+    ip, _ = address.parse(where)
+    table = Path("/proc/net/udp6" if ip.version == 6 else "/proc/net/udp")
+    return parse(table.read_text(encoding="ascii"), where)
+
+
+def parse(table: str, where: str) -> dict[str, int]:
+    """Of a table's text, the drops of unconnected sockets at ADDRESS:PORT."""
+    ip, port = address.parse(where)
+    words = [ip.packed[start : start + 4] for start in range(0, len(ip.packed), 4)]
+    local = "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words)
+    found = {}
+    for line in table.splitlines()[1:]:
+        fields = line.split()
+        if fields[_LOCAL] == f"{local}:{port:04X}" and fields[_REMOTE].endswith(":0000"):
+            found[fields[_INODE]] = int(fields[_DROPS])
+    return found
+
+
+def since(before: dict[str, int], now: dict[str, int]) -> int:
+    """Drops between two readings; of sockets that closed meanwhile, unknown, none."""
+    return sum(max(0, count - before.get(inode, 0)) for inode, count in now.items())

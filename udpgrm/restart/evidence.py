@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Probes of a service, and the kernel's word on which generation got and answered them."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Optional, Protocol
+
+from udpgrm import abi
+from udpgrm.abi import DissectorType
+from udpgrm.kernel import libbpf
+from udpgrm.probes import runner
+from udpgrm.probes.specs import ProbeSpec
+from udpgrm.restart.groups import Groups
+from udpgrm.restart.steps import StepFailed
+from udpgrm.services.definition import Group, Service
+from udpgrm.state import address
+from udpgrm.state.maps import Maps
+from udpgrm.state.probing import Probing
+from udpgrm.state.view import GroupView
+
+_PAYLOAD = b"udpgrm probe"
+#: An address of this host is reached in microseconds.
+_DELIVERY_S = 0.01
+#: Kinds that read no content: any packet is a flow of its peer, or a new one.
+_BLIND = (DissectorType.FLOW, DissectorType.NOOP)
+
+Peer = tuple[str, int]
+
+
+class _Flow(Protocol):
+    """A flow to a service: runner.Held, or one that wants no answer."""
+
+    source: Peer
+
+    def ask(self) -> runner.ProbeResult: ...
+
+    def close(self) -> None: ...
+
+
+class _Silent:
+    """Packets that nobody need answer: for services without probes."""
+
+    def __init__(self, where: str) -> None:
+        ip, port = address.parse(where)
+        self._where = where
+        family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_DGRAM)
+        self._socket.connect((str(ip), port))
+        self.source: Peer = self._socket.getsockname()[:2]
+
+    def ask(self) -> runner.ProbeResult:
+        """Send one packet, and give the kernel time to deliver it."""
+        self._socket.send(_PAYLOAD)
+        time.sleep(_DELIVERY_S)
+        return runner.ProbeResult(
+            type="silent",
+            address=self._where,
+            passed=True,
+            reason="nothing is answered",
+            sent=_PAYLOAD.hex(),
+            received=None,
+            source=self.source,
+            elapsed_s=_DELIVERY_S,
+            attempts=1,
+        )
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+
+@dataclass(frozen=True)
+class _Target:
+    """One probe of one group; spec None: packets that nobody need answer."""
+
+    group: Group
+    view: GroupView
+    spec: Optional[ProbeSpec]
+
+    @property
+    def where(self) -> str:
+        """Where to send: a wildcard address is asked at loopback."""
+        ip = ipaddress.ip_address(self.view.ip)
+        if ip.is_unspecified:
+            return address.form("127.0.0.1" if ip.version == 4 else "::1", self.view.port)
+        return self.view.address
+
+    def flow(self) -> _Flow:
+        """A flow from a port of its own. Raises OSError."""
+        return _Silent(self.where) if self.spec is None else runner.hold(self.spec, self.where)
+
+
+class KernelProber:
+    """Asks a service from this host. Use as a context manager: flows are held till its end."""
+
+    def __init__(self, service: Service, groups: Groups) -> None:
+        """Nothing is asked yet."""
+        self._service = service
+        self._groups = groups
+        self._held: list[tuple[_Target, _Flow]] = []
+
+    def __enter__(self) -> KernelProber:
+        """No flow is held yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let the flows go."""
+        self._release()
+
+    def _release(self) -> None:
+        """Let the flows go, and with them their entries: no drain is to wait for ours."""
+        for target, flow in self._held:
+            flow.close()
+            forget_flow(self._groups.maps, target.view.number, flow.source)
+        self._held.clear()
+
+    def _targets(self) -> Iterator[_Target]:
+        for group in self._service.groups:
+            view = self._groups.view(group)
+            if view is None:
+                raise StepFailed(f"the group at {group.address} is gone")
+            for spec in self._service.probes_of(group) or (None,):
+                yield _Target(group, view, spec)
+
+    def _timed(self, limit: float) -> Iterator[_Target]:
+        deadline = time.monotonic() + limit
+        for target in self._targets():
+            if time.monotonic() > deadline:
+                raise StepFailed(f"the probe of {target.where} had no turn in {limit:g} s")
+            yield target
+
+    def canary(self, new: int, evidence: dict[str, Any]) -> None:
+        """Ask the new generation; its packets alone are steered there."""
+        seen = evidence["probes"] = []
+        for target in self._timed(self._service.timeouts.canary_s):
+            with self._flow(target) as (flow, probing):
+                try:
+                    probing.steer(flow.source, new, target.group.application)
+                except LookupError as error:
+                    raise StepFailed(f"{target.where}: {error}") from error
+                seen.append(_ask(flow, probing))
+                _judge(seen[-1], new, "steered")
+
+    def hold(self, old: int, evidence: dict[str, Any]) -> None:
+        """Begin flows with the old generation, where it answers."""
+        if self._held:
+            return
+        held = evidence["held"] = []
+        for target in self._targets():
+            if target.spec is None or target.view.dissector != DissectorType.FLOW:
+                continue
+            flow = target.flow()
+            result = flow.ask()
+            if result.passed:
+                self._held.append((target, flow))
+            else:  # which may be why it is restarted
+                flow.close()
+            held.append(_words(result))
+
+    def verify(self, old: Optional[int], new: int, evidence: dict[str, Any]) -> None:
+        """New flows reach the new generation, those that were begun still the old one."""
+        try:
+            self._verify_new(new, evidence)
+            if old is not None:
+                self._verify_old(old, evidence)
+        finally:
+            self._release()
+
+    def _verify_new(self, new: int, evidence: dict[str, Any]) -> None:
+        seen = evidence["probes"] = []
+        for target in self._timed(self._service.timeouts.verify_s):
+            if target.spec is None and target.view.dissector not in _BLIND:
+                continue  # a packet of that content could be anybody's
+            with self._flow(target) as (flow, probing):
+                probing.watch(flow.source)
+                seen.append(_ask(flow, probing))
+                if target.view.dissector in _BLIND or seen[-1]["path"] is not None:
+                    _judge(seen[-1], new, "new")
+                elif not seen[-1]["passed"]:
+                    raise StepFailed(_failure(seen[-1]))
+
+    def _verify_old(self, old: int, evidence: dict[str, Any]) -> None:
+        seen = evidence["old_flows"] = []
+        for target, flow in self._held:
+            with Probing(self._groups.maps, target.view.number) as probing:
+                probing.watch(flow.source)
+                seen.append(_ask(flow, probing))
+            _judge(seen[-1], old, "existing")
+
+    @contextlib.contextmanager
+    def _flow(self, target: _Target) -> Iterator[tuple[_Flow, Probing]]:
+        """A flow for one question; no entry of it stays."""
+        maps, number = self._groups.maps, target.view.number
+        with contextlib.closing(target.flow()) as flow, Probing(maps, number) as probing:
+            try:
+                yield flow, probing
+            finally:
+                forget_flow(maps, number, flow.source)
+
+
+def _ask(flow: _Flow, probing: Probing) -> dict[str, Any]:
+    """Ask, and add what the kernel saw of it."""
+    result = flow.ask()
+    found = probing.evidence(flow.source)
+    return {
+        **_words(result),
+        "received_generation": found.received_generation,
+        "path": found.path,
+        "replied_generation": found.replied_generation,
+        "packets_in": found.packets_in,
+        "packets_out": found.packets_out,
+    }
+
+
+def _words(result: runner.ProbeResult) -> dict[str, Any]:
+    return {
+        "probe": result.type,
+        "address": result.address,
+        "source": None if result.source is None else address.form(*result.source),
+        "passed": result.passed,
+        "reason": result.reason,
+        "sent": result.sent,
+        "received": result.received,
+        "elapsed_s": round(result.elapsed_s, 4),
+        "attempts": result.attempts,
+    }
+
+
+def _judge(entry: dict[str, Any], wanted: int, path: str) -> None:
+    """Raise StepFailed unless the packet went to the wanted generation, and was answered."""
+    if entry["received_generation"] != wanted or entry["path"] != path:
+        raise StepFailed(f"{_failure(entry)}; wanted generation {wanted} to get it as {path}")
+    if not entry["passed"]:
+        raise StepFailed(_failure(entry))
+    # None: answered by a socket of its own, or no hook saw it
+    if entry["replied_generation"] not in (None, wanted):
+        raise StepFailed(f"{_failure(entry)}; generation {wanted} should have answered")
+
+
+def _failure(entry: dict[str, Any]) -> str:
+    """Which probe, what was sent, what came, who got it, who answered."""
+    got, replied = entry["received_generation"], entry["replied_generation"]
+    words = [f"{entry['probe']} probe of {entry['address']} from {entry['source']}"]
+    words.append("passed" if entry["passed"] else f"failed: {entry['reason']}")
+    words.append(f"sent {entry['sent']}")
+    words.append(f"received {entry['received'] or 'nothing'}")
+    if got is None:
+        words.append("no generation got it")
+    else:
+        words.append(f"generation {got} got it as {entry['path']}")
+    if replied is not None:
+        words.append(f"generation {replied} answered")
+    return "; ".join(words)
+
+
+def forget_flow(maps: Maps, number: int, peer: Peer) -> None:
+    """Remove a peer's flow entries in a group, so that a drain does not wait for them."""
+    ip = ipaddress.ip_address(peer[0])
+    packed = ip.packed if ip.version == 6 else bytes(10) + b"\xff\xff" + ip.packed
+    key = abi.FlowKey.from_buffer_copy(packed + peer[1].to_bytes(2, "big") + bytes(2))
+    for table in set(maps.group(number).table) - {0}:
+        with maps.inner("flow_tables", table) as fd:
+            if fd is not None:
+                libbpf.map_delete(fd, bytes(key))

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Restarts in another process: a transient unit of systemd, watched by their journal."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Optional
+
+from udpgrm.restart import journal as journals
+from udpgrm.restart.journal import Journal
+from udpgrm.restart.progress import Progress
+
+_TAIL_S = 0.1
+#: Between a unit's start and its hold on the lock, and between two processes.
+_GRACE_S = 1.0
+_BEGIN_S = 30.0
+#: What a restart in a unit has to know of who asked for it.
+_ENVIRONMENT = ("SUDO_USER", "UDPGRM_STATE_DIR", "UDPGRM_SERVICES_DIR")
+
+
+class LaunchError(Exception):
+    """The unit did not begin; the text is what it said."""
+
+
+def systemd_runs() -> bool:
+    """Whether systemd is this machine's init: sd_booted(3)."""
+    return Path("/run/systemd/system").is_dir()
+
+
+def launch(service: str, words: Sequence[str]) -> str:
+    """Run a udpgrm command for a service in a unit of its own; returns the unit.
+
+    So it goes on when the session that asked for it is lost. Raises LaunchError.
+    """
+    unit = f"udpgrm-restart-{service}.service"
+    environment = [
+        f"--setenv={name}={os.environ[name]}" for name in _ENVIRONMENT if name in os.environ
+    ]
+    program = [sys.executable, str(Path(sys.argv[0]).resolve())]
+    done = subprocess.run(
+        [
+            "systemd-run",
+            "--quiet",
+            "--no-ask-password",
+            f"--unit={unit}",
+            "--collect",
+            "--property=KillMode=mixed",
+            *environment,
+            "--",
+            *program,
+            *words,
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise LaunchError(" ".join(done.stderr.split()) or f"{unit} could not be started")
+    return unit
+
+
+def await_begin(service: str, unit: str, before: Optional[Journal]) -> None:
+    """Wait until a unit has begun to work. Raises LaunchError with its words when it ended."""
+    deadline = time.monotonic() + _BEGIN_S
+    then = None if before is None else before.to_json()
+    while time.monotonic() < deadline:
+        journal = journals.load(service)
+        if journal is not None and journal.to_json() != then:
+            return
+        active = _run("systemctl", "is-active", "--", unit)
+        if active not in ("active", "activating", "reloading") and not journals.is_locked(service):
+            said = _run("journalctl", "--unit", unit, "--lines=1", "--output=cat", "--quiet")
+            raise LaunchError(said.partition("udpgrm: ")[2] or said or f"{unit} ended at once")
+        time.sleep(_TAIL_S)
+    raise LaunchError(f"{unit} did not begin in {_BEGIN_S:g} s (systemctl status {unit})")
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()
+
+
+def follow(service: str, progress: Progress) -> Optional[Journal]:
+    """Show a restart until it ends, or nobody works at it any more; its last journal."""
+    unheld_since: Optional[float] = None
+    shown = None
+    while True:
+        held = journals.is_locked(service)  # before the journal: its last word is not missed
+        journal = journals.load(service)
+        if journal is not None and (document := journal.to_json()) != shown:
+            progress.show(document)
+            shown = document
+        if not held and (journal is None or journal.position.outcome is not None):
+            return journal
+        if held:
+            unheld_since = None
+        elif unheld_since is None:
+            unheld_since = time.monotonic()
+        elif time.monotonic() - unheld_since > _GRACE_S:
+            return journal
+        time.sleep(_TAIL_S)

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Restarts in this process: begun, taken up again, rolled back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from udpgrm.restart import journal as journals
+from udpgrm.restart import machine, transaction
+from udpgrm.restart.evidence import KernelProber
+from udpgrm.restart.groups import Groups
+from udpgrm.restart.instances import Instances, TemplateUnits
+from udpgrm.restart.journal import Journal
+from udpgrm.restart.machine import Outcome, Position, Result
+from udpgrm.restart.progress import Progress
+from udpgrm.restart.steps import Steps, choose
+from udpgrm.restart.transaction import Wishes, rollback_path
+from udpgrm.services import loader
+from udpgrm.services.definition import Service
+
+
+class NotPossible(Exception):
+    """A restart cannot be begun, resumed or rolled back; the text says why and what to do."""
+
+
+def plan(service: Service, pin_dir: Path) -> dict[str, Any]:
+    """What a restart that began now would do. Raises Refused, InstanceError, NotPossible."""
+    refuse_unfinished(service.name)
+    instances = instances_of(service)
+    groups = Groups(pin_dir, service.groups)
+    chosen = choose(groups, instances)
+    working = groups.working()
+    return {
+        "service": service.name,
+        "changed": True,
+        "from_generation": chosen.old,
+        "to_generation": chosen.new,
+        "instance": instances.name(chosen.new),
+        "stops": None if chosen.old is None else instances.name(chosen.old),
+        "groups": [
+            {
+                "address": group.address,
+                "application": group.application,
+                "working_generation": working[group.address],
+                "sockets": group.sockets,
+                "probes": [probe.type for probe in service.probes_of(group)],
+            }
+            for group in service.groups
+        ],
+        "steps": [step.value for step in machine.FORWARD],
+    }
+
+
+def instances_of(service: Service) -> Instances:
+    """What starts and stops a service's instances."""
+    if service.instances.kind != "template":
+        raise NotPossible(f"{service.name}: instances of kind {service.instances.kind} are unknown")
+    return TemplateUnits(service)
+
+
+def refuse_unfinished(name: str) -> None:
+    """Raise NotPossible where the last restart waits for a decision."""
+    last = journals.load(name)
+    if last is None or last.position.outcome in (Outcome.FINISHED, Outcome.ROLLED_BACK):
+        return
+    how = "has failed" if last.position.outcome else "was left"
+    also = f" or udpgrm rollback {name}" if machine.may_roll_back(last.position) else ""
+    raise NotPossible(
+        f"{name}: the last restart {how} in {last.position.step.value}: "
+        f"udpgrm restart {name} --resume{also}"
+    )
+
+
+def begin(service: Service, definition: str, pin_dir: Path, progress: Progress) -> Journal:
+    """Restart a service. Raises Busy, Refused, NotPossible, Detached."""
+    with journals.locked(service.name):
+        plan(service, pin_dir)  # refused before the last journal is lost
+        journal = Journal(journals.path_of(service.name), service.name, definition, time.time())
+        return _go_on(journal, service, pin_dir, progress, lambda steps: Position())
+
+
+def resume(name: str, pin_dir: Path, progress: Progress) -> Journal:
+    """Take up a restart whose process has died, or which has failed. Raises as begin does."""
+    with journals.locked(name):
+        journal = _last(name)
+        service = _definition(journal)
+        return _go_on(
+            journal,
+            service,
+            pin_dir,
+            progress,
+            lambda steps: machine.resumed(journal.position, steps.facts()),
+        )
+
+
+def roll_back(name: str, pin_dir: Path, progress: Progress) -> Journal:
+    """Undo a restart that no process works at. Raises as begin does."""
+    with journals.locked(name):
+        journal = _last(name)
+        refuse_rollback(journal)
+        service = _definition(journal)
+
+        def position(steps: Steps) -> Position:
+            step = journal.position.step
+            to = machine.after(step, Result.CANCELLED, steps.facts)
+            if to.outcome is Outcome.FAILED:
+                raise NotPossible(f"{name}: generation {journal.from_generation} does not live")
+            journal.end(journal.begin(step), Result.CANCELLED, "asked for by udpgrm rollback", to)
+            return to
+
+        return _go_on(journal, service, pin_dir, progress, position)
+
+
+def refuse_rollback(journal: Journal) -> None:
+    """Raise NotPossible where there is nothing to go back to."""
+    if not machine.may_roll_back(journal.position):
+        document = journal.to_json()
+        raise NotPossible(
+            f"{journal.service}: the last restart is {document['state']}: nothing to roll back"
+        )
+
+
+def _last(name: str) -> Journal:
+    journal = journals.load(name)
+    if journal is None:
+        raise NotPossible(f"{name}: there was no restart")
+    return journal
+
+
+def _definition(journal: Journal) -> Service:
+    """The service as it was when its restart began."""
+    service, problems = loader.parse(journal.service, journal.definition.encode())
+    if service is None:
+        raise NotPossible(f"{journal.path}: definition: {problems[0]}")
+    return service
+
+
+def _go_on(
+    journal: Journal,
+    service: Service,
+    pin_dir: Path,
+    progress: Progress,
+    position: Callable[[Steps], Position],
+) -> Journal:
+    wish = rollback_path(service.name)
+    wish.unlink(missing_ok=True)
+    wishes = Wishes(journal)
+    groups = Groups(pin_dir, service.groups)
+
+    def tell() -> None:
+        progress.show(journal.to_json())
+
+    try:
+        with KernelProber(service, groups) as prober, wishes.heard():
+            steps = Steps(
+                service, journal, instances_of(service), groups, prober, wishes.look_up, tell
+            )
+            journal.position = position(steps)
+            if journal.position.outcome is not None:
+                journal.save()
+                tell()
+            transaction.run(journal, steps, wishes.look_up, tell)
+    finally:
+        wish.unlink(missing_ok=True)
+    return journal

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A service's groups in the kernel: what a restart reads there and changes."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+from udpgrm import abi
+from udpgrm.kernel import netns
+from udpgrm.restart import drops
+from udpgrm.restart.adoption import bound_sockets
+from udpgrm.restart.drain import Sample
+from udpgrm.restart.plan import GroupFacts, Refused
+from udpgrm.services.definition import Group
+from udpgrm.state import counters
+from udpgrm.state import maps as state
+from udpgrm.state.maps import Maps
+from udpgrm.state.view import GenerationView, GroupView, Viewer
+
+#: A packet of a new flow that no socket of the working generation could be given to,
+#: or of a known flow that another group's socket has.
+DISPATCH_ERRORS = (
+    "rx_internal_state_error",
+    "rx_flow_rg_conflict",
+    "rx_new_flow_working_gen_dispatch_error",
+)
+#: Those, and sends on a flow that belongs to another socket: it has moved.
+MISDIRECTED = (*DISPATCH_ERRORS, "tx_flow_update_conflict")
+
+
+class Groups:
+    """The groups of a service, in this network namespace."""
+
+    def __init__(self, directory: Path, groups: Sequence[Group]) -> None:
+        """directory: where the maps are pinned. They are opened when first needed."""
+        self._directory = directory
+        self.groups = groups
+        self._maps: Optional[Maps] = None
+        self._netns = netns.own_cookie()
+
+    @property
+    def maps(self) -> Maps:
+        """The pinned maps. Raises FileNotFoundError and StateError."""
+        if self._maps is None:
+            self._maps = state.open_pinned(self._directory)
+        return self._maps
+
+    def view(self, group: Group, with_flows: bool = False) -> Optional[GroupView]:
+        """A group; None: the kernel knows none at its address. Raises Refused for several."""
+        viewer = Viewer(self.maps)
+        numbers = [
+            number
+            for number in viewer.numbers(group.address)
+            if self.maps.group(number).key.netns == self._netns
+        ]
+        if len(numbers) > 1:
+            raise Refused(f"several groups at {group.address}, on different devices")
+        return viewer.group(numbers[0], with_flows) if numbers else None
+
+    def _generation(
+        self, group: Group, generation: int, with_flows: bool = False
+    ) -> Optional[GenerationView]:
+        view = self.view(group, with_flows)
+        for item in [] if view is None else view.generations:
+            if (item.application, item.generation) == (group.application, generation):
+                return item
+        return None
+
+    def facts(self) -> list[GroupFacts]:
+        """What a plan is made of. Raises Refused."""
+        return [self._facts(group) for group in self.groups]
+
+    def _facts(self, group: Group) -> GroupFacts:
+        view = self.view(group)
+        if view is None:
+            return GroupFacts(group.address, group.application, None, abi.GENERATION_SLOTS, {})
+        if group.application >= len(view.working):
+            raise Refused(
+                f"{group.address} has no application {group.application}, only {len(view.working)}"
+            )
+        return GroupFacts(
+            address=group.address,
+            application=group.application,
+            working=view.working[group.application],
+            share=abi.GENERATION_SLOTS // len(view.working),
+            living={
+                item.generation: item.alive
+                for item in view.generations
+                if item.application == group.application and item.alive
+            },
+        )
+
+    def living(self, generation: int) -> dict[str, int]:
+        """Living sockets of a generation, by address; without state, none."""
+        found = dict.fromkeys((group.address for group in self.groups), 0)
+        with contextlib.suppress(FileNotFoundError):
+            for group in self.groups:
+                item = self._generation(group, generation)
+                found[group.address] = 0 if item is None else item.alive
+        return found
+
+    def working(self) -> dict[str, Optional[int]]:
+        """The working generation, by address; None: no group there."""
+        return {facts.address: facts.working for facts in self.facts()}
+
+    @contextlib.contextmanager
+    def held(self, generation: int, pids: Sequence[int]) -> Iterator[dict[str, socket.socket]]:
+        """One living socket of a generation by address, duplicated from its processes."""
+        with contextlib.ExitStack() as stack:
+            found = {}
+            for group in self.groups:
+                item = self._generation(group, generation)
+                cookies = {one.so_cookie for one in item.sockets} if item is not None else set()
+                for cookie, sock in bound_sockets(pids, group.address):
+                    stack.enter_context(sock)
+                    if cookie in cookies:
+                        found[group.address] = sock
+            yield found
+
+    def sample(self, generation: int) -> Sample:
+        """How far a generation has drained, over all groups."""
+        sockets = packets = flows = 0
+        counted = True
+        quiet: list[float] = []
+        with contextlib.suppress(FileNotFoundError):
+            for group in self.groups:
+                item = self._generation(group, generation, with_flows=True)
+                if item is None or not item.alive:
+                    continue
+                sockets += item.alive
+                packets += item.packets_in + item.packets_out
+                quiet += [age for age in (item.last_in_age, item.last_out_age) if age is not None]
+                counted = counted and item.flows is not None
+                flows += item.flows or 0
+        return Sample(
+            at=time.monotonic(),
+            sockets=sockets,
+            flows=flows if counted else None,
+            packets=packets,
+            quiet_s=min(quiet, default=None),
+        )
+
+    def reading(self) -> dict[str, Any]:
+        """Counters and drops as they are now, to be compared with later ones."""
+        with contextlib.suppress(FileNotFoundError):
+            return {
+                group.address: {"metrics": self._metrics(group), "drops": drops.read(group.address)}
+                for group in self.groups
+            }
+        return {}
+
+    def _metrics(self, group: Group) -> dict[str, int]:
+        view = self.view(group)
+        if view is None:
+            return {}
+        totals = counters.read(self.maps, view.number).metrics
+        return {name: totals[name] for name in MISDIRECTED}
+
+    def spent(self, before: dict[str, Any]) -> dict[str, int]:
+        """Packets that went wrong since an earlier reading."""
+        now = self.reading()
+        spent = dict.fromkeys((*MISDIRECTED, "dropped"), 0)
+        for where, reading in now.items():
+            then = before.get(where, {"metrics": {}, "drops": {}})
+            for name, count in reading["metrics"].items():
+                # a group that is made anew counts from 0
+                spent[name] += max(0, count - then["metrics"].get(name, 0))
+            spent["dropped"] += drops.since(then["drops"], reading["drops"])
+        return spent

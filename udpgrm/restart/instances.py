@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Instances of a service: what starts and stops them."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from udpgrm.kernel import cgroups
+from udpgrm.restart import adoption
+from udpgrm.restart.adoption import AdoptionError
+from udpgrm.services.definition import Service
+
+_POLL_S = 0.05
+_ALIVE = ("active", "activating", "reloading")
+
+
+class InstanceError(Exception):
+    """An instance could not be started or stopped; the text says what was said."""
+
+
+class Instances(Protocol):
+    """A service's instances, by generation."""
+
+    def name(self, generation: int) -> str:
+        """What people call it."""
+        ...
+
+    def check(self) -> None:
+        """Raise InstanceError when none could be started at all."""
+        ...
+
+    def start(self, generation: int, look_up: Callable[[], None]) -> None:
+        """Start it and wait until it is up; nothing when it is. Raises InstanceError.
+
+        look_up is called now and then, and may raise to give up.
+        """
+        ...
+
+    def stop(self, generation: int) -> None:
+        """Stop it and wait until it is down; nothing when it is. Raises InstanceError."""
+        ...
+
+    def is_alive(self, generation: int) -> bool:
+        """Whether it runs or is being started."""
+        ...
+
+    def cgroup(self, generation: int) -> Path:
+        """Where its processes are. Raises InstanceError when it does not run."""
+        ...
+
+
+class TemplateUnits:
+    """Units NAME@GENERATION.service of systemd."""
+
+    def __init__(self, service: Service) -> None:
+        """Of a service whose instances are of the kind template."""
+        self._service = service
+
+    def name(self, generation: int) -> str:
+        """The unit."""
+        return self._service.instances.unit_of(generation)
+
+    def check(self) -> None:
+        """Whether systemd knows the template."""
+        done = _systemctl("cat", "--", self._service.instances.unit)
+        if done.returncode:
+            raise InstanceError(_words(done, f"no unit {self._service.instances.unit}"))
+
+    def start(self, generation: int, look_up: Callable[[], None]) -> None:
+        """Start the unit; it is up when systemd says so (Type=notify: when the server does)."""
+        limit = self._service.timeouts.start_s
+        self._run("start", generation, limit, look_up)
+
+    def stop(self, generation: int) -> None:
+        """Stop the unit, however it is."""
+        self._run("stop", generation, math.inf, lambda: None)  # systemd has its own limit
+        # a unit that failed would stay listed, one for every generation
+        _systemctl("reset-failed", "--", self.name(generation))
+
+    def is_alive(self, generation: int) -> bool:
+        """Whether the unit is active, or becomes so."""
+        shown = _systemctl("show", "--property=ActiveState", "--value", "--", self.name(generation))
+        return shown.stdout.strip() in _ALIVE
+
+    def cgroup(self, generation: int) -> Path:
+        """The unit's."""
+        try:
+            return adoption.cgroup_of_unit(self.name(generation), cgroups.default_root())
+        except AdoptionError as error:
+            raise InstanceError(str(error)) from error
+
+    def _run(self, verb: str, generation: int, limit: float, look_up: Callable[[], None]) -> None:
+        unit = self.name(generation)
+        command = ["systemctl", "--no-ask-password", verb, "--", unit]
+        deadline = time.monotonic() + limit
+        # in a session of its own: a Ctrl-C is for us
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                while process.poll() is None:
+                    look_up()
+                    if time.monotonic() > deadline:
+                        raise InstanceError(f"{unit}: not done with {verb} after {limit:g} s")
+                    time.sleep(_POLL_S)
+            finally:
+                process.kill()
+            said = "" if process.stderr is None else " ".join(process.stderr.read().split())
+        if process.returncode:
+            raise InstanceError(f"systemctl {verb} {unit}: {said or 'failed'}")
+
+
+def _systemctl(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["systemctl", "--no-ask-password", *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _words(done: subprocess.CompletedProcess[str], otherwise: str) -> str:
+    return " ".join(done.stderr.split()) or otherwise

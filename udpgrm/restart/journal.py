@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A restart's memory: one JSON file per service, and the lock on it.
+
+The file is replaced as a whole (rename(2)) and is on the disk (fsync(2)) before
+what it announces is done, so that a restart whose process was killed can be
+taken up where it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import pwd
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from udpgrm.restart.machine import Outcome, Position, Result, Step
+
+SCHEMA = 1
+_DIRECTORY = "/var/lib/udpgrm/restarts"
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+class JournalError(Exception):
+    """A journal cannot be read; the text says why and what to do."""
+
+
+class Busy(Exception):
+    """Another process works at this service; the text says which."""
+
+
+@dataclass
+class Record:
+    """One try of a step; times in seconds since 1970, ended None: not yet."""
+
+    step: Step
+    started: float
+    ended: Optional[float] = None
+    result: Optional[Result] = None
+    reason: str = ""
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As docs/host-interface.md has it."""
+        return {
+            "step": self.step.value,
+            "started": self.started,
+            "ended": self.ended,
+            "result": None if self.result is None else self.result.value,
+            "reason": self.reason,
+            "evidence": self.evidence,
+        }
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> Record:
+        """The reverse. Raises KeyError, TypeError, ValueError."""
+        return Record(
+            step=Step(value["step"]),
+            started=float(value["started"]),
+            ended=None if value["ended"] is None else float(value["ended"]),
+            result=None if value["result"] is None else Result(value["result"]),
+            reason=str(value["reason"]),
+            evidence=dict(value["evidence"]),
+        )
+
+
+@dataclass
+class Journal:
+    """What is known of the last restart of a service.
+
+    plan is what prepare found: made once, good for every resume. progress is
+    the drain's last sample; detached says that nobody waits for the drain.
+    """
+
+    path: Path
+    service: str
+    definition: str  # text of the file that it was started with
+    started: float
+    position: Position = field(default_factory=Position)
+    from_generation: Optional[int] = None
+    to_generation: Optional[int] = None
+    plan: dict[str, Any] = field(default_factory=dict)
+    steps: list[Record] = field(default_factory=list)
+    progress: Optional[dict[str, Any]] = None
+    detached: bool = False
+    promotion_window_s: Optional[float] = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As docs/host-interface.md has it."""
+        outcome = self.position.outcome
+        return {
+            "schema": SCHEMA,
+            "service": self.service,
+            "started": self.started,
+            "state": (outcome or self.position.step).value,
+            "step": self.position.step.value,
+            "outcome": None if outcome is None else outcome.value,
+            "from_generation": self.from_generation,
+            "to_generation": self.to_generation,
+            "promotion_window_s": self.promotion_window_s,
+            "detached": self.detached,
+            "progress": self.progress,
+            "steps": [record.to_json() for record in self.steps],
+            "plan": self.plan,
+            "definition": self.definition,
+        }
+
+    def save(self, durable: bool = True) -> None:
+        """Replace the file; not durable: where losing the last word would not matter."""
+        self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        draft = self.path.with_suffix(".json.new")
+        with draft.open("w", encoding="utf-8") as file:
+            json.dump(self.to_json(), file)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        draft.replace(self.path)
+        if durable:
+            directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+
+    def begin(self, step: Step) -> Record:
+        """Note that a step is about to be done."""
+        self.position = Position(step)
+        self.progress = None
+        record = Record(step, time.time())
+        self.steps.append(record)
+        self.save()
+        return record
+
+    def end(self, record: Record, result: Result, reason: str, position: Position) -> None:
+        """Note how a step ended and where that leads."""
+        record.ended, record.result, record.reason = time.time(), result, reason
+        self.position = position
+        self.save()
+
+    def last(self, step: Step) -> Optional[Record]:
+        """The newest try of a step."""
+        return next((record for record in reversed(self.steps) if record.step is step), None)
+
+
+def directory() -> Path:
+    """Where journals are: /var/lib/udpgrm/restarts, or UDPGRM_STATE_DIR."""
+    return Path(os.environ.get("UDPGRM_STATE_DIR", _DIRECTORY))
+
+
+def path_of(service: str, suffix: str = ".json") -> Path:
+    """A service's file. Raises JournalError for what can be no service's name."""
+    if not _NAME.fullmatch(service):
+        raise JournalError(f"no service name: {service!r} (a-z, 0-9, - and _)")
+    return directory() / f"{service}{suffix}"
+
+
+def load(service: str) -> Optional[Journal]:
+    """The journal of a service's last restart; None: it had none."""
+    path = path_of(service)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    try:
+        return _from_json(path, json.loads(text))
+    except (KeyError, TypeError, ValueError) as error:
+        raise JournalError(
+            f"{path} cannot be read ({' '.join(str(error).split())}): look which generation "
+            "works (udpgrm list), then remove the file"
+        ) from error
+
+
+def _from_json(path: Path, value: dict[str, Any]) -> Journal:
+    if value["schema"] != SCHEMA:
+        raise ValueError(f"schema {value['schema']}, this version knows {SCHEMA}")
+    outcome = value["outcome"]
+    return Journal(
+        path=path,
+        service=str(value["service"]),
+        definition=str(value["definition"]),
+        started=float(value["started"]),
+        position=Position(Step(value["step"]), None if outcome is None else Outcome(outcome)),
+        from_generation=value["from_generation"],
+        to_generation=value["to_generation"],
+        plan=dict(value["plan"]),
+        steps=[Record.from_json(item) for item in value["steps"]],
+        progress=value["progress"],
+        detached=bool(value["detached"]),
+        promotion_window_s=value["promotion_window_s"],
+    )
+
+
+def _user() -> str:
+    try:
+        return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+@contextlib.contextmanager
+def locked(service: str) -> Iterator[None]:
+    """Be the only one to work at a service. Raises Busy, naming the other one."""
+    path = path_of(service, ".lock")
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Busy(f"{service}: a restart runs already: {holder(service)}") from error
+        file.truncate(0)
+        json.dump({"pid": os.getpid(), "user": _user(), "started": time.time()}, file)
+        file.flush()
+        yield
+
+
+def is_locked(service: str) -> bool:
+    """Whether a process works at a service now."""
+    try:
+        with path_of(service, ".lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def holder(service: str) -> str:
+    """Who works at a service, for people."""
+    try:
+        value = json.loads(path_of(service, ".lock").read_text(encoding="utf-8"))
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value["started"]))
+        return f"pid {value['pid']} of {value['user']}, since {since}"
+    except (OSError, KeyError, TypeError, ValueError):
+        return "it has just begun"

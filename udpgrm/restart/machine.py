@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The restart's state machine: what comes next. Pure; nothing is done here.
+
+    prepare -> start -> enroll -> canary -> promote -> verify -> drain -> stop -> finished
+
+What fails before promote goes to stop_new; from promote on to demote,
+drain_new, stop_new: the new instance keeps its flows while it drains. Both end
+as rolled back. An undo that fails, and a drain that its policy lets fail,
+leave everything as it is: failed, and a resume tries that step again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Optional
+
+
+class Step(str, Enum):
+    """What a restart does, one at a time."""
+
+    PREPARE = "prepare"
+    START = "start"
+    ENROLL = "enroll"
+    CANARY = "canary"
+    PROMOTE = "promote"
+    VERIFY = "verify"
+    DRAIN = "drain"
+    STOP = "stop"
+    DEMOTE = "demote"
+    DRAIN_NEW = "drain_new"
+    STOP_NEW = "stop_new"
+
+
+FORWARD = (
+    Step.PREPARE,
+    Step.START,
+    Step.ENROLL,
+    Step.CANARY,
+    Step.PROMOTE,
+    Step.VERIFY,
+    Step.DRAIN,
+    Step.STOP,
+)
+UNDO = (Step.DEMOTE, Step.DRAIN_NEW, Step.STOP_NEW)
+_BEFORE_PROMOTE = (Step.START, Step.ENROLL, Step.CANARY)
+_AFTER_PROMOTE = (Step.PROMOTE, Step.VERIFY, Step.DRAIN)
+
+
+class Result(str, Enum):
+    """How a step ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    #: A drain that ran out of time, by its policy: the instance is left running.
+    KEPT = "kept"
+    #: A drain that ran out of time, by its policy: the restart stays where it is.
+    STUCK = "stuck"
+    #: Somebody asked for a rollback meanwhile.
+    CANCELLED = "cancelled"
+
+
+class Outcome(str, Enum):
+    """How a restart ended."""
+
+    FINISHED = "finished"
+    ROLLED_BACK = "rolled_back"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Which instances live; had_old is False for a first deployment."""
+
+    had_old: bool
+    old_alive: bool
+    new_alive: bool
+
+    @property
+    def can_go_back(self) -> bool:
+        """Whether going back leaves users no worse off than staying."""
+        return not self.had_old or self.old_alive or not self.new_alive
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a restart is; with an outcome: where it ended."""
+
+    step: Step = Step.PREPARE
+    outcome: Optional[Outcome] = None
+
+
+def may_roll_back(position: Position) -> bool:
+    """Whether there is still something to go back to, by an operator's wish."""
+    if position.outcome is Outcome.FAILED:
+        return position.step in _AFTER_PROMOTE
+    return position.outcome is None and position.step in FORWARD and position.step != Step.STOP
+
+
+def after(step: Step, result: Result, facts: Callable[[], Facts]) -> Position:
+    """Where a step's result leads; the facts are asked for where they matter."""
+    if result is Result.DONE:
+        return _next(step)
+    if result is Result.KEPT:
+        return Position(step, Outcome.FINISHED if step in FORWARD else Outcome.ROLLED_BACK)
+    if result is Result.STUCK:
+        return Position(step, Outcome.FAILED)
+    if step is Step.DRAIN_NEW:
+        return Position(Step.STOP_NEW)
+    if step is Step.STOP or step in UNDO:
+        return Position(step, Outcome.FAILED)
+    return back(step, facts())
+
+
+def _next(step: Step) -> Position:
+    for track, outcome in ((FORWARD, Outcome.FINISHED), (UNDO, Outcome.ROLLED_BACK)):
+        if step in track:
+            if step is track[-1]:
+                return Position(step, outcome)
+            return Position(track[track.index(step) + 1])
+    raise AssertionError(step)
+
+
+def back(step: Step, facts: Facts) -> Position:
+    """The way back from a forward step before stop."""
+    if step is Step.PREPARE:
+        return Position(step, Outcome.ROLLED_BACK)
+    if step in _BEFORE_PROMOTE:
+        return Position(Step.STOP_NEW)
+    if facts.can_go_back:
+        return Position(Step.DEMOTE)
+    return Position(step, Outcome.FAILED)
+
+
+def resumed(position: Position, facts: Facts) -> Position:
+    """Where a restart goes on whose process has died, or which has failed."""
+    if position.outcome in (Outcome.FINISHED, Outcome.ROLLED_BACK):
+        return position
+    step = position.step
+    lost = not facts.new_alive and (
+        step in (Step.ENROLL, Step.CANARY, Step.PROMOTE, Step.VERIFY)
+        or (step is Step.DRAIN and facts.old_alive)
+    )
+    return back(step, facts) if lost else Position(step)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A restart as it goes on: words and a bar in a terminal, JSON lines elsewhere."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import Any, Optional, Protocol, TextIO
+
+_BAR = 24
+_CLEAR = "\r\x1b[K"
+
+Document = dict[str, Any]
+
+
+class Progress(Protocol):
+    """Is shown the journal, as docs/host-interface.md has it, whenever it has changed."""
+
+    def show(self, journal: Document) -> None:
+        """Print what is new."""
+        ...
+
+
+class Nothing:
+    """For those who want the end only."""
+
+    def show(self, journal: Document) -> None:
+        """Print nothing."""
+
+
+class _Steps:
+    """Which steps have begun or ended since the last look."""
+
+    def __init__(self) -> None:
+        self._begun = self._ended = 0
+
+    def news(self, journal: Document) -> list[tuple[str, Document]]:
+        """(begun or ended, step) in their order."""
+        found = []
+        for position, step in enumerate(journal["steps"]):
+            if position >= self._begun:
+                self._begun = position + 1
+                found.append(("begun", step))
+            if position >= self._ended and step["ended"] is not None:
+                self._ended = position + 1
+                found.append(("ended", step))
+        return found
+
+
+class Lines:
+    """One JSON object a line: steps, samples of a drain, the outcome."""
+
+    def __init__(self, stream: TextIO) -> None:
+        """Print there."""
+        self._stream = stream
+        self._steps = _Steps()
+        self._progress: Optional[Document] = None
+
+    def show(self, journal: Document) -> None:
+        """Print what is new."""
+        head = {"schema": journal["schema"], "service": journal["service"]}
+        for event, step in self._steps.news(journal):
+            self._print({**head, "event": event, **step})
+        progress = journal["progress"]
+        if progress is not None and progress != self._progress:
+            self._print({**head, "event": "progress", "step": journal["step"], **progress})
+        self._progress = progress
+        if journal["outcome"] is not None:
+            self._print({**head, "event": "outcome", "outcome": journal["outcome"]})
+
+    def _print(self, content: Document) -> None:
+        print(json.dumps(content), file=self._stream, flush=True)
+
+
+class Terminal:
+    """A line for each step, and one that changes while an instance drains."""
+
+    def __init__(self, stream: TextIO) -> None:
+        """Print there."""
+        self._stream = stream
+        self._steps = _Steps()
+
+    def show(self, journal: Document) -> None:
+        """Print what is new."""
+        for event, step in self._steps.news(journal):
+            if event == "ended":
+                self._stream.write(_CLEAR + step_line(step) + "\n")
+        if journal["outcome"] is not None:
+            self._stream.write(_CLEAR + outcome_line(journal) + "\n")
+        elif journal["progress"] is not None:
+            line = drain_line(journal["step"], journal["progress"])
+            self._stream.write(_CLEAR + line[: _width()])
+        else:
+            self._stream.write(_CLEAR + f"{journal['step']} ...")
+        self._stream.flush()
+
+
+class DrainLine:
+    """A drain outside of a restart."""
+
+    def __init__(self, stream: TextIO) -> None:
+        """Print there."""
+        self._stream = stream
+
+    def show(self, progress: Document, decision: str) -> None:
+        """Print a sample: over the last one in a terminal, else a JSON object in a line."""
+        if self._stream.isatty():
+            end = "" if decision == "wait" else f"\n{decision}\n"
+            self._stream.write(_CLEAR + drain_line("drain", progress)[: _width()] + end)
+        else:
+            self._stream.write(json.dumps({"schema": 1, "event": decision, **progress}) + "\n")
+        self._stream.flush()
+
+
+def _width() -> int:
+    return shutil.get_terminal_size().columns - 1
+
+
+def step_line(step: Document) -> str:
+    """A step that has ended."""
+    took = step["ended"] - step["started"]
+    reason = f": {step['reason']}" if step["reason"] else ""
+    return f"{step['step']:<10} {step['result']:<9} {took:8.3f} s{reason}"
+
+
+def outcome_line(journal: Document) -> str:
+    """How it ended, in one sentence."""
+    service, old, new = journal["service"], journal["from_generation"], journal["to_generation"]
+    if journal["outcome"] == "finished":
+        window = journal["promotion_window_s"]
+        if journal["step"] == "drain":
+            return f"{service}: finished: generation {new} works, {old} was kept running"
+        return f"{service}: finished: generation {new} works, switched in {window * 1000:.0f} ms"
+    reason = next((step["reason"] for step in journal["steps"] if step["reason"]), "")
+    if journal["outcome"] == "rolled_back":
+        who = "none" if old is None else old
+        return f"{service}: rolled back: generation {who} works: {reason}"
+    return f"{service}: failed in {journal['step']}: {reason}"
+
+
+def drain_line(step: str, progress: Document) -> str:
+    """A bar of the flows that are gone, or of the time, where nothing counts flows."""
+    flows, begin = progress["flows"], progress["flows_at_start"]
+    if flows is None or not begin:
+        share = progress["elapsed_s"] / progress["max_s"] if progress["max_s"] else 1.0
+    else:
+        share = 1 - flows / max(begin, flows)
+    full = round(_BAR * min(1.0, max(0.0, share)))
+    words = [f"{step} [{'#' * full}{'.' * (_BAR - full)}]"]
+    words.append("flows not counted" if flows is None else f"{flows} flows left")
+    if progress["trend"] is not None:
+        words.append(f"{progress['trend']:+.1f}/s")
+    if progress["packets_per_s"] is not None:
+        words.append(f"{progress['packets_per_s']:.0f} packets/s")
+    if progress["quiet_s"] is not None:
+        words.append(f"quiet {progress['quiet_s']:.0f} s")
+    if progress["estimate_s"] is not None:
+        words.append(f"about {progress['estimate_s']:.0f} s more")
+    words.append(f"{progress['elapsed_s']:.0f} of {progress['max_s']:.0f} s")
+    return "  ".join(words)

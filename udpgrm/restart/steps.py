@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each step of a restart does. Every one may be done again, and changes nothing then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Optional, Protocol
+
+import udpgrm.client as grm
+from udpgrm.kernel import cgroups
+from udpgrm.restart import adoption, plan
+from udpgrm.restart.adoption import AdoptionError
+from udpgrm.restart.drain import Decision, Watcher
+from udpgrm.restart.groups import DISPATCH_ERRORS, MISDIRECTED, Groups
+from udpgrm.restart.instances import InstanceError, Instances
+from udpgrm.restart.journal import Journal
+from udpgrm.restart.machine import Facts, Result, Step
+from udpgrm.restart.plan import Generations, Refused
+from udpgrm.services.definition import Service
+
+_POLL_S = 0.02
+#: Flow tables are read as a whole: not too often.
+_SAMPLE_S = 0.25
+
+Evidence = dict[str, Any]
+
+
+class StepFailed(Exception):
+    """A step could not be done; the text says why."""
+
+
+class Prober(Protocol):
+    """Asks the service, and the kernel what became of that. Raises StepFailed.
+
+    Each adds what it saw to the evidence.
+    """
+
+    def canary(self, new: int, evidence: Evidence) -> None:
+        """Ask the new generation, before any user meets it."""
+        ...
+
+    def hold(self, old: int, evidence: Evidence) -> None:
+        """Begin flows with the old generation."""
+        ...
+
+    def verify(self, old: Optional[int], new: int, evidence: Evidence) -> None:
+        """New flows reach the new generation, those that were begun still the old one."""
+        ...
+
+
+class Steps:
+    """The steps of one restart.
+
+    look_up is called now and then while a step waits, and may raise to leave it;
+    tell, when the journal's progress has changed.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        journal: Journal,
+        instances: Instances,
+        groups: Groups,
+        prober: Prober,
+        look_up: Callable[[], None],
+        tell: Callable[[], None],
+    ) -> None:
+        """Nothing is done yet."""
+        self._service = service
+        self._journal = journal
+        self._instances = instances
+        self._groups = groups
+        self._prober = prober
+        self._look_up = look_up
+        self._tell = tell
+
+    def perform(self, step: Step, evidence: Evidence) -> Result:
+        """Do a step. Raises StepFailed."""
+        try:
+            return getattr(self, f"_{step.value}")(evidence) or Result.DONE
+        except (AdoptionError, InstanceError, Refused) as error:
+            raise StepFailed(str(error)) from error
+
+    def facts(self) -> Facts:
+        """Which instances live."""
+        old, new = self._journal.from_generation, self._journal.to_generation
+        return Facts(
+            had_old=old is not None,
+            old_alive=old is not None and self._instances.is_alive(old),
+            new_alive=new is not None and self._instances.is_alive(new),
+        )
+
+    @property
+    def _new(self) -> int:
+        number = self._journal.to_generation
+        assert number is not None
+        return number
+
+    def _wait(self, seconds: float) -> None:
+        self._look_up()
+        time.sleep(seconds)
+
+    def _prepare(self, evidence: Evidence) -> None:
+        chosen = choose(self._groups, self._instances)
+        journal = self._journal
+        journal.from_generation, journal.to_generation = chosen.old, chosen.new
+        journal.plan = {
+            "instance": self._instances.name(chosen.new),
+            "working": self._groups.working(),
+            "reading": self._groups.reading(),
+        }
+        evidence["working"] = journal.plan["working"]
+
+    def _start(self, evidence: Evidence) -> None:
+        evidence["instance"] = self._instances.name(self._new)
+        self._instances.start(self._new, self._look_up)
+
+    def _enroll(self, evidence: Evidence) -> None:
+        deadline = time.monotonic() + self._service.timeouts.enroll_s
+        if self._service.enrollment == "adopted":
+            self._adopt(deadline)
+        wanted = {group.address: group.sockets for group in self._service.groups}
+        while True:
+            evidence["sockets"] = living = self._groups.living(self._new)
+            if all(living[where] >= count for where, count in wanted.items()):
+                return
+            if not self._instances.is_alive(self._new):
+                raise StepFailed(f"{self._instances.name(self._new)} has ended")
+            if time.monotonic() > deadline:
+                lacking = ", ".join(
+                    f"{living[where]} of {count} at {where}"
+                    for where, count in wanted.items()
+                    if living[where] < count
+                )
+                raise StepFailed(
+                    f"sockets in generation {self._new} after "
+                    f"{self._service.timeouts.enroll_s:g} s: {lacking}"
+                )
+            self._wait(_POLL_S)
+
+    def _adopt(self, deadline: float) -> None:
+        cgroup = self._instances.cgroup(self._new)
+        for group in self._service.groups:
+            adoption.adopt(
+                self._groups.maps,
+                cgroup,
+                group.address,
+                self._new,
+                group.sockets,
+                max(0.0, deadline - time.monotonic()),
+                group.application,
+            )
+
+    def _canary(self, evidence: Evidence) -> None:
+        self._prober.canary(self._new, evidence)
+
+    def _promote(self, evidence: Evidence) -> None:
+        old = self._journal.from_generation
+        if old is not None:
+            self._prober.hold(old, evidence)
+        if "reading" not in self._journal.plan.get("promotion", {}):
+            self._journal.plan["promotion"] = {"reading": self._groups.reading()}
+            self._journal.save()
+        evidence["begin"] = time.time()
+        self._set_working(self._new, [group.address for group in self._service.groups])
+        evidence["working"] = self._groups.working()
+
+    def _set_working(self, generation: int, addresses: list[str], of: Optional[int] = None) -> None:
+        """By the option that servers use: flows are counted on, and tubular is told."""
+        holder = generation if of is None else of
+        pids = cgroups.processes(self._instances.cgroup(holder))
+        with self._groups.held(holder, pids) as sockets:
+            missing = [where for where in addresses if where not in sockets]
+            if missing:
+                raise StepFailed(f"generation {holder} has no socket at {', '.join(missing)}")
+            for where in addresses:
+                grm.promote(sockets[where], generation)
+
+    def _verify(self, evidence: Evidence) -> None:
+        working = self._groups.working()
+        wrong = {where: number for where, number in working.items() if number != self._new}
+        if wrong:
+            raise StepFailed(f"somebody changed the working generation: {wrong}")
+        self._prober.verify(self._journal.from_generation, self._new, evidence)
+        spent = self._groups.spent(self._journal.plan["promotion"]["reading"])
+        evidence["counters"] = spent
+        errors = {name: spent[name] for name in DISPATCH_ERRORS if spent[name]}
+        if errors:
+            raise StepFailed(f"packets were not dispatched since the promotion: {errors}")
+        self._check_budget(evidence)
+
+    def _check_budget(self, evidence: Evidence) -> None:
+        """Against the reading before all, or where nobody served then, before the promotion."""
+        budget = self._service.budget
+        if budget.misdirected is None and budget.dropped is None:
+            return
+        taken = self._journal.plan
+        first = self._journal.from_generation is None
+        spent = self._groups.spent((taken["promotion"] if first else taken)["reading"])
+        total = {
+            "misdirected": sum(spent[name] for name in MISDIRECTED),
+            "dropped": spent["dropped"],
+        }
+        evidence["budget"] = total
+        for name, limit in (("misdirected", budget.misdirected), ("dropped", budget.dropped)):
+            if limit is not None and total[name] > limit:
+                raise StepFailed(f"{total[name]} packets {name}, the budget is {limit}")
+
+    def _drain(self, evidence: Evidence) -> Result:
+        old = self._journal.from_generation
+        if old is None:
+            evidence["reason"] = "nothing served before"
+            return Result.DONE
+
+        def watch() -> None:
+            if not self._instances.is_alive(self._new) and self._instances.is_alive(old):
+                raise StepFailed(f"{self._instances.name(self._new)} has ended")
+            self._check_budget(evidence)
+
+        if self._watch(old, evidence, watch) is Decision.DRAINED:
+            return Result.DONE
+        results = {"stop": Result.DONE, "keep": Result.KEPT, "fail": Result.STUCK}
+        return results[self._service.drain.on_timeout]
+
+    def _watch(self, generation: int, evidence: Evidence, watch: Callable[[], None]) -> Decision:
+        """Sample until a generation has drained or its time is over."""
+        drain = self._service.drain
+        watcher = Watcher(drain.until, drain.max_s)
+        while True:
+            watch()
+            decision = watcher.look(self._groups.sample(generation))
+            evidence["drain"] = self._journal.progress = watcher.report()
+            if decision is not Decision.WAIT:
+                evidence["drained"] = decision is Decision.DRAINED
+                return decision
+            self._journal.save(durable=False)
+            self._tell()
+            self._wait(_SAMPLE_S)
+
+    def _stop(self, evidence: Evidence) -> None:
+        old = self._journal.from_generation
+        if old is not None:
+            self._stop_instance(old, evidence)
+
+    def _stop_instance(self, generation: int, evidence: Evidence) -> None:
+        evidence["instance"] = self._instances.name(generation)
+        if self._service.enrollment == "adopted" and self._instances.is_alive(generation):
+            adoption.forget(self._groups.maps, self._instances.cgroup(generation))
+        self._instances.stop(generation)
+        left = {where: count for where, count in self._groups.living(generation).items() if count}
+        if left:
+            evidence["sockets_left"] = left
+
+    def _demote(self, evidence: Evidence) -> None:
+        """Give new flows back to whom they went to before, wherever we have taken them."""
+        old = self._journal.from_generation
+        try:
+            now = self._groups.working()
+        except FileNotFoundError:  # the machine was started anew: nothing is steered
+            return
+        before = self._journal.plan["working"]
+        ours = [where for where, number in now.items() if number == self._new]
+        if old is None:
+            # nobody served: a number without sockets, as before
+            for where in ours:
+                with_number = before.get(where) or 0
+                self._set_working(with_number, [where], of=self._new)
+        elif self._instances.is_alive(old):
+            back = [where for where in ours if self._groups.living(old)[where]]
+            self._set_working(old, back)
+            evidence["not_served_before"] = [where for where in ours if where not in back]
+        evidence["working"] = self._groups.working()
+
+    def _drain_new(self, evidence: Evidence) -> Result:
+        """What it has in flows it keeps, as long as the policy lets it."""
+        if not self._instances.is_alive(self._new):
+            return Result.DONE
+        decision = self._watch(self._new, evidence, lambda: None)
+        if decision is Decision.TIMEOUT and self._service.drain.on_timeout == "keep":
+            return Result.KEPT
+        return Result.DONE
+
+    def _stop_new(self, evidence: Evidence) -> None:
+        self._stop_instance(self._new, evidence)
+
+
+def choose(groups: Groups, instances: Instances) -> Generations:
+    """The generations of a restart that would begin now. Raises Refused, InstanceError."""
+    instances.check()
+    chosen = plan.choose(groups.facts(), instances.is_alive)
+    if chosen.old is not None and not instances.is_alive(chosen.old):
+        raise Refused(
+            f"generation {chosen.old} serves, but {instances.name(chosen.old)} does not run: "
+            "it could not be stopped after the drain; what runs it instead?"
+        )
+    return chosen

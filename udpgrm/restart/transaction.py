@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A restart from its first step to its end: the machine, the journal and the steps together."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Optional, Protocol
+
+from udpgrm.restart import journal as journals
+from udpgrm.restart import machine
+from udpgrm.restart.journal import Journal
+from udpgrm.restart.machine import Facts, Position, Result, Step
+from udpgrm.restart.steps import Evidence, StepFailed
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Cancelled(Exception):
+    """Somebody wants the restart rolled back."""
+
+
+class Detached(Exception):
+    """The process is to end; the drain has time."""
+
+
+class Doer(Protocol):
+    """What can do steps; steps.Steps does."""
+
+    def perform(self, step: Step, evidence: Evidence) -> Result:
+        """Do a step. Raises StepFailed, and what look_up raises."""
+        ...
+
+    def facts(self) -> Facts:
+        """Which instances live."""
+        ...
+
+
+class Wishes:
+    """What is asked of a running restart: by signals, and by `udpgrm rollback`'s file."""
+
+    def __init__(self, journal: Journal) -> None:
+        """Nothing was asked yet."""
+        self._journal = journal
+        self._rollback = rollback_path(journal.service)
+        self._signal: Optional[signal.Signals] = None
+
+    @contextlib.contextmanager
+    def heard(self) -> Iterator[None]:
+        """Signals are wishes while the with block lasts."""
+        before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _: object) -> None:
+        self._signal = signal.Signals(number)
+
+    def look_up(self) -> None:
+        """Leave a step that waits, when somebody wishes so. Raises Cancelled, Detached."""
+        position = self._journal.position
+        if machine.may_roll_back(position) and self._rollback.exists():
+            raise Cancelled("asked for by udpgrm rollback")
+        if self._signal is None:
+            return
+        if position.step in (Step.DRAIN, Step.DRAIN_NEW):
+            raise Detached
+        if position.step in machine.FORWARD[: machine.FORWARD.index(Step.PROMOTE)]:
+            raise Cancelled(f"interrupted by {self._signal.name}")
+
+
+def rollback_path(service: str) -> Path:
+    """Where `udpgrm rollback` leaves its wish for the process that has the lock."""
+    return journals.path_of(service, ".rollback")
+
+
+def run(
+    journal: Journal, doer: Doer, look_up: Callable[[], None], tell: Callable[[], None]
+) -> Position:
+    """Go on from the journal's position to the end. Raises Detached.
+
+    tell is called whenever the journal has changed.
+    """
+    while journal.position.outcome is None:
+        step = journal.position.step
+        record = journal.begin(step)
+        journal.detached = False
+        tell()
+        reason = ""
+        try:
+            look_up()
+            result = doer.perform(step, record.evidence)
+            if step is Step.CANARY:
+                look_up()  # the last moment to leave without a trace
+        except Cancelled as error:
+            result, reason = Result.CANCELLED, str(error)
+        except (StepFailed, OSError) as error:
+            result, reason = Result.FAILED, " ".join(str(error).split())
+        except Detached:
+            journal.detached = True
+            journal.save()
+            raise
+        if step is Step.VERIFY and result is Result.DONE:
+            promotion = journal.last(Step.PROMOTE)
+            assert promotion is not None
+            journal.promotion_window_s = round(time.time() - promotion.evidence["begin"], 4)
+        journal.end(record, result, reason, machine.after(step, result, doer.facts))
+        tell()
+    return journal.position

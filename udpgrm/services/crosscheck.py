@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What no schema can say: how the parts of a service, and services, go together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from udpgrm.services.definition import Group, Service
+
+_WITHOUT_APPLICATIONS = ("flow", "noop")
+
+
+def within(service: Service) -> Iterator[tuple[str, str]]:
+    """(key, reason) of what does not fit within one service."""
+    first: dict[str, int] = {}
+    for number, group in enumerate(service.groups):
+        earlier = first.setdefault(group.address, number)
+        if earlier != number:
+            yield f"groups.{number}.address", f"{group.address} is groups.{earlier}'s already"
+        yield from _applications(f"groups.{number}", group)
+    for number, probe in enumerate(service.probes):
+        if probe.address is not None and probe.address not in first:
+            there = ", ".join(first)
+            yield f"probes.{number}.address", f"{probe.address} is none of the groups ({there})"
+    until = service.drain.until
+    if until.flows is None and until.quiet_s is None:
+        yield "drain.until", "one of flows and quiet_s must be a number"
+
+
+def _applications(key: str, group: Group) -> Iterator[tuple[str, str]]:
+    if group.dissector is None:
+        return
+    name, parameters = group.dissector.name, group.dissector.parameters
+    if name in _WITHOUT_APPLICATIONS:
+        if group.application:
+            yield f"{key}.application", f"{group.application}, but {name} knows only application 0"
+        return
+    if name not in ("cbpf", "bespoke") and "max_apps" not in parameters:
+        return  # whether it knows applications is for the library to say
+    most = max(int(parameters.get("max_apps", 0)), 1)
+    used = {f"{key}.application": group.application}
+    for host, application in parameters.get("sni", {}).items() if name == "bespoke" else ():
+        used[f"{key}.dissector.parameters.sni.{host}"] = application
+    for place, application in used.items():
+        if application >= most:
+            yield place, f"{application} is not below max_apps, {most}"
+
+
+def between(services: Sequence[tuple[str, Service]]) -> Iterator[tuple[str, str, str]]:
+    """(file, key, reason) of what two services of one directory both claim.
+
+    Services may share a group as applications of it, then with one dissector.
+    """
+    owners: dict[tuple[str, int], str] = {}
+    dissectors: dict[str, tuple[str, Group]] = {}
+    for file, service in services:
+        for number, group in enumerate(service.groups):
+            owner = owners.setdefault((group.address, group.application), service.name)
+            if owner != service.name:
+                reason = f"{group.address} is service {owner}'s already"
+                yield file, f"groups.{number}.address", reason
+                continue
+            other, shared = dissectors.setdefault(group.address, (service.name, group))
+            if shared.dissector != group.dissector:
+                reason = f"{group.address} has another dissector in service {other}"
+                yield file, f"groups.{number}.dissector", reason

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A service, as udpgrm/services/loader.py reads it. Defaults stand here and nowhere else.
+
+Addresses are written as `udpgrm list` writes them. Times are seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, Optional
+
+from udpgrm.probes.specs import ProbeSpec
+from udpgrm.state.address import IPAddress, parse
+
+Enrollment = Literal["socket_api", "store", "adopted"]
+OnTimeout = Literal["stop", "keep", "fail"]
+
+
+@dataclass(frozen=True)
+class Dissector:
+    """How the group's packets find their flow: a name, and what it wants to know.
+
+    flow: flow_timeout; noop: nothing; cbpf: filter ([[code, jt, jf, k], ...]),
+    max_apps; bespoke: sni ({host: application}), max_apps. Other names are folders
+    of the dissector library, with keys of their own.
+    """
+
+    name: str
+    parameters: dict[str, Any] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class Group:
+    """One reuseport group of the service.
+
+    sockets: how many each instance registers. dissector: None = the application
+    decides, by UDP_GRM_DISSECTOR or not at all.
+    """
+
+    address: str
+    sockets: int = 1
+    application: int = 0
+    dissector: Optional[Dissector] = None
+
+    @property
+    def endpoint(self) -> tuple[IPAddress, int]:
+        """IP and port of the address."""
+        return parse(self.address)
+
+
+@dataclass(frozen=True)
+class Instances:
+    """How instances run.
+
+    template: `unit` is a template, and an instance's name is its generation's
+    number. decoy: `unit` is one unit whose main process is mmdecoy, and a
+    restart is a restart of that unit.
+    """
+
+    kind: Literal["template", "decoy"]
+    unit: str
+
+    def unit_of(self, generation: int) -> str:
+        """The unit that runs the instance of a generation."""
+        if self.kind == "decoy":
+            return self.unit
+        stem, _, suffix = self.unit.partition("@")
+        return f"{stem}@{generation}{suffix}"
+
+
+@dataclass(frozen=True)
+class DrainUntil:
+    """When a generation has drained: all of what is not None must hold.
+
+    flows: at most so many live ones are left. quiet_s: no packet came or went for so long.
+    """
+
+    flows: Optional[int] = 0
+    quiet_s: Optional[float] = 5.0
+
+
+@dataclass(frozen=True)
+class Drain:
+    """How long the old instance may go on. on_timeout: what follows after max_s.
+
+    stop: the instance is stopped, keep: it goes on until somebody stops it,
+    fail: it goes on, and the restart has failed.
+    """
+
+    until: DrainUntil = DrainUntil()
+    max_s: float = 300.0
+    on_timeout: OnTimeout = "stop"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Packets a restart may cost before it is rolled back; None = any number."""
+
+    misdirected: Optional[int] = None
+    dropped: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """How long steps of a restart may take."""
+
+    start_s: float = 30.0
+    enroll_s: float = 10.0
+    canary_s: float = 5.0
+    verify_s: float = 5.0
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service. name: the stem of its file. probes: empty = kernel evidence alone."""
+
+    name: str
+    groups: tuple[Group, ...]
+    instances: Instances
+    enrollment: Enrollment = "socket_api"
+    probes: tuple[ProbeSpec, ...] = ()
+    drain: Drain = Drain()
+    flows_per_generation: int = 65536
+    budget: Budget = Budget()
+    timeouts: Timeouts = Timeouts()
+
+    def probes_of(self, group: Group) -> tuple[ProbeSpec, ...]:
+        """The probes that are meant for a group."""
+        return tuple(probe for probe in self.probes if probe.address in (None, group.address))

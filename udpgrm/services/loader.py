@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads service definitions: YAML, schema, cross checks, dataclasses."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional, TypeVar, cast
+
+from udpgrm.probes import specs
+from udpgrm.services import crosscheck, document, validate
+from udpgrm.services.definition import (
+    Budget,
+    Dissector,
+    Drain,
+    DrainUntil,
+    Group,
+    Instances,
+    Service,
+    Timeouts,
+)
+from udpgrm.services.document import Problem
+from udpgrm.state import address
+
+DEFAULT_DIRECTORY = Path("/etc/udpgrm/services.d")
+SUFFIX = ".yaml"
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_NAME_RULE = "lower case letters, digits, _ and -, not beginning with _ or -"
+
+
+_Part = TypeVar("_Part")
+
+
+class DefinitionError(Exception):
+    """A service cannot be used; one line that names file, key and reason."""
+
+
+@dataclass
+class Found:
+    """What a file or directory holds: (file, service) of the good ones, and all problems."""
+
+    services: list[tuple[str, Service]] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def load(name: str, directory: Path = DEFAULT_DIRECTORY) -> Service:
+    """One service by name.
+
+    Raises DefinitionError when there is none, when its file is wrong, or when
+    another service of the directory claims the same; OSError when the file
+    cannot be read; validate.MissingLibrary. Other services may be broken.
+    """
+    file = directory / f"{name}{SUFFIX}"
+    if not _NAME.fullmatch(name) or not file.is_file():
+        raise DefinitionError(f"no service {name!r} in {directory}")
+    found = read_directory(directory)
+    problems = [problem for problem in found.problems if problem.file == str(file)]
+    if problems:
+        more = f" (and {len(problems) - 1} more: udpgrm check)" if len(problems) > 1 else ""
+        raise DefinitionError(f"{problems[0]}{more}")
+    return next(service for _, service in found.services if service.name == name)
+
+
+def read_directory(directory: Path) -> Found:
+    """All services of a directory. Raises OSError, validate.MissingLibrary."""
+    found = Found()
+    for file in sorted(directory.iterdir()):
+        if file.name.startswith(".") or file.suffix not in (SUFFIX, ".yml"):
+            continue
+        if file.suffix != SUFFIX:
+            found.problems.append(Problem(str(file), "", f"is not read: name it {SUFFIX}"))
+        elif not _NAME.fullmatch(file.stem):
+            found.problems.append(Problem(str(file), "", f"a service's name is {_NAME_RULE}"))
+        else:
+            one = read_file(file)
+            found.services += one.services
+            found.problems += one.problems
+    for path, key, reason in crosscheck.between(found.services):
+        found.problems.append(Problem(path, key, reason))
+    found.problems.sort(key=lambda problem: problem.file)
+    return found
+
+
+def read_file(file: Path) -> Found:
+    """One file, which may have any name: it may not be in its place yet.
+
+    Raises OSError, validate.MissingLibrary.
+    """
+    with open(file, "rb") as opened:
+        content = opened.read(document.MAX_BYTES + 1)
+    service, problems = parse(file.stem, content)
+    return Found(
+        [] if service is None else [(str(file), service)],
+        [Problem(str(file), key, reason) for key, reason in problems],
+    )
+
+
+def parse(name: str, content: bytes) -> tuple[Optional[Service], list[tuple[str, str]]]:
+    """A service from a file's bytes, or (key, reason) of all that is wrong with them."""
+    try:
+        data = document.read(content)
+    except document.DocumentError as error:
+        return None, list(error.problems)
+    problems = validate.problems(data)
+    if not problems:
+        problems = list(_spell_addresses(data))
+    if problems:
+        return None, problems
+    service = _service(name, data)
+    problems = list(crosscheck.within(service))
+    return (None, problems) if problems else (service, [])
+
+
+def _spell_addresses(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """Write addresses as `udpgrm list` does; (key, reason) of those that are none."""
+    problems = []
+    for part in ("groups", "probes"):
+        for number, item in enumerate(data.get(part, [])):
+            if "address" not in item:
+                continue
+            try:
+                ip, port = address.parse(item["address"])
+            except ValueError as error:
+                problems.append((f"{part}.{number}.address", str(error)))
+                continue
+            if "%" in str(ip):
+                reason = "an address has no zone: bind the server to the device instead"
+                problems.append((f"{part}.{number}.address", reason))
+            mapped = getattr(ip, "ipv4_mapped", None)
+            item["address"] = address.form(str(mapped or ip), port)
+    return problems
+
+
+def _service(name: str, data: dict[str, Any]) -> Service:
+    """The dataclasses of data that the schema allows. What is not given is left to them."""
+    [(kind, unit)] = data["instances"].items()
+    drain = dict(data.get("drain", {}))
+    if "until" in drain:
+        drain["until"] = _make(DrainUntil, drain["until"])
+    parts: dict[str, Any] = {
+        "name": name,
+        "groups": tuple(map(_group, data["groups"])),
+        "instances": Instances("template" if kind == "unit" else "decoy", unit),
+        "probes": tuple(map(_probe, data.get("probes", []))),
+        "drain": _make(Drain, drain),
+        "budget": _make(Budget, data.get("budget", {})),
+        "timeouts": _make(Timeouts, data.get("timeouts", {})),
+    }
+    return _make(Service, {**data, **parts})
+
+
+def _group(data: dict[str, Any]) -> Group:
+    if "dissector" in data:
+        data = {**data, "dissector": _make(Dissector, data["dissector"])}
+    return _make(Group, data)
+
+
+def _probe(data: dict[str, Any]) -> specs.ProbeSpec:
+    given = {key: value for key, value in data.items() if key != "type"}
+    if "alpn" in given:
+        given["alpn"] = tuple(given["alpn"])
+    return _make(specs.TYPES[data["type"]], given)
+
+
+#: How fields are declared -> their exact type: the schema takes 2.0 for 2, and 5 for 5.0.
+_EXACT = {"int": int, "float": float, "Optional[int]": int, "Optional[float]": float}
+
+
+def _make(kind: type[_Part], values: dict[str, Any]) -> _Part:
+    """An instance of a dataclass, its numbers of the very types that it declares."""
+    declared = {item.name: str(item.type) for item in dataclasses.fields(cast(Any, kind))}
+    exact: dict[str, Any] = {}
+    for name, value in values.items():
+        convert = _EXACT.get(declared[name])
+        exact[name] = value if convert is None or value is None else convert(value)
+    return kind(**exact)

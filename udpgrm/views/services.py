@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Services with their instances: definition, kernel state and last restart in one document."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Optional
+
+from udpgrm.restart.journal import Journal
+from udpgrm.restart.machine import Step
+from udpgrm.services.definition import Group, Service
+from udpgrm.state.view import GenerationView, GroupView
+from udpgrm.views.history import state_of
+
+Document = dict[str, Any]
+#: Of a journal; the rest is for a resume.
+_RESTART = (
+    "started",
+    "state",
+    "step",
+    "outcome",
+    "from_generation",
+    "to_generation",
+    "promotion_window_s",
+    "progress",
+    "steps",
+)
+
+
+def service(
+    definition: Service, journal: Optional[Journal], running: bool, views: Sequence[GroupView]
+) -> Document:
+    """One service. running: a process works at its restart now."""
+    restart = None
+    if journal is not None:
+        whole = journal.to_json()
+        restart = {**{key: whole[key] for key in _RESTART}, "running": running}
+    return {
+        "name": definition.name,
+        "state": _state(restart),
+        "restart": restart,
+        "groups": [
+            _group(definition, item, journal, view)
+            for item in definition.groups
+            for view in _at(item, views)
+        ],
+    }
+
+
+def _state(restart: Optional[Document]) -> str:
+    if restart is None or restart["outcome"] in ("finished", "rolled_back"):
+        return "settled"
+    if restart["outcome"] is None and restart["running"]:
+        return str(restart["step"])
+    return "failed" if restart["outcome"] else "interrupted"
+
+
+def _at(group: Group, views: Iterable[GroupView]) -> list[Optional[GroupView]]:
+    return [view for view in views if view.address == group.address] or [None]
+
+
+def _group(
+    definition: Service, group: Group, journal: Optional[Journal], view: Optional[GroupView]
+) -> Document:
+    head = {"address": group.address, "application": group.application}
+    if view is None or group.application >= len(view.working):
+        return {**head, "dissector": None, "working_generation": None, "generations": []}
+    return {
+        **head,
+        "dissector": view.dissector.name.lower(),
+        "working_generation": view.working[group.application],
+        "generations": [
+            {
+                **generation(view, item),
+                "instance": definition.instances.unit_of(item.generation),
+                "expected_sockets": group.sockets,
+                "working_for_s": _working_for(journal, item),
+            }
+            for item in view.generations
+            if item.application == group.application
+        ],
+    }
+
+
+def generation(view: GroupView, item: GenerationView) -> Document:
+    """One generation of a group."""
+    ages = [age for age in (item.last_in_age, item.last_out_age) if age is not None]
+    return {
+        "generation": item.generation,
+        "state": state_of(view, item),
+        "sockets": item.alive,
+        "flows": item.flows,
+        "packets_in": item.packets_in,
+        "packets_out": item.packets_out,
+        "quiet_s": min(ages, default=None),
+    }
+
+
+def _working_for(journal: Optional[Journal], item: GenerationView) -> Optional[float]:
+    """Seconds since a restart promoted it, when that was the last one."""
+    if journal is None or not item.working or journal.to_generation != item.generation:
+        return None
+    promotion = journal.last(Step.PROMOTE)
+    if promotion is None or promotion.ended is None:
+        return None
+    return max(0.0, time.time() - promotion.ended)
+
+
+def text(document: Document) -> str:
+    """A service for people."""
+    lines = [f"{document['name']}  {_restart_words(document)}"]
+    for group in document["groups"]:
+        kind = group["dissector"] or "no group yet"
+        application = f" app {group['application']}" if group["application"] else ""
+        lines.append(f"  {group['address']}{application}  {kind}")
+        lines += [f"    {_generation_words(item)}" for item in group["generations"]]
+    return "\n".join(lines) + "\n"
+
+
+def _restart_words(document: Document) -> str:
+    restart = document["restart"]
+    if restart is None:
+        return "never restarted"
+    way = f"{restart['from_generation']} -> {restart['to_generation']}"
+    if document["state"] == "settled":
+        window = restart["promotion_window_s"]
+        switched = "" if window is None else f", switched in {window * 1000:.0f} ms"
+        return f"{restart['outcome'].replace('_', ' ')} {way}{switched}"
+    return f"{document['state']} in {restart['step']} {way}"
+
+
+def _generation_words(item: Document) -> str:
+    words = [
+        f"gen {item['generation']}",
+        item["state"],
+        item["instance"],
+        f"{item['sockets']}/{item['expected_sockets']} sockets",
+        "flows not counted" if item["flows"] is None else f"{item['flows']} flows",
+        f"in {item['packets_in']}",
+        f"out {item['packets_out']}",
+    ]
+    if item["quiet_s"] is not None:
+        words.append(f"quiet {item['quiet_s']:.1f} s")
+    if item["working_for_s"] is not None:
+        words.append(f"for {item['working_for_s']:.0f} s")
+    return "  ".join(words)
