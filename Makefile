@@ -57,6 +57,20 @@ kernel: setup ## tests with real programs and sockets
 molecule: setup ## the collection on two hosts, a restart under traffic included
 	MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/build/molecule molecule test --scenario-name default --destroy always
 
+# What takes too long for `make test`.
+SCENARIO = MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/build/molecule-$(1) \
+	timeout --foreground --signal=INT --kill-after=120 $(2) molecule test --scenario-name $(1) --destroy always
+
+.PHONY: servers molecule-vm
+servers: setup ## unmodified DNS servers restarted under load, with and without udpgrm
+	@tools/install_packages tests/servers/apt.txt
+	tools/ensure_bpffs
+	$(call PYTEST,1200)
+
+molecule-vm: setup ## the collection on virtual machines with the oldest kernel and a newer one
+	@tools/install_packages testbed/vm-apt.txt
+	$(call SCENARIO,vm,1800)
+
 .PHONY: lint lint-python lint-c lint-shell lint-ansible lint-licences
 lint: lint-python lint-c lint-shell lint-ansible lint-licences ## all checks that run nothing
 
@@ -89,7 +103,7 @@ format: setup ## let the formatters have their way with Python and C
 .PHONY: soak
 soak: setup ## 100 restarts in a row under 2,000 flows and 20,000 packets a second (12 min)
 	tools/ensure_bpffs
-	pytest tests/soak --capture=no --timeout=3600
+	timeout --foreground --signal=INT 3600 pytest tests/soak --capture=no -o faulthandler_timeout=3600
 
 .PHONY: demo bench collection sanity clean
 demo: setup ## three local hosts, a restart under traffic, a table of what was lost

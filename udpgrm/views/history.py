@@ -22,7 +22,7 @@ class Row:
 
     generation: int
     application: int
-    state: str  # working, draining, waiting or idle
+    state: str  # working, draining, drained or waiting
     sockets: int
     flows: Optional[int]
     packets_in: int
@@ -42,7 +42,7 @@ def state_of(group: GroupView, item: GenerationView) -> str:
         return "working"
     if (item.generation - group.working[item.application]) % 2**32 < 2**31:
         return "waiting"
-    return "draining" if item.flows or item.flows is None else "idle"
+    return "draining" if item.flows or item.flows is None else "drained"
 
 
 def graph(values: Iterable[float]) -> str:

@@ -12,7 +12,7 @@ from rich.text import Text
 from udpgrm.state.view import GroupView
 from udpgrm.views.history import Row
 
-_STYLES = {"working": "bold green", "draining": "yellow", "waiting": "cyan", "idle": "dim"}
+_STYLES = {"working": "bold green", "draining": "yellow", "waiting": "cyan", "drained": "dim"}
 _COLUMNS = ("gen", "state", "sockets", "flows", "in/s", "out/s", "in", "out", "quiet")
 
 

@@ -84,7 +84,7 @@ def test_what_is_gone_is_forgotten() -> None:
         (2, generation(3), "waiting"),
         (2, generation(1, flows=4), "draining"),
         (2, generation(1, flows=None), "draining"),
-        (2, generation(1, flows=0), "idle"),
+        (2, generation(1, flows=0), "drained"),
         (0, generation(2**32 - 2, flows=1), "draining"),
         (2**32 - 2, generation(0), "waiting"),
     ],

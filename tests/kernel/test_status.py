@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""udpgrm status: services with their instances, before, during and after a restart."""
+
+from __future__ import annotations
+
+import re
+
+import udpgrm.client as grm
+from tests.kernel.restart_fixtures import edge, serving
+from tests.kernel.restarts import WHERE, Edge, ask
+from tests.kernel.support import client
+
+__all__ = ["edge", "serving"]
+
+
+def test_before_there_is_anything(edge: Edge) -> None:
+    document = edge.host.json("status")
+    assert [item["name"] for item in document["services"]] == ["edge"]
+    assert document["services"][0]["restart"] is None
+    assert document["services"][0]["groups"][0]["generations"] == []
+    assert "never restarted" in edge.host.run("status").stdout
+
+
+def test_a_service_that_serves(serving: Edge) -> None:
+    with client() as sock:
+        ask(sock)
+        [service] = serving.host.json("status", "edge")["services"]
+    assert (service["state"], service["restart"]["outcome"]) == ("settled", "finished")
+    [group] = service["groups"]
+    [generation] = group["generations"]
+    assert generation["instance"] == "edge@1.service"
+    assert (generation["state"], generation["sockets"], generation["expected_sockets"]) == (
+        "working",
+        2,
+        2,
+    )
+    assert generation["flows"] >= 1
+    assert generation["working_for_s"] < 60
+    shown = serving.host.run("status").stdout
+    assert re.search(r"^edge  finished None -> 1, switched in \d+ ms$", shown, re.MULTILINE)
+    assert re.search(r"    gen 1  working  edge@1.service  2/2 sockets  \d+ flows  in ", shown)
+
+
+def test_while_it_drains(serving: Edge) -> None:
+    serving.define(drain={"until": {"flows": 0}, "max_s": 20, "on_timeout": "stop"})
+    with client() as sock:
+        ask(sock)
+        restart = serving.start()
+        serving.await_step("drain")
+        [service] = serving.host.json("status")["services"]
+        assert service["state"] == "drain"
+        states = {item["generation"]: item["state"] for item in service["groups"][0]["generations"]}
+        assert states[2] == "working"
+        assert states[1] in ("draining", "drained")  # its flows live for a second
+        restart.communicate(timeout=30)
+    assert serving.host.json("status")["services"][0]["state"] == "settled"
+
+
+def test_what_is_not_read_and_other_groups(edge: Edge) -> None:
+    (edge.services / "broken.yaml").write_text("groups: 5\n")
+    other = grm.bind("127.0.0.1:5000")[0]
+    document = edge.host.json("status")
+    assert document["others"] == ["127.0.0.1:5000"]
+    assert all("broken.yaml" in problem for problem in document["problems"])
+    done = edge.host.run("status", "broken")
+    assert (done.returncode, "no service 'broken'" in done.stderr) == (255, True)
+    assert WHERE not in document["others"]
+    other.close()
