@@ -12,7 +12,8 @@ from udpgrm.cli.options import Arguments
 def run(arguments: Arguments) -> int:
     """Compile every template that is not in the cache."""
     common.want_operands(arguments, 0, 0)
-    programs = sources.all_programs()
+    bespoke = sources.parts(sources.steering("bespoke"))
+    programs = [*sources.all_programs(), *sources.shipped_named(), *bespoke]
     try:
         compiled = [item.name for item in cache.compile_missing(programs)]
     except cache.BuildError as error:

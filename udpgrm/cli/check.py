@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from udpgrm.cli import common
@@ -16,12 +15,12 @@ from udpgrm.services.validate import MissingLibrary
 def run(arguments: Arguments) -> int:
     """Name every problem of a service's file, or of a directory of them."""
     common.want_operands(arguments, 0, 1)
-    place = Path(*arguments.operands) if arguments.operands else loader.DEFAULT_DIRECTORY
+    place = Path(*arguments.operands) if arguments.operands else common.services_dir()
     try:
         found = loader.read_directory(place) if place.is_dir() else loader.read_file(place)
     except OSError as error:
         # also for want of permission: which file it is matters more than who may read it
-        raise CommandError(f"{os.fspath(error.filename or place)}: {error.strerror}") from error
+        raise CommandError(f"{error.filename or place}: {error.strerror}") from error
     except MissingLibrary as error:
         raise CommandError(str(error)) from error
     if arguments.flag("--json"):

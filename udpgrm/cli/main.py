@@ -7,46 +7,22 @@ import importlib
 import os
 import sys
 
-from udpgrm.cli import options
+from udpgrm.cli import commands, options
 from udpgrm.cli.errors import EXIT_ERROR, EXIT_HELP, CommandError
-
-_MODULES = {
-    "list": "listing",
-    "flows": "flows",
-    "status": "status",
-    "top": "top",
-    "metrics": "metrics",
-    "delete": "delete",
-    "working-gen": "working_gen",
-    "hooks": "hooks",
-    "enroll": "enroll",
-    "probe": "probe",
-    "restart": "restart",
-    "rollback": "rollback",
-    "drain": "drain",
-    "doctor": "doctor",
-    "dissector": "dissector",
-    "check": "check",
-    "preflight": "preflight",
-    "build": "build",
-}
-
-
-#: Helpers with a command line of their own, by their first word.
-_HELPERS = {"activate": "udpgrm.activate.command", "decoy": "udpgrm.decoy"}
 
 
 def main(argv: list[str]) -> int:
     """Run one command line; returns the exit status."""
-    if argv and argv[0] in _HELPERS:
-        return int(importlib.import_module(_HELPERS[argv[0]]).main(argv[1:]))
+    if argv and argv[0] in commands.HELPERS:
+        return int(importlib.import_module(commands.HELPERS[argv[0]][0]).main(argv[1:]))
     try:
         arguments = options.parse(argv)
         if arguments.flag("--help"):
-            sys.stdout.write(options.USAGE)
+            sys.stdout.write(commands.usage(arguments.command or ""))
             return EXIT_HELP
         # each command imports what it needs: scripts call them in a row
-        name = _MODULES[arguments.command] if arguments.command else "daemon"
+        command = arguments.command
+        name = commands.COMMANDS[command].module if command else "daemon"
         status = importlib.import_module(f"udpgrm.cli.{name}").run(arguments)
         sys.stdout.flush()
         return int(status)

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.host.support import ROOT
-from udpgrm.cli import options
+from udpgrm.cli import commands, options
 from udpgrm.cli.errors import CommandError
-from udpgrm.cli.main import _MODULES, main
+from udpgrm.cli.main import main
 
 ADDRESS = "192.0.2.1:443"
 
@@ -163,7 +163,7 @@ def test_any_words_are_understood_or_refused(words: list[str]) -> None:
         assert len(str(error).splitlines()) == 1
     else:
         serving = found.flag("--daemon") or found.flag("--install")
-        assert found.flag("--help") or serving != (found.command in options.COMMANDS)
+        assert found.flag("--help") or serving != (found.command in commands.COMMANDS)
 
 
 @given(
@@ -173,7 +173,7 @@ def test_any_words_are_understood_or_refused(words: list[str]) -> None:
 def test_i_takes_the_rest_of_its_word(head: str, value: str) -> None:
     found = options.parse([f"-{head}i{value}"])
     assert found.given["--install"] == value
-    assert set(found.given) - {"--install"} == {options._SHORT[f"-{letter}"] for letter in head}
+    assert set(found.given) - {"--install"} == {commands.SHORT[f"-{letter}"] for letter in head}
 
 
 @pytest.mark.parametrize("text, value", [("0", 0), ("3", 3), ("007", 7)])
@@ -197,20 +197,37 @@ def test_a_number_longer_than_python_reads() -> None:
         options.Arguments(given={"--app": "1" * 5000}).number("--app", 0, 0, 7)
 
 
-def test_the_help_names_every_option_and_command() -> None:
-    named = options.USAGE.split()
-    assert [item for item in options.COMMANDS if item not in named] == []
-    long = [f"--{item.rstrip('=')}" for item in options._LONG]
-    assert [item for item in long if item not in options.USAGE] == []
-    assert [
-        item for item in options._SHORT if f"  {item} {options._SHORT[item]}" not in options.USAGE
-    ] == []
+def test_the_help_names_every_command_and_option() -> None:
+    whole = commands.usage()
+    assert [item for item in commands.COMMANDS if f"\n  {item} " not in whole] == []
+    assert [item for item in commands.HELPERS if f"\n  {item} " not in whole] == []
+    for option in (*commands.DAEMON, *commands.GENERAL):
+        assert f" {option.name}" in whole
+    for short, name in commands.SHORT.items():
+        assert f"\n  {short} {name}" in whole
+    assert all(len(line) < 80 for line in whole.splitlines())
 
 
-def test_every_command_has_a_module() -> None:
-    assert tuple(_MODULES) == options.COMMANDS
-    for name in [*_MODULES.values(), "daemon"]:
-        assert callable(importlib.import_module(f"udpgrm.cli.{name}").run)
+@pytest.mark.parametrize("word", commands.COMMANDS)
+def test_every_command_has_a_module_and_a_help(
+    word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = commands.COMMANDS[word]
+    assert callable(importlib.import_module(f"udpgrm.cli.{command.module}").run)
+    assert main([word, "--help"]) == 254
+    said = capsys.readouterr().out
+    assert said.startswith(f"Usage: udpgrm {word} ")
+    assert all(f" {option.name}" in said for option in command.options)
+    assert all(len(line) < 80 for line in said.splitlines())
+
+
+def test_an_option_means_the_same_to_getopt_whoever_takes_it() -> None:
+    found: dict[str, str] = {}
+    for option in (*commands.DAEMON, *commands.GENERAL):
+        found[option.name] = option.long
+    for command in commands.COMMANDS.values():
+        for option in command.options:
+            assert found.setdefault(option.name, option.long) == option.long
 
 
 @pytest.mark.parametrize(
@@ -296,7 +313,7 @@ def test_no_command_loads_a_compiler_or_a_template_engine() -> None:
     # scripts call commands hundreds of times in a row
     program = (
         "import importlib, json, sys\n"
-        f"for name in {sorted({*_MODULES.values(), 'daemon'} - WITH_DEFINITIONS)}:\n"
+        f"for name in {sorted({item.module for item in commands.COMMANDS.values()} - WITH_DEFINITIONS)}:\n"
         "    importlib.import_module('udpgrm.cli.' + name)\n"
         "print(json.dumps(sorted(sys.modules)))\n"
     )

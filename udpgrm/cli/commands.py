@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every command: its module, operands and options. Usage texts are made of this."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_COLUMN = 28
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of commands or of the daemon; argument "" means that it takes none."""
+
+    name: str
+    argument: str
+    text: str
+
+    @property
+    def long(self) -> str:
+        """As getopt wants it."""
+        return self.name[2:] + ("=" if self.argument else "")
+
+    def line(self, short: str = "") -> str:
+        """A line of a usage text."""
+        shown = self.name + (f"={self.argument}" if self.argument else "")
+        return _line(f"  {short or '  '} {shown}", self.text)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command, in udpgrm/cli/MODULE.py."""
+
+    module: str
+    operands: str
+    text: str
+    options: tuple[Option, ...] = ()
+
+
+_ADDRESS = "ADDRESS:PORT"
+_APP = Option("--app", "N", "application number; default 0")
+_CHECK = Option("--check", "", "change nothing, say what would")
+_UNIT = Option("--unit", "UNIT", "whose sockets: a systemd unit's")
+_NO_FOLLOW = Option("--no-follow", "", "leave it to itself once it runs")
+_FOREGROUND = Option("--foreground", "", "do it here, in no unit of systemd")
+
+COMMANDS = {
+    "list": Command("listing", f"[{_ADDRESS}]", "groups, generations, sockets, metrics"),
+    "flows": Command("flows", f"[{_ADDRESS}]", "flows by socket"),
+    "metrics": Command(
+        "metrics",
+        f"[{_ADDRESS}]",
+        "metrics, one a line",
+        (
+            Option("--prometheus", "", "in Prometheus' text form,"),
+            Option("--output", "FILE", "  into a file that is replaced in one step"),
+        ),
+    ),
+    "delete": Command("delete", _ADDRESS, "forget a group's state"),
+    "status": Command("status", "[SERVICE]", "services, their instances and last restarts"),
+    "top": Command(
+        "top",
+        f"[{_ADDRESS}]",
+        "generations live, with rates",
+        (
+            Option("--interval", "SECONDS", "between two frames; default 1"),
+            Option("--count", "N", "frames; default: no end"),
+        ),
+    ),
+    "working-gen": Command(
+        "working_gen",
+        f"{_ADDRESS} GENERATION|newest",
+        "send new flows to a generation",
+        (_APP, _CHECK),
+    ),
+    "hooks": Command(
+        "hooks", "list|add CGROUP|remove CGROUP", "which cgroups are hooked", (_CHECK,)
+    ),
+    "enroll": Command(
+        "enroll",
+        _ADDRESS,
+        "put a running server's sockets into a generation",
+        (
+            _UNIT,
+            Option("--cgroup", "DIR", "  or those of a cgroup's processes"),
+            Option("--gen", "N|next", "which generation; default next"),
+            Option("--count", "N", "how many sockets there must be; default 1"),
+            Option("--timeout", "SECONDS", "for all; default 10"),
+            _APP,
+        ),
+    ),
+    "dissector": Command(
+        "dissector",
+        "list | show NAME | check NAME [KEY=VALUE...]\n"
+        f"       | set {_ADDRESS} NAME [KEY=VALUE...] | unset {_ADDRESS}",
+        "the library, and what an address gets of it",
+        (
+            Option("--flows", "N", "entries of a flow table (set ... flow)"),
+            _CHECK,
+        ),
+    ),
+    "probe": Command(
+        "probe",
+        _ADDRESS,
+        "send packets and see where they go",
+        (
+            Option("--count", "N", "packets; default 8"),
+            Option("--timeout", "SECONDS", "for answers; default 1"),
+        ),
+    ),
+    "check": Command("check", "[FILE|DIRECTORY]", "what is wrong in service definitions"),
+    "restart": Command(
+        "restart",
+        "SERVICE",
+        "a new instance in the place of the old one",
+        (
+            Option("--resume", "", "take up a restart that was cut or has failed"),
+            Option("--follow", "", "watch a restart that runs"),
+            _NO_FOLLOW,
+            _FOREGROUND,
+            _CHECK,
+        ),
+    ),
+    "rollback": Command(
+        "rollback", "SERVICE", "back to the instance that drains", (_NO_FOLLOW, _FOREGROUND)
+    ),
+    "drain": Command(
+        "drain",
+        f"{_ADDRESS} GENERATION",
+        "wait until a generation has drained",
+        (
+            Option("--flows", "N", "at N flows left; default 0"),
+            Option("--quiet", "SECONDS", "and after no packet for so long; default 5"),
+            Option("--max", "SECONDS", "wait no longer than that; default 300"),
+            _APP,
+        ),
+    ),
+    "doctor": Command(
+        "doctor",
+        f"[{_ADDRESS}]",
+        "which sockets are not steered, why, what to do",
+        (Option("--pid", "PID", "whose sockets: a process's"), _UNIT),
+    ),
+    "preflight": Command("preflight", "", "load programs and maps of every kind needed"),
+    "build": Command("build", "", "compile what is not in the cache"),
+}
+
+#: With their own command lines, which they show themselves: name -> module, text.
+HELPERS = {
+    "activate": ("udpgrm.activate.command", "make an instance's sockets before it starts"),
+    "decoy": ("udpgrm.decoy", "run a server that outlives its unit"),
+}
+
+DAEMON = (
+    Option("--daemon", "", "load, pin, and stay in the foreground"),
+    Option("--install", "[CGROUP]", "attach the hooks; default: first of"),
+    Option("--self", "", "append this process's own cgroup path"),
+    Option("--without-sendmsg", "", "leave out the sendmsg hooks"),
+    Option("--tubular", "PATH", "SEQPACKET unix socket of a tubular daemon"),
+    Option("--persist", "", "leave hooks and state in bpffs at exit"),
+    Option("--config", "FILE", "default /etc/udpgrm/udpgrm.conf"),
+    Option("--force", "", "start although another daemon runs"),
+)
+GENERAL = (
+    Option("--help", "", "this text; after a command, that command's"),
+    Option("--pin-dir", "DIR", "default /sys/fs/bpf/udpgrm"),
+    Option("--verbose", "", ""),
+    Option("--json", "", "answer in JSON"),
+)
+SHORT = {
+    "-h": "--help",
+    "-p": "--pin-dir",
+    "-s": "--self",
+    "-d": "--daemon",
+    "-t": "--tubular",
+    "-v": "--verbose",
+    "-f": "--force",
+}
+
+
+def long_options() -> list[str]:
+    """Every option of every command, as getopt wants them; those that differ exclude each other."""
+    known = [*DAEMON, *GENERAL]
+    for command in COMMANDS.values():
+        known += command.options
+    return list(dict.fromkeys(option.long for option in known))
+
+
+def takers(name: str) -> list[str]:
+    """Commands that take an option."""
+    return [
+        word
+        for word, command in COMMANDS.items()
+        if name in {option.name for option in command.options}
+    ]
+
+
+def usage(word: str = "") -> str:
+    """The help text, of everything or of one command."""
+    if word in COMMANDS:
+        return _usage_of(word, COMMANDS[word])
+    lines = ["Usage: udpgrm [OPTIONS] [COMMAND [OPERANDS]]", "", "Daemon:"]
+    for option in DAEMON:
+        if option.name == "--install":
+            lines.append(_line("  -i --install[=CGROUP]", option.text))
+            lines.append(_line("", "/sys/fs/cgroup/unified, /sys/fs/cgroup"))
+        else:
+            lines.append(option.line(_short(option.name)))
+    lines += ["", "Commands (udpgrm COMMAND --help says more):"]
+    lines += [_line(f"  {name}", command.text) for name, command in COMMANDS.items()]
+    lines += [_line(f"  {name}", text) for name, (_, text) in HELPERS.items()]
+    return "\n".join([*lines, "", "General:", *_general()]) + "\n"
+
+
+def _usage_of(word: str, command: Command) -> str:
+    lines = [f"Usage: udpgrm {word} [OPTIONS] {command.operands}".rstrip(), "", command.text]
+    if command.options:
+        lines += ["", "Options:", *(option.line() for option in command.options)]
+    return "\n".join([*lines, "", "General:", *_general()]) + "\n"
+
+
+def _general() -> Iterable[str]:
+    return [option.line(_short(option.name)).rstrip() for option in GENERAL]
+
+
+def _short(name: str) -> str:
+    return next((short for short, long in SHORT.items() if long == name), "")
+
+
+def _line(head: str, text: str) -> str:
+    return f"{head:<{_COLUMN}}{text}" if len(head) < _COLUMN else f"{head}  {text}"

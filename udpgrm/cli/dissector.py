@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""udpgrm dissector: the library of named dissectors, and who is steered by them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Optional
+
+from udpgrm import abi
+from udpgrm.abi import DissectorType
+from udpgrm.build import library, sources
+from udpgrm.build.parameters import DissectorError, Parameter, Schema
+from udpgrm.cli import common
+from udpgrm.cli.errors import CommandError
+from udpgrm.cli.options import Arguments
+from udpgrm.state import maps as state
+from udpgrm.state import policies
+from udpgrm.state.maps import Limits, Maps
+from udpgrm.state.view import Viewer
+
+_MAX_FLOWS = 1 << 24
+_LOG_LINES = 20
+#: Types whose policy needs no more than a few parameters of their own.
+_BUILT_IN = {
+    "flow": Schema(
+        "a packet belongs to the socket that last sent to its peer",
+        (
+            Parameter(
+                "flow_timeout",
+                "integer",
+                "how long a flow lasts after the last packet that was sent",
+                unit="seconds",
+                default=abi.DEFAULT_FLOW_TIMEOUT_S,
+                minimum=1,
+            ),
+        ),
+    ),
+    "noop": Schema("every packet is a new flow"),
+}
+
+
+def run(arguments: Arguments) -> int:
+    """One of the actions."""
+    actions = {
+        "list": (_list, 1, 1),
+        "show": (_show, 2, 2),
+        "check": (_check, 2, abi.PARAMETERS_BYTES),
+        "set": (_set, 3, abi.PARAMETERS_BYTES),
+        "unset": (_unset, 2, 2),
+    }
+    common.want_operands(arguments, 1, abi.PARAMETERS_BYTES)
+    name = arguments.operands[0]
+    if name not in actions:
+        raise CommandError(f"dissector: {name!r} is none of {', '.join(actions)}")
+    action, least, most = actions[name]
+    common.want_operands(arguments, least, most)
+    for option in ("--flows", "--check"):
+        if arguments.flag(option) and (name, option) not in _OPTIONS:
+            raise CommandError(f"{option} does not go with dissector {name}")
+    try:
+        return action(arguments)
+    except DissectorError as error:
+        raise CommandError(str(error)) from error
+
+
+_OPTIONS = {("set", "--flows"), ("set", "--check"), ("unset", "--check")}
+
+
+def _find(name: str) -> library.Dissector:
+    return library.find(name, sources.shipped_dissectors())
+
+
+def _list(arguments: Arguments) -> int:
+    entries: list[dict[str, Any]] = []
+    for name in library.names(sources.shipped_dissectors()):
+        entry: dict[str, Any] = {"name": name, "about": "", "shipped": False, "problem": ""}
+        try:
+            found = _find(name)
+        except DissectorError as error:
+            entry["problem"] = str(error)
+        else:
+            entry.update(about=found.schema.about, shipped=not found.digest)
+        entries.append(entry)
+    rules = _policies(arguments)
+    if arguments.flag("--json"):
+        common.print_json({"dissectors": entries, "policies": rules})
+        return 0
+    for entry in entries:
+        print(f"{entry['name']:<16} {entry['about'] or 'UNUSABLE: ' + entry['problem']}")
+    for rule in rules:
+        print(f"{rule['address']}\t{_text(rule)}")
+    return 0
+
+
+def _policies(arguments: Arguments) -> list[dict[str, Any]]:
+    try:
+        maps = state.open_pinned(common.pin_dir(arguments))
+    except FileNotFoundError:
+        return []
+    except state.StateError as error:
+        raise CommandError(str(error)) from error
+    return [{"address": where, **_document(policy)} for where, policy in policies.each(maps)]
+
+
+def _show(arguments: Arguments) -> int:
+    name = arguments.operands[1]
+    if name in _BUILT_IN:
+        folder, schema, shipped = sources.shipped_dissectors() / name, _BUILT_IN[name], True
+    else:
+        found = _find(name)
+        folder, schema, shipped = found.folder, found.schema, not found.digest
+    if arguments.flag("--json"):
+        common.print_json(
+            {
+                "name": name,
+                "about": schema.about,
+                "shipped": shipped,
+                "path": str(folder),
+                "parameters": [
+                    {
+                        "name": item.name,
+                        "type": item.type,
+                        "range": item.range,
+                        "unit": item.unit,
+                        "default": item.default,
+                        "required": item.default is None,
+                        "description": item.description,
+                    }
+                    for item in schema.parameters
+                ],
+            }
+        )
+        return 0
+    print(f"{name}: {schema.about}\n{folder}")
+    for item in schema.parameters:
+        given = "required" if item.default is None else f"default {json.dumps(item.default)}"
+        about = " ".join(filter(None, (item.range, item.unit)))
+        print(f"  {item.name:<20} {about}; {given}\n  {'':<20} {item.description}")
+    return 0
+
+
+def _check(arguments: Arguments) -> int:
+    """Compile and load it with maps of its own, attached and pinned to nothing."""
+    from udpgrm.build import cache
+    from udpgrm.daemon.pool import Pool
+    from udpgrm.daemon.programs import Linker
+    from udpgrm.kernel import clock, libbpf
+
+    name = arguments.operands[1]
+    found = _find(name)
+    given = found.schema.of_words(arguments.operands[2:])
+    reason, words = "", ""
+    try:
+        cache.compile_missing([sources.named(found)])
+        jiffies = clock.Jiffies()
+        limits = Limits(groups=1, flows=64, prepared_groups=1, prepared_tables=1)
+        maps = state.make(limits, jiffies.rate())
+        jiffies.close()
+        Pool(maps, limits).refill()
+        value = bytes(_named(name, given))
+        libbpf.map_update(maps["dissectors"], state.index(0), value)
+        Linker(maps, limits).steering(0)
+    except cache.BuildError as error:
+        reason = str(error)
+    except libbpf.VerifierError as error:
+        reason = str(error)
+        words = "\n".join(error.log.splitlines()[-_LOG_LINES:])
+    if arguments.flag("--json"):
+        common.print_json({"name": name, "ok": not reason, "reason": reason, "log": words})
+    else:
+        print(f"FAILED  {name}: {reason}" if reason else f"ok      {name}")
+        if words:
+            print(words)
+    return 1 if reason else 0
+
+
+def _named(name: str, given: dict[str, Any]) -> abi.Dissector:
+    text = json.dumps(given, separators=(",", ":"), sort_keys=True).encode()
+    if len(text) >= abi.PARAMETERS_BYTES:
+        raise DissectorError(
+            f"parameters of {len(text)} bytes ({abi.PARAMETERS_BYTES - 1} at most)"
+        )
+    return abi.Dissector(type=DissectorType.NAMED, name=name.encode(), parameters=text)
+
+
+def _wanted(arguments: Arguments) -> abi.Policy:
+    _, _, name, *words = arguments.operands
+    flows = arguments.number("--flows", 0, 1, _MAX_FLOWS)
+    if flows and name != "flow":
+        raise CommandError(f"--flows goes with flow: {name} has no flow table of its own size")
+    if name == "flow":
+        # 0 when not given, as applications have it: theirs is compared with it
+        timeout = _BUILT_IN[name].of_words(words).get("flow_timeout", 0)
+        dissector = abi.Dissector(type=DissectorType.FLOW, flow_timeout_s=timeout)
+    elif name == "noop":
+        _BUILT_IN[name].of_words(words)
+        dissector = abi.Dissector(type=DissectorType.NOOP)
+    else:
+        dissector = _named(name, _find(name).schema.of_words(words))
+    return abi.Policy(dissector=dissector, flows=flows)
+
+
+def _set(arguments: Arguments) -> int:
+    where = common.operand_address(arguments, 1)
+    after = _wanted(arguments)
+    maps = common.open_state(arguments)
+    _refuse_another(maps, where, after)
+    before = policies.get(maps, where)
+    if not arguments.flag("--check"):
+        policies.put(maps, where, after)
+    return _report(arguments, where, before, after)
+
+
+def _unset(arguments: Arguments) -> int:
+    where = common.operand_address(arguments, 1)
+    maps = common.open_state(arguments)
+    before = policies.get(maps, where)
+    if not arguments.flag("--check"):
+        policies.remove(maps, where)
+    return _report(arguments, where, before, None)
+
+
+def _refuse_another(maps: Maps, where: str, wanted: abi.Policy) -> None:
+    """A group keeps its dissector for life: better no word than one without effect."""
+    for number in Viewer(maps).numbers(where):
+        there = abi.Policy(dissector=maps.dissector(number), flows=maps.group(number).flows)
+        if _document(there) != _document(wanted):
+            raise CommandError(
+                f"{where} has sockets of another dissector ({_text(_document(there))}): "
+                "set it before the first of them is bound"
+            )
+
+
+def _document(policy: abi.Policy) -> dict[str, Any]:
+    """A policy for programs; parameters as they were given."""
+    dissector = policy.dissector
+    kind = DissectorType(dissector.type & ~abi.DISSECTOR_VERBOSE)
+    name, parameters = kind.name.lower(), {}
+    if kind == DissectorType.NAMED:
+        name = dissector.name.decode(errors="replace")
+        try:
+            parameters = json.loads(dissector.parameters or b"{}")
+        except ValueError:  # an application's, refused by the daemon
+            parameters = {"": dissector.parameters.decode(errors="replace")}
+    elif kind == DissectorType.FLOW:
+        parameters = {"flow_timeout": dissector.flow_timeout_s or abi.DEFAULT_FLOW_TIMEOUT_S}
+    return {
+        "type": kind.name.lower(),
+        "name": name,
+        "parameters": parameters,
+        "flows": int(policy.flows),
+    }
+
+
+def _text(document: dict[str, Any]) -> str:
+    words = [f"{name}={value}" for name, value in document["parameters"].items()]
+    return " ".join([document["name"], *words])
+
+
+def _report(
+    arguments: Arguments, where: str, before: Optional[abi.Policy], after: Optional[abi.Policy]
+) -> int:
+    documents = [_document(policy) if policy else None for policy in (before, after)]
+    changed = documents[0] != documents[1]
+    if arguments.flag("--json"):
+        common.print_json(
+            {
+                "address": where,
+                "changed": changed,
+                "before": documents[0],
+                "after": documents[1],
+            }
+        )
+    else:
+        now = _text(documents[1]) if documents[1] else "as its applications ask"
+        print(f"{where} {now}{'' if changed else ' already'}")
+    return 0
