@@ -24,6 +24,7 @@ from udpgrm.state import address as addresses
 #: After an ICMP error: the port may open any moment, and retries are few.
 _REFUSED_PAUSE_S = 0.1
 _DATAGRAM = 65535
+_MAX_LEFTOVERS = 1000
 _SHOWN = 32
 
 Source = tuple[str, int]
@@ -106,6 +107,17 @@ class Link:
             return None
         return self.received
 
+    def discard(self) -> None:
+        """Forget what came since the last question: it answers that one."""
+        self._socket.settimeout(0)
+        for _ in range(_MAX_LEFTOVERS):
+            try:
+                self._socket.recv(1)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue  # an ICMP error, now taken
+
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
@@ -166,6 +178,7 @@ class Held:
     def _attempts(self) -> Verdict:
         """Send the same question until a reply decides, or no retry is left."""
         link = self._link
+        link.discard()
         exchange = _exchange(self._spec, Endpoints(link.source, link.target))
         verdict = failed(f"no reply within {self._spec.timeout_s:g} s")
         for _ in range(self._spec.retries + 1):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterator
+from typing import Optional
 
 from udpgrm.probes.exchange import Endpoints, Verdict, passed, unrelated
 from udpgrm.probes.specs import SipProbe
@@ -20,11 +21,17 @@ _MAGIC_COOKIE = "z9hG4bK"
 class Sip:
     """OPTIONS, and a final response of the same call and branch."""
 
-    def __init__(self, spec: SipProbe, between: Endpoints) -> None:
+    def __init__(
+        self,
+        spec: SipProbe,
+        between: Endpoints,
+        branch: Optional[str] = None,
+        call_id: Optional[str] = None,
+    ) -> None:
         here, there = address.form(*between.source), address.form(*between.target)
         uri = spec.uri or f"sip:{there}"
-        self._branch = _MAGIC_COOKIE + secrets.token_hex(8)
-        self._call_id = f"{secrets.token_hex(8)}@udpgrm"
+        self._branch = branch or _MAGIC_COOKIE + secrets.token_hex(8)
+        self._call_id = call_id or f"{secrets.token_hex(8)}@udpgrm"
         lines = (
             f"OPTIONS {uri} SIP/2.0",
             f"Via: SIP/2.0/UDP {here};branch={self._branch};rport",

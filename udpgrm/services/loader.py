@@ -24,7 +24,6 @@ from udpgrm.services.definition import (
 from udpgrm.services.document import Problem
 from udpgrm.state import address
 
-DEFAULT_DIRECTORY = Path("/etc/udpgrm/services.d")
 SUFFIX = ".yaml"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _NAME_RULE = "lower case letters, digits, _ and -, not beginning with _ or -"
@@ -45,7 +44,7 @@ class Found:
     problems: list[Problem] = field(default_factory=list)
 
 
-def load(name: str, directory: Path = DEFAULT_DIRECTORY) -> Service:
+def load(name: str, directory: Path) -> Service:
     """One service by name.
 
     Raises DefinitionError when there is none, when its file is wrong, or when

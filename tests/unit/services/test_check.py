@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.unit.services.support import text
 from udpgrm.cli import main
-from udpgrm.services import document, loader
+from udpgrm.services import document
 
 
 def test_a_good_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,7 +76,7 @@ def test_unreadable_in_a_directory(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_the_default_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(loader, "DEFAULT_DIRECTORY", tmp_path)
+    monkeypatch.setenv("UDPGRM_SERVICES_DIR", str(tmp_path))
     (tmp_path / "edge.yaml").write_bytes(b"[]")
     assert main.main(["check"]) == 1
     assert capsys.readouterr().out == f"{tmp_path}/edge.yaml: [] is not of type object\n"

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""The QUIC handshake against aioquic's server; without aioquic, a clear word."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import importlib
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.unit.probes.servers import closed_port, server
+from udpgrm.probes import runner, specs
+
+HANDSHAKE = specs.QuicProbe(handshake=True, server_name="edge.test", timeout_s=1)
+
+
+def configuration() -> Any:
+    """A server's, with a certificate of its own making."""
+    x509 = importlib.import_module("cryptography.x509")
+    hashes = importlib.import_module("cryptography.hazmat.primitives.hashes")
+    ec = importlib.import_module("cryptography.hazmat.primitives.asymmetric.ec")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "edge.test")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    day = datetime.timedelta(days=1)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now - day, now + day)
+    return importlib.import_module("aioquic.quic.configuration").QuicConfiguration(
+        is_client=False,
+        alpn_protocols=["h3"],
+        certificate=builder.sign(key, hashes.SHA256()),
+        private_key=key,
+    )
+
+
+@pytest.fixture(scope="module")
+def quic_server() -> Iterator[str]:
+    """The address of a server that speaks h3's ALPN."""
+    aioquic = importlib.import_module("aioquic.asyncio")
+    loop = asyncio.new_event_loop()
+    serving = loop.run_until_complete(aioquic.serve("127.0.0.1", 0, configuration=configuration()))
+    port = serving._transport.get_extra_info("sockname")[1]
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield f"127.0.0.1:{port}"
+    loop.call_soon_threadsafe(serving.close)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def test_version_negotiation_by_a_real_server(quic_server: str) -> None:
+    result = runner.run(specs.QuicProbe(), quic_server)
+    assert result.passed, result
+    assert result.reason.startswith("Version Negotiation, 0x00000001")
+
+
+def test_handshake_and_pings_on_one_connection(quic_server: str) -> None:
+    with runner.hold(HANDSHAKE, quic_server) as held:
+        results = [held.ask() for _ in range(3)]
+    for result in results:
+        assert result.passed, result
+        assert result.reason == "QUIC handshake and PING, ALPN h3"
+        assert result.source == held.source
+    # later questions are short: the connection is there
+    assert len(results[1].sent) < 200
+
+
+def test_no_common_protocol(quic_server: str) -> None:
+    result = runner.run(specs.QuicProbe(handshake=True, alpn=("doq",)), quic_server)
+    assert not result.passed
+    assert result.reason.startswith("QUIC connection closed, error 0x178")
+
+
+def test_nobody_there() -> None:
+    spec = specs.QuicProbe(handshake=True, timeout_s=0.2, retries=0)
+    result = runner.run(spec, closed_port())
+    assert not result.passed
+    assert result.reason == "no QUIC handshake and PING in time: Connection refused"
+    assert result.elapsed_s < 1
+
+
+def test_nonsense_is_no_handshake() -> None:
+    spec = specs.QuicProbe(handshake=True, timeout_s=0.2, retries=0)
+    with server(lambda data, _number: [data, b"x" * 1200, b""]) as there:
+        result = runner.run(spec, there.address)
+    assert not result.passed
+    assert result.reason == "no QUIC handshake and PING in time: no reply"
+
+
+def test_without_aioquic(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [*filter(lambda name: name.startswith("aioquic"), sys.modules), "aioquic"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    result = runner.run(HANDSHAKE, closed_port())
+    assert not result.passed
+    assert "needs aioquic: install it" in result.reason
+    assert result.attempts == 0
