@@ -20,6 +20,8 @@ enum {
 	GENERATION_NONE = 0xffffffff,
 	SEAT_NONE = 0xffff,
 	INDEX_NONE = 0xffff,
+	MAX_SNI = 8,
+	HOSTNAME_BYTES = 62,
 	NAME_BYTES = 32,
 	PARAMETERS_BYTES = 484,
 	USERS = 1024,
@@ -54,7 +56,7 @@ struct cbpf_insn {
 struct sni_entry {
 	u8 app;
 	u8 reserved;
-	u8 hostname[62];
+	char hostname[HOSTNAME_BYTES]; /* NUL-terminated */
 };
 
 /* Value of UDP_GRM_DISSECTOR. */
@@ -71,7 +73,7 @@ struct dissector {
 		};
 		struct {
 			u32 sni_count;
-			struct sni_entry sni[8];
+			struct sni_entry sni[MAX_SNI];
 		};
 		struct {
 			char name[NAME_BYTES];
@@ -344,6 +346,12 @@ enum relocation {
 	MAP_USERS,
 	MAP_PROBES,
 	MAP_ADOPTED,
+	MAP_SLOTS,
+	MAP_SOCKETS,
+	MAP_SOCKMAPS,
+	MAP_QUIC_STAGES,
+	MAP_QUIC_SCRATCH,
+	MAP_QUIC_TABLES,
 	/* of one group */
 	MAP_OWN_SLOTS = 32,
 	MAP_OWN_SOCKETS,

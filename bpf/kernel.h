@@ -49,6 +49,12 @@ static __always_inline void read_kernel(void *to, u32 size, const void *from)
 	((long (*)(void *, u32, const void *))BPF_FUNC_probe_read_kernel)(to, size, from);
 }
 
+/* Goes on in a program for QUIC's Initial packets; returns only when there is none. */
+static __always_inline void tail_call(void *ctx, u32 stage)
+{
+	((long (*)(void *, void *, u32))BPF_FUNC_tail_call)(ctx, MAP(QUIC_STAGES), stage);
+}
+
 static __always_inline int ctx_retval(void)
 {
 	return ((int (*)(void))BPF_FUNC_get_retval)();

@@ -20,6 +20,8 @@ struct steering {
 	struct sk_reuseport_md *md;
 	struct group *group;
 	struct counters *counters;
+	void *slots;   /* maps of the group */
+	void *sockets;
 	struct probe *probe; /* of this packet's peer, mostly none */
 };
 
@@ -35,7 +37,7 @@ static __always_inline int select_seat(struct steering *s, u32 seat, u32 slot)
 	struct generation_counters *generation;
 	int error;
 
-	error = bpf_sk_select_reuseport(s->md, MAP(OWN_SOCKETS), &seat, 0);
+	error = bpf_sk_select_reuseport(s->md, s->sockets, &seat, 0);
 	if (error)
 		return error;
 	generation = &s->counters->generation[slot & (GENERATION_SLOTS - 1)];
@@ -61,7 +63,7 @@ static __always_inline int to_generation(struct steering *s, u32 slot_id)
 	u32 i, count, start;
 	struct slot *slot;
 
-	slot = bpf_map_lookup_elem(MAP(OWN_SLOTS), &slot_id);
+	slot = bpf_map_lookup_elem(s->slots, &slot_id);
 	if (!slot || !slot->live)
 		return -1;
 	count = slot->live;
@@ -160,7 +162,7 @@ static __always_inline int to_cookie(struct steering *s, u32 cookie)
 		s->counters->total[RX_FLOW_NEW_BAD_COOKIE]++;
 		return to_new(s, 0);
 	}
-	slot = bpf_map_lookup_elem(MAP(OWN_SLOTS), &slot_id);
+	slot = bpf_map_lookup_elem(s->slots, &slot_id);
 	if (!slot)
 		return pass_unread(s, RX_INTERNAL_STATE_ERROR);
 	if (!to_existing(s, slot->seat[index], slot_id)) {

@@ -21,6 +21,8 @@ DEFAULT_FLOW_TIMEOUT_S = 125
 GENERATION_NONE = 0xFFFFFFFF
 SEAT_NONE = 0xFFFF
 INDEX_NONE = 0xFFFF
+MAX_SNI = 8
+HOSTNAME_BYTES = 62
 NAME_BYTES = 32
 PARAMETERS_BYTES = 484
 USERS = 1024
@@ -86,6 +88,12 @@ class Relocation(IntEnum):
     USERS = 14
     PROBES = 15
     ADOPTED = 16
+    SLOTS = 17
+    SOCKETS = 18
+    SOCKMAPS = 19
+    QUIC_STAGES = 20
+    QUIC_SCRATCH = 21
+    QUIC_TABLES = 22
     OWN_SLOTS = 32
     OWN_SOCKETS = 33
     OWN_COUNTERS = 34
@@ -138,6 +146,16 @@ class _Filter(ctypes.Structure):
     _fields_ = [("filter_len", _u32), ("filter", CbpfInstruction * MAX_FILTER)]
 
 
+class SniEntry(ctypes.Structure):
+    """struct sni_entry."""
+
+    _fields_ = [("app", _u8), ("reserved", _u8), ("hostname", ctypes.c_char * HOSTNAME_BYTES)]
+
+
+class _Names(ctypes.Structure):
+    _fields_ = [("sni_count", _u32), ("sni", SniEntry * MAX_SNI)]
+
+
 class _Named(ctypes.Structure):
     _fields_ = [
         ("name", ctypes.c_char * NAME_BYTES),
@@ -146,12 +164,12 @@ class _Named(ctypes.Structure):
 
 
 class _DissectorUnion(ctypes.Union):
-    _anonymous_ = ("of_filter", "of_name")
-    _fields_ = [("of_filter", _Filter), ("of_name", _Named)]
+    _anonymous_ = ("of_filter", "of_names", "of_name")
+    _fields_ = [("of_filter", _Filter), ("of_names", _Names), ("of_name", _Named)]
 
 
 class Dissector(ctypes.Structure):
-    """struct dissector, with the filter and name members of its union."""
+    """struct dissector, with every member of its union."""
 
     _anonymous_ = ("of_type",)
     _fields_ = [

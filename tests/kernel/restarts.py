@@ -32,9 +32,18 @@ generation, addresses, wrong = int(sys.argv[1]), sys.argv[2].split(","), sys.arg
 if f"fails-{{generation}}" in wrong:
     sys.exit("no configuration")
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+def noop(address):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind((address.split(":")[0], int(address.split(":")[1])))
+    sock.setsockopt(socket.IPPROTO_UDP, 202, b"\\4\\0\\0\\0")
+    return sock
 held = []
 for address in addresses:
-    sockets = grm.bind(address, 2, flow_timeout=1)
+    if "noop" in wrong:
+        sockets = [noop(address) for _ in range(2)]
+    else:
+        sockets = grm.bind(address, 2, flow_timeout=1)
     if f"unenrolled-{{generation}}" not in wrong:
         grm.enroll(sockets, generation)
     held += sockets
@@ -166,16 +175,18 @@ def ask(sock: socket.socket, to: tuple[str, int] = TO) -> int:
 class Traffic:
     """Clients that ask all the time, as long as the with block lasts.
 
-    The first keeps its flow, the second begins a new one with every question, and so on.
+    The first keeps its flow, the second begins a new one with every question, and so on;
+    without keep, all of them begin new ones.
     """
 
-    def __init__(self, clients: int = 4, pause: float = 0.02) -> None:
+    def __init__(self, clients: int = 4, keep: bool = True, pause: float = 0.02) -> None:
         self.asked = self.lost = self.moved = 0
         self.first: Optional[int] = None  # the generation that answered first
         self._pause = pause
         self._done = threading.Event()
         self._threads = [
-            threading.Thread(target=self._run, args=(number % 2 == 0,)) for number in range(clients)
+            threading.Thread(target=self._run, args=(keep and number % 2 == 0,))
+            for number in range(clients)
         ]
         self._lock = threading.Lock()
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import time
 
@@ -14,6 +15,7 @@ import pytest
 import udpgrm.client as grm
 from tests.kernel.restarts import (
     ALSO,
+    TO,
     UNTIL_NO_FLOWS,
     WHERE,
     Edge,
@@ -25,6 +27,24 @@ from tests.kernel.restarts import (
 from tests.kernel.support import client, wait_for
 
 pytest_plugins = ("tests.kernel.restart_fixtures",)
+
+#: Knows nothing of udpgrm: SO_REUSEPORT, two workers.
+PLAIN_SERVER = """
+import os, signal, socket, sys
+def work():
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind(("127.0.0.1", 4433))
+    while True:
+        data, peer = sock.recvfrom(2048)
+        sock.sendto(sys.argv[1].encode() if data == b"?" else data, peer)
+for _ in range(2):
+    if os.fork() == 0:
+        work()
+channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+channel.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+os.wait()
+"""
 
 
 def test_a_restart_under_traffic(serving: Edge) -> None:
@@ -194,6 +214,36 @@ def test_check_changes_nothing(serving: Edge) -> None:
     assert (serving.alive(), serving.journal()) == ([1], before)
 
 
+def test_ipv6(edge: Edge) -> None:
+    edge.addresses = ["[::1]:4433"]
+    edge.unit()
+    edge.define()
+    assert edge.restart().returncode == 0
+    done = edge.restart("--json")
+    assert done.returncode == 0, done.stdout
+    verify = json.loads(done.stdout)["steps"][5]["evidence"]
+    assert verify["probes"][0]["received_generation"] == 2
+    assert verify["old_flows"][0]["received_generation"] == 1
+    assert edge.working("[::1]:4433") == 2
+
+
+def test_noop(edge: Edge) -> None:
+    """Nothing counts flows: quiet tells when the old one has drained."""
+    edge.unit("noop")
+    edge.define(drain={"until": {"flows": 0, "quiet_s": 0.5}, "max_s": 20})
+    assert edge.restart().returncode == 0
+    with Traffic() as traffic:
+        done = edge.restart("--json")
+    assert done.returncode == 0, done.stdout
+    assert traffic.lost == 0
+    steps = {step["step"]: step["evidence"] for step in json.loads(done.stdout)["steps"]}
+    assert steps["verify"]["probes"][0]["path"] == "new"
+    assert steps["verify"]["old_flows"] == []
+    assert steps["drain"]["drained"] is True
+    assert steps["drain"]["drain"]["flows"] is None
+    assert serving_only(edge, 2)
+
+
 def test_no_probes(serving: Edge) -> None:
     """The kernel's word alone."""
     serving.define(probes=[])
@@ -256,3 +306,41 @@ def test_a_kept_instance_is_never_met_by_the_next(serving: Edge) -> None:
         (2, 0, 0),
         (3, 0, 0),
     ]
+
+
+def test_an_unmodified_server_is_adopted(edge: Edge) -> None:
+    server = edge.units / "plain.py"
+    server.write_text(PLAIN_SERVER)
+    edge.unit(server=server)
+    # its flows live for the default of 125 s
+    edge.define(enrollment="adopted", drain={**UNTIL_NO_FLOWS, "max_s": 2})
+    done = edge.restart("--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    with Traffic() as traffic:
+        command = edge.start("restart", "edge", "--json")
+        edge.await_step("drain")
+    printed, errors = command.communicate(timeout=20)
+    assert command.returncode == 0, printed + errors
+    assert (traffic.lost, traffic.moved) == (0, 0)
+    assert serving_only(edge, 2)
+
+
+def test_the_budget(serving: Edge) -> None:
+    """Packets that a stalled instance has no room for cost more than the budget."""
+    serving.define(budget={"dropped": 0}, drain={**UNTIL_NO_FLOWS, "max_s": 20})
+    with Traffic(1) as old:
+        command = serving.start("restart", "edge", "--json")
+        serving.await_step("drain")
+        [pid] = (serving.host.cgroup / "edge@2.service/cgroup.procs").read_text().split()
+        os.kill(int(pid), signal.SIGSTOP)
+        with client() as flood:
+            for _ in range(3000):
+                flood.sendto(bytes(500), TO)
+        until(lambda: "demote" in serving.steps(), "the way back")
+        os.kill(int(pid), signal.SIGCONT)
+        printed, _ = command.communicate(timeout=20)
+    assert command.returncode == 1
+    reasons = [step["reason"] for step in json.loads(printed)["steps"]]
+    assert any("packets dropped, the budget is 0" in reason for reason in reasons)
+    assert (old.lost, old.moved) == (0, 0)
+    assert serving_only(serving, 1)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 
@@ -34,10 +35,7 @@ def kill_at(edge: Edge, step: str, *words: str, with_daemon: bool = False) -> No
 @pytest.mark.parametrize("with_daemon", [False, True], ids=["command", "command and daemon"])
 @pytest.mark.parametrize("step", [step.value for step in machine.FORWARD])
 def test_killed(serving: Edge, step: str, with_daemon: bool) -> None:
-    # the traffic's own flows end with it, so the drain before a stop is to let them be
-    flows = 100 if step == "stop" else 0
-    serving.define(drain={"until": {"flows": flows, "quiet_s": None}, "max_s": 20})
-    with Traffic() as traffic:
+    with Traffic(keep=step != "stop") as traffic:  # the stop comes when no flow is left
         kill_at(serving, step, with_daemon=with_daemon)
         assert serving.restart().returncode == 255  # it is not forgotten
         asked = traffic.asked
@@ -72,3 +70,30 @@ def test_killed_together_with_the_new_instance(serving: Edge, step: Step) -> Non
     assert json.loads(done.stdout)["outcome"] == "rolled_back"
     assert (old.lost, old.moved) == (0, 0)
     assert serving_only(serving, 1)
+
+
+def test_whatever_was_cut_is_taken_up(serving: Edge) -> None:
+    """As at boot: no service is named."""
+    assert serving.host.run("restart", "--resume").returncode == 0
+    kill_at(serving, "canary")
+    (serving.state / "lost.json").write_text("{")
+    done = serving.host.run("restart", "--resume")
+    assert done.returncode == 255
+    assert f"{serving.state / 'lost.json'} cannot be read" in done.stderr
+    assert serving.journal()["outcome"] == "finished"
+    assert serving_only(serving, 2)
+
+
+def test_a_machine_that_was_started_anew(serving: Edge) -> None:
+    """Pins and processes are gone; what is left is the journal."""
+    with Traffic(1):
+        kill_at(serving, "drain")
+        serving.host.kill()
+        for generation in (1, 2):
+            (serving.host.cgroup / f"edge@{generation}.service/cgroup.kill").write_text("1")
+        until(lambda: serving.alive() == [], "the instances to be gone")
+    subprocess.run(["rm", "-r", str(serving.host.directory)], check=True)
+    done = serving.restart("--resume", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    serving.host.start()
+    assert serving.restart("--check").returncode == 0

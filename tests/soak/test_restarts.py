@@ -21,7 +21,8 @@ RESTARTS = int(os.environ.get("SOAK_RESTARTS", "100"))
 FLOWS = int(os.environ.get("SOAK_FLOWS", "2000"))
 PACKETS = int(os.environ.get("SOAK_PACKETS", "20000"))
 LIFE_S = 2.0
-#: Answers packets of the load with its generation, echoes probes; large buffers, as what is measured is steering.
+#: Answers packets of the load with its generation, echoes probes. Its buffers are large:
+#: what is measured is steering.
 SERVER = f"""
 import os, signal, socket, sys, threading
 sys.path.insert(0, {str(ROOT)!r})

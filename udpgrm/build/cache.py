@@ -10,10 +10,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
-from typing import Optional, Sequence
+from typing import Optional
 
 from udpgrm.build import sources
 from udpgrm.build.sources import Program
@@ -32,7 +33,7 @@ def directory() -> Path:
 
 @lru_cache(maxsize=1)
 def _compiler() -> str:
-    """bcc's version, without importing it (that takes 100 MB); "" without bcc."""
+    """Bcc's version, without importing it (that takes 100 MB); "" without bcc."""
     spec = importlib.util.find_spec("bcc")
     if spec is None or spec.origin is None:
         return ""
@@ -77,11 +78,9 @@ class Compilation:
                 "no compiler: install python3-bpfcc for "
                 f"{sys.executable}, or deliver templates in {where}"
             )
-        jobs = [
-            {"file": _file_name(item), "program": asdict(item)} for item in programs
-        ]
+        jobs = [{"file": _file_name(item), "program": asdict(item)} for item in programs]
         package_root = str(Path(__file__).resolve().parents[2])
-        self._words = open(os.memfd_create("udpgrm-compiler"), "w+")
+        self._words = os.fdopen(os.memfd_create("udpgrm-compiler"), "w+")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "udpgrm.build.compiler", str(where.resolve())],
             stdin=subprocess.PIPE,

@@ -4,8 +4,9 @@
     python3 -m udpgrm.build.compiler DIRECTORY < jobs.json
 
 Jobs are a list of {"file", "program"}, the latter being the fields of a
-sources.Program; the instructions are written to DIRECTORY/file. Needs no privileges: no map is created, since
-the sources refer to maps by number (bpf/kernel.h).
+sources.Program; the instructions are written to DIRECTORY/file. Needs no
+privileges: no map is created, since the sources refer to maps by number
+(bpf/kernel.h).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ source register BPF_PSEUDO_MAP_FD and a number of bpf/abi.h's enum relocation.
 from __future__ import annotations
 
 import struct
-from typing import Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from udpgrm.kernel.libbpf import PSEUDO_MAP_FD
 

@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from udpgrm.build import cbpf
+from udpgrm.build import cbpf, library
 from udpgrm.kernel import libbpf
 
-#: Beside the package, in a checkout as on a host.
-BPF_DIR = Path(__file__).resolve().parents[2] / "bpf"
+_PACKAGE = Path(__file__).resolve().parents[1]
+#: Inside of the package when it came as a wheel; else beside it.
+BPF_DIR = next(path for path in (_PACKAGE / "bpf", _PACKAGE.parent / "bpf") if path.is_dir())
 
 #: Dissectors without parameters: their programs can be compiled beforehand.
 PLAIN_DISSECTORS = ("flow", "noop")
@@ -21,13 +23,17 @@ PLAIN_DISSECTORS = ("flow", "noop")
 
 @dataclass(frozen=True)
 class Program:
-    """A program to compile: a source below bpf/, perhaps for one dissector."""
+    """A program to compile: a source below bpf/, perhaps for one dissector.
+
+    folder: where a named dissector of an operator lies, "" for one below bpf/.
+    """
 
     name: str
     source: str
     function: str
     dissector: str = ""
     filter: tuple[cbpf.Instruction, ...] = ()
+    folder: str = ""
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> Program:
@@ -73,10 +79,44 @@ def steering(dissector: str, filter_: tuple[cbpf.Instruction, ...] = ()) -> Prog
     return Program(name, "steer.c.j2", "steer", dissector, filter_)
 
 
+def _stage(name: str) -> Program:
+    return Program(f"quic_{name}", f"dissectors/bespoke/{name}.c", f"quic_{name}")
+
+
+#: Programs for QUIC's Initial packets, which all groups share: enum quic_stage.
+QUIC_STAGES = tuple(_stage(name) for name in ("keys", "decrypt", "name", "choose"))
+
+
+def parts(program: Program) -> list[Program]:
+    """A steering program and those that it calls."""
+    return [program, *(QUIC_STAGES if program.dissector == "bespoke" else ())]
+
+
+def shipped_dissectors() -> Path:
+    """The folder of the dissectors that come with the package."""
+    return BPF_DIR / "dissectors"
+
+
+def named(dissector: library.Dissector) -> Program:
+    """The steering program of a named dissector, whatever its parameters."""
+    program = steering(dissector.name)
+    if not dissector.digest:
+        return program
+    # no prebuilt template fits a folder that has changed
+    name = f"{program.name}_{dissector.digest[:12]}"
+    return replace(program, name=name, folder=str(dissector.folder))
+
+
 def all_programs() -> list[Program]:
     """Every program that any host needs, each once."""
     hooks = {hook.program.name: hook.program for hook in HOOKS}
     return [*hooks.values(), *(steering(name) for name in PLAIN_DISSECTORS)]
+
+
+def shipped_named() -> list[Program]:
+    """The programs of the shipped named dissectors: needed when a group asks for one."""
+    folders = sorted(path.parent for path in shipped_dissectors().glob("*/parameters.json"))
+    return [steering(folder.name) for folder in folders]
 
 
 def render(program: Program) -> str:
@@ -92,8 +132,16 @@ def render(program: Program) -> str:
         trim_blocks=True,
         keep_trailing_newline=True,
     )
+    below = f"dissectors/{program.dissector}"
+    folder = Path(program.folder) if program.folder else BPF_DIR / below
+    positions: Mapping[str, int] = {}
+    if (folder / "parameters.json").exists():
+        positions = library.read_schema(folder).positions
     return environment.get_template(program.source).render(
-        dissector=program.dissector, statements=cbpf.statements(program.filter)
+        dissector=program.dissector,
+        folder=program.folder or below,
+        positions=positions,
+        statements=cbpf.statements(program.filter),
     )
 
 

@@ -102,9 +102,10 @@ COMMANDS = {
     ),
     "probe": Command(
         "probe",
-        _ADDRESS,
+        f"{_ADDRESS} [KEY=VALUE...]",
         "send packets and see where they go",
         (
+            Option("--type", "TYPE", "ask as probes do: echo, raw, dns, quic, stun, sip"),
             Option("--count", "N", "packets; default 8"),
             Option("--timeout", "SECONDS", "for answers; default 1"),
         ),

@@ -59,6 +59,7 @@ def _group(group: GroupView) -> dict[str, Any]:
         "ifindex": group.ifindex,
         "dissector": {
             "type": group.dissector.name.lower(),
+            "name": group.name,
             "flow_timeout": group.flow_timeout,
             "max_apps": group.max_apps,
             "verbose": group.verbose,
@@ -100,7 +101,9 @@ def _generation(item: GenerationView) -> dict[str, Any]:
 def text(group: GroupView, verbose: bool, mark: str = "") -> str:
     """The reference's view."""
     lines = [group.address + mark]
-    about = f"\tnetns {group.netns:#x}  dissector {group.dissector.name.lower()}"
+    about = f"\tnetns {group.netns:#x}  dissector {group.name}"
+    if group.parameters:
+        about += f" {group.parameters}"
     if group.flow_timeout:
         about += f"  flow timeout {group.flow_timeout} s"
     if group.ifindex:

@@ -19,7 +19,12 @@ _PAYLOAD = b"udpgrm probe"
 
 
 def run(arguments: Arguments) -> int:
-    """Send packets that are new flows, and see that the working generation gets them."""
+    """Send packets that are new flows, and see that the working generation gets them.
+
+    With --type a question of that kind instead, which needs no daemon here.
+    """
+    if arguments.flag("--type"):
+        return _ask(arguments)
     common.want_operands(arguments, 1, 1)
     where = common.operand_address(arguments)
     count = arguments.number("--count", 8, 1, 1000)
@@ -57,6 +62,45 @@ def run(arguments: Arguments) -> int:
             f"sent {count}, received {received}, answered {answered}, dispatch errors {errors}"
         )
     return 0 if passed else 1
+
+
+def _ask(arguments: Arguments) -> int:
+    """One probe of a service definition, from this host."""
+    # definitions are YAML, which the plain probe does without
+    import yaml
+
+    from udpgrm.probes import runner
+    from udpgrm.services import loader, validate
+
+    common.want_operands(arguments, 1, 100)
+    where = common.operand_address(arguments)
+    probe: dict[str, object] = {"type": arguments.given["--type"]}
+    for word in arguments.operands[1:]:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise CommandError(f"probe: {word!r} is not KEY=VALUE")
+        try:
+            probe[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise CommandError(f"probe: {key}: {value!r} is no YAML value") from error
+    definition = {
+        "groups": [{"address": where}],
+        "instances": {"unit": "probed@.service"},
+        "probes": [probe],
+    }
+    try:
+        service, problems = loader.parse("probed", yaml.safe_dump(definition).encode())
+    except validate.MissingLibrary as error:
+        raise CommandError(str(error)) from error
+    if service is None:
+        key, reason = problems[0]
+        raise CommandError(f"probe: {key.removeprefix('probes.0.')}: {reason}")
+    result = runner.run(service.probes[0], where)
+    if arguments.flag("--json"):
+        common.print_json(vars(result))
+    else:
+        print(result)
+    return 0 if result.passed else 1
 
 
 def _delta(before: counters.GroupCounters, after: counters.GroupCounters, name: str) -> int:

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from udpgrm.cli import common
-from udpgrm.cli.errors import CommandError
+from udpgrm.cli.errors import EXIT_ERROR, CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.restart import follow, foreground
 from udpgrm.restart import journal as journals
@@ -32,6 +33,8 @@ _MODES = ("--follow", "--no-follow", "--foreground", "--check")
 
 def run(arguments: Arguments) -> int:
     """Put a new instance of a service in the place of the one that serves."""
+    if arguments.flag("--resume") and not arguments.operands:
+        return _resume_all(arguments)
     name = service_name(arguments)
     modes = [mode for mode in _MODES if arguments.flag(mode)]
     if len(modes) > 1:
@@ -45,10 +48,27 @@ def run(arguments: Arguments) -> int:
         if arguments.flag("--check"):
             return _check(arguments, name)
         if is_here(arguments):
-            return here(arguments, lambda progress: _work(arguments, name, progress))
+            return here(arguments, functools.partial(_work, arguments, name))
         if not with_resume:
             _plan(arguments, name)  # so that most refusals come from here
         return elsewhere(arguments, name, ["--resume"] if with_resume else [])
+
+
+def _resume_all(arguments: Arguments) -> int:
+    """Take up every restart that was cut, as units do at boot. The worst exit status."""
+    status = 0
+    for name in journals.unfinished():
+        one = Arguments("restart", [name], {**arguments.given, "--no-follow": ""})
+        try:
+            with explained():
+                if is_here(arguments):
+                    status = max(status, here(one, functools.partial(_work, one, name)))
+                else:
+                    status = max(status, elsewhere(one, name, ["--resume"]))
+        except CommandError as error:  # the others are not to wait for this one
+            _note(str(error))
+            status = EXIT_ERROR
+    return status
 
 
 def service_name(arguments: Arguments) -> str:

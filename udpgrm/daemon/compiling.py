@@ -9,7 +9,7 @@ import time
 from typing import Optional
 
 from udpgrm.build import cache
-from udpgrm.build.sources import Program
+from udpgrm.build.sources import Program, parts
 from udpgrm.kernel import pidfd
 
 
@@ -31,13 +31,13 @@ class Compiler:
         self.watch: Optional[int] = None
 
     def ready(self, program: Program) -> bool:
-        """Whether the template is there; if not, it will be made.
+        """Whether a steering program's templates are there; what is not will be made.
 
         Raises BuildError when that was tried and failed.
         """
         if program in self._failed:
             raise cache.BuildError(self._failed[program])
-        if not cache.missing([program]):
+        if not cache.missing(parts(program)):
             return True
         if program not in self._queue:
             self._queue.append(program)
@@ -55,7 +55,7 @@ class Compiler:
             return False
         self._started = time.monotonic()
         try:
-            self._running = cache.Compilation(self._queue[:1])
+            self._running = cache.Compilation(cache.missing(parts(self._queue[0])))
         except cache.BuildError as error:
             self._failed[self._queue.pop(0)] = str(error)
             return True

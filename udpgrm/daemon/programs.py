@@ -8,14 +8,16 @@ import errno
 import hashlib
 import os
 import platform
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from udpgrm import abi
 from udpgrm.abi import DissectorType, Relocation
-from udpgrm.build import cache, sources
+from udpgrm.build import cache, library, quic_tables, sources
 from udpgrm.build.cbpf import Instruction
 from udpgrm.build.link import link
+from udpgrm.build.parameters import DissectorError
 from udpgrm.kernel import btf, cgroups, libbpf
 from udpgrm.state import maps as state
 from udpgrm.state.maps import Limits, Maps
@@ -27,6 +29,7 @@ _SYSCALL_ARG0 = {"x86_64": 112, "aarch64": 0}
 DISSECTOR_NAMES = {
     DissectorType.FLOW: "flow",
     DissectorType.CBPF: "cbpf",
+    DissectorType.BESPOKE: "bespoke",
     DissectorType.NOOP: "noop",
 }
 
@@ -43,18 +46,48 @@ def _pid_namespace() -> tuple[int, int]:
 
 
 def steering_of(dissector: abi.Dissector) -> sources.Program:
-    """The program that a group with this dissector is steered by."""
+    """The program that a group with this dissector is steered by.
+
+    Raises BuildError for a named dissector that there is not.
+    """
+    kind = DissectorType(dissector.type & ~abi.DISSECTOR_VERBOSE)
+    if kind == DissectorType.NAMED:
+        return sources.named(_named(dissector))
     filter_ = tuple(
         Instruction(item.code, item.jt, item.jf, item.k)
-        for item in dissector.filter[: dissector.filter_len]
+        for item in dissector.filter[: dissector.filter_len if kind == DissectorType.CBPF else 0]
     )
-    kind = DissectorType(dissector.type & ~abi.DISSECTOR_VERBOSE)
     return sources.steering(DISSECTOR_NAMES[kind], filter_)
+
+
+def _named(dissector: abi.Dissector) -> library.Dissector:
+    name = dissector.name.decode(errors="replace")
+    try:
+        return library.find(name, sources.shipped_dissectors())
+    except DissectorError as error:
+        raise cache.BuildError(str(error)) from error
+
+
+def parameters_of(dissector: abi.Dissector) -> dict[int, int]:
+    """The constants of a named dissector's parameters, by relocation; else none.
+
+    Raises BuildError when they are not what its schema asks for.
+    """
+    if dissector.type & ~abi.DISSECTOR_VERBOSE != DissectorType.NAMED:
+        return {}
+    schema = _named(dissector).schema
+    try:
+        values = schema.of_json(dissector.parameters.decode(errors="replace"))
+    except DissectorError as error:
+        name = dissector.name.decode(errors="replace")
+        raise cache.BuildError(f"dissector {name}: {error}") from error
+    return dict(enumerate(schema.constants(values), Relocation.PARAMETERS))
 
 
 def digest_of(program: sources.Program) -> int:
     """What `group.program` holds while this template steers the group."""
-    return int.from_bytes(hashlib.sha256(cache.template(program)).digest()[:4], "big") | 1
+    code = b"".join(cache.template(part) for part in sources.parts(program))
+    return int.from_bytes(hashlib.sha256(code).digest()[:4], "big") | 1
 
 
 class Linker:
@@ -64,6 +97,7 @@ class Linker:
         """Read from this machine what differs between kernels."""
         device, inode = _pid_namespace()
         self._maps = maps
+        self._has_stages = False
         self._bound: dict[int, int] = {key: maps[name] for key, name in state.RELOCATIONS.items()}
         self._constants: dict[int, int] = {
             Relocation.HZ: maps.config.hz,
@@ -81,16 +115,38 @@ class Linker:
         code = link(cache.template(hook.program), self._bound, self._constants)
         return libbpf.prog_load(hook.prog_type, f"udpgrm_{hook.name}", code, hook.attach_type)
 
+    def _load_stages(self) -> None:
+        """Load the programs for QUIC's Initial packets, for all groups, in place of older ones."""
+        tables = state.index(0), quic_tables.contents()
+        libbpf.map_update(self._maps["quic_tables"], *tables)
+        for stage, program in enumerate(sources.QUIC_STAGES):
+            code = link(cache.template(program), self._bound, self._constants)
+            fd = libbpf.prog_load(
+                libbpf.PROG_SK_REUSEPORT, program.name, code, libbpf.SK_REUSEPORT_SELECT
+            )
+            try:
+                libbpf.map_update(
+                    self._maps["quic_stages"], state.index(stage), fd.to_bytes(4, sys.byteorder)
+                )
+            finally:
+                os.close(fd)
+        self._has_stages = True
+
     def steering(self, number: int) -> int:
         """Load the steering program of a group. Returns an fd.
 
-        Raises FileNotFoundError when it was not compiled yet.
+        Raises FileNotFoundError when it was not compiled yet, BuildError when
+        its dissector or its parameters cannot be used.
         """
         group = self._maps.group(number)
-        program = steering_of(self._maps.dissector(number))
+        dissector = self._maps.dissector(number)
+        program = steering_of(dissector)
         template = cache.template(program)
+        if len(sources.parts(program)) > 1 and not self._has_stages:
+            self._load_stages()
         constants = {
             **self._constants,
+            **parameters_of(dissector),
             Relocation.GROUP: number,
             Relocation.EPOCH: group.epoch,
         }
@@ -106,7 +162,12 @@ class Linker:
                 if fd is None:
                     raise LookupError(f"group {number} has no {outer}")
                 bound[key] = fd
-            code = link(template, bound, constants)
+            try:
+                code = link(template, bound, constants)
+            except KeyError as error:
+                raise cache.BuildError(
+                    f"{program.name} refers to {error}, which is no map and no constant"
+                ) from error
             return libbpf.prog_load(
                 libbpf.PROG_SK_REUSEPORT,
                 f"{state.STEERING_PREFIX}{number}",

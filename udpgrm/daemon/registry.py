@@ -126,8 +126,8 @@ class Registry:
             if group.state != GroupState.LIVE or number in self._programs:
                 self._outdated.discard(number)
                 continue
-            program = steering_of(self._maps.dissector(number))
             with contextlib.suppress(BuildError):
+                program = steering_of(self._maps.dissector(number))
                 if not self._compiler.ready(program):
                     continue
                 if group.program != digest_of(program):
@@ -177,7 +177,7 @@ class Registry:
                 self._pool.ensure_sockmap(number)
             self._programs[number] = self._linker.steering(number)
             group.program = digest_of(steering_of(self._maps.dissector(number)))
-        except (BuildError, libbpf.VerifierError) as error:
+        except (BuildError, FileNotFoundError, libbpf.VerifierError) as error:
             # it still delivers: without a program the kernel's own hash chooses
             self._rejected[number] = group.epoch
             group.critical += 1

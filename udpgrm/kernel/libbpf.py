@@ -17,6 +17,7 @@ from typing import Optional
 # enum bpf_map_type
 MAP_HASH = 1
 MAP_ARRAY = 2
+MAP_PROG_ARRAY = 3
 MAP_PERCPU_ARRAY = 6
 MAP_LRU_HASH = 9
 MAP_ARRAY_OF_MAPS = 12

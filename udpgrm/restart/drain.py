@@ -11,7 +11,7 @@ from typing import Any, Optional
 from udpgrm.services.definition import DrainUntil
 
 #: How far back the trend looks.
-_WINDOW_S = 30.0
+_WINDOW_S = 10.0
 _LEAST_SPAN_S = 0.5
 
 
@@ -76,7 +76,7 @@ class Watcher:
     def report(self) -> dict[str, Any]:
         """The last sample with what it promises, for people and programs.
 
-        trend: flows per second, of the last half minute (negative: they go).
+        trend: flows per second, of the last 10 s (negative: they go).
         estimate_s: until enough of them have gone, at that trend; None: no telling.
         """
         assert self._first is not None

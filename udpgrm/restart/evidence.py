@@ -145,7 +145,7 @@ class KernelProber:
                 except LookupError as error:
                     raise StepFailed(f"{target.where}: {error}") from error
                 seen.append(_ask(flow, probing))
-                _judge(seen[-1], new, "steered")
+                judge(seen[-1], new, "steered")
 
     def hold(self, old: int, evidence: dict[str, Any]) -> None:
         """Begin flows with the old generation, where it answers."""
@@ -181,7 +181,7 @@ class KernelProber:
                 probing.watch(flow.source)
                 seen.append(_ask(flow, probing))
                 if target.view.dissector in _BLIND or seen[-1]["path"] is not None:
-                    _judge(seen[-1], new, "new")
+                    judge(seen[-1], new, "new")
                 elif not seen[-1]["passed"]:
                     raise StepFailed(_failure(seen[-1]))
 
@@ -191,7 +191,7 @@ class KernelProber:
             with Probing(self._groups.maps, target.view.number) as probing:
                 probing.watch(flow.source)
                 seen.append(_ask(flow, probing))
-            _judge(seen[-1], old, "existing")
+            judge(seen[-1], old, "existing")
 
     @contextlib.contextmanager
     def _flow(self, target: _Target) -> Iterator[tuple[_Flow, Probing]]:
@@ -232,7 +232,7 @@ def _words(result: runner.ProbeResult) -> dict[str, Any]:
     }
 
 
-def _judge(entry: dict[str, Any], wanted: int, path: str) -> None:
+def judge(entry: dict[str, Any], wanted: int, path: str) -> None:
     """Raise StepFailed unless the packet went to the wanted generation, and was answered."""
     if entry["received_generation"] != wanted or entry["path"] != path:
         raise StepFailed(f"{_failure(entry)}; wanted generation {wanted} to get it as {path}")

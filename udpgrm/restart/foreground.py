@@ -57,7 +57,7 @@ def plan(service: Service, pin_dir: Path) -> dict[str, Any]:
 def instances_of(service: Service) -> Instances:
     """What starts and stops a service's instances."""
     if service.instances.kind != "template":
-        raise NotPossible(f"{service.name}: instances of kind {service.instances.kind} are unknown")
+        raise NotPossible(f"{service.name}: a decoy's unit cannot be restarted by this version")
     return TemplateUnits(service)
 
 

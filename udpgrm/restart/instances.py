@@ -98,6 +98,7 @@ class TemplateUnits:
         unit = self.name(generation)
         command = ["systemctl", "--no-ask-password", verb, "--", unit]
         deadline = time.monotonic() + limit
+        look_up()
         # in a session of its own: a Ctrl-C is for us
         with subprocess.Popen(
             command,
@@ -109,10 +110,10 @@ class TemplateUnits:
         ) as process:
             try:
                 while process.poll() is None:
-                    look_up()
                     if time.monotonic() > deadline:
                         raise InstanceError(f"{unit}: not done with {verb} after {limit:g} s")
                     time.sleep(_POLL_S)
+                    look_up()
             finally:
                 process.kill()
             said = "" if process.stderr is None else " ".join(process.stderr.read().split())

@@ -176,6 +176,22 @@ def load(service: str) -> Optional[Journal]:
         ) from error
 
 
+def unfinished() -> list[str]:
+    """Services whose last restart waits to be taken up; also where it cannot be read."""
+    found = []
+    for path in sorted(directory().glob("*.json")):
+        if not _NAME.fullmatch(path.stem) or is_locked(path.stem):
+            continue
+        try:
+            journal = load(path.stem)
+        except JournalError:  # who takes it up is told why
+            found.append(path.stem)
+        else:
+            if journal is not None and journal.position.outcome is None:
+                found.append(path.stem)
+    return found
+
+
 def _from_json(path: Path, value: dict[str, Any]) -> Journal:
     if value["schema"] != SCHEMA:
         raise ValueError(f"schema {value['schema']}, this version knows {SCHEMA}")

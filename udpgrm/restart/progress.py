@@ -60,7 +60,8 @@ class Lines:
         """Print what is new."""
         head = {"schema": journal["schema"], "service": journal["service"]}
         for event, step in self._steps.news(journal):
-            self._print({**head, "event": event, **step})
+            begun = {"step": step["step"], "started": step["started"]}
+            self._print({**head, "event": event, **(begun if event == "begun" else step)})
         progress = journal["progress"]
         if progress is not None and progress != self._progress:
             self._print({**head, "event": "progress", "step": journal["step"], **progress})

@@ -43,6 +43,10 @@ STEERING_PREFIX = "udpgrm_"
 MAX_POLICIES = 1024
 MAX_PROBES = 1024
 MAX_ADOPTED = 4096
+#: sizeof(struct quic_tables), sizeof(struct quic_scratch) of bpf/dissectors/bespoke/scratch.h.
+QUIC_TABLES_BYTES = 9528
+QUIC_SCRATCH_BYTES = 13656
+_QUIC_STAGES = 4
 
 
 class StateError(Exception):
@@ -262,6 +266,18 @@ def _make_all(limits: Limits, groups_map: str) -> Iterator[tuple[str, int]]:
         ),
     )
     yield (
+        "quic_stages",
+        libbpf.map_create(kinds.MAP_PROG_ARRAY, "udpgrm_stages", 4, 4, _QUIC_STAGES),
+    )
+    yield (
+        "quic_scratch",
+        libbpf.map_create(kinds.MAP_PERCPU_ARRAY, "udpgrm_scratch", 4, QUIC_SCRATCH_BYTES, 1),
+    )
+    yield (
+        "quic_tables",
+        libbpf.map_create(kinds.MAP_ARRAY, "udpgrm_qtables", 4, QUIC_TABLES_BYTES, 1),
+    )
+    yield (
         "messages",
         libbpf.map_create(kinds.MAP_RINGBUF, "udpgrm_messages", 0, 0, MESSAGE_BYTES),
     )
@@ -289,6 +305,9 @@ NAMES = (
     "users",
     "probes",
     "adopted",
+    "quic_stages",
+    "quic_scratch",
+    "quic_tables",
     "messages",
 )
 
@@ -310,6 +329,12 @@ RELOCATIONS = {
     Relocation.USERS: "users",
     Relocation.PROBES: "probes",
     Relocation.ADOPTED: "adopted",
+    Relocation.SLOTS: "slots",
+    Relocation.SOCKETS: "sockets",
+    Relocation.SOCKMAPS: "sockmaps",
+    Relocation.QUIC_STAGES: "quic_stages",
+    Relocation.QUIC_SCRATCH: "quic_scratch",
+    Relocation.QUIC_TABLES: "quic_tables",
 }
 
 

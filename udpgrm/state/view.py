@@ -85,6 +85,8 @@ class GroupView:
     flow_timeout: int
     max_apps: int
     label: str
+    name: str  # of a named dissector, else of its type
+    parameters: str  # of a named dissector, as JSON
     working: list[int]  # by application
     metrics: dict[str, int]
     generations: list[GenerationView] = field(default_factory=list)
@@ -122,6 +124,8 @@ class Viewer:
         """One group; without flows their counts are None."""
         group = self._maps.group(number)
         kind = DissectorType(group.type & ~abi.DISSECTOR_VERBOSE)
+        dissector = self._maps.dissector(number)
+        named = kind == DissectorType.NAMED
         view = GroupView(
             number=number,
             address=address.of_key(group.key),
@@ -132,8 +136,10 @@ class Viewer:
             dissector=kind,
             verbose=bool(group.type & abi.DISSECTOR_VERBOSE),
             flow_timeout=group.flow_timeout_s if kind == DissectorType.FLOW else 0,
-            max_apps=self._maps.dissector(number).max_apps,
-            label=self._maps.dissector(number).label.decode(errors="replace"),
+            max_apps=dissector.max_apps,
+            label=dissector.label.decode(errors="replace"),
+            name=dissector.name.decode(errors="replace") if named else kind.name.lower(),
+            parameters=dissector.parameters.decode(errors="replace") if named else "",
             working=list(group.working)[: max(group.max_apps, 1)],
             metrics={},
             seen=sum(1 << slot for slot, table in enumerate(group.table) if table),

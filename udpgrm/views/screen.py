@@ -24,7 +24,7 @@ def table(groups: Sequence[tuple[GroupView, Sequence[Row]]], title: str) -> Tabl
         result.add_column(column, justify="left" if column == "state" else "right")
     result.add_column("packets", no_wrap=True)
     for group, rows in groups:
-        head = Text(f"{group.address} {group.dissector.name.lower()}", style="bold")
+        head = Text(f"{group.address} {group.name}", style="bold")
         if not rows:
             result.add_row(head, Text("no registered socket", style="dim"))
         for row in rows:

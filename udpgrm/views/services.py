@@ -68,7 +68,7 @@ def _group(
         return {**head, "dissector": None, "working_generation": None, "generations": []}
     return {
         **head,
-        "dissector": view.dissector.name.lower(),
+        "dissector": view.name,
         "working_generation": view.working[group.application],
         "generations": [
             {

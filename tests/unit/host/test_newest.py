@@ -48,6 +48,8 @@ def group(working: list[int], generations: list[GenerationView]) -> GroupView:
         flow_timeout=125,
         max_apps=len(working),
         label="",
+        name="flow",
+        parameters="",
         working=working,
         metrics={},
         generations=generations,

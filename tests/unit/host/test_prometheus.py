@@ -37,6 +37,8 @@ def group(number: int = 0, label: str = "", ifindex: int = 0, **counters: Any) -
         flow_timeout=125,
         max_apps=0,
         label=label,
+        name="flow",
+        parameters="",
         working=[2],
         metrics={**metrics, **counters},
     )

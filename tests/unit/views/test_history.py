@@ -45,6 +45,8 @@ def group(working: int, *items: GenerationView) -> GroupView:
         flow_timeout=125,
         max_apps=0,
         label="",
+        name="flow",
+        parameters="",
         working=[working],
         metrics={},
         generations=list(items),

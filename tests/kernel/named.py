@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Sockets of named dissectors, and packets to them."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any, Optional
+
+import udpgrm.client as grm
+from tests.kernel.support import client, received
+from udpgrm import abi
+from udpgrm.abi import DissectorType, Option
+
+ADDRESS = "127.0.0.1:4433"
+
+
+def dissector(name: str, parameters: dict[str, Any]) -> bytes:
+    text = json.dumps(parameters).encode()
+    return bytes(abi.Dissector(type=DissectorType.NAMED, name=name.encode(), parameters=text))
+
+
+def cookie_of(sock: socket.socket) -> int:
+    """What the kernel says, which is what generation and index make."""
+    state = grm.socket_generation(sock)
+    assert state.index is not None
+    assert state.cookie == abi.make_cookie(state.generation % 32, state.index)
+    return state.cookie
+
+
+class Sockets:
+    """Sockets of named dissectors, closed after the test."""
+
+    def __init__(self) -> None:
+        self.all: list[socket.socket] = []
+
+    def __enter__(self) -> Sockets:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for sock in self.all:
+            sock.close()
+
+    def bound(self, value: bytes) -> socket.socket:
+        sock = client()
+        self.all.append(sock)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind(("127.0.0.1", 4433))
+        sock.setsockopt(socket.IPPROTO_UDP, Option.DISSECTOR, value)
+        return sock
+
+    def enrolled(self, value: bytes, generation: int, count: int = 1) -> list[socket.socket]:
+        made = [self.bound(value) for _ in range(count)]
+        grm.enroll(made, generation)
+        return made
+
+
+def send(payload: bytes, sender: Optional[socket.socket] = None) -> None:
+    if sender is not None:
+        sender.sendto(payload, ("127.0.0.1", 4433))
+        return
+    with client() as sock:
+        sock.sendto(payload, ("127.0.0.1", 4433))
+
+
+def got(sockets: list[socket.socket]) -> list[int]:
+    """Positions of the sockets that packets came to."""
+    return [position for position, _ in received(sockets)]

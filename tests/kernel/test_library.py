@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Named dissectors that are shipped, with real packets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Callable
+
+import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+import udpgrm.client as grm
+from tests.kernel.named import ADDRESS, Sockets, cookie_of, dissector, got, send
+from tests.kernel.support import Host, client
+from udpgrm import abi
+
+KEY = "8f95f09245765f80256934e50c66207f"
+
+
+@pytest.fixture
+def sockets() -> Iterator[Sockets]:
+    with Sockets() as sockets:
+        yield sockets
+
+
+def encrypted(server_id: bytes, nonce: bytes) -> bytes:
+    cipher = Cipher(algorithms.AES(bytes.fromhex(KEY)), modes.ECB()).encryptor()
+    return cipher.update(server_id + nonce)
+
+
+def stun(ufrag: str, kind: int = 1, before: bytes = b"") -> bytes:
+    """A STUN message (RFC 8489, 5) with attributes before USERNAME."""
+    name = f"{ufrag}:peer".encode()
+    username = b"\0\6" + len(name).to_bytes(2, "big") + name + bytes(-len(name) % 4)
+    body = before + username
+    head = kind.to_bytes(2, "big") + len(body).to_bytes(2, "big") + bytes.fromhex("2112a442")
+    return head + bytes(range(12)) + body
+
+
+@dataclass(frozen=True)
+class Case:
+    """A dissector with its packets.
+
+    named: packets that carry a cookie. fresh: new flows. short: what ends too soon.
+    """
+
+    dissector: str
+    parameters: dict[str, Any]
+    named: list[Callable[[bytes], bytes]]
+    fresh: list[bytes] = field(default_factory=list)
+    short: list[bytes] = field(default_factory=list)
+
+    @property
+    def value(self) -> bytes:
+        return dissector(self.dissector, self.parameters)
+
+
+CASES = {
+    "quic": Case(
+        "quic",
+        {"cid_length": 8, "offset": 3},
+        [
+            lambda cookie: b"\x40abc" + cookie + b"xyz-payload",
+            lambda cookie: b"\x00abc" + cookie + b"xyz",  # a greased fixed bit
+            lambda cookie: b"\xe0\0\0\0\1\10abc" + cookie + b"xyz\4peer",
+        ],
+        fresh=[b"\xc0\0\0\0\1\x07abcdefghijklm", b"\xc0\0\0\0\1\x14" + bytes(30)],
+        short=[b"", b"\x40abcdefg", b"\xc0\0\0\0\1", b"\xc0\0\0\0\1\10abcdefg"],
+    ),
+    "quic, last bytes of long packets": Case(
+        "quic",
+        {"cid_length": 20, "offset": 18},
+        [lambda cookie: b"\x40" + bytes(18) + cookie + bytes(9000)],
+    ),
+    "quic_lb": Case(
+        "quic_lb",
+        {"config_rotation": 1, "server_id_length": 5, "nonce_length": 4},
+        [
+            lambda cookie: b"\x40\x20sid" + cookie + b"nonc-payload",
+            lambda cookie: b"\x40\x3fsid" + cookie + b"nonc",
+            lambda cookie: b"\xe0\0\0\0\1\12\x2asid" + cookie + b"nonc",
+            lambda cookie: b"\xe0\0\0\0\1\14\x2asid" + cookie + b"nonc++",
+        ],
+        fresh=[
+            b"\x40\x40sidccnonc",  # another configuration
+            b"\x40\xe0sidccnonc",  # one of no configuration
+            b"\xc0\0\0\0\1\11\x20sidccnon",
+            b"\xc0\0\0\0\1\0\0",
+        ],
+        short=[b"", b"\x40", b"\x40\x20sidccnon", b"\xc0\0\0\0\1\12\x20sidcc"],
+    ),
+    "quic_lb, self-encoded length": Case(
+        "quic_lb",
+        {"server_id_length": 3, "nonce_length": 4, "self_encoded_length": True},
+        [
+            lambda cookie: b"\x40\x07s" + cookie + b"nonc-payload",
+            lambda cookie: b"\xe0\0\0\0\1\10\x07s" + cookie + b"nonc",
+            lambda cookie: b"\x40\x09s" + cookie + b"nonc++",
+        ],
+        fresh=[b"\x40\x06sccnonc", b"\xe0\0\0\0\1\10\x08sccnonc"],
+    ),
+    "quic_lb, single pass": Case(
+        "quic_lb",
+        {"config_rotation": 2, "server_id_length": 8, "nonce_length": 8, "key": KEY},
+        [
+            lambda cookie: b"\x40\x50" + encrypted(b"server" + cookie, b"nonce123"),
+            lambda cookie: b"\xc0\0\0\0\1\x11\x50" + encrypted(b"SERVER" + cookie, b"NONCE123"),
+        ],
+        fresh=[b"\x40\x10" + bytes(16), b"\xc0\0\0\0\1\x10\x50" + bytes(15)],
+        short=[b"\x40\x50" + bytes(15), b"\x40"],
+    ),
+    "wireguard": Case(
+        "wireguard",
+        {},
+        [
+            lambda cookie: b"\4\0\0\0" + cookie[::-1] + b"\7\7" + bytes(24),
+            lambda cookie: b"\3\0\0\0" + cookie[::-1] + b"\7\7" + bytes(56),
+            lambda cookie: b"\2\0\0\0ours" + cookie[::-1] + b"\7\7" + bytes(80),
+        ],
+        fresh=[b"\1\0\0\0" + bytes(144), b"\0", b"\5" + bytes(40), b"\xff" * 40],
+        short=[b"", b"\4\0\0\0\1\2\3", b"\2\0\0\0ours\1\2\3"],
+    ),
+    "wireguard, boringtun": Case(
+        "wireguard",
+        {"shift": 8},
+        [lambda cookie: b"\4\0\0\0\x33" + cookie[::-1] + b"\7" + bytes(24)],
+    ),
+    "dtls_cid": Case(
+        "dtls_cid",
+        {"cid_length": 4, "offset": 1},
+        [
+            lambda cookie: b"\x19\xfe\xfd\0\1\0\0\0\0\0\1a" + cookie + b"b\0\1x",
+            lambda cookie: b"\x3fa" + cookie + b"b\0\1\0\1x",
+            lambda cookie: b"\x30a" + cookie + b"b\1x",
+        ],
+        fresh=[
+            b"\x16\xfe\xfd" + bytes(60),  # a handshake
+            b"\x17\xfe\xfd\0\1\0\0\0\0\0\1" + bytes(8),  # a record of a connection without ID
+            b"\x2e" + bytes(20),  # the same of DTLS 1.3
+        ],
+        short=[b"", b"\x19\xfe\xfd\0\1\0\0\0\0\0\1abc", b"\x30abc"],
+    ),
+    "stun": Case(
+        "stun",
+        {"offset": 2},
+        [
+            lambda cookie: stun(f"ab{cookie.hex()}"),
+            lambda cookie: stun(f"ab{cookie.hex().upper()}cd"),
+            lambda cookie: stun(f"ab{cookie.hex()}", before=b"\x80\x22\0\5agent\0\0\0"),
+        ],
+        fresh=[
+            b"",
+            b"media",
+            stun("abg123"),
+            stun("ab0_1"),
+            stun("ab"),
+            stun("ab00c1", kind=0x0011),  # an indication
+            stun("ab00c1")[:29],
+            b"\0\1\0\0\x21\x12\xa4\x42" + bytes(12) + b"\xff\xff\xff\xff" * 300,
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_packets(host: Host, sockets: Sockets, case: Case) -> None:
+    old = sockets.enrolled(case.value, 33, count=3)
+    new = sockets.enrolled(case.value, 34, count=2)
+    grm.promote(new[0], 34)
+    both = [*old, *new]
+    named = 0
+    for make in case.named:
+        for position, sock in enumerate(both):
+            send(make(cookie_of(sock).to_bytes(2, "big")))
+            assert got(both) == [position]
+            named += 1
+    wrong = [
+        (cookie_of(old[0]) ^ 0x20).to_bytes(2, "big"),  # bad checksum
+        abi.make_cookie(20, 0).to_bytes(2, "big"),  # a generation that there is not
+    ]
+    for cookie in wrong:
+        send(case.named[0](cookie))
+        assert got(both)[0] >= len(old)
+    for payload in case.fresh:
+        send(payload)
+        assert got(both)[0] >= len(old), payload
+    for payload in case.short:
+        send(payload)
+        assert len(got(both)) == 1, payload
+    fresh = len(case.fresh) + len(wrong)
+    expected = {
+        "rx_processed_total": named + fresh + len(case.short),
+        "rx_packet_too_short_error": len(case.short),
+        "rx_dissected_ok_total": named + fresh,
+        "rx_flow_ok": named,
+        "rx_flow_other_error": 1,
+        "rx_flow_new_unseen": len(case.fresh) + 1,
+        "rx_flow_new_bad_cookie": 1,
+        "rx_new_flow_total": fresh,
+        "rx_new_flow_working_gen_dispatch_ok": fresh,
+    }
+    assert host.counters(ADDRESS) == {name: value for name, value in expected.items() if value}
+
+
+def test_vectors_of_the_draft(host: Host, sockets: Sockets) -> None:
+    """draft-ietf-quic-load-balancers-21, appendix B: its server IDs are no cookies."""
+    for cid, parameters in (
+        ("07c4605e4504cc4f", {"server_id_length": 3, "nonce_length": 4}),
+        (
+            "504dd2d05a7b0de9b2b9907afb5ecf8cc3",
+            {"config_rotation": 2, "server_id_length": 8, "nonce_length": 8, "key": KEY},
+        ),
+    ):
+        value = dissector("quic_lb", {**parameters, "self_encoded_length": True})
+        sock = sockets.enrolled(value, 1)[0]
+        grm.promote(sock, 1)
+        send(b"\x40" + bytes.fromhex(cid))
+        assert got([sock]) == [0]
+        # 0x605e and 0x8f5f: slot 30 and 31; their checksums would be 5 and 5
+        wrong = host.counters(ADDRESS).get("rx_flow_new_bad_cookie", 0)
+        last = {"07": 0x605E, "50": 0x8F5F}[cid[:2]]
+        assert wrong == (abi.make_cookie(last & 31, last >> 8) != last)
+        sock.close()
+        assert host.run("delete", ADDRESS).returncode == 0
+
+
+def test_dns_is_noop(host: Host, sockets: Sockets) -> None:
+    value = dissector("dns", {})
+    old, new = sockets.enrolled(value, 1)[0], sockets.enrolled(value, 2)[0]
+    grm.promote(new, 2)
+    with client() as sender:
+        for _ in range(3):
+            send(b"query", sender)
+            assert got([old, new]) == [1]
+
+
+def test_media_follow_their_ice_session(host: Host, sockets: Sockets) -> None:
+    value = dissector("stun", {})
+    old, other = sockets.enrolled(value, 1, count=2)
+    grm.promote(old, 1)
+    new = sockets.enrolled(value, 2)[0]
+    grm.promote(new, 2)
+    everyone = [old, other, new]
+    with client() as peer, client() as stranger:
+        for sock in (old, new, other, old, old):  # sessions that share a peer, one after another
+            send(stun(f"{cookie_of(sock):04x}"), peer)
+            assert got(everyone) == [everyone.index(sock)]
+            for payload in (b"\x80media", b"\x16dtls", stun("none", kind=0x0101)):
+                send(payload, peer)
+                assert got(everyone) == [everyone.index(sock)]
+                send(payload, stranger)
+                assert got(everyone) == [2]
+        flows = host.json("flows", ADDRESS)["groups"][0]["flows"]
+        port = peer.getsockname()[1]
+        assert [item["remote"] for item in flows] == [f"127.0.0.1:{port}"]
+        old.close()
+        send(b"\x80media", peer)
+        assert got([other, new]) == [1]
+
+
+def test_forged_sessions_take_no_tables(host: Host, sockets: Sockets) -> None:
+    """A request that names a generation without sockets leaves nothing behind."""
+    sock = sockets.enrolled(dissector("stun", {}), 1)[0]
+    grm.promote(sock, 1)
+    for slot in range(32):
+        send(stun(f"{abi.make_cookie(slot, 9):04x}"))
+    assert len(got([sock])) == 32
+    assert host.json("flows", ADDRESS)["groups"][0]["flows"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "reason"),
+    [
+        ("nosuch", {}, "no dissector 'nosuch' in "),
+        ("../quic", {}, "not a dissector's name: '../quic'"),
+        ("noop", {}, "dissector noop is a type of its own"),
+        ("quic", {}, "dissector quic: parameter cid_length is missing (2..20)"),
+        ("quic", {"cid_length": 8, "x": 1}, "dissector quic: unknown parameter 'x' "),
+        ("quic", {"cid_length": 21}, "dissector quic: cid_length: 21 is not 2..20"),
+    ],
+)
+def test_what_cannot_be_used_still_delivers(
+    host: Host, sockets: Sockets, name: str, parameters: dict[str, Any], reason: str
+) -> None:
+    sock = sockets.bound(dissector(name, parameters))
+    assert grm.enroll([sock], 1) == [0]
+    grm.promote(sock, 1)
+    send(b"packet")
+    assert got([sock]) == [0]
+    assert host.counters(ADDRESS)["socket_critical"] == 1
+    said = [line for line in host.errors.read_text().splitlines() if "no steering" in line]
+    assert len(said) == 1
+    assert said[0].startswith(f"no steering for {ADDRESS}: {reason}")
+    assert host.process.poll() is None

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Template units, by a systemctl that says what tests want."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.unit.restart.fakes import service
+from udpgrm.restart.instances import InstanceError, TemplateUnits
+from udpgrm.services.definition import Timeouts
+
+SYSTEMCTL = """#!/bin/sh
+echo "$@" >>"$LOG"
+{body}
+"""
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("LOG", str(tmp_path / "log"))
+    return tmp_path / "log"
+
+
+def says(log: Path, body: str) -> TemplateUnits:
+    program = log.with_name("systemctl")
+    program.write_text(SYSTEMCTL.format(body=body))
+    program.chmod(0o755)
+    return TemplateUnits(service(timeouts=Timeouts(start_s=0.3)))
+
+
+def test_commands(log: Path) -> None:
+    units = says(log, "exit 0")
+    looked: list[None] = []
+    units.check()
+    units.start(7, lambda: looked.append(None))
+    units.stop(7)
+    assert looked
+    assert log.read_text().splitlines() == [
+        "--no-ask-password cat -- edge@.service",
+        "--no-ask-password start -- edge@7.service",
+        "--no-ask-password stop -- edge@7.service",
+        "--no-ask-password reset-failed -- edge@7.service",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "alive"),
+    [
+        ("active", True),
+        ("activating", True),
+        ("reloading", True),
+        ("deactivating", False),
+        ("inactive", False),
+        ("failed", False),
+    ],
+)
+def test_is_alive(log: Path, state: str, alive: bool) -> None:
+    assert says(log, f"echo {state}").is_alive(7) == alive
+
+
+def test_the_reason_of_systemctl(log: Path) -> None:
+    units = says(log, "echo Job for it failed. >&2; echo See status. >&2; exit 1")
+    with pytest.raises(
+        InstanceError, match=r"^systemctl start edge@7.service: Job for it failed. See status.$"
+    ):
+        units.start(7, lambda: None)
+    with pytest.raises(InstanceError, match=r"^Job for it failed. See status.$"):
+        units.check()
+
+
+def test_a_start_that_hangs(log: Path) -> None:
+    units = says(log, "exec sleep 20")
+    begun = time.monotonic()
+    with pytest.raises(InstanceError, match=r"edge@7.service: not done with start after 0.3 s"):
+        units.start(7, lambda: None)
+    assert time.monotonic() - begun < 5
+
+
+def test_a_start_is_given_up(log: Path) -> None:
+    class Enough(Exception):
+        pass
+
+    def look_up() -> None:
+        raise Enough
+
+    begun = time.monotonic()
+    with pytest.raises(Enough):
+        says(log, "exec sleep 20").start(7, look_up)
+    assert time.monotonic() - begun < 5
+
+
+def test_the_cgroup(log: Path) -> None:
+    path = says(log, "echo /system.slice/edge@7.service").cgroup(7)
+    assert str(path).startswith("/sys/fs/cgroup")
+    assert str(path).endswith("/system.slice/edge@7.service")
+    with pytest.raises(InstanceError, match=r"unit edge@7.service has no cgroup"):
+        says(log, "exit 0").cgroup(7)

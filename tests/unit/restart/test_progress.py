@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""What people and programs are shown of a restart."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from udpgrm.restart.journal import Journal
+from udpgrm.restart.machine import Outcome, Position, Result, Step
+from udpgrm.restart.progress import DrainLine, Lines, Terminal, drain_line
+
+SAMPLE: dict[str, Any] = {
+    "elapsed_s": 10.2,
+    "max_s": 60.0,
+    "sockets": 2,
+    "flows": 25,
+    "flows_at_start": 100,
+    "packets_per_s": 99.6,
+    "quiet_s": 0.3,
+    "trend": -2.5,
+    "estimate_s": 10.0,
+}
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "edge.json", "edge", "", 1.0, from_generation=4, to_generation=5)
+
+
+def ended(journal: Journal, step: Step, result: Result, reason: str, to: Position) -> None:
+    record = journal.begin(step)
+    journal.end(record, result, reason, to)
+    record.started, record.ended = 1.0, 1.25
+
+
+def test_lines_say_everything_once(journal: Journal) -> None:
+    stream = io.StringIO()
+    lines = Lines(stream)
+    lines.show(journal.to_json())
+    ended(journal, Step.PREPARE, Result.DONE, "", Position(Step.DRAIN))
+    lines.show(journal.to_json())
+    record = journal.begin(Step.DRAIN)
+    lines.show(journal.to_json())
+    journal.progress = SAMPLE
+    lines.show(journal.to_json())
+    lines.show(journal.to_json())
+    journal.end(record, Result.KEPT, "", Position(Step.DRAIN, Outcome.FINISHED))
+    lines.show(journal.to_json())
+    printed = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["event"], line.get("step")) for line in printed] == [
+        ("begun", "prepare"),
+        ("ended", "prepare"),
+        ("begun", "drain"),
+        ("progress", "drain"),
+        ("ended", "drain"),
+        ("outcome", None),
+    ]
+    assert all(line["schema"] == 1 and line["service"] == "edge" for line in printed)
+    assert printed[3]["flows"] == 25
+    assert printed[-1]["outcome"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("result", "position", "words"),
+    [
+        (
+            Result.DONE,
+            Position(Step.STOP, Outcome.FINISHED),
+            "edge: finished: generation 5 works, switched in 120 ms",
+        ),
+        (
+            Result.KEPT,
+            Position(Step.DRAIN, Outcome.FINISHED),
+            "edge: finished: generation 5 works, 4 was kept running",
+        ),
+        (
+            Result.FAILED,
+            Position(Step.STOP_NEW, Outcome.ROLLED_BACK),
+            "edge: rolled back: generation 4 works: no reply",
+        ),
+        (
+            Result.FAILED,
+            Position(Step.STOP, Outcome.FAILED),
+            "edge: failed in stop: no reply",
+        ),
+    ],
+)
+def test_the_last_line(journal: Journal, result: Result, position: Position, words: str) -> None:
+    stream = io.StringIO()
+    journal.promotion_window_s = 0.12
+    reason = "no reply" if result is Result.FAILED else ""
+    ended(journal, position.step, result, reason, position)
+    Terminal(stream).show(journal.to_json())
+    step, last, _ = stream.getvalue().split("\n")
+    assert last.endswith(words)
+    assert step.endswith(
+        f"{position.step.value:<10} {result.value:<9}    0.250 s"
+        + (f": {reason}" if reason else "")
+    )
+
+
+def test_a_step_that_goes_on(journal: Journal) -> None:
+    stream = io.StringIO()
+    journal.begin(Step.ENROLL)
+    Terminal(stream).show(journal.to_json())
+    assert stream.getvalue() == "\r\x1b[Kenroll ..."
+
+
+def test_the_bar() -> None:
+    assert drain_line("drain", SAMPLE) == (
+        "drain [##################......]  25 flows left  -2.5/s  100 packets/s  quiet 0 s  "
+        "about 10 s more  10 of 60 s"
+    )
+    uncounted = {**SAMPLE, "flows": None, "flows_at_start": None, "trend": None}
+    uncounted = {**uncounted, "estimate_s": None, "quiet_s": None, "packets_per_s": None}
+    assert drain_line("drain", uncounted) == (
+        "drain [####....................]  flows not counted  10 of 60 s"
+    )
+    more = {**SAMPLE, "flows": 150, "flows_at_start": 100, "max_s": 0.0}
+    assert drain_line("drain", more).startswith("drain [........................]  150 flows")
+
+
+def test_a_drain_alone_in_lines() -> None:
+    stream = io.StringIO()
+    DrainLine(stream).show(SAMPLE, "wait")
+    assert json.loads(stream.getvalue()) == {"schema": 1, "event": "wait", **SAMPLE}

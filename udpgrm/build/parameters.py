@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Parameters of a named dissector: schema, values, constants.
+
+A schema (parameters.json) is an object of
+
+    about       what the dissector does, one line
+    parameters  a list of parameters, in the order of their constants
+    rules       a list of conditions between them (may be left out)
+
+A parameter has a name, a type, a description, and may have a unit and a
+default; without a default it has to be given. Types, their values in JSON, and
+the 64-bit constants that C sees:
+
+    integer   minimum..maximum                           the number
+    boolean   true, false                                1, 0
+    enum      one of the strings in `values`             its position there
+    hex       a string of 2 * `bytes` digits             big-endian numbers of 8 bytes
+                                                         each, of the rest the last
+    aes128_decryption_key   32 digits, or "" for none    1 or 0, then 22 words
+                                                         (build/aes.py)
+
+A rule is {"sum": [TERM...], "at_most" | "equals": TERM, "when": NAME}: a term is
+a number or the name of an integer; with `when` it holds only if that parameter
+is given (not "" and not false).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Union
+
+from udpgrm.build import aes
+from udpgrm.numbers import whole_number
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
+_MAX_U32 = 2**32 - 1
+_WORD_BYTES = 8
+_MAX_HEX_BYTES = 64
+#: type -> keys of its own
+_TYPES: dict[str, frozenset[str]] = {
+    "integer": frozenset({"minimum", "maximum"}),
+    "boolean": frozenset(),
+    "enum": frozenset({"values"}),
+    "hex": frozenset({"bytes"}),
+    "aes128_decryption_key": frozenset(),
+}
+_COMMON = frozenset({"name", "type", "description", "unit", "default"})
+Values = dict[str, Any]
+
+
+class DissectorError(Exception):
+    """A dissector, its schema or its parameters cannot be used; one clear line."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a schema; `default` None: it has to be given."""
+
+    name: str
+    type: str
+    description: str
+    unit: str = ""
+    default: Any = None
+    minimum: int = 0
+    maximum: int = _MAX_U32
+    values: tuple[str, ...] = ()
+    bytes: int = 0
+
+    @property
+    def words(self) -> int:
+        """How many constants it takes."""
+        if self.type == "hex":
+            return -(-self.bytes // _WORD_BYTES)
+        return 1 + aes.KEY_WORDS if self.type == "aes128_decryption_key" else 1
+
+    @property
+    def range(self) -> str:
+        """What values it takes, for people."""
+        if self.type == "integer":
+            return f"{self.minimum}..{self.maximum}"
+        if self.type == "boolean":
+            return "true or false"
+        if self.type == "enum":
+            return " or ".join(self.values)
+        if self.type == "hex":
+            return f"{2 * self.bytes} hexadecimal digits"
+        return f"{2 * aes.KEY_BYTES} hexadecimal digits, or none"
+
+    def holds(self, value: object) -> bool:
+        """Whether a JSON value is one of this parameter."""
+        if self.type == "boolean":
+            return isinstance(value, bool)
+        if self.type == "integer":
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            return whole and self.minimum <= value <= self.maximum  # type: ignore[operator]
+        if not isinstance(value, str):
+            return False
+        if self.type == "enum":
+            return value in self.values
+        if self.type == "hex":
+            return _is_hex(value, self.bytes)
+        return not value or _is_hex(value, aes.KEY_BYTES)
+
+    def constants(self, value: Any) -> list[int]:
+        """The 64-bit numbers that stand for a value."""
+        if self.type in ("integer", "boolean"):
+            return [int(value)]
+        if self.type == "enum":
+            return [self.values.index(value)]
+        raw = bytes.fromhex(value)
+        if self.type == "hex":
+            pieces = range(0, self.bytes, _WORD_BYTES)
+            return [int.from_bytes(raw[at : at + _WORD_BYTES], "big") for at in pieces]
+        return [1, *aes.decryption_words(raw)] if raw else [0] * self.words
+
+    def of_text(self, text: str) -> object:
+        """The JSON value that a word of a command line means; itself if it is none."""
+        if self.type == "integer":
+            number = whole_number(text, self.minimum, self.maximum)
+            return text if number is None else number
+        if self.type == "boolean":
+            return {"true": True, "false": False}.get(text, text)
+        return text
+
+
+def _is_hex(text: str, length: int) -> bool:
+    return len(text) == 2 * length and re.fullmatch(r"[0-9a-fA-F]*", text) is not None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A condition between parameters; see the module."""
+
+    sum: tuple[Union[int, str], ...]
+    relation: str
+    bound: Union[int, str]
+    when: str = ""
+
+    def broken(self, values: Values) -> str:
+        """What is wrong with the values; "" when they keep the rule."""
+        if self.when and not values[self.when]:
+            return ""
+        total = sum(_term(item, values) for item in self.sum)
+        bound = _term(self.bound, values)
+        if total <= bound if self.relation == "at_most" else total == bound:
+            return ""
+        words = "at most" if self.relation == "at_most" else "exactly"
+        terms = " + ".join(map(str, self.sum))
+        limit = str(self.bound) if self.bound == bound else f"{self.bound} ({bound})"
+        condition = f" with {self.when}" if self.when else ""
+        return f"{terms} is {total}, but has to be {words} {limit}{condition}"
+
+
+def _term(item: Union[int, str], values: Values) -> int:
+    return int(values[item]) if isinstance(item, str) else item
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What parameters a dissector takes."""
+
+    about: str = ""
+    parameters: tuple[Parameter, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    positions: Mapping[str, int] = field(init=False)  # of a parameter's first constant
+
+    def __post_init__(self) -> None:
+        """Lay the constants out."""
+        positions: dict[str, int] = {}
+        first = 0
+        for item in self.parameters:
+            positions[item.name] = first
+            first += item.words
+        object.__setattr__(self, "positions", positions)
+
+    @classmethod
+    def of(cls, text: str) -> Schema:
+        """A schema from the text of parameters.json. Raises DissectorError."""
+        document = _json_object(text, {"about", "parameters", "rules"})
+        try:
+            parameters = tuple(_parameter(item) for item in document["parameters"])
+            about = document["about"]
+        except (KeyError, TypeError) as error:
+            raise DissectorError("it needs about (text) and parameters (a list)") from error
+        names = [item.name for item in parameters]
+        if len(set(names)) < len(names):
+            raise DissectorError("two parameters have one name")
+        integers = {item.name for item in parameters if item.type == "integer"}
+        rules = tuple(_rule(item, integers, set(names)) for item in document.get("rules", []))
+        return cls(str(about), parameters, rules)
+
+    def values(self, given: Mapping[str, object]) -> Values:
+        """All values, defaults included. Raises DissectorError for the first that is wrong."""
+        known = {item.name for item in self.parameters}
+        for name in given:
+            if name not in known:
+                there = ", ".join(sorted(known)) or "it has none"
+                raise DissectorError(f"unknown parameter {name!r} ({there})")
+        values: Values = {}
+        for item in self.parameters:
+            value = given.get(item.name, item.default)
+            if value is None:
+                raise DissectorError(f"parameter {item.name} is missing ({item.range})")
+            if not item.holds(value):
+                raise DissectorError(f"{item.name}: {value!r} is not {item.range}")
+            values[item.name] = value
+        for rule in self.rules:
+            broken = rule.broken(values)
+            if broken:
+                raise DissectorError(broken)
+        return values
+
+    def of_json(self, text: str) -> Values:
+        """The same from JSON text, as struct dissector has it; "" is an empty object."""
+        return self.values(_json_object(text) if text else {})
+
+    def of_words(self, words: Iterable[str]) -> Values:
+        """What the NAME=VALUE words of a command line give, without defaults."""
+        parameters = {item.name: item for item in self.parameters}
+        given: Values = {}
+        for word in words:
+            name, equals, text = word.partition("=")
+            if not equals:
+                raise DissectorError(f"not a parameter: {word!r} (as NAME=VALUE)")
+            if name in given:
+                raise DissectorError(f"parameter {name} is given twice")
+            given[name] = parameters[name].of_text(text) if name in parameters else text
+        self.values(given)
+        return given
+
+    def constants(self, values: Values) -> list[int]:
+        """The constants of checked values, in the order of the schema."""
+        return [word for item in self.parameters for word in item.constants(values[item.name])]
+
+
+def _json_object(text: str, known: Iterable[str] = ()) -> dict[str, Any]:
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise DissectorError(f"not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise DissectorError("not a JSON object")
+    surplus = set(document) - set(known)
+    if known and surplus:
+        raise DissectorError(f"unknown key {min(surplus)!r}")
+    return document
+
+
+def _parameter(fields: Any) -> Parameter:
+    if not isinstance(fields, dict) or not isinstance(fields.get("name"), str):
+        raise DissectorError("a parameter without a name")
+    name = fields["name"]
+    if not _NAME.fullmatch(name):
+        raise DissectorError(f"parameter name {name!r} (lower case, digits and _, 31 at most)")
+    own = _TYPES.get(fields.get("type", ""))
+    if own is None:
+        raise DissectorError(f"parameter {name} has no type of {', '.join(_TYPES)}")
+    missing = (own | {"description"}) - set(fields)
+    if missing:
+        raise DissectorError(f"parameter {name}: {min(missing)} is missing")
+    surplus = set(fields) - own - _COMMON
+    if surplus:
+        raise DissectorError(f"parameter {name}: unknown key {min(surplus)!r}")
+    if not _is_sound(fields):
+        raise DissectorError(f"parameter {name}: no value could be one ({', '.join(own)})")
+    item = Parameter(**{**fields, "values": tuple(fields.get("values", ()))})
+    if item.default is not None and not item.holds(item.default):
+        raise DissectorError(f"parameter {name}: its default is not {item.range}")
+    return item
+
+
+def _is_sound(fields: dict[str, Any]) -> bool:
+    """Whether the keys of a type make sense: numbers in order, strings."""
+    low, high = fields.get("minimum", 0), fields.get("maximum", 0)
+    length, values = fields.get("bytes", 1), fields.get("values", [""])
+    numbers = all(type(item) is int for item in (low, high, length))
+    return (
+        numbers
+        and 0 <= low <= high < 2**64
+        and 1 <= length <= _MAX_HEX_BYTES
+        and isinstance(values, list)
+        and bool(values)
+        and all(isinstance(item, str) for item in values)
+    )
+
+
+def _rule(fields: Any, integers: set[str], names: set[str]) -> Rule:
+    relations = {"at_most", "equals"} & set(fields) if isinstance(fields, dict) else set()
+    if len(relations) != 1 or set(fields) - relations - {"sum", "when"}:
+        raise DissectorError("a rule has sum, at_most or equals, and may have when")
+    (relation,) = relations
+    rule = Rule(tuple(fields.get("sum", ())), relation, fields[relation], fields.get("when", ""))
+    for term in (*rule.sum, rule.bound):
+        if isinstance(term, bool) or not (isinstance(term, int) or term in integers):
+            raise DissectorError(f"a rule's {term!r} is no number and no integer parameter")
+    if rule.when and rule.when not in names:
+        raise DissectorError(f"a rule's {rule.when!r} is no parameter")
+    return rule

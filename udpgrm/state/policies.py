@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""What operators have set for groups of an address, before there is one.
+
+Hooks read it when they make a group; it lies in bpffs, so it outlives the
+daemon, but not the machine's next start.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import socket
+from collections.abc import Iterator
+from typing import Optional
+
+from udpgrm import abi
+from udpgrm.kernel import libbpf
+from udpgrm.state import address
+from udpgrm.state.maps import Maps
+
+_MAPPED = bytes(10) + b"\xff\xff"
+
+
+def _key(where: str) -> bytes:
+    """The group_key of an ADDRESS:PORT, of no namespace and no device."""
+    ip, port = address.parse(where)
+    family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
+    packed = ip.packed if ip.version == 6 else _MAPPED + ip.packed
+    key = abi.GroupKey(family=family, port=socket.htons(port))
+    key.addr[:] = packed
+    return bytes(key)
+
+
+def get(maps: Maps, where: str) -> Optional[abi.Policy]:
+    """The policy of an address; None: there is none."""
+    raw = libbpf.map_lookup(maps["policies"], _key(where), ctypes.sizeof(abi.Policy))
+    return None if raw is None else abi.Policy.from_buffer_copy(raw)
+
+
+def put(maps: Maps, where: str, policy: abi.Policy) -> None:
+    """Set the policy of an address; it holds for groups that are made from now on."""
+    libbpf.map_update(maps["policies"], _key(where), bytes(policy))
+
+
+def remove(maps: Maps, where: str) -> bool:
+    """Forget the policy of an address; False: there was none."""
+    return libbpf.map_delete(maps["policies"], _key(where))
+
+
+def each(maps: Maps) -> Iterator[tuple[str, abi.Policy]]:
+    """(ADDRESS:PORT, policy), by address."""
+    sizes = ctypes.sizeof(abi.GroupKey), ctypes.sizeof(abi.Policy)
+    found = [
+        (address.of_key(abi.GroupKey.from_buffer_copy(key)), abi.Policy.from_buffer_copy(value))
+        for key, value in libbpf.map_items(maps["policies"], *sizes)
+    ]
+    yield from sorted(found, key=lambda item: item[0])
