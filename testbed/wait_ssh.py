@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Wait until every address given answers on port 22; exit status 1 after 60 s."""
+"""Wait until every address given answers on port 22.
+
+    wait_ssh.py SECONDS ADDRESS..
+
+Exit status 1 after so many seconds.
+"""
 
 from __future__ import annotations
 
 import socket
 import sys
 import time
-
-LIMIT = 60.0
 
 
 def answers(address: str) -> bool:
@@ -22,16 +25,17 @@ def answers(address: str) -> bool:
 
 def main() -> int:
     """Poll the addresses of the command line."""
+    limit, addresses = float(sys.argv[1]), sys.argv[2:]
     started = time.monotonic()
-    left = list(sys.argv[1:])
-    while left and time.monotonic() - started < LIMIT:
+    left = addresses
+    while left and time.monotonic() - started < limit:
         left = [address for address in left if not answers(address)]
         if left:
             time.sleep(0.05)
     if left:
         print(f"fleet: no answer on port 22: {' '.join(left)}", file=sys.stderr)
         return 1
-    print(f"fleet: {len(sys.argv) - 1} hosts up after {time.monotonic() - started:.1f} s")
+    print(f"fleet: {len(addresses)} hosts up after {time.monotonic() - started:.1f} s")
     return 0
 
 

@@ -48,9 +48,61 @@ class Host:
         """Forget the group's state. Raises HostError, also when there is no such group."""
         return self._call("delete", str(address))
 
-    def _call(self, command: str, *arguments: str) -> JsonObject:
+    def plan(self, service: str) -> JsonObject:
+        """Return what a restart would do. Raises HostError when it would be refused."""
+        return self._call("restart", service, "--check")
+
+    def begin_restart(self, service: str, resume: bool) -> JsonObject:
+        """Begin a restart, or take up one that was cut or has failed, and leave it to itself. Raises HostError."""
+        return self._call("restart", service, "--no-follow", *(["--resume"] if resume else []))
+
+    def begin_rollback(self, service: str) -> JsonObject:
+        """Ask for the way back, as long as there is one. Raises HostError."""
+        # While a process works at it the command waits for the end, however that is.
+        return self._call("rollback", service, "--no-follow", statuses=(0, 2, 3))
+
+    def status(self, service: str | None = None) -> JsonObject:
+        """Return services with their groups and last restart: all, or one. Raises HostError."""
+        return self._call("status", *([] if service is None else [service]))
+
+    def metrics(self) -> JsonObject:
+        """Return the counters of every group. Raises HostError."""
+        return self._call("metrics")
+
+    def check_definitions(self, directory: str) -> JsonObject:
+        """Return C(services) and C(problems) of a directory of definitions. Raises HostError."""
+        return self._call("check", directory, statuses=(0, 1))
+
+    def hooks(self, action: str, cgroup: str, check: bool) -> JsonObject:
+        """Attach (V(add)) or detach (V(remove)) a cgroup's hooks. Raises HostError."""
+        return self._call("hooks", action, cgroup, *(["--check"] if check else []))
+
+    def probe(self, address: Address, count: int, timeout: int) -> JsonObject:
+        """Send packets to a group and see where they go. Raises HostError."""
+        options = ["--count", str(count), "--timeout", str(timeout)]
+        return self._call("probe", str(address), *options, statuses=(0, 1))
+
+    def drain(
+        self, address: Address, generation: int, application: int, until: JsonObject, limit: int
+    ) -> JsonObject:
+        """Wait C(limit) seconds at most until a generation has drained; V(until) may hold flows, quiet. Raises HostError."""
+        options = ["--app", str(application), "--max", str(limit)]
+        for name in ("flows", "quiet"):
+            if until.get(name) is not None:
+                options += [f"--{name}", str(until[name])]
+        return self._call("drain", str(address), str(generation), *options, statuses=(0, 1))
+
+    def dissector(self, action: str, *words: str, check: bool = False) -> JsonObject:
+        """Run C(udpgrm dissector). Raises HostError; a failed C(check) is an answer."""
+        statuses = (0, 1) if action == "check" else (0,)
+        options = ["--check"] if check else []
+        return self._call("dissector", action, *words, *options, statuses=statuses)
+
+    def _call(
+        self, command: str, *arguments: str, statuses: t.Collection[int] = (0,)
+    ) -> JsonObject:
         status, out, err = self._run([command, *arguments, "--json"])
-        if status != 0:
+        if status not in statuses:
             reason = err.strip().removeprefix("udpgrm: ") or f"exit status {status}"
             raise HostError(f"udpgrm {command}: {reason}")
         try:

@@ -2,10 +2,10 @@
 # Copyright the udpgrm authors
 # shellcheck shell=bash
 # The root tree below every host's overlay. Hosts reach no registry: what a role
-# needs on them is in host-packages.txt.
+# needs on them is in the lists of packages.
 
 # A tree is used again as long as neither the packages nor this recipe change.
-BASE=$STATE/base-$(cat "$HERE/host-packages.txt" "$HERE/lib/base.sh" | sha256sum | cut -c1-12)
+BASE=$STATE/base-$(cat "${PACKAGES[@]}" "$HERE/lib/base.sh" | sha256sum | cut -c1-12)
 
 base_tree() {
   [ ! -d "$BASE" ] || return 0
@@ -15,7 +15,7 @@ base_tree() {
   trap 'rm -rf --one-file-system "$BASE.tmp"' EXIT
   # in a mount namespace of its own: an interrupted build leaves no mount behind
   unshare --mount mmdebstrap --quiet --variant=minbase --mode=root --format=directory \
-    --include="$(paste -sd, "$HERE/host-packages.txt")" \
+    --include="$(cat "${PACKAGES[@]}" | paste -sd,)" \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' bookworm "$tree"
   configure_tree "$tree"

@@ -2,10 +2,12 @@
 # Copyright the udpgrm authors
 # shellcheck shell=bash
 # shellcheck disable=SC2034  # read by those who source this
-# Names and places every part of the fleet shares.
+# Names and places that every part shares; testbed/vms has some of its own.
 
 STATE=${FLEET_DIR:-${TMPDIR:-/tmp}/udpgrm-fleet}
 PREFIX=fl    # of host names, network namespaces and interfaces
+CGROUP=fleet # below the cgroup roots
+PACKAGES=("$HERE/host-packages.txt")
 CG2=/sys/fs/cgroup
 CG1=         # systemd's own v1 hierarchy, where a machine is booted in hybrid mode
 if [ -d $CG2/unified ]; then

@@ -28,7 +28,7 @@ start_host() { # index; keeps what the host had on disk
   mkdir -p "$dir"/{up,work,root,bpf}
   install -d -m 700 "$dir/up/root" "$dir/up/root/.ssh"
   install -m 600 "$STATE/key.pub" "$dir/up/root/.ssh/authorized_keys"
-  make_cgroups "fleet/$name"
+  make_cgroups "$CGROUP/$name"
   setsid unshare --mount --propagation slave "$HERE/fleet" _supervise "$1" \
     < /dev/null > "$dir/log" 2>&1 &
 }
@@ -38,7 +38,7 @@ start_host() { # index; keeps what the host had on disk
 supervise() { # index
   local name=$PREFIX$1 status
   local dir=$STATE/$name
-  join_cgroups "fleet/$name"
+  join_cgroups "$CGROUP/$name"
   mount -t overlay overlay -o "lowerdir=$BASE,upperdir=$dir/up,workdir=$dir/work,volatile" "$dir/root"
   # "network", never "1": a host would write the machine's own sysctls
   export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 SYSTEMD_NSPAWN_API_VFS_WRITABLE=network
@@ -61,40 +61,20 @@ supervise() { # index
 remove_below() { # host name; the cgroups a boot left, not the host's own
   local root
   for root in "$CG2" ${CG1:+"$CG1"}; do
-    find "$root/fleet/$1" -mindepth 1 -depth -type d -exec rmdir {} + 2>/dev/null || true
+    find "$root/$CGROUP/$1" -mindepth 1 -depth -type d -exec rmdir {} + 2>/dev/null || true
   done
 }
 
 kill_host() { # index
-  kill_cgroup "$CG2/fleet/$PREFIX$1"
-  remove_cgroups "fleet/$PREFIX$1"
+  kill_cgroup "$CG2/$CGROUP/$PREFIX$1"
+  remove_cgroups "$CGROUP/$PREFIX$1"
 }
 
 enter_host() { # index [command..]
   local pid
-  read -r pid < "$CG2/fleet/$PREFIX$1/payload/init.scope/cgroup.procs"
+  read -r pid < "$CG2/$CGROUP/$PREFIX$1/payload/init.scope/cgroup.procs"
   shift
   [ $# -gt 0 ] || set -- bash
   exec nsenter --target "$pid" --mount --uts --ipc --net --pid --cgroup \
     env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root "TERM=${TERM:-dumb}" "$@"
-}
-
-inventory() { # count
-  local i
-  mkdir -p "$STATE/cp"
-  echo '[fleet]'
-  for i in $(seq "$1"); do
-    echo "$PREFIX$i ansible_host=$(address "$i")"
-  done
-  # A mux that outlives its host would hang without ServerAlive*.
-  cat <<EOF
-[fleet:vars]
-ansible_user=root
-ansible_python_interpreter=/usr/bin/python3
-ansible_pipelining=true
-ansible_ssh_private_key_file=$STATE/key
-ansible_control_path=$STATE/cp/%%h
-ansible_ssh_args=-o ControlMaster=auto -o ControlPersist=60s -o ServerAliveInterval=5 -o ServerAliveCountMax=2
-ansible_ssh_common_args=-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ProxyCommand="$HERE/fleet exec ctl socat - TCP:%h:%p"
-EOF
 }

@@ -37,9 +37,9 @@ cable() { # index up|down
 in_place() { # ctl|client command..; becomes the command, in the fleet's cgroup
   local place=$PREFIX$1
   shift
-  make_cgroups fleet/run
+  make_cgroups "$CGROUP/run"
   (
-    join_cgroups fleet/run
+    join_cgroups "$CGROUP/run"
     exec ip netns exec "$place" "$@"
   )
 }

@@ -43,7 +43,7 @@ static __always_inline void keep_crypto(const struct quic_tables *tables, struct
 
 /*
  * One frame, a word of PADDING or one number of an ACK frame; -1: this belongs
- * into no Initial packet.
+ * into no Initial packet. One that passes the end leaves position there.
  */
 static __always_inline int read_frame(const struct quic_tables *tables, struct quic_scratch *s)
 {
@@ -62,12 +62,14 @@ static __always_inline int read_frame(const struct quic_tables *tables, struct q
 		return 0;
 	}
 	type = next_varint(s);
+	if (s->position > s->there)
+		return 0;
 	if (type == FRAME_CRYPTO) {
 		offset = next_varint(s);
 		bytes = next_varint(s);
 		left = s->there - s->position;
 		if (left > QUIC_BYTES) /* below 0 */
-			return -1;
+			return 0;
 		keep_crypto(tables, s, offset, bytes < left ? bytes : left);
 		/* past the end, should that be so */
 		s->position += bytes < left ? bytes : left + (bytes > left);
@@ -77,9 +79,11 @@ static __always_inline int read_frame(const struct quic_tables *tables, struct q
 		next_varint(s); /* largest acknowledged */
 		next_varint(s); /* delay */
 		bytes = next_varint(s);
+		if (bytes > QUIC_BYTES)
+			bytes = QUIC_BYTES;
 		/* the first range, then a gap and a length for each other */
 		s->skip = 1 + 2 * (u32)bytes + (type == FRAME_ACK_ECN ? ECN_COUNTS : 0);
-		return bytes > QUIC_BYTES ? -1 : 0;
+		return 0;
 	}
 	if (type == FRAME_CLOSE) {
 		s->position = s->there;
