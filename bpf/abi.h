@@ -46,6 +46,8 @@ enum {
 	DISSECTOR_VERBOSE = 0x8000,
 };
 
+enum { DIGEST_QUIC_SNI = 0xdead }; /* the one built-in of BESPOKE */
+
 struct cbpf_insn {
 	u16 code;
 	u8 jt;

@@ -40,6 +40,8 @@ class Option(IntEnum):
 
 
 DISSECTOR_VERBOSE = 0x8000
+#: The one built-in of BESPOKE.
+DIGEST_QUIC_SNI = 0xDEAD
 
 
 class DissectorType(IntEnum):

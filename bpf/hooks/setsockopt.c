@@ -3,8 +3,6 @@
 #include "notify.h"
 #include "options.h"
 
-enum { DIGEST_QUIC_SNI = 0xdead };
-
 /*
  * 1 when a < b, for numbers below 2^31. Without a branch, which the compiler
  * would make of a comparison: each doubles what the verifier has to follow.

@@ -14,10 +14,10 @@ from udpgrm.build.parameters import DissectorError, Parameter, Schema
 from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
+from udpgrm.services import policy
 from udpgrm.state import maps as state
 from udpgrm.state import policies
-from udpgrm.state.maps import Limits, Maps
-from udpgrm.state.view import Viewer
+from udpgrm.state.maps import Limits
 
 _MAX_FLOWS = 1 << 24
 _LOG_LINES = 20
@@ -89,7 +89,7 @@ def _list(arguments: Arguments) -> int:
     for entry in entries:
         print(f"{entry['name']:<16} {entry['about'] or 'UNUSABLE: ' + entry['problem']}")
     for rule in rules:
-        print(f"{rule['address']}\t{_text(rule)}")
+        print(f"{rule['address']}\t{policies.text(rule)}")
     return 0
 
 
@@ -100,7 +100,7 @@ def _policies(arguments: Arguments) -> list[dict[str, Any]]:
         return []
     except state.StateError as error:
         raise CommandError(str(error)) from error
-    return [{"address": where, **_document(policy)} for where, policy in policies.each(maps)]
+    return [{"address": where, **policies.document(rule)} for where, rule in policies.each(maps)]
 
 
 def _show(arguments: Arguments) -> int:
@@ -158,7 +158,7 @@ def _check(arguments: Arguments) -> int:
         maps = state.make(limits, jiffies.rate())
         jiffies.close()
         Pool(maps, limits).refill()
-        value = bytes(_named(name, given))
+        value = bytes(policy.named(name, given))
         libbpf.map_update(maps["dissectors"], state.index(0), value)
         Linker(maps, limits).steering(0)
     except cache.BuildError as error:
@@ -175,15 +175,6 @@ def _check(arguments: Arguments) -> int:
     return 1 if reason else 0
 
 
-def _named(name: str, given: dict[str, Any]) -> abi.Dissector:
-    text = json.dumps(given, separators=(",", ":"), sort_keys=True).encode()
-    if len(text) >= abi.PARAMETERS_BYTES:
-        raise DissectorError(
-            f"parameters of {len(text)} bytes ({abi.PARAMETERS_BYTES - 1} at most)"
-        )
-    return abi.Dissector(type=DissectorType.NAMED, name=name.encode(), parameters=text)
-
-
 def _wanted(arguments: Arguments) -> abi.Policy:
     _, _, name, *words = arguments.operands
     flows = arguments.number("--flows", 0, 1, _MAX_FLOWS)
@@ -197,7 +188,7 @@ def _wanted(arguments: Arguments) -> abi.Policy:
         _BUILT_IN[name].of_words(words)
         dissector = abi.Dissector(type=DissectorType.NOOP)
     else:
-        dissector = _named(name, _find(name).schema.of_words(words))
+        dissector = policy.named(name, _find(name).schema.of_words(words))
     return abi.Policy(dissector=dissector, flows=flows)
 
 
@@ -205,7 +196,9 @@ def _set(arguments: Arguments) -> int:
     where = common.operand_address(arguments, 1)
     after = _wanted(arguments)
     maps = common.open_state(arguments)
-    _refuse_another(maps, where, after)
+    conflict = policies.conflict(maps, where, after)
+    if conflict is not None:
+        raise CommandError(conflict)
     before = policies.get(maps, where)
     if not arguments.flag("--check"):
         policies.put(maps, where, after)
@@ -221,47 +214,10 @@ def _unset(arguments: Arguments) -> int:
     return _report(arguments, where, before, None)
 
 
-def _refuse_another(maps: Maps, where: str, wanted: abi.Policy) -> None:
-    """A group keeps its dissector for life: better no word than one without effect."""
-    for number in Viewer(maps).numbers(where):
-        there = abi.Policy(dissector=maps.dissector(number), flows=maps.group(number).flows)
-        if _document(there) != _document(wanted):
-            raise CommandError(
-                f"{where} has sockets of another dissector ({_text(_document(there))}): "
-                "set it before the first of them is bound"
-            )
-
-
-def _document(policy: abi.Policy) -> dict[str, Any]:
-    """A policy for programs; parameters as they were given."""
-    dissector = policy.dissector
-    kind = DissectorType(dissector.type & ~abi.DISSECTOR_VERBOSE)
-    name, parameters = kind.name.lower(), {}
-    if kind == DissectorType.NAMED:
-        name = dissector.name.decode(errors="replace")
-        try:
-            parameters = json.loads(dissector.parameters or b"{}")
-        except ValueError:  # an application's, refused by the daemon
-            parameters = {"": dissector.parameters.decode(errors="replace")}
-    elif kind == DissectorType.FLOW:
-        parameters = {"flow_timeout": dissector.flow_timeout_s or abi.DEFAULT_FLOW_TIMEOUT_S}
-    return {
-        "type": kind.name.lower(),
-        "name": name,
-        "parameters": parameters,
-        "flows": int(policy.flows),
-    }
-
-
-def _text(document: dict[str, Any]) -> str:
-    words = [f"{name}={value}" for name, value in document["parameters"].items()]
-    return " ".join([document["name"], *words])
-
-
 def _report(
     arguments: Arguments, where: str, before: Optional[abi.Policy], after: Optional[abi.Policy]
 ) -> int:
-    documents = [_document(policy) if policy else None for policy in (before, after)]
+    documents = [policies.document(rule) if rule else None for rule in (before, after)]
     changed = documents[0] != documents[1]
     if arguments.flag("--json"):
         common.print_json(
@@ -273,6 +229,6 @@ def _report(
             }
         )
     else:
-        now = _text(documents[1]) if documents[1] else "as its applications ask"
+        now = policies.text(documents[1]) if documents[1] else "as its applications ask"
         print(f"{where} {now}{'' if changed else ' already'}")
     return 0

@@ -17,7 +17,7 @@ from udpgrm.restart.progress import Progress
 
 _TAIL_S = 0.1
 #: Between a unit's start and its hold on the lock, and between two processes.
-_GRACE_S = 1.0
+_GRACE_S = 2.0
 _BEGIN_S = 30.0
 #: What a restart in a unit has to know of who asked for it.
 _ENVIRONMENT = ("SUDO_USER", "UDPGRM_STATE_DIR", "UDPGRM_SERVICES_DIR")
@@ -38,6 +38,9 @@ def launch(service: str, words: Sequence[str]) -> str:
     So it goes on when the session that asked for it is lost. Raises LaunchError.
     """
     unit = f"udpgrm-restart-{service}.service"
+    deadline = time.monotonic() + _GRACE_S
+    while not journals.is_locked(service) and _is_active(unit) and time.monotonic() < deadline:
+        time.sleep(_TAIL_S)  # an earlier one has done its work and is about to end
     environment = [
         f"--setenv={name}={os.environ[name]}" for name in _ENVIRONMENT if name in os.environ
     ]
@@ -73,12 +76,15 @@ def await_begin(service: str, unit: str, before: Optional[Journal]) -> None:
         journal = journals.load(service)
         if journal is not None and journal.to_json() != then:
             return
-        active = _run("systemctl", "is-active", "--", unit)
-        if active not in ("active", "activating", "reloading") and not journals.is_locked(service):
+        if not _is_active(unit) and not journals.is_locked(service):
             said = _run("journalctl", "--unit", unit, "--lines=1", "--output=cat", "--quiet")
             raise LaunchError(said.partition("udpgrm: ")[2] or said or f"{unit} ended at once")
         time.sleep(_TAIL_S)
     raise LaunchError(f"{unit} did not begin in {_BEGIN_S:g} s (systemctl status {unit})")
+
+
+def _is_active(unit: str) -> bool:
+    return _run("systemctl", "is-active", "--", unit) not in ("inactive", "failed", "unknown")
 
 
 def _run(*command: str) -> str:

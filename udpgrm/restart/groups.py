@@ -16,8 +16,9 @@ from udpgrm.restart import drops
 from udpgrm.restart.adoption import bound_sockets
 from udpgrm.restart.drain import Sample
 from udpgrm.restart.plan import GroupFacts, Refused
-from udpgrm.services.definition import Group
-from udpgrm.state import counters
+from udpgrm.services import policy
+from udpgrm.services.definition import Group, Service
+from udpgrm.state import counters, policies
 from udpgrm.state import maps as state
 from udpgrm.state.maps import Maps
 from udpgrm.state.view import GenerationView, GroupView, Viewer
@@ -94,6 +95,17 @@ class Groups:
                 if item.application == group.application and item.alive
             },
         )
+
+    def set_dissectors(self, service: Service) -> None:
+        """Give the addresses the dissectors that the definition names. Raises Refused."""
+        for group in self.groups:
+            wanted = policy.of_group(service, group)
+            if wanted is None:
+                continue
+            conflict = policies.conflict(self.maps, group.address, wanted)
+            if conflict is not None:
+                raise Refused(conflict)
+            policies.put(self.maps, group.address, wanted)
 
     def living(self, generation: int) -> dict[str, int]:
         """Living sockets of a generation, by address; without state, none."""

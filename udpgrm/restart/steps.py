@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Optional, Protocol
 
 import udpgrm.client as grm
@@ -103,6 +105,7 @@ class Steps:
 
     def _prepare(self, evidence: Evidence) -> None:
         chosen = choose(self._groups, self._instances)
+        self._groups.set_dissectors(self._service)
         journal = self._journal
         journal.from_generation, journal.to_generation = chosen.old, chosen.new
         journal.plan = {
@@ -162,20 +165,24 @@ class Steps:
         if "reading" not in self._journal.plan.get("promotion", {}):
             self._journal.plan["promotion"] = {"reading": self._groups.reading()}
             self._journal.save()
-        evidence["begin"] = time.time()
-        self._set_working(self._new, [group.address for group in self._service.groups])
+        with self._sockets(self._new) as sockets:
+            evidence["begin"] = time.time()
+            for sock in sockets.values():
+                grm.promote(sock, self._new)
         evidence["working"] = self._groups.working()
 
-    def _set_working(self, generation: int, addresses: list[str], of: Optional[int] = None) -> None:
-        """By the option that servers use: flows are counted on, and tubular is told."""
-        holder = generation if of is None else of
-        pids = cgroups.processes(self._instances.cgroup(holder))
-        with self._groups.held(holder, pids) as sockets:
-            missing = [where for where in addresses if where not in sockets]
+    @contextlib.contextmanager
+    def _sockets(self, generation: int) -> Iterator[dict[str, socket.socket]]:
+        """A socket of a generation in each group, by address.
+
+        The working generation is set by the option that servers use: so the flows of
+        the one before are counted on, and tubular is told.
+        """
+        with self._groups.held(generation, self._processes(generation)) as sockets:
+            missing = [one.address for one in self._service.groups if one.address not in sockets]
             if missing:
-                raise StepFailed(f"generation {holder} has no socket at {', '.join(missing)}")
-            for where in addresses:
-                grm.promote(sockets[where], generation)
+                raise StepFailed(f"generation {generation} has no socket at {', '.join(missing)}")
+            yield sockets
 
     def _verify(self, evidence: Evidence) -> None:
         working = self._groups.working()
@@ -259,18 +266,27 @@ class Steps:
             now = self._groups.working()
         except FileNotFoundError:  # the machine was started anew: nothing is steered
             return
-        before = self._journal.plan["working"]
         ours = [where for where, number in now.items() if number == self._new]
-        if old is None:
-            # nobody served: a number without sockets, as before
-            for where in ours:
-                with_number = before.get(where) or 0
-                self._set_working(with_number, [where], of=self._new)
-        elif self._instances.is_alive(old):
-            back = [where for where in ours if self._groups.living(old)[where]]
-            self._set_working(old, back)
-            evidence["not_served_before"] = [where for where in ours if where not in back]
-        evidence["working"] = self._groups.working()
+        # where nobody served: the number that was there, which has no sockets
+        before = self._journal.plan["working"]
+        target = {where: (before[where] or 0) if old is None else old for where in ours}
+        holder = self._new if old is None else old
+        if ours and self._instances.is_alive(holder):
+            with self._groups.held(holder, self._processes(holder)) as sockets:
+                for where in set(ours) & set(sockets):
+                    grm.promote(sockets[where], target[where])
+        evidence["working"] = now = self._groups.working()
+        if old is not None:
+            living = self._groups.living(old)
+            left = [where for where in ours if living[where] and now[where] == self._new]
+            if left:
+                raise StepFailed(
+                    f"{', '.join(left)}: no process of {self._instances.name(old)} has the "
+                    f"sockets of generation {old} (udpgrm working-gen {left[0]} {old})"
+                )
+
+    def _processes(self, generation: int) -> list[int]:
+        return cgroups.processes(self._instances.cgroup(generation))
 
     def _drain_new(self, evidence: Evidence) -> Result:
         """What it has in flows it keeps, as long as the policy lets it."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from udpgrm.build.parameters import DissectorError
+from udpgrm.services import policy
 from udpgrm.services.definition import Group, Service
 
 _WITHOUT_APPLICATIONS = ("flow", "noop")
@@ -18,6 +20,7 @@ def within(service: Service) -> Iterator[tuple[str, str]]:
         if earlier != number:
             yield f"groups.{number}.address", f"{group.address} is groups.{earlier}'s already"
         yield from _applications(f"groups.{number}", group)
+        yield from _parameters(f"groups.{number}.dissector", service, group)
     for number, probe in enumerate(service.probes):
         if probe.address is not None and probe.address not in first:
             there = ", ".join(first)
@@ -25,6 +28,13 @@ def within(service: Service) -> Iterator[tuple[str, str]]:
     until = service.drain.until
     if until.flows is None and until.quiet_s is None:
         yield "drain.until", "one of flows and quiet_s must be a number"
+
+
+def _parameters(key: str, service: Service, group: Group) -> Iterator[tuple[str, str]]:
+    try:
+        policy.of_group(service, group)
+    except DissectorError as error:
+        yield key, str(error)
 
 
 def _applications(key: str, group: Group) -> Iterator[tuple[str, str]]:

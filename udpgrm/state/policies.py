@@ -9,14 +9,17 @@ daemon, but not the machine's next start.
 from __future__ import annotations
 
 import ctypes
+import json
 import socket
 from collections.abc import Iterator
-from typing import Optional
+from typing import Any, Optional
 
 from udpgrm import abi
+from udpgrm.abi import DissectorType
 from udpgrm.kernel import libbpf
 from udpgrm.state import address
 from udpgrm.state.maps import Maps
+from udpgrm.state.view import Viewer
 
 _MAPPED = bytes(10) + b"\xff\xff"
 
@@ -55,3 +58,42 @@ def each(maps: Maps) -> Iterator[tuple[str, abi.Policy]]:
         for key, value in libbpf.map_items(maps["policies"], *sizes)
     ]
     yield from sorted(found, key=lambda item: item[0])
+
+
+def document(policy: abi.Policy) -> dict[str, Any]:
+    """A policy for programs; parameters as they were given."""
+    dissector = policy.dissector
+    kind = DissectorType(dissector.type & ~abi.DISSECTOR_VERBOSE)
+    name, parameters = kind.name.lower(), {}
+    if kind == DissectorType.NAMED:
+        name = dissector.name.decode(errors="replace")
+        try:
+            parameters = json.loads(dissector.parameters or b"{}")
+        except ValueError:  # an application's, refused by the daemon
+            parameters = {"": dissector.parameters.decode(errors="replace")}
+    elif kind == DissectorType.FLOW:
+        parameters = {"flow_timeout": dissector.flow_timeout_s or abi.DEFAULT_FLOW_TIMEOUT_S}
+    return {
+        "type": kind.name.lower(),
+        "name": name,
+        "parameters": parameters,
+        "flows": int(policy.flows),
+    }
+
+
+def text(document: dict[str, Any]) -> str:
+    """A policy for people."""
+    words = [f"{name}={value}" for name, value in document["parameters"].items()]
+    return " ".join([document["name"], *words])
+
+
+def conflict(maps: Maps, where: str, wanted: abi.Policy) -> Optional[str]:
+    """Why a policy would have no effect, if so: a group keeps its dissector for life."""
+    for number in Viewer(maps).numbers(where):
+        there = abi.Policy(dissector=maps.dissector(number), flows=maps.group(number).flows)
+        if document(there) != document(wanted):
+            return (
+                f"{where} has sockets of another dissector ({text(document(there))}): "
+                "set it before the first of them is bound"
+            )
+    return None

@@ -109,13 +109,10 @@ static __always_inline int decrypt(struct sk_reuseport_md *md, const struct quic
 				   struct quic_scratch *s)
 {
 	u32 *words = (u32 *)s->payload, stream[AES_WORDS];
-	u64 length = s->there;
-	u32 i, j;
+	/* 1 .. QUIC_BYTES: in words that the verifier of kernel 6.1 understands */
+	u32 length = quic_index(s->there - 1) + 1, i, j;
 
-	if (!length)
-		return -1;
-	OPAQUE(length);
-	if (length > QUIC_BYTES || s->start > MAX_OFFSET ||
+	if (length != s->there || s->start > MAX_OFFSET ||
 	    bpf_skb_load_bytes(md, UDP_HEADER + s->start, s->payload, length))
 		return -1;
 #pragma clang loop unroll(disable)

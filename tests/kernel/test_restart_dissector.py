@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""A definition's dissector and flow table size, for a server that knows nothing of udpgrm."""
+
+from __future__ import annotations
+
+from tests.kernel.restart_fixtures import edge
+from tests.kernel.restarts import WHERE, Edge, ask
+from tests.kernel.support import client
+from udpgrm import abi
+from udpgrm.kernel import libbpf
+from udpgrm.state import maps as state
+from udpgrm.state.view import Viewer
+
+__all__ = ["edge"]
+
+#: Binds with SO_REUSEPORT, answers with its generation.
+SERVER = """
+import os, socket, sys
+socks = []
+for _ in range(2):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind(("127.0.0.1", 4433))
+    socks.append(sock)
+channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+channel.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+channel.close()
+if os.fork():
+    sock = socks[0]
+else:
+    sock = socks[1]
+while True:
+    data, peer = sock.recvfrom(2048)
+    sock.sendto(sys.argv[1].encode() if data == b"?" else data, peer)
+"""
+
+
+def define(edge: Edge, timeout: int, flows: int) -> None:
+    dissector = {"name": "flow", "parameters": {"flow_timeout": timeout}}
+    edge.define(
+        groups=[{"address": WHERE, "sockets": 2, "dissector": dissector}],
+        enrollment="adopted",
+        flows_per_generation=flows,
+        drain={"until": {"flows": 0, "quiet_s": None}, "max_s": 1, "on_timeout": "stop"},
+    )
+
+
+def test_adopted_with_the_definitions_dissector(edge: Edge) -> None:
+    edge.server.write_text(SERVER)
+    define(edge, timeout=9, flows=1024)
+    done = edge.restart("--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert edge.host.group(WHERE)["dissector"]["flow_timeout"] == 9
+    with client() as old:
+        assert ask(old) == 1
+        maps = state.open_pinned(edge.host.directory)
+        group = maps.group(next(Viewer(maps).numbers(WHERE)))
+        with maps.inner("flow_tables", group.table[abi.slot_of(1, 0, 1)]) as table:
+            assert table is not None
+            assert libbpf.map_info(table).max_entries == 1024
+        maps.close()
+        restart = edge.start()
+        edge.await_step("drain")
+        assert ask(old) == 1
+        with client() as new:
+            assert ask(new) == 2
+        assert restart.wait(30) == 0
+    restart.communicate()
+
+
+def test_a_group_keeps_its_dissector(edge: Edge) -> None:
+    edge.server.write_text(SERVER)
+    define(edge, timeout=9, flows=65536)
+    assert edge.restart("--json").returncode == 0
+    define(edge, timeout=10, flows=65536)
+    done = edge.restart()
+    assert done.returncode == 1
+    assert "has sockets of another dissector (flow flow_timeout=9)" in done.stdout
+    assert (edge.alive(), edge.working()) == ([1], 1)
