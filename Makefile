@@ -47,11 +47,11 @@ $(LINKS):
 test: lint unit kernel molecule ## all checks and tests
 
 unit: setup ## tests of single parts
-	$(call PYTEST,300)
+	$(call PYTEST,900)
 
 kernel: setup ## tests with real programs and sockets
 	tools/ensure_bpffs
-	$(call PYTEST,600)
+	$(call PYTEST,1800)
 
 # Molecule's own choice of a directory is the same for every checkout of this name.
 molecule: setup ## the collection on two hosts, a restart under traffic included
@@ -63,7 +63,7 @@ SCENARIO = MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/build/molecule-$(1) \
 
 .PHONY: servers molecule-vm
 servers: setup ## unmodified DNS servers restarted under load, with and without udpgrm
-	@tools/install_packages tests/servers/apt.txt
+	@tools/install_packages testbed/servers-apt.txt
 	tools/ensure_bpffs
 	$(call PYTEST,1200)
 

@@ -27,6 +27,8 @@ sends SIGURG to this process, it exits with status 0 and COMMAND goes on.
 """
 
 _SI_KERNEL = 0x80  # a terminal's, say: the whole process group has got it
+#: What systemd says to one process by its number: the server, not us.
+_ADDRESSED = ("LISTEN_PID", "WATCHDOG_PID", "SYSTEMD_EXEC_PID")
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as sh(1) has it
 
 
@@ -42,9 +44,12 @@ def main(words: list[str]) -> int:
     # blocked before there is a child: no signal finds neither of us in charge
     everything = signal.valid_signals()
     before = {int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, everything)}
+    # where it is ignored, children end without a word
+    on_end = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     decoy = os.getpid()
     child = os.fork()
     if child == 0:
+        signal.signal(signal.SIGCHLD, on_end)
         _become(command, decoy, before)
     status = _stand_in(child, everything)
     return 0 if status is None else _end_as(status)
@@ -52,10 +57,13 @@ def main(words: list[str]) -> int:
 
 def _become(command: list[str], decoy: int, mask: set[int]) -> None:
     """In the child: execute the command, as if the decoy had never been there."""
-    if os.environ.get("LISTEN_PID") == str(decoy):
-        os.environ["LISTEN_PID"] = str(os.getpid())
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them
-        signal.signal(number, signal.SIG_DFL)
+    # Python ignores both, and hides how they were: systemd ignores SIGPIPE
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    if os.environ.get("SYSTEMD_EXEC_PID") != str(decoy):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    for name in _ADDRESSED:
+        if os.environ.get(name) == str(decoy):
+            os.environ[name] = str(os.getpid())
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
         os.execvp(command[0], command)
@@ -69,14 +77,23 @@ def _stand_in(child: int, everything: set[signal.Signals]) -> Optional[int]:
     while True:
         info = signal.sigwaitinfo(everything)
         if info.si_signo == signal.SIGCHLD:
-            pid, status = os.waitpid(child, os.WNOHANG)
-            if pid == child:
+            status = _reap(child)
+            if status is not None:
                 return status
         elif info.si_signo == signal.SIGURG and info.si_pid == child:
             return None
-        elif info.si_code != _SI_KERNEL:
-            with contextlib.suppress(ProcessLookupError):
+        elif info.si_code != _SI_KERNEL or os.getpgid(child) != os.getpgrp():
+            # of another user by now, perhaps
+            with contextlib.suppress(PermissionError):
                 os.kill(child, info.si_signo)
+
+
+def _reap(child: int) -> Optional[int]:
+    """The child's status if it has ended; as process 1 we inherit others, too."""
+    while True:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid in (0, child):
+            return status if pid else None
 
 
 def _end_as(status: int) -> int:

@@ -146,7 +146,7 @@ class Edge:
 
     def clean(self) -> None:
         """End every instance."""
-        for path in self.host.cgroup.glob("edge@*.service"):
+        for path in self.host.cgroup.glob("edge*.service"):
             (path / "cgroup.kill").write_text("1")
             for _ in range(100):
                 with contextlib.suppress(OSError):

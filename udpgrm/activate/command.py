@@ -41,13 +41,7 @@ def _activate(settings: Settings) -> int:
             "nobody would keep the sockets: run it in a unit with NotifyAccess=all and "
             "FileDescriptorStoreMax=, or give a command after --"
         )
-    try:
-        made = sockets.make(settings, sockets.dissector(settings))
-    except PermissionError as error:
-        raise ValueError(
-            f"{settings.address}: the group has another dissector (udpgrm list), "
-            "or the kernel does not take this one"
-        ) from error
+    made = sockets.make(settings, sockets.dissector(settings))
     if notify_socket:
         store.replace(notify_socket, settings.name, made)
     if settings.register:

@@ -4,7 +4,10 @@
     { 0x28,  0,  0, 0000000000 },
     { 0x16,  0,  0, 0x00000000 },
 
-Comments of C and a missing last comma are fine.
+Comments of C and a missing last comma are fine. So is the form without -c, that
+of iptables' xt_bpf: how many, then code, jt, jf and k of each.
+
+    2,40 0 0 0,22 0 0 0,
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ _NUMBER = r"(0[xX][0-9a-fA-F]{1,8}|0{1,10}|[1-9][0-9]{0,9})"
 _INSTRUCTION = re.compile(
     r"\{\s*" + r"\s*,\s*".join([_NUMBER] * 4) + r"\s*(?:,\s*)?\}\s*(?P<comma>,?)\s*"
 )
+_DECIMAL = re.compile(r"\s*\d+\s*,[\d\s,]*")
 _FIELDS = (("code", 0xFFFF), ("jt", 0xFF), ("jf", 0xFF), ("k", 0xFFFFFFFF))
 
 
@@ -26,6 +30,8 @@ def parse(text: str) -> tuple[Instruction, ...]:
     """Read a filter of 1 to 64 instructions. Raises ValueError with one clear line."""
     # comments keep their line ends, so that errors name the right line
     text = _COMMENT.sub(lambda found: " " + "\n" * found[0].count("\n"), text)
+    if _DECIMAL.fullmatch(text):
+        return _parse_decimal(text)
     position = len(text) - len(text.lstrip())
     program: list[Instruction] = []
     comma = ","
@@ -43,6 +49,18 @@ def parse(text: str) -> tuple[Instruction, ...]:
     if not program:
         raise ValueError("no instruction")
     return tuple(program)
+
+
+def _parse_decimal(text: str) -> tuple[Instruction, ...]:
+    count, *items = [item.split() for item in text.rstrip().rstrip(",").split(",")]
+    if count != [str(len(items))]:
+        raise ValueError(f"says {' '.join(count)} instructions and has {len(items)}")
+    if not 1 <= len(items) <= abi.MAX_FILTER:
+        raise ValueError(f"{len(items)} instructions, not 1..{abi.MAX_FILTER}")
+    for number, words in enumerate(items, 1):
+        if len(words) != len(_FIELDS):
+            raise ValueError(f"instruction {number}: {len(words)} numbers, not {len(_FIELDS)}")
+    return tuple(_instruction(tuple(words), 1) for words in items)
 
 
 def _instruction(words: tuple[str, ...], line: int) -> Instruction:

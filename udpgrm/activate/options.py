@@ -29,9 +29,10 @@ Sockets:
 
 Dissector; FLOW when none is given:
   -f --flow-timeout=SECONDS a flow's life after its last packet sent; default 125
-  -b --bpf=FILE             classic BPF filter as bpf_asm -c prints it
+  -b --bpf=FILE             classic BPF filter as bpf_asm -c prints it, or bpf_asm
   -d --digest=N             built-in dissector N; 0xDEAD is QUIC by server name
-  -s --sni=HOST:APP         server name of an application (-d; up to 8 times)
+  -s --sni=HOST:APP         server name of an application, compared byte by byte
+                            (-d; up to 8 times)
   -n --noop                 every packet is a new flow
   -t --tubular=LABEL        name of the group for tubular
 
@@ -216,8 +217,6 @@ def _sni(words: list[str], apps: int) -> tuple[tuple[str, int], ...]:
     for word in words:
         host, _, number = word.rpartition(":")
         app = whole_number(number, 0, apps - 1)
-        # compared byte by byte, and clients send lower case
-        host = host.lower()
         if app is None or len(host) > _MOST_HOSTNAME or not _HOST.fullmatch(host):
             raise ValueError(
                 f"--sni: {word!r} is not a HOST:APP with a host of at most {_MOST_HOSTNAME} "

@@ -52,14 +52,13 @@ def _read_filter(path: str) -> tuple[Instruction, ...]:
 def make(settings: Settings, value: abi.Dissector) -> list[socket.socket]:
     """Bound sockets with dissector and application set; all or none.
 
-    Raises client.NotHooked, PermissionError (the group has another dissector,
-    or the value is invalid) and OSError.
+    Raises client.NotHooked, ValueError (the group has another dissector) and OSError.
     """
     made: list[socket.socket] = []
     try:
         for _ in range(settings.count):
             made.append(_bound(settings))
-            grm.set_option(made[-1], Option.DISSECTOR, bytes(value))
+            _set_dissector(made[-1], settings.address, value)
             if settings.app:
                 grm.set_option(made[-1], Option.SOCKET_APP, settings.app.to_bytes(4, sys.byteorder))
     except BaseException:
@@ -67,6 +66,16 @@ def make(settings: Settings, value: abi.Dissector) -> list[socket.socket]:
             sock.close()
         raise
     return made
+
+
+def _set_dissector(sock: socket.socket, where: str, value: abi.Dissector) -> None:
+    try:
+        grm.set_option(sock, Option.DISSECTOR, bytes(value))
+    except PermissionError as error:
+        raise ValueError(
+            f"{where}: the group has another dissector (udpgrm list), "
+            "or the kernel does not take this one"
+        ) from error
 
 
 def _bound(settings: Settings) -> socket.socket:
@@ -85,7 +94,10 @@ def _bound(settings: Settings) -> socket.socket:
             # beyond net.core.rmem_max, where we may
             with contextlib.suppress(PermissionError):
                 sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, settings.rcvbuf)
-        sock.bind((str(ip), port))
+        try:
+            sock.bind((str(ip), port))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, settings.address) from error
     except BaseException:
         sock.close()
         raise

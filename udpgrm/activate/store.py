@@ -19,7 +19,10 @@ def replace(notify_socket: str, name: str, sockets: Sequence[socket.socket]) -> 
     """
     where = "\0" + notify_socket[1:] if notify_socket[0] == "@" else notify_socket
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-        channel.connect(where)
+        try:
+            channel.connect(where)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, f"NOTIFY_SOCKET {notify_socket}") from error
         channel.send(f"FDSTOREREMOVE=1\nFDNAME={name}".encode())
         for start in range(0, len(sockets), _AT_ONCE):
             fds = [sock.fileno() for sock in sockets[start : start + _AT_ONCE]]

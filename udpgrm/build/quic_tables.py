@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
 """Constants that programs for QUIC's Initial packets look up: struct quic_tables.
 
 Computed from their definitions in FIPS 197 (AES), FIPS 180-4 (SHA-256) and

@@ -47,11 +47,17 @@ def run(arguments: Arguments) -> int:
             return attend(arguments, name)
         if arguments.flag("--check"):
             return _check(arguments, name)
-        if is_here(arguments):
+        if is_here(arguments) or (with_resume and not _is_left(name)):
             return here(arguments, functools.partial(_work, arguments, name))
         if not with_resume:
             _plan(arguments, name)  # so that most refusals come from here
         return elsewhere(arguments, name, ["--resume"] if with_resume else [])
+
+
+def _is_left(name: str) -> bool:
+    """Whether there is something to resume, for which a unit would be worth its while."""
+    last = journals.load(name)
+    return last is not None and last.position.outcome in (None, Outcome.FAILED)
 
 
 def _resume_all(arguments: Arguments) -> int:

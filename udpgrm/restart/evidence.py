@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Optional, Protocol
 
-from udpgrm import abi
 from udpgrm.abi import DissectorType
 from udpgrm.kernel import libbpf
 from udpgrm.probes import runner
@@ -261,9 +260,7 @@ def _failure(entry: dict[str, Any]) -> str:
 
 def forget_flow(maps: Maps, number: int, peer: Peer) -> None:
     """Remove a peer's flow entries in a group, so that a drain does not wait for them."""
-    ip = ipaddress.ip_address(peer[0])
-    packed = ip.packed if ip.version == 6 else bytes(10) + b"\xff\xff" + ip.packed
-    key = abi.FlowKey.from_buffer_copy(packed + peer[1].to_bytes(2, "big") + bytes(2))
+    key = address.flow_key(*peer)
     for table in set(maps.group(number).table) - {0}:
         with maps.inner("flow_tables", table) as fd:
             if fd is not None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from udpgrm.restart import journal as journals
 from udpgrm.restart import machine, transaction
+from udpgrm.restart.decoy import DecoyUnit
 from udpgrm.restart.evidence import KernelProber
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.instances import Instances, TemplateUnits
@@ -29,8 +30,8 @@ class NotPossible(Exception):
 def plan(service: Service, pin_dir: Path) -> dict[str, Any]:
     """What a restart that began now would do. Raises Refused, InstanceError, NotPossible."""
     refuse_unfinished(service.name)
-    instances = instances_of(service)
     groups = Groups(pin_dir, service.groups)
+    instances = instances_of(service, groups)
     chosen = choose(groups, instances)
     working = groups.working()
     return {
@@ -54,11 +55,11 @@ def plan(service: Service, pin_dir: Path) -> dict[str, Any]:
     }
 
 
-def instances_of(service: Service) -> Instances:
+def instances_of(service: Service, groups: Groups) -> Instances:
     """What starts and stops a service's instances."""
-    if service.instances.kind != "template":
-        raise NotPossible(f"{service.name}: a decoy's unit cannot be restarted by this version")
-    return TemplateUnits(service)
+    if service.instances.kind == "template":
+        return TemplateUnits(service)
+    return DecoyUnit(service, groups)
 
 
 def refuse_unfinished(name: str) -> None:
@@ -156,7 +157,13 @@ def _go_on(
     try:
         with KernelProber(service, groups) as prober, wishes.heard():
             steps = Steps(
-                service, journal, instances_of(service), groups, prober, wishes.look_up, tell
+                service,
+                journal,
+                instances_of(service, groups),
+                groups,
+                prober,
+                wishes.look_up,
+                tell,
             )
             journal.position = position(steps)
             if journal.position.outcome is not None:

@@ -116,6 +116,20 @@ class Groups:
                 found[group.address] = 0 if item is None else item.alive
         return found
 
+    def cookies(self, generation: Optional[int]) -> set[int]:
+        """SO_COOKIEs of a generation's living sockets, or of all; without state, none."""
+        found: set[int] = set()
+        with contextlib.suppress(FileNotFoundError):
+            for group in self.groups:
+                view = self.view(group)
+                for item in [] if view is None else view.generations:
+                    if item.application == group.application and generation in (
+                        None,
+                        item.generation,
+                    ):
+                        found |= {one.so_cookie for one in item.sockets if one.alive}
+        return found
+
     def working(self) -> dict[str, Optional[int]]:
         """The working generation, by address; None: no group there."""
         return {facts.address: facts.working for facts in self.facts()}

@@ -53,6 +53,10 @@ class Instances(Protocol):
         """Where its processes are. Raises InstanceError when it does not run."""
         ...
 
+    def processes(self, generation: int) -> list[int]:
+        """Those that may have its sockets. Raises InstanceError when it does not run."""
+        ...
+
 
 class TemplateUnits:
     """Units NAME@GENERATION.service of systemd."""
@@ -67,25 +71,25 @@ class TemplateUnits:
 
     def check(self) -> None:
         """Whether systemd knows the template."""
-        done = _systemctl("cat", "--", self._service.instances.unit)
+        done = systemctl("cat", "--", self._service.instances.unit)
         if done.returncode:
-            raise InstanceError(_words(done, f"no unit {self._service.instances.unit}"))
+            raise InstanceError(words_of(done, f"no unit {self._service.instances.unit}"))
 
     def start(self, generation: int, look_up: Callable[[], None]) -> None:
         """Start the unit; it is up when systemd says so (Type=notify: when the server does)."""
         limit = self._service.timeouts.start_s
-        self._run("start", generation, limit, look_up)
+        run_job("start", self.name(generation), limit, look_up)
 
     def stop(self, generation: int) -> None:
         """Stop the unit, however it is."""
-        self._run("stop", generation, math.inf, lambda: None)  # systemd has its own limit
+        # systemd has its own limit
+        run_job("stop", self.name(generation), math.inf, lambda: None)
         # a unit that failed would stay listed, one for every generation
-        _systemctl("reset-failed", "--", self.name(generation))
+        systemctl("reset-failed", "--", self.name(generation))
 
     def is_alive(self, generation: int) -> bool:
         """Whether the unit is active, or becomes so."""
-        shown = _systemctl("show", "--property=ActiveState", "--value", "--", self.name(generation))
-        return shown.stdout.strip() in _ALIVE
+        return is_active(self.name(generation))
 
     def cgroup(self, generation: int) -> Path:
         """The unit's."""
@@ -94,34 +98,46 @@ class TemplateUnits:
         except AdoptionError as error:
             raise InstanceError(str(error)) from error
 
-    def _run(self, verb: str, generation: int, limit: float, look_up: Callable[[], None]) -> None:
-        unit = self.name(generation)
-        command = ["systemctl", "--no-ask-password", verb, "--", unit]
-        deadline = time.monotonic() + limit
-        look_up()
-        # in a session of its own: a Ctrl-C is for us
-        with subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        ) as process:
-            try:
-                while process.poll() is None:
-                    if time.monotonic() > deadline:
-                        raise InstanceError(f"{unit}: not done with {verb} after {limit:g} s")
-                    time.sleep(_POLL_S)
-                    look_up()
-            finally:
-                process.kill()
-            said = "" if process.stderr is None else " ".join(process.stderr.read().split())
-        if process.returncode:
-            raise InstanceError(f"systemctl {verb} {unit}: {said or 'failed'}")
+    def processes(self, generation: int) -> list[int]:
+        """The unit's."""
+        return cgroups.processes(self.cgroup(generation))
 
 
-def _systemctl(*words: str) -> subprocess.CompletedProcess[str]:
+def run_job(verb: str, unit: str, limit: float, look_up: Callable[[], None]) -> None:
+    """Have systemd start, stop or restart a unit, and wait. Raises InstanceError."""
+    command = ["systemctl", "--no-ask-password", verb, "--", unit]
+    deadline = time.monotonic() + limit
+    look_up()
+    # in a session of its own: a Ctrl-C is for us
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            while process.poll() is None:
+                if time.monotonic() > deadline:
+                    raise InstanceError(f"{unit}: not done with {verb} after {limit:g} s")
+                time.sleep(_POLL_S)
+                look_up()
+        finally:
+            process.kill()
+        said = "" if process.stderr is None else " ".join(process.stderr.read().split())
+    if process.returncode:
+        raise InstanceError(f"systemctl {verb} {unit}: {said or 'failed'}")
+
+
+def is_active(unit: str) -> bool:
+    """Whether a unit is active, or becomes so."""
+    shown = systemctl("show", "--property=ActiveState", "--value", "--", unit)
+    return shown.stdout.strip() in _ALIVE
+
+
+def systemctl(*words: str) -> subprocess.CompletedProcess[str]:
+    """Ask systemd."""
     return subprocess.run(
         ["systemctl", "--no-ask-password", *words],
         stdin=subprocess.DEVNULL,
@@ -131,5 +147,6 @@ def _systemctl(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _words(done: subprocess.CompletedProcess[str], otherwise: str) -> str:
+def words_of(done: subprocess.CompletedProcess[str], otherwise: str) -> str:
+    """What it said, in one line."""
     return " ".join(done.stderr.split()) or otherwise

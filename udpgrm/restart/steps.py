@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, Optional, Protocol
 
 import udpgrm.client as grm
-from udpgrm.kernel import cgroups
 from udpgrm.restart import adoption, plan
 from udpgrm.restart.adoption import AdoptionError
 from udpgrm.restart.drain import Decision, Watcher
@@ -178,7 +177,7 @@ class Steps:
         The working generation is set by the option that servers use: so the flows of
         the one before are counted on, and tubular is told.
         """
-        with self._groups.held(generation, self._processes(generation)) as sockets:
+        with self._groups.held(generation, self._instances.processes(generation)) as sockets:
             missing = [one.address for one in self._service.groups if one.address not in sockets]
             if missing:
                 raise StepFailed(f"generation {generation} has no socket at {', '.join(missing)}")
@@ -272,7 +271,7 @@ class Steps:
         target = {where: (before[where] or 0) if old is None else old for where in ours}
         holder = self._new if old is None else old
         if ours and self._instances.is_alive(holder):
-            with self._groups.held(holder, self._processes(holder)) as sockets:
+            with self._groups.held(holder, self._instances.processes(holder)) as sockets:
                 for where in set(ours) & set(sockets):
                     grm.promote(sockets[where], target[where])
         evidence["working"] = now = self._groups.working()
@@ -284,9 +283,6 @@ class Steps:
                     f"{', '.join(left)}: no process of {self._instances.name(old)} has the "
                     f"sockets of generation {old} (udpgrm working-gen {left[0]} {old})"
                 )
-
-    def _processes(self, generation: int) -> list[int]:
-        return cgroups.processes(self._instances.cgroup(generation))
 
     def _drain_new(self, evidence: Evidence) -> Result:
         """What it has in flows it keeps, as long as the policy lets it."""

@@ -34,6 +34,13 @@ def form(ip: str, port: int) -> str:
     return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
 
 
+def flow_key(ip: str, port: int) -> abi.FlowKey:
+    """The key of a peer's flow. Raises ValueError."""
+    parsed = ipaddress.ip_address(ip)
+    packed = parsed.packed if parsed.version == 6 else _V4_MAPPED + parsed.packed
+    return abi.FlowKey.from_buffer_copy(packed + port.to_bytes(2, "big") + bytes(2))
+
+
 def ip_of(key: Union[abi.GroupKey, abi.FlowKey]) -> str:
     """The IP of a group's or flow's key."""
     raw = bytes(key.addr)

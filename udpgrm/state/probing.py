@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import ctypes
-import ipaddress
 from dataclasses import dataclass
 from typing import Optional
 
 from udpgrm import abi
 from udpgrm.abi import ProbePath
 from udpgrm.kernel import clock, libbpf
+from udpgrm.state import address
 from udpgrm.state.maps import Maps
 from udpgrm.state.seats import GroupSeats
 
@@ -95,10 +95,9 @@ class Probing:
         self._remove(self._key(peer))
 
     def _key(self, peer: tuple[str, int]) -> bytes:
-        ip = ipaddress.ip_address(peer[0])
-        packed = ip.packed if ip.version == 6 else bytes(10) + b"\xff\xff" + ip.packed
-        remote = abi.FlowKey.from_buffer_copy(packed + peer[1].to_bytes(2, "big") + bytes(2))
-        key = abi.ProbeKey(group=self._number, epoch=self._group.epoch, remote=remote)
+        key = abi.ProbeKey(
+            group=self._number, epoch=self._group.epoch, remote=address.flow_key(*peer)
+        )
         return bytes(key)
 
     def _write(self, peer: tuple[str, int], probe: abi.Probe) -> None:

@@ -74,6 +74,9 @@ class FakeInstances:
     def cgroup(self, generation: int) -> Path:
         return Path("/nowhere")
 
+    def processes(self, generation: int) -> list[int]:
+        return []
+
 
 class FakeGroups:
     """The service's groups; an instance that runs has all its sockets in them."""
@@ -93,6 +96,9 @@ class FakeGroups:
             GroupFacts(where, 0, working, abi.GENERATION_SLOTS, living)
             for where, working in self.by_address.items()
         ]
+
+    def set_dissectors(self, service: Service) -> None:
+        self.dissectors_of = service
 
     def living(self, generation: int) -> dict[str, int]:
         count = self.sockets if generation in self.instances.running else 0

@@ -13,7 +13,6 @@ from typing import Any, Optional
 import pytest
 
 from tests.unit.restart.fakes import ALSO, WHERE, FakeGroups, FakeInstances, FakeProber, service
-from udpgrm.kernel import cgroups
 from udpgrm.restart import journal as journals
 from udpgrm.restart import machine, transaction
 from udpgrm.restart.journal import Journal
@@ -71,7 +70,6 @@ class World:
 @pytest.fixture(autouse=True)
 def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UDPGRM_STATE_DIR", str(tmp_path))
-    monkeypatch.setattr(cgroups, "processes", lambda path: [])
 
 
 @pytest.fixture

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Restarts in units, by a systemd that says what tests want."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from udpgrm.restart import follow
+from udpgrm.restart import journal as journals
+from udpgrm.restart.follow import LaunchError
+from udpgrm.restart.journal import Journal
+from udpgrm.restart.machine import Outcome, Position, Result, Step
+
+
+class Seen:
+    """States that were shown."""
+
+    def __init__(self) -> None:
+        self.states: list[str] = []
+
+    def show(self, journal: dict[str, Any]) -> None:
+        self.states.append(journal["state"])
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Programs of this directory come first; nothing is active."""
+    monkeypatch.setenv("UDPGRM_STATE_DIR", str(tmp_path / "restarts"))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(follow, "_GRACE_S", 0.3)
+    program(tmp_path, "systemctl", "echo inactive")
+    return tmp_path
+
+
+def program(scratch: Path, name: str, body: str) -> None:
+    path = scratch / name
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+
+
+def make() -> Journal:
+    return Journal(journals.path_of("edge"), "edge", "", time.time())
+
+
+def test_follow_to_the_end() -> None:
+    seen, held = Seen(), threading.Event()
+
+    def work() -> None:
+        with journals.locked("edge"):
+            journal = make()
+            record = journal.begin(Step.DRAIN)
+            held.set()
+            time.sleep(0.3)
+            journal.end(record, Result.DONE, "", Position(Step.STOP, Outcome.FINISHED))
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    held.wait()
+    last = follow.follow("edge", seen)
+    worker.join()
+    assert last is not None and last.position.outcome is Outcome.FINISHED
+    assert seen.states == ["drain", "finished"]
+
+
+def test_follow_one_that_nobody_works_at() -> None:
+    journal = make()
+    journal.begin(Step.DRAIN)
+    begun = time.monotonic()
+    assert follow.follow("edge", Seen()) == journal
+    assert 0.2 < time.monotonic() - begun < 3
+
+
+def test_follow_none() -> None:
+    assert follow.follow("edge", Seen()) is None
+
+
+def test_launch(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUDO_USER", "alice")
+    monkeypatch.setattr("sys.argv", ["/usr/bin/true", "restart", "edge"])
+    program(scratch, "systemd-run", f'printf "%s\\n" "$@" >{scratch}/words')
+    assert follow.launch("edge", ["restart", "edge"]) == "udpgrm-restart-edge.service"
+    words = (scratch / "words").read_text().splitlines()
+    assert words[:4] == [
+        "--quiet",
+        "--no-ask-password",
+        "--unit=udpgrm-restart-edge.service",
+        "--collect",
+    ]
+    assert "--setenv=SUDO_USER=alice" in words
+    assert words[-2:] == ["restart", "edge"]
+
+
+def test_launch_fails(scratch: Path) -> None:
+    program(scratch, "systemd-run", "echo Failed to start it. >&2; exit 1")
+    with pytest.raises(LaunchError, match=r"^Failed to start it\.$"):
+        follow.launch("edge", [])
+
+
+def test_a_unit_that_ends_at_once(scratch: Path) -> None:
+    program(scratch, "journalctl", "echo udpgrm: edge: no unit edge@.service")
+    with pytest.raises(LaunchError, match=r"^edge: no unit edge@\.service$"):
+        follow.await_begin("edge", "udpgrm-restart-edge.service", None)
+
+
+def test_a_unit_that_begins() -> None:
+    before = make()
+    before.save()
+    before.begin(Step.START)
+    follow.await_begin("edge", "udpgrm-restart-edge.service", make())

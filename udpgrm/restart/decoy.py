@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Instances behind a decoy: one unit, whose old server goes on after its stop.
+
+A restart of the unit tells the server of the old instance to drain; it sends
+SIGURG to its decoy, lives on, and the unit's new server puts its sockets into
+the next generation by itself. So instances are told apart by the generation of
+the sockets that their processes have.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from udpgrm.kernel import cgroups, pidfd
+from udpgrm.restart import adoption
+from udpgrm.restart.adoption import AdoptionError
+from udpgrm.restart.groups import Groups
+from udpgrm.restart.instances import InstanceError, is_active, run_job, systemctl, words_of
+from udpgrm.services.definition import Service
+
+_POLL_S = 0.05
+#: It has drained when it is stopped; one that drains on by itself is killed.
+_STOP_S = 10.0
+
+
+class DecoyUnit:
+    """Servers of one unit NAME.service, by the generation of their sockets."""
+
+    def __init__(self, service: Service, groups: Groups) -> None:
+        """Of a service whose instances are of the kind decoy."""
+        self._unit = service.instances.unit
+        self._limit = service.timeouts.start_s
+        self._groups = groups
+
+    def name(self, generation: int) -> str:
+        """The unit, and which of its servers."""
+        return f"{self._unit}, generation {generation}"
+
+    def check(self) -> None:
+        """Whether systemd knows the unit."""
+        done = systemctl("cat", "--", self._unit)
+        if done.returncode:
+            raise InstanceError(words_of(done, f"no unit {self._unit}"))
+
+    def start(self, generation: int, look_up: Callable[[], None]) -> None:
+        """Restart the unit, unless that has been done: the old server drains."""
+        if not self.is_alive(generation):
+            run_job("restart", self._unit, self._limit, look_up)
+
+    def stop(self, generation: int) -> None:
+        """End the servers of a generation, or the one that has no generation yet."""
+        pids = self.processes(generation) or self._fresh()
+        number, deadline = signal.SIGTERM, time.monotonic() + _STOP_S
+        for pid in pids:
+            _kill(pid, number)
+        while any(map(_runs, pids)):
+            if time.monotonic() > deadline:
+                number, deadline = signal.SIGKILL, math.inf
+                for pid in pids:
+                    _kill(pid, number)
+            time.sleep(_POLL_S)
+
+    def is_alive(self, generation: int) -> bool:
+        """Whether it has sockets, or may be the server that has none yet."""
+        return bool(self.processes(generation) or self._fresh())
+
+    def processes(self, generation: int) -> list[int]:
+        """Those that have sockets of a generation."""
+        cookies = self._groups.cookies(generation)
+        found = pidfd.find_sockets(cookies)
+        for _, fd in found.values():
+            os.close(fd)
+        return sorted({pid for pid, _ in found.values()})
+
+    def cgroup(self, generation: int) -> Path:
+        """The unit's."""
+        try:
+            return adoption.cgroup_of_unit(self._unit, cgroups.default_root())
+        except AdoptionError as error:
+            raise InstanceError(str(error)) from error
+
+    def _fresh(self) -> list[int]:
+        """The children of the unit's decoy, when none has a socket of any generation."""
+        if not is_active(self._unit):
+            return []
+        shown = systemctl("show", "--property=MainPID", "--value", "--", self._unit)
+        children: list[int] = []
+        with contextlib.suppress(OSError, ValueError):
+            main = int(shown.stdout)
+            text = Path(f"/proc/{main}/task/{main}/children").read_text()
+            children = [int(pid) for pid in text.split()]
+        registered = self._groups.cookies(None)
+        for pid in children:
+            for cookie, fd in pidfd.sockets_of(pid):
+                os.close(fd)
+                if cookie in registered:
+                    return []
+        return children
+
+
+def _kill(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process is there, and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
