@@ -20,7 +20,7 @@ struct steering {
 	struct sk_reuseport_md *md;
 	struct group *group;
 	struct counters *counters;
-	void *slots;   /* maps of the group */
+	void *slots; /* maps of the group */
 	void *sockets;
 	struct probe *probe; /* of this packet's peer, mostly none */
 };

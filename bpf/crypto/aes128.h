@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Copyright the udpgrm authors */
 /*
  * AES-128, encryption only: FIPS 197. Keys and blocks are big-endian words;
  * in 64-bit registers, because BPF here has no shorter ones.

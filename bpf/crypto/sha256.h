@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Copyright the udpgrm authors */
 /* The compression function of SHA-256: FIPS 180-4, 6.2.2. */
 #ifndef UDPGRM_CRYPTO_SHA256_H
 #define UDPGRM_CRYPTO_SHA256_H
@@ -33,8 +34,7 @@ static __always_inline u64 sha256_spread(u64 word, u32 first, u32 second, u32 sh
  * message schedule: a program's stack has none. result may be state or block.
  */
 static __always_inline void sha256_block(const struct crypto_tables *tables, const u32 *state,
-					 const u32 *block, u32 pad, u32 *w,
-					 u32 *result)
+					 const u32 *block, u32 pad, u32 *w, u32 *result)
 {
 	u64 a = state[0], b = state[1], c = state[2], d = state[3];
 	u64 e = state[4], f = state[5], g = state[6], h = state[7];

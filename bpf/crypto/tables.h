@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Copyright the udpgrm authors */
 /*
  * Constants of the ciphers. They live in a map, because a program cannot index
  * a static array; udpgrm/build/quic_tables.py computes them.

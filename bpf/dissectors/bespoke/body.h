@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Copyright the udpgrm authors */
 /*
  * bespoke, digest 0xDEAD: QUIC version 1, new connections by the server name
  * that their client asks for. A packet whose connection ID says enough costs

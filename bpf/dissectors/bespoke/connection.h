@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Copyright the udpgrm authors */
 /*
  * The parts of a QUIC header that stay readable: RFC 8999, RFC 9000, 17. And
  * where a packet goes by its connection ID alone:
@@ -25,7 +26,7 @@ enum {
 
 struct connection {
 	bool is_initial;
-	bool is_ours;  /* its DCID begins with DCID_OURS */
+	bool is_ours; /* its DCID begins with DCID_OURS */
 	u32 cookie;
 	u32 app;
 };
@@ -61,8 +62,8 @@ static __always_inline int read_connection(struct sk_reuseport_md *md, struct co
 		if (length < DCID_SHORTEST || length > DCID_LONGEST)
 			return 0;
 		dcid <<= 8;
-		found->is_initial = !(head >> 56 & LONG_TYPE) &&
-				    (u32)(head >> 24) == QUIC_VERSION_1;
+		found->is_initial =
+			!(head >> 56 & LONG_TYPE) && (u32)(head >> 24) == QUIC_VERSION_1;
 	} else {
 		dcid = head << 8;
 	}

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Copyright the udpgrm authors */
 /* The CRYPTO stream in an Initial packet's frames: RFC 9000, 12.4 and 19. */
 #ifndef UDPGRM_BESPOKE_FRAMES_H
 #define UDPGRM_BESPOKE_FRAMES_H

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Copyright the udpgrm authors */
 /* The server name in a ClientHello: RFC 8446, 4.1.2, RFC 6066, 3. */
 #ifndef UDPGRM_BESPOKE_HELLO_H
 #define UDPGRM_BESPOKE_HELLO_H
@@ -32,7 +33,7 @@ static __always_inline int hello_half(const struct quic_scratch *s, u32 at, u32 
 {
 	u32 index = quic_index(at);
 
-	if (at >= QUIC_BYTES || !s->is_present[index] || !s->is_present[index + 1])
+	if (at >= QUIC_BYTES - 1 || !s->is_present[index] || !s->is_present[index + 1])
 		return -1;
 	*value = s->hello[index] << 8 | s->hello[index + 1];
 	return 0;
@@ -43,8 +44,7 @@ static __always_inline int find_extensions(const struct quic_scratch *s, u32 *at
 {
 	u32 value, position = SESSION_ID_AT;
 
-	if (hello_byte(s, 0, &value) || value != CLIENT_HELLO ||
-	    hello_byte(s, position, &value))
+	if (hello_byte(s, 0, &value) || value != CLIENT_HELLO || hello_byte(s, position, &value))
 		return -1;
 	position += 1 + value;
 	if (hello_half(s, position, &value)) /* cipher suites */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Copyright the udpgrm authors */
 /* An Initial packet without its protection: RFC 9000, 17.2.2, RFC 9001, 5.3 and 5.4. */
 #ifndef UDPGRM_BESPOKE_INITIAL_H
 #define UDPGRM_BESPOKE_INITIAL_H
@@ -21,7 +22,7 @@ static __always_inline int read_varint(struct sk_reuseport_md *md, u32 *offset, 
 	u64 head;
 	u32 bits;
 
-	/* there are always eight bytes: the packet ends in a tag */
+	/* eight bytes are there, however short the number: the packet ends in a tag */
 	if (*offset > MAX_OFFSET ||
 	    bpf_skb_load_bytes(md, UDP_HEADER + *offset, &head, sizeof(head)))
 		return -1;
@@ -58,8 +59,8 @@ static __always_inline int find_number(struct sk_reuseport_md *md, u32 scid_at, 
  * Leaves the payload's place, key and nonce in the scratch. -1: this is no
  * Initial packet under the keys of its connection ID.
  */
-static __always_inline int open_packet(struct sk_reuseport_md *md,
-				       const struct quic_tables *tables, struct quic_scratch *s)
+static __always_inline int open_packet(struct sk_reuseport_md *md, const struct quic_tables *tables,
+				       struct quic_scratch *s)
 {
 	u32 dcid_length, first, number, number_at, number_bytes, length, i;
 	u32 *mask = s->sample;
@@ -109,7 +110,7 @@ static __always_inline int decrypt(struct sk_reuseport_md *md, const struct quic
 				   struct quic_scratch *s)
 {
 	u32 *words = (u32 *)s->payload, stream[AES_WORDS];
-	/* 1 .. QUIC_BYTES: in words that the verifier of kernel 6.1 understands */
+	/* 1 .. QUIC_BYTES, also for the verifier of kernel 6.1, which learns nothing from != */
 	u32 length = quic_index(s->there - 1) + 1, i, j;
 
 	if (length != s->there || s->start > MAX_OFFSET ||
@@ -117,7 +118,7 @@ static __always_inline int decrypt(struct sk_reuseport_md *md, const struct quic
 		return -1;
 #pragma clang loop unroll(disable)
 	for (i = 0; i < DECRYPT_BLOCKS; i++) {
-		if (16 * i >= length)
+		if (16 * i >= s->there)
 			break;
 		s->counter[3] = FIRST_COUNTER + i;
 		aes128_encrypt(&tables->crypto, &s->key, s->counter, stream);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+// Copyright the udpgrm authors
 #include "dissectors/bespoke/initial.h"
 
 /*

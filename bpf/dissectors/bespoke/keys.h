@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Copyright the udpgrm authors */
 /*
  * The client's Initial keys, from the connection ID that it chose: RFC 9001,
  * 5.2. HKDF (RFC 5869) over HMAC (RFC 2104) over SHA-256, as the list of
@@ -13,8 +14,7 @@ enum { SHA256_BLOCK = 64, MESSAGE_END = 0x80 };
 
 /* dcid: its bytes, zero beyond them. */
 static __always_inline void derive_keys(const struct quic_tables *tables, u32 *dcid, u32 length,
-					u32 *schedule,
-					u32 blocks[KEY_BLOCKS][SHA256_BLOCK_WORDS])
+					u32 *schedule, u32 blocks[KEY_BLOCKS][SHA256_BLOCK_WORDS])
 {
 	u32 i;
 
@@ -30,8 +30,8 @@ static __always_inline void derive_keys(const struct quic_tables *tables, u32 *d
 		const struct key_step *step = &tables->step[i];
 
 		sha256_block(&tables->crypto, blocks[step->state & (KEY_BLOCKS - 1)],
-			     blocks[step->message & (KEY_BLOCKS - 1)], step->pad * 0x01010101, schedule,
-			     blocks[step->result & (KEY_BLOCKS - 1)]);
+			     blocks[step->message & (KEY_BLOCKS - 1)], step->pad * 0x01010101,
+			     schedule, blocks[step->result & (KEY_BLOCKS - 1)]);
 	}
 }
 

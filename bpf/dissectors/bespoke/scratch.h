@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Copyright the udpgrm authors */
 /*
  * What the programs that take one Initial packet apart hand on to each other:
  * per CPU, and only from one tail call to the next (softirqs do not nest).
@@ -67,7 +68,7 @@ struct quic_scratch {
 	u32 epoch;
 	u32 is_garbled; /* cannot be decrypted, or what came out are no frames */
 	u32 app;	/* of the name that was found, else 0 */
-	/* of its protected payload: offset in the UDP payload, bytes, and those there is room for */
+	/* of its payload: offset in UDP's payload, bytes, and as many as there is room for */
 	u32 start;
 	u32 length;
 	volatile u32 there;
@@ -87,7 +88,7 @@ struct quic_scratch {
 	u32 key_blocks[KEY_BLOCKS][SHA256_BLOCK_WORDS];
 	/* twice as long, so that a copy of any length fits at any offset */
 	u8 payload[2 * QUIC_BYTES];
-	u8 hello[2 * QUIC_BYTES];	/* the CRYPTO stream from its beginning */
+	u8 hello[2 * QUIC_BYTES];      /* the CRYPTO stream from its beginning */
 	u8 is_present[2 * QUIC_BYTES]; /* which of its bytes came */
 };
 

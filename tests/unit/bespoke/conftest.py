@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.bespoke.code import Code
+
+
+@pytest.fixture(scope="session")
+def code(tmp_path_factory: pytest.TempPathFactory) -> Code:
+    """The C code, compiled for this machine."""
+    return Code(tmp_path_factory.mktemp("bespoke"))
