@@ -7,11 +7,12 @@ import functools
 from typing import Callable, Optional
 
 from udpgrm import abi
+from udpgrm.abi import DissectorType
 from udpgrm.build import cache, sources
 from udpgrm.cli import common
 from udpgrm.cli.options import Arguments
 from udpgrm.daemon.pool import Pool
-from udpgrm.daemon.programs import DISSECTOR_NAMES, Linker
+from udpgrm.daemon.programs import DISSECTOR_NAMES, Linker, steering_of
 from udpgrm.kernel import cgroups, clock, libbpf
 from udpgrm.state import maps as state
 from udpgrm.state.maps import Limits, Maps, index
@@ -80,7 +81,12 @@ def _check_programs(maps: Maps, check: Callable[[str, Callable[[], object]], boo
     for hook in sources.HOOKS:
         check(f"program hook {hook.name}", functools.partial(linker.hook, hook))
     for kind, name in DISSECTOR_NAMES.items():
-        if name in sources.PLAIN_DISSECTORS:
-            dissector = bytes(abi.Dissector(type=kind))
-            libbpf.map_update(maps["dissectors"], index(0), dissector)
-            check(f"program steering {name}", functools.partial(linker.steering, 0))
+        if name in (*sources.PLAIN_DISSECTORS, "bespoke"):
+            check(f"program steering {name}", functools.partial(_steering, maps, linker, kind))
+
+
+def _steering(maps: Maps, linker: Linker, kind: DissectorType) -> None:
+    dissector = abi.Dissector(type=kind)
+    cache.compile_missing(sources.parts(steering_of(dissector)))
+    libbpf.map_update(maps["dissectors"], index(0), bytes(dissector))
+    linker.steering(0)
