@@ -75,7 +75,10 @@ def demo(work: Path) -> bool:
         check(["ansible-playbook", *sources, "udpgrm.fleet.site"])
         step("The service is restarted under traffic: udpgrm.fleet.rolling_restart", since)
         restart = ["ansible-playbook", *sources, "udpgrm.fleet.rolling_restart"]
-        restart += ["--extra-vars", f"udpgrm_service={SERVICE}"]
+        page = ROOT / "build" / "udpgrm-report.html"
+        page.parent.mkdir(exist_ok=True)
+        for variable in (f"udpgrm_service={SERVICE}", "udpgrm_bake=1", f"udpgrm_report={page}"):
+            restart += ["--extra-vars", variable]
         well = restart_under_traffic(inventory, SERVICE, PORT, restart)
     step("Everything is gone again", since)
     return well

@@ -2,12 +2,12 @@
 # Copyright the udpgrm authors
 """Judges a restart under traffic from the flows, the playbook's times and the old units.
 
-When did a host switch? The task that sets the working generation was called at one
-moment and had returned at another; the switch lies between. A first answer of the
+When did a host switch? The step that sets the working generation began at one
+moment and had ended at another; the switch lies between. A first answer of the
 new instance in between proves that it has happened by then, which narrows it. So
 of the flows of a host, by the moment of their first packet:
 
-old     before the task was called: theirs is the old instance, for good
+old     before the step began: theirs is the old instance, for good
 during  in between: theirs is whichever answered first, for good
 new     after: theirs is the new instance
 """
@@ -26,7 +26,7 @@ LONGEST_PAUSE = 0.2
 
 @dataclasses.dataclass(frozen=True)
 class Switch:
-    """When the task that sets the working generation was called and had returned."""
+    """When the step that sets the working generation began and had ended."""
 
     called: float
     returned: float
@@ -68,7 +68,7 @@ class HostReport:
     Attributes:
         during: flows begun while the switch happened; `another` counts those that moved.
         carried: long-lived flows of the old instance, answered before and after the switch.
-        seconds: from the call of the task to the first answer of the new instance.
+        seconds: from the begin of the step to the first answer of the new instance.
         answered_after_stop: answers after the old instance had ended.
     """
 

@@ -24,8 +24,8 @@ ROWS: list[tuple[str, Callable[[HostReport], str]]] = [
     ("switch, s (*)", lambda r: "-" if r.seconds is None else f"{r.seconds:.2f}"),
 ]
 FOOTNOTE = (
-    "(*) from the call of the task that sets the working generation to the first answer\n"
-    "    of the new instance; Ansible's own time to reach the host is part of it"
+    "(*) from the begin of the step that sets the working generation to the first answer\n"
+    "    of the new instance"
 )
 
 

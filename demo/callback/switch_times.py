@@ -23,35 +23,39 @@ description: For the demo, which tells old flows from new ones by these times.
 """
 
 
-def _switched(outcome: dict[str, Any]) -> bool:
-    arguments = outcome.get("invocation", {}).get("module_args", {})
-    return bool(outcome.get("changed")) and arguments.get("working_gen") is not None
+def _promotion(outcome: dict[str, Any]) -> tuple[float, float] | None:
+    """When the restart set the working generation: begin and end, since the epoch."""
+    if not outcome.get("changed"):
+        return None
+    for step in outcome["restart"]["steps"]:
+        if step["step"] == "promote" and step["result"] == "done":
+            return step["evidence"]["begin"], step["ended"]
+    return None
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]  # Ansible has no types
-    """Notes the task of `udpgrm.fleet.udpgrm_group` that changed a working generation."""
+    """Notes the task of `udpgrm.fleet.udpgrm_restart` that changed a working generation.
+
+    The times are the host's, which shares its clocks with this machine.
+    """
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"
     CALLBACK_NAME = "switch_times"
     CALLBACK_NEEDS_ENABLED = True
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._called: dict[tuple[str, str], float] = {}
-
-    def v2_runner_on_start(self, host: Any, task: Any) -> None:
-        """Note when a task is about to run on a host."""
-        self._called[host.get_name(), task._uuid] = time.monotonic()
-
     def v2_runner_on_ok(self, result: Any) -> None:
         """Write a line when the task was the one that switches."""
-        returned = time.monotonic()
-        host, task = result._host.get_name(), result._task
-        called = self._called.pop((host, task._uuid))
-        # a task with a loop has a result per address
-        outcomes = result._result.get("results", [result._result])
-        if not task.action.endswith("udpgrm_group") or not any(map(_switched, outcomes)):
+        if not result._task.action.endswith("udpgrm_restart"):
             return
+        found = _promotion(result._result)
+        if found is None:
+            return
+        ahead = time.monotonic() - time.time()
+        entry = {
+            "host": result._host.get_name(),
+            "called": found[0] + ahead,
+            "returned": found[1] + ahead,
+        }
         with open(os.environ["UDPGRM_SWITCH_TIMES"], "a", encoding="utf-8") as file:
-            print(json.dumps({"host": host, "called": called, "returned": returned}), file=file)
+            print(json.dumps(entry), file=file)

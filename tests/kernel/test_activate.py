@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -16,6 +17,7 @@ import pytest
 
 import udpgrm.client as grm
 from tests.kernel.support import ROOT, Host, client, received
+from tests.unit.bespoke.packets import crypto, hello, initial
 from udpgrm import abi
 
 ACTIVATE = [sys.executable, str(ROOT / "bin/udpgrm_activate")]
@@ -151,7 +153,7 @@ def test_address_that_is_not_there(host: Host) -> None:
     done = activate("edge", "192.0.2.7:4433", "--", "true")
     assert (done.returncode, done.stderr) == (
         255,
-        "udpgrm activate: Cannot assign requested address\n",
+        "udpgrm activate: 192.0.2.7:4433: Cannot assign requested address\n",
     )
     assert activate("--freebind", "edge", "192.0.2.7:4433", "--", "true").returncode == 0
 
@@ -168,6 +170,61 @@ def test_refusals(host: Host, words: list[str], complaint: str) -> None:
     done = activate(*words)
     assert (done.returncode, complaint in done.stderr) == (255, True), done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_privileged_port_of_a_user(host: Host) -> None:
+    user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"]
+    done = subprocess.run(
+        [*user, *ACTIVATE, "edge", "127.0.0.1:80", "--", "true"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (
+        255,
+        "udpgrm activate: 127.0.0.1:80: Permission denied\n",
+    )
+
+
+def test_nobody_at_notify_socket(host: Host) -> None:
+    done = activate("edge", WHERE, notify="/nowhere/notify")
+    assert (done.returncode, done.stderr) == (
+        255,
+        "udpgrm activate: NOTIFY_SOCKET /nowhere/notify: No such file or directory\n",
+    )
+
+
+def test_no_daemon(host: Host) -> None:
+    host.kill()  # its hooks stay
+    done = activate("edge", WHERE, "--", "true")
+    assert (done.returncode, "got no index in 5.0 s" in done.stderr) == (255, True), done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_names_of_servers(host: Host) -> None:
+    """Two applications, each activated on its own; an Initial packet finds the named one."""
+    bespoke = ("-d", "0xDEAD", "-m", "2", "-s", "two.example:1")
+    wait = ["--", sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()"]
+    with contextlib.ExitStack() as running:
+        for app in ("0", "1"):
+            process = subprocess.Popen(
+                [*ACTIVATE, *bespoke, "-a", app, "--advance-working-gen", "edge", WHERE, *wait],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            running.enter_context(process)
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"\n"
+        with client() as sock:
+            for name, count in ((b"two.example", 2), (b"other.example", 3)):
+                for _ in range(count):
+                    sock.sendto(initial(crypto(hello(name))), ("127.0.0.1", 4433))
+        generations = host.group(WHERE)["generations"]
+        assert [
+            (generation["application"], generation["generation"], generation["packets_in"])
+            for generation in generations
+        ] == [(0, 1, 3), (1, 1, 2)]
 
 
 def test_another_dissector(host: Host) -> None:

@@ -6,9 +6,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from typing import Optional
 
@@ -135,6 +138,89 @@ def test_listen_pid_is_the_childs() -> None:
     assert listen_pid == child
     other = Decoy("sh", "-c", "echo $LISTEN_PID", environment={"LISTEN_PID": "1"})
     assert other.process.communicate(timeout=10)[0] == "1\n"
+
+
+def test_what_systemd_addresses_to_a_process_is_the_childs() -> None:
+    names = ("WATCHDOG_PID", "SYSTEMD_EXEC_PID")
+    told = " ".join(f"${name}" for name in names)
+    done = subprocess.run(
+        [
+            *("sh", "-c", " ".join(f"{name}=$$" for name in names) + ' exec "$0" "$@"'),
+            *(*DECOY, "--", "sh", "-c", f"echo $$ {told}; grep SigIgn /proc/self/status"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=True,
+    )
+    pids, ignored = done.stdout.splitlines()
+    assert len(set(pids.split())) == 1
+    # systemd ignores SIGPIPE unless told otherwise, and the child is none the wiser
+    assert int(ignored.split()[1], 16) == 1 << (signal.SIGPIPE - 1)
+
+
+def test_started_where_ends_of_children_are_ignored() -> None:
+    done = subprocess.run(
+        [*DECOY, "--", "grep", "SigIgn", "/proc/self/status"],
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=True,
+    )
+    assert int(done.stdout.split()[1], 16) == 1 << (signal.SIGCHLD - 1)
+
+
+@pytest.mark.parametrize("end, status", [("exit 9", 9), ("kill -TERM $$", 128 + signal.SIGTERM)])
+def test_process_1_of_a_container(end: str, status: int) -> None:
+    # a grandchild that has lost its parent ends: nobody but process 1 can bury it
+    orphan = "(sleep 0.1 & echo $!); sleep 0.5"
+    done = subprocess.run(
+        [
+            *("unshare", "--pid", "--fork", "--mount-proc"),
+            *(*DECOY, "--", "sh", "-c", f"{orphan}; ps -eo pid,stat; {end}"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=False,
+    )
+    assert done.returncode == status
+    orphan_pid, _, *processes = [line.split() for line in done.stdout.splitlines()]
+    pids = [pid for pid, _ in processes]
+    assert pids[:2] == ["1", "2"]
+    assert orphan_pid[0] not in pids
+
+
+@pytest.mark.parametrize("setsid", [[], ["setsid"]])
+def test_a_terminals_signal_comes_once(setsid: list[str]) -> None:
+    decoy, terminal = pty.fork()
+    if decoy == 0:
+        os.execv(DECOY[0], [*DECOY, "--", *setsid, sys.executable, "-c", CHILD])
+    output = os.fdopen(terminal, "r+b", buffering=0)
+
+    def line() -> bytes:
+        assert select.select([output], [], [], 5)[0], "no word from the child"
+        return output.readline().strip()
+
+    child = int(line())
+    modes = termios.tcgetattr(terminal)
+    modes[3] &= ~termios.ECHO
+    termios.tcsetattr(terminal, termios.TCSANOW, modes)
+    try:
+        output.write(b"\x03")
+        assert line() == b"SIGINT"
+        os.kill(child, signal.SIGUSR1)
+        assert line() == b"SIGUSR1"
+        os.kill(decoy, signal.SIGTERM)
+        assert os.waitstatus_to_exitcode(os.waitpid(decoy, 0)[1]) == 7
+    except BaseException:
+        for pid in (child, decoy):
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(decoy, 0)
+        raise
+    finally:
+        output.close()
 
 
 def test_ignored_signals_and_the_mask_are_as_before() -> None:

@@ -38,7 +38,7 @@ def test_everything() -> None:
         freebind=True,
         rcvbuf=100000,
         digest=0xDEAD,
-        sni=(("a.example", 1), ("b.example", 0)),
+        sni=(("A.example", 1), ("b.example", 0)),
         label=b"LABEL",
         app=1,
         apps_max=2,
@@ -46,7 +46,7 @@ def test_everything() -> None:
     )
     value = dissector(settings)
     assert (value.type, value.digest, value.max_apps, value.sni_count) == (3, 0xDEAD, 2, 2)
-    assert (value.sni[0].app, value.sni[0].hostname) == (1, b"a.example")
+    assert (value.sni[0].app, value.sni[0].hostname) == (1, b"A.example")
     assert value.label == b"LABEL"
 
 
@@ -94,6 +94,12 @@ def test_filters() -> None:
         ("{ 6, 0, 0, 0 } { 6, 0, 0, 0 }", "line 1: not an instruction"),
         ("{ 6, 256, 0, 0 },", "line 1: jt is 256, more than 255"),
         ("{ 6, 0, 0, 0 },\n" * 65, "more than 64 instructions"),
+        ("2,6 0 0 0,", "says 2 instructions and has 1"),
+        ("0,", "0 instructions, not 1..64"),
+        ("65," + "6 0 0 0," * 65, "65 instructions, not 1..64"),
+        ("2,6 0 0 0,6 0 0,", "instruction 2: 3 numbers, not 4"),
+        ("1,6 0 256 0,", "jf is 256, more than 255"),
+        ("1,6 0 0 4294967296,", "k is 4294967296, more than 4294967295"),
     ],
 )
 def test_wrong_filters(text: str, words: str) -> None:
@@ -114,4 +120,7 @@ def test_wrong_filters(text: str, words: str) -> None:
 )
 def test_any_filter_survives_printing(program: list[tuple[int, int, int, int]]) -> None:
     text = "".join("{{ {:#04x}, {:2}, {:2}, {:#010x} }},\n".format(*item) for item in program)
-    assert filters.parse(text) == tuple(Instruction(*item) for item in program)
+    wanted = tuple(Instruction(*item) for item in program)
+    assert filters.parse(text) == wanted
+    decimal = "".join("{} {} {} {},".format(*item) for item in program)
+    assert filters.parse(f"{len(program)},{decimal}\n") == wanted

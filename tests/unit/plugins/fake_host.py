@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import typing as t
 
 FLOW = {"type": "flow", "flow_timeout": 125, "max_apps": 0, "verbose": False, "label": ""}
@@ -63,12 +64,23 @@ class FakeHost:
                 cgroups=[],
                 groups=self.groups,
             )
+        if command in ("hooks", "check", "dissector"):
+            answers: dict[str, t.Callable[..., tuple[int, str, str]]] = {
+                "hooks": self._hooks,
+                "check": self._check,
+                "dissector": self._dissector,
+            }
+            return answers[command](*rest)
         found = [g for g in self.groups if g["address"] == rest[0]]
         if not found:
             return 255, "", f"udpgrm: no group at {rest[0]}\n"
         if command == "delete":
             self.groups.remove(found[0])
             return self._answer(address=rest[0], changed=True)
+        if command == "probe":
+            return self._probe(found[0], *rest)
+        if command == "drain":
+            return self._drain(found[0], *rest)
         assert command == "working-gen"
         return self._working_gen(found[0], *rest)
 
@@ -97,6 +109,80 @@ class FakeHost:
             before=before,
             after=after,
         )
+
+    def _probe(self, found: dict[str, t.Any], address: str, *options: str) -> tuple[int, str, str]:
+        sent = int(options[1])
+        received = 0 if found["ifindex"] else sent
+        working = found["applications"][0]["working_generation"]
+        status, out, err = self._answer(
+            address=address,
+            passed=received == sent,
+            generation=working,
+            sent=sent,
+            answered=0,
+            received=received,
+            dispatch_errors=0,
+        )
+        return status if received else 1, out, err
+
+    def _drain(
+        self, found: dict[str, t.Any], address: str, generation: str, *options: str
+    ) -> tuple[int, str, str]:
+        """One flow goes with each call."""
+        [item] = [g for g in found["generations"] if g["generation"] == int(generation)]
+        item["flows"] -= 1
+        limit = int(options[options.index("--flows") + 1]) if "--flows" in options else 0
+        drained = item["flows"] <= limit
+        _status, out, err = self._answer(address=address, drained=drained, flows=item["flows"])
+        return 0 if drained else 1, out, err
+
+    def _hooks(self, action: str, cgroup: str, *check: str) -> tuple[int, str, str]:
+        """The groups' list serves as the list of hooked cgroups."""
+        hooked = t.cast(t.Any, cgroup) in self.groups
+        changed = hooked != (action == "add")
+        if changed and not check:
+            if hooked:
+                self.groups.remove(t.cast(t.Any, cgroup))
+            else:
+                self.groups.append(t.cast(t.Any, cgroup))
+        return self._answer(cgroup=cgroup, changed=changed)
+
+    def _check(self, directory: str) -> tuple[int, str, str]:
+        """A definition is wrong when it says bad, and when another one before it says port, too."""
+        texts = {str(path): path.read_text() for path in pathlib.Path(directory).glob("*.yaml")}
+        problems = [
+            {"file": path, "key": "groups.0", "reason": "is bad"}
+            for path, text in sorted(texts.items())
+            if "bad" in text
+        ]
+        shared = [path for path, text in sorted(texts.items()) if "port" in text]
+        problems += [
+            {"file": path, "key": "groups.0.address", "reason": "is another's already"}
+            for path in shared[1:]
+        ]
+        _status, out, err = self._answer(ok=not problems, problems=problems, services=[])
+        return 1 if problems else 0, out, err
+
+    def _dissector(self, action: str, *words: str) -> tuple[int, str, str]:
+        """The groups' list holds [address, choice]; the dissector broken does not load."""
+        if action == "show":
+            path = pathlib.Path(__file__).parent / "dissectors" / words[0]
+            return self._answer(name=words[0], path=str(path), parameters=[])
+        if action == "check":
+            ok = words[0] != "broken"
+            reason = "" if ok else "the verifier says no"
+            _status, out, err = self._answer(name=words[0], ok=ok, reason=reason, log="R0 invalid")
+            return 0 if ok else 1, out, err
+        address, *rest = words
+        chosen = dict(t.cast(t.Any, self.groups))
+        before, after = chosen.get(address), None
+        if action == "set":
+            given = dict(word.split("=") for word in rest[1:] if not word.startswith("--"))
+            after = {"type": "named", "name": rest[0], "parameters": given, "flows": 0}
+        if "--check" not in rest:
+            chosen[address] = after
+            self.groups = t.cast(t.Any, [item for item in chosen.items() if item[1]])
+        return self._answer(address=address, changed=before != after, before=before, after=after)
 
     @staticmethod
     def _answer(**document: t.Any) -> tuple[int, str, str]:

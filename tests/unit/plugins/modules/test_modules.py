@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -14,40 +13,15 @@ import typing as t
 
 import pytest
 
+from ..fake_command import FakeCommand
 from ..fake_host import group
+from ..fake_services import service
 
 ADDRESS = "0.0.0.0:4433"
-# Answers from, and changes, a file of groups; leaves a line per call beside it.
-COMMAND = """#!{python}
-import json, sys
-sys.path.insert(0, {tests!r})
-from fake_host import FakeHost
-with open({state!r}) as file:
-    host = FakeHost(*json.load(file))
-status, out, err = host(sys.argv[1:])
-with open({state!r}, "w") as file:
-    json.dump(host.groups, file)
-with open({state!r} + ".calls", "a") as file:
-    print(*sys.argv[1:], file=file)
-sys.stdout.write(out)
-sys.stderr.write(err)
-sys.exit(status)
-"""
 
 
-class Machine:
-    """A directory with a fake udpgrm command and its state."""
-
-    def __init__(self, directory: pathlib.Path, *groups: dict[str, t.Any]) -> None:
-        self.path = directory
-        self.state = directory / "groups.json"
-        self.state.write_text(json.dumps(groups))
-        tests = str(pathlib.Path(__file__).resolve().parents[1])
-        command = directory / "udpgrm"
-        command.write_text(
-            COMMAND.format(python=sys.executable, tests=tests, state=str(self.state))
-        )
-        command.chmod(0o755)
+class Machine(FakeCommand):
+    """Runs modules beside the fake command."""
 
     def run(self, name: str, arguments: dict[str, t.Any], check: bool = False) -> dict[str, t.Any]:
         """Return what the module prints, as an object."""
@@ -55,7 +29,7 @@ class Machine:
         done = subprocess.run(
             [sys.executable, "-m", module],
             input=json.dumps({"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_check_mode": check}}),
-            env={"PATH": str(self.path), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=self.environment,
             text=True,
             capture_output=True,
             timeout=60,
@@ -67,16 +41,16 @@ class Machine:
         assert done.returncode == (1 if result.get("failed") else 0)
         return result
 
-    @property
-    def calls(self) -> list[str]:
-        """The command lines udpgrm was run with."""
-        file = pathlib.Path(f"{self.state}.calls")
-        return file.read_text().splitlines() if file.exists() else []
-
 
 @pytest.fixture
 def machine(tmp_path: pathlib.Path) -> Machine:
-    return Machine(tmp_path, group(ADDRESS, 1, [1, 2]), group("[2001:db8::1]:53", 0, [0]))
+    groups = [group(ADDRESS, 1, [1, 2]), group("[2001:db8::1]:53", 0, [0])]
+    return Machine(tmp_path, groups, [service()])
+
+
+@pytest.fixture
+def empty(tmp_path: pathlib.Path) -> Machine:
+    return Machine(tmp_path)
 
 
 @pytest.mark.parametrize("check", [False, True])
@@ -166,10 +140,263 @@ def test_group_failure_is_one_line(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    "module, arguments", [("udpgrm_info", {}), ("udpgrm_group", {"address": ADDRESS})]
+    "module, arguments",
+    [
+        ("udpgrm_info", {}),
+        ("udpgrm_group", {"address": ADDRESS}),
+        ("udpgrm_probe", {"address": ADDRESS}),
+        ("udpgrm_drain", {"service": "echo"}),
+        ("udpgrm_restart", {"service": "echo"}),
+        ("udpgrm_service", {"name": "echo", "definition": {}}),
+        ("udpgrm_service_info", {}),
+        ("udpgrm_hooks", {"cgroup": "/sys/fs/cgroup"}),
+        ("udpgrm_dissector", {"name": "quic"}),
+    ],
 )
-def test_without_the_command(machine: Machine, module: str, arguments: dict[str, str]) -> None:
+def test_without_the_command(machine: Machine, module: str, arguments: dict[str, t.Any]) -> None:
     (machine.path / "udpgrm").unlink()
     result = machine.run(module, arguments)
     assert result["failed"] is True
     assert "udpgrm" in result["msg"]
+
+
+def test_hooks(empty: Machine) -> None:
+    task = {"cgroup": "/sys/fs/cgroup/edge.slice"}
+    assert empty.run("udpgrm_hooks", {**task, "state": "absent"})["changed"] is False
+    planned = empty.run("udpgrm_hooks", task, check=True)
+    done = empty.run("udpgrm_hooks", task)
+    assert planned["changed"] is done["changed"] is True
+    states = [done["diff"][side]["state"] for side in ("before", "after")]
+    assert states == ["absent", "present"]
+    assert empty.run("udpgrm_hooks", task)["changed"] is False
+
+
+def test_probe(machine: Machine) -> None:
+    result = machine.run("udpgrm_probe", {"address": ADDRESS, "count": 3, "generation": 1})
+    assert (result["changed"], result["sent"], result["received"]) == (False, 3, 3)
+    other = machine.run("udpgrm_probe", {"address": ADDRESS, "generation": 2})
+    assert (other["failed"], other["msg"]) == (
+        True,
+        f"{ADDRESS}: generation 1 works, not 2",
+    )
+
+
+def test_probe_that_did_not_arrive(tmp_path: pathlib.Path) -> None:
+    machine = Machine(tmp_path, [group(ADDRESS, 1, [1], ifindex=3)])
+    result = machine.run("udpgrm_probe", {"address": ADDRESS})
+    assert result["failed"] is True
+    assert "of 8 packets generation 1 received 0" in result["msg"]
+
+
+def test_drain_looks_as_long_as_it_is_told(machine: Machine) -> None:
+    task = {"address": ADDRESS, "generation": 2, "timeout": 4, "flows": 1}
+    first = machine.run("udpgrm_drain", task)
+    assert (first["drained"], first["flows"], first["changed"]) == (False, 2, False)
+    assert machine.run("udpgrm_drain", task)["drained"] is True
+    assert machine.calls[0] == f"drain {ADDRESS} 2 --app 0 --max 4 --flows 1 --json"
+
+
+def test_drain_wants_one_of_two(machine: Machine) -> None:
+    for task in ({}, {"service": "echo", "address": ADDRESS}, {"address": ADDRESS}):
+        assert machine.run("udpgrm_drain", task)["failed"] is True
+    assert machine.calls == []
+
+
+def test_dissector_is_tried_before_it_is_chosen(empty: Machine) -> None:
+    task = {"name": "quic", "parameters": {"cid_length": 8, "fixed_bit": True}}
+    tried = empty.run("udpgrm_dissector", task)
+    assert (tried["changed"], tried["loaded"]) == (False, True)
+    chosen = {**task, "address": "192.0.2.1:443"}
+    planned = empty.run("udpgrm_dissector", chosen, check=True)
+    done = empty.run("udpgrm_dissector", chosen)
+    for result in planned, done:
+        assert result["changed"] is True
+        assert result["before"] is None
+        assert result["diff"]["before"] == {"dissector": None}
+        assert result["diff"]["after"]["parameters"] == {"cid_length": "8", "fixed_bit": "true"}
+        assert "the body of quic" in result["diff"]["after"]["source"]
+    assert empty.run("udpgrm_dissector", chosen)["changed"] is False
+    gone = {"address": "192.0.2.1:443", "state": "absent"}
+    assert empty.run("udpgrm_dissector", gone)["changed"] is True
+    assert empty.run("udpgrm_dissector", gone)["changed"] is False
+
+
+def test_dissector_that_does_not_load_is_not_chosen(empty: Machine) -> None:
+    result = empty.run("udpgrm_dissector", {"name": "broken", "address": ADDRESS})
+    assert (result["failed"], result["loaded"]) == (True, False)
+    assert result["msg"] == "dissector broken does not load: the verifier says no"
+    assert [call.split()[1] for call in empty.calls] == ["check"]
+
+
+def test_service_is_validated_and_replaced(empty: Machine) -> None:
+    place = empty.path / "services.d" / "edge.yaml"
+    task = {"name": "edge", "definition": {"groups": [{"address": ADDRESS}]}}
+    planned = empty.run("udpgrm_service", task, check=True)
+    assert not place.exists()
+    done = empty.run("udpgrm_service", task)
+    for result in planned, done:
+        assert result["changed"] is True
+        assert result["diff"]["before"] == ""
+        assert ADDRESS in result["diff"]["after"]
+    assert place.read_text() == done["diff"]["after"]
+    assert (place.stat().st_mode & 0o777, done["path"]) == (0o644, str(place))
+    assert empty.run("udpgrm_service", task)["changed"] is False
+    gone = {"name": "edge", "state": "absent"}
+    assert [empty.run("udpgrm_service", gone)["changed"] for _repeat in range(2)] == [True, False]
+    assert not place.exists()
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_service_that_is_wrong_replaces_nothing(empty: Machine, check: bool) -> None:
+    there = empty.path / "services.d"
+    (there / "edge.yaml").write_text("good\n")
+    (there / "other.yaml").write_text("port\n")
+    (there / "broken.yaml").write_text("bad\n")
+    for definition, reason in (
+        ({"x": "bad"}, "edge.yaml: groups.0: is bad"),
+        # the problem is the other file's, and this one made it
+        ({"x": "port"}, "other.yaml: groups.0.address: is another's already"),
+    ):
+        task = {"name": "edge", "definition": definition}
+        result = empty.run("udpgrm_service", task, check=check)
+        assert (result["failed"], result["msg"]) == (
+            True,
+            f"the definition is not valid: {reason}",
+        )
+    assert (there / "edge.yaml").read_text() == "good\n"
+    assert sorted(path.name for path in there.iterdir()) == [
+        "broken.yaml",
+        "edge.yaml",
+        "other.yaml",
+    ]
+
+
+def test_service_beside_a_broken_one(empty: Machine) -> None:
+    (empty.path / "services.d" / "broken.yaml").write_text("bad\n")
+    assert empty.run("udpgrm_service", {"name": "edge", "definition": {"x": 1}})["changed"] is True
+
+
+def test_service_names(empty: Machine) -> None:
+    result = empty.run("udpgrm_service", {"name": "../edge", "definition": {}})
+    assert "not a name of a service" in result["msg"]
+
+
+def test_service_info(machine: Machine) -> None:
+    result = machine.run("udpgrm_service_info", {"service": "echo"})
+    [found] = result["services"]
+    assert (result["changed"], found["name"], found["release"]) == (False, "echo", None)
+    assert found["measured"]["flows"] == {"1": 3}
+    missing = machine.run("udpgrm_service_info", {"service": "none"})
+    assert (missing["failed"], missing["msg"]) == (
+        True,
+        "udpgrm status: no service 'none' in /etc/udpgrm/services.d",
+    )
+
+
+def test_restart_once_for_a_release(machine: Machine) -> None:
+    task = {"service": "echo", "release": "2"}
+    planned = machine.run("udpgrm_restart", task, check=True)
+    assert (planned["changed"], planned["plan"]["to_generation"]) == (True, 2)
+    assert machine.services["echo"]["journal"] is None
+    done = machine.run("udpgrm_restart", task)
+    for result in planned, done:
+        assert result["before"] == {"generation": 1, "release": None}
+        assert result["after"] == {"generation": 2, "release": "2"}
+        assert result["diff"] == {"before": result["before"], "after": result["after"]}
+    assert done["restart"]["outcome"] == "finished"
+    assert len(done["measured"]) == 2
+    again = machine.run("udpgrm_restart", task)
+    assert (again["changed"], again["after"]) == (False, {"generation": 2, "release": "2"})
+    assert machine.run("udpgrm_restart", {**task, "release": "3"})["changed"] is True
+
+
+def test_restart_by_fingerprint(machine: Machine) -> None:
+    task = {"service": "echo"}
+    assert machine.run("udpgrm_restart", task)["after"]["release"].startswith("sha256:")
+    assert machine.run("udpgrm_restart", task)["changed"] is False
+    # a file that the unit's command names
+    (machine.path / "echo.conf").write_text("new")
+    assert machine.run("udpgrm_restart", task)["changed"] is True
+    (machine.path / "services.d" / "echo.yaml").write_text("new")
+    assert machine.run("udpgrm_restart", task)["changed"] is True
+
+
+def test_restart_returns_while_the_old_instance_drains(machine: Machine) -> None:
+    machine.set_services(service(drain_s=1.5))
+    result = machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
+    assert (result["changed"], result["restart"]["state"]) == (True, "drain")
+    # asked for again, it waits for the same
+    again = machine.run("udpgrm_restart", {"service": "echo", "release": "2", "wait": "finished"})
+    assert again["restart"]["outcome"] == "finished"
+    assert sum(call.startswith("restart") and "--check" not in call for call in machine.calls) == 1
+
+
+def test_restart_to_another_release_meanwhile(machine: Machine) -> None:
+    machine.set_services(service(drain_s=60))
+    machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
+    result = machine.run("udpgrm_restart", {"service": "echo", "release": "3"})
+    assert result["failed"] is True
+    assert "a restart to another release (2) runs in drain" in result["msg"]
+
+
+def test_restart_that_was_cut_is_taken_up(machine: Machine) -> None:
+    machine.set_services(service(cut=True))
+    cut = machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
+    assert (cut["failed"], "was cut in canary" in cut["msg"]) == (True, True)
+    done = machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
+    assert (done["changed"], done["restart"]["outcome"]) == (True, "finished")
+    assert machine.calls.count("restart echo --no-follow --resume --json") == 1
+
+
+def test_restart_that_is_rolled_back_fails(machine: Machine) -> None:
+    machine.set_services(service(rolls_back="nobody answers"))
+    result = machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
+    assert (result["failed"], result["restart"]["outcome"]) == (True, "rolled_back")
+    assert result["msg"] == "echo: the restart was rolled back: nobody answers"
+    # it is tried again, as the release does not serve
+    assert machine.run("udpgrm_restart", {"service": "echo", "release": "2"})["failed"] is True
+
+
+def test_refusal_is_the_hosts_line(machine: Machine) -> None:
+    machine.set_services(service(refuses="no generation is free"))
+    for check in (False, True):
+        result = machine.run("udpgrm_restart", {"service": "echo"}, check=check)
+        assert (result["failed"], result["msg"]) == (
+            True,
+            "udpgrm restart: no generation is free",
+        )
+
+
+def test_rollback_while_it_drains(machine: Machine) -> None:
+    back = {"service": "echo", "state": "rolled_back", "wait": "finished"}
+    refused = machine.run("udpgrm_restart", back)
+    assert (refused["failed"], "there was no restart" in refused["msg"]) == (True, True)
+    machine.set_services(service(drain_s=60))
+    machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
+    assert machine.run("udpgrm_restart", back, check=True)["changed"] is True
+    assert machine.services["echo"]["working"] == 2
+    done = machine.run("udpgrm_restart", back)
+    assert (done["changed"], done["restart"]["outcome"]) == (True, "rolled_back")
+    assert (done["before"]["generation"], done["after"]["generation"]) == (2, 1)
+    assert machine.run("udpgrm_restart", back)["changed"] is False
+
+
+def test_rollback_after_the_end(machine: Machine) -> None:
+    machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
+    result = machine.run("udpgrm_restart", {"service": "echo", "state": "rolled_back"})
+    assert "the old instance has ended" in result["msg"]
+
+
+def test_resume_of_nothing(machine: Machine) -> None:
+    result = machine.run("udpgrm_restart", {"service": "echo", "state": "resumed"})
+    assert result["changed"] is False
+
+
+def test_drain_of_a_service(machine: Machine) -> None:
+    assert machine.run("udpgrm_drain", {"service": "echo"})["drained"] is True
+    machine.set_services(service(drain_s=1.0))
+    machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
+    looked = machine.run("udpgrm_drain", {"service": "echo"})
+    assert (looked["drained"], looked["flows"], looked["generation"]) == (False, 3, 1)
+    waited = machine.run("udpgrm_drain", {"service": "echo", "timeout": 5})
+    assert (waited["drained"], waited["restart"]["outcome"]) == (True, "finished")

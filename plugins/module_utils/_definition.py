@@ -1,0 +1,106 @@
+# Copyright the udpgrm authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""What udpgrm_service does: put a service's definition in its place, if the host finds it good."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import shutil
+import tempfile
+import typing as t
+
+from ansible_collections.udpgrm.fleet.plugins.module_utils._host import Host, HostError, JsonObject
+
+DEFAULT_DIRECTORY = "/etc/udpgrm/services.d"
+SUFFIX = ".yaml"
+HEADER = "# Written by Ansible, the collection udpgrm.fleet: changes are lost.\n---\n"
+
+
+def directory() -> pathlib.Path:
+    """Where the host's command looks for definitions, by the same environment variable."""
+    return pathlib.Path(os.environ.get("UDPGRM_SERVICES_DIR", DEFAULT_DIRECTORY))
+
+
+@dataclasses.dataclass
+class Change:
+    """A file as it is and as it is to be; None: it is not there."""
+
+    path: pathlib.Path
+    before: str | None
+    after: str | None
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is something to do."""
+        return self.before != self.after
+
+    def diff(self) -> dict[str, str]:
+        """For Ansible's diff mode."""
+        return {
+            "before": self.before or "",
+            "after": self.after or "",
+            "before_header": str(self.path),
+            "after_header": str(self.path),
+        }
+
+
+def compare(name: str, text: str | None) -> Change:
+    """Compare the file of a service with what is wanted of it. Raises HostError when it cannot be read."""
+    path = directory() / f"{name}{SUFFIX}"
+    try:
+        before = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        before = None
+    except (OSError, UnicodeDecodeError) as error:
+        raise HostError(f"{path} cannot be read: {error}") from error
+    return Change(path, before, text)
+
+
+def validate(host: Host, change: Change, scratch: str) -> None:
+    """Have the host judge the directory as it would be. Raises HostError with every problem that is new.
+
+    C(scratch) is a directory for temporary files. What other services' files had wrong
+    before is no reason to refuse this one.
+    """
+    if change.after is None:
+        return
+    there = change.path.parent
+    known = _problems(host.check_definitions(str(there))) if there.is_dir() else set()
+    with tempfile.TemporaryDirectory(dir=scratch) as planned:
+        for other in there.glob(f"*{SUFFIX}") if there.is_dir() else ():
+            shutil.copyfile(other, pathlib.Path(planned, other.name))
+        pathlib.Path(planned, change.path.name).write_text(change.after, encoding="utf-8")
+        found = _problems(host.check_definitions(planned))
+    own = {problem for problem in found if problem[0] == change.path.name}
+    new = sorted(own | (found - known))
+    if new:
+        raise HostError(
+            "the definition is not valid: "
+            + "; ".join(f"{file}: {key + ': ' if key else ''}{reason}" for file, key, reason in new)
+        )
+
+
+def _problems(document: JsonObject) -> set[tuple[str, str, str]]:
+    return {
+        (pathlib.Path(item["file"]).name, item["key"], item["reason"])
+        for item in document["problems"]
+    }
+
+
+def apply(change: Change, move: t.Callable[[str, str], None], scratch: str) -> None:
+    """Replace the file in one step, by a function that moves one atomically; or remove it."""
+    if change.after is None:
+        change.path.unlink()
+        return
+    change.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    handle, draft = tempfile.mkstemp(dir=scratch)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(change.after)
+    pathlib.Path(draft).chmod(0o644)
+    move(draft, str(change.path))

@@ -1,0 +1,106 @@
+# Copyright the udpgrm authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Which release an instance is of: a word the operator gives, or a fingerprint of what it is started from.
+
+A host remembers, beside the journal of a restart, which release that restart was for. A
+restart that was begun otherwise, by hand for example, is of an unknown release.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shlex
+import typing as t
+
+from ansible_collections.udpgrm.fleet.plugins.module_utils._definition import SUFFIX
+from ansible_collections.udpgrm.fleet.plugins.module_utils._definition import (
+    directory as definitions,
+)
+from ansible_collections.udpgrm.fleet.plugins.module_utils._host import JsonObject
+
+DEFAULT_DIRECTORY = "/var/lib/udpgrm/restarts"
+# A note is written just before a restart begins; how long that may take.
+_BEGIN_S = 60.0
+_NAMES_FILES = re.compile(r"(ExecStart|ExecStartPre|Environment|EnvironmentFile)\s*=(.*)")
+
+
+def state_directory() -> pathlib.Path:
+    """Where the host keeps journals, by the same environment variable."""
+    return pathlib.Path(os.environ.get("UDPGRM_STATE_DIR", DEFAULT_DIRECTORY))
+
+
+@dataclasses.dataclass(frozen=True)
+class Note:
+    """A restart to a release is about to begin; C(at) is seconds since the epoch."""
+
+    release: str
+    at: float
+
+    def of(self, journal: JsonObject) -> bool:
+        """Whether a journal is that restart's."""
+        began: float = journal["started"]
+        return self.at <= began <= self.at + _BEGIN_S
+
+
+def _path(service: str) -> pathlib.Path:
+    return state_directory() / f"{service}.release"
+
+
+def write(service: str, note: Note) -> None:
+    """Remember what the next restart is for."""
+    path = _path(service)
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    draft = path.with_suffix(".release.new")
+    draft.write_text(json.dumps(dataclasses.asdict(note)), encoding="utf-8")
+    draft.replace(path)
+
+
+def recorded(service: str, journal: JsonObject | None) -> str | None:
+    """The release that a restart was for; None: nobody knows."""
+    if journal is None:
+        return None
+    try:
+        value = json.loads(_path(service).read_text(encoding="utf-8"))
+        note = Note(str(value["release"]), float(value["at"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return note.release if note.of(journal) else None
+
+
+def fingerprint(service: str, unit_text: str) -> str:
+    """Hash what an instance is started from: unit, definition, and the files its command names.
+
+    What those files load themselves is not seen.
+    """
+    seen = hashlib.sha256(unit_text.encode())
+    definition = definitions() / f"{service}{SUFFIX}"
+    for path in sorted({str(definition), *_named_files(unit_text)}):
+        seen.update(f"\0{path}\0{os.path.realpath(path)}\0".encode())
+        if pathlib.Path(path).is_file():
+            seen.update(hashlib.sha256(pathlib.Path(path).read_bytes()).digest())
+    return f"sha256:{seen.hexdigest()[:16]}"
+
+
+def _named_files(unit_text: str) -> t.Iterator[str]:
+    for line in unit_text.replace("\\\n", " ").splitlines():
+        found = _NAMES_FILES.fullmatch(line.strip())
+        if not found:
+            continue
+        try:
+            words = shlex.split(found[2])
+        except ValueError:
+            words = found[2].split()
+        for word in words:
+            # an option's or a variable's value, or systemd's prefixes of a command
+            value = word.rpartition("=")[2].lstrip("@-:+!")
+            if value.startswith("/") and "%" not in value:
+                yield value

@@ -1,0 +1,181 @@
+#!/usr/bin/python
+# Copyright the udpgrm authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: udpgrm_drain
+short_description: Wait until an old instance has drained
+version_added: 0.1.0
+description:
+  - Waits until a generation has no flows left, or until the restart of a service has ended.
+  - Says every few seconds how many flows are left on each host.
+  - Changes nothing. With O(generation), nothing is stopped either; with O(service), the restart itself stops the old
+    instance.
+  - Fails when time is up, or when the restart did not end with the new instance.
+author:
+  - The udpgrm authors (@udpgrm)
+extends_documentation_fragment:
+  - udpgrm.fleet._attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Looks once and does not wait.
+  diff_mode:
+    support: N/A
+    details:
+      - This module does not modify state.
+  idempotent:
+    support: full
+    details:
+      - This module does not modify state.
+options:
+  service:
+    description:
+      - Name of the service whose restart is waited for.
+      - Exactly one of O(service) and O(address) is required.
+    type: str
+  address:
+    description:
+      - Address of the group, written V(192.0.2.1:443) or V([2001:db8::1]:443).
+    type: str
+  generation:
+    description:
+      - The generation, which must not be the working one. Required with O(address).
+    type: int
+  application:
+    description:
+      - Number of the application within the group.
+    type: int
+    choices:
+      - 0
+      - 1
+      - 2
+      - 3
+    default: 0
+  flows:
+    description:
+      - It has drained when so many flows are left, and O(quiet) holds if given.
+      - Without O(flows) and O(quiet), when no flow is left and there was no packet for 5 seconds.
+      - Only with O(address).
+    type: int
+  quiet:
+    description:
+      - It has drained when there was no packet for so many seconds, and O(flows) holds if given.
+      - Only with O(address).
+    type: int
+  timeout:
+    description:
+      - Longest wait in seconds.
+      - 300 with O(address) if left out. With O(service) the restart's own limit holds then.
+    type: int
+  interval:
+    description:
+      - Time between two looks at a host in seconds, 2 to 5.
+    type: int
+    default: 5
+seealso:
+  - module: udpgrm.fleet.udpgrm_restart
+"""
+
+EXAMPLES = r"""
+- name: Wait for the end of a restart
+  udpgrm.fleet.udpgrm_drain:
+    service: dns
+
+- name: Wait until generation 4 has ten flows at most
+  udpgrm.fleet.udpgrm_drain:
+    address: 0.0.0.0:4433
+    generation: 4
+    flows: 10
+    timeout: 600
+"""
+
+RETURN = r"""
+drained:
+  description: Whether there is nothing to wait for any more.
+  type: bool
+  returned: always
+  sample: true
+flows:
+  description: Flows left, V(null) where they are not counted.
+  type: int
+  returned: when something drains
+  sample: 0
+elapsed:
+  description: How long was waited, in seconds.
+  type: float
+  returned: success
+  sample: 12.1
+restart:
+  description: The restart, as in RV(udpgrm.fleet.udpgrm_restart#module:restart).
+  type: dict
+  returned: when O(service) is given
+  sample: {"service": "dns", "state": "drain", "outcome": null, "from_generation": 1, "to_generation": 2}
+measured:
+  description: The looks, in their order. With O(service), as in RV(udpgrm.fleet.udpgrm_restart#module:measured).
+  type: list
+  elements: dict
+  returned: success
+  sample: [{"at": 1767225600.125, "flows": {"4": 37}}]
+"""
+
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.udpgrm.fleet.plugins.module_utils._address import parse_address
+from ansible_collections.udpgrm.fleet.plugins.module_utils._host import Host, HostError
+from ansible_collections.udpgrm.fleet.plugins.module_utils._restart import await_end
+
+
+def wait_for_generation(host: Host, params: dict[str, t.Any], limit: int) -> dict[str, t.Any]:
+    """Wait for a generation. Raises ValueError, HostError."""
+    address, number = parse_address(params["address"]), params["generation"]
+    until = {name: params[name] for name in ("flows", "quiet")}
+    answer = host.drain(address, number, params["application"], until, limit)
+    return {
+        "drained": answer["drained"],
+        "flows": answer["flows"],
+        "generation": number,
+        "measured": [{"at": time.time(), "flows": {str(number): answer["flows"]}}],
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "service": {"type": "str"},
+            "address": {"type": "str"},
+            "generation": {"type": "int"},
+            "application": {"type": "int", "choices": [0, 1, 2, 3], "default": 0},
+            "flows": {"type": "int"},
+            "quiet": {"type": "int"},
+            "timeout": {"type": "int"},
+            # The action plugin's, which calls this module for one interval after the other.
+            "interval": {"type": "int", "default": 5},
+        },
+        mutually_exclusive=[("service", "address"), ("service", "flows"), ("service", "quiet")],
+        required_one_of=[("service", "address")],
+        required_together=[("address", "generation")],
+        supports_check_mode=True,
+    )
+    params = module.params
+    limit = 0 if module.check_mode else min(params["timeout"] or 0, params["interval"])
+    executable = module.get_bin_path("udpgrm", required=True)
+    host = Host(lambda arguments: module.run_command([executable, *arguments]))
+    try:
+        if params["service"] is None:
+            result = wait_for_generation(host, params, limit)
+        else:
+            result = await_end(host, params["service"], limit)
+    except (ValueError, HostError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+#!/usr/bin/python
+# Copyright the udpgrm authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: udpgrm_restart
+short_description: Restart a UDP service without losing a packet
+version_added: 0.1.0
+description:
+  - Puts a new instance of a service in the place of the one that serves, as a transaction on the host. The new
+    instance is started, asked by probes that no user meets, promoted, and asked again. The old one keeps its flows
+    until they end.
+  - The transaction runs in a unit of its own. So it goes on, or back, when Ansible or the connection to the host
+    is lost.
+  - Does nothing where the service runs an instance of O(release) already.
+author:
+  - The udpgrm authors (@udpgrm)
+extends_documentation_fragment:
+  - udpgrm.fleet._attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Returns the plan of the restart. What would refuse it fails in check mode, too.
+  diff_mode:
+    support: full
+    details:
+      - Shows generation and release.
+  idempotent:
+    support: full
+options:
+  service:
+    description:
+      - Name of the service, as it is defined on the host.
+    type: str
+    required: true
+  state:
+    description:
+      - V(started) restarts the service unless an instance of O(release) serves. A restart to the same release that
+        runs is waited for, and one that was cut or has failed is taken up.
+      - V(resumed) only takes up a restart that was cut or has failed.
+      - V(rolled_back) goes back to the old instance while that drains.
+    type: str
+    choices:
+      - started
+      - resumed
+      - rolled_back
+    default: started
+  release:
+    description:
+      - Any word that says what new instances are, for example a version. The host remembers it for the instance.
+      - Without it, a fingerprint of the template unit, the definition of the service, and the files that the unit's
+        commands and environment name. Files which those load themselves are not seen.
+      - An instance that was not started by this module is of an unknown release.
+      - Ignored with O(state=resumed) and O(state=rolled_back).
+    type: str
+  wait:
+    description:
+      - V(verified) returns once the new instance has all new flows. The old one drains on.
+      - V(finished) returns when the old instance has ended, too. With O(state=rolled_back), when the new one has.
+    type: str
+    choices:
+      - verified
+      - finished
+    default: verified
+seealso:
+  - module: udpgrm.fleet.udpgrm_drain
+  - module: udpgrm.fleet.udpgrm_service_info
+"""
+
+EXAMPLES = r"""
+- name: Restart a service, and wait until the old instance has drained
+  udpgrm.fleet.udpgrm_restart:
+    service: dns
+    release: 2.4.1
+    wait: finished
+
+- name: Take up a restart that a crash of the host's systemd has cut
+  udpgrm.fleet.udpgrm_restart:
+    service: dns
+    state: resumed
+
+- name: Go back while the old instance drains
+  udpgrm.fleet.udpgrm_restart:
+    service: dns
+    state: rolled_back
+"""
+
+RETURN = r"""
+service:
+  description: Name of the service.
+  type: str
+  returned: success
+  sample: dns
+plan:
+  description: What a restart would do.
+  type: dict
+  returned: in check mode, when a restart would begin
+  sample: {"from_generation": 1, "to_generation": 2, "instance": "dns@2.service", "stops": "dns@1.service"}
+restart:
+  description: The last restart of the service, V(null) if there was none.
+  type: dict
+  returned: success, and when a restart did not end well
+  contains:
+    started:
+      description: When it began, in seconds since the epoch by the host's clock.
+      type: float
+      sample: 1767225600.125
+    state:
+      description: The outcome, or the step it is in.
+      type: str
+      sample: drain
+    outcome:
+      description: V(finished), V(rolled_back) or V(failed), V(null) while it goes on.
+      type: str
+      sample: finished
+    from_generation:
+      description: The instance before, V(null) if none served.
+      type: int
+      sample: 1
+    to_generation:
+      description: The new instance.
+      type: int
+      sample: 2
+    promotion_window_s:
+      description: Time from the begin of the promotion to its proof.
+      type: float
+      sample: 0.031
+    steps:
+      description: The steps, in their order, with C(step), C(started), C(ended), C(result), C(reason), C(evidence).
+      type: list
+      elements: dict
+  sample: {"service": "dns", "state": "drain", "outcome": null, "from_generation": 1, "to_generation": 2}
+before:
+  description: Generation and release of the instance that served.
+  type: dict
+  returned: when something was or would be changed
+  sample: {"generation": 1, "release": "2.4.0"}
+after:
+  description: Generation and release of the instance that serves.
+  type: dict
+  returned: when something was or would be changed
+  sample: {"generation": 2, "release": "2.4.1"}
+measured:
+  description: The service's counters and flows at some moments, in their order.
+  type: list
+  elements: dict
+  returned: when a restart was begun, taken up or rolled back
+  contains:
+    at:
+      description: When, in seconds since the epoch by the host's clock.
+      type: float
+      sample: 1767225600.125
+    processed:
+      description: Packets that the groups of the service got since they were made.
+      type: int
+      sample: 120000
+    errors:
+      description: Of them, those that were not given to the socket they belong to.
+      type: int
+      sample: 0
+    moved:
+      description: Answers that were sent on a flow of another socket.
+      type: int
+      sample: 0
+    dropped:
+      description: Packets that full receive queues dropped since the last restart began, as far as it has looked.
+      type: int
+      sample: 0
+    flows:
+      description: Flows by generation.
+      type: dict
+      sample: {"1": 37, "2": 4}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.udpgrm.fleet.plugins.module_utils._host import Host, HostError
+from ansible_collections.udpgrm.fleet.plugins.module_utils._restart import Task, Unsuccessful
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "service": {"type": "str", "required": True},
+            "state": {
+                "type": "str",
+                "choices": ["started", "resumed", "rolled_back"],
+                "default": "started",
+            },
+            "release": {"type": "str"},
+            "wait": {"type": "str", "choices": ["verified", "finished"], "default": "verified"},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    executable = module.get_bin_path("udpgrm", required=True)
+
+    def read_unit(unit: str) -> str:
+        status, out, err = module.run_command(["systemctl", "cat", "--", unit])
+        if status != 0:
+            raise HostError(f"systemctl cat {unit}: {err.strip() or status}")
+        return str(out)
+
+    task = Task(
+        host=Host(lambda arguments: module.run_command([executable, *arguments])),
+        service=params["service"],
+        release=params["release"],
+        wait=params["wait"],
+        check=module.check_mode,
+        read_unit=read_unit,
+    )
+    work = {"started": task.start, "resumed": task.resume, "rolled_back": task.roll_back}
+    try:
+        result = work[params["state"]]()
+    except Unsuccessful as error:
+        module.fail_json(msg=str(error), **error.result)
+    except (HostError, OSError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

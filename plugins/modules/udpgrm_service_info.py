@@ -1,0 +1,121 @@
+#!/usr/bin/python
+# Copyright the udpgrm authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: udpgrm_service_info
+short_description: Read services, their instances and last restarts
+version_added: 0.1.0
+description:
+  - Returns what C(udpgrm status --json) says, the counters of each service, and which release serves.
+  - Works without a running daemon, as the state lies in the kernel.
+author:
+  - The udpgrm authors (@udpgrm)
+extends_documentation_fragment:
+  - udpgrm.fleet._attributes
+  - udpgrm.fleet._attributes.info_module
+options:
+  service:
+    description:
+      - Name of a service, which must be defined on the host.
+      - Without it all services are returned.
+    type: str
+"""
+
+EXAMPLES = r"""
+- name: Read how the services are
+  udpgrm.fleet.udpgrm_service_info:
+  register: udpgrm_services_found
+
+- name: Wait until no restart of a service runs
+  udpgrm.fleet.udpgrm_service_info:
+    service: dns
+  register: udpgrm_dns
+  until: udpgrm_dns.services[0].state in ['settled', 'failed', 'interrupted']
+  retries: 60
+  delay: 5
+"""
+
+RETURN = r"""
+version:
+  description: Version of the host package.
+  type: str
+  returned: success
+  sample: 0.1.0
+daemon:
+  description: The daemon that registers sockets, with C(running) and C(pid).
+  type: dict
+  returned: success
+  sample: {"running": true, "pid": 412}
+services:
+  description: The services.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    name:
+      description: Name of the service.
+      type: str
+      sample: dns
+    state:
+      description: V(settled), V(failed), V(interrupted), or the step that a restart is in.
+      type: str
+      sample: settled
+    release:
+      description: The release that the last restart was for, V(null) if unknown.
+      type: str
+      sample: 2.4.1
+    restart:
+      description: The last restart, as in RV(udpgrm.fleet.udpgrm_restart#module:restart).
+      type: dict
+      sample: {"service": "dns", "state": "drain", "outcome": null, "from_generation": 1, "to_generation": 2}
+    groups:
+      description: Its groups, with the generations of each.
+      type: list
+      elements: dict
+    measured:
+      description: Counters and flows now, as in RV(udpgrm.fleet.udpgrm_restart#module:measured).
+      type: dict
+problems:
+  description: Definitions that cannot be read, a line each.
+  type: list
+  elements: str
+  returned: success
+others:
+  description: Addresses of groups that belong to no service.
+  type: list
+  elements: str
+  returned: success
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.udpgrm.fleet.plugins.module_utils._host import Host, HostError
+from ansible_collections.udpgrm.fleet.plugins.module_utils._release import recorded
+from ansible_collections.udpgrm.fleet.plugins.module_utils._restart import Restart, measure
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={"service": {"type": "str"}},
+        supports_check_mode=True,
+    )
+    executable = module.get_bin_path("udpgrm", required=True)
+    host = Host(lambda arguments: module.run_command([executable, *arguments]))
+    try:
+        document = host.status(module.params["service"])
+        groups = [group for item in document["services"] for group in item["groups"]]
+        metrics = host.metrics() if any(group["dissector"] for group in groups) else None
+        for item in document["services"]:
+            item["release"] = recorded(item["name"], item["restart"])
+            item["measured"] = measure(metrics, Restart(item["restart"], item["groups"]))
+    except HostError as error:
+        module.fail_json(msg=str(error))
+    del document["schema"]
+    module.exit_json(changed=False, **document)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+# Copyright the udpgrm authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Coordinates of the pictures in a rollout's page; the playbook's template draws them."""
+
+from __future__ import annotations
+
+import datetime
+import typing as t
+
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils._rollout import JsonObject
+
+# Units of the drawing, left to right: names of hosts, then time.
+LEFT = 130
+WIDTH = 860
+ROW = 22
+GRAPH = 70
+_TICKS = (0.1, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
+_MOST_TICKS = 10
+
+
+def _moments(entries: t.Iterable[JsonObject]) -> list[float]:
+    found = []
+    for entry in entries:
+        found += [sample["at"] for sample in entry["samples"]]
+        for step in entry["steps"]:
+            found += [moment for moment in (step["started"], step["ended"]) if moment]
+    return found
+
+
+def layout(entries: t.Sequence[JsonObject]) -> dict[str, t.Any]:
+    """Return the pictures' parts: C(ticks), and for each host C(steps) and C(lines) of flows.
+
+    Hosts without a moment in time have neither.
+    """
+    moments = _moments(entries)
+    begin, end = (min(moments), max(moments)) if moments else (0.0, 1.0)
+    span = max(end - begin, 0.1)
+
+    def place(moment: float) -> float:
+        return round(LEFT + (moment - begin) / span * WIDTH, 2)
+
+    return {
+        "left": LEFT,
+        "right": LEFT + WIDTH,
+        "row": ROW,
+        "graph": GRAPH,
+        "begin": datetime.datetime.fromtimestamp(begin, datetime.timezone.utc).strftime(
+            "%Y-%m-%d %H:%M:%S UTC"
+        )
+        if moments
+        else "",
+        "span": span,
+        "ticks": _ticks(span, place, begin),
+        "hosts": [
+            {
+                **entry,
+                "bars": _bars(entry, place, end),
+                "highest": _highest(entry),
+                "lines": _lines(entry, place),
+            }
+            for entry in entries
+        ],
+    }
+
+
+def _ticks(span: float, place: t.Callable[[float], float], begin: float) -> list[dict[str, t.Any]]:
+    step = next((size for size in _TICKS if span / size <= _MOST_TICKS), _TICKS[-1])
+    return [
+        {"x": place(begin + number * step), "label": f"{number * step:g} s"}
+        for number in range(int(span / step) + 1)
+    ]
+
+
+def _bars(
+    entry: JsonObject, place: t.Callable[[float], float], end: float
+) -> list[dict[str, t.Any]]:
+    bars = []
+    for step in entry["steps"]:
+        ended = step["ended"] or max(end, step["started"])
+        left = place(step["started"])
+        bars.append(
+            {
+                "step": step["step"],
+                "result": step["result"] or "goes on",
+                "seconds": ended - step["started"],
+                "reason": step["reason"],
+                "x": left,
+                "width": max(1.0, round(place(ended) - left, 2)),
+            }
+        )
+    return bars
+
+
+def _highest(entry: JsonObject) -> int:
+    return max((max(sample["flows"].values(), default=0) for sample in entry["samples"]), default=0)
+
+
+def _lines(entry: JsonObject, place: t.Callable[[float], float]) -> list[dict[str, t.Any]]:
+    """A line for each generation; one that a sample lacks has no flows then."""
+    numbers = sorted({number for s in entry["samples"] for number in s["flows"]}, key=int)
+    highest = max(1, _highest(entry))
+    lines = []
+    for number in numbers:
+        points = [
+            (place(sample["at"]), round(GRAPH * (1 - sample["flows"].get(number, 0) / highest), 2))
+            for sample in entry["samples"]
+        ]
+        lines.append(
+            {
+                "generation": int(number),
+                "new": int(number) == entry["to_generation"],
+                "points": " ".join(f"{x},{y}" for x, y in points),
+                "last": points[-1],
+                "flows": entry["samples"][-1]["flows"].get(number, 0),
+            }
+        )
+    return lines

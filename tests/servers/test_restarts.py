@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Unmodified DNS servers are restarted under load, with udpgrm and without."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.kernel.support import Host, wait_for
+from tests.servers.configurations import KINDS, SOCKETS, Kind
+from tests.servers.instances import Instance, Instances
+from tests.servers.load import Load, ask_by_tcp, load
+
+RESTARTS = 20
+PLAIN_RESTARTS = 3
+PORT = 5300
+WHERE = f"127.0.0.1:{PORT}"
+#: Load on its own before, between and after what is done to the servers.
+PAUSE_S = 0.3
+#: An instance that was given no packet for so long has none in a queue either.
+QUIET_S = 0.5
+
+pytestmark = pytest.mark.usefixtures("upstream")
+every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+
+
+def enroll(host: Host, instance: Instance) -> None:
+    """Put the instance's sockets into the next generation, still without packets."""
+    done = host.run(
+        *("enroll", WHERE, f"--cgroup={instance.cgroup}", f"--count={SOCKETS}", "--gen=next")
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def promote(host: Host) -> tuple[float, float]:
+    """Give new queries to the newest generation; when that was asked for and when done."""
+    asked = time.monotonic()
+    done = host.run("working-gen", WHERE, "newest")
+    assert done.returncode == 0, done.stderr
+    return asked, time.monotonic()
+
+
+def wait_until_quiet(host: Host, generation: int) -> None:
+    """Wait until nobody sends to a generation any more."""
+
+    def quiet() -> bool:
+        found = [
+            item for item in host.group(WHERE)["generations"] if item["generation"] == generation
+        ]
+        return bool(found[0]["last_in_age"] >= QUIET_S)
+
+    wait_for(quiet, f"generation {generation} to be quiet", timeout=30)
+
+
+@every_kind
+def test_restarts_lose_nothing(
+    kind: Kind, host: Host, steered: Instances, figures: list[str]
+) -> None:
+    done = host.run("dissector", "set", WHERE, "dns")
+    assert done.returncode == 0, done.stderr
+    old = steered.start(kind, PORT)
+    enroll(host, old)
+    promoted = {old.name: promote(host)}
+    with load(PORT) as queries:
+        for restart in range(RESTARTS):
+            time.sleep(PAUSE_S)
+            new = steered.start(kind, PORT)
+            time.sleep(PAUSE_S)
+            enroll(host, new)
+            time.sleep(PAUSE_S)
+            promoted[new.name] = promote(host)
+            wait_until_quiet(host, restart)
+            old.stop()
+            old = new
+        time.sleep(PAUSE_S)
+        counts = queries.end()
+        check_who_answered(queries, promoted)
+    figures.append(
+        f"{kind.__name__}: {RESTARTS} restarts, {counts.sent} queries, {counts.lost} lost"
+    )
+    assert counts.lost == 0
+    assert {answer.name for answer in queries.resolver.answers} == set(promoted)
+
+
+def check_who_answered(queries: Load, promoted: dict[str, tuple[float, float]]) -> None:
+    """No instance got a packet before its promotion, nor after that of the next one.
+
+    Queries sent in time for a promotion may be answered by either.
+    """
+    order = list(promoted)
+    for answer in queries.resolver.answers:
+        asked, _ = promoted[answer.name]
+        assert answer.received >= asked, f"{answer.name} answered before it was promoted"
+        after = order[order.index(answer.name) + 1 :]
+        if after:
+            _, done = promoted[after[0]]
+            assert answer.sent <= done, f"{answer.name} was asked after {after[0]} was promoted"
+
+
+@every_kind
+def test_without_udpgrm_they_lose(kind: Kind, plain: Instances, figures: list[str]) -> None:
+    """The same load and servers show that it would be seen if something were lost."""
+    old = plain.start(kind, PORT)
+    with load(PORT) as queries:
+        for _ in range(PLAIN_RESTARTS):
+            time.sleep(PAUSE_S)
+            old.stop()
+            old = plain.start(kind, PORT)
+        time.sleep(PAUSE_S)
+        counts = queries.end()
+    figures.append(
+        f"{kind.__name__}: {PLAIN_RESTARTS} plain restarts, {counts.sent} queries, "
+        f"{counts.lost} lost"
+    )
+    assert counts.lost > 0
+
+
+@every_kind
+def test_reuseport_alone_does_not_wait(kind: Kind, plain: Instances, figures: list[str]) -> None:
+    """Without steering a new instance gets queries at once, and some die with the old one."""
+    early = 0
+    old = plain.start(kind, PORT)
+    with load(PORT) as queries:
+        for _ in range(PLAIN_RESTARTS):
+            time.sleep(PAUSE_S)
+            new = plain.start(kind, PORT)
+            before = time.monotonic()
+            time.sleep(PAUSE_S)
+            early += new.name in queries.names_since(before)
+            old.stop()
+            old = new
+        time.sleep(PAUSE_S)
+        counts = queries.end()
+    figures.append(
+        f"{kind.__name__}: {PLAIN_RESTARTS} overlapping restarts without steering, "
+        f"{counts.sent} queries, {counts.lost} lost, {early} instances asked too early"
+    )
+    assert early == PLAIN_RESTARTS
+
+
+@every_kind
+def test_connections_are_not_steered(
+    kind: Kind, host: Host, steered: Instances, figures: list[str]
+) -> None:
+    """TCP goes to whoever listens, as docs/servers.md warns; what is answered is UDP."""
+    done = host.run("dissector", "set", WHERE, "dns")
+    assert done.returncode == 0, done.stderr
+    old = steered.start(kind, PORT)
+    enroll(host, old)
+    promote(host)
+    steered.start(kind, PORT)
+    names = [ask_by_tcp(PORT) for _ in range(60)]
+    early = sum(name != old.name for name in names)
+    figures.append(f"{kind.__name__}: {early} of {len(names)} connections reached a new instance")
+    assert early > 0

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+
+"""Services of a host, made of a JSON file: restarts take the time that the file says."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import time
+import typing as t
+
+Document = dict[str, t.Any]
+_FORWARD = ["prepare", "start", "enroll", "canary", "promote", "verify", "drain", "stop"]
+METRICS = {
+    "rx_processed_total": 1000,
+    "rx_internal_state_error": 0,
+    "rx_flow_rg_conflict": 0,
+    "rx_new_flow_working_gen_dispatch_error": 0,
+    "tx_flow_update_conflict": 0,
+}
+
+
+def service(name: str = "echo", **behaviour: t.Any) -> Document:
+    """A service that generation 1 serves.
+
+    C(drain_s): how long an instance drains; C(rolls_back), C(refuses): the reason;
+    C(errors): dispatch errors that a restart begins to cause; C(cut): the step in which the
+    first process that works at a restart dies.
+    """
+    return {
+        "name": name,
+        "address": "0.0.0.0:4433",
+        "working": 1,
+        "journal": None,
+        "metrics": dict(METRICS),
+        "behaviour": {"drain_s": 0.0, **behaviour},
+    }
+
+
+class FakeServices:
+    """Answers about the services in a file, and changes it."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self._path = path
+        self._services: dict[str, Document] = json.loads(path.read_text())
+
+    def save(self) -> None:
+        """Write the file."""
+        self._path.write_text(json.dumps(self._services))
+
+    def __call__(self, arguments: list[str]) -> tuple[int, str, str]:
+        command, *rest = arguments
+        assert rest.pop() == "--json"
+        for item in self._services.values():
+            self._go_on(item)
+        try:
+            return self._answer(**getattr(self, f"_{command}")(*rest))
+        except LookupError as error:
+            return 255, "", f"udpgrm: {error.args[0]}\n"
+        finally:
+            self.save()
+
+    @staticmethod
+    def _answer(**document: t.Any) -> tuple[int, str, str]:
+        return 0, json.dumps({"schema": 1, **document}), ""
+
+    def _go_on(self, item: Document) -> None:
+        """Let time have its way with a drain."""
+        journal = item["journal"]
+        if journal is None or journal["outcome"] is not None or not journal["running"]:
+            return
+        if time.time() >= journal["ends"]:
+            undone = journal["step"] == "drain_new"
+            journal.update(outcome="rolled_back" if undone else "finished", running=False)
+            journal["step"] = "stop_new" if undone else "stop"
+            journal["state"] = journal["outcome"]
+            drain = journal["steps"][-1]
+            drain.update(ended=time.time(), result="done")
+            drain["evidence"]["drained"] = True
+
+    def _status(self, *names: str) -> Document:
+        if names and names[0] not in self._services:
+            raise LookupError(f"no service '{names[0]}' in /etc/udpgrm/services.d")
+        chosen = [item for name, item in self._services.items() if not names or name in names]
+        return {
+            "version": "0.1.0",
+            "daemon": {"running": True, "pid": 412},
+            "services": [self._described(item) for item in chosen],
+            "problems": [],
+            "others": [],
+        }
+
+    def _described(self, item: Document) -> Document:
+        journal = item["journal"]
+        living = {item["working"]}
+        if journal is not None and journal["outcome"] is None:
+            living |= {journal["from_generation"], journal["to_generation"]}
+        return {
+            "name": item["name"],
+            "state": "settled" if journal is None else journal["state"],
+            "restart": journal,
+            "groups": [
+                {
+                    "address": item["address"],
+                    "application": 0,
+                    "dissector": "flow",
+                    "working_generation": item["working"],
+                    "generations": [
+                        {"generation": n, "sockets": 1, "flows": 3, "instance": f"echo@{n}.service"}
+                        for n in sorted(living)
+                    ],
+                }
+            ],
+        }
+
+    def _metrics(self) -> Document:
+        for item in self._services.values():
+            # between two looks
+            metrics = item["metrics"]
+            metrics["rx_processed_total"] += 100
+            if item["working"] > 1:
+                errors = item["behaviour"].get("errors", 0)
+                metrics["rx_new_flow_working_gen_dispatch_error"] += errors
+        return {
+            "version": "0.1.0",
+            "groups": [
+                {"address": item["address"], "working_generations": {}, "metrics": item["metrics"]}
+                for item in self._services.values()
+            ],
+        }
+
+    def _restart(self, name: str, *options: str) -> Document:
+        item = self._services[name]
+        journal = item["journal"]
+        if "--resume" in options:
+            journal.update(running=True, outcome=None, ends=time.time())
+            self._promote(item)
+            return {"service": name, "unit": "udpgrm-restart-echo.service"}
+        if "refuses" in item["behaviour"]:
+            raise LookupError(item["behaviour"]["refuses"])
+        if journal is not None and journal["outcome"] not in ("finished", "rolled_back"):
+            raise LookupError("a restart runs already")
+        old = item["working"]
+        plan = {"from_generation": old, "to_generation": old + 1, "changed": True}
+        if "--check" in options:
+            instances = {"instance": f"{name}@{old + 1}.service", "stops": f"{name}@{old}.service"}
+            return {**plan, **instances, "groups": [{"address": item["address"]}]}
+        self._begin(item, old)
+        return {"service": name, "unit": "udpgrm-restart-echo.service"}
+
+    def _begin(self, item: Document, old: int) -> None:
+        now, behaviour = time.time(), item["behaviour"]
+        journal = item["journal"] = {
+            "started": now,
+            "state": "canary",
+            "step": "canary",
+            "outcome": None,
+            "running": True,
+            "from_generation": old,
+            "to_generation": old + 1,
+            "promotion_window_s": None,
+            "progress": None,
+            "steps": [self._step(name, now) for name in _FORWARD[:4]],
+            "ends": now + behaviour["drain_s"],
+        }
+        if "rolls_back" in behaviour:
+            journal["steps"][-1].update(result="failed", reason=behaviour["rolls_back"])
+            journal.update(outcome="rolled_back", state="rolled_back", running=False)
+        elif behaviour.pop("cut", False):
+            journal["running"] = False
+        else:
+            self._promote(item)
+
+    def _promote(self, item: Document) -> None:
+        now, journal = time.time(), item["journal"]
+        journal["steps"] += [self._step(name, now) for name in ("promote", "verify")]
+        journal["steps"][-2]["evidence"]["begin"] = now
+        evidence = {"drain": {"flows": 0, "flows_at_start": 3}}
+        drain = {**self._step("drain", now), "ended": None, "result": None, "evidence": evidence}
+        journal["steps"].append(drain)
+        journal.update(step="drain", state="drain", promotion_window_s=0.03)
+        item["working"] = journal["to_generation"]
+        self._go_on(item)
+
+    @staticmethod
+    def _step(name: str, now: float) -> Document:
+        times = {"started": now, "ended": now + 0.01}
+        return {"step": name, **times, "result": "done", "reason": "", "evidence": {}}
+
+    def _rollback(self, name: str, *_options: str) -> Document:
+        item = self._services[name]
+        journal = item["journal"]
+        journal["steps"][-1].update(
+            ended=time.time(), result="cancelled", reason="asked for by udpgrm rollback"
+        )
+        journal["steps"].append({**self._step("drain_new", time.time()), "ended": None})
+        journal.update(step="drain_new", state="drain_new", running=True, ends=time.time())
+        item["working"] = journal["from_generation"]
+        return {"service": name, "unit": "udpgrm-restart-echo.service"}
