@@ -61,7 +61,7 @@ molecule: setup ## the collection on two hosts, a restart under traffic included
 SCENARIO = MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/build/molecule-$(1) \
 	timeout --foreground --signal=INT --kill-after=120 $(2) molecule test --scenario-name $(1) --destroy always
 
-.PHONY: servers molecule-vm
+.PHONY: servers molecule-vm molecule-rollout
 servers: setup ## unmodified DNS servers restarted under load, with and without udpgrm
 	@tools/install_packages testbed/servers-apt.txt
 	tools/ensure_bpffs
@@ -69,7 +69,10 @@ servers: setup ## unmodified DNS servers restarted under load, with and without 
 
 molecule-vm: setup ## the collection on virtual machines with the oldest kernel and a newer one
 	@tools/install_packages testbed/vm-apt.txt
-	$(call SCENARIO,vm,1800)
+	$(call SCENARIO,vm,3600)
+
+molecule-rollout: setup ## rollouts on six hosts in which things go wrong, under traffic
+	$(call SCENARIO,rollout,1200)
 
 .PHONY: lint lint-python lint-c lint-shell lint-ansible lint-licences
 lint: lint-python lint-c lint-shell lint-ansible lint-licences ## all checks that run nothing

@@ -149,6 +149,19 @@ def test_rollback_while_the_old_one_drains(serving: Edge) -> None:
     assert "nothing to roll back" in again.stderr
 
 
+def test_rollback_that_is_not_waited_for(serving: Edge) -> None:
+    serving.define(drain={**UNTIL_NO_FLOWS, "max_s": 60})
+    with Traffic():
+        command = serving.start("restart", "edge", "--json")
+        serving.await_step("drain")
+        asked = serving.host.json("rollback", "edge", "--no-follow")
+        assert asked == {"schema": 1, "service": "edge", "unit": None}
+        assert serving.journal()["outcome"] is None
+    assert command.wait(30) == 1
+    command.communicate()
+    assert serving_only(serving, 1)
+
+
 def test_the_second_of_two_is_refused(serving: Edge) -> None:
     serving.define(drain={**UNTIL_NO_FLOWS, "max_s": 60})
     with Traffic(1):

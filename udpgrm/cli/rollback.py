@@ -25,6 +25,10 @@ def run(arguments: Arguments) -> int:
         foreground.refuse_rollback(journal)
         if journals.is_locked(name):
             rollback_path(name).touch()
+            if arguments.flag("--no-follow"):
+                if arguments.flag("--json"):
+                    common.print_json({"service": name, "unit": None})
+                return 0
             status = restart.attend(arguments, name, _EXIT_STATUS)
             if status == _EXIT_STATUS[Outcome.FINISHED]:
                 raise CommandError(f"{name}: too late: the restart has finished")

@@ -5,52 +5,15 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
-import subprocess
-import sys
 import typing as t
 
 import pytest
 
-from ..fake_command import FakeCommand
 from ..fake_host import group
-from ..fake_services import service
+from .machine import Machine
 
 ADDRESS = "0.0.0.0:4433"
-
-
-class Machine(FakeCommand):
-    """Runs modules beside the fake command."""
-
-    def run(self, name: str, arguments: dict[str, t.Any], check: bool = False) -> dict[str, t.Any]:
-        """Return what the module prints, as an object."""
-        module = f"ansible_collections.udpgrm.fleet.plugins.modules.{name}"
-        done = subprocess.run(
-            [sys.executable, "-m", module],
-            input=json.dumps({"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_check_mode": check}}),
-            env=self.environment,
-            text=True,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.stderr == ""
-        result = json.loads(done.stdout)
-        assert isinstance(result, dict)
-        assert done.returncode == (1 if result.get("failed") else 0)
-        return result
-
-
-@pytest.fixture
-def machine(tmp_path: pathlib.Path) -> Machine:
-    groups = [group(ADDRESS, 1, [1, 2]), group("[2001:db8::1]:53", 0, [0])]
-    return Machine(tmp_path, groups, [service()])
-
-
-@pytest.fixture
-def empty(tmp_path: pathlib.Path) -> Machine:
-    return Machine(tmp_path)
 
 
 @pytest.mark.parametrize("check", [False, True])
@@ -291,112 +254,3 @@ def test_service_info(machine: Machine) -> None:
         True,
         "udpgrm status: no service 'none' in /etc/udpgrm/services.d",
     )
-
-
-def test_restart_once_for_a_release(machine: Machine) -> None:
-    task = {"service": "echo", "release": "2"}
-    planned = machine.run("udpgrm_restart", task, check=True)
-    assert (planned["changed"], planned["plan"]["to_generation"]) == (True, 2)
-    assert machine.services["echo"]["journal"] is None
-    done = machine.run("udpgrm_restart", task)
-    for result in planned, done:
-        assert result["before"] == {"generation": 1, "release": None}
-        assert result["after"] == {"generation": 2, "release": "2"}
-        assert result["diff"] == {"before": result["before"], "after": result["after"]}
-    assert done["restart"]["outcome"] == "finished"
-    assert len(done["measured"]) == 2
-    again = machine.run("udpgrm_restart", task)
-    assert (again["changed"], again["after"]) == (False, {"generation": 2, "release": "2"})
-    assert machine.run("udpgrm_restart", {**task, "release": "3"})["changed"] is True
-
-
-def test_restart_by_fingerprint(machine: Machine) -> None:
-    task = {"service": "echo"}
-    assert machine.run("udpgrm_restart", task)["after"]["release"].startswith("sha256:")
-    assert machine.run("udpgrm_restart", task)["changed"] is False
-    # a file that the unit's command names
-    (machine.path / "echo.conf").write_text("new")
-    assert machine.run("udpgrm_restart", task)["changed"] is True
-    (machine.path / "services.d" / "echo.yaml").write_text("new")
-    assert machine.run("udpgrm_restart", task)["changed"] is True
-
-
-def test_restart_returns_while_the_old_instance_drains(machine: Machine) -> None:
-    machine.set_services(service(drain_s=1.5))
-    result = machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
-    assert (result["changed"], result["restart"]["state"]) == (True, "drain")
-    # asked for again, it waits for the same
-    again = machine.run("udpgrm_restart", {"service": "echo", "release": "2", "wait": "finished"})
-    assert again["restart"]["outcome"] == "finished"
-    assert sum(call.startswith("restart") and "--check" not in call for call in machine.calls) == 1
-
-
-def test_restart_to_another_release_meanwhile(machine: Machine) -> None:
-    machine.set_services(service(drain_s=60))
-    machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
-    result = machine.run("udpgrm_restart", {"service": "echo", "release": "3"})
-    assert result["failed"] is True
-    assert "a restart to another release (2) runs in drain" in result["msg"]
-
-
-def test_restart_that_was_cut_is_taken_up(machine: Machine) -> None:
-    machine.set_services(service(cut=True))
-    cut = machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
-    assert (cut["failed"], "was cut in canary" in cut["msg"]) == (True, True)
-    done = machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
-    assert (done["changed"], done["restart"]["outcome"]) == (True, "finished")
-    assert machine.calls.count("restart echo --no-follow --resume --json") == 1
-
-
-def test_restart_that_is_rolled_back_fails(machine: Machine) -> None:
-    machine.set_services(service(rolls_back="nobody answers"))
-    result = machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
-    assert (result["failed"], result["restart"]["outcome"]) == (True, "rolled_back")
-    assert result["msg"] == "echo: the restart was rolled back: nobody answers"
-    # it is tried again, as the release does not serve
-    assert machine.run("udpgrm_restart", {"service": "echo", "release": "2"})["failed"] is True
-
-
-def test_refusal_is_the_hosts_line(machine: Machine) -> None:
-    machine.set_services(service(refuses="no generation is free"))
-    for check in (False, True):
-        result = machine.run("udpgrm_restart", {"service": "echo"}, check=check)
-        assert (result["failed"], result["msg"]) == (
-            True,
-            "udpgrm restart: no generation is free",
-        )
-
-
-def test_rollback_while_it_drains(machine: Machine) -> None:
-    back = {"service": "echo", "state": "rolled_back", "wait": "finished"}
-    refused = machine.run("udpgrm_restart", back)
-    assert (refused["failed"], "there was no restart" in refused["msg"]) == (True, True)
-    machine.set_services(service(drain_s=60))
-    machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
-    assert machine.run("udpgrm_restart", back, check=True)["changed"] is True
-    assert machine.services["echo"]["working"] == 2
-    done = machine.run("udpgrm_restart", back)
-    assert (done["changed"], done["restart"]["outcome"]) == (True, "rolled_back")
-    assert (done["before"]["generation"], done["after"]["generation"]) == (2, 1)
-    assert machine.run("udpgrm_restart", back)["changed"] is False
-
-
-def test_rollback_after_the_end(machine: Machine) -> None:
-    machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
-    result = machine.run("udpgrm_restart", {"service": "echo", "state": "rolled_back"})
-    assert "the old instance has ended" in result["msg"]
-
-
-def test_resume_of_nothing(machine: Machine) -> None:
-    result = machine.run("udpgrm_restart", {"service": "echo", "state": "resumed"})
-    assert result["changed"] is False
-
-
-def test_drain_of_a_service(machine: Machine) -> None:
-    assert machine.run("udpgrm_drain", {"service": "echo"})["drained"] is True
-    machine.set_services(service(drain_s=1.0))
-    machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
-    looked = machine.run("udpgrm_drain", {"service": "echo"})
-    assert (looked["drained"], looked["flows"], looked["generation"]) == (False, 3, 1)
-    waited = machine.run("udpgrm_drain", {"service": "echo", "timeout": 5})
-    assert (waited["drained"], waited["restart"]["outcome"]) == (True, "finished")
