@@ -127,6 +127,8 @@ def _restart_words(document: Document) -> str:
         window = restart["promotion_window_s"]
         switched = "" if window is None else f", switched in {window * 1000:.0f} ms"
         return f"{restart['outcome'].replace('_', ' ')} {way}{switched}"
+    if restart["running"]:
+        return f"{restart['step']} {way}"
     return f"{document['state']} in {restart['step']} {way}"
 
 
