@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Rolls out on six hosts of which four have something wrong, and judges what becomes of each.
+
+    rollouts.py --inventory FILE --report FILE -- ansible-playbook OPTIONS...
+
+fl1, fl6  are well
+fl2       cannot be reached: its sshd is off, its service runs on
+fl3       its new instance answers nothing
+fl4       its new instance answers through a socket of the old one
+fl5       one client never leaves, so its old instance is never done
+
+The playbook runs with no failure allowed, then with three, then when all is repaired.
+Meanwhile the service of all six has clients, who must not notice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from demo import hosts
+from demo.processes import FLEET, ROOT, Interrupted, interrupt_on_signals, started
+from testbed import steady
+
+PORT = 4433
+HERE = Path(__file__).resolve().parent
+STATUSES = "updated|unchanged|planned|rolled back|failed|unreachable|untouched"
+LIMIT_S = 300
+
+# What fl5's client runs: a packet every 0.2 s from one port, until its input ends.
+CLIENT = """
+import select, socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.connect((sys.argv[1], int(sys.argv[2])))
+sock.settimeout(5)
+names = set()
+while not select.select([sys.stdin], [], [], 0.2)[0]:
+    sock.send(b"?")
+    names.add(sock.recv(100).split()[1].decode())
+    print(len(names), flush=True)
+"""
+
+
+def on_host(number: int, script: str, text: str = "") -> None:
+    """Run a shell script in a host, not through SSH."""
+    command = [FLEET, "sh", str(number), "sh", "-ec", script]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"fl{number}: {script}: {done.stderr}")
+
+
+def break_hosts() -> None:
+    """Make four hosts what they are to be."""
+    # its sessions as well, or Ansible's connection that is still open would do
+    on_host(
+        2,
+        "mkdir -p /run/systemd/system/ssh.service.d; cd /run/systemd/system/ssh.service.d;"
+        " printf '[Service]\\nKillMode=control-group\\n' >all.conf;"
+        " systemctl daemon-reload; systemctl stop ssh.service",
+    )
+    for number, name in ((3, "silent_server.py"), (4, "wrong_server.py")):
+        script = "cd /opt/echo; cp echo_server.py good_server.py; cat >echo_server.py"
+        on_host(number, script, (HERE / name).read_text())
+
+
+def repair_hosts() -> None:
+    """Make all hosts well, but for the client of fl5."""
+    on_host(2, "systemctl start ssh.service")
+    for number in (3, 4):
+        on_host(number, "cd /opt/echo; mv good_server.py echo_server.py")
+
+
+@contextlib.contextmanager
+def client_that_stays(address: str) -> Iterator[None]:
+    """A client of one host for as long as the block runs; RuntimeError when it saw a restart."""
+    command = [FLEET, "exec", "client", sys.executable, "-c", CLIENT, address, str(PORT)]
+    with started(command, piped=True) as client:
+        assert client.stdin and client.stdout
+        client.stdout.readline()
+        yield
+        client.stdin.close()
+        counted = client.stdout.read().split()
+        if client.wait() or set(counted) != {"1"}:
+            raise RuntimeError(f"the client that stays lost an answer or moved: {counted[-3:]}")
+
+
+class Rollouts:
+    """Runs of the playbook."""
+
+    def __init__(self, command: Sequence[str], report: Path) -> None:
+        self._command = [*command, "udpgrm.fleet.rolling_restart"]
+        for variable in (
+            "udpgrm_service=echo",
+            "udpgrm_bake=1",
+            f"udpgrm_report={report}",
+            '{"udpgrm_batches": [1, 1, 4]}',
+        ):
+            self._command += ["--extra-vars", variable]
+        self.well = True
+
+    def run(
+        self,
+        what: str,
+        max_failures: int,
+        expected: dict[str, str],
+        reasons: dict[str, str] | None = None,
+    ) -> None:
+        """Run it, and compare what became of the hosts; reasons: words of those of failed ones."""
+        fails = reasons is not None
+        begun = time.monotonic()
+        done = subprocess.run(
+            [*self._command, "--extra-vars", f"udpgrm_max_failures={max_failures}"],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+        pattern = rf"^(fl[0-9]+) +({STATUSES}) "
+        found = dict(re.findall(pattern, done.stdout, re.MULTILINE))
+        told = dict(re.findall(r"^(fl[0-9]+): (.*)$", done.stdout, re.MULTILINE))
+        well = found == expected and bool(done.returncode) == fails
+        well &= all(word in told.get(name, "") for name, word in (reasons or {}).items())
+        seconds = time.monotonic() - begun
+        print(f"{what}: exit status {done.returncode} after {seconds:.0f} s: {found}")
+        for name, reason in sorted(told.items()):
+            print(f"    {name}: {reason}")
+        if not well:
+            print(f"FAILED: expected {'a failure' if fails else 'success'}, {expected}, {reasons}")
+            print(done.stdout[-12000:], done.stderr[-4000:])
+        self.well &= well
+
+
+def rollouts(places: dict[str, str], run: Rollouts) -> None:
+    """The three runs."""
+    names = sorted(places)
+    break_hosts()
+    with client_that_stays(places["fl5"]):
+        run.run(
+            "no failure allowed",
+            0,
+            {**dict.fromkeys(names, "untouched"), "fl1": "updated", "fl2": "unreachable"},
+            {"fl2": "ssh"},
+        )
+        run.run(
+            "three allowed",
+            3,
+            {
+                "fl1": "unchanged",
+                "fl2": "unreachable",
+                "fl3": "rolled back",
+                "fl4": "rolled back",
+                "fl5": "failed",
+                "fl6": "updated",
+            },
+            {"fl3": "canary: raw probe", "fl4": "generation 1 answered; generation 2 should have"},
+        )
+    repair_hosts()
+    run.run(
+        "all repaired",
+        0,
+        {**dict.fromkeys(names, "updated"), "fl1": "unchanged", "fl6": "unchanged"},
+    )
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description="rollouts in which things go wrong")
+    parser.add_argument("--inventory", required=True, type=Path)
+    parser.add_argument("--report", required=True, type=Path)
+    parser.add_argument("command", nargs="+")
+    arguments = parser.parse_args()
+    interrupt_on_signals()
+    places = hosts.addresses(arguments.inventory)
+    run = Rollouts(arguments.command, arguments.report)
+    try:
+        with steady.traffic(places, PORT) as seen:
+            rollouts(places, run)
+    except Interrupted as reason:
+        print(f"interrupted by {reason}", file=sys.stderr)
+        return 130
+    except (RuntimeError, subprocess.SubprocessError) as error:
+        print(f"FAILED: {error}", file=sys.stderr)
+        return 1
+    for name, host in seen.items():
+        good = host.is_well and len(host.generations) > 1
+        print(f"{name}: {host}{'' if good else ': FAILED'}")
+        run.well &= good
+    return 0 if run.well else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

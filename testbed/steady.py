@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Judges restarts by what clients see: no packet is lost, no flow changes its instance.
+
+    python3 -m testbed.steady --inventory FILE --port PORT [--seen N] -- COMMAND...
+
+COMMAND runs while the demo's traffic goes to every host of FILE (made by `testbed/fleet
+inventory`). Each host has to be seen with N instances (default 2). Clocks of the hosts play
+no part, unlike in demo.under_traffic: virtual machines have clocks of their own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from demo import flows, hosts
+from demo.processes import FLEET, Interrupted, interrupt_on_signals, run, started
+
+WARM_UP = 3.0
+# after the last switch: longer than the old flows' hold, for a last word of the new ones
+TAIL = 4.0
+
+
+@dataclasses.dataclass
+class Seen:
+    """What the clients of a host have seen; moved: flows that more than one instance answered."""
+
+    sent: int = 0
+    lost: int = 0
+    moved: int = 0
+    strange: int = 0
+    generations: set[int] = dataclasses.field(default_factory=set)
+
+    def add(self, flow: flows.Flow) -> None:
+        """Count a flow."""
+        self.sent += flow.sent
+        self.lost += flow.lost
+        self.strange += flow.strange
+        self.moved += len(flow.runs) > 1
+        self.generations.update(seen.instance.generation for seen in flow.runs)
+
+    @property
+    def is_well(self) -> bool:
+        """Whether clients had no reason to complain."""
+        return bool(self.sent) and not (self.lost or self.moved or self.strange)
+
+    def __str__(self) -> str:
+        generations = ", ".join(map(str, sorted(self.generations)))
+        return (
+            f"{self.sent} packets, {self.lost} lost, {self.moved} flows moved, "
+            f"{self.strange} strange answers, generations {generations}"
+        )
+
+
+@contextlib.contextmanager
+def traffic(places: dict[str, str], port: int) -> Iterator[dict[str, Seen]]:
+    """Traffic to hosts by name, while the block runs; what was seen is there when it is left."""
+    seen = {name: Seen() for name in places}
+    with tempfile.TemporaryDirectory(prefix="udpgrm-steady-") as directory:
+        out = Path(directory, "flows")
+        command = [FLEET, "exec", "client", "nice", "--adjustment=-10"]
+        command += [sys.executable, "-m", "demo.traffic", f"--out={out}"]
+        command += [f"--target={name}={address}:{port}" for name, address in places.items()]
+        with started(command, piped=True) as generator:
+            assert generator.stdin and generator.stdout
+            if generator.stdout.readline() != "ready\n":
+                raise RuntimeError("not every flow of the generator was answered")
+            time.sleep(WARM_UP)
+            yield seen
+            time.sleep(TAIL)
+            generator.stdin.close()
+            if generator.wait():
+                raise RuntimeError(f"the generator failed with status {generator.returncode}")
+        for flow in flows.read(out):
+            seen[flow.host].add(flow)
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description="restart under traffic, judged by clients")
+    parser.add_argument("--inventory", required=True, type=Path)
+    parser.add_argument("--port", required=True, type=int)
+    parser.add_argument("--seen", type=int, default=2)
+    parser.add_argument("command", nargs="+")
+    arguments = parser.parse_args()
+    interrupt_on_signals()
+    try:
+        with traffic(hosts.addresses(arguments.inventory), arguments.port) as seen:
+            status = run(arguments.command)
+    except Interrupted as reason:
+        print(f"interrupted by {reason}", file=sys.stderr)
+        return 130
+    except (RuntimeError, subprocess.CalledProcessError) as error:
+        print(f"FAILED: {error}", file=sys.stderr)
+        return 1
+    well = status == 0
+    for name, host in seen.items():
+        good = host.is_well and len(host.generations) == arguments.seen
+        print(f"{name}: {host}{'' if good else ': FAILED'}")
+        well &= good
+    return 0 if well else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
