@@ -239,6 +239,10 @@ class Steps:
             evidence["drain"] = self._journal.progress = watcher.report()
             if decision is not Decision.WAIT:
                 evidence["drained"] = decision is Decision.DRAINED
+                if decision is Decision.TIMEOUT:
+                    flows = self._journal.progress["flows"]
+                    left = "it was not quiet" if flows is None else f"{flows} flows were left"
+                    evidence["reason"] = f"{left} after {drain.max_s:g} s"
                 return decision
             self._journal.save(durable=False)
             self._tell()

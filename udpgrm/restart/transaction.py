@@ -95,6 +95,7 @@ def run(
         try:
             look_up()
             result = doer.perform(step, record.evidence)
+            reason = str(record.evidence.get("reason", ""))
             if step is Step.CANARY:
                 look_up()  # the last moment to leave without a trace
         except Cancelled as error:
