@@ -46,7 +46,7 @@ int part_steer(struct sk_reuseport_md *md)
 			bpf_sk_select_reuseport(md, MAP(OWN_SOCKETS), &seat, 0);
 		return seat == SEAT_NONE ? SK_DROP : SK_PASS;
 	}
-	if (read_flow_key(md, &key) || PART == STEER_KEY)
+	if (read_remote(md, &key) || PART == STEER_KEY)
 		return SK_PASS;
 	table = flow_table(s.group, slot_id);
 	if (!table || PART == STEER_TABLE)
