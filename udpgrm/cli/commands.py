@@ -106,10 +106,12 @@ COMMANDS = {
         "send packets and see where they go",
         (
             Option("--type", "TYPE", "ask as probes do: echo, raw, dns, quic, stun, sip"),
+            Option("--from", "HOST", "  from another host, by ssh"),
             Option("--count", "N", "packets; default 8"),
             Option("--timeout", "SECONDS", "for answers; default 1"),
         ),
     ),
+    "prober": Command("prober", "", "probe for another host, which asks over ssh"),
     "check": Command("check", "[FILE|DIRECTORY]", "what is wrong in service definitions"),
     "restart": Command(
         "restart",

@@ -65,11 +65,11 @@ def run(arguments: Arguments) -> int:
 
 
 def _ask(arguments: Arguments) -> int:
-    """One probe of a service definition, from this host."""
+    """One probe of a service definition, from this host or another."""
     # definitions are YAML, which the plain probe does without
     import yaml
 
-    from udpgrm.probes import runner
+    from udpgrm.probes import remote
     from udpgrm.services import loader, validate
 
     common.want_operands(arguments, 1, 100)
@@ -83,19 +83,12 @@ def _ask(arguments: Arguments) -> int:
             probe[key] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise CommandError(f"probe: {key}: {value!r} is no YAML value") from error
-    definition = {
-        "groups": [{"address": where}],
-        "instances": {"unit": "probed@.service"},
-        "probes": [probe],
-    }
+    if arguments.flag("--from"):
+        probe["from"] = arguments.given["--from"]
     try:
-        service, problems = loader.parse("probed", yaml.safe_dump(definition).encode())
-    except validate.MissingLibrary as error:
-        raise CommandError(str(error)) from error
-    if service is None:
-        key, reason = problems[0]
-        raise CommandError(f"probe: {key.removeprefix('probes.0.')}: {reason}")
-    result = runner.run(service.probes[0], where)
+        result = remote.run(loader.parse_probe(probe, where), where)
+    except (ValueError, remote.ProberError, validate.MissingLibrary) as error:
+        raise CommandError(f"probe: {error}") from error
     if arguments.flag("--json"):
         common.print_json(vars(result))
     else:

@@ -12,13 +12,15 @@ class ProbeSpec:
     """What all types share.
 
     address: one of the service's groups, None = all of them. timeout_s: how long
-    each attempt waits. retries: further attempts after the first.
+    each attempt waits. retries: further attempts after the first. from_host: the
+    ssh destination that asks, None = this host.
     """
 
     type: ClassVar[str]
     address: Optional[str] = None
     timeout_s: float = 1.0
     retries: int = 2
+    from_host: Optional[str] = None
 
 
 @dataclass(frozen=True)

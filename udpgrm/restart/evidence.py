@@ -13,7 +13,7 @@ from typing import Any, Optional, Protocol
 
 from udpgrm.abi import DissectorType
 from udpgrm.kernel import libbpf
-from udpgrm.probes import runner
+from udpgrm.probes import remote, runner
 from udpgrm.probes.specs import ProbeSpec
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.steps import StepFailed
@@ -33,7 +33,7 @@ Peer = tuple[str, int]
 
 
 class _Flow(Protocol):
-    """A flow to a service: runner.Held, or one that wants no answer."""
+    """A flow to a service: runner.Held, another host's, or one that wants no answer."""
 
     source: Peer
 
@@ -90,10 +90,6 @@ class _Target:
             return address.form("127.0.0.1" if ip.version == 4 else "::1", self.view.port)
         return self.view.address
 
-    def flow(self) -> _Flow:
-        """A flow from a port of its own. Raises OSError."""
-        return _Silent(self.where) if self.spec is None else runner.hold(self.spec, self.where)
-
 
 class KernelProber:
     """Asks a service from this host. Use as a context manager: flows are held till its end."""
@@ -103,14 +99,18 @@ class KernelProber:
         self._service = service
         self._groups = groups
         self._held: list[tuple[_Target, _Flow]] = []
+        self._elsewhere: dict[str, remote.Prober] = {}
 
     def __enter__(self) -> KernelProber:
         """No flow is held yet."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let the flows go."""
+        """Let the flows go, and the hosts that asked."""
         self._release()
+        for prober in self._elsewhere.values():
+            prober.close()
+        self._elsewhere.clear()
 
     def _release(self) -> None:
         """Let the flows go, and with them their entries: no drain is to wait for ours."""
@@ -154,7 +154,7 @@ class KernelProber:
         for target in self._targets():
             if target.spec is None or target.view.dissector != DissectorType.FLOW:
                 continue
-            flow = target.flow()
+            flow = self._begin(target)
             result = flow.ask()
             if result.passed:
                 self._held.append((target, flow))
@@ -192,11 +192,21 @@ class KernelProber:
                 seen.append(_ask(flow, probing))
             judge(seen[-1], old, "existing")
 
+    def _begin(self, target: _Target) -> _Flow:
+        """A flow from a port of its own. Raises OSError."""
+        spec = target.spec
+        if spec is None:
+            return _Silent(target.where)
+        if spec.from_host is None:
+            return runner.hold(spec, target.where)
+        prober = self._elsewhere.setdefault(spec.from_host, remote.Prober(spec.from_host))
+        return prober.hold(spec, target.view.address)
+
     @contextlib.contextmanager
     def _flow(self, target: _Target) -> Iterator[tuple[_Flow, Probing]]:
         """A flow for one question; no entry of it stays."""
         maps, number = self._groups.maps, target.view.number
-        with contextlib.closing(target.flow()) as flow, Probing(maps, number) as probing:
+        with contextlib.closing(self._begin(target)) as flow, Probing(maps, number) as probing:
             try:
                 yield flow, probing
             finally:

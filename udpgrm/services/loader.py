@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional, TypeVar, cast
 
+import yaml
+
 from udpgrm.probes import specs
 from udpgrm.services import crosscheck, document, validate
 from udpgrm.services.definition import (
@@ -112,6 +114,23 @@ def parse(name: str, content: bytes) -> tuple[Optional[Service], list[tuple[str,
     return (None, problems) if problems else (service, [])
 
 
+def parse_probe(words: dict[str, Any], where: str) -> specs.ProbeSpec:
+    """A probe of one address, from the keys of a definition.
+
+    Raises ValueError, which names the key, and MissingLibrary.
+    """
+    definition = {
+        "groups": [{"address": where}],
+        "instances": {"unit": "probed@.service"},
+        "probes": [words],
+    }
+    service, problems = parse("probed", yaml.safe_dump(definition).encode())
+    if service is None:
+        key, reason = problems[0]
+        raise ValueError(f"{key.removeprefix('probes.0.')}: {reason}")
+    return service.probes[0]
+
+
 def _spell_addresses(data: dict[str, Any]) -> list[tuple[str, str]]:
     """Write addresses as `udpgrm list` does; (key, reason) of those that are none."""
     problems = []
@@ -158,6 +177,8 @@ def _group(data: dict[str, Any]) -> Group:
 
 def _probe(data: dict[str, Any]) -> specs.ProbeSpec:
     given = {key: value for key, value in data.items() if key != "type"}
+    if "from" in given:
+        given["from_host"] = given.pop("from")
     if "alpn" in given:
         given["alpn"] = tuple(given["alpn"])
     return _make(specs.TYPES[data["type"]], given)
