@@ -21,7 +21,7 @@ RESTARTS = int(os.environ.get("SOAK_RESTARTS", "100"))
 FLOWS = int(os.environ.get("SOAK_FLOWS", "2000"))
 PACKETS = int(os.environ.get("SOAK_PACKETS", "20000"))
 LIFE_S = 2.0
-#: Answers packets of the load with its generation, echoes probes. Its buffers are large:
+#: Answers packets of the load with its generation, echoes probes (16 bytes). Its buffers are large:
 #: what is measured is steering.
 SERVER = f"""
 import os, signal, socket, sys, threading
@@ -38,7 +38,7 @@ def serve(sock):
     receive, send = sock.recvfrom, sock.sendto
     while True:
         data, peer = receive(100)
-        send(head + data if data.startswith(b"#") else data, peer)
+        send(data if len(data) == 16 else head + data, peer)
 for sock in sockets:
     threading.Thread(target=serve, args=(sock,), daemon=True).start()
 channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
