@@ -26,7 +26,9 @@ PARTS: list[tuple[type[Any], dict[str, Any], set[str]]] = [
     (definition.Timeouts, PROPERTIES["timeouts"]["properties"], set()),
 ]
 for name, spec in specs.TYPES.items():
-    PARTS.append((spec, SCHEMA["definitions"][f"{name}_probe"]["properties"], set()))
+    of_probe = dict(SCHEMA["definitions"][f"{name}_probe"]["properties"])
+    of_probe["from_host"] = of_probe.pop("from")  # Python has its own use of the word
+    PARTS.append((spec, of_probe, set()))
 
 
 def resolved(part: dict[str, Any]) -> dict[str, Any]:
