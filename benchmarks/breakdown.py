@@ -23,7 +23,7 @@ from udpgrm.build import cache
 from udpgrm.build.link import link
 from udpgrm.build.sources import Program
 from udpgrm.kernel import libbpf
-from udpgrm.state import maps as state
+from udpgrm.state import layout
 
 _PARTS = Path(__file__).parent / "bpf/parts.c"
 _FLOW: tuple[str, ...] = (
@@ -58,7 +58,7 @@ class _Parts:
     def steering(self, program: Program, group: Group) -> int:
         """Load a part as the program of a group. Returns an fd."""
         maps = self._groups.maps
-        bound: dict[int, int] = {key: maps[name] for key, name in state.RELOCATIONS.items()}
+        bound: dict[int, int] = {key: maps[name] for key, name in layout.RELOCATIONS.items()}
         own = {
             Relocation.OWN_SLOTS: "slots",
             Relocation.OWN_SOCKETS: "sockets",
@@ -112,7 +112,7 @@ def _case(name: str, group: Group, program: int, sources: Sources) -> Case:
 
 
 def _sends(section: str, parts: _Parts, groups: Groups, where: Place) -> Iterator[Row]:
-    table = groups.keep_fd(state.make_flow_table(state.Limits().flows))
+    table = groups.keep_fd(layout.make_flow_table(layout.Limits().flows))
     loaded = [parts.send(item, table) for item in parts.compile("part_send", range(1, 3))]
     sender = groups.make().working[0]
     with contextlib.ExitStack() as stack:

@@ -19,7 +19,7 @@ from benchmarks.report import Row
 from benchmarks.stats import Summary, percentile, summary
 from benchmarks.traffic import Groups
 from tests.kernel.support import Host
-from udpgrm.state import maps as state
+from udpgrm.state import layout
 
 _REGISTRATION = "Registration"
 _START = "Start-up of the daemon"
@@ -112,5 +112,5 @@ def map_memory(groups: Groups) -> Iterator[Row]:
     with maps.inner("flow_tables", table) as fd:
         assert fd is not None
         yield _row(_MEMORY, "flow table of a generation", "kB", memory(fd) / 1e3)
-    shared = sum(memory(maps[name]) for name in state.NAMES) / 1e3
+    shared = sum(memory(maps[name]) for name in layout.MAPS) / 1e3
     yield _row(_MEMORY, "maps shared by all groups", "kB", shared)

@@ -7,7 +7,7 @@ import configparser
 from pathlib import Path
 
 from udpgrm.numbers import whole_number
-from udpgrm.state.maps import MAX_TABLES, Limits
+from udpgrm.state.layout import MAX_TABLES, Limits
 
 DEFAULT_FILE = "/etc/udpgrm/udpgrm.conf"
 #: Key of the file -> field of Limits, lowest and highest value.

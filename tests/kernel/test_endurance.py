@@ -18,6 +18,7 @@ from tests.kernel.support import Host, wait_for
 from udpgrm import abi
 from udpgrm.abi import Option
 from udpgrm.kernel import libbpf
+from udpgrm.state import layout
 from udpgrm.state import maps as state
 
 WHERE = "127.0.0.1:4433"
@@ -78,7 +79,7 @@ def test_messages_that_make_no_sense(bare_host: Host) -> None:
             abi.Message(flags=7, group=0, epoch=maps.group(0).epoch, uid=2**32 - 1, cookie=4),
         )
     ):
-        key = number.to_bytes(state.DEFERRED_KEY_BYTES, "little")
+        key = number.to_bytes(layout.DEFERRED_KEY_BYTES, "little")
         libbpf.map_update(maps["deferred"], key, bytes(message))
     maps.close()
     bare_host.start("--persist")
@@ -110,7 +111,7 @@ def test_a_config_record_of_any_content(bare_host: Host) -> None:
     bare_host.start("--persist")
     bare_host.kill()
     fd = libbpf.pinned(str(bare_host.directory / "config"))
-    libbpf.map_update(fd, state.index(0), b"\xff" * ctypes.sizeof(state.Config))
+    libbpf.map_update(fd, state.index(0), b"\xff" * ctypes.sizeof(layout.Config))
     os.close(fd)
     done = bare_host.run("list")
     assert (done.returncode, len(done.stderr.splitlines())) == (255, 1)

@@ -15,7 +15,8 @@ from udpgrm.daemon.pool import Pool
 from udpgrm.daemon.programs import DISSECTOR_NAMES, Linker, steering_of
 from udpgrm.kernel import cgroups, clock, libbpf
 from udpgrm.state import maps as state
-from udpgrm.state.maps import Limits, Maps, index
+from udpgrm.state.layout import Limits
+from udpgrm.state.maps import Maps, index
 
 
 def run(arguments: Arguments) -> int:

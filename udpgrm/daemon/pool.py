@@ -11,8 +11,9 @@ from typing import Callable
 from udpgrm import abi
 from udpgrm.abi import GroupState
 from udpgrm.kernel import libbpf
-from udpgrm.state import maps as state
-from udpgrm.state.maps import Limits, Maps, index
+from udpgrm.state import layout
+from udpgrm.state.layout import Limits
+from udpgrm.state.maps import Maps, index
 from udpgrm.state.seats import empty_slot
 
 
@@ -29,7 +30,9 @@ class Pool:
         self._limits = limits
         self._groups = maps.config.groups
         there = {
-            number for number in range(1, state.MAX_TABLES) if maps.has_inner("flow_tables", number)
+            number
+            for number in range(1, layout.MAX_TABLES)
+            if maps.has_inner("flow_tables", number)
         }
         self._tables_made = max(there, default=0) + 1
         self._spare_tables = sorted(set(range(1, self._tables_made)) - there)
@@ -90,8 +93,8 @@ class Pool:
                 os.close(fd)
 
     def _prepare_groups(self, numbers: Sequence[int]) -> None:
-        self._install("sockets", numbers, state.make_sockets)
-        self._install("counters", numbers, state.make_counters)
+        self._install("sockets", numbers, layout.make_sockets)
+        self._install("counters", numbers, layout.make_counters)
         self._install("slots", numbers, make_empty_slots)
         for number in numbers:
             epoch = self._maps.group(number).epoch + 1
@@ -103,11 +106,11 @@ class Pool:
         """Ids of empty flow tables that no queue holds; fewer when all are in use."""
         numbers = self._spare_tables[:count]
         del self._spare_tables[:count]
-        while len(numbers) < count and self._tables_made < state.MAX_TABLES:
+        while len(numbers) < count and self._tables_made < layout.MAX_TABLES:
             numbers.append(self._tables_made)
             self._tables_made += 1
         entries = flows or self._limits.flows
-        self._install("flow_tables", numbers, lambda: state.make_flow_table(entries))
+        self._install("flow_tables", numbers, lambda: layout.make_flow_table(entries))
         return numbers
 
     def ensure_table(self, number: int, group: abi.Group, slot: int) -> None:
@@ -121,7 +124,7 @@ class Pool:
             raise LookupError(f"uid {group.uid} has {in_use} flow tables (limits.tables_per_user)")
         tables = self._new_tables(1, group.flows)
         if not tables:
-            raise LookupError(f"all {state.MAX_TABLES} flow tables are in use")
+            raise LookupError(f"all {layout.MAX_TABLES} flow tables are in use")
         table = tables[0]
         try:
             libbpf.map_update(self._maps["table_index"], key, _number(table), libbpf.NOEXIST)
@@ -158,12 +161,12 @@ class Pool:
     def ensure_sockmap(self, number: int) -> None:
         """Give a group the kind of socket map that lets tubular have its sockets too."""
         if not self._maps.has_inner("sockmaps", number):
-            self._install("sockmaps", [number], state.make_sockmap)
+            self._install("sockmaps", [number], layout.make_sockmap)
 
 
 def make_empty_slots() -> int:
     """A group's generations, none yet. Returns an fd."""
-    fd = state.make_slots()
+    fd = layout.make_slots()
     blank = bytes(empty_slot())
     for slot in range(abi.GENERATION_SLOTS):
         libbpf.map_update(fd, index(slot), blank)

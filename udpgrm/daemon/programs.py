@@ -19,8 +19,9 @@ from udpgrm.build.cbpf import Instruction
 from udpgrm.build.link import link
 from udpgrm.build.parameters import DissectorError
 from udpgrm.kernel import btf, cgroups, libbpf
-from udpgrm.state import maps as state
-from udpgrm.state.maps import Limits, Maps
+from udpgrm.state import layout
+from udpgrm.state.layout import Limits
+from udpgrm.state.maps import Maps, index
 
 _FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO
 _HELPER_NS_PID = 120
@@ -98,7 +99,7 @@ class Linker:
         device, inode = _pid_namespace()
         self._maps = maps
         self._has_stages = False
-        self._bound: dict[int, int] = {key: maps[name] for key, name in state.RELOCATIONS.items()}
+        self._bound: dict[int, int] = {key: maps[name] for key, name in layout.RELOCATIONS.items()}
         self._constants: dict[int, int] = {
             Relocation.HZ: maps.config.hz,
             Relocation.PIDNS_DEV: device,
@@ -107,7 +108,7 @@ class Linker:
             Relocation.SYSCALL_ARG0_OFFSET: _SYSCALL_ARG0.get(platform.machine(), 0),
             Relocation.USER_GROUPS: limits.groups_per_user,
             Relocation.USER_TABLES: limits.tables_per_user,
-            Relocation.USER_MESSAGES: state.MESSAGES_PER_USER,
+            Relocation.USER_MESSAGES: layout.MESSAGES_PER_USER,
         }
 
     def hook(self, hook: sources.Hook) -> int:
@@ -117,7 +118,7 @@ class Linker:
 
     def _load_stages(self) -> None:
         """Load the programs for QUIC's Initial packets, for all groups, in place of older ones."""
-        tables = state.index(0), quic_tables.contents()
+        tables = index(0), quic_tables.contents()
         libbpf.map_update(self._maps["quic_tables"], *tables)
         for stage, program in enumerate(sources.QUIC_STAGES):
             code = link(cache.template(program), self._bound, self._constants)
@@ -126,7 +127,7 @@ class Linker:
             )
             try:
                 libbpf.map_update(
-                    self._maps["quic_stages"], state.index(stage), fd.to_bytes(4, sys.byteorder)
+                    self._maps["quic_stages"], index(stage), fd.to_bytes(4, sys.byteorder)
                 )
             finally:
                 os.close(fd)
@@ -170,7 +171,7 @@ class Linker:
                 ) from error
             return libbpf.prog_load(
                 libbpf.PROG_SK_REUSEPORT,
-                f"{state.STEERING_PREFIX}{number}",
+                f"{layout.STEERING_PREFIX}{number}",
                 code,
                 libbpf.SK_REUSEPORT_SELECT,
             )

@@ -20,7 +20,7 @@ from udpgrm.daemon.pool import Pool
 from udpgrm.daemon.programs import Linker, digest_of, steering_of
 from udpgrm.daemon.tubular import Tubular
 from udpgrm.kernel import cgroups, clock, libbpf, pidfd
-from udpgrm.state import address, counters, seats
+from udpgrm.state import address, counters, layout, seats
 from udpgrm.state import maps as state
 from udpgrm.state.maps import Maps
 from udpgrm.state.seats import GroupSeats
@@ -67,7 +67,7 @@ class Registry:
                 self._known[number] = maps.group(number).epoch
                 self._outdated.add(number)
         size = ctypes.sizeof(abi.Message)
-        deferred = libbpf.map_items(maps["deferred"], state.DEFERRED_KEY_BYTES, size)
+        deferred = libbpf.map_items(maps["deferred"], layout.DEFERRED_KEY_BYTES, size)
         self._deferred = [abi.Message.from_buffer_copy(value) for _, value in deferred]
 
     def begin_round(self) -> None:

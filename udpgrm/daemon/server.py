@@ -23,8 +23,10 @@ from udpgrm.daemon.registry import Registry
 from udpgrm.daemon.tubular import Tubular
 from udpgrm.kernel import bpffs, clock, pidfd
 from udpgrm.kernel.ringbuf import RingBuffer
+from udpgrm.state import layout
 from udpgrm.state import maps as state
-from udpgrm.state.maps import Limits, Maps
+from udpgrm.state.layout import Limits
+from udpgrm.state.maps import Maps
 
 #: Sockets may be closed by processes that live on: look that often (seconds).
 COLLECT_EVERY = 30.0
@@ -191,7 +193,7 @@ class Server:
                 self._options.directory, self._options.cgroup, self._options.with_sendmsg
             )
         messages = self._maps["messages"]
-        ring = RingBuffer(messages, state.MESSAGE_BYTES)
+        ring = RingBuffer(messages, layout.MESSAGE_BYTES)
         self._poll.register(messages, select.EPOLLIN)
         self._poll.register(self._stopping.fileno(), select.EPOLLIN)
         log.step("Tailing message ring buffer")

@@ -91,29 +91,13 @@ def _sockets_of(
 
 
 def _is_meant(sock: socket.socket, where: Optional[str], bound: bool) -> bool:
-    if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.proto != socket.IPPROTO_UDP:
+    if not pidfd.is_udp_server(sock):
         return False
-    try:
-        sock.getpeername()
-    except OSError as error:
-        if error.errno != errno.ENOTCONN:
-            return False
-    else:
-        return False  # a flow of its own
     if where is not None:
-        return _address_of(sock) == where
+        return address.bound(sock) == where
     if bound:
-        return _address_of(sock) is not None and _option(sock, socket.SO_REUSEPORT) != 0
+        return address.bound(sock) is not None and _option(sock, socket.SO_REUSEPORT) != 0
     return True
-
-
-def _address_of(sock: socket.socket) -> Optional[str]:
-    """ADDRESS:PORT as groups have it; None: not bound."""
-    name = sock.getsockname()
-    if not name[1]:
-        return None
-    ip = name[0].partition("%")[0]
-    return address.form(ip.replace("::ffff:", "") if "." in ip else ip, name[1])
 
 
 def _option(sock: socket.socket, option: int, size: int = 4) -> int:
@@ -158,7 +142,7 @@ def _look_at(
         fd=number,
         cookie=cookie,
         family=int(sock.family),
-        address=_address_of(sock),
+        address=address.bound(sock),
         reuseport=_option(sock, socket.SO_REUSEPORT) != 0,
         netns=_option(sock, _SO_NETNS_COOKIE, 8),
         cgroup=cgroup,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -104,6 +105,17 @@ def sockets_of(pid: int) -> Iterator[tuple[int, int]]:
                 yield cookie, fd
     finally:
         os.close(pidfd)
+
+
+def is_udp_server(sock: socket.socket) -> bool:
+    """Whether it is of UDP and takes packets of anybody: not connected to a peer."""
+    if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.proto != socket.IPPROTO_UDP:
+        return False
+    try:
+        sock.getpeername()
+    except OSError as error:
+        return error.errno == errno.ENOTCONN
+    return False
 
 
 def _is_socket(pid: int, number: int) -> bool:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import os
 import socket
 import subprocess
@@ -52,29 +51,16 @@ def bound_sockets(pids: Iterable[int], where: str) -> list[tuple[int, socket.soc
     Each once, however many processes share it. The caller closes them.
     """
     ip, port = address.parse(where)
+    wanted = address.form(str(ip), port)
     found: dict[int, socket.socket] = {}
     for pid in pids:
         for cookie, fd in pidfd.sockets_of(pid):
             sock = socket.socket(fileno=fd)
-            if cookie in found or not _is_bound(sock, str(ip), port):
-                sock.close()
-            else:
+            if cookie not in found and pidfd.is_udp_server(sock) and address.bound(sock) == wanted:
                 found[cookie] = sock
+            else:
+                sock.close()
     return sorted(found.items())
-
-
-def _is_bound(sock: socket.socket, ip: str, port: int) -> bool:
-    if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.type != socket.SOCK_DGRAM:
-        return False
-    try:
-        sock.getpeername()
-    except OSError as error:
-        if error.errno != errno.ENOTCONN:
-            return False
-    else:
-        return False  # a flow of its own
-    name = sock.getsockname()
-    return address.form(name[0].split("%")[0], name[1]) == address.form(ip, port)
 
 
 def adopt(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import sys
-from typing import Union
+from typing import Optional, Union
 
 from udpgrm import abi
 from udpgrm.numbers import whole_number
@@ -32,6 +32,14 @@ def parse(text: str) -> tuple[IPAddress, int]:
 def form(ip: str, port: int) -> str:
     """The text of an address, IPv6 in brackets."""
     return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+
+
+def bound(sock: socket.socket) -> Optional[str]:
+    """ADDRESS:PORT that a socket is bound to, as groups have it; None: not bound."""
+    name, port = sock.getsockname()[:2]
+    ip = ipaddress.ip_address(name.partition("%")[0])
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return form(str(mapped or ip), port) if port else None
 
 
 def flow_key(ip: str, port: int) -> abi.FlowKey:

@@ -19,8 +19,9 @@ from typing import Optional
 from udpgrm import abi
 from udpgrm.abi import GroupState
 from udpgrm.kernel import clock, libbpf
-from udpgrm.state import maps as state
-from udpgrm.state.maps import Config, Maps, index
+from udpgrm.state import layout
+from udpgrm.state.layout import Config
+from udpgrm.state.maps import Maps, index
 from udpgrm.state.view import GroupView, Viewer
 
 _ROLES = {
@@ -79,12 +80,12 @@ class _OldMaps(Maps):
 
 def groups(directory: Path, current: Optional[Maps], only: Optional[str]) -> list[GroupView]:
     """Groups of earlier daemons of this pin directory that still have living sockets."""
-    name = state.groups_name(directory)
+    name = layout.groups_name(directory)
     ours = libbpf.map_id(current["groups"]) if current is not None else 0
     found = []
     for program, ids in libbpf.programs_of_type(libbpf.PROG_SK_REUSEPORT):
-        number = program[len(state.STEERING_PREFIX) :]
-        if program.startswith(state.STEERING_PREFIX) and number.isdecimal() and ours not in ids:
+        number = program[len(layout.STEERING_PREFIX) :]
+        if program.startswith(layout.STEERING_PREFIX) and number.isdecimal() and ours not in ids:
             maps = _OldMaps(_open(ids, name))
             try:
                 if "groups" in maps.fds and maps.group(int(number)).state == GroupState.LIVE:

@@ -18,7 +18,7 @@ from tests.unit.bespoke.code import Code
 from tests.unit.bespoke.packets import Keys
 from tests.unit.host.support import evaluate
 from udpgrm.build import quic_tables
-from udpgrm.state import maps
+from udpgrm.state import layout
 
 #: FIPS 180-4, 5.3.3.
 H = bytes.fromhex("6a09e667bb67ae853c6ef372a54ff53a510e527f9b05688c1f83d9ab5be0cd19")
@@ -105,5 +105,5 @@ def test_sizes(tmp_path: Path) -> None:
     sizes = evaluate(
         tmp_path, includes, ["sizeof(struct quic_tables)", "sizeof(struct quic_scratch)"]
     )
-    assert list(sizes.values()) == [maps.QUIC_TABLES_BYTES, maps.QUIC_SCRATCH_BYTES]
-    assert len(quic_tables.contents()) == maps.QUIC_TABLES_BYTES
+    assert list(sizes.values()) == [layout.QUIC_TABLES_BYTES, layout.QUIC_SCRATCH_BYTES]
+    assert len(quic_tables.contents()) == layout.QUIC_TABLES_BYTES

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from udpgrm import config
-from udpgrm.state.maps import Limits
+from udpgrm.state.layout import Limits
 
 BOUNDS = {
     "groups": (1, 65536),

@@ -23,8 +23,9 @@ from udpgrm import abi
 from udpgrm.abi import GroupState
 from udpgrm.daemon import pool
 from udpgrm.daemon.pool import Pool
+from udpgrm.state import layout
 from udpgrm.state import maps as state
-from udpgrm.state.maps import Limits
+from udpgrm.state.layout import Limits
 
 LIMITS = Limits(groups=3, flows=64, prepared_groups=2, prepared_tables=3)
 QUEUES = ("free_groups", "free_tables")
@@ -113,7 +114,7 @@ def faked(maps: FakeMaps) -> Iterator[None]:
         )
         patch.setattr(pool, "make_empty_slots", descriptor)
         for name in ("make_sockets", "make_counters", "make_flow_table"):
-            patch.setattr(state, name, descriptor)
+            patch.setattr(layout, name, descriptor)
         yield
 
 
@@ -262,7 +263,7 @@ def test_prepared_again_once_half_is_taken() -> None:
 def test_tables_that_were_given_back_are_used_again(
     maps: FakeMaps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(state, "MAX_TABLES", 7)
+    monkeypatch.setattr(layout, "MAX_TABLES", 7)
     mine = pool_of(maps)
     mine.refill()
     maps.group(0).state = GroupState.LIVE
@@ -293,7 +294,7 @@ def test_an_id_that_is_used_again_has_another_epoch(maps: FakeMaps) -> None:
 
 
 def test_no_tables_left(maps: FakeMaps, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state, "MAX_TABLES", 4)
+    monkeypatch.setattr(layout, "MAX_TABLES", 4)
     mine = pool_of(maps)
     mine.refill()
     assert maps.queues["free_tables"] == [1, 2, 3]

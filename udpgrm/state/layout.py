@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Which maps there are, what programs call them, and how each is made."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Union
+
+from udpgrm import abi
+from udpgrm.abi import Relocation
+from udpgrm.kernel import btf, libbpf
+
+#: Ids of flow tables, of all groups together; 0 is no table.
+MAX_TABLES = 4096
+MESSAGE_BYTES = 1 << 18
+#: Of about 4,600 that the ring buffer has room for (48 bytes and a header of 8).
+MESSAGES_PER_USER = 1000
+#: Messages that wait for a compiler: by socket cookie and flags.
+DEFERRED_KEY_BYTES = 12
+#: Arrays of maps by group id; inner_ids has their ids in this order, after the tables'.
+BY_GROUP = ("slots", "sockets", "counters", "sockmaps")
+#: Steering programs are called by this and their group's id.
+STEERING_PREFIX = "udpgrm_"
+#: sizeof(struct quic_tables), sizeof(struct quic_scratch) of bpf/dissectors/bespoke/scratch.h.
+QUIC_TABLES_BYTES = 9528
+QUIC_SCRATCH_BYTES = 13656
+_QUIC_STAGES = 4
+_SEATS_PER_GROUP = 256
+_MAX_DEFERRED = 8192
+_MAX_POLICIES = 1024
+_MAX_PROBES = 1024
+_MAX_ADOPTED = 4096
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Sizes, from the configuration.
+
+    groups: how many groups there can be. flows: entries of a generation's flow
+    table. prepared_groups, prepared_tables: how many are kept ready for hooks.
+    groups_per_user, tables_per_user: what one unprivileged user may have.
+    """
+
+    groups: int = 512
+    flows: int = 65536
+    prepared_groups: int = 128
+    prepared_tables: int = 4
+    groups_per_user: int = 64
+    tables_per_user: int = 128
+
+
+class Config(ctypes.Structure):
+    """What the daemon that made the maps says to those who open them."""
+
+    _fields_ = [
+        ("layout", ctypes.c_uint32),
+        ("groups", ctypes.c_uint32),
+        ("hz", ctypes.c_uint32),
+        ("pid", ctypes.c_uint32),
+    ]
+
+
+#: Makes a map of these sizes, called so where a name is not its own; returns an fd.
+_Make = Callable[[Limits, str], int]
+_Struct = type[ctypes.Structure]
+_Entries = Union[int, Callable[[Limits], int]]
+
+
+@dataclass(frozen=True)
+class _Map:
+    make: _Make
+    relocation: Optional[Relocation] = None
+
+
+def make_flow_table(entries: int) -> int:
+    """A generation's flow table. Returns an fd."""
+    key, value = ctypes.sizeof(abi.FlowKey), ctypes.sizeof(abi.Flow)
+    return libbpf.map_create(libbpf.MAP_LRU_HASH, "udpgrm_flows", key, value, entries)
+
+
+def make_slots() -> int:
+    """A group's generations. Returns an fd."""
+    value = ctypes.sizeof(abi.Slot)
+    return libbpf.map_create(libbpf.MAP_ARRAY, "udpgrm_slots", 4, value, abi.GENERATION_SLOTS)
+
+
+def make_sockets() -> int:
+    """A group's sockets by seat. Returns an fd."""
+    return libbpf.map_create(libbpf.MAP_REUSEPORT_SOCKARRAY, "udpgrm_socks", 4, 8, abi.GROUP_SEATS)
+
+
+def make_sockmap() -> int:
+    """The same for a group whose sockets go on to tubular. Returns an fd.
+
+    Tubular keeps them in a SOCKMAP, and the kernel wants a socket in no
+    REUSEPORT_SOCKARRAY then.
+    """
+    return libbpf.map_create(libbpf.MAP_SOCKMAP, "udpgrm_sockmap", 4, 8, abi.GROUP_SEATS)
+
+
+def make_counters() -> int:
+    """A group's counters. Returns an fd."""
+    value = ctypes.sizeof(abi.Counters)
+    return libbpf.map_create(libbpf.MAP_PERCPU_ARRAY, "udpgrm_counters", 4, value, 1)
+
+
+def _bytes(part: Union[int, _Struct]) -> int:
+    return part if isinstance(part, int) else ctypes.sizeof(part)
+
+
+def _plain(
+    kind: int,
+    name: str,
+    key: Union[int, _Struct],
+    value: Union[int, _Struct],
+    entries: _Entries,
+    flags: int = 0,
+) -> _Make:
+    def make(limits: Limits, groups_map: str) -> int:
+        count = entries if isinstance(entries, int) else entries(limits)
+        return libbpf.map_create(kind, name or groups_map, _bytes(key), _bytes(value), count, flags)
+
+    return make
+
+
+def _array(name: str, value: Union[int, _Struct], entries: _Entries, flags: int = 0) -> _Make:
+    return _plain(libbpf.MAP_ARRAY, name, 4, value, entries, flags)
+
+
+def _hash(
+    name: str, key: Union[int, _Struct], value: Union[int, _Struct], entries: _Entries
+) -> _Make:
+    """A hash whose entries take memory when they are there."""
+    return _plain(libbpf.MAP_HASH, name, key, value, entries, libbpf.F_NO_PREALLOC)
+
+
+def _outer(name: str, entries: _Entries, inner: Callable[[Limits], int]) -> _Make:
+    """An array of maps that are like `inner`."""
+
+    def make(limits: Limits, _: str) -> int:
+        count = entries if isinstance(entries, int) else entries(limits)
+        fd = inner(limits)
+        try:
+            return libbpf.map_create(libbpf.MAP_ARRAY_OF_MAPS, name, 4, 4, count, inner_fd=fd)
+        finally:
+            os.close(fd)
+
+    return make
+
+
+def _storage(name: str, kind: _Struct) -> _Make:
+    """A record that belongs to a socket."""
+
+    def make(_: Limits, __: str) -> int:
+        size = ctypes.sizeof(kind)
+        types = btf.storage_type(size)
+        try:
+            return libbpf.map_create(
+                libbpf.MAP_SK_STORAGE, name, 4, size, 0, libbpf.F_NO_PREALLOC, btf=types
+            )
+        finally:
+            os.close(types[0])
+
+    return make
+
+
+def _groups(limits: Limits) -> int:
+    return limits.groups
+
+
+#: By the name of the pin. config comes first: it says what the others are.
+MAPS = {
+    "config": _Map(_array("udpgrm_config", Config, 1)),
+    "socket_request": _Map(
+        _storage("udpgrm_request", abi.SocketRequest), Relocation.SOCKET_REQUEST
+    ),
+    "socket_place": _Map(_storage("udpgrm_place", abi.SocketPlace), Relocation.SOCKET_PLACE),
+    "group_index": _Map(
+        _plain(libbpf.MAP_HASH, "udpgrm_index", abi.GroupKey, 4, _groups),
+        Relocation.GROUP_INDEX,
+    ),
+    "groups": _Map(_array("", abi.Group, _groups, libbpf.F_MMAPABLE), Relocation.GROUPS),
+    "dissectors": _Map(_array("udpgrm_dissect", abi.Dissector, _groups), Relocation.DISSECTORS),
+    "free_groups": _Map(
+        _plain(libbpf.MAP_QUEUE, "udpgrm_freegrp", 0, 4, _groups), Relocation.FREE_GROUPS
+    ),
+    "free_tables": _Map(
+        _plain(libbpf.MAP_QUEUE, "udpgrm_freetbl", 0, 4, MAX_TABLES), Relocation.FREE_TABLES
+    ),
+    "table_index": _Map(
+        _hash("udpgrm_tables", abi.TableKey, 4, MAX_TABLES), Relocation.TABLE_INDEX
+    ),
+    "inner_ids": _Map(
+        _array(
+            "udpgrm_innerids",
+            4,
+            lambda limits: MAX_TABLES + len(BY_GROUP) * limits.groups,
+            libbpf.F_MMAPABLE,
+        )
+    ),
+    "flow_tables": _Map(
+        _outer("udpgrm_flowtbls", MAX_TABLES, lambda limits: make_flow_table(limits.flows)),
+        Relocation.FLOW_TABLES,
+    ),
+    "slots": _Map(_outer("udpgrm_slotss", _groups, lambda _: make_slots()), Relocation.SLOTS),
+    "sockets": _Map(
+        _outer("udpgrm_sockets", _groups, lambda _: make_sockets()), Relocation.SOCKETS
+    ),
+    "sockmaps": _Map(
+        _outer("udpgrm_sockmaps", _groups, lambda _: make_sockmap()), Relocation.SOCKMAPS
+    ),
+    "counters": _Map(
+        _outer("udpgrm_countss", _groups, lambda _: make_counters()), Relocation.COUNTERS
+    ),
+    "seats": _Map(
+        _hash("udpgrm_seats", 8, abi.SeatRef, lambda limits: limits.groups * _SEATS_PER_GROUP),
+        Relocation.SEATS,
+    ),
+    "deferred": _Map(_hash("udpgrm_deferred", DEFERRED_KEY_BYTES, abi.Message, _MAX_DEFERRED)),
+    "policies": _Map(
+        _hash("udpgrm_policies", abi.GroupKey, abi.Policy, _MAX_POLICIES), Relocation.POLICIES
+    ),
+    "users": _Map(_array("udpgrm_users", abi.User, abi.USERS, libbpf.F_MMAPABLE), Relocation.USERS),
+    "probes": _Map(_hash("udpgrm_probes", abi.ProbeKey, abi.Probe, _MAX_PROBES), Relocation.PROBES),
+    "adopted": _Map(
+        _hash("udpgrm_adopted", abi.AdoptedKey, abi.Adopted, _MAX_ADOPTED), Relocation.ADOPTED
+    ),
+    "quic_stages": _Map(
+        _plain(libbpf.MAP_PROG_ARRAY, "udpgrm_stages", 4, 4, _QUIC_STAGES), Relocation.QUIC_STAGES
+    ),
+    "quic_scratch": _Map(
+        _plain(libbpf.MAP_PERCPU_ARRAY, "udpgrm_scratch", 4, QUIC_SCRATCH_BYTES, 1),
+        Relocation.QUIC_SCRATCH,
+    ),
+    "quic_tables": _Map(_array("udpgrm_qtables", QUIC_TABLES_BYTES, 1), Relocation.QUIC_TABLES),
+    "messages": _Map(
+        _plain(libbpf.MAP_RINGBUF, "udpgrm_messages", 0, 0, MESSAGE_BYTES), Relocation.MESSAGES
+    ),
+}
+
+#: Maps that programs refer to, by what they call them.
+RELOCATIONS = {
+    entry.relocation: name for name, entry in MAPS.items() if entry.relocation is not None
+}
+
+
+def groups_name(directory: Path) -> str:
+    """What the map of groups is called: by it maps that outlive their pins are known."""
+    return f"udpgrm_{zlib.crc32(str(directory.resolve()).encode()):08x}"
