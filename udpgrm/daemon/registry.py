@@ -9,8 +9,7 @@ import os
 import socket
 import struct
 import sys
-from pathlib import Path
-from typing import Optional, Union
+from typing import Optional
 
 from udpgrm import abi, log
 from udpgrm.abi import GroupState, MessageFlag
@@ -19,9 +18,8 @@ from udpgrm.daemon.compiling import Compiler
 from udpgrm.daemon.pool import Pool
 from udpgrm.daemon.programs import Linker, digest_of, steering_of
 from udpgrm.daemon.tubular import Tubular
-from udpgrm.kernel import cgroups, clock, libbpf, pidfd
+from udpgrm.kernel import libbpf, pidfd
 from udpgrm.state import address, counters, layout, seats
-from udpgrm.state import maps as state
 from udpgrm.state.maps import Maps
 from udpgrm.state.seats import GroupSeats
 
@@ -53,13 +51,12 @@ class Registry:
         self._compiler = compiler
         self._linker = linker
         self._tubular = tubular
-        self._jiffies = clock.Jiffies()
         self._programs: dict[int, int] = {}  # group id -> fd
         self._rejected: dict[int, int] = {}  # group id -> epoch
         self._known: dict[int, int] = {}  # group id -> epoch
         self._outdated: set[int] = set()
-        self._childless: set[int] = set()
-        self._missed_one = False
+        #: A socket was gone before it was served: its group may have none.
+        self.missed_one = False
         #: (group id, slot) -> first index not known to be taken, within a round
         self._taken_until: dict[tuple[int, int], int] = {}
         for number in range(maps.config.groups):
@@ -85,7 +82,7 @@ class Registry:
         group = self._maps.group(number)
         if group.state != GroupState.LIVE or group.epoch != message.epoch:
             return None
-        self._announce(number, group)
+        self.announce(number, group)
         if not self._has_program(number, group):
             self._deferred.append(message)
             libbpf.map_update(self._maps["deferred"], _deferred_key(message), bytes(message))
@@ -151,11 +148,6 @@ class Registry:
                     return {cookie: number}
         return {}
 
-    @property
-    def should_look_again(self) -> bool:
-        """Whether a group may be left without sockets: worth collecting soon."""
-        return self._missed_one or bool(self._childless)
-
     def take_deferred(self) -> list[abi.Message]:
         """Messages that were put off, to be handled again and then settled."""
         taken, self._deferred = self._deferred, []
@@ -185,7 +177,8 @@ class Registry:
             log.step(f"no steering for {address.of_key(group.key)}: {error}")
         return True
 
-    def _announce(self, number: int, group: abi.Group) -> None:
+    def announce(self, number: int, group: abi.Group) -> None:
+        """Log a group that is new."""
         if self._known.get(number) != group.epoch:
             self._known[number] = group.epoch
             log.event(f"socket group created {address.of_key(group.key)}")
@@ -194,7 +187,7 @@ class Registry:
         found = self._find(message)
         if found is None:
             log.step(f"socket {message.cookie:#x} was closed before it could be registered")
-            self._missed_one = True
+            self.missed_one = True
             return None
         pid, fd = found
         try:
@@ -326,106 +319,12 @@ class Registry:
         reading = counters.read(self._maps, number)
         return reading.packets_in[slot], reading.packets_out[slot]
 
-    def collect(self) -> None:
-        """Take back what closed sockets, ended generations and groups held."""
-        self._missed_one = False
-        by_group: dict[int, dict[int, bytes]] = {}
-        for key, value in list(
-            libbpf.map_items(self._maps["seats"], 8, ctypes.sizeof(abi.SeatRef))
-        ):
-            ref = abi.SeatRef.from_buffer_copy(value)
-            by_group.setdefault(ref.group, {})[ref.seat] = key
-        for number in range(self._maps.config.groups):
-            group = self._maps.group(number)
-            if group.state == GroupState.LIVE:
-                self._announce(number, group)
-                self._collect_group(number, group, by_group.get(number, {}))
-            if group.state == GroupState.DELETED:
-                for key in by_group.get(number, {}).values():
-                    libbpf.map_delete(self._maps["seats"], key)
-                self._forget(number, group)
-        self._collect_probes()
-        self._collect_adopted()
-
-    def _group_of(self, key: Union[abi.ProbeKey, abi.AdoptedKey]) -> Optional[abi.Group]:
-        """The live group that a record belongs to."""
-        if key.group >= self._maps.config.groups:
-            return None
-        group = self._maps.group(key.group)
-        return group if group.state == GroupState.LIVE and group.epoch == key.epoch else None
-
-    def _collect_probes(self) -> None:
-        """Remove what commands that were killed have left."""
-        now, probes = self._jiffies.now(), self._maps["probes"]
-        sizes = ctypes.sizeof(abi.ProbeKey), ctypes.sizeof(abi.Probe)
-        for raw, value in list(libbpf.map_items(probes, *sizes)):
-            group = self._group_of(abi.ProbeKey.from_buffer_copy(raw))
-            expired = abi.Probe.from_buffer_copy(value).expires < now
-            if (group is None or expired) and libbpf.map_delete(probes, raw) and group is not None:
-                group.probes -= 1
-
-    def _collect_adopted(self) -> None:
-        """Forget adopted cgroups that are no more, and those of groups that are no more."""
-        adopted = self._maps["adopted"]
-        sizes = ctypes.sizeof(abi.AdoptedKey), ctypes.sizeof(abi.Adopted)
-        keys = [
-            abi.AdoptedKey.from_buffer_copy(raw) for raw, _ in libbpf.map_items(adopted, *sizes)
-        ]
-        there = {
-            cgroups.identity(Path(path))
-            for path in cgroups.paths_of({int(key.cgroup) for key in keys})
-        }
-        for key in keys:
-            if key.cgroup not in there or self._group_of(key) is None:
-                libbpf.map_delete(adopted, bytes(key))
-
-    def _collect_group(self, number: int, group: abi.Group, seated: dict[int, bytes]) -> None:
-        with contextlib.suppress(LookupError), GroupSeats(self._maps, number) as group_seats:
-            dead = {
-                seat
-                for seat, key in seated.items()
-                if group_seats.cookie_at(seat) != int.from_bytes(key, sys.byteorder)
-            }
-            living = set()
-            for slot_number, slot in group_seats.used_slots():
-                if dead.intersection(slot.live_seat[: slot.live]):
-                    seats.drop_seats(slot, dead)
-                    group_seats.write_slot(slot_number, slot if slot.live else seats.empty_slot())
-                if slot.live:
-                    living.add(slot_number)
-            for slot_number in range(abi.GENERATION_SLOTS):
-                if group.table[slot_number] and slot_number not in living:
-                    self._collect_table(number, group, slot_number, set(seated) - dead)
-            for seat in dead:
-                libbpf.map_delete(self._maps["seats"], seated[seat])
-            if len(dead) < len(seated):
-                self._childless.discard(number)
-            elif number in self._childless:
-                # nobody for two rounds, so no registration is on its way either
-                self._childless.discard(number)
-                state.forget(self._maps, number)
-            else:
-                self._childless.add(number)
-
-    def _collect_table(self, number: int, group: abi.Group, slot: int, alive: set[int]) -> None:
-        """Take back the table of a slot without sockets, but for flows that go on.
-
-        Those are of sockets that have moved on, or are in no generation.
-        """
-        now = self._jiffies.now()
-        with self._maps.inner("flow_tables", group.table[slot]) as fd:
-            for flow in state.flows_in(fd) if fd is not None else ():
-                if flow.seat in alive and now - flow.last <= group.timeout_jiffies:
-                    group.table_mask |= 1 << slot
-                    return
-        self._pool.release_table(number, group, slot)
-
-    def _forget(self, number: int, group: abi.Group) -> None:
+    def drop_program(self, number: int) -> None:
+        """Forget a group's program: the group is gone."""
         program = self._programs.pop(number, None)
         if program is not None:
             os.close(program)
         self._known.pop(number, None)
-        self._pool.release_group(number, group)
 
 
 def _deferred_key(message: abi.Message) -> bytes:

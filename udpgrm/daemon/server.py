@@ -17,6 +17,7 @@ from typing import Callable, Optional
 from udpgrm import abi, log
 from udpgrm.build import cache, sources
 from udpgrm.daemon import programs
+from udpgrm.daemon.collection import Collector
 from udpgrm.daemon.compiling import Compiler
 from udpgrm.daemon.pool import Pool
 from udpgrm.daemon.registry import Registry
@@ -181,11 +182,12 @@ class Server:
         self._compiler = Compiler(self._poll)
         self._tubular = Tubular(options.tubular) if options.tubular else None
         self._registry = Registry(self._maps, self._pool, self._compiler, linker, self._tubular)
+        self._collector = Collector(self._maps, self._pool, self._registry)
         self._watched: dict[int, int] = {}  # pid -> pidfd
 
     def run(self) -> None:
         """Serve until a signal to stop comes."""
-        self._registry.collect()
+        self._collector.collect()
         self._pool.refill()
         if self._options.cgroup is not None:
             log.step(f"Installing BPF into cgroup {self._options.cgroup}")
@@ -218,10 +220,10 @@ class Server:
                 self._tubular.expire()
             ended = self._reap(set(events))
             if ended or time.monotonic() >= due:
-                self._guarded(self._registry.collect)
+                self._guarded(self._collector.collect)
                 self._guarded(self._pool.refill)
                 due = time.monotonic() + COLLECT_EVERY
-            if self._registry.should_look_again:
+            if self._collector.should_look_again:
                 due = min(due, time.monotonic() + LOOK_AGAIN_AFTER)
         _notify("STOPPING=1")
         config = self._maps.config

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Takes back what closed sockets, ended generations, groups and commands held."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import sys
+from pathlib import Path
+from typing import Optional, Union
+
+from udpgrm import abi
+from udpgrm.abi import GroupState
+from udpgrm.daemon.pool import Pool
+from udpgrm.daemon.registry import Registry
+from udpgrm.kernel import cgroups, clock, libbpf
+from udpgrm.state import maps as state
+from udpgrm.state import seats
+from udpgrm.state.maps import Maps
+from udpgrm.state.seats import GroupSeats
+
+
+class Collector:
+    """Goes through all groups, now and then."""
+
+    def __init__(self, maps: Maps, pool: Pool, registry: Registry) -> None:
+        """Nothing is taken back yet."""
+        self._maps = maps
+        self._pool = pool
+        self._registry = registry
+        self._jiffies = clock.Jiffies()
+        self._childless: set[int] = set()
+
+    @property
+    def should_look_again(self) -> bool:
+        """Whether a group may be left without sockets: worth collecting soon."""
+        return self._registry.missed_one or bool(self._childless)
+
+    def collect(self) -> None:
+        """Take back what closed sockets, ended generations and groups held."""
+        self._registry.missed_one = False
+        by_group: dict[int, dict[int, bytes]] = {}
+        for key, value in list(
+            libbpf.map_items(self._maps["seats"], 8, ctypes.sizeof(abi.SeatRef))
+        ):
+            ref = abi.SeatRef.from_buffer_copy(value)
+            by_group.setdefault(ref.group, {})[ref.seat] = key
+        for number in range(self._maps.config.groups):
+            group = self._maps.group(number)
+            if group.state == GroupState.LIVE:
+                self._registry.announce(number, group)
+                self._collect_group(number, group, by_group.get(number, {}))
+            if group.state == GroupState.DELETED:
+                for key in by_group.get(number, {}).values():
+                    libbpf.map_delete(self._maps["seats"], key)
+                self._registry.drop_program(number)
+                self._pool.release_group(number, group)
+        self._collect_probes()
+        self._collect_adopted()
+
+    def _group_of(self, key: Union[abi.ProbeKey, abi.AdoptedKey]) -> Optional[abi.Group]:
+        """The live group that a record belongs to."""
+        if key.group >= self._maps.config.groups:
+            return None
+        group = self._maps.group(key.group)
+        return group if group.state == GroupState.LIVE and group.epoch == key.epoch else None
+
+    def _collect_probes(self) -> None:
+        """Remove what commands that were killed have left."""
+        now, probes = self._jiffies.now(), self._maps["probes"]
+        sizes = ctypes.sizeof(abi.ProbeKey), ctypes.sizeof(abi.Probe)
+        for raw, value in list(libbpf.map_items(probes, *sizes)):
+            group = self._group_of(abi.ProbeKey.from_buffer_copy(raw))
+            expired = abi.Probe.from_buffer_copy(value).expires < now
+            if (group is None or expired) and libbpf.map_delete(probes, raw) and group is not None:
+                group.probes -= 1
+
+    def _collect_adopted(self) -> None:
+        """Forget adopted cgroups that are no more, and those of groups that are no more."""
+        adopted = self._maps["adopted"]
+        sizes = ctypes.sizeof(abi.AdoptedKey), ctypes.sizeof(abi.Adopted)
+        keys = [
+            abi.AdoptedKey.from_buffer_copy(raw) for raw, _ in libbpf.map_items(adopted, *sizes)
+        ]
+        there = {
+            cgroups.identity(Path(path))
+            for path in cgroups.paths_of({int(key.cgroup) for key in keys})
+        }
+        for key in keys:
+            if key.cgroup not in there or self._group_of(key) is None:
+                libbpf.map_delete(adopted, bytes(key))
+
+    def _collect_group(self, number: int, group: abi.Group, seated: dict[int, bytes]) -> None:
+        with contextlib.suppress(LookupError), GroupSeats(self._maps, number) as group_seats:
+            dead = {
+                seat
+                for seat, key in seated.items()
+                if group_seats.cookie_at(seat) != int.from_bytes(key, sys.byteorder)
+            }
+            living = set()
+            for slot_number, slot in group_seats.used_slots():
+                if dead.intersection(slot.live_seat[: slot.live]):
+                    seats.drop_seats(slot, dead)
+                    group_seats.write_slot(slot_number, slot if slot.live else seats.empty_slot())
+                if slot.live:
+                    living.add(slot_number)
+            for slot_number in range(abi.GENERATION_SLOTS):
+                if group.table[slot_number] and slot_number not in living:
+                    self._collect_table(number, group, slot_number, set(seated) - dead)
+            for seat in dead:
+                libbpf.map_delete(self._maps["seats"], seated[seat])
+            if len(dead) < len(seated):
+                self._childless.discard(number)
+            elif number in self._childless:
+                # nobody for two rounds, so no registration is on its way either
+                self._childless.discard(number)
+                state.forget(self._maps, number)
+            else:
+                self._childless.add(number)
+
+    def _collect_table(self, number: int, group: abi.Group, slot: int, alive: set[int]) -> None:
+        """Take back the table of a slot without sockets, but for flows that go on.
+
+        Those are of sockets that have moved on, or are in no generation.
+        """
+        now = self._jiffies.now()
+        with self._maps.inner("flow_tables", group.table[slot]) as fd:
+            for flow in state.flows_in(fd) if fd is not None else ():
+                if flow.seat in alive and now - flow.last <= group.timeout_jiffies:
+                    group.table_mask |= 1 << slot
+                    return
+        self._pool.release_table(number, group, slot)
