@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
-from benchmarks import breakdown, footprint, growth, hooks, steering
+from benchmarks import breakdown, footprint, growth, hooks, server_name, steering
 from benchmarks.measure import PASSES, ROUNDS
 from benchmarks.place import Place, daemon, place, templates
 from benchmarks.report import Row, document, table
@@ -26,6 +26,11 @@ OUTPUT = Path(__file__).resolve().parents[1] / "build/benchmarks.json"
 def _steering(where: Place) -> Iterator[Row]:
     with daemon(where) as host, Groups(host.directory) as groups:
         yield from steering.measure(groups)
+
+
+def _server_name(where: Place) -> Iterator[Row]:
+    with daemon(where) as host, Groups(host.directory) as groups:
+        yield from server_name.measure(groups)
 
 
 def _hooks(where: Place) -> Iterator[Row]:
@@ -54,6 +59,7 @@ def _footprint(where: Place) -> Iterator[Row]:
 
 SECTIONS: dict[str, Callable[[Place], Iterator[Row]]] = {
     "steering": _steering,
+    "server_name": _server_name,
     "hooks": _hooks,
     "breakdown": _breakdown,
     "growth": _growth,
