@@ -72,6 +72,8 @@ static __always_inline int to_generation(struct steering *s, u32 slot_id)
 	for (i = 0; i < DISPATCH_TRIES; i++) {
 		u32 index = start + i;
 
+		/* or clang 18 counts down from `count`, and the verifier sees no end of that */
+		asm volatile("" : "+r"(i));
 		if (i >= count)
 			break;
 		if (index >= count)
@@ -154,7 +156,7 @@ static __always_inline int to_existing(struct steering *s, u32 seat, u32 slot)
 /* The socket that a udpgrm cookie names; its application's new flow if there is none. */
 static __always_inline int to_cookie(struct steering *s, u32 cookie)
 {
-	u32 slot_id = cookie & (GENERATION_SLOTS - 1), index = cookie >> 8 & 0xff;
+	u32 slot_id = cookie & (GENERATION_SLOTS - 1), index = cookie >> 8 & 0xff, seat, app;
 	struct slot *slot;
 
 	if (make_cookie(slot_id, index) != cookie) {
@@ -165,11 +167,16 @@ static __always_inline int to_cookie(struct steering *s, u32 cookie)
 	slot = bpf_map_lookup_elem(s->slots, &slot_id);
 	if (!slot)
 		return pass_unread(s, RX_INTERNAL_STATE_ERROR);
-	if (!to_existing(s, slot->seat[index], slot_id)) {
-		note_seen(s, slot_id, slot->seat[index]);
+	seat = slot->seat[index];
+	if (seat == SEAT_NONE) {
+		s->counters->total[RX_FLOW_NEW_UNSEEN]++;
+	} else if (!to_existing(s, seat, slot_id)) {
+		note_seen(s, slot_id, seat);
 		return SK_PASS;
 	}
-	return to_new(s, slot_id / slots_per_app(s->group));
+	/* of three applications, none has the last two slots */
+	app = slot_id / slots_per_app(s->group);
+	return to_new(s, app < s->group->max_apps ? app : 0);
 }
 
 #endif

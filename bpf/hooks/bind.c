@@ -16,8 +16,11 @@ int hook_bind(struct bpf_sock_addr *ctx)
 		return 1;
 	if (bpf_getsockopt(ctx, SOL_SOCKET, SO_REUSEPORT, &reuseport, sizeof(reuseport)))
 		return 1;
-	if (!reuseport)
+	if (!reuseport) {
+		/* of an attempt that failed, when it was set */
+		bpf_sk_storage_delete(MAP(SOCKET_REQUEST), sk);
 		return 1;
+	}
 	request.cookie = socket_cookie(ctx);
 	request.ifindex = sk->bound_dev_if;
 	request.uid = bpf_get_current_uid_gid();

@@ -87,7 +87,7 @@ int hook_getsockopt(struct bpf_sockopt *ctx)
 		id = request->group - 1;
 		group = live_group(id, request->epoch);
 	}
-	if (request && !group && sk->src_port) {
+	if (!group && sk->src_port) {
 		group_key_of(ctx, sk, &key);
 		group = group_at(&key, &id);
 	}
@@ -96,7 +96,8 @@ int hook_getsockopt(struct bpf_sockopt *ctx)
 	case UDP_GRM_WORKING_GEN:
 		if (!group)
 			return answer_word(ctx, GENERATION_NONE);
-		return answer_word(ctx, group->working[request->app & (MAX_APPS - 1)]);
+		return answer_word(ctx,
+				   group->working[request ? request->app & (MAX_APPS - 1) : 0]);
 	case UDP_GRM_SOCKET_GEN:
 		if (!request)
 			return refuse(EBADFD);

@@ -106,6 +106,23 @@ def test_cookies(host: Host, sockets: Sockets) -> None:
     }
 
 
+def test_cookies_that_were_never_given(host: Host, sockets: Sockets) -> None:
+    """Of a generation or an index that nobody has: new, and not a dead socket's."""
+    apps = [sockets.enrolled(dissector(COOKIE_AT_0, max_apps=3), 1, app) for app in range(3)]
+    for sock in apps:
+        grm.promote(sock, 1)
+    for slot, index, app in ((1, 1, 0), (12, 0, 1), (29, 255, 2), (30, 0, 0), (31, 0, 0)):
+        send(abi.make_cookie(slot, index).to_bytes(2, "big"))
+        assert [position for position, _ in received(apps)] == [app], (slot, index)
+    assert host.counters(ADDRESS) == {
+        "rx_processed_total": 5,
+        "rx_dissected_ok_total": 5,
+        "rx_flow_new_unseen": 5,
+        "rx_new_flow_total": 5,
+        "rx_new_flow_working_gen_dispatch_ok": 5,
+    }
+
+
 def test_applications(host: Host, sockets: Sockets) -> None:
     value = dissector(WORD_AT_0, max_apps=3)
     apps = [sockets.enrolled(value, 7, app) for app in range(3)]

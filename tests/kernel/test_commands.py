@@ -73,7 +73,8 @@ def test_flows(host: Host, group: list[socket.socket]) -> None:
     assert len(lines) == 5
     for head, flow in (lines[1:3], lines[3:5]):
         assert re.fullmatch(r"\tso_cookie 0x[0-9a-f]+", head)
-        assert re.match(r"\t\t0x[0-9a-f]{8}  age \d+\.\ds", flow)
+        assert re.fullmatch(r"\t\t0x[0-9a-f]{8}  age \d+\.\ds", flow)
+    assert host.run("flows", "-v").stdout.count("s  127.0.0.1:") == 2
 
 
 def test_metrics(host: Host, group: list[socket.socket]) -> None:
@@ -82,6 +83,17 @@ def test_metrics(host: Host, group: list[socket.socket]) -> None:
     assert f'working_gen{{socket="{ADDRESS}",app_idx="0"}} 2' in lines
     assert f'tx_total{{socket="{ADDRESS}"}} 2' in lines
     assert f'rx_flow_rg_conflict{{socket="{ADDRESS}"}} 0' in lines
+
+
+def test_metrics_of_one_address(host: Host, group: list[socket.socket]) -> None:
+    with grm.bind("127.0.0.1:4434")[0] as other:
+        grm.enroll([other], 1)
+        everything = host.run("metrics").stdout.splitlines()
+        lines = host.run("metrics", ADDRESS).stdout.splitlines()
+        assert lines == [line for line in everything if "4434" not in line]
+        assert len(everything) == 2 * len(lines) - 1
+        assert [item["address"] for item in host.json("metrics", ADDRESS)["groups"]] == [ADDRESS]
+    assert len(host.run("metrics", "127.0.0.1:9").stdout.splitlines()) == 1
 
 
 def test_json_of_metrics_and_flows(host: Host, group: list[socket.socket]) -> None:
@@ -130,7 +142,6 @@ def test_working_gen(host: Host, group: list[socket.socket]) -> None:
         ["list", ADDRESS, ADDRESS],
         ["delete"],
         ["delete", "127.0.0.1:9"],
-        ["metrics", ADDRESS],
         ["lists"],
         ["list", "--daemon"],
         ["list", "--nothing"],

@@ -7,14 +7,16 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import Host, wait_for
+from tests.kernel.support import COMMAND, Host, wait_for
 from udpgrm import abi
 from udpgrm.abi import Option
 from udpgrm.kernel import libbpf
@@ -115,3 +117,32 @@ def test_a_config_record_of_any_content(bare_host: Host) -> None:
     os.close(fd)
     done = bare_host.run("list")
     assert (done.returncode, len(done.stderr.splitlines())) == (255, 1)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_what_a_parent_leaves(bare_host: Host, closed: str) -> None:
+    """Closed streams and blocked signals: nothing strays to another stream, and it stops."""
+    options = ["--daemon", f"-p{bare_host.directory}", f"-i{bare_host.cgroup}"]
+    inherited = (signal.SIGINT, signal.SIGTERM)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, inherited)
+    try:
+        daemon = subprocess.Popen(
+            ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *COMMAND, *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    try:
+        wait_for(lambda: bare_host.json("list")["cgroups"], "the hooks")
+        with grm.bind(WHERE)[0] as sock:
+            grm.enroll([sock], 1)
+    finally:
+        daemon.terminate()
+        out, err = daemon.communicate(timeout=5)
+    assert daemon.returncode == 0
+    words = [line.split(b" 127")[0] for line in out.splitlines()]
+    joined = [b"socket group created", b"socket found"]
+    expected = [*joined, b"socket found", b"registering socket"]
+    assert words == ([] if closed.startswith(">") or " " in closed else expected)
+    assert len(err.splitlines()) == (0 if "2>" in closed else 4)

@@ -88,6 +88,11 @@ def test_bound_devices_are_two_groups(host: Host) -> None:
             assert grm.working_generation(plain) == 0
             groups = host.json("list", "0.0.0.0:4433")["groups"]
             assert sorted(group["ifindex"] > 0 for group in groups) == [False, True]
+            refused = host.run("working-gen", "0.0.0.0:4433", "1")
+            assert (refused.returncode, len(refused.stderr.splitlines())) == (255, 1)
+            assert "different devices" in refused.stderr
+            assert host.run("delete", "0.0.0.0:4433").returncode == 0
+            assert host.json("list")["groups"] == []
     finally:
         subprocess.run(["ip", "link", "delete", "veth7"], check=True)
 

@@ -90,6 +90,37 @@ def test_bound_before_the_hooks(bare_host: Host, bound: socket.socket) -> None:
     assert get_error(bound, Option.SOCKET_GEN) == errno.EBADFD
 
 
+def test_bound_before_the_hooks_and_the_group(bare_host: Host, bound: socket.socket) -> None:
+    """A socket without state sees the group that others of its address have made."""
+    bare_host.start()
+    with another() as sock:
+        put(sock, Option.WORKING_GEN, u32(7))
+        assert get(bound, Option.WORKING_GEN) == u32(7)
+        assert get(bound, Option.DISSECTOR, 632) == dissector(DissectorType.FLOW)
+    assert put_error(bound, Option.WORKING_GEN, u32(8)) == errno.EBADF
+    assert get_error(bound, Option.SOCKET_GEN) == errno.EBADFD
+
+
+@pytest.mark.parametrize("reuseport", [0, 1])
+def test_a_bind_that_failed(host: Host, reuseport: int) -> None:
+    """What counts is how the socket was when it was bound at last."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
+    ):
+        taken.bind(("127.0.0.1", 4433))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        with pytest.raises(OSError, match="Address already in use"):
+            sock.bind(("127.0.0.1", 4433))
+        assert put_error(sock, Option.WORKING_GEN, u32(1)) == errno.EBADF
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, reuseport)
+        sock.bind(("127.0.0.1", 4434))
+        if reuseport:
+            put(sock, Option.WORKING_GEN, u32(1))
+        else:
+            assert put_error(sock, Option.WORKING_GEN, u32(1)) == errno.EBADF
+
+
 def test_not_yet_bound_with_reuseport(host: Host) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -75,10 +75,11 @@ def optional_filter(arguments: Arguments) -> Optional[str]:
     return operand_address(arguments) if arguments.operands else None
 
 
-def one_group(viewer: Viewer, where: str) -> GroupView:
-    """The group of an address; of several, that of this network namespace.
+def groups_here(viewer: Viewer, where: str) -> list[GroupView]:
+    """The group of an address; of several, those of this network namespace.
 
-    CommandError when there is none, or when it stays unclear which is meant.
+    There may still be several, bound to different devices. CommandError when
+    there is none, or when it stays unclear which is meant.
     """
     found = viewer.groups(where, with_flows=False)
     if not found:
@@ -86,10 +87,21 @@ def one_group(viewer: Viewer, where: str) -> GroupView:
     if len(found) > 1:
         here = netns.own_cookie()
         found = [group for group in found if group.netns == here]
-    if len(found) != 1:
+    if not found:
         raise CommandError(
             f"several groups at {where}: run this in the network namespace of the one meant"
         )
+    return found
+
+
+def one_group(viewer: Viewer, where: str) -> GroupView:
+    """The group of an address; of several, that of this network namespace.
+
+    CommandError when there is none, or when it stays unclear which is meant.
+    """
+    found = groups_here(viewer, where)
+    if len(found) > 1:
+        raise CommandError(f"several groups at {where}: on sockets bound to different devices")
     return found[0]
 
 

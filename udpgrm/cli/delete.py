@@ -14,7 +14,8 @@ def run(arguments: Arguments) -> int:
     common.want_operands(arguments, 1, 1)
     where = common.operand_address(arguments)
     maps = common.open_state(arguments)
-    state.forget(maps, common.one_group(Viewer(maps), where).number)
+    for group in common.groups_here(Viewer(maps), where):
+        state.forget(maps, group.number)
     if arguments.flag("--json"):
         common.print_json({"address": where, "changed": True})
     return 0

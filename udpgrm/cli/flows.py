@@ -19,16 +19,18 @@ def run(arguments: Arguments) -> int:
             {"groups": [{"address": group.address, "flows": _flows(group)} for group in groups]}
         )
         return 0
+    verbose = arguments.flag("--verbose")
     for group in groups:
         print(group.address)
         by_socket: dict[int, list[FlowView]] = {}
         for flow in group.flows:
-            if not flow.expired or arguments.flag("--verbose"):
+            if not flow.expired or verbose:
                 by_socket.setdefault(flow.so_cookie, []).append(flow)
         for cookie, flows in sorted(by_socket.items()):
             print(f"\tso_cookie {cookie:#x}")
             for flow in sorted(flows, key=lambda item: item.age):
-                print(f"\t\t0x{flow.hash:08x}  age {flow.age:.1f}s  {flow.remote}")
+                remote = f"  {flow.remote}" if verbose else ""
+                print(f"\t\t0x{flow.hash:08x}  age {flow.age:.1f}s{remote}")
     return 0
 
 

@@ -42,6 +42,18 @@ def _complain(text: str) -> None:
     print("udpgrm:", " ".join(text.split()), file=sys.stderr)
 
 
+def _open_streams() -> None:
+    """Stand in for streams that the parent has closed: other files would get their numbers."""
+    fd = 0
+    while fd <= 2:
+        fd = os.open(os.devnull, os.O_RDWR)
+    os.close(fd)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
+
+
 def run() -> None:
     """Console script."""
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        _open_streams()
     sys.exit(main(sys.argv[1:]))

@@ -12,14 +12,14 @@ from udpgrm.version import __version__
 
 def run(arguments: Arguments) -> int:
     """Print every counter, zeroes included."""
-    common.want_operands(arguments, 0, 0)
+    only = common.optional_filter(arguments)
     if arguments.flag("--prometheus"):
         if arguments.flag("--json"):
             raise CommandError("metrics: --json and --prometheus exclude each other")
         return prometheus.run(arguments)
     if arguments.flag("--output"):
         raise CommandError("metrics: --output goes with --prometheus")
-    groups = Viewer(common.open_state(arguments)).groups(with_flows=False)
+    groups = Viewer(common.open_state(arguments)).groups(only, with_flows=False)
     if arguments.flag("--json"):
         common.print_json(
             {

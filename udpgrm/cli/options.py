@@ -11,6 +11,10 @@ from udpgrm.cli import commands
 from udpgrm.cli.errors import CommandError
 from udpgrm.numbers import whole_number
 
+#: Options of the reference: their abbreviations stay theirs, whatever is added.
+_FIRST_NAMES = (*commands.SHORT.values(), "--install", "--without-sendmsg")
+#: The next word is their value, whatever it looks like.
+_VALUED = {"-p", "--pin-dir", "-t", "--tubular", "--config"}
 _DAEMON_OPTIONS = {option.name for option in commands.DAEMON} - {"--daemon", "--install"}
 
 
@@ -37,6 +41,18 @@ class Arguments:
         return number
 
 
+def _whole(word: str) -> str:
+    """A long option, written out if it is an abbreviation that the reference knew."""
+    name, equals, value = word.partition("=")
+    if name.startswith("--") and name[2:] not in {
+        known.rstrip("=") for known in commands.long_options()
+    }:
+        found = [known for known in _FIRST_NAMES if known.startswith(name)]
+        if len(found) == 1:
+            return found[0] + equals + value
+    return word
+
+
 def _spread_install(argv: list[str]) -> list[str]:
     """Give --install and -i, whose value is optional and attached, a long form.
 
@@ -46,13 +62,16 @@ def _spread_install(argv: list[str]) -> list[str]:
     for position, word in enumerate(argv):
         if word == "--":
             return spread + argv[position:]
+        if spread and spread[-1] in _VALUED:
+            spread.append(word)
+            continue
+        word = _whole(word)
         if word == "--install":
             word = "--install="
         elif word.startswith("-") and not word.startswith("--") and "i" in word:
             head, _, value = word.partition("i")
             # in -pDIR the letter belongs to a value
-            valued = {"-p", "--pin-dir", "-t", "--tubular", "--config"}
-            if not set("pt") & set(head) and not (spread and spread[-1] in valued):
+            if not set("pt") & set(head):
                 if head != "-":
                     spread.append(head)
                 word = f"--install={value}"

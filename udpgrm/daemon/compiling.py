@@ -17,28 +17,32 @@ class Compiler:
     """A queue of programs, and the compiler at work on the first.
 
     After each compilation it rests as long as that took: applications that ask
-    for ever new filters get half a processor at most.
+    for ever new filters get half a processor at most. Root's neither wait for
+    others' nor for a rest.
     """
 
     def __init__(self, poll: select.epoll) -> None:
         """Nothing to do yet; the poll will tell when a compiler has ended."""
         self._poll = poll
         self._queue: list[Program] = []
+        self._trusted: set[Program] = set()
         self._failed: dict[Program, str] = {}
         self._running: Optional[cache.Compilation] = None
         self._started = self._rest_until = 0.0
         #: Readable when the compiler has ended; None: none is at work.
         self.watch: Optional[int] = None
 
-    def ready(self, program: Program) -> bool:
+    def ready(self, program: Program, uid: int) -> bool:
         """Whether a steering program's templates are there; what is not will be made.
 
-        Raises BuildError when that was tried and failed.
+        uid: whose group it is for. Raises BuildError when that was tried and failed.
         """
         if program in self._failed:
             raise cache.BuildError(self._failed[program])
         if not cache.missing(parts(program)):
             return True
+        if uid == 0:
+            self._trusted.add(program)
         if program not in self._queue:
             self._queue.append(program)
         return False
@@ -46,7 +50,9 @@ class Compiler:
     @property
     def due(self) -> Optional[float]:
         """When (monotonic seconds) `start` has something to do; None: it has not."""
-        return self._rest_until if self._queue and self._running is None else None
+        if not self._queue or self._running is not None:
+            return None
+        return self._started if self._trusted else self._rest_until
 
     def start(self) -> bool:
         """Begin with the next program when it is time to; True: it is settled already."""
@@ -54,10 +60,11 @@ class Compiler:
         if due is None or time.monotonic() < due:
             return False
         self._started = time.monotonic()
+        self._queue.sort(key=lambda item: item not in self._trusted)
         try:
             self._running = cache.Compilation(cache.missing(parts(self._queue[0])))
         except cache.BuildError as error:
-            self._failed[self._queue.pop(0)] = str(error)
+            self._failed[self._pop()] = str(error)
             return True
         self.watch = pidfd.watch(self._running.pid)
         if self.watch is None:  # no descriptor left for it: wait here
@@ -69,7 +76,7 @@ class Compiler:
     def finish(self) -> None:
         """Take the result of a compiler that has ended."""
         assert self._running is not None
-        program = self._queue.pop(0)
+        program = self._pop()
         try:
             self._running.finish()
         except cache.BuildError as error:
@@ -81,3 +88,8 @@ class Compiler:
             self.watch = None
         now = time.monotonic()
         self._rest_until = now + (now - self._started)
+
+    def _pop(self) -> Program:
+        program = self._queue.pop(0)
+        self._trusted.discard(program)
+        return program

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import socket
 import struct
@@ -24,6 +25,11 @@ from udpgrm.state.maps import Maps
 from udpgrm.state.seats import GroupSeats
 
 _SO_ATTACH_REUSEPORT_EBPF = 52
+#: What the kernel does not do with a socket, and why.
+_REFUSED = {
+    errno.EINVAL: "it is in no reuseport group (connect(2) takes a socket out of it)",
+    errno.EBUSY: "it still belongs to a group of another daemon",
+}
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -125,7 +131,7 @@ class Registry:
                 continue
             with contextlib.suppress(BuildError):
                 program = steering_of(self._maps.dissector(number))
-                if not self._compiler.ready(program):
+                if not self._compiler.ready(program, group.uid):
                     continue
                 if group.program != digest_of(program):
                     wanted.update(self._sockets_of(number))
@@ -163,12 +169,13 @@ class Registry:
         if number in self._programs or self._rejected.get(number) == group.epoch:
             return True
         try:
-            if not self._compiler.ready(steering_of(self._maps.dissector(number))):
+            program = steering_of(self._maps.dissector(number))
+            if not self._compiler.ready(program, group.uid):
                 return False
             if self._tubular is not None and self._label(number) and not group.next_seat:
                 self._pool.ensure_sockmap(number)
             self._programs[number] = self._linker.steering(number)
-            group.program = digest_of(steering_of(self._maps.dissector(number)))
+            group.program = digest_of(program)
         except (BuildError, FileNotFoundError, libbpf.VerifierError) as error:
             # it still delivers: without a program the kernel's own hash chooses
             self._rejected[number] = group.epoch
@@ -201,6 +208,13 @@ class Registry:
                 libbpf.map_update(
                     self._maps["socket_place"], fd.to_bytes(4, sys.byteorder), bytes(place)
                 )
+        except OSError as error:
+            if error.errno not in _REFUSED:
+                raise
+            log.step(
+                f"socket {message.cookie:#x} of {address.of_key(group.key)} cannot be registered: "
+                f"{_REFUSED[error.errno]}"
+            )
         finally:
             os.close(fd)
         return pid

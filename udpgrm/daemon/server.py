@@ -155,6 +155,8 @@ class _StopSignals:
         signal.set_wakeup_fd(self._writer.fileno())
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
+        # a mask is inherited
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
 
     def fileno(self) -> int:
         """Readable when a signal has come; no other signal has a handler here."""
@@ -172,8 +174,6 @@ class Server:
         config = maps.config
         config.pid = os.getpid()
         maps.write_config(config)
-        if options.tubular:
-            log.step(f"Tubular path {options.tubular}")
         log.step(f"Pinning bpf programs to {options.directory}")
         linker = programs.Linker(self._maps, options.limits)
         programs.load_hooks(options.directory, linker)
@@ -194,6 +194,8 @@ class Server:
             programs.install(
                 self._options.directory, self._options.cgroup, self._options.with_sendmsg
             )
+        if self._options.tubular:
+            log.step(f"Tubular path {self._options.tubular}")
         messages = self._maps["messages"]
         ring = RingBuffer(messages, layout.MESSAGE_BYTES)
         self._poll.register(messages, select.EPOLLIN)
