@@ -213,7 +213,7 @@ def test_without_a_compiled_filter_the_group_still_delivers(
     assert bare_host.counters(ADDRESS)["socket_critical"] == 1
     said = [line for line in bare_host.errors.read_text().splitlines() if "no steering" in line]
     assert len(said) == 1
-    assert said[0].startswith(f"no steering for {ADDRESS}: cannot make the cache directory")
+    assert said[0].startswith(f"no steering for {ADDRESS}: cannot use the cache directory")
 
 
 def test_daemon_killed_while_it_compiles(bare_host: Host, sockets: Sockets) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
@@ -69,9 +70,11 @@ class Compilation:
         where = directory()
         try:
             where.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=where).close()
         except OSError as error:
             raise BuildError(
-                f"cannot make the cache directory {where}: {error.strerror}"
+                f"cannot use the cache directory {where}: {error.strerror} "
+                "(UDPGRM_CACHE_DIR names another)"
             ) from error
         if not _compiler():
             raise BuildError(

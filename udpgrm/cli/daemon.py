@@ -37,7 +37,7 @@ def run(arguments: Arguments) -> int:
         if not arguments.flag("--daemon"):
             return _install(options)
         server.run(options)
-    except (server.StartError, StateError, BuildError, OSError) as error:
+    except (server.StartError, StateError, BuildError) as error:
         raise CommandError(str(error)) from error
     return 0
 

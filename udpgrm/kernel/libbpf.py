@@ -348,7 +348,7 @@ def map_by_id(map_id: int) -> int:
 
 
 def prog_load(kind: int, name: str, code: bytes, attach_type: int = 0) -> int:
-    """Load instructions (8 bytes each). Raises VerifierError. Returns an fd."""
+    """Load instructions (8 bytes each). Raises VerifierError, PermissionError. Returns an fd."""
     opts = _ProgLoadOpts(sz=ctypes.sizeof(_ProgLoadOpts), expected_attach_type=attach_type)
     args = (kind, name.encode()[:15], b"GPL", code, len(code) // 8)
     fd: int = _lib.bpf_prog_load(*args, ctypes.byref(opts))
@@ -358,6 +358,8 @@ def prog_load(kind: int, name: str, code: bytes, attach_type: int = 0) -> int:
     log = ctypes.create_string_buffer(1 << 20)
     opts.log_level, opts.log_size, opts.log_buf = 1, len(log), ctypes.addressof(log)
     fd = _lib.bpf_prog_load(*args, ctypes.byref(opts))
+    if fd == -errno.EPERM and not log.value:
+        raise PermissionError(errno.EPERM, f"cannot load {name}")
     if fd < 0:
         raise VerifierError(-fd, name, log.value.decode(errors="replace"))
     return fd

@@ -194,7 +194,7 @@ def test_delivered_templates_need_no_compiler(monkeypatch: pytest.MonkeyPatch) -
 def test_a_cache_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("UDPGRM_CACHE_DIR", str(tmp_path / "file" / "cache"))
-    with pytest.raises(cache.BuildError, match=r"cannot make the cache directory .*/file/cache: "):
+    with pytest.raises(cache.BuildError, match=r"cannot use the cache directory .*/file/cache: "):
         cache.compile_missing([ONE])
 
 
