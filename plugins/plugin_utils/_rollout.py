@@ -136,7 +136,7 @@ def _figures(journal: JsonObject | None, measured: list[JsonObject]) -> dict[str
     watched = drain.get("evidence", {}).get("drain", {})
     ended = drain.get("result") == "done"
     lost = watched.get("flows") if ended and not drain["evidence"].get("drained", True) else 0
-    carried = watched.get("flows_at_start")
+    carried = watched.get("flows_most")
     return {
         "steps": [
             {key: step[key] for key in ("step", "started", "ended", "result", "reason")}

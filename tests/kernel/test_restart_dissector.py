@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 from tests.kernel.restart_fixtures import edge
 from tests.kernel.restarts import WHERE, Edge, ask
 from tests.kernel.support import client
@@ -67,6 +69,24 @@ def test_adopted_with_the_definitions_dissector(edge: Edge) -> None:
             assert ask(new) == 2
         assert restart.wait(30) == 0
     restart.communicate()
+
+
+def test_applied_before_the_first_instance_that_no_restart_started(edge: Edge) -> None:
+    edge.server.write_text(SERVER)
+    define(edge, timeout=9, flows=1024)
+    [change] = edge.host.json("dissector", "apply", "edge")["addresses"]
+    assert (change["address"], change["changed"]) == (WHERE, True)
+    assert change["after"]["parameters"] == {"flow_timeout": 9}
+    assert change["after"]["flows"] == 1024
+    [change] = edge.host.json("dissector", "apply", "edge", "--check")["addresses"]
+    assert not change["changed"]
+    subprocess.run(["systemctl", "start", "edge@1.service"], check=True)
+    cgroup = edge.host.cgroup / "edge@1.service"
+    edge.host.json("enroll", WHERE, f"--cgroup={cgroup}", "--count=2", "--gen=1")
+    edge.host.json("working-gen", WHERE, "newest")
+    assert edge.host.group(WHERE)["dissector"]["flow_timeout"] == 9
+    done = edge.restart()
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_group_keeps_its_dissector(edge: Edge) -> None:

@@ -17,8 +17,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-#: Of each of the two.
+#: Queries a second, of each of the two.
 RATE = 250
+LOOPBACK = "127.0.0.1"
 _TIMEOUT_S = 5.0
 # a TXT record: type, class, time to live, length, length of its string
 _NAME = re.compile(rb"\x00\x10\x00\x01.{4}\x00..([a-z]+[0-9]+)", re.DOTALL)
@@ -42,13 +43,13 @@ class Resolver(threading.Thread):
     A query is lost when no answer has come after 5 s; it is asked once.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, host: str = LOOPBACK) -> None:
         super().__init__(name="resolver", daemon=True)
         self.sent = 0
         self.lost: list[float] = []
         self.refused: list[bytes] = []
         self.answers: list[Answer] = []
-        self._port = port
+        self._place = host, port
         self._ending = threading.Event()
         self._waiting: dict[int, tuple[socket.socket, bytes, float]] = {}
         self._poll = select.epoll()
@@ -74,7 +75,7 @@ class Resolver(threading.Thread):
 
     def _ask(self, now: float) -> None:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        sock.connect(("127.0.0.1", self._port))
+        sock.connect(self._place)
         query = self.sent.to_bytes(4, "big")[2:] + _QUESTION
         self._poll.register(sock, select.EPOLLIN)
         self._waiting[sock.fileno()] = sock, query, now
@@ -116,7 +117,7 @@ class Resolver(threading.Thread):
 def ask_by_tcp(port: int) -> str:
     """Name of the instance that answers on a connection of its own."""
     query = b"\0\1" + _QUESTION
-    with socket.create_connection(("127.0.0.1", port), _TIMEOUT_S) as connection:
+    with socket.create_connection((LOOPBACK, port), _TIMEOUT_S) as connection:
         connection.sendall(len(query).to_bytes(2, "big") + query)
         reply = b""
         while not (name := _NAME.search(reply)):
@@ -137,13 +138,13 @@ class Counts:
 class Dnsperf:
     """A dnsperf with four sockets."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, host: str = LOOPBACK) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="udpgrm-queries-")
         queries = Path(self._directory.name, "queries")
         queries.write_text(_DNSPERF_QUERIES)
         self._process = subprocess.Popen(
             [
-                *("dnsperf", "-s", "127.0.0.1", "-p", str(port), "-d", str(queries)),
+                *("dnsperf", "-s", host, "-p", str(port), "-d", str(queries)),
                 *("-c", "4", "-Q", str(RATE), "-t", str(_TIMEOUT_S), "-l", "3600"),
             ],
             stdout=subprocess.PIPE,
@@ -175,9 +176,9 @@ class Dnsperf:
 class Load:
     """Both at once."""
 
-    def __init__(self, port: int) -> None:
-        self.resolver = Resolver(port)
-        self.dnsperf = Dnsperf(port)
+    def __init__(self, port: int, host: str = LOOPBACK) -> None:
+        self.resolver = Resolver(port, host)
+        self.dnsperf = Dnsperf(port, host)
         self._counted: Counts | None = None
         self.resolver.start()
 
@@ -197,9 +198,9 @@ class Load:
 
 
 @contextlib.contextmanager
-def load(port: int) -> Iterator[Load]:
-    """Load on a port of loopback, gone when the block is left."""
-    running = Load(port)
+def load(port: int, host: str = LOOPBACK) -> Iterator[Load]:
+    """Load on a port, gone when the block is left."""
+    running = Load(port, host)
     try:
         yield running
     finally:

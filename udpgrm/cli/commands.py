@@ -93,7 +93,8 @@ COMMANDS = {
     "dissector": Command(
         "dissector",
         "list | show NAME | check NAME [KEY=VALUE...]\n"
-        f"       | set {_ADDRESS} NAME [KEY=VALUE...] | unset {_ADDRESS}",
+        f"       | set {_ADDRESS} NAME [KEY=VALUE...] | unset {_ADDRESS}\n"
+        "       | apply SERVICE",
         "the library, and what an address gets of it",
         (
             Option("--flows", "N", "entries of a flow table (set ... flow)"),

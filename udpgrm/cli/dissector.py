@@ -17,7 +17,8 @@ from udpgrm.cli.options import Arguments
 from udpgrm.services import policy
 from udpgrm.state import maps as state
 from udpgrm.state import policies
-from udpgrm.state.maps import Limits
+from udpgrm.state.layout import Limits
+from udpgrm.state.maps import Maps
 
 _MAX_FLOWS = 1 << 24
 _LOG_LINES = 20
@@ -48,6 +49,7 @@ def run(arguments: Arguments) -> int:
         "check": (_check, 2, abi.PARAMETERS_BYTES),
         "set": (_set, 3, abi.PARAMETERS_BYTES),
         "unset": (_unset, 2, 2),
+        "apply": (_apply, 2, 2),
     }
     common.want_operands(arguments, 1, abi.PARAMETERS_BYTES)
     name = arguments.operands[0]
@@ -64,7 +66,7 @@ def run(arguments: Arguments) -> int:
         raise CommandError(str(error)) from error
 
 
-_OPTIONS = {("set", "--flows"), ("set", "--check"), ("unset", "--check")}
+_OPTIONS = {("set", "--flows"), *((name, "--check") for name in ("set", "unset", "apply"))}
 
 
 def _find(name: str) -> library.Dissector:
@@ -195,14 +197,38 @@ def _wanted(arguments: Arguments) -> abi.Policy:
 def _set(arguments: Arguments) -> int:
     where = common.operand_address(arguments, 1)
     after = _wanted(arguments)
-    maps = common.open_state(arguments)
+    return _report(arguments, _put(arguments, common.open_state(arguments), where, after))
+
+
+def _put(arguments: Arguments, maps: Maps, where: str, after: abi.Policy) -> dict[str, Any]:
+    """Set the policy of an address, unless only asked to check it; what changes."""
     conflict = policies.conflict(maps, where, after)
     if conflict is not None:
         raise CommandError(conflict)
     before = policies.get(maps, where)
     if not arguments.flag("--check"):
         policies.put(maps, where, after)
-    return _report(arguments, where, before, after)
+    return _change(where, before, after)
+
+
+def _apply(arguments: Arguments) -> int:
+    """What a service's definition says of its addresses, as a restart does before all."""
+    from udpgrm.services import loader, validate
+
+    name = arguments.operands[1]
+    try:
+        service = loader.load(name, common.services_dir())
+    except (loader.DefinitionError, validate.MissingLibrary) as error:
+        raise CommandError(str(error)) from error
+    maps = common.open_state(arguments)
+    wanted = [(group.address, policy.of_group(service, group)) for group in service.groups]
+    changes = [_put(arguments, maps, where, after) for where, after in wanted if after]
+    if arguments.flag("--json"):
+        common.print_json({"service": name, "addresses": changes})
+    else:
+        for change in changes:
+            print(_sentence(change))
+    return 0
 
 
 def _unset(arguments: Arguments) -> int:
@@ -211,24 +237,29 @@ def _unset(arguments: Arguments) -> int:
     before = policies.get(maps, where)
     if not arguments.flag("--check"):
         policies.remove(maps, where)
-    return _report(arguments, where, before, None)
+    return _report(arguments, _change(where, before, None))
 
 
-def _report(
-    arguments: Arguments, where: str, before: Optional[abi.Policy], after: Optional[abi.Policy]
-) -> int:
+def _change(
+    where: str, before: Optional[abi.Policy], after: Optional[abi.Policy]
+) -> dict[str, Any]:
     documents = [policies.document(rule) if rule else None for rule in (before, after)]
-    changed = documents[0] != documents[1]
+    return {
+        "address": where,
+        "changed": documents[0] != documents[1],
+        "before": documents[0],
+        "after": documents[1],
+    }
+
+
+def _sentence(change: dict[str, Any]) -> str:
+    now = policies.text(change["after"]) if change["after"] else "as its applications ask"
+    return f"{change['address']} {now}{'' if change['changed'] else ' already'}"
+
+
+def _report(arguments: Arguments, change: dict[str, Any]) -> int:
     if arguments.flag("--json"):
-        common.print_json(
-            {
-                "address": where,
-                "changed": changed,
-                "before": documents[0],
-                "after": documents[1],
-            }
-        )
+        common.print_json(change)
     else:
-        now = policies.text(documents[1]) if documents[1] else "as its applications ask"
-        print(f"{where} {now}{'' if changed else ' already'}")
+        print(_sentence(change))
     return 0

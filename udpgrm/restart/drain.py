@@ -46,12 +46,15 @@ class Watcher:
         self._until = until
         self._max_s = max_s
         self._first: Optional[Sample] = None
+        self._most: Optional[int] = None
         self._samples: deque[Sample] = deque()
 
     def look(self, sample: Sample) -> Decision:
         """Take a sample in."""
         if self._first is None:
             self._first = sample
+        if sample.flows is not None:
+            self._most = max(sample.flows, self._most or 0)
         self._samples.append(sample)
         while sample.at - self._samples[0].at > _WINDOW_S:
             self._samples.popleft()
@@ -76,6 +79,7 @@ class Watcher:
     def report(self) -> dict[str, Any]:
         """The last sample with what it promises, for people and programs.
 
+        flows_most: of any sample; cookie kinds count flows only as they are seen.
         trend: flows per second, of the last 10 s (negative: they go).
         estimate_s: until enough of them have gone, at that trend; None: no telling.
         """
@@ -93,6 +97,7 @@ class Watcher:
             "sockets": sample.sockets,
             "flows": sample.flows,
             "flows_at_start": self._first.flows,
+            "flows_most": self._most,
             "packets_per_s": None if rate is None else round(rate, 1),
             "quiet_s": None if sample.quiet_s is None else round(sample.quiet_s, 3),
             "trend": None if trend is None else round(trend, 2),

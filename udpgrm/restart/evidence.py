@@ -14,7 +14,7 @@ from typing import Any, Optional, Protocol
 from udpgrm.abi import DissectorType
 from udpgrm.kernel import libbpf
 from udpgrm.probes import remote, runner
-from udpgrm.probes.specs import ProbeSpec
+from udpgrm.probes.specs import ProbeSpec, QuicProbe
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.steps import StepFailed
 from udpgrm.services.definition import Group, Service
@@ -28,6 +28,8 @@ _PAYLOAD = b"udpgrm probe"
 _DELIVERY_S = 0.01
 #: Kinds that read no content: any packet is a flow of its peer, or a new one.
 _BLIND = (DissectorType.FLOW, DissectorType.NOOP)
+#: Named dissectors that read QUIC's connection IDs, as BESPOKE does.
+_QUIC = ("quic", "quic_lb")
 
 Peer = tuple[str, int]
 
@@ -89,6 +91,19 @@ class _Target:
         if ip.is_unspecified:
             return address.form("127.0.0.1" if ip.version == 4 else "::1", self.view.port)
         return self.view.address
+
+    @property
+    def converses(self) -> bool:
+        """Whether one question takes several packets, of which only the first is a new flow."""
+        return isinstance(self.spec, QuicProbe) and self.spec.handshake
+
+    @property
+    def stays(self) -> bool:
+        """Whether a flow of this probe has to stay with the instance that it began with."""
+        if self.view.dissector == DissectorType.FLOW:
+            return self.spec is not None
+        reads_ids = self.view.dissector == DissectorType.BESPOKE or self.view.name in _QUIC
+        return self.converses and reads_ids
 
 
 class KernelProber:
@@ -152,7 +167,7 @@ class KernelProber:
             return
         held = evidence["held"] = []
         for target in self._targets():
-            if target.spec is None or target.view.dissector != DissectorType.FLOW:
+            if not target.stays:
                 continue
             flow = self._begin(target)
             result = flow.ask()
@@ -180,7 +195,7 @@ class KernelProber:
                 probing.watch(flow.source)
                 seen.append(_ask(flow, probing))
                 if target.view.dissector in _BLIND or seen[-1]["path"] is not None:
-                    judge(seen[-1], new, "new")
+                    judge(seen[-1], new, *(("new", "existing") if target.converses else ("new",)))
                 elif not seen[-1]["passed"]:
                     raise StepFailed(_failure(seen[-1]))
 
@@ -241,10 +256,15 @@ def _words(result: runner.ProbeResult) -> dict[str, Any]:
     }
 
 
-def judge(entry: dict[str, Any], wanted: int, path: str) -> None:
-    """Raise StepFailed unless the packet went to the wanted generation, and was answered."""
-    if entry["received_generation"] != wanted or entry["path"] != path:
-        raise StepFailed(f"{_failure(entry)}; wanted generation {wanted} to get it as {path}")
+def judge(entry: dict[str, Any], wanted: int, *paths: str) -> None:
+    """Raise StepFailed unless the packet went to the wanted generation, and was answered.
+
+    The entry is about the last packet, which may have come by any of the paths.
+    """
+    if entry["received_generation"] != wanted or entry["path"] not in paths:
+        raise StepFailed(
+            f"{_failure(entry)}; wanted generation {wanted} to get it as {' or '.join(paths)}"
+        )
     if not entry["passed"]:
         raise StepFailed(_failure(entry))
     # None: answered by a socket of its own, or no hook saw it

@@ -176,7 +176,7 @@ class FakeServices:
         now, journal = time.time(), item["journal"]
         journal["steps"] += [self._step(name, now) for name in ("promote", "verify")]
         journal["steps"][-2]["evidence"]["begin"] = now
-        evidence = {"drain": {"flows": 0, "flows_at_start": 3}}
+        evidence = {"drain": {"flows": 0, "flows_most": 3}}
         drain = {**self._step("drain", now), "ended": None, "result": None, "evidence": evidence}
         journal["steps"].append(drain)
         journal.update(step="drain", state="drain", promotion_window_s=0.03)

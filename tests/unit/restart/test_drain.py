@@ -71,6 +71,7 @@ def test_report() -> None:
         "sockets": 2,
         "flows": 60,
         "flows_at_start": 110,
+        "flows_most": 110,
         "packets_per_s": 200,
         "quiet_s": 0.25,
         "trend": -5,
@@ -83,6 +84,8 @@ def test_no_estimate_while_flows_grow() -> None:
     drain.look(sample(at=0, flows=5))
     drain.look(sample(at=2, flows=9))
     assert (drain.report()["trend"], drain.report()["estimate_s"]) == (2, None)
+    drain.look(sample(at=3, flows=7))
+    assert (drain.report()["flows_at_start"], drain.report()["flows_most"]) == (5, 9)
 
 
 def test_the_trend_forgets() -> None:

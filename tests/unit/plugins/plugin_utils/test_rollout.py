@@ -127,7 +127,7 @@ def test_status(results: dict[str, t.Any], status: str, drains: bool) -> None:
 
 
 def test_figures_of_a_drain_that_ended() -> None:
-    watched = {"flows": 0, "flows_at_start": 9}
+    watched = {"flows": 0, "flows_at_start": 2, "flows_most": 9}
     found = entry(**{_rollout.SWITCH: SWITCHED, _rollout.JOIN: join(finished(drain=watched))})
     assert (found["switch_s"], found["drain_s"]) == (0.03, 6.0)
     assert (found["flows_carried"], found["flows_lost"], found["moved"]) == (9, 0, 0)
@@ -135,7 +135,7 @@ def test_figures_of_a_drain_that_ended() -> None:
 
 
 def test_flows_that_were_cut_off_are_lost() -> None:
-    ended = finished(drain={"flows": 4, "flows_at_start": 9}, drained=False)
+    ended = finished(drain={"flows": 4, "flows_at_start": 2, "flows_most": 9}, drained=False)
     found = entry(**{_rollout.SWITCH: SWITCHED, _rollout.JOIN: join(ended)})
     assert (found["flows_carried"], found["flows_lost"]) == (5, 4)
 
