@@ -25,7 +25,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup packages
 setup: packages .venv/installed $(LINKS) ## install what is missing: Debian packages, .venv
@@ -42,6 +42,12 @@ packages:
 $(LINKS):
 	@mkdir -p $(@D)
 	@ln -sfn ../../../../../$(@F) $@
+
+# Tools that cannot be in .venv, beside other versions of what is there.
+build/venvs/%/installed: requirements-%.txt | packages
+	/usr/bin/python3 -m venv --clear $(@D)
+	$(@D)/bin/pip install -qq --no-deps --requirement $<
+	touch $@
 
 .PHONY: test unit kernel molecule
 test: lint unit kernel molecule ## all checks and tests
@@ -61,11 +67,14 @@ molecule: setup ## the collection on two hosts, a restart under traffic included
 SCENARIO = MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/build/molecule-$(1) \
 	timeout --foreground --signal=INT --kill-after=120 $(2) molecule test --scenario-name $(1) --destroy always
 
-.PHONY: servers molecule-vm molecule-rollout
+.PHONY: servers molecule-platforms molecule-vm molecule-rollout molecule-services
 servers: setup ## unmodified DNS servers restarted under load, with and without udpgrm
 	@tools/install_packages testbed/servers-apt.txt
 	tools/ensure_bpffs
 	$(call PYTEST,1200)
+
+molecule-platforms: setup ## the collection on hosts of other distributions, compiled there or beforehand
+	$(call SCENARIO,platforms,1200)
 
 molecule-vm: setup ## the collection on virtual machines with the oldest kernel and a newer one
 	@tools/install_packages testbed/vm-apt.txt
@@ -73,6 +82,10 @@ molecule-vm: setup ## the collection on virtual machines with the oldest kernel 
 
 molecule-rollout: setup ## rollouts on six hosts in which things go wrong, under traffic
 	$(call SCENARIO,rollout,1200)
+
+molecule-services: setup ## DNS servers, HTTP/3 downloads, tunnels restarted under load on two hosts
+	@tools/install_packages testbed/servers-apt.txt
+	$(call SCENARIO,services,1200)
 
 .PHONY: lint lint-python lint-c lint-shell lint-ansible lint-licences
 lint: lint-python lint-c lint-shell lint-ansible lint-licences ## all checks that run nothing
@@ -108,7 +121,7 @@ soak: setup ## 100 restarts in a row under 2,000 flows and 20,000 packets a seco
 	tools/ensure_bpffs
 	timeout --foreground --signal=INT 3600 pytest tests/soak --capture=no -o faulthandler_timeout=3600
 
-.PHONY: demo bench collection sanity clean
+.PHONY: demo bench bench-fleet clean
 demo: setup ## three local hosts, a restart under traffic, a table of what was lost
 	demo/run
 
@@ -116,11 +129,23 @@ bench: setup ## what steering costs, in ratios to programs that do nothing
 	tools/ensure_bpffs
 	benchmarks/run
 
+bench-fleet: setup ## a rolling restart of 30 hosts against its parts, Ansible's cost on 100 more
+	tools/ensure_bpffs
+	/usr/bin/python3 -m benchmarks.fleet
+
+.PHONY: collection sanity importer module-docs
 collection: setup ## build the tarball of the collection
 	tools/build_collection
 
-sanity: setup ## ansible-test sanity
+sanity: build/venvs/oldest/installed setup ## ansible-test sanity, with the newest and the oldest supported ansible-core
 	tools/run_sanity
+	PYTHON=$(CURDIR)/$(<D)/bin/python3 tools/run_sanity
+
+importer: build/venvs/collection/installed ## what Galaxy checks of the tarball
+	PATH=$(CURDIR)/$(<D)/bin:$$PATH tools/run_importer
+
+module-docs: build/venvs/collection/installed ## pages of the modules' documentation, in build/module-docs
+	PATH=$(CURDIR)/$(<D)/bin:$$PATH tools/build_module_docs
 
 clean: ## remove everything that was made here
 	rm -rf build .venv .ansible .hypothesis .mypy_cache .pytest_cache .ruff_cache

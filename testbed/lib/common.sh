@@ -7,7 +7,7 @@
 STATE=${FLEET_DIR:-${TMPDIR:-/tmp}/udpgrm-fleet}
 PREFIX=fl    # of host names, network namespaces and interfaces
 CGROUP=fleet # below the cgroup roots
-PACKAGES=("$HERE/host-packages.txt")
+PACKAGES=("$HERE/host-packages.txt" "$HERE/role-packages.txt")
 CG2=/sys/fs/cgroup
 CG1=         # systemd's own v1 hierarchy, where a machine is booted in hybrid mode
 if [ -d $CG2/unified ]; then

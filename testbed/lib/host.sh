@@ -36,10 +36,11 @@ start_host() { # index; keeps what the host had on disk
 # Runs in a mount namespace of its own and in the host's cgroup: mounts and
 # processes go away with it.
 supervise() { # index
-  local name=$PREFIX$1 status
+  local name=$PREFIX$1 status kind
   local dir=$STATE/$name
+  kind=$(release_of "$1")
   join_cgroups "$CGROUP/$name"
-  mount -t overlay overlay -o "lowerdir=$BASE,upperdir=$dir/up,workdir=$dir/work,volatile" "$dir/root"
+  mount -t overlay overlay -o "lowerdir=$BASE${kind:+.$kind},upperdir=$dir/up,workdir=$dir/work,volatile" "$dir/root"
   # "network", never "1": a host would write the machine's own sysctls
   export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 SYSTEMD_NSPAWN_API_VFS_WRITABLE=network
   while :; do

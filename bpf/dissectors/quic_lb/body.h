@@ -15,7 +15,11 @@ enum { ROTATION_SHIFT = 5, SELF_LENGTH = 0x1f };
 
 static __always_inline u32 block_byte(const struct aes_block *block, u64 position)
 {
-	return block->word[position >> 3 & 1] >> 8 * (position & 7) & 0xff;
+	u64 low = block->word[0], high = block->word[1];
+
+	/* as an index, clang would OR it into the address, which the verifier forbids */
+	asm volatile("" : "+r"(low), "+r"(high));
+	return (position & 8 ? high : low) >> 8 * (position & 7) & 0xff;
 }
 
 static __always_inline int encrypted_cookie(struct sk_reuseport_md *md, u32 at, u32 *cookie)

@@ -92,6 +92,8 @@ static __always_inline void forget_elsewhere(struct group *group, u32 slot, stru
 			break;
 		bit = highest_bit(others);
 		others &= ~(1U << bit);
+		/* the compiler knows its range and would drop the mask that the verifier needs */
+		asm volatile("" : "+r"(bit));
 		table = flow_table(group, bit);
 		if (table)
 			bpf_map_delete_elem(table, peer);
