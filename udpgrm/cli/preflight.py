@@ -7,13 +7,13 @@ import functools
 from typing import Callable, Optional
 
 from udpgrm import abi
-from udpgrm.abi import DissectorType
-from udpgrm.build import cache, sources
+from udpgrm.build import cache, library, sources
 from udpgrm.cli import common
 from udpgrm.cli.options import Arguments
 from udpgrm.daemon.pool import Pool
 from udpgrm.daemon.programs import DISSECTOR_NAMES, Linker, steering_of
 from udpgrm.kernel import cgroups, clock, libbpf
+from udpgrm.services import policy
 from udpgrm.state import maps as state
 from udpgrm.state.layout import Limits
 from udpgrm.state.maps import Maps, index
@@ -81,13 +81,26 @@ def _check_programs(maps: Maps, check: Callable[[str, Callable[[], object]], boo
         return
     for hook in sources.HOOKS:
         check(f"program hook {hook.name}", functools.partial(linker.hook, hook))
-    for kind, name in DISSECTOR_NAMES.items():
-        if name in (*sources.PLAIN_DISSECTORS, "bespoke"):
-            check(f"program steering {name}", functools.partial(_steering, maps, linker, kind))
+    values = {
+        name: abi.Dissector(type=kind)
+        for kind, name in DISSECTOR_NAMES.items()
+        if name in (*sources.PLAIN_DISSECTORS, "bespoke")
+    }
+    for program in sources.shipped_named():
+        values[program.dissector] = _with_required(program.dissector)
+    for name, value in values.items():
+        check(f"program steering {name}", functools.partial(_steering, maps, linker, value))
 
 
-def _steering(maps: Maps, linker: Linker, kind: DissectorType) -> None:
-    dissector = abi.Dissector(type=kind)
+def _with_required(name: str) -> abi.Dissector:
+    schema = library.find(name, sources.shipped_dissectors()).schema
+    required: dict[str, object] = {
+        item.name: item.minimum for item in schema.parameters if item.default is None
+    }
+    return policy.named(name, required)
+
+
+def _steering(maps: Maps, linker: Linker, dissector: abi.Dissector) -> None:
     cache.compile_missing(sources.parts(steering_of(dissector)))
     libbpf.map_update(maps["dissectors"], index(0), bytes(dissector))
     linker.steering(0)
