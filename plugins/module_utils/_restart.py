@@ -71,6 +71,11 @@ class Restart:
         )
 
     @property
+    def drains(self) -> bool:
+        """Whether the next restart may begin, while the old instance drains on."""
+        return self.journal is not None and self.outcome is None and self.journal["step"] == "drain"
+
+    @property
     def undoing(self) -> bool:
         """Whether it is on its way back."""
         return self.journal is not None and self.journal["step"] in _UNDO
@@ -170,13 +175,15 @@ class Task:
     def start(self) -> JsonObject:
         """Have the service run an instance of the release. Raises HostError, Unsuccessful."""
         restart = look(self.host, self.service)
-        if restart.journal is not None and restart.unfinished:
+        if restart.journal is not None and restart.unfinished and not restart.drains:
             return self._take_up(restart, restart.journal, strict=True)
         plan = self.host.plan(self.service)
         wanted = self.release or _release.fingerprint(
             self.service, self.read_unit(_template_of(plan["instance"]))
         )
         before = self._release_of(restart, plan["from_generation"])
+        if restart.journal is not None and restart.drains and before == wanted:
+            return self._take_up(restart, restart.journal, strict=True)
         states = {
             "before": {"generation": plan["from_generation"], "release": before},
             "after": {"generation": plan["to_generation"], "release": wanted},
@@ -231,7 +238,9 @@ class Task:
     def _release_of(self, restart: Restart, working: int | None) -> str | None:
         """The release of the instance that serves."""
         journal = restart.journal
-        if journal is None or restart.outcome != FINISHED or journal["to_generation"] != working:
+        if journal is None or not (restart.outcome == FINISHED or restart.drains):
+            return None
+        if journal["to_generation"] != working:
             return None
         return _release.recorded(self.service, journal)
 

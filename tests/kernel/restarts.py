@@ -140,7 +140,9 @@ class Edge:
         """Generations whose units run."""
         found = []
         for path in self.host.cgroup.glob("edge@*.service"):
-            if (path / "cgroup.procs").read_text():
+            with contextlib.suppress(OSError):  # stopped just now
+                if not (path / "cgroup.procs").read_text():
+                    continue
                 found.append(int(path.name.partition("@")[2].partition(".")[0]))
         return sorted(found)
 

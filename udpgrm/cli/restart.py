@@ -21,7 +21,7 @@ from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Outcome
 from udpgrm.restart.plan import Refused
 from udpgrm.restart.progress import Lines, Nothing, Progress, Terminal
-from udpgrm.restart.transaction import Detached
+from udpgrm.restart.transaction import Detached, Succeeded
 from udpgrm.services import loader, validate
 from udpgrm.state import maps as state
 
@@ -47,6 +47,8 @@ def run(arguments: Arguments) -> int:
             return attend(arguments, name)
         if arguments.flag("--check"):
             return _check(arguments, name)
+        if not with_resume:
+            _make_way(arguments, name)
         if is_here(arguments) or (with_resume and not _is_left(name)):
             return here(arguments, functools.partial(_work, arguments, name))
         if not with_resume:
@@ -110,8 +112,27 @@ def explained() -> Iterator[None]:
         raise CommandError(str(error)) from error
 
 
+def _make_way(arguments: Arguments, name: str) -> None:
+    """Have an earlier restart drain on by itself."""
+    last = journals.load(name)
+    if last is None or not last.may_be_succeeded:
+        return
+
+    def tend(earlier: str) -> None:
+        words = [*_globals(arguments), "restart", earlier, "--resume", "--foreground"]
+        if follow.systemd_runs():
+            follow.launch(earlier, words)
+        else:
+            follow.spawn(words)
+
+    service = loader.load(name, common.services_dir())
+    foreground.make_way(service, common.pin_dir(arguments), tend)
+
+
 def _plan(arguments: Arguments, name: str) -> dict[str, Any]:
-    if journals.is_locked(name):
+    last = journals.load(name)
+    drains = last is not None and last.may_be_succeeded
+    if journals.is_locked(name) and not drains:
         raise CommandError(f"{name}: a restart runs already: {journals.holder(name)}")
     try:
         return foreground.plan(loader.load(name, common.services_dir()), common.pin_dir(arguments))
@@ -153,6 +174,9 @@ def here(
     """Do it in this process."""
     try:
         journal = work(_progress(arguments))
+    except Succeeded:
+        _note(f"{arguments.operands[0]}: drains on by itself, as the next restart begins")
+        return EXIT_LEFT
     except Detached:
         name = arguments.operands[0]
         # one that was asked for by hand goes on by itself, a unit that is stopped is to stop
@@ -201,7 +225,7 @@ def _end(arguments: Arguments, journal: Journal, exit_status: dict[Outcome, int]
     outcome = journal.position.outcome
     if outcome is not None:
         return exit_status[outcome]
-    name, step = journal.service, journal.position.step.value
+    name, step = journal.name, journal.position.step.value
     how = "was left" if journal.detached else "was cut"
     _note(f"{name}: the restart {how} in {step} (udpgrm restart {name} --resume goes on)")
     return EXIT_LEFT

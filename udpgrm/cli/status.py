@@ -48,7 +48,8 @@ def _document(arguments: Arguments, only: Optional[str]) -> dict[str, Any]:
         if only in (None, definition.name):
             journal = journals.load(definition.name)
             running = journals.is_locked(definition.name)
-            described.append(services.service(definition, journal, running, views))
+            earlier = journals.succeeded(definition.name)
+            described.append(services.service(definition, journal, running, views, earlier))
     if only is not None and not described:
         raise CommandError(f"no service {only!r} in {directory}")
     managed = {group.address for _, item in found.services for group in item.groups}

@@ -44,7 +44,6 @@ def launch(service: str, words: Sequence[str]) -> str:
     environment = [
         f"--setenv={name}={os.environ[name]}" for name in _ENVIRONMENT if name in os.environ
     ]
-    program = [sys.executable, str(Path(sys.argv[0]).resolve())]
     done = subprocess.run(
         [
             "systemd-run",
@@ -55,8 +54,7 @@ def launch(service: str, words: Sequence[str]) -> str:
             "--property=KillMode=mixed",
             *environment,
             "--",
-            *program,
-            *words,
+            *_command(words),
         ],
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -66,6 +64,21 @@ def launch(service: str, words: Sequence[str]) -> str:
     if done.returncode:
         raise LaunchError(" ".join(done.stderr.split()) or f"{unit} could not be started")
     return unit
+
+
+def spawn(words: Sequence[str]) -> None:
+    """The same without systemd: a process that nobody waits for."""
+    subprocess.Popen(
+        _command(words),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def _command(words: Sequence[str]) -> list[str]:
+    return [sys.executable, str(Path(sys.argv[0]).resolve()), *words]
 
 
 def await_begin(service: str, unit: str, before: Optional[Journal]) -> None:
@@ -94,13 +107,24 @@ def _run(*command: str) -> str:
     return done.stdout.strip()
 
 
-def follow(service: str, progress: Progress) -> Optional[Journal]:
-    """Show a restart until it ends, or nobody works at it any more; its last journal."""
+def follow(name: str, progress: Progress) -> Optional[Journal]:
+    """Show a restart until it ends, or nobody works at it any more; its last journal.
+
+    When the next restart begins meanwhile, it is still this one that is followed.
+    """
     unheld_since: Optional[float] = None
     shown = None
+    begun: Optional[float] = None
     while True:
-        held = journals.is_locked(service)  # before the journal: its last word is not missed
-        journal = journals.load(service)
+        held = journals.is_locked(name)  # before the journal: its last word is not missed
+        journal = journals.load(name)
+        if begun is not None and (journal is None or journal.started != begun):
+            succeeded = journals.succeeded(name)
+            name = next((item.name for item in succeeded if item.started == begun), name)
+            begun = None
+            continue
+        if journal is not None:
+            begun = journal.started
         if journal is not None and (document := journal.to_json()) != shown:
             progress.show(document)
             shown = document

@@ -18,9 +18,13 @@ from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Outcome, Position, Result
 from udpgrm.restart.progress import Progress
 from udpgrm.restart.steps import Steps, choose
-from udpgrm.restart.transaction import Wishes, rollback_path
+from udpgrm.restart.transaction import Wishes
 from udpgrm.services import loader
 from udpgrm.services.definition import Service
+
+#: How long a process that drains may take to leave.
+_SUCCESSION_S = 10.0
+_POLL_S = 0.02
 
 
 class NotPossible(Exception):
@@ -67,6 +71,8 @@ def refuse_unfinished(name: str) -> None:
     last = journals.load(name)
     if last is None or last.position.outcome in (Outcome.FINISHED, Outcome.ROLLED_BACK):
         return
+    if last.may_be_succeeded:
+        return
     how = "has failed" if last.position.outcome else "was left"
     also = f" or udpgrm rollback {name}" if machine.may_roll_back(last.position) else ""
     raise NotPossible(
@@ -75,10 +81,40 @@ def refuse_unfinished(name: str) -> None:
     )
 
 
+def make_way(service: Service, pin_dir: Path, tend: Callable[[str], None]) -> None:
+    """Let an earlier restart that drains go on by itself, so that the next one can begin.
+
+    tend: has somebody resume the restart of this name. Nothing is touched when the
+    next one would be refused. Raises as begin does.
+    """
+    name = service.name
+    last = journals.load(name)
+    if last is None or not last.may_be_succeeded:
+        return
+    plan(service, pin_dir)
+    wish = transaction.succession_path(name)
+    deadline = time.monotonic() + _SUCCESSION_S
+    try:
+        while journals.is_locked(name) and time.monotonic() < deadline:
+            wish.touch()
+            time.sleep(_POLL_S)
+        with journals.locked(name):
+            last = _last(name)
+            if not last.may_be_succeeded:
+                return
+            last.succeed()
+    finally:
+        wish.unlink(missing_ok=True)
+    tend(last.name)
+
+
 def begin(service: Service, definition: str, pin_dir: Path, progress: Progress) -> Journal:
     """Restart a service. Raises Busy, Refused, NotPossible, Detached."""
     with journals.locked(service.name):
         plan(service, pin_dir)  # refused before the last journal is lost
+        last = journals.load(service.name)
+        if last is not None and last.may_be_succeeded:
+            raise NotPossible(f"{service.name}: an earlier restart has begun to drain: try again")
         journal = Journal(journals.path_of(service.name), service.name, definition, time.time())
         return _go_on(journal, service, pin_dir, progress, lambda steps: Position())
 
@@ -117,6 +153,11 @@ def roll_back(name: str, pin_dir: Path, progress: Progress) -> Journal:
 
 def refuse_rollback(journal: Journal) -> None:
     """Raise NotPossible where there is nothing to go back to."""
+    if journal.succeeded:
+        raise NotPossible(
+            f"{journal.name}: {journal.service} was restarted again since: "
+            f"udpgrm rollback {journal.service} undoes that"
+        )
     if not machine.may_roll_back(journal.position):
         document = journal.to_json()
         raise NotPossible(
@@ -146,9 +187,8 @@ def _go_on(
     progress: Progress,
     position: Callable[[Steps], Position],
 ) -> Journal:
-    wish = rollback_path(service.name)
-    wish.unlink(missing_ok=True)
     wishes = Wishes(journal)
+    wishes.forget()
     groups = Groups(pin_dir, service.groups)
 
     def tell() -> None:
@@ -171,5 +211,5 @@ def _go_on(
                 tell()
             transaction.run(journal, steps, wishes.look_up, tell)
     finally:
-        wish.unlink(missing_ok=True)
+        wishes.forget()
     return journal

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A restart's memory: one JSON file per service, and the lock on it.
 
+NAME.json is a service's last restart. One whose drain goes on while the next
+restart is under way is NAME@GENERATION.json, with a lock of its own.
+
 The file is replaced as a whole (rename(2)) and is on the disk (fsync(2)) before
 what it announces is done, so that a restart whose process was killed can be
 taken up where it was.
@@ -24,7 +27,7 @@ from udpgrm.restart.machine import Outcome, Position, Result, Step
 
 SCHEMA = 1
 _DIRECTORY = "/var/lib/udpgrm/restarts"
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*(@[0-9]+)?")
 
 
 class JournalError(Exception):
@@ -91,6 +94,22 @@ class Journal:
     detached: bool = False
     promotion_window_s: Optional[float] = None
 
+    @property
+    def name(self) -> str:
+        """What commands call it: NAME, or NAME@GENERATION."""
+        return self.path.stem
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the service has been restarted again since, or is just being so."""
+        return "@" in self.name
+
+    @property
+    def may_be_succeeded(self) -> bool:
+        """Whether the next restart may begin, while this one ends its drain by itself."""
+        at_drain = self.position == Position(Step.DRAIN)
+        return at_drain and self.from_generation is not None and not self.succeeded
+
     def to_json(self) -> dict[str, Any]:
         """As docs/host-interface.md has it."""
         outcome = self.position.outcome
@@ -122,11 +141,21 @@ class Journal:
                 os.fsync(file.fileno())
         draft.replace(self.path)
         if durable:
-            directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            _sync(self.path.parent)
+
+    def succeed(self) -> None:
+        """Make way for the next restart's journal; this one goes on under another name.
+
+        The files of earlier ones that have ended are removed.
+        """
+        for earlier in succeeded(self.service):
+            if earlier.position.outcome is not None and not is_locked(earlier.name):
+                for suffix in (".json", ".lock"):
+                    path_of(earlier.name, suffix).unlink(missing_ok=True)
+        path = path_of(f"{self.service}@{self.from_generation}")
+        self.path.replace(path)
+        _sync(path.parent)
+        self.path = path
 
     def begin(self, step: Step) -> Record:
         """Note that a step is about to be done."""
@@ -160,9 +189,9 @@ def path_of(service: str, suffix: str = ".json") -> Path:
     return directory() / f"{service}{suffix}"
 
 
-def load(service: str) -> Optional[Journal]:
-    """The journal of a service's last restart; None: it had none."""
-    path = path_of(service)
+def load(name: str) -> Optional[Journal]:
+    """The journal of a service's last restart, or of NAME@GENERATION; None: there is none."""
+    path = path_of(name)
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -176,8 +205,23 @@ def load(service: str) -> Optional[Journal]:
         ) from error
 
 
+def succeeded(service: str) -> list[Journal]:
+    """Restarts before the last one, whose drains go on, or have gone on and ended."""
+    names = [path.stem for path in sorted(directory().glob(f"{service}@*.json"))]
+    found = [load(name) for name in names if _NAME.fullmatch(name)]
+    return [journal for journal in found if journal is not None]
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def unfinished() -> list[str]:
-    """Services whose last restart waits to be taken up; also where it cannot be read."""
+    """Names of restarts that wait to be taken up; also of those that cannot be read."""
     found = []
     for path in sorted(directory().glob("*.json")):
         if not _NAME.fullmatch(path.stem) or is_locked(path.stem):

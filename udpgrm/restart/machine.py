@@ -71,15 +71,21 @@ class Outcome(str, Enum):
 
 @dataclass(frozen=True)
 class Facts:
-    """Which instances live; had_old is False for a first deployment."""
+    """Which instances live; had_old is False for a first deployment.
+
+    succeeded: a later restart has begun, so this one has only its drain to end.
+    """
 
     had_old: bool
     old_alive: bool
     new_alive: bool
+    succeeded: bool = False
 
     @property
     def can_go_back(self) -> bool:
         """Whether going back leaves users no worse off than staying."""
+        if self.succeeded:
+            return False
         return not self.had_old or self.old_alive or not self.new_alive
 
 
@@ -138,7 +144,7 @@ def resumed(position: Position, facts: Facts) -> Position:
     if position.outcome in (Outcome.FINISHED, Outcome.ROLLED_BACK):
         return position
     step = position.step
-    lost = not facts.new_alive and (
+    lost = not (facts.new_alive or facts.succeeded) and (
         step in (Step.ENROLL, Step.CANARY, Step.PROMOTE, Step.VERIFY)
         or (step is Step.DRAIN and facts.old_alive)
     )

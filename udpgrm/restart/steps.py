@@ -90,6 +90,7 @@ class Steps:
             had_old=old is not None,
             old_alive=old is not None and self._instances.is_alive(old),
             new_alive=new is not None and self._instances.is_alive(new),
+            succeeded=self._journal.succeeded,
         )
 
     @property
@@ -220,6 +221,8 @@ class Steps:
             return Result.DONE
 
         def watch() -> None:
+            if self._journal.succeeded:
+                return  # how the service fares is the next restart's matter
             if not self._instances.is_alive(self._new) and self._instances.is_alive(old):
                 raise StepFailed(f"{self._instances.name(self._new)} has ended")
             self._check_budget(evidence)

@@ -27,6 +27,10 @@ class Detached(Exception):
     """The process is to end; the drain has time."""
 
 
+class Succeeded(Detached):
+    """The next restart wants to begin, and takes care of the drain."""
+
+
 class Doer(Protocol):
     """What can do steps; steps.Steps does."""
 
@@ -40,12 +44,13 @@ class Doer(Protocol):
 
 
 class Wishes:
-    """What is asked of a running restart: by signals, and by `udpgrm rollback`'s file."""
+    """What is asked of a running restart: by signals, and by files of other commands."""
 
     def __init__(self, journal: Journal) -> None:
         """Nothing was asked yet."""
         self._journal = journal
-        self._rollback = rollback_path(journal.service)
+        self._rollback = rollback_path(journal.name)
+        self._succession = succession_path(journal.name)
         self._signal: Optional[signal.Signals] = None
 
     @contextlib.contextmanager
@@ -61,11 +66,18 @@ class Wishes:
     def _on_signal(self, number: int, _: object) -> None:
         self._signal = signal.Signals(number)
 
+    def forget(self) -> None:
+        """Remove the files: wishes of another time."""
+        self._rollback.unlink(missing_ok=True)
+        self._succession.unlink(missing_ok=True)
+
     def look_up(self) -> None:
         """Leave a step that waits, when somebody wishes so. Raises Cancelled, Detached."""
         position = self._journal.position
         if machine.may_roll_back(position) and self._rollback.exists():
             raise Cancelled("asked for by udpgrm rollback")
+        if self._journal.may_be_succeeded and self._succession.exists():
+            raise Succeeded
         if self._signal is None:
             return
         if position.step in (Step.DRAIN, Step.DRAIN_NEW):
@@ -77,6 +89,11 @@ class Wishes:
 def rollback_path(service: str) -> Path:
     """Where `udpgrm rollback` leaves its wish for the process that has the lock."""
     return journals.path_of(service, ".rollback")
+
+
+def succession_path(service: str) -> Path:
+    """Where the next restart leaves its wish for the process that drains."""
+    return journals.path_of(service, ".next")
 
 
 def run(

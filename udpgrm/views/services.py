@@ -26,12 +26,18 @@ _RESTART = (
     "progress",
     "steps",
 )
+#: Of a journal whose drain goes on while a later restart is under way.
+_DRAINING = ("started", "step", "from_generation", "to_generation", "progress")
 
 
 def service(
-    definition: Service, journal: Optional[Journal], running: bool, views: Sequence[GroupView]
+    definition: Service,
+    journal: Optional[Journal],
+    running: bool,
+    views: Sequence[GroupView],
+    earlier: Iterable[Journal] = (),
 ) -> Document:
-    """One service. running: a process works at its restart now."""
+    """One service. running: a process works at its restart now. earlier: restarts before."""
     restart = None
     if journal is not None:
         whole = journal.to_json()
@@ -40,6 +46,11 @@ def service(
         "name": definition.name,
         "state": _state(restart),
         "restart": restart,
+        "draining": [
+            {key: whole[key] for key in _DRAINING}
+            for whole in (item.to_json() for item in earlier)
+            if whole["outcome"] is None
+        ],
         "groups": [
             _group(definition, item, journal, view)
             for item in definition.groups

@@ -139,7 +139,9 @@ class FakeServices:
             return {"service": name, "unit": "udpgrm-restart-echo.service"}
         if "refuses" in item["behaviour"]:
             raise LookupError(item["behaviour"]["refuses"])
-        if journal is not None and journal["outcome"] not in ("finished", "rolled_back"):
+        drains = journal is not None and (journal["outcome"], journal["step"]) == (None, "drain")
+        done = journal is None or journal["outcome"] in ("finished", "rolled_back")
+        if not (done or drains):
             raise LookupError("a restart runs already")
         old = item["working"]
         plan = {"from_generation": old, "to_generation": old + 1, "changed": True}

@@ -123,3 +123,34 @@ def test_the_second_comer_is_told_who(directory: Path, monkeypatch: pytest.Monke
     assert not journal.is_locked("edge")
     with journal.locked("edge"):
         pass
+
+
+def test_which_may_be_succeeded() -> None:
+    made = make()
+    made.from_generation = 1
+    positions = [Position(step, outcome) for step in Step for outcome in (None, *Outcome)]
+    may = []
+    for made.position in positions:
+        if made.may_be_succeeded:
+            may.append(made.position)
+    assert may == [Position(Step.DRAIN)]
+    made.position, made.from_generation = Position(Step.DRAIN), None
+    assert not made.may_be_succeeded  # there is nothing to drain
+
+
+def test_succession(directory: Path) -> None:
+    made = make()
+    made.from_generation, made.position = 1, Position(Step.DRAIN)
+    made.save()
+    made.succeed()
+    assert (made.name, made.succeeded, made.may_be_succeeded) == ("edge@1", True, False)
+    assert journal.load("edge") is None
+    assert journal.unfinished() == ["edge@1"]
+    assert [item.name for item in journal.succeeded("edge")] == ["edge@1"]
+    made.position = Position(Step.STOP, Outcome.FINISHED)
+    made.save()
+    second = make()
+    second.from_generation = 2
+    second.save()
+    second.succeed()
+    assert sorted(path.name for path in directory.glob("*.json")) == ["edge@2.json"]

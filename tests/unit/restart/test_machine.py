@@ -172,3 +172,13 @@ def test_how_long_one_can_go_back() -> None:
     assert not machine.may_roll_back(Position(Step.STOP, Outcome.FINISHED))
     assert not machine.may_roll_back(Position(Step.STOP, Outcome.FAILED))
     assert not machine.may_roll_back(Position(Step.STOP_NEW, Outcome.FAILED))
+
+
+@pytest.mark.parametrize("old", [True, False])
+@pytest.mark.parametrize("new", [True, False])
+def test_succeeded(old: bool, new: bool) -> None:
+    """What is left is to drain, whoever lives."""
+    facts = Facts(had_old=True, old_alive=old, new_alive=new, succeeded=True)
+    assert machine.resumed(Position(Step.DRAIN), facts) == Position(Step.DRAIN)
+    failed = machine.after(Step.DRAIN, Result.FAILED, lambda: facts)
+    assert failed == Position(Step.DRAIN, Outcome.FAILED)

@@ -51,8 +51,17 @@ def test_restart_to_another_release_meanwhile(machine: Machine) -> None:
     machine.set_services(service(drain_s=60))
     machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
     result = machine.run("udpgrm_restart", {"service": "echo", "release": "3"})
+    assert result["changed"] is True
+    assert result["before"] == {"generation": 2, "release": "2"}
+    assert result["after"] == {"generation": 3, "release": "3"}
+
+
+def test_restart_to_another_release_than_one_that_was_cut(machine: Machine) -> None:
+    machine.set_services(service(cut=True))
+    machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
+    result = machine.run("udpgrm_restart", {"service": "echo", "release": "3"})
     assert result["failed"] is True
-    assert "a restart to another release (2) runs in drain" in result["msg"]
+    assert "a restart to another release (2) is unfinished in canary" in result["msg"]
 
 
 def test_restart_that_was_cut_is_taken_up(machine: Machine) -> None:

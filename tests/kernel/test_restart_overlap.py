@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Restarts that begin while earlier ones of the same service still drain."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+import udpgrm.client as grm
+from tests.kernel.restarts import WHERE, Edge, Traffic, serving_only, until
+from udpgrm.restart import journal
+
+pytest_plugins = ("tests.kernel.restart_fixtures",)
+
+
+@pytest.fixture(autouse=True)
+def patient(edge: Edge) -> None:
+    """Drains take as long as their flows."""
+    edge.define(drain={"until": {"flows": 0, "quiet_s": None}, "max_s": 60, "on_timeout": "fail"})
+
+
+def draining(edge: Edge, generation: int) -> dict[str, Any]:
+    """The journal of a restart that was succeeded by the next."""
+    document: dict[str, Any] = json.loads((edge.state / f"edge@{generation}.json").read_text())
+    return document
+
+
+def begun(edge: Edge) -> subprocess.Popen[str]:
+    """A restart that drains."""
+    command = edge.start("restart", "edge", "--json")
+    edge.await_step("drain")
+    return command
+
+
+def ended(edge: Edge, generation: int) -> bool:
+    return bool(draining(edge, generation)["outcome"] == "finished")
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2)], ids=str)
+def test_flows_of_four_generations(serving: Edge, order: tuple[int, ...]) -> None:
+    flows = {}
+    with Traffic(2, keep=False) as others:
+        for generation in (1, 2, 3):
+            flows[generation] = Traffic(1)
+            flows[generation].__enter__()
+            last = begun(serving)
+            if generation == 1:
+                first = last
+        assert (serving.alive(), serving.working()) == ([1, 2, 3, 4], 4)
+        assert first.communicate(timeout=20)[1].startswith("udpgrm: edge: drains on by itself")
+        assert first.returncode == 3
+        left = [1, 2, 3, 4]
+        for generation in order:
+            flows[generation].__exit__()
+            left.remove(generation)
+            until(lambda: serving.alive() == left, f"{left} to be left")
+        assert last.communicate(timeout=20) and last.returncode == 0
+        until(lambda: ended(serving, 1) and ended(serving, 2), "the ends of the earlier ones")
+    assert [flows[number].first for number in (1, 2, 3)] == [1, 2, 3]
+    for traffic in (*flows.values(), others):
+        assert (traffic.lost, traffic.moved) == (0, 0)
+    assert serving.journal()["outcome"] == "finished"
+    assert serving_only(serving, 4)
+
+
+def test_status_and_the_way_back(serving: Edge) -> None:
+    with Traffic(1) as old:
+        begun(serving)
+        with Traffic(1) as new:
+            last = begun(serving)
+            [service] = serving.host.json("status", "edge")["services"]
+            assert (service["state"], service["restart"]["to_generation"]) == ("drain", 3)
+            [earlier] = service["draining"]
+            assert (earlier["step"], earlier["from_generation"]) == ("drain", 1)
+            refused = serving.host.run("rollback", "edge@1")
+            assert refused.returncode == 255
+            assert "edge@1: edge was restarted again since" in refused.stderr
+            back = serving.host.run("rollback", "edge")
+            assert back.returncode == 0, back.stderr
+            assert last.communicate(timeout=20) and last.returncode == 1
+            assert (serving.alive(), serving.working()) == ([1, 2], 2)
+    until(lambda: ended(serving, 1), "the end of the earlier one")
+    assert (old.lost, old.moved, new.lost, new.moved) == (0, 0, 0, 0)
+    assert serving_only(serving, 2)
+
+
+def test_a_new_instance_that_ends_is_no_matter_of_an_earlier_drain(serving: Edge) -> None:
+    with Traffic(1) as old:
+        begun(serving)
+        with Traffic(1):
+            last = begun(serving)
+            (serving.host.cgroup / "edge@2.service/cgroup.kill").write_text("1")
+            assert last.communicate(timeout=20) and last.returncode == 0
+            assert (serving.alive(), serving.working()) == ([1, 3], 3)
+            assert draining(serving, 1)["step"] == "drain"
+    until(lambda: ended(serving, 1), "the end of the earlier one")
+    assert (old.lost, old.moved) == (0, 0)
+    assert serving_only(serving, 3)
+
+
+def test_no_generation_left(serving: Edge) -> None:
+    with Traffic(1) as old:
+        first = begun(serving)
+        sockets = grm.bind(WHERE, 30, flow_timeout=1)
+        for number, sock in enumerate(sockets):
+            grm.enroll([sock], 3 + number)
+        refused = serving.restart()
+        assert refused.returncode == 255
+        assert "no generation is free: 32 of 32" in refused.stderr
+        assert first.poll() is None
+        assert [path.name for path in serving.state.glob("*.json")] == ["edge.json"]
+        for sock in sockets:
+            sock.close()
+    assert first.communicate(timeout=20) and first.returncode == 0
+    assert (old.lost, old.moved) == (0, 0)
+
+
+def test_one_that_nobody_works_at(serving: Edge) -> None:
+    with Traffic(1) as old:
+        first = begun(serving)
+        first.kill()
+        first.communicate()
+        with Traffic(1) as new:
+            last = begun(serving)
+            assert serving.alive() == [1, 2, 3]
+    assert last.communicate(timeout=20) and last.returncode == 0
+    until(lambda: ended(serving, 1), "the end of the earlier one")
+    assert (old.lost, old.moved, new.lost, new.moved) == (0, 0, 0, 0)
+    assert serving_only(serving, 3)
+
+
+@pytest.mark.parametrize("with_daemon", [False, True], ids=["commands", "commands and daemon"])
+@pytest.mark.parametrize("tended", [False, True], ids=["before", "after"])
+def test_killed_as_the_next_one_begins(serving: Edge, tended: bool, with_daemon: bool) -> None:
+    """The command, before or after it has given the drain to another; then that as well."""
+    with Traffic(1) as old:
+        begun(serving)
+        last = serving.start()
+        until(lambda: (serving.state / "edge@1.json").exists(), "the succession")
+        lock = serving.state / "edge@1.lock"
+        if tended:
+            until(lambda: lock.exists() and lock.read_text(), "who tends the earlier one")
+        last.kill()
+        last.communicate()
+        if with_daemon:
+            serving.host.kill()
+        if tended:
+            subprocess.run(["kill", "-KILL", str(json.loads(lock.read_text())["pid"])], check=True)
+        if with_daemon:
+            serving.host.start()
+        assert draining(serving, 1)["outcome"] is None
+        resumed = serving.start("restart", "--resume")
+    resumed.communicate(timeout=25)
+    # it may have been so early that somebody else tends it by now
+    until(lambda: ended(serving, 1), "the end of the earlier one")
+    if (serving.state / "edge.json").exists():  # it had come that far
+        assert serving.journal()["outcome"] in ("finished", "rolled_back")
+    assert (old.lost, old.moved) == (0, 0)
+    assert len(serving.alive()) == 1
+    again = serving.restart()
+    assert again.returncode == 0, again.stderr
+
+
+def test_files_of_those_that_have_ended_go(serving: Edge) -> None:
+    with Traffic(1):
+        begun(serving)
+        begun(serving)
+    until(lambda: ended(serving, 1), "the end of the first")
+    until(lambda: not journal.is_locked("edge@1"), "its process to be gone")
+    with Traffic(1):
+        begun(serving)
+        begun(serving)
+        assert not (serving.state / "edge@1.json").exists()
