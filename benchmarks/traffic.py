@@ -13,7 +13,7 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -87,11 +87,11 @@ def run(calls: Iterator[object]) -> None:
 class Groups:
     """Makes groups through the socket API; closes everything at the end."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, ports: Iterable[int] = range(5000, 30000)) -> None:
         self.maps = state.open_pinned(directory)
         self._stack = contextlib.ExitStack()
         self._stack.callback(self.maps.close)
-        self._ports = iter(range(5000, 30000))
+        self._ports = iter(ports)
 
     def __enter__(self) -> Groups:
         return self

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""``make bench-fleet``: what a rolling restart of many hosts takes, and of what.
+
+Needs root, the packages of testbed/apt.txt, and Ansible on PATH. Leaves nothing behind
+but the hosts' root tree, and Ansible's logs in build/bench-fleet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.fleet import bare, systemd_hosts
+from benchmarks.fleet.ansible import Ansible
+from demo.processes import Interrupted, interrupt_on_signals
+
+
+def main() -> int:
+    """Run both parts, or the one with hosts."""
+    parser = argparse.ArgumentParser(prog="make bench-fleet", description=__doc__)
+    parser.add_argument("--hosts", type=int, default=30, help="with systemd (%(default)s); 0: none")
+    parser.add_argument("--bare", type=int, default=100, help="without it (%(default)s); 0: none")
+    parser.add_argument("--drain", type=float, default=60.0, help="seconds a drain takes, about")
+    arguments = parser.parse_args()
+    interrupt_on_signals()
+    begun = time.monotonic()
+    try:
+        with tempfile.TemporaryDirectory(prefix="udpgrm-bench-fleet-") as directory:
+            work = Path(directory)
+            ansible = Ansible(work)
+            ansible.install()
+            if arguments.hosts:
+                lines = systemd_hosts.measure(ansible, work, arguments.hosts, arguments.drain)
+                print("\n".join(lines), end="\n\n", flush=True)
+            if arguments.bare:
+                print("\n".join(bare.measure(ansible, work, arguments.bare)), end="\n\n")
+    except Interrupted as reason:
+        print(f"interrupted by {reason}", file=sys.stderr)
+        return 130
+    except (RuntimeError, subprocess.CalledProcessError) as error:
+        print(f"FAILED: {error}", file=sys.stderr)
+        return 1
+    print(f"{time.monotonic() - begun:.0f} s in all")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

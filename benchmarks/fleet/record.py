@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""What a run of Ansible left in the callback's file, as figures. Pure but for reading it."""
+
+from __future__ import annotations
+
+import collections
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+SWITCH = "udpgrm_restart"
+LOOK = "udpgrm_service_info"
+WAIT = "udpgrm_drain"
+
+
+@dataclass
+class Record:
+    """One run.
+
+    trips: module executions, as the callback writes them. tasks: seconds by the task's
+    name, of all batches. switches: seconds from a restart's first step to its proof, by
+    host. drains: seconds, by host. batches: hosts of each, in order.
+    """
+
+    trips: list[dict[str, Any]] = field(default_factory=list)
+    tasks: collections.Counter[str] = field(default_factory=collections.Counter)
+    switches: dict[str, float] = field(default_factory=dict)
+    drains: dict[str, float] = field(default_factory=dict)
+    batches: list[int] = field(default_factory=list)
+
+    def of_host(self) -> dict[str, collections.Counter[str]]:
+        """Round trips by host and module."""
+        counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+        for trip in self.trips:
+            # what is more than the one command is a trip of its own
+            counts[trip["host"]][trip["trip"].rpartition(".")[2]] += max(1, trip["commands"])
+        return dict(counts)
+
+    def module_seconds(self, module: str) -> list[float]:
+        """How long a module's executions took, seen from the control node."""
+        return [
+            trip["end"] - trip["begin"]
+            for trip in self.trips
+            if trip["trip"].rpartition(".")[2] == module
+        ]
+
+
+def read(path: Path) -> Record:
+    """Read the callback's file."""
+    record = Record()
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    previous: tuple[str, float] | None = None
+    batches: list[set[str]] = []
+    for entry in entries:
+        if "trip" in entry:
+            record.trips.append(entry)
+            if entry["trip"].endswith(SWITCH) and batches:
+                batches[-1].add(entry["host"])
+        elif "restart" in entry:
+            _read_journal(record, entry["host"], entry["restart"])
+        else:
+            begin = entry["begin"] if "task" in entry else entry["over"]
+            if previous is not None:
+                record.tasks[previous[0]] += begin - previous[1]
+            previous = (entry.get("task", ""), begin)
+            if entry.get("task") == "Restart the service":
+                batches.append(set())
+    record.batches = [len(batch) for batch in batches]
+    return record
+
+
+def _read_journal(record: Record, host: str, journal: dict[str, Any]) -> None:
+    steps = {step["step"]: step for step in journal["steps"]}
+    if "verify" in steps:
+        record.switches[host] = steps["verify"]["ended"] - journal["started"]
+    if "drain" in steps and steps["drain"]["ended"]:
+        record.drains[host] = steps["drain"]["ended"] - steps["drain"]["started"]
+
+
+def model(batches: Sequence[int], forks: int, switch: float, bakes: float, drain: float) -> float:
+    """Seconds of a run: switches of all batches, bakes, and one drain (docs/scale.md)."""
+    return sum(math.ceil(size / forks) * switch for size in batches) + bakes + drain
+
+
+def middle(values: Sequence[float]) -> float:
+    """The median, 0 of nothing."""
+    return statistics.median(values) if values else 0.0
