@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from tests.kernel.restarts import Edge, Traffic, serving_only, until
+from tests.kernel.restarts import WHERE, Edge, Traffic, serving_only, until
 from udpgrm.restart import machine
 from udpgrm.restart.machine import Step
 
@@ -98,3 +98,38 @@ def test_a_machine_that_was_started_anew(serving: Edge) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     serving.host.start()
     assert serving.restart("--check").returncode == 0
+
+
+@pytest.mark.parametrize("step", ["start", "verify", "drain", "stop"])
+def test_the_machine_was_started_anew_and_numbers_begin_anew(serving: Edge, step: str) -> None:
+    """At boot the units have started generation 1 again, and then the restart is taken up."""
+    with Traffic(1, keep=step != "stop"):
+        kill_at(serving, step)
+        serving.host.kill()
+        serving.clean()
+    subprocess.run(["rm", "-r", str(serving.host.directory)], check=True)
+    serving.host.start()
+    left = {**serving.journal(), "boot_id": "earlier"}
+    (serving.state / "edge.json").unlink()
+    assert serving.restart().returncode == 0
+    assert serving_only(serving, 1)
+    (serving.state / "edge.json").write_text(json.dumps(left))
+    refused = serving.host.run("rollback", "edge")
+    assert refused.returncode == 255
+    assert "the machine was started anew" in refused.stderr
+    status = 0 if step in ("drain", "stop") else 1
+    assert serving.host.run("restart", "--resume").returncode == status
+    assert serving.journal()["outcome"] == ("rolled_back" if status else "finished")
+    assert serving_only(serving, 1)
+
+
+def test_a_generation_that_works_again_is_not_stopped(serving: Edge) -> None:
+    """Somebody gave it the new flows back while it drained."""
+    with Traffic(1):
+        command = serving.start()
+        serving.await_step("drain")
+        serving.host.run("working-gen", WHERE, "1")
+    said = "".join(command.communicate(timeout=20))
+    assert command.returncode == 2
+    assert "generation 1 works again: it is not stopped (udpgrm list)" in said
+    assert serving.alive() == [1, 2]

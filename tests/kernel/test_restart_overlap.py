@@ -175,3 +175,78 @@ def test_files_of_those_that_have_ended_go(serving: Edge) -> None:
         begun(serving)
         begun(serving)
         assert not (serving.state / "edge@1.json").exists()
+
+
+def test_one_that_has_failed_is_not_forgotten(serving: Edge) -> None:
+    """Nobody else knows that its old instance is still to be stopped."""
+    until_none = {"until": {"flows": 0, "quiet_s": None}, "on_timeout": "fail"}
+    with Traffic(1):
+        serving.define(drain={**until_none, "max_s": 4})
+        begun(serving)
+        serving.define(drain={**until_none, "max_s": 60})
+        with Traffic(1):
+            begun(serving)
+            until(lambda: draining(serving, 1)["outcome"] == "failed", "the end of its time")
+            until(lambda: not journal.is_locked("edge@1"), "its process to be gone")
+            with Traffic(1):
+                begun(serving)
+                [service] = serving.host.json("status", "edge")["services"]
+                assert [
+                    (item["from_generation"], item["outcome"]) for item in service["draining"]
+                ] == [
+                    (1, "failed"),
+                    (2, None),
+                ]
+                assert serving.alive() == [1, 2, 3, 4]
+    done = serving.host.run("restart", "edge@1", "--resume")
+    assert done.returncode == 0, done.stderr
+    until(lambda: serving_only(serving, 4), "all the others to be gone")
+
+
+def cut(edge: Edge) -> None:
+    """Lose the power while the flows of two generations drain, and come back."""
+    last = begun(edge)
+    lock = edge.state / "edge@1.lock"
+    until(lambda: lock.exists() and lock.read_text(), "who tends the earlier one")
+    last.kill()
+    last.communicate()
+    subprocess.run(["kill", "-KILL", str(json.loads(lock.read_text())["pid"])], check=True)
+    edge.host.kill()
+    edge.clean()
+    subprocess.run(["rm", "-r", str(edge.host.directory)], check=True)
+    edge.host.start()
+
+
+def test_a_number_is_not_used_again_before_its_drain_has_ended(serving: Edge) -> None:
+    with Traffic(1):
+        begun(serving)
+        with Traffic(1):
+            cut(serving)
+    first = serving.restart()
+    assert first.returncode == 0, first.stderr
+    assert serving_only(serving, 3)
+    done = serving.host.run("restart", "--resume")
+    assert done.returncode == 0, done.stderr
+    until(lambda: ended(serving, 1) and ended(serving, 2), "the ends of the earlier ones")
+    assert serving_only(serving, 3)
+
+
+@pytest.mark.parametrize("resumed_first", [True, False], ids=["resumed first", "resumed after"])
+def test_the_numbers_of_another_boot(serving: Edge, resumed_first: bool) -> None:
+    """Units start generation 1 at boot: it is not the one that was drained."""
+    with Traffic(1):
+        begun(serving)
+        with Traffic(1):
+            cut(serving)
+    for path in serving.state.glob("*.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "boot_id": "earlier"}))
+    if resumed_first:
+        done = serving.host.run("restart", "--resume")
+        assert done.returncode == 0, done.stderr
+    first = serving.restart()
+    assert first.returncode == 0, first.stderr
+    assert serving_only(serving, 1)
+    done = serving.host.run("restart", "--resume")
+    assert done.returncode == 0, done.stderr
+    assert ended(serving, 1)
+    assert serving_only(serving, 1)

@@ -36,7 +36,7 @@ def plan(service: Service, pin_dir: Path) -> dict[str, Any]:
     refuse_unfinished(service.name)
     groups = Groups(pin_dir, service.groups)
     instances = instances_of(service, groups)
-    chosen = choose(groups, instances)
+    chosen = choose(service.name, groups, instances)
     working = groups.working()
     return {
         "service": service.name,
@@ -69,9 +69,7 @@ def instances_of(service: Service, groups: Groups) -> Instances:
 def refuse_unfinished(name: str) -> None:
     """Raise NotPossible where the last restart waits for a decision."""
     last = journals.load(name)
-    if last is None or last.position.outcome in (Outcome.FINISHED, Outcome.ROLLED_BACK):
-        return
-    if last.may_be_succeeded:
+    if last is None or last.position.has_ended or last.may_be_succeeded or last.outlived:
         return
     how = "has failed" if last.position.outcome else "was left"
     also = f" or udpgrm rollback {name}" if machine.may_roll_back(last.position) else ""
@@ -124,6 +122,8 @@ def resume(name: str, pin_dir: Path, progress: Progress) -> Journal:
     with journals.locked(name):
         journal = _last(name)
         service = _definition(journal)
+        if journal.outlived and not journal.position.has_ended:
+            return _close(journal, progress)
         return _go_on(
             journal,
             service,
@@ -131,6 +131,17 @@ def resume(name: str, pin_dir: Path, progress: Progress) -> Journal:
             progress,
             lambda steps: machine.resumed(journal.position, steps.facts()),
         )
+
+
+def _close(journal: Journal, progress: Progress) -> Journal:
+    """Nothing is left to be done, and instances of the same numbers are not to be touched."""
+    record = journal.begin(journal.position.step)
+    to = machine.closed(record.step)
+    result = Result.DONE if to.outcome is Outcome.FINISHED else Result.CANCELLED
+    journal.detached = False
+    journal.end(record, result, "the machine was started anew: its instances are gone", to)
+    progress.show(journal.to_json())
+    return journal
 
 
 def roll_back(name: str, pin_dir: Path, progress: Progress) -> Journal:
@@ -158,6 +169,8 @@ def refuse_rollback(journal: Journal) -> None:
             f"{journal.name}: {journal.service} was restarted again since: "
             f"udpgrm rollback {journal.service} undoes that"
         )
+    if journal.outlived:
+        raise NotPossible(f"{journal.service}: the machine was started anew: nothing to roll back")
     if not machine.may_roll_back(journal.position):
         document = journal.to_json()
         raise NotPossible(

@@ -27,6 +27,7 @@ from udpgrm.restart.machine import Outcome, Position, Result, Step
 
 SCHEMA = 1
 _DIRECTORY = "/var/lib/udpgrm/restarts"
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*(@[0-9]+)?")
 
 
@@ -73,18 +74,25 @@ class Record:
         )
 
 
+def boot_id() -> str:
+    """Of this start of the machine, or of the container: random(4)."""
+    return _BOOT_ID.read_text(encoding="ascii").strip()
+
+
 @dataclass
 class Journal:
     """What is known of the last restart of a service.
 
-    plan is what prepare found: made once, good for every resume. progress is
-    the drain's last sample; detached says that nobody waits for the drain.
+    boot_id: the start of the machine that its instances belong to. plan is what
+    prepare found: made once, good for every resume. progress is the drain's last
+    sample; detached says that nobody waits for the drain.
     """
 
     path: Path
     service: str
     definition: str  # text of the file that it was started with
     started: float
+    boot_id: str = field(default_factory=boot_id)
     position: Position = field(default_factory=Position)
     from_generation: Optional[int] = None
     to_generation: Optional[int] = None
@@ -105,10 +113,15 @@ class Journal:
         return "@" in self.name
 
     @property
+    def outlived(self) -> bool:
+        """Whether the machine was started anew since: who has its numbers now is another."""
+        return self.boot_id != boot_id()
+
+    @property
     def may_be_succeeded(self) -> bool:
         """Whether the next restart may begin, while this one ends its drain by itself."""
-        at_drain = self.position == Position(Step.DRAIN)
-        return at_drain and self.from_generation is not None and not self.succeeded
+        at_drain = self.position == Position(Step.DRAIN) and self.from_generation is not None
+        return at_drain and not self.succeeded and not self.outlived
 
     def to_json(self) -> dict[str, Any]:
         """As docs/host-interface.md has it."""
@@ -117,6 +130,7 @@ class Journal:
             "schema": SCHEMA,
             "service": self.service,
             "started": self.started,
+            "boot_id": self.boot_id,
             "state": (outcome or self.position.step).value,
             "step": self.position.step.value,
             "outcome": None if outcome is None else outcome.value,
@@ -146,10 +160,10 @@ class Journal:
     def succeed(self) -> None:
         """Make way for the next restart's journal; this one goes on under another name.
 
-        The files of earlier ones that have ended are removed.
+        The files of earlier ones that have finished are removed.
         """
         for earlier in succeeded(self.service):
-            if earlier.position.outcome is not None and not is_locked(earlier.name):
+            if earlier.position.outcome is Outcome.FINISHED and not is_locked(earlier.name):
                 for suffix in (".json", ".lock"):
                     path_of(earlier.name, suffix).unlink(missing_ok=True)
         path = path_of(f"{self.service}@{self.from_generation}")
@@ -212,6 +226,17 @@ def succeeded(service: str) -> list[Journal]:
     return [journal for journal in found if journal is not None]
 
 
+def waiting_for_their_stop(service: str) -> set[int]:
+    """Generations whose instances restarts before the last one are still to stop."""
+    return {
+        journal.from_generation
+        for journal in succeeded(service)
+        if journal.from_generation is not None
+        and journal.position.outcome is not Outcome.FINISHED
+        and not journal.outlived
+    }
+
+
 def _sync(directory: Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -245,6 +270,7 @@ def _from_json(path: Path, value: dict[str, Any]) -> Journal:
         service=str(value["service"]),
         definition=str(value["definition"]),
         started=float(value["started"]),
+        boot_id=str(value["boot_id"]),
         position=Position(Step(value["step"]), None if outcome is None else Outcome(outcome)),
         from_generation=value["from_generation"],
         to_generation=value["to_generation"],

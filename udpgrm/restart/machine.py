@@ -96,6 +96,11 @@ class Position:
     step: Step = Step.PREPARE
     outcome: Optional[Outcome] = None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether there is nothing left to be done, nor to be decided."""
+        return self.outcome in (Outcome.FINISHED, Outcome.ROLLED_BACK)
+
 
 def may_roll_back(position: Position) -> bool:
     """Whether there is still something to go back to, by an operator's wish."""
@@ -139,9 +144,15 @@ def back(step: Step, facts: Facts) -> Position:
     return Position(step, Outcome.FAILED)
 
 
+def closed(step: Step) -> Position:
+    """How a restart ends whose instances are gone, as the machine was started anew."""
+    done = step in (Step.DRAIN, Step.STOP)
+    return Position(step, Outcome.FINISHED if done else Outcome.ROLLED_BACK)
+
+
 def resumed(position: Position, facts: Facts) -> Position:
     """Where a restart goes on whose process has died, or which has failed."""
-    if position.outcome in (Outcome.FINISHED, Outcome.ROLLED_BACK):
+    if position.has_ended:
         return position
     step = position.step
     lost = not (facts.new_alive or facts.succeeded) and (

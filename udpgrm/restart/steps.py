@@ -15,7 +15,7 @@ from udpgrm.restart.adoption import AdoptionError
 from udpgrm.restart.drain import Decision, Watcher
 from udpgrm.restart.groups import DISPATCH_ERRORS, MISDIRECTED, Groups
 from udpgrm.restart.instances import InstanceError, Instances
-from udpgrm.restart.journal import Journal
+from udpgrm.restart.journal import Journal, waiting_for_their_stop
 from udpgrm.restart.machine import Facts, Result, Step
 from udpgrm.restart.plan import Generations, Refused
 from udpgrm.services.definition import Service
@@ -104,7 +104,7 @@ class Steps:
         time.sleep(seconds)
 
     def _prepare(self, evidence: Evidence) -> None:
-        chosen = choose(self._groups, self._instances)
+        chosen = choose(self._service.name, self._groups, self._instances)
         self._groups.set_dissectors(self._service)
         journal = self._journal
         journal.from_generation, journal.to_generation = chosen.old, chosen.new
@@ -253,8 +253,20 @@ class Steps:
 
     def _stop(self, evidence: Evidence) -> None:
         old = self._journal.from_generation
-        if old is not None:
-            self._stop_instance(old, evidence)
+        if old is None:
+            return
+        if self._serves(old):
+            raise StepFailed(f"generation {old} works again: it is not stopped (udpgrm list)")
+        self._stop_instance(old, evidence)
+
+    def _serves(self, generation: int) -> bool:
+        """Whether new flows go to it, by whomever's wish."""
+        with contextlib.suppress(FileNotFoundError):  # nothing is steered
+            return any(
+                facts.working == generation and facts.living.get(generation)
+                for facts in self._groups.facts()
+            )
+        return False
 
     def _stop_instance(self, generation: int, evidence: Evidence) -> None:
         evidence["instance"] = self._instances.name(generation)
@@ -304,10 +316,14 @@ class Steps:
         self._stop_instance(self._new, evidence)
 
 
-def choose(groups: Groups, instances: Instances) -> Generations:
+def choose(service: str, groups: Groups, instances: Instances) -> Generations:
     """The generations of a restart that would begin now. Raises Refused, InstanceError."""
     instances.check()
-    chosen = plan.choose(groups.facts(), instances.is_alive)
+    # an earlier restart would stop the new instance in place of its old one
+    waiting = waiting_for_their_stop(service)
+    chosen = plan.choose(
+        groups.facts(), lambda number: number in waiting or instances.is_alive(number)
+    )
     if chosen.old is not None and not instances.is_alive(chosen.old):
         raise Refused(
             f"generation {chosen.old} serves, but {instances.name(chosen.old)} does not run: "

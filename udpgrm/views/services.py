@@ -26,8 +26,8 @@ _RESTART = (
     "progress",
     "steps",
 )
-#: Of a journal whose drain goes on while a later restart is under way.
-_DRAINING = ("started", "step", "from_generation", "to_generation", "progress")
+#: Of a journal whose drain goes on, or has failed, while a later restart is under way.
+_DRAINING = ("started", "step", "outcome", "from_generation", "to_generation", "progress")
 
 
 def service(
@@ -49,7 +49,7 @@ def service(
         "draining": [
             {key: whole[key] for key in _DRAINING}
             for whole in (item.to_json() for item in earlier)
-            if whole["outcome"] is None
+            if whole["outcome"] != "finished"
         ],
         "groups": [
             _group(definition, item, journal, view)

@@ -154,3 +154,32 @@ def test_succession(directory: Path) -> None:
     second.save()
     second.succeed()
     assert sorted(path.name for path in directory.glob("*.json")) == ["edge@2.json"]
+
+
+def test_an_earlier_one_that_has_failed_is_kept() -> None:
+    made = make()
+    made.from_generation, made.position = 1, Position(Step.DRAIN)
+    made.save()
+    made.succeed()
+    made.position = Position(Step.DRAIN, Outcome.FAILED)
+    made.save()
+    second = make()
+    second.from_generation = 2
+    second.save()
+    second.succeed()
+    assert [item.name for item in journal.succeeded("edge")] == ["edge@1", "edge@2"]
+    assert journal.waiting_for_their_stop("edge") == {1, 2}
+
+
+def test_a_journal_of_another_boot() -> None:
+    made = make()
+    made.from_generation, made.position = 1, Position(Step.DRAIN)
+    assert (made.boot_id, made.outlived) == (journal.boot_id(), False)
+    made.boot_id = "0f2e5a8c-3b1d-4c66-9a57-0d6f0e1b2c3d"
+    assert (made.outlived, made.may_be_succeeded) == (True, False)
+    made.path = journal.path_of("edge@1")
+    made.save()
+    read = journal.load("edge@1")
+    assert read is not None and read.outlived
+    assert journal.unfinished() == ["edge@1"]
+    assert journal.waiting_for_their_stop("edge") == set()

@@ -182,3 +182,11 @@ def test_succeeded(old: bool, new: bool) -> None:
     assert machine.resumed(Position(Step.DRAIN), facts) == Position(Step.DRAIN)
     failed = machine.after(Step.DRAIN, Result.FAILED, lambda: facts)
     assert failed == Position(Step.DRAIN, Outcome.FAILED)
+
+
+@pytest.mark.parametrize("step", list(Step))
+def test_closed(step: Step) -> None:
+    """All its instances are gone: what was proved had an old one left to stop, if any."""
+    done = step in (Step.DRAIN, Step.STOP)
+    assert machine.closed(step) == Position(step, Outcome.FINISHED if done else Outcome.ROLLED_BACK)
+    assert machine.closed(step).has_ended
