@@ -30,7 +30,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         """Wait, and return the module's last answer with all looks."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
-        interval, limit = self._numbers(arguments)
+        try:
+            interval, limit = self._numbers(arguments)
+        except (TypeError, ValueError):  # the module refuses it
+            result.update(
+                self._execute_module(
+                    module_name="udpgrm.fleet.udpgrm_drain",
+                    module_args=arguments,
+                    task_vars=task_vars,
+                )
+            )
+            return result
         began = time.monotonic()
         progress = Progress(str((task_vars or {}).get("inventory_hostname", "")), arguments)
         measured: list[t.Any] = []
@@ -59,13 +69,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         return result
 
     def _numbers(self, arguments: dict[str, t.Any]) -> tuple[int, int | None]:
-        """Interval and limit; what is not a number the module will refuse."""
+        """Interval and limit. Raises TypeError, ValueError for what is no number."""
         default = _DEFAULT_LIMIT if arguments.get("address") is not None else None
         limit, interval = arguments.get("timeout"), arguments.get("interval")
-        try:
-            return (
-                _LONGEST if interval is None else max(_SHORTEST, min(_LONGEST, int(interval))),
-                default if limit is None else int(limit),
-            )
-        except (TypeError, ValueError):
-            return _LONGEST, 0
+        return (
+            _LONGEST if interval is None else max(_SHORTEST, min(_LONGEST, int(interval))),
+            default if limit is None else int(limit),
+        )

@@ -17,6 +17,6 @@ class FilterModule:
         return {
             "rollout": _rollout.collect,
             "rollout_stop": _rollout.reason_to_stop,
-            "rollout_verdict": _rollout.verdict,
+            "rollout_verdict": _rollout.verdicts,
             "rollout_page": _page.layout,
         }

@@ -71,6 +71,14 @@ class Restart:
         )
 
     @property
+    def serves(self) -> bool:
+        """Whether its new instance is the one that all new flows go to, and that was seen to be well."""
+        return self.verified and all(
+            group["working_generation"] == (self.journal or {}).get("to_generation")
+            for group in self.groups
+        )
+
+    @property
     def drains(self) -> bool:
         """Whether the next restart may begin, while the old instance drains on."""
         return self.journal is not None and self.outcome is None and self.journal["step"] == "drain"
@@ -85,6 +93,12 @@ class Restart:
         """Why it did not go on; empty when it did."""
         steps = [] if self.journal is None else self.journal["steps"]
         return next((step["reason"] for step in steps if step["reason"]), "")
+
+    @property
+    def unit(self) -> str:
+        """An instance that has sockets; empty when none has."""
+        found = (item["instance"] for group in self.groups for item in group["generations"])
+        return next(filter(None, found), "")
 
     @property
     def flows(self) -> dict[str, int]:
@@ -145,9 +159,11 @@ def await_end(host: Host, service: str, limit: float) -> JsonObject:
         idle = 0 if restart.running else idle + 1
         if not ended and idle > _GRACE_S:
             raise HostError(f"{service}: the restart was cut in {step}; state=resumed takes it up")
-        if ended or time.monotonic() >= deadline:
+        left = deadline - time.monotonic()
+        # where nobody works at it, it takes some looks to tell whether that stays so
+        if ended or (left <= 0 and not (idle and limit)):
             break
-        time.sleep(min(_LAST_POLL_S, max(0.0, deadline - time.monotonic())))
+        time.sleep(_LAST_POLL_S if left <= 0 else min(_LAST_POLL_S, left))
     journal = restart.journal or {}
     going = journal.get("to_generation" if restart.undoing else "from_generation")
     return {
@@ -176,11 +192,16 @@ class Task:
         """Have the service run an instance of the release. Raises HostError, Unsuccessful."""
         restart = look(self.host, self.service)
         if restart.journal is not None and restart.unfinished and not restart.drains:
-            return self._take_up(restart, restart.journal, strict=True)
+            taken = self._take_up(restart, restart.journal, strict=True)
+            restart = look(self.host, self.service)
+            known = _release.recorded(self.service, restart.journal)
+            if self.check or not (restart.verified and restart.unit):
+                return taken
+            if known in (None, self._wanted(restart.unit)):
+                return taken
+            # it is of an earlier release, and in nobody's way now
         plan = self.host.plan(self.service)
-        wanted = self.release or _release.fingerprint(
-            self.service, self.read_unit(_template_of(plan["instance"]))
-        )
+        wanted = self._wanted(plan["instance"])
         before = self._release_of(restart, plan["from_generation"])
         if restart.journal is not None and restart.drains and before == wanted:
             return self._take_up(restart, restart.journal, strict=True)
@@ -231,8 +252,13 @@ class Task:
         if restart.outcome == ROLLED_BACK or (restart.undoing and restart.outcome is None):
             measured = [measure(self.host.metrics(), restart)]
             return self._result(True, restart, measured=measured, **states)
-        raise Unsuccessful(
-            f"{self.service}: not rolled back: {restart.reason}", self._result(True, restart)
+        why = restart.reason or "the old instance has ended meanwhile"
+        raise Unsuccessful(f"{self.service}: not rolled back: {why}", self._result(True, restart))
+
+    def _wanted(self, unit: str) -> str:
+        """The release that is asked for, where a unit is an instance of the service."""
+        return self.release or _release.fingerprint(
+            self.service, self.read_unit(_template_of(unit))
         )
 
     def _release_of(self, restart: Restart, working: int | None) -> str | None:
@@ -257,7 +283,8 @@ class Task:
             "after": {"generation": journal["to_generation"], "release": known},
         }
         if self.check:
-            return self._result(True, restart, **states)
+            plan = {key: journal[key] for key in ("from_generation", "to_generation")}
+            return self._result(True, restart, plan=plan, **states)
         measured = [measure(self.host.metrics(), restart)]
         if not restart.running:
             self.host.begin_restart(self.service, resume=True)

@@ -49,8 +49,9 @@ EXAMPLES = r"""
         switch_s: 0.03
         drain_s: 12.1
         flows_carried: 37
-        lost: 0
+        flows_lost: 0
         moved: 0
+        dropped: 0
 """
 
 RETURN = r"""

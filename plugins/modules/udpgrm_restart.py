@@ -30,7 +30,9 @@ attributes:
     details:
       - Shows generation and release.
   idempotent:
-    support: full
+    support: partial
+    details:
+      - A restart to the same release that still goes on is waited for, which counts as a change.
 options:
   service:
     description:
@@ -40,7 +42,8 @@ options:
   state:
     description:
       - V(started) restarts the service unless an instance of O(release) serves. A restart to the same release that
-        runs is waited for, and one that was cut or has failed is taken up.
+        runs is waited for, and one that was cut or has failed is taken up. So is one to another fingerprint, and the
+        restart follows; one to another word than O(release) is refused.
       - V(resumed) only takes up a restart that was cut or has failed.
       - V(rolled_back) goes back to the old instance while that drains.
     type: str
@@ -98,7 +101,7 @@ service:
 plan:
   description: What a restart would do.
   type: dict
-  returned: in check mode, when a restart would begin
+  returned: in check mode, when a restart would begin or be taken up
   sample: {"from_generation": 1, "to_generation": 2, "instance": "dns@2.service", "stops": "dns@1.service"}
 restart:
   description: The last restart of the service, V(null) if there was none.

@@ -65,13 +65,17 @@ services:
       type: str
       sample: settled
     release:
-      description: The release that the last restart was for, V(null) if unknown.
+      description: The release that serves, V(null) if unknown.
       type: str
       sample: 2.4.1
     restart:
       description: The last restart, as in RV(udpgrm.fleet.udpgrm_restart#module:restart).
       type: dict
       sample: {"service": "dns", "state": "drain", "outcome": null, "from_generation": 1, "to_generation": 2}
+    draining:
+      description: Earlier restarts whose drains go on, or have failed, with C(from_generation) and C(to_generation).
+      type: list
+      elements: dict
     groups:
       description: Its groups, with the generations of each.
       type: list
@@ -109,8 +113,9 @@ def main() -> None:
         groups = [group for item in document["services"] for group in item["groups"]]
         metrics = host.metrics() if any(group["dissector"] for group in groups) else None
         for item in document["services"]:
-            item["release"] = recorded(item["name"], item["restart"])
-            item["measured"] = measure(metrics, Restart(item["restart"], item["groups"]))
+            restart = Restart(item["restart"], item["groups"])
+            item["release"] = recorded(item["name"], item["restart"]) if restart.serves else None
+            item["measured"] = measure(metrics, restart)
     except HostError as error:
         module.fail_json(msg=str(error))
     del document["schema"]

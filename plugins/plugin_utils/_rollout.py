@@ -62,7 +62,7 @@ def _entry(name: str, variables: JsonObject, looked_again: list[JsonObject]) -> 
         "release": ((switch or {}).get("after") or {}).get("release"),
         "drains": status in ("updated", *_BAD) and _goes_on(journal),
         "samples": [{"at": item["at"], "flows": item["flows"]} for item in measured],
-        "shares": _shares(measured),
+        "shares": _shares(measured, _measured(looks)),
         **_figures(journal, measured),
     }
     if status in ("unchanged", "planned", "untouched"):
@@ -102,6 +102,9 @@ def _status(
         when = "" if lost is switch else "after the switch: "
         return "unreachable", when + _words(lost.get("msg", "unreachable"))
     failed = next((result for result in results if result.get("failed")), None)
+    if switch.get("plan"):
+        # the journal, if there is one, is of an earlier restart
+        return "planned", ""
     if journal is not None and (failed or switch.get("changed")):
         if journal["outcome"] == "rolled_back" or journal["step"] in _UNDO:
             return "rolled_back", _reason(journal)
@@ -109,8 +112,6 @@ def _status(
             return "failed", _reason(journal)
     if failed is not None:
         return "failed", _words(failed.get("msg", "failed"))
-    if switch.get("plan"):
-        return "planned", ""
     return ("updated" if switch.get("changed") else "unchanged"), ""
 
 
@@ -133,10 +134,10 @@ def _figures(journal: JsonObject | None, measured: list[JsonObject]) -> dict[str
     """What the table shows. Flows are lost when their instance was stopped while it had them."""
     steps = [] if journal is None else journal["steps"]
     drain: JsonObject = next((item for item in reversed(steps) if item["step"] == "drain"), {})
-    watched = drain.get("evidence", {}).get("drain", {})
-    ended = drain.get("result") == "done"
-    lost = watched.get("flows") if ended and not drain["evidence"].get("drained", True) else 0
-    carried = watched.get("flows_most")
+    # after a rollback it is the new instance that was stopped
+    last: JsonObject = next((i for i in reversed(steps) if i["step"] in ("drain", "drain_new")), {})
+    lost = _lost(last)
+    carried = drain.get("evidence", {}).get("drain", {}).get("flows_most")
     return {
         "steps": [
             {key: step[key] for key in ("step", "started", "ended", "result", "reason")}
@@ -144,23 +145,43 @@ def _figures(journal: JsonObject | None, measured: list[JsonObject]) -> dict[str
         ],
         "switch_s": None if journal is None else journal["promotion_window_s"],
         "drain_s": drain["ended"] - drain["started"] if drain.get("ended") else None,
-        "flows_carried": None if carried is None else max(0, carried - (lost or 0)),
-        "flows_lost": lost if drain else None,
+        "flows_carried": None if carried is None else max(0, carried - (_lost(drain) or 0)),
+        "flows_lost": lost,
         "moved": measured[-1]["moved"] - measured[0]["moved"] if measured else None,
         "dropped": measured[-1]["dropped"] if measured else None,
     }
 
 
-def _shares(measured: list[JsonObject]) -> dict[str, float] | None:
-    """Share of packets that went wrong, before the restart and since the end of its first task."""
+def _lost(drain: JsonObject) -> int | None:
+    """Flows that were cut off by the end of a drain; None: nobody knows, or not yet."""
+    if not drain.get("result"):
+        return None
+    evidence = drain["evidence"]
+    if drain["result"] != "done" or evidence.get("drained", True):
+        return 0
+    flows: int | None = evidence.get("drain", {}).get("flows")
+    return flows
+
+
+def _shares(measured: list[JsonObject], looks: list[JsonObject]) -> dict[str, float] | None:
+    """Share of packets that went wrong, before the restart and since the end of its first task.
+
+    After it, the worst that a look or the end has shown: what has stopped a rollout stays true.
+    """
     if len(measured) < 3:
         return None
-    first, base, last = measured[0], measured[1], measured[-1]
-    wrong = sum(max(0, last[name] - base[name]) for name in ("errors", "moved", "dropped"))
+    first, base = measured[:2]
     return {
         "before": (first["errors"] + first["moved"]) / max(1, first["processed"]),
-        "after": wrong / max(1, wrong, last["processed"] - base["processed"]),
+        "after": max(_wrong(base, later) for later in (*looks, measured[-1])),
     }
+
+
+def _wrong(base: JsonObject, later: JsonObject) -> float:
+    """Share of packets that went wrong between two moments."""
+    wrong: int = sum(max(0, later[name] - base[name]) for name in ("errors", "moved", "dropped"))
+    processed: int = later["processed"] - base["processed"]
+    return wrong / max(1, wrong, processed)
 
 
 def is_worse(entry: JsonObject, tolerance: float) -> bool:
@@ -186,8 +207,13 @@ def reason_to_stop(entries: t.Sequence[JsonObject], max_failures: int, tolerance
     )
 
 
-def verdict(entry: JsonObject, tolerance: float) -> str:
-    """Say why a host makes the run a failed one; empty when it does not."""
+def verdicts(entries: t.Sequence[JsonObject], tolerance: float) -> dict[str, str]:
+    """Return the hosts that make the run a failed one, and why they do."""
+    words = {entry["host"]: _verdict(entry, tolerance) for entry in entries}
+    return {host: why for host, why in words.items() if why}
+
+
+def _verdict(entry: JsonObject, tolerance: float) -> str:
     if entry["status"] in _BAD:
         return f"{entry['status'].replace('_', ' ')}: {entry['problem']}"
     return reason_to_stop([entry], 0, tolerance)

@@ -12,6 +12,7 @@ import typing as t
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _table
 
 PACKAGE = "ansible_collections.udpgrm.fleet.plugins.modules"
 MODULES = pathlib.Path(__file__).resolve().parents[4] / "plugins" / "modules"
@@ -51,6 +52,14 @@ def test_examples(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         arguments = task.pop(f"udpgrm.fleet.{name}")
         assert set(task) <= EXPLAINED
         assert judge.validate(arguments or {}).error_messages == []
+
+
+def test_example_of_the_report() -> None:
+    module = importlib.import_module(f"{PACKAGE}.{VIRTUAL}")
+    [task] = yaml.safe_load(module.EXAMPLES)
+    arguments = task[f"udpgrm.fleet.{VIRTUAL}"]
+    lines = _table.render(arguments["service"], arguments["hosts"], arguments.get("reason", ""))
+    assert lines[-1] == "dns: 1 updated"
 
 
 def test_return_values_have_samples_of_their_type() -> None:

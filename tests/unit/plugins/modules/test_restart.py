@@ -73,6 +73,23 @@ def test_restart_that_was_cut_is_taken_up(machine: Machine) -> None:
     assert machine.calls.count("restart echo --no-follow --resume --json") == 1
 
 
+def test_restart_of_an_earlier_release_is_taken_up_first(machine: Machine) -> None:
+    machine.set_services(service(cut=True))
+    machine.run("udpgrm_restart", {"service": "echo"})
+    (machine.path / "echo.conf").write_text("new")
+    done = machine.run("udpgrm_restart", {"service": "echo"})
+    assert (done["changed"], done["after"]["generation"]) == (True, 3)
+    assert machine.run("udpgrm_restart", {"service": "echo"})["changed"] is False
+
+
+def test_check_mode_plans_to_take_up(machine: Machine) -> None:
+    machine.set_services(service(cut=True))
+    machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
+    planned = machine.run("udpgrm_restart", {"service": "echo", "release": "2"}, check=True)
+    assert planned["plan"] == {"from_generation": 1, "to_generation": 2}
+    assert machine.services["echo"]["working"] == 1
+
+
 def test_restart_that_is_rolled_back_fails(machine: Machine) -> None:
     machine.set_services(service(rolls_back="nobody answers"))
     result = machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
@@ -112,6 +129,16 @@ def test_rollback_after_the_end(machine: Machine) -> None:
     assert "the old instance has ended" in result["msg"]
 
 
+def test_release_of_a_restart_that_was_undone_does_not_serve(machine: Machine) -> None:
+    machine.set_services(service(drain_s=60))
+    task = {"service": "echo", "release": "2"}
+    releases = []
+    for state in ("started", "rolled_back"):
+        machine.run("udpgrm_restart", {**task, "state": state, "wait": "verified"})
+        releases.append(machine.run("udpgrm_service_info", {})["services"][0]["release"])
+    assert releases == ["2", None]
+
+
 def test_resume_of_nothing(machine: Machine) -> None:
     result = machine.run("udpgrm_restart", {"service": "echo", "state": "resumed"})
     assert result["changed"] is False
@@ -119,9 +146,19 @@ def test_resume_of_nothing(machine: Machine) -> None:
 
 def test_drain_of_a_service(machine: Machine) -> None:
     assert machine.run("udpgrm_drain", {"service": "echo"})["drained"] is True
-    machine.set_services(service(drain_s=1.0))
+    machine.set_services(service(drain_s=4.0))
     machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
     looked = machine.run("udpgrm_drain", {"service": "echo"})
     assert (looked["drained"], looked["flows"], looked["generation"]) == (False, 3, 1)
-    waited = machine.run("udpgrm_drain", {"service": "echo", "timeout": 5})
+    task = {"service": "echo", "timeout": 20}
+    assert machine.run("udpgrm_drain", task, check=True)["drained"] is False
+    waited = machine.run("udpgrm_drain", task)
     assert (waited["drained"], waited["restart"]["outcome"]) == (True, "finished")
+
+
+def test_drain_of_a_restart_that_was_cut(machine: Machine) -> None:
+    machine.set_services(service(cut=True))
+    machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
+    # the shortest interval of the action plugin
+    result = machine.run("udpgrm_drain", {"service": "echo", "timeout": 2, "interval": 2})
+    assert (result["failed"], "was cut in canary" in result["msg"]) == (True, True)

@@ -160,3 +160,30 @@ def test_canaries_come_first(tmp_path: pathlib.Path) -> None:
     status, said = fleet.run(udpgrm_canary="fl9")
     assert status == 2
     assert "udpgrm_canary" in said
+
+
+def test_canaries_with_commas_and_a_limit(tmp_path: pathlib.Path) -> None:
+    fleet = Fleet(tmp_path, [{}, {}, {"rolls_back": "dead"}, {}])
+    given = {"udpgrm_canary": "fl1,fl3", "udpgrm_hosts": "fl1,fl2,fl3,fl4"}
+    # one canary is left, so the first batch has one host
+    status, said = fleet.run("--limit", "fl2,fl3,fl4", **given)
+    assert status == 2
+    assert "echo: 1 rolled back, 2 untouched" in said
+    # what became of it is nothing that check mode would do
+    status, said = fleet.run("--check", **given)
+    assert (status, "echo: 4 planned" in said) == (0, True), said
+
+
+def test_numbers_are_numbers(tmp_path: pathlib.Path) -> None:
+    fleet = Fleet(tmp_path, [{}])
+    status, said = fleet.run(udpgrm_bake="10s")
+    assert (status, fleet.working) == (2, [1])
+    assert "udpgrm_bake and udpgrm_pause are seconds" in " ".join(said.split())
+
+
+def test_words_of_hosts_are_no_templates(tmp_path: pathlib.Path) -> None:
+    fleet = Fleet(tmp_path, [{"refuses": "{{ 6 * 7 }} <b>"}, {}])
+    status, said = fleet.run()
+    assert (status, fleet.working) == (2, [1, 1])
+    assert "failed: udpgrm restart: {{ 6 * 7 }} <b>" in said
+    assert "{{ 6 * 7 }} &lt;b&gt;" in fleet.report

@@ -66,6 +66,18 @@ def entry(**results: t.Any) -> dict[str, t.Any]:
         # the restart of another day was undone, which is no matter of this run
         ({_rollout.SWITCH: {"changed": False, "restart": finished()}}, "unchanged", False),
         ({_rollout.SWITCH: {"changed": True, "restart": None, "plan": {"a": 1}}}, "planned", False),
+        # neither is it a matter of check mode
+        (
+            {
+                _rollout.SWITCH: {
+                    "changed": True,
+                    "restart": journal("rolled_back", *PROMOTED),
+                    "plan": {"a": 1},
+                }
+            },
+            "planned",
+            False,
+        ),
         ({_rollout.SWITCH: SWITCHED}, "updated", True),
         ({_rollout.SWITCH: SWITCHED, _rollout.JOIN: join(finished())}, "updated", False),
         ({_rollout.SWITCH: {"unreachable": True, "msg": "no"}}, "unreachable", False),
@@ -140,6 +152,17 @@ def test_flows_that_were_cut_off_are_lost() -> None:
     assert (found["flows_carried"], found["flows_lost"]) == (5, 4)
 
 
+def test_nobody_knows_what_a_drain_that_goes_on_will_lose() -> None:
+    assert entry(**{_rollout.SWITCH: SWITCHED})["flows_lost"] is None
+
+
+def test_flows_of_a_new_instance_are_lost_when_it_is_rolled_back() -> None:
+    left = {"drained": False, "drain": {"flows": 3}}
+    undone = journal("rolled_back", *PROMOTED, step("drain_new", 0.7, 6.7, evidence=left))
+    found = entry(**{_rollout.SWITCH: SWITCHED, _rollout.JOIN: join(undone, failed=True, msg="")})
+    assert (found["status"], found["flows_lost"]) == ("rolled_back", 3)
+
+
 def look(*counters: dict[str, t.Any]) -> dict[str, t.Any]:
     return {"services": [{"restart": DRAINING, "measured": item} for item in counters]}
 
@@ -161,7 +184,14 @@ def test_worse_than_before(results: dict[str, t.Any], worse: bool) -> None:
     found = entry(**{_rollout.SWITCH: SWITCHED, **results})
     assert _rollout.is_worse(found, 0.001) is worse
     assert bool(_rollout.reason_to_stop([found], 0, 0.001)) is worse
-    assert bool(_rollout.verdict(found, 0.001)) is worse
+    assert bool(_rollout.verdicts([found], 0.001)) is worse
+
+
+def test_what_has_stopped_a_rollout_stays_true() -> None:
+    results = {_rollout.SWITCH: SWITCHED, _rollout.LOOK: look(measured(2.0, errors=5))}
+    # diluted by the time that the old instance has drained
+    results[_rollout.JOIN] = join(finished(), measured=[measured(7.0, errors=5, processed=10**6)])
+    assert list(_rollout.verdicts([entry(**results)], 0.001)) == ["fl1"]
 
 
 def test_canaries_are_found_in_the_results_of_others() -> None:
@@ -169,6 +199,7 @@ def test_canaries_are_found_in_the_results_of_others() -> None:
     hostvars = {"fl1": {_rollout.SWITCH: SWITCHED}, "fl2": {_rollout.CANARIES: again}}
     first, second = _rollout.collect(hostvars, ["fl1", "fl2"])
     assert _rollout.is_worse(first, 0.001)
+    assert list(_rollout.verdicts([first, second], 0.001)) == ["fl1"]
     assert second["status"] == "untouched"
 
 
@@ -179,7 +210,7 @@ def test_budget() -> None:
     assert _rollout.reason_to_stop([bad, good, bad], 1, 0.001) == (
         "2 failed, 1 may: fl1 unreachable (no route); fl1 unreachable (no route)"
     )
-    assert _rollout.verdict(bad, 0.001) == "unreachable: no route"
+    assert _rollout.verdicts([bad], 0.001) == {"fl1": "unreachable: no route"}
 
 
 def test_table() -> None:
