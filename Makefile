@@ -43,7 +43,7 @@ $(LINKS):
 	@mkdir -p $(@D)
 	@ln -sfn ../../../../../$(@F) $@
 
-# Tools that cannot be in .venv, beside other versions of what is there.
+# What cannot be in .venv, beside other versions of what is there.
 build/venvs/%/installed: requirements-%.txt | packages
 	/usr/bin/python3 -m venv --clear $(@D)
 	$(@D)/bin/pip install -qq --no-deps --requirement $<
@@ -52,7 +52,7 @@ build/venvs/%/installed: requirements-%.txt | packages
 .PHONY: test unit kernel molecule
 test: lint unit kernel molecule ## all checks and tests
 
-unit: setup ## tests of single parts
+unit: build/venvs/oldest/installed setup ## tests of single parts
 	$(call PYTEST,900)
 
 kernel: setup ## tests with real programs and sockets

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+import re
 import typing as t
 
 from ansible_collections.udpgrm.fleet.plugins.module_utils._address import Address, parse_address
@@ -22,6 +23,15 @@ JsonObject = dict[str, t.Any]
 
 class HostError(Exception):
     """The command failed or answered something that is not its documented JSON."""
+
+
+def service_name(text: str) -> str:
+    """Return what may be the name of a service, and nothing else. Raises HostError."""
+    if not re.fullmatch("[a-z0-9][a-z0-9_-]{0,63}", text):
+        raise HostError(
+            f"not a name of a service: {text!r}; it has up to 64 lower-case letters, digits, _ and -"
+        )
+    return text
 
 
 class Host:

@@ -218,7 +218,7 @@ class Task:
         _release.write(self.service, _release.Note(wanted, time.time()))
         self.host.begin_restart(self.service, resume=False)
         # the command has waited until the restart had begun
-        return self._ended(self._await(), measured, states)
+        return self._ended(True, self._await(), measured, states)
 
     def resume(self) -> JsonObject:
         """Take up a restart that was cut or has failed; nothing when none was. Raises as start does."""
@@ -282,13 +282,17 @@ class Task:
             "before": {"generation": journal["from_generation"], "release": None},
             "after": {"generation": journal["to_generation"], "release": known},
         }
+        if restart.running:
+            # what goes on is waited for, which changes nothing
+            states["before"] = states["after"]
         if self.check:
             plan = {key: journal[key] for key in ("from_generation", "to_generation")}
-            return self._result(True, restart, plan=plan, **states)
+            more = {} if restart.running else {"plan": plan}
+            return self._result(not restart.running, restart, **more, **states)
         measured = [measure(self.host.metrics(), restart)]
         if not restart.running:
             self.host.begin_restart(self.service, resume=True)
-        return self._ended(self._await(), measured, states)
+        return self._ended(not restart.running, self._await(), measured, states)
 
     def _await(self, back: bool = False) -> Restart:
         """Poll until there is what is waited for. Raises HostError when nobody works at it any more."""
@@ -309,14 +313,15 @@ class Task:
             delay = min(_LAST_POLL_S, delay * 1.5)
 
     def _ended(
-        self, restart: Restart, measured: list[JsonObject], states: JsonObject
+        self, changed: bool, restart: Restart, measured: list[JsonObject], states: JsonObject
     ) -> JsonObject:
-        # what was planned may have changed until it began
         journal = restart.journal or {}
-        states["before"]["generation"] = journal.get("from_generation")
-        states["after"]["generation"] = journal.get("to_generation")
+        if changed:
+            # what was planned may have changed until it began
+            states["before"]["generation"] = journal.get("from_generation")
+            states["after"]["generation"] = journal.get("to_generation")
         measured.append(measure(self.host.metrics(), restart))
-        result = self._result(True, restart, measured=measured, **states)
+        result = self._result(changed, restart, measured=measured, **states)
         if restart.verified:
             return result
         word = {ROLLED_BACK: "was rolled back", None: "is being rolled back"}.get(

@@ -128,7 +128,11 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.udpgrm.fleet.plugins.module_utils._address import parse_address
-from ansible_collections.udpgrm.fleet.plugins.module_utils._host import Host, HostError
+from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
+    Host,
+    HostError,
+    service_name,
+)
 from ansible_collections.udpgrm.fleet.plugins.module_utils._restart import await_end
 
 
@@ -171,7 +175,7 @@ def main() -> None:
         if params["service"] is None:
             result = wait_for_generation(host, params, limit)
         else:
-            result = await_end(host, params["service"], limit)
+            result = await_end(host, service_name(params["service"]), limit)
     except (ValueError, HostError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **result)

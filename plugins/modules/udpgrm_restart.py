@@ -30,9 +30,9 @@ attributes:
     details:
       - Shows generation and release.
   idempotent:
-    support: partial
+    support: full
     details:
-      - A restart to the same release that still goes on is waited for, which counts as a change.
+      - A restart to the same release that still goes on is waited for, which is no change.
 options:
   service:
     description:
@@ -140,18 +140,18 @@ restart:
 before:
   description: Generation and release of the instance that served.
   type: dict
-  returned: when something was or would be changed
+  returned: unless there was nothing to take up, or to go back from
   sample: {"generation": 1, "release": "2.4.0"}
 after:
   description: Generation and release of the instance that serves.
   type: dict
-  returned: when something was or would be changed
+  returned: unless there was nothing to take up, or to go back from
   sample: {"generation": 2, "release": "2.4.1"}
 measured:
   description: The service's counters and flows at some moments, in their order.
   type: list
   elements: dict
-  returned: when a restart was begun, taken up or rolled back
+  returned: when a restart was begun, taken up, waited for or rolled back
   contains:
     at:
       description: When, in seconds since the epoch by the host's clock.
@@ -180,7 +180,11 @@ measured:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.udpgrm.fleet.plugins.module_utils._host import Host, HostError
+from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
+    Host,
+    HostError,
+    service_name,
+)
 from ansible_collections.udpgrm.fleet.plugins.module_utils._restart import Task, Unsuccessful
 
 
@@ -207,16 +211,16 @@ def main() -> None:
             raise HostError(f"systemctl cat {unit}: {err.strip() or status}")
         return str(out)
 
-    task = Task(
-        host=Host(lambda arguments: module.run_command([executable, *arguments])),
-        service=params["service"],
-        release=params["release"],
-        wait=params["wait"],
-        check=module.check_mode,
-        read_unit=read_unit,
-    )
-    work = {"started": task.start, "resumed": task.resume, "rolled_back": task.roll_back}
     try:
+        task = Task(
+            host=Host(lambda arguments: module.run_command([executable, *arguments])),
+            service=service_name(params["service"]),
+            release=params["release"],
+            wait=params["wait"],
+            check=module.check_mode,
+            read_unit=read_unit,
+        )
+        work = {"started": task.start, "resumed": task.resume, "rolled_back": task.roll_back}
         result = work[params["state"]]()
     except Unsuccessful as error:
         module.fail_json(msg=str(error), **error.result)

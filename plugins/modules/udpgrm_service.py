@@ -30,7 +30,7 @@ attributes:
 options:
   name:
     description:
-      - Name of the service, of lower-case letters, digits, C(_) and C(-).
+      - Name of the service, of up to 64 lower-case letters, digits, C(_) and C(-).
     type: str
     required: true
   state:
@@ -84,7 +84,6 @@ path:
   sample: /etc/udpgrm/services.d/dns.yaml
 """
 
-import re
 import traceback
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -94,7 +93,11 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._definition import (
     compare,
     validate,
 )
-from ansible_collections.udpgrm.fleet.plugins.module_utils._host import Host, HostError
+from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
+    Host,
+    HostError,
+    service_name,
+)
 
 try:
     import yaml
@@ -116,10 +119,6 @@ def main() -> None:
     )
     params = module.params
     present = params["state"] == "present"
-    if not re.fullmatch("[a-z0-9][a-z0-9_-]*", params["name"]):
-        module.fail_json(
-            msg=f"not a name of a service: {params['name']!r}; it has lower-case letters, digits, _ and -"
-        )
     if not present and params["definition"] is not None:
         module.fail_json(msg="definition is not allowed with state=absent")
     if present and YAML_ERROR:
@@ -129,7 +128,7 @@ def main() -> None:
         text = HEADER + yaml.safe_dump(params["definition"], sort_keys=False)
     executable = module.get_bin_path("udpgrm", required=present)
     try:
-        change = compare(params["name"], text)
+        change = compare(service_name(params["name"]), text)
         if change.changed:
             host = Host(lambda arguments: module.run_command([executable, *arguments]))
             validate(host, change, module.tmpdir)

@@ -96,7 +96,11 @@ others:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.udpgrm.fleet.plugins.module_utils._host import Host, HostError
+from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
+    Host,
+    HostError,
+    service_name,
+)
 from ansible_collections.udpgrm.fleet.plugins.module_utils._release import recorded
 from ansible_collections.udpgrm.fleet.plugins.module_utils._restart import Restart, measure
 
@@ -109,7 +113,8 @@ def main() -> None:
     executable = module.get_bin_path("udpgrm", required=True)
     host = Host(lambda arguments: module.run_command([executable, *arguments]))
     try:
-        document = host.status(module.params["service"])
+        name = module.params["service"]
+        document = host.status(None if name is None else service_name(name))
         groups = [group for item in document["services"] for group in item["groups"]]
         metrics = host.metrics() if any(group["dissector"] for group in groups) else None
         for item in document["services"]:

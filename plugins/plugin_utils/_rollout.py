@@ -59,7 +59,6 @@ def _entry(name: str, variables: JsonObject, looked_again: list[JsonObject]) -> 
         "problem": problem,
         "from_generation": None if journal is None else journal["from_generation"],
         "to_generation": None if journal is None else journal["to_generation"],
-        "release": ((switch or {}).get("after") or {}).get("release"),
         "drains": status in ("updated", *_BAD) and _goes_on(journal),
         "samples": [{"at": item["at"], "flows": item["flows"]} for item in measured],
         "shares": _shares(measured, _measured(looks)),
@@ -105,14 +104,16 @@ def _status(
     if switch.get("plan"):
         # the journal, if there is one, is of an earlier restart
         return "planned", ""
-    if journal is not None and (failed or switch.get("changed")):
+    # begun, or waited for
+    restarted = bool(switch.get("measured"))
+    if journal is not None and (failed or restarted):
         if journal["outcome"] == "rolled_back" or journal["step"] in _UNDO:
             return "rolled_back", _reason(journal)
         if journal["outcome"] == "failed":
             return "failed", _reason(journal)
     if failed is not None:
         return "failed", _words(failed.get("msg", "failed"))
-    return ("updated" if switch.get("changed") else "unchanged"), ""
+    return ("updated" if restarted else "unchanged"), ""
 
 
 def _reason(journal: JsonObject) -> str:
@@ -145,19 +146,31 @@ def _figures(journal: JsonObject | None, measured: list[JsonObject]) -> dict[str
         ],
         "switch_s": None if journal is None else journal["promotion_window_s"],
         "drain_s": drain["ended"] - drain["started"] if drain.get("ended") else None,
-        "flows_carried": None if carried is None else max(0, carried - (_lost(drain) or 0)),
+        "flows_carried": None if carried is None else max(0, carried - (_left(drain) or 0)),
         "flows_lost": lost,
-        "moved": measured[-1]["moved"] - measured[0]["moved"] if measured else None,
+        "moved": _moved(measured) if measured else None,
         "dropped": measured[-1]["dropped"] if measured else None,
     }
+
+
+def _moved(measured: list[JsonObject]) -> int:
+    """Answers on flows of others since the first look; a group that is made anew counts from zero."""
+    return sum(
+        max(0, later["moved"] - earlier["moved"]) for earlier, later in zip(measured, measured[1:])
+    )
 
 
 def _lost(drain: JsonObject) -> int | None:
     """Flows that were cut off by the end of a drain; None: nobody knows, or not yet."""
     if not drain.get("result"):
         return None
+    return _left(drain) if drain["result"] == "done" else 0
+
+
+def _left(drain: JsonObject) -> int | None:
+    """Flows that were left when a drain's time was over; None: nobody knows."""
     evidence = drain["evidence"]
-    if drain["result"] != "done" or evidence.get("drained", True):
+    if evidence.get("drained", True):
         return 0
     flows: int | None = evidence.get("drain", {}).get("flows")
     return flows

@@ -27,8 +27,8 @@ from udpgrm.services.document import Problem
 from udpgrm.state import address
 
 SUFFIX = ".yaml"
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_NAME_RULE = "lower case letters, digits, _ and -, not beginning with _ or -"
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_NAME_RULE = "up to 64 lower case letters, digits, _ and -, not beginning with _ or -"
 
 
 _Part = TypeVar("_Part")

@@ -14,6 +14,10 @@ import pathlib
 import sys
 import tempfile
 
+import pytest
+
+from .playbook import INTERPRETERS, Ansible
+
 try:
     importlib.import_module("ansible_collections.udpgrm.fleet")
 except ImportError:
@@ -25,3 +29,9 @@ except ImportError:
     (_parent / "fleet").symlink_to(_root, target_is_directory=True)
     sys.path.insert(0, _collections.name)
     importlib.invalidate_caches()
+
+
+@pytest.fixture(params=sorted(INTERPRETERS))
+def ansible(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Ansible:
+    """The newest and the oldest that the collection supports."""
+    return Ansible(INTERPRETERS[request.param], tmp_path)

@@ -34,9 +34,10 @@ SYSTEMCTL = """#!/bin/sh
 echo "[Service]"
 echo "ExecStart=/opt/echo --generation %i --config={here}/echo.conf"
 """
-# What Ansible takes for the host's Python: leaves a line for each module that is run.
+# What Ansible takes for the host's Python: leaves a line for each module that is run, or cannot be.
 PYTHON = """#!/bin/sh
 case "$1" in */AnsiballZ_*) echo "${{1##*AnsiballZ_}}" >>{here}/modules ;; esac
+[ ! -e "{here}/broken-${{1##*AnsiballZ_}}" ] || exit 1
 export PATH={here}:$PATH UDPGRM_STATE_DIR={here}/state UDPGRM_SERVICES_DIR={here}/services.d
 exec {python} "$@"
 """
@@ -65,6 +66,10 @@ class FakeCommand:
             program = directory / name
             program.write_text(text.format(**words))
             program.chmod(0o755)
+
+    def break_module(self, name: str) -> None:
+        """Let a module fail from now on."""
+        (self.path / f"broken-{name}.py").touch()
 
     def set_services(self, *services: dict[str, t.Any]) -> None:
         """Forget what services there are, and have these."""

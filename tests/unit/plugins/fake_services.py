@@ -107,7 +107,13 @@ class FakeServices:
                     "dissector": "flow",
                     "working_generation": item["working"],
                     "generations": [
-                        {"generation": n, "sockets": 1, "flows": 3, "instance": f"echo@{n}.service"}
+                        {
+                            "generation": n,
+                            "state": "working" if n == item["working"] else "draining",
+                            "sockets": 1,
+                            "flows": 3,
+                            "instance": f"{item['name']}@{n}.service",
+                        }
                         for n in sorted(living)
                     ],
                 }

@@ -1,65 +1,76 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
 
-"""Every example of a module's documentation is a task that the module would take."""
+"""Every example of a module's documentation is a task that does what its name says."""
 
 from __future__ import annotations
 
 import importlib
+import json
 import pathlib
 import typing as t
 
 import pytest
 import yaml
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _table
+
+from ..fake_command import FakeCommand
+from ..fake_host import group
+from ..fake_services import service
+from ..playbook import ROOT, Ansible
 
 PACKAGE = "ansible_collections.udpgrm.fleet.plugins.modules"
-MODULES = pathlib.Path(__file__).resolve().parents[4] / "plugins" / "modules"
-NAMES = sorted(path.stem for path in MODULES.glob("udpgrm_*.py"))
-# implemented by an action plugin alone
-VIRTUAL = "udpgrm_report"
-EXPLAINED = {"name", "register", "until", "retries", "delay"}
+NAMES = sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("udpgrm_*.py"))
+EDGE = "0.0.0.0:4433"
 
 
-class Specified(Exception):
-    """What a module says of its arguments."""
+def host(directory: pathlib.Path, name: str) -> FakeCommand:
+    """A host in whose state the examples of a module succeed."""
+    services = [service("dns", drain_s=1.0)]
+    if name == "udpgrm_dissector":
+        return FakeCommand(directory, [], services)
+    groups = [group(EDGE, 3, [1, 2, 3, 4]), group("[2001:db8::1]:4433", 2, [1, 2])]
+    for generation in groups[0]["generations"]:
+        generation["sockets_alive"] = 4
+    return FakeCommand(directory, groups, services)
 
 
-def validator(name: str, monkeypatch: pytest.MonkeyPatch) -> ArgumentSpecValidator:
-    """What judges the arguments of a module when it runs."""
-    module = importlib.import_module(f"{PACKAGE}.{name}")
-
-    def stop(argument_spec: dict[str, t.Any], **rules: t.Any) -> None:
-        rules.pop("supports_check_mode")
-        raise Specified(argument_spec, rules)
-
-    monkeypatch.setattr(module, "AnsibleModule", stop)
-    with pytest.raises(Specified) as found:
-        module.main()
-    spec, rules = found.value.args
-    return ArgumentSpecValidator(spec, **rules)
+def tasks(name: str) -> list[dict[str, t.Any]]:
+    found: list[dict[str, t.Any]] = yaml.safe_load(
+        importlib.import_module(f"{PACKAGE}.{name}").EXAMPLES
+    )
+    return found
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != VIRTUAL])
-def test_examples(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = importlib.import_module(f"{PACKAGE}.{name}")
-    tasks = yaml.safe_load(module.EXAMPLES)
-    judge = validator(name, monkeypatch)
-    assert tasks
-    for task in tasks:
-        assert task["name"].strip()
-        arguments = task.pop(f"udpgrm.fleet.{name}")
-        assert set(task) <= EXPLAINED
-        assert judge.validate(arguments or {}).error_messages == []
+# What has to be before an example, by its name.
+BEFORE = {
+    "Go back while the old instance drains": tasks("udpgrm_restart")[0]
+    | {"udpgrm.fleet.udpgrm_restart": {"service": "dns", "release": "2.4.2"}},
+}
+# Those that find nothing to do, or only try.
+UNCHANGED = {
+    "See whether a dissector of our own loads on this kernel",
+    "Take up a restart that a crash of the host's systemd has cut",
+}
+READ_ONLY = {"drain", "info", "probe", "report", "service_info"}
 
 
-def test_example_of_the_report() -> None:
-    module = importlib.import_module(f"{PACKAGE}.{VIRTUAL}")
-    [task] = yaml.safe_load(module.EXAMPLES)
-    arguments = task[f"udpgrm.fleet.{VIRTUAL}"]
-    lines = _table.render(arguments["service"], arguments["hosts"], arguments.get("reason", ""))
-    assert lines[-1] == "dns: 1 updated"
+@pytest.mark.parametrize("name", NAMES)
+def test_examples(name: str, ansible: Ansible) -> None:
+    examples: list[dict[str, t.Any]] = []
+    for task in tasks(name):
+        examples += [BEFORE[task["name"]]] if task["name"] in BEFORE else []
+        examples.append(task)
+    playbook = ansible.directory / "examples.yml"
+    playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": examples}]))
+    status, said = ansible.run(playbook, {"fl1": host(ansible.directory / "fl1", name)})
+    assert status == 0, said
+    results = [line.partition(":")[0] for line in said.splitlines() if "[fl1]" in line]
+    changes = name.removeprefix("udpgrm_") not in READ_ONLY
+    assert results == [
+        "changed" if changes and task["name"] not in UNCHANGED else "ok" for task in examples
+    ], said
+    if name == "udpgrm_report":
+        assert "dns: 1 updated" in said
 
 
 def test_return_values_have_samples_of_their_type() -> None:

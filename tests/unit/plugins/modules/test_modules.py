@@ -55,11 +55,16 @@ def test_group_switches_once(machine: Machine) -> None:
 
 def test_group_absent(machine: Machine) -> None:
     task = {"address": ADDRESS, "state": "absent"}
-    assert [machine.run("udpgrm_group", task, check=True)["changed"] for _repeat in range(2)] == [
-        True,
-        True,
-    ]
-    assert [machine.run("udpgrm_group", task)["changed"] for _repeat in range(2)] == [True, False]
+    planned = [machine.run("udpgrm_group", task, check=True) for _repeat in range(2)]
+    done = machine.run("udpgrm_group", task)
+    for result in *planned, done:
+        assert result["changed"] is True
+        assert result["diff"]["before"]["state"] == "present"
+        assert result["diff"]["before"]["working_gen"] == 1
+        assert result["diff"]["after"] == {"state": "absent"}
+    again = machine.run("udpgrm_group", task)
+    assert again["changed"] is False
+    assert again["diff"]["before"] == again["diff"]["after"] == {"state": "absent"}
 
 
 @pytest.mark.parametrize(
@@ -132,11 +137,22 @@ def test_hooks(empty: Machine) -> None:
     states = [done["diff"][side]["state"] for side in ("before", "after")]
     assert states == ["absent", "present"]
     assert empty.run("udpgrm_hooks", task)["changed"] is False
+    gone = {**task, "state": "absent"}
+    for check in (True, True, False):
+        result = empty.run("udpgrm_hooks", gone, check=check)
+        assert result["changed"] is True
+        assert [result["diff"][side]["state"] for side in ("before", "after")] == [
+            "present",
+            "absent",
+        ]
+    assert empty.run("udpgrm_hooks", gone)["changed"] is False
 
 
 def test_probe(machine: Machine) -> None:
-    result = machine.run("udpgrm_probe", {"address": ADDRESS, "count": 3, "generation": 1})
-    assert (result["changed"], result["sent"], result["received"]) == (False, 3, 3)
+    task = {"address": ADDRESS, "count": 3, "generation": 1}
+    for check in (False, True):
+        result = machine.run("udpgrm_probe", task, check=check)
+        assert (result["changed"], result["sent"], result["received"]) == (False, 3, 3)
     other = machine.run("udpgrm_probe", {"address": ADDRESS, "generation": 2})
     assert (other["failed"], other["msg"]) == (
         True,
@@ -239,9 +255,21 @@ def test_service_beside_a_broken_one(empty: Machine) -> None:
     assert empty.run("udpgrm_service", {"name": "edge", "definition": {"x": 1}})["changed"] is True
 
 
-def test_service_names(empty: Machine) -> None:
-    result = empty.run("udpgrm_service", {"name": "../edge", "definition": {}})
+@pytest.mark.parametrize(
+    "module, arguments",
+    [
+        ("udpgrm_service", {"definition": {}}),
+        ("udpgrm_service_info", {}),
+        ("udpgrm_restart", {}),
+        ("udpgrm_drain", {}),
+    ],
+)
+@pytest.mark.parametrize("name", ["../edge", "--help", "Edge", "e" * 65, ""])
+def test_service_names(empty: Machine, module: str, arguments: dict[str, t.Any], name: str) -> None:
+    key = "name" if module == "udpgrm_service" else "service"
+    result = empty.run(module, {key: name, **arguments})
     assert "not a name of a service" in result["msg"]
+    assert empty.calls == []
 
 
 def test_service_info(machine: Machine) -> None:

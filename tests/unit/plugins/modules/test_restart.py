@@ -42,7 +42,11 @@ def test_restart_returns_while_the_old_instance_drains(machine: Machine) -> None
     result = machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
     assert (result["changed"], result["restart"]["state"]) == (True, "drain")
     # asked for again, it waits for the same
+    planned = machine.run("udpgrm_restart", {"service": "echo", "release": "2"}, check=True)
     again = machine.run("udpgrm_restart", {"service": "echo", "release": "2", "wait": "finished"})
+    for result in planned, again:
+        assert result["changed"] is False
+        assert result["before"] == result["after"] == {"generation": 2, "release": "2"}
     assert again["restart"]["outcome"] == "finished"
     assert sum(call.startswith("restart") and "--check" not in call for call in machine.calls) == 1
 

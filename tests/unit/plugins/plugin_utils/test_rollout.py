@@ -152,6 +152,19 @@ def test_flows_that_were_cut_off_are_lost() -> None:
     assert (found["flows_carried"], found["flows_lost"]) == (5, 4)
 
 
+def test_flows_that_are_still_there_are_neither_lost_nor_carried() -> None:
+    kept = finished(drain={"flows": 4, "flows_at_start": 2, "flows_most": 9}, drained=False)
+    kept["steps"][-2]["result"] = "kept"
+    found = entry(**{_rollout.SWITCH: SWITCHED, _rollout.JOIN: join(kept)})
+    assert (found["flows_carried"], found["flows_lost"]) == (5, 0)
+
+
+def test_a_group_that_is_made_anew_takes_nothing_back() -> None:
+    begun = {**SWITCHED, "measured": [measured(0.0, moved=5), measured(1.0, moved=7)]}
+    end = join(finished(), measured=[measured(7.0, moved=1)])
+    assert entry(**{_rollout.SWITCH: begun, _rollout.JOIN: end})["moved"] == 2
+
+
 def test_nobody_knows_what_a_drain_that_goes_on_will_lose() -> None:
     assert entry(**{_rollout.SWITCH: SWITCHED})["flows_lost"] is None
 

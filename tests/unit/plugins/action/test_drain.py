@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+
+"""What udpgrm_drain says while it waits, and when it does not."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+
+from ..fake_command import FakeCommand
+from ..fake_host import group
+from ..fake_services import service
+from ..playbook import Ansible
+
+EDGE = "0.0.0.0:4433"
+GENERATION = {"address": EDGE, "generation": 1}
+
+
+@pytest.fixture
+def fleet(ansible: Ansible) -> dict[str, FakeCommand]:
+    """One host; its generation 1 loses a flow with each look, of 3."""
+    place = ansible.directory / "fl1"
+    return {"fl1": FakeCommand(place, [group(EDGE, 2, [1, 2])], [service(drain_s=60)])}
+
+
+def run(
+    ansible: Ansible, fleet: dict[str, FakeCommand], arguments: dict[str, t.Any], *options: str
+) -> tuple[int, str]:
+    task = {"name": "Wait", "udpgrm.fleet.udpgrm_drain": arguments}
+    playbook = ansible.directory / "drain.yml"
+    playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
+    return ansible.run(playbook, fleet, *options)
+
+
+def test_flows_left(ansible: Ansible, fleet: dict[str, FakeCommand]) -> None:
+    status, said = run(ansible, fleet, GENERATION)
+    assert status == 0, said
+    lines = [line for line in said.splitlines() if line.startswith("fl1: ")]
+    assert [line.split(", ")[1] for line in lines] == ["2 flows left", "1 flows left"]
+
+
+def test_time_is_up(ansible: Ansible, fleet: dict[str, FakeCommand]) -> None:
+    status, said = run(ansible, fleet, {**GENERATION, "timeout": 0})
+    assert (status, "generation 1 has not drained in 0 s: 2 flows left" in said) == (2, True), said
+
+
+def test_check_mode_looks_once(ansible: Ansible, fleet: dict[str, FakeCommand]) -> None:
+    status, said = run(ansible, fleet, GENERATION, "--check")
+    assert (status, len(fleet["fl1"].modules)) == (0, 1), said
+
+
+@pytest.mark.parametrize("wrong", [{"timeout": "soon"}, {"interval": [5]}, {"flows": "few"}])
+def test_numbers(ansible: Ansible, fleet: dict[str, FakeCommand], wrong: dict[str, t.Any]) -> None:
+    status, said = run(ansible, fleet, {**GENERATION, **wrong})
+    assert status == 2
+    assert f"{next(iter(wrong))} " in said.replace("'", " ")
+    assert "Traceback" not in said
+    assert fleet["fl1"].calls == []

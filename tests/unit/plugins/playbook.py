@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+
+"""Ansible as its users run it, on hosts that are directories of this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import typing as t
+
+from .fake_command import FakeCommand
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+PLAYBOOKS = ROOT / "playbooks"
+# The newest ansible-core is that of the tests themselves.
+INTERPRETERS = {
+    "newest": pathlib.Path(sys.executable),
+    "oldest": ROOT / "build" / "venvs" / "oldest" / "bin" / "python3",
+}
+GONE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+
+
+class Ansible:
+    """An ansible-playbook command, and a directory for what it needs."""
+
+    def __init__(self, interpreter: pathlib.Path, directory: pathlib.Path) -> None:
+        self._command = interpreter.with_name("ansible-playbook")
+        assert self._command.exists(), f"{self._command} is not there: make unit installs it"
+        self.directory = directory
+
+    def run(
+        self,
+        playbook: pathlib.Path,
+        hosts: t.Mapping[str, FakeCommand],
+        *options: str,
+        gone: t.Collection[str] = (),
+        **variables: t.Any,
+    ) -> tuple[int, str]:
+        """Run a playbook; its exit status and words. Hosts in C(gone) cannot be reached."""
+        inventory = self.directory / "inventory.yml"
+        inventory.write_text(json.dumps({"all": {"hosts": self._variables(hosts, gone)}}))
+        given = ["--inventory", str(inventory), "--extra-vars", json.dumps(variables)]
+        # where conftest.py has put the collection
+        places = [path for path in sys.path if pathlib.Path(path, "ansible_collections").exists()]
+        done = subprocess.run(
+            [str(self._command), *given, *options, str(playbook)],
+            cwd=self.directory,
+            env={
+                **os.environ,
+                "ANSIBLE_COLLECTIONS_PATH": places[0],
+                "ANSIBLE_LOCALHOST_WARNING": "false",
+                "ANSIBLE_NOCOLOR": "true",
+                "ANSIBLE_SSH_ARGS": "-o BatchMode=yes -o StrictHostKeyChecking=no",
+            },
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=120,
+            check=False,
+        )
+        return done.returncode, done.stdout
+
+    @staticmethod
+    def _variables(
+        hosts: t.Mapping[str, FakeCommand], gone: t.Collection[str]
+    ) -> dict[str, dict[str, t.Any]]:
+        return {
+            name: {
+                "ansible_connection": "local",
+                "ansible_become": False,
+                "ansible_python_interpreter": str(host.path / "python"),
+                **(GONE if name in gone else {}),
+            }
+            for name, host in hosts.items()
+        }
