@@ -60,7 +60,7 @@ kernel: setup ## tests with real programs and sockets
 	$(call PYTEST,1800)
 
 # Molecule's own choice of a directory is the same for every checkout of this name.
-molecule: setup ## the collection on two hosts, a restart under traffic included
+molecule: setup ## the collection on two hosts, an upgrade and a restart under traffic included
 	MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/build/molecule molecule test --scenario-name default --destroy always
 
 # What takes too long for `make test`.
