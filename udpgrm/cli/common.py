@@ -61,12 +61,14 @@ def operand_address(arguments: Arguments, position: int = 0) -> str:
 
 
 def want_operands(arguments: Arguments, least: int, most: int) -> None:
-    """Refuse too few or too many operands."""
+    """Refuse too few or too many operands, and empty ones, as of a variable that is not set."""
     count = len(arguments.operands)
     if count < least:
         raise CommandError(f"{arguments.command}: an operand is missing (see udpgrm --help)")
     if count > most:
         raise CommandError(f"{arguments.command}: unexpected {arguments.operands[most]!r}")
+    if "" in arguments.operands:
+        raise CommandError(f"{arguments.command}: an operand is empty")
 
 
 def optional_filter(arguments: Arguments) -> Optional[str]:

@@ -67,6 +67,11 @@ def test_unreadable(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str
     assert name in err
 
 
+def test_an_empty_operand_is_not_this_directory(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["check", ""]) == 255
+    assert capsys.readouterr() == ("", "udpgrm: check: an operand is empty\n")
+
+
 def test_unreadable_in_a_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "edge.yaml").symlink_to("nowhere")
     assert main.main(["check", str(tmp_path)]) == 255
