@@ -60,7 +60,7 @@ kernel: setup ## tests with real programs and sockets
 	$(call PYTEST,1800)
 
 # Molecule's own choice of a directory is the same for every checkout of this name.
-molecule: setup ## the collection on two hosts, an upgrade and a restart under traffic included
+molecule: build/venvs/oldest/installed setup ## the collection on two hosts, an upgrade and a restart under traffic included
 	MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/build/molecule molecule test --scenario-name default --destroy always
 
 # What takes too long for `make test`.
@@ -73,7 +73,7 @@ servers: setup ## unmodified DNS servers restarted under load, with and without 
 	tools/ensure_bpffs
 	$(call PYTEST,1200)
 
-molecule-platforms: setup ## the collection on hosts of other distributions, compiled there or beforehand
+molecule-platforms: build/venvs/oldest/installed setup ## the collection on hosts of other distributions, compiled there or beforehand
 	$(call SCENARIO,platforms,1200)
 
 molecule-vm: setup ## the collection on virtual machines with the oldest kernel and a newer one
