@@ -6,16 +6,17 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _page, _rollout
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _batches, _page, _rollout
 
 
 class FilterModule:
-    """What the playbook rolling_restart knows of its hosts, and draws."""
+    """What the playbooks know of batches and their hosts, and draw."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Return the filters by name."""
         return {
             "rollout": _rollout.collect,
+            "rollout_batches": _batches.parse,
             "rollout_stop": _rollout.reason_to_stop,
             "rollout_verdict": _rollout.verdicts,
             "rollout_page": _page.layout,

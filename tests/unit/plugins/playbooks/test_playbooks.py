@@ -174,6 +174,16 @@ def test_numbers_are_numbers(ansible: Ansible) -> None:
     assert "udpgrm_bake and udpgrm_pause are seconds" in " ".join(said.split())
 
 
+def test_batches_as_words(ansible: Ansible) -> None:
+    fleet = Fleet(ansible, [{}, {"rolls_back": "dead"}, {}])
+    status, said = fleet.run(udpgrm_batches="[2, 100%]")
+    assert (status, fleet.working) == (2, [2, 1, 1]), said
+    status, said = fleet.run(udpgrm_batches=0)
+    assert status != 0
+    assert "not sizes of batches: 0; they are a number of hosts" in said
+    assert "Traceback" not in said
+
+
 def test_words_of_hosts_are_no_templates(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{"refuses": "{{ 6 * 7 }} <b>"}, {}])
     status, said = fleet.run()
