@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -235,3 +236,18 @@ def test_others_are_served_while_a_filter_compiles(host: Host, sockets: Sockets)
         grm.enroll([other], 1)
         assert grm.socket_generation(sock).index is None, "it did not wait for its filter"
     wait_for_index(sock)
+
+
+def test_a_group_that_waits_for_its_filter_is_kept(host: Host, sockets: Sockets) -> None:
+    """Also when the daemon looks for groups without sockets meanwhile, as a process has ended."""
+    waiting = [
+        sockets.bound(dissector(unlike_any_other(number)), port=4430 + number)
+        for number in range(5, 9)
+    ]
+    for sock in waiting:
+        sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, (1).to_bytes(4, sys.byteorder))
+    code = "import udpgrm.client as grm; grm.enroll(grm.bind('127.0.0.1:4434'), 1)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    assert grm.socket_generation(waiting[-1]).index is None, "it did not wait for its filter"
+    for sock in waiting:
+        wait_for_index(sock)

@@ -148,6 +148,7 @@ def test_working_gen(host: Host, group: list[socket.socket]) -> None:
         ["list", "--count=3"],
         ["probe", ADDRESS, "--count=0"],
         ["flows", "-i"],
+        ["--pin-dir=/sys/fs/bpf/\udcff", "delete", ADDRESS],
         [],
     ],
 )

@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
+import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -184,6 +187,21 @@ def test_a_group_without_sockets_is_forgotten(host: Host) -> None:
     mine.close()
 
 
+def test_a_group_that_is_deleted_meanwhile_is_not_looked_for(host: Host) -> None:
+    for port in range(6000, 6006):  # the daemon may look before the kernel has closed the socket
+        unprivileged(f'attempt(bind("127.0.0.1", None, {port}), GEN, 7); time.sleep(0.3)')
+        host.run("delete", f"127.0.0.1:{port}")
+    time.sleep(1.5)  # for what is due
+    status = Path(f"/proc/{host.process.pid}/status")
+
+    def waits() -> int:
+        return int(re.findall(r"^voluntary_ctxt_switches:\s+(\d+)$", status.read_text(), re.M)[0])
+
+    before = waits()
+    time.sleep(4)
+    assert waits() - before <= 2, "the daemon does not sleep"
+
+
 @pytest.fixture
 def small_host(bare_host: Host) -> Host:
     """Quotas that a test can reach."""
@@ -272,6 +290,30 @@ for number in range(20):
     assert len(children.read_text().split()) <= 1
     other.close()
     victim.close()
+
+
+def test_who_waits_for_a_compiler_keeps_nobody_waiting(host: Host) -> None:
+    """However often it asks meanwhile, for a group whose turn is far away."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        flood = pool.submit(
+            unprivileged,
+            """
+socks = []
+for number in range(40):
+    socks.append(sock := bind("127.0.0.1", None, 6000 + number))
+    value = struct.pack("=IIII100sIHBBI", 1, 0, 0, 0, b"", 1, 6, 0, 0, os.getpid() << 8 | number)
+    attempt(sock, DISSECTOR, value.ljust(376, b"\\0"))
+    attempt(sock, GEN, 1)
+end, done = time.monotonic() + 10, 0
+while time.monotonic() < end:
+    done += attempt(sock, GEN, done & 31) == "done"
+print(done)
+""",
+        )
+        time.sleep(9)
+        with grm.bind("127.0.0.1:7000")[0] as mine:
+            assert grm.enroll([mine], 1, timeout=1.5) == [0]
+        assert int(flood.result().stdout) > 5000
 
 
 def test_nonsense(host: Host, victim: socket.socket) -> None:

@@ -30,7 +30,7 @@ class Collector:
         self._pool = pool
         self._registry = registry
         self._jiffies = clock.Jiffies()
-        self._childless: set[int] = set()
+        self._childless: dict[int, int] = {}  # group id -> epoch
 
     @property
     def should_look_again(self) -> bool:
@@ -51,6 +51,8 @@ class Collector:
             if group.state == GroupState.LIVE:
                 self._registry.announce(number, group)
                 self._collect_group(number, group, by_group.get(number, {}))
+            else:
+                self._childless.pop(number, None)
             if group.state == GroupState.DELETED:
                 for key in by_group.get(number, {}).values():
                     libbpf.map_delete(self._maps["seats"], key)
@@ -110,14 +112,14 @@ class Collector:
                     self._collect_table(number, group, slot_number, set(seated) - dead)
             for seat in dead:
                 libbpf.map_delete(self._maps["seats"], seated[seat])
-            if len(dead) < len(seated):
-                self._childless.discard(number)
-            elif number in self._childless:
+            if len(dead) < len(seated) or self._registry.awaits(number, group.epoch):
+                self._childless.pop(number, None)
+            elif self._childless.get(number) == group.epoch:
                 # nobody for two rounds, so no registration is on its way either
-                self._childless.discard(number)
+                del self._childless[number]
                 state.forget(self._maps, number)
             else:
-                self._childless.add(number)
+                self._childless[number] = group.epoch
 
     def _collect_table(self, number: int, group: abi.Group, slot: int, alive: set[int]) -> None:
         """Take back the table of a slot without sockets, but for flows that go on.

@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 import sys
+from collections import Counter
 from typing import Optional
 
 from udpgrm import abi, log
@@ -25,6 +26,8 @@ from udpgrm.state.maps import Maps
 from udpgrm.state.seats import GroupSeats
 
 _SO_ATTACH_REUSEPORT_EBPF = 52
+#: Messages of one unprivileged user that may wait for programs; the map holds some users'.
+_USER_DEFERRED = 1024
 #: What the kernel does not do with a socket, and why.
 _REFUSED = {
     errno.EINVAL: "it is in no reuseport group (connect(2) takes a socket out of it)",
@@ -69,13 +72,21 @@ class Registry:
             if maps.group(number).state == GroupState.LIVE:
                 self._known[number] = maps.group(number).epoch
                 self._outdated.add(number)
+        #: Groups whose program was found to be missing, within a round
+        self._unready: set[int] = set()
         size = ctypes.sizeof(abi.Message)
-        deferred = libbpf.map_items(maps["deferred"], layout.DEFERRED_KEY_BYTES, size)
-        self._deferred = [abi.Message.from_buffer_copy(value) for _, value in deferred]
+        #: Messages that wait for their group's program. By key, as in the map: of what one
+        #: socket asks for again and again, the last counts.
+        self._deferred: dict[bytes, abi.Message] = {
+            key: abi.Message.from_buffer_copy(value)
+            for key, value in libbpf.map_items(maps["deferred"], layout.DEFERRED_KEY_BYTES, size)
+        }
+        self._deferred_of = Counter(message.uid for message in self._deferred.values())
 
     def begin_round(self) -> None:
-        """Before the messages there are now: sockets may have closed since the last."""
+        """Before some messages: sockets and programs may have changed since the last ones."""
         self._taken_until.clear()
+        self._unready.clear()
 
     def handle(self, message: abi.Message) -> Optional[int]:
         """Serve one message, or put it off until its group's program is compiled.
@@ -90,8 +101,7 @@ class Registry:
             return None
         self.announce(number, group)
         if not self._has_program(number, group):
-            self._deferred.append(message)
-            libbpf.map_update(self._maps["deferred"], _deferred_key(message), bytes(message))
+            self._defer(message)
             return None
         owner = None
         if message.flags & (MessageFlag.JOIN | MessageFlag.REGISTER):
@@ -154,23 +164,48 @@ class Registry:
                     return {cookie: number}
         return {}
 
+    def _defer(self, message: abi.Message) -> None:
+        """Put a message off. Raises OverflowError for one too many of a user's."""
+        key = _deferred_key(message)
+        is_new = key not in self._deferred
+        if is_new and message.uid and self._deferred_of[message.uid] >= _USER_DEFERRED:
+            raise OverflowError(
+                f"uid {message.uid}: {_USER_DEFERRED} messages wait for a program already"
+            )
+        libbpf.map_update(self._maps["deferred"], key, bytes(message))
+        self._deferred[key] = message
+        self._deferred_of[message.uid] += is_new
+
+    def awaits(self, number: int, epoch: int) -> bool:
+        """Whether sockets of a group wait until its program is compiled."""
+        return any(
+            message.group == number and message.epoch == epoch
+            for message in self._deferred.values()
+        )
+
     def take_deferred(self) -> list[abi.Message]:
         """Messages that were put off, to be handled again and then settled."""
-        taken, self._deferred = self._deferred, []
+        taken = list(self._deferred.values())
+        self._deferred.clear()
+        self._deferred_of.clear()
         return taken
 
     def settle(self, message: abi.Message) -> None:
         """Forget a message that was put off, unless it was again."""
-        if message not in self._deferred:
-            libbpf.map_delete(self._maps["deferred"], _deferred_key(message))
+        key = _deferred_key(message)
+        if key not in self._deferred:
+            libbpf.map_delete(self._maps["deferred"], key)
 
     def _has_program(self, number: int, group: abi.Group) -> bool:
         """Whether the group's program is loaded, or never will be; else it is made."""
         if number in self._programs or self._rejected.get(number) == group.epoch:
             return True
+        if number in self._unready:
+            return False
         try:
             program = steering_of(self._maps.dissector(number))
             if not self._compiler.ready(program, group.uid):
+                self._unready.add(number)
                 return False
             if self._tubular is not None and self._label(number) and not group.next_seat:
                 self._pool.ensure_sockmap(number)

@@ -247,6 +247,7 @@ class Server:
 
     def _resume(self) -> None:
         """Handle what was put off; some may be again."""
+        self._registry.begin_round()
         self._guarded(self._registry.replace_outdated)
         for message in self._registry.take_deferred():
             self._guarded(self._handle, message)

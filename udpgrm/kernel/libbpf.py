@@ -389,12 +389,12 @@ def link_detach(link_fd: int) -> None:
 
 def pin(fd: int, path: str) -> None:
     """Pin an object in bpffs."""
-    _check(_lib.bpf_obj_pin(fd, path.encode()), f"cannot pin {path}")
+    _check(_lib.bpf_obj_pin(fd, os.fsencode(path)), f"cannot pin {path}")
 
 
 def pinned(path: str) -> int:
     """An fd of a pinned object."""
-    return _check(_lib.bpf_obj_get(path.encode()), f"cannot open {path}")
+    return _check(_lib.bpf_obj_get(os.fsencode(path)), f"cannot open {path}")
 
 
 def has_helper(kind: int, helper: int) -> bool:

@@ -252,4 +252,4 @@ RELOCATIONS = {
 
 def groups_name(directory: Path) -> str:
     """What the map of groups is called: by it maps that outlive their pins are known."""
-    return f"udpgrm_{zlib.crc32(str(directory.resolve()).encode()):08x}"
+    return f"udpgrm_{zlib.crc32(os.fsencode(directory.resolve())):08x}"
