@@ -316,6 +316,24 @@ print(done)
         assert int(flood.result().stdout) > 5000
 
 
+def test_names_do_not_forge_lines(host: Host) -> None:
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        attacker = pool.submit(
+            unprivileged,
+            """
+value = struct.pack("=IIII100s", 16, 0, 0, 0, b"") + b"x\\n0.0.0.0:53\\x1b[31m"
+sock = bind("127.0.0.1")
+print(attempt(sock, DISSECTOR, value.ljust(376, b"\\0")))
+time.sleep(3)
+""",
+        )
+        wait_for(lambda: WHERE in host.run("list").stdout, "the group")
+        lines = host.run("list").stdout.splitlines()
+        assert [line for line in lines if not line.startswith("\t")] == [WHERE]
+        assert "\x1b" not in "".join(lines)
+        assert attacker.result().stdout == "done\n"
+
+
 def test_nonsense(host: Host, victim: socket.socket) -> None:
     unprivileged(
         """

@@ -8,6 +8,7 @@ import ctypes
 import errno
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Optional
 
@@ -34,15 +35,30 @@ def _cookie(fd: int) -> Optional[int]:
     return None if failed else value.value
 
 
-def _take(pidfd: int, number: int, cookie: int) -> Optional[int]:
+def _take(pid: int, pidfd: int, number: int, cookie: int) -> Optional[int]:
     """Our own descriptor of the process's, when it is the socket meant."""
+    if not _is_socket(pid, number):
+        return None
     fd = int(_libc.syscall(_SYS_PIDFD_GETFD, pidfd, number, 0))
     if fd < 0:
         return None
-    if _cookie(fd) == cookie:
+    found = _cookie(fd)
+    if found == cookie:
         return fd
-    os.close(fd)
+    _give_back(fd, found)
     return None
+
+
+def _give_back(fd: int, cookie: Optional[int]) -> None:
+    """Close a duplicate that was not meant.
+
+    One that is no socket was put there since it was looked at; close(2) of a file waits for
+    whoever serves its file system, which nobody but a thread of its own may do.
+    """
+    if cookie is None:
+        threading.Thread(target=os.close, args=(fd,), daemon=True).start()
+    else:
+        os.close(fd)
 
 
 def _descriptors(pid: int) -> Iterator[int]:
@@ -60,11 +76,11 @@ def socket_of(pid: int, cookie: int, hint: int) -> Optional[int]:
     if pidfd < 0:
         return None
     try:
-        found = _take(pidfd, hint, cookie)
+        found = _take(pid, pidfd, hint, cookie)
         if found is not None:
             return found
         for number in _descriptors(pid):
-            found = _take(pidfd, number, cookie)
+            found = _take(pid, pidfd, number, cookie)
             if found is not None:
                 return found
         return None
@@ -100,7 +116,7 @@ def sockets_of(pid: int) -> Iterator[tuple[int, int]]:
                 continue
             cookie = _cookie(fd)
             if cookie is None:
-                os.close(fd)
+                _give_back(fd, cookie)
             else:
                 yield cookie, fd
     finally:

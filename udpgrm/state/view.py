@@ -94,6 +94,14 @@ class GroupView:
     seen: int = 0  # slots whose peers are counted although there is no flow table
 
 
+def _printable(text: bytes) -> str:
+    """What an application has chosen, in one line and without a terminal's escapes."""
+    shown = text.decode(errors="replace")
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in shown
+    )
+
+
 class Viewer:
     """Reads groups; one reading of the clock serves them all."""
 
@@ -137,9 +145,9 @@ class Viewer:
             verbose=bool(group.type & abi.DISSECTOR_VERBOSE),
             flow_timeout=group.flow_timeout_s if kind == DissectorType.FLOW else 0,
             max_apps=dissector.max_apps,
-            label=dissector.label.decode(errors="replace"),
-            name=dissector.name.decode(errors="replace") if named else kind.name.lower(),
-            parameters=dissector.parameters.decode(errors="replace") if named else "",
+            label=_printable(dissector.label),
+            name=_printable(dissector.name) if named else kind.name.lower(),
+            parameters=_printable(dissector.parameters) if named else "",
             working=list(group.working)[: max(group.max_apps, 1)],
             metrics={},
             seen=sum(1 << slot for slot, table in enumerate(group.table) if table),
