@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import typing as t
 
 import pytest
@@ -44,7 +45,9 @@ def test_flows_left(ansible: Ansible, fleet: dict[str, FakeCommand]) -> None:
 
 def test_time_is_up(ansible: Ansible, fleet: dict[str, FakeCommand]) -> None:
     status, said = run(ansible, fleet, {**GENERATION, "timeout": 0})
-    assert (status, "generation 1 has not drained in 0 s: 2 flows left" in said) == (2, True), said
+    assert status == 2, said
+    # the time is that of the look itself, whatever the machine makes of it
+    assert re.search(r"generation 1 has not drained in \d+ s: 2 flows left", said), said
 
 
 def test_check_mode_looks_once(ansible: Ansible, fleet: dict[str, FakeCommand]) -> None:
