@@ -167,9 +167,11 @@ struct socket_request {
 	u32 group; /* id + 1; 0: no group yet */
 	u32 epoch;
 	u32 generation;
-	u32 app;
-	u32 ifindex; /* device it was bound on: not to be had in the post_bind hooks */
-	u32 uid;     /* who bound it */
+	u16 app;
+	u8 registered;
+	u8 wildcard; /* bound to any address: connect(2) shows one that it is not bound to */
+	u32 ifindex; /* device it was bound on */
+	u32 uid;     /* sk_uid: with whose sockets the kernel lets it share an address */
 };
 
 /* Where the daemon has put it: socket storage, written by the daemon only. */
@@ -369,6 +371,8 @@ enum relocation {
 	CONST_USER_GROUPS,
 	CONST_USER_TABLES,
 	CONST_USER_MESSAGES,
+	CONST_SK_UID_OFFSET,
+	CONST_SK_DEVICE_OFFSET,
 	/* of a named dissector, in the order of its schema */
 	CONST_PARAMETERS = 128,
 };

@@ -9,7 +9,10 @@
 
 #include "notify.h"
 
-/* The storage of a socket that has just been bound and is in no group yet. */
+/*
+ * The storage of a socket that has just been bound and is in no group yet, with
+ * what the bind hook cannot know: a scope id sets the device after it.
+ */
 static __always_inline struct socket_request *newly_bound(struct bpf_sock *ctx)
 {
 	struct socket_request *request;
@@ -17,7 +20,10 @@ static __always_inline struct socket_request *newly_bound(struct bpf_sock *ctx)
 	if (ctx->protocol != IPPROTO_UDP)
 		return NULL;
 	request = bpf_sk_storage_get(MAP(SOCKET_REQUEST), ctx, NULL, 0);
-	return request && !request->group ? request : NULL;
+	if (!request || request->group)
+		return NULL;
+	request->ifindex = field_of(ctx, CONST(SK_DEVICE_OFFSET));
+	return request;
 }
 
 static __always_inline int adopt(struct socket_request *request, struct group_key *key)
@@ -46,6 +52,7 @@ static __always_inline int adopt(struct socket_request *request, struct group_ke
 	request->group = id + 1;
 	request->epoch = group->epoch;
 	request->generation = adopted->generation;
+	request->registered = 1;
 	request->app = adopted->app;
 	return 1;
 }

@@ -28,13 +28,19 @@ static __always_inline struct group *live_group(u32 id, u32 epoch)
 	return group;
 }
 
-static __always_inline void group_key_of(void *ctx, struct bpf_sock *sk, struct group_key *key)
+/*
+ * The group of the address and the device that a socket was bound to, whatever
+ * has become of them: the kernel has looked then who else is there.
+ */
+static __always_inline void group_key_of(void *ctx, struct bpf_sock *sk,
+					 const struct socket_request *request,
+					 struct group_key *key)
 {
 	/* volatile: merged loads would do arithmetic on the socket's pointer */
 	volatile struct bpf_sock *fields = sk;
 
 	key->netns = bpf_get_netns_cookie(ctx);
-	key->ifindex = fields->bound_dev_if;
+	key->ifindex = request ? request->ifindex : fields->bound_dev_if;
 	key->family = fields->family;
 	key->port = htons(fields->src_port);
 	key->addr[0] = fields->src_ip6[0];
@@ -46,6 +52,12 @@ static __always_inline void group_key_of(void *ctx, struct bpf_sock *sk, struct 
 		key->addr[1] = 0;
 		key->addr[2] = V4_MAPPED;
 		key->addr[3] = fields->src_ip4;
+	}
+	if (request && request->wildcard) {
+		key->addr[0] = 0;
+		key->addr[1] = 0;
+		key->addr[2] = key->family == AF_INET ? V4_MAPPED : 0;
+		key->addr[3] = 0;
 	}
 }
 
@@ -66,13 +78,13 @@ static __always_inline bool over(u32 uid, u32 taken, u32 returned, u64 quota)
 }
 
 /*
- * The kernel lets sockets of one user id share an address, but a bound device
- * may be changed after it has looked: so sockets join only their owner's groups.
+ * The kernel lets sockets of one user id share an address. A group of another
+ * one's there is of sockets that are no more, unless all have SO_REUSEADDR.
  */
 static __always_inline bool may_join(const struct socket_request *request,
 				     const struct group *group)
 {
-	return !request->uid || request->uid == group->uid;
+	return request->uid == group->uid;
 }
 
 /* The group of a bound socket by its address; *id is set when there is one. */

@@ -49,6 +49,18 @@ static __always_inline void read_kernel(void *to, u32 size, const void *from)
 	((long (*)(void *, u32, const void *))BPF_FUNC_probe_read_kernel)(to, size, from);
 }
 
+/* A u32 of struct sock that struct bpf_sock has not, or not for this hook. */
+static __always_inline u32 field_of(struct bpf_sock *sk, u64 offset)
+{
+	u64 address = 0;
+	u32 value = 0;
+
+	/* the verifier allows no arithmetic on the pointer itself */
+	read_kernel(&address, sizeof(address), &sk);
+	read_kernel(&value, sizeof(value), (void *)(address + offset));
+	return value;
+}
+
 /* Goes on in a program for QUIC's Initial packets; returns only when there is none. */
 static __always_inline void tail_call(void *ctx, u32 stage)
 {

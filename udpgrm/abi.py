@@ -109,6 +109,8 @@ class Relocation(IntEnum):
     USER_GROUPS = 71
     USER_TABLES = 72
     USER_MESSAGES = 73
+    SK_UID_OFFSET = 74
+    SK_DEVICE_OFFSET = 75
     PARAMETERS = 128
 
 
@@ -254,7 +256,9 @@ class SocketRequest(ctypes.Structure):
         ("group", _u32),
         ("epoch", _u32),
         ("generation", _u32),
-        ("app", _u32),
+        ("app", _u16),
+        ("registered", _u8),
+        ("wildcard", _u8),
         ("ifindex", _u32),
         ("uid", _u32),
     ]

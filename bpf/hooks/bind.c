@@ -12,18 +12,17 @@ int hook_bind(struct bpf_sock_addr *ctx)
 	struct bpf_sock *sk = ctx->sk;
 	int reuseport = 0;
 
-	if (!sk || ctx->protocol != IPPROTO_UDP)
+	/* a second bind(2) fails */
+	if (!sk || ctx->protocol != IPPROTO_UDP || sk->src_port)
 		return 1;
 	if (bpf_getsockopt(ctx, SOL_SOCKET, SO_REUSEPORT, &reuseport, sizeof(reuseport)))
 		return 1;
-	if (!reuseport) {
-		/* of an attempt that failed, when it was set */
-		bpf_sk_storage_delete(MAP(SOCKET_REQUEST), sk);
+	/* of an attempt that failed, or of a port that it has left */
+	bpf_sk_storage_delete(MAP(SOCKET_REQUEST), sk);
+	if (!reuseport)
 		return 1;
-	}
 	request.cookie = socket_cookie(ctx);
-	request.ifindex = sk->bound_dev_if;
-	request.uid = bpf_get_current_uid_gid();
+	request.uid = field_of(sk, CONST(SK_UID_OFFSET));
 	bpf_sk_storage_get(MAP(SOCKET_REQUEST), sk, &request, BPF_SK_STORAGE_GET_F_CREATE);
 	return 1;
 }

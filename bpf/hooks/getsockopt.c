@@ -88,7 +88,7 @@ int hook_getsockopt(struct bpf_sockopt *ctx)
 		group = live_group(id, request->epoch);
 	}
 	if (!group && sk->src_port) {
-		group_key_of(ctx, sk, &key);
+		group_key_of(ctx, sk, request, &key);
 		group = group_at(&key, &id);
 	}
 

@@ -14,6 +14,7 @@ int hook_post_bind4(struct bpf_sock *ctx)
 
 	if (!request)
 		return 1;
+	request->wildcard = !ctx->src_ip4;
 	key.ifindex = request->ifindex;
 	return adopt(request, &key);
 }

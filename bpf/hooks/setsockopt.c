@@ -115,6 +115,13 @@ static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struc
 	return group;
 }
 
+/* Of sockets that are no more: the daemon takes back what it had. */
+static __always_inline void leave(struct group *group, struct group_key *key)
+{
+	bpf_map_delete_elem(MAP(GROUP_INDEX), key);
+	group->state = GROUP_DELETED;
+}
+
 /* Once set, a dissector stays; only its verbose flag may change. */
 static __always_inline int set_dissector(struct bpf_sockopt *ctx, struct group *group, u32 id)
 {
@@ -203,22 +210,37 @@ int hook_setsockopt(struct bpf_sockopt *ctx)
 			/* forgotten meanwhile: the socket starts anew */
 			request->group = 0;
 			request->generation = GENERATION_NONE;
+			request->registered = 0;
 			request->app = 0;
 		}
 	}
 	if (!group) {
-		group_key_of(ctx, sk, &key);
+		group_key_of(ctx, sk, request, &key);
 		group = group_at(&key, &id);
+		if (group && !request->uid && group->uid) {
+			leave(group, &key);
+			group = NULL;
+		}
 		if (!group)
 			group = create_group(ctx, &key, request, &id, &error);
 		if (!group)
 			return refuse(error);
-		if (!may_join(request, group))
+		if (!may_join(request, group)) {
+			/* only the daemon can tell whether all its sockets are gone */
+			message.group = id;
+			message.epoch = group->epoch;
+			notify(&message, request);
 			return refuse(EBADF);
+		}
 		error = 0;
 		message.flags = MESSAGE_JOIN;
 	}
 	app = request->app & (MAX_APPS - 1);
+	if (app >= group->max_apps) {
+		/* chosen for another group, which it could not join in the end */
+		app = 0;
+		request->app = 0;
+	}
 
 	switch (ctx->optname) {
 	case UDP_GRM_WORKING_GEN:
@@ -240,7 +262,7 @@ int hook_setsockopt(struct bpf_sockopt *ctx)
 	default:
 		if (value == request->app)
 			break;
-		if (request->generation != GENERATION_NONE)
+		if (request->registered)
 			error = EEXIST;
 		else if (value >= group->max_apps)
 			error = EOVERFLOW;
@@ -259,6 +281,7 @@ int hook_setsockopt(struct bpf_sockopt *ctx)
 			request->epoch = group->epoch;
 			if (message.flags & MESSAGE_REGISTER) {
 				request->generation = value;
+				request->registered = 1;
 				if (has_flow_table(group))
 					ensure_table(group, id, slot_of(group, app, value));
 			}

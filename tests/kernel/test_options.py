@@ -121,6 +121,16 @@ def test_a_bind_that_failed(host: Host, reuseport: int) -> None:
             assert put_error(sock, Option.WORKING_GEN, u32(1)) == errno.EBADF
 
 
+def test_a_second_bind(host: Host) -> None:
+    """It fails, and does not make up for SO_REUSEPORT."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 4433))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        with pytest.raises(OSError, match="Invalid argument"):
+            sock.bind(("127.0.0.1", 4433))
+        assert put_error(sock, Option.WORKING_GEN, u32(1)) == errno.EBADF
+
+
 def test_not_yet_bound_with_reuseport(host: Host) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -278,10 +288,11 @@ def test_failing_set_creates_the_group(host: Host, bound: socket.socket) -> None
     assert get(bound, Option.DISSECTOR, 632) == dissector(DissectorType.FLOW)
 
 
-def test_application(host: Host, bound: socket.socket) -> None:
+@pytest.mark.parametrize("generation", [1, 2**32 - 1])
+def test_application(host: Host, bound: socket.socket, generation: int) -> None:
     put(bound, Option.SOCKET_APP, u32(0))
     assert put_error(bound, Option.SOCKET_APP, u32(4)) == errno.EOVERFLOW
-    grm.enroll([bound], 1)
+    grm.enroll([bound], generation)
     put(bound, Option.SOCKET_APP, u32(0))
     assert put_error(bound, Option.SOCKET_APP, u32(1)) == errno.EEXIST
 

@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -23,7 +25,7 @@ WHERE = "127.0.0.1:4433"
 TO = ("127.0.0.1", 4433)
 NOBODY = 65534
 _PRELUDE = """
-import errno, os, select, socket, struct, sys, time
+import ctypes, errno, os, select, socket, struct, sys, time
 UDP = socket.IPPROTO_UDP
 WORKING, GEN, DISSECTOR, ASSURE = 200, 201, 202, 203
 def bind(where, device=None, port=4433):
@@ -115,39 +117,196 @@ for device in (b"veth5", b""):
             subprocess.run(["ip", "link", "delete", name], check=True)
 
 
-def test_another_owner_of_the_same_key_is_refused(host: Host, tmp_path: Path) -> None:
-    """The check itself: a socket that shares the key but not the owner."""
+def test_a_socket_stays_with_the_device_it_was_bound_to(host: Host) -> None:
+    """There it shares the kernel's reuseport group; a device can be changed later."""
     subprocess.run(
         ["ip", "link", "add", "veth5", "type", "veth", "peer", "name", "veth6"], check=True
     )
     try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as victim:
-            victim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            victim.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"veth5")
-            victim.bind(("0.0.0.0", 4433))
-            grm.enroll([victim], 1)
-            grm.promote(victim, 1)
-            # bound by nobody to the other device, then moved, as CAP_NET_RAW could
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-                other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-                other.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"veth6")
-                os.setresuid(NOBODY, 0, 0)
-                try:
-                    other.bind(("0.0.0.0", 4433))
-                finally:
-                    os.setresuid(0, 0, 0)
-                other.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"veth5")
-                with pytest.raises(grm.NotHooked):
-                    grm.promote(other, 9)
-            assert grm.working_generation(victim) == 1
+        with contextlib.ExitStack() as stack:
+            socks = []
+            for device in (b"veth5", b"veth6"):
+                sock = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device)
+                sock.bind(("0.0.0.0", 4433))
+                socks.append(sock)
+            grm.enroll(socks[:1], 1)
+            grm.promote(socks[0], 1)
+            socks[1].setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"veth5")
+            grm.promote(socks[1], 9)
+            assert grm.working_generation(socks[0]) == 1
     finally:
         subprocess.run(["ip", "link", "delete", "veth5"], check=True)
+
+
+def test_not_through_connect(host: Host) -> None:
+    """It shows an address that was not bound, where others can bind as soon as it has left it."""
+    subprocess.run(["ip", "address", "add", "10.9.0.1/32", "dev", "lo"], check=True)
+    attacker = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            _PRELUDE
+            + """
+sock = bind("0.0.0.0")
+sock.connect(("127.0.0.1", 9))
+assert sock.getsockname()[0] == "127.0.0.1"
+print(attempt(sock, WORKING, 0))
+ctypes.CDLL(None).connect(sock.fileno(), bytes(16), 16)  # AF_UNSPEC: disconnect
+sock.connect(("10.9.0.1", 9))
+assert sock.getsockname()[0] == "10.9.0.1"
+print("away", flush=True)
+sys.stdin.readline()
+print(attempt(sock, WORKING, 77))
+""",
+        ],
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd="/",
+    )
+    with attacker:
+        assert attacker.stdout is not None
+        assert attacker.stdout.readline() == "done\n"
+        assert attacker.stdout.readline() == "away\n"
+        with grm.bind(WHERE)[0] as mine:
+            grm.enroll([mine], 1)
+            grm.promote(mine, 1)
+            assert attacker.communicate("go\n")[0] == "done\n"
+            assert grm.working_generation(mine) == 1
+    subprocess.run(["ip", "address", "delete", "10.9.0.1/32", "dev", "lo"], check=True)
+
+
+def test_another_owner_at_the_same_address_is_refused(host: Host) -> None:
+    """The kernel allows it where both have SO_REUSEADDR."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as victim:
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            victim.setsockopt(socket.SOL_SOCKET, option, 1)
+        victim.bind(TO)
+        grm.enroll([victim], 1)
+        grm.promote(victim, 1)
+        done = unprivileged(
+            """
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+    sock.setsockopt(socket.SOL_SOCKET, option, 1)
+sock.bind(("127.0.0.1", 4433))
+print(attempt(sock, WORKING, 9), attempt(sock, GEN, 9))
+"""
+        )
+        assert done.stdout == "EBADF EBADF\n"
+        assert grm.working_generation(victim) == 1
+
+
+_CLOSED = """
+sock = bind("127.0.0.1")
+attempt(sock, DISSECTOR, struct.pack("=II", 0, 17))
+sock.close()
+print("closed", flush=True)
+sys.stdin.readline()
+"""
+
+
+@contextlib.contextmanager
+def left_behind() -> Iterator[None]:
+    """A group of nobody's whose only socket was closed, by a process that lives on."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _PRELUDE + _CLOSED],
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd="/",
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "closed\n"
+        yield
+        process.communicate("")
+
+
+def test_root_has_no_use_for_what_another_user_left(host: Host) -> None:
+    with left_behind():
+        assert host.group(WHERE)["dissector"]["flow_timeout"] == 17
+        mine = grm.bind(WHERE, flow_timeout=20)[0]
+        assert grm.enroll([mine], 1) == [0]
+        assert host.group(WHERE)["dissector"]["flow_timeout"] == 20
+        mine.close()
+
+
+def test_what_a_user_left_keeps_no_other_user_out(host: Host) -> None:
+    """For longer than the daemon takes to see that its sockets are gone."""
+    with left_behind():
+        time.sleep(2)  # the daemon sleeps
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                _PRELUDE
+                + """
+sock = bind("127.0.0.1")
+answers = [attempt(sock, WORKING, 1)]
+end = time.monotonic() + 10
+while answers[-1] != "done" and time.monotonic() < end:
+    time.sleep(0.1)
+    answers.append(attempt(sock, WORKING, 1))
+print(*dict.fromkeys(answers))
+""",
+            ],
+            user=NOBODY - 1,
+            group=NOBODY - 1,
+            extra_groups=[],
+            text=True,
+            capture_output=True,
+            check=True,
+            cwd="/",
+        )
+        assert done.stdout == "EBADF done\n"
+
+
+def test_an_application_of_a_group_it_never_joined(host: Host) -> None:
+    """Its join was refused, the queue being full: it is 0 in the next group, which has no more."""
+    host.process.send_signal(signal.SIGSTOP)
+    flood = """
+sock, other = bind("127.0.0.1"), bind("127.0.0.2")
+while attempt(other, GEN, 0) == "done":
+    pass
+value = struct.pack("=IIII100sIHBBI", 1, 0, 4, 0, b"", 1, 6, 0, 0, 0xffffffff)
+print(attempt(sock, DISSECTOR, value.ljust(376, b"\\0")), attempt(sock, 204, 3), flush=True)
+sys.stdin.readline()
+print(attempt(sock, GEN, 1), flush=True)
+sys.stdin.readline()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", _PRELUDE + flood],
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        text=True,
+        bufsize=1,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd="/",
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout.readline() == "done done\n"
+        host.process.send_signal(signal.SIGCONT)
+        wait_for(lambda: host.run("delete", WHERE).returncode == 0, "the group to be deleted")
+        time.sleep(1)  # for the queue
+        process.stdin.write("go\n")
+        assert process.stdout.readline() == "done\n"
+        wait_for(lambda: host.group(WHERE)["generations"], "the registration")
+        process.communicate("")
 
 
 def test_not_through_another_namespace(host: Host, victim: socket.socket) -> None:
     done = unprivileged(
         """
-import ctypes
 libc = ctypes.CDLL(None, use_errno=True)
 if libc.unshare(0x10000000 | 0x40000000):  # CLONE_NEWUSER, CLONE_NEWNET
     print("no user namespaces")

@@ -105,6 +105,8 @@ class Linker:
             Relocation.PIDNS_DEV: device,
             Relocation.PIDNS_INO: inode,
             Relocation.TGID_OFFSET: btf.member_offset("task_struct", "tgid"),
+            Relocation.SK_UID_OFFSET: btf.member_offset("sock", "sk_uid"),
+            Relocation.SK_DEVICE_OFFSET: btf.member_offset("sock_common", "skc_bound_dev_if"),
             Relocation.SYSCALL_ARG0_OFFSET: _SYSCALL_ARG0.get(platform.machine(), 0),
             Relocation.USER_GROUPS: limits.groups_per_user,
             Relocation.USER_TABLES: limits.tables_per_user,

@@ -100,6 +100,9 @@ class Registry:
         if group.state != GroupState.LIVE or group.epoch != message.epoch:
             return None
         self.announce(number, group)
+        if not message.flags:  # another user's service is refused because of it
+            self.missed_one = True
+            return None
         if not self._has_program(number, group):
             self._defer(message)
             return None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import ipaddress
 import os
 import socket
 import subprocess
@@ -29,6 +30,7 @@ from udpgrm.state import address
 from udpgrm.state.maps import Maps
 
 _POLL_S = 0.01
+_SO_BINDTOIFINDEX = 62
 
 
 class AdoptionError(Exception):
@@ -120,7 +122,13 @@ def _prepare(maps: Maps, cookie: int, sock: socket.socket, where: str, applicati
             f"a socket at {where} is bound without SO_REUSEPORT: turn the server's reuseport on"
         )
     owner = os.stat(f"/proc/self/fd/{sock.fileno()}").st_uid
-    request = abi.SocketRequest(cookie=cookie, generation=abi.GENERATION_NONE, uid=owner)
+    request = abi.SocketRequest(
+        cookie=cookie,
+        generation=abi.GENERATION_NONE,
+        wildcard=ipaddress.ip_address(sock.getsockname()[0]).is_unspecified,
+        ifindex=sock.getsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX),
+        uid=owner,
+    )
     with contextlib.suppress(FileExistsError):
         libbpf.map_update(
             maps["socket_request"],
