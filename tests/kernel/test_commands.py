@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import re
 import socket
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import Host, answer, client
+from tests.kernel.support import COMMAND, Host, answer, client
 
 ADDRESS = "127.0.0.1:4433"
 TARGET = ("127.0.0.1", 4433)
@@ -166,6 +168,21 @@ def test_misuse_is_one_line_and_changes_nothing(
         for generation in view["groups"][0]["generations"]:
             del generation["last_in_age"], generation["last_out_age"]
     assert before == after
+
+
+def test_a_directory_of_cgroup_version_1(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "cgroup.procs").touch()
+    for words in (["hooks", "add", str(tmp_path)], ["enroll", ADDRESS, f"--cgroup={tmp_path}"]):
+        done = host.run(*words)
+        assert (done.returncode, len(done.stderr.splitlines())) == (255, 1)
+        assert f"{tmp_path} is no cgroup2 directory" in done.stderr
+
+
+def test_nowhere_to_complain(bare_host: Host) -> None:
+    for stdout, stderr in (("/dev/full", "/dev/full"), ("/dev/null", "/dev/full")):
+        with open(stdout, "w") as out, open(stderr, "w") as err:
+            done = subprocess.run([*COMMAND, "bogus"], stdout=out, stderr=err, check=False)
+        assert done.returncode == 255
 
 
 def test_no_state(bare_host: Host) -> None:

@@ -12,10 +12,15 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Optional
+
+import pytest
 
 import udpgrm.client as grm
 from tests.kernel.support import COMMAND, Host, answer, client, received, wait_for, wait_for_index
 from udpgrm.abi import Option
+from udpgrm.daemon import server
+from udpgrm.state import maps as state
 
 ADDRESS = "127.0.0.1:4433"
 TARGET = ("127.0.0.1", 4433)
@@ -124,6 +129,35 @@ def test_sd_notify(bare_host: Host, tmp_path: Path) -> None:
             del os.environ["NOTIFY_SOCKET"]
         manager.settimeout(5)
         assert manager.recv(100) == b"READY=1"
+
+
+def test_a_service_manager_that_is_gone(
+    bare_host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
+    bare_host.start()
+    assert bare_host.json("list")["groups"] == []
+    assert bare_host.kill(signal.SIGTERM) == 0
+    assert "cannot tell the service manager READY=1" in bare_host.errors.read_text()
+
+
+def test_started_while_another_ends(bare_host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which takes the directory away that was made or locked just now."""
+    directory, lock = bare_host.directory, state.lock
+    ends = iter([True, True])
+
+    def removed(where: Path) -> Optional[int]:
+        if next(ends, False):
+            held = lock(where)
+            where.rmdir()
+            return held
+        return lock(where)
+
+    monkeypatch.setattr(state, "lock", removed)
+    held = server._lock(directory)
+    assert held is not None
+    assert os.path.samestat(os.fstat(held), os.stat(directory))
+    os.close(held)
 
 
 class Traffic(threading.Thread):

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import time
 from pathlib import Path
 
@@ -109,12 +111,19 @@ def test_into_a_file(host: Host, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert samples(file.read_text())["udpgrm_daemon_up"] == 1
     file.unlink()
+    device = tmp_path / "null"
+    os.mknod(device, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
     for words in (
         ["metrics", f"--output={file}"],
         ["metrics", "--prometheus", "--json"],
         ["list", "--prometheus"],
         ["metrics", "--prometheus", f"--output={tmp_path}/none/udpgrm.prom"],
+        ["metrics", "--prometheus", f"--output={device}"],
+        ["metrics", "--prometheus", f"--output={tmp_path}"],
+        ["metrics", "--prometheus", "--output=/"],
+        ["metrics", "--prometheus", "--output="],
     ):
         done = host.run(*words)
         assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (255, "", 1)
     assert not file.exists()
+    assert device.is_char_device()

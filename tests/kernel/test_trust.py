@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import os
 import re
 import signal
 import socket
@@ -475,6 +474,53 @@ print(done)
         assert int(flood.result().stdout) > 5000
 
 
+#: Registers sockets that it closes at once, and has many descriptors to look through.
+_CLOSES = """
+import resource
+most = min(20000, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+held = [os.dup(0) for _ in range(most - 100)]
+keeper = bind("127.0.0.2")
+attempt(keeper, GEN, 0)
+print("begins", flush=True)
+end = time.monotonic() + 4
+while time.monotonic() < end:
+    sock = bind("127.0.0.2")
+    if attempt(sock, GEN, 1) == "EAGAIN":
+        time.sleep(0.001)
+    sock.close()
+"""
+
+
+@contextlib.contextmanager
+def closing_sockets() -> Iterator[None]:
+    """An unprivileged process that sends the daemon after sockets which are no more."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _PRELUDE + _CLOSES],
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        text=True,
+        stdout=subprocess.PIPE,
+        cwd="/",
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begins\n"
+        yield
+
+
+def test_a_search_keeps_nobody_waiting(host: Host) -> None:
+    with closing_sockets(), grm.bind("127.0.0.1:7000")[0] as mine:
+        time.sleep(1)
+        assert grm.enroll([mine], 1, timeout=1) == [0]
+
+
+def test_a_search_does_not_keep_the_daemon_from_ending(host: Host) -> None:
+    with closing_sockets():
+        time.sleep(1)
+        assert host.kill(signal.SIGTERM) == 0
+
+
 def test_names_do_not_forge_lines(host: Host) -> None:
     with concurrent.futures.ThreadPoolExecutor() as pool:
         attacker = pool.submit(
@@ -482,7 +528,8 @@ def test_names_do_not_forge_lines(host: Host) -> None:
             """
 value = struct.pack("=IIII100s", 16, 0, 0, 0, b"") + b"x\\n0.0.0.0:53\\x1b[31m"
 sock = bind("127.0.0.1")
-print(attempt(sock, DISSECTOR, value.ljust(376, b"\\0")))
+value = value.ljust(148, b"\\0") + b"[]"  # no object
+print(attempt(sock, DISSECTOR, value.ljust(632, b"\\0")))
 time.sleep(3)
 """,
         )
@@ -490,7 +537,51 @@ time.sleep(3)
         lines = host.run("list").stdout.splitlines()
         assert [line for line in lines if not line.startswith("\t")] == [WHERE]
         assert "\x1b" not in "".join(lines)
+        refused = host.run("dissector", "set", WHERE, "dns")
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (255, 1)
+        assert "another dissector" in refused.stderr
+        assert "\x1b" not in refused.stderr
         assert attacker.result().stdout == "done\n"
+
+
+def test_strangers_in_a_namespace_of_their_own(host: Host) -> None:
+    """They may have any address there; commands do not mean them."""
+    stranger = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            _PRELUDE
+            + """
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.unshare(0x10000000 | 0x40000000):  # CLONE_NEWUSER, CLONE_NEWNET
+    sys.exit("no user namespaces")
+for port in (53, 4433):
+    globals()[f"sock{port}"] = sock = bind("0.0.0.0", None, port)
+    print(attempt(sock, DISSECTOR, struct.pack("=I", 4)), attempt(sock, GEN, 5), flush=True)
+sys.stdin.readline()
+""",
+        ],
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd="/",
+    )
+    with stranger, grm.bind("0.0.0.0:4433")[0] as mine:
+        assert stranger.stdout is not None
+        assert [stranger.stdout.readline() for _ in range(2)] == ["done done\n"] * 2
+        grm.enroll([mine], 1)
+        assert host.json("dissector", "set", "0.0.0.0:53", "dns")["changed"]
+        assert host.json("dissector", "set", "0.0.0.0:4433", "flow")["changed"]
+        assert host.json("working-gen", "0.0.0.0:4433", "newest")["after"] == 1
+        for words in (["working-gen", "0.0.0.0:53", "newest"], ["delete", "0.0.0.0:53"]):
+            refused = host.run(*words)
+            assert refused.returncode == 255
+            assert "in this network namespace" in refused.stderr
+        assert len(host.json("list", "0.0.0.0:53")["groups"]) == 1
+        stranger.communicate("")
 
 
 def test_nonsense(host: Host, victim: socket.socket) -> None:

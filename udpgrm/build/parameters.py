@@ -180,18 +180,20 @@ class Schema:
     @classmethod
     def of(cls, text: str) -> Schema:
         """A schema from the text of parameters.json. Raises DissectorError."""
-        document = _json_object(text, {"about", "parameters", "rules"})
-        try:
-            parameters = tuple(_parameter(item) for item in document["parameters"])
-            about = document["about"]
-        except (KeyError, TypeError) as error:
-            raise DissectorError("it needs about (text) and parameters (a list)") from error
+        document = {"rules": [], **_json_object(text, {"about", "parameters", "rules"})}
+        lists = [document.get(key) for key in ("parameters", "rules")]
+        if not isinstance(document.get("about"), str) or not all(
+            isinstance(item, list) for item in lists
+        ):
+            raise DissectorError("it needs about (text), parameters and may have rules (lists)")
+        about = document["about"]
+        parameters = tuple(_parameter(item) for item in document["parameters"])
         names = [item.name for item in parameters]
         if len(set(names)) < len(names):
             raise DissectorError("two parameters have one name")
         integers = {item.name for item in parameters if item.type == "integer"}
-        rules = tuple(_rule(item, integers, set(names)) for item in document.get("rules", []))
-        return cls(str(about), parameters, rules)
+        rules = tuple(_rule(item, integers, set(names)) for item in document["rules"])
+        return cls(about, parameters, rules)
 
     def values(self, given: Mapping[str, object]) -> Values:
         """All values, defaults included. Raises DissectorError for the first that is wrong."""
@@ -240,7 +242,7 @@ class Schema:
 def _json_object(text: str, known: Iterable[str] = ()) -> dict[str, Any]:
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DissectorError(f"not JSON: {error}") from error
     if not isinstance(document, dict):
         raise DissectorError("not a JSON object")
@@ -256,7 +258,7 @@ def _parameter(fields: Any) -> Parameter:
     name = fields["name"]
     if not _NAME.fullmatch(name):
         raise DissectorError(f"parameter name {name!r} (lower case, digits and _, 31 at most)")
-    own = _TYPES.get(fields.get("type", ""))
+    own = _TYPES.get(str(fields.get("type")))
     if own is None:
         raise DissectorError(f"parameter {name} has no type of {', '.join(_TYPES)}")
     missing = (own | {"description"}) - set(fields)
@@ -293,9 +295,12 @@ def _rule(fields: Any, integers: set[str], names: set[str]) -> Rule:
     if len(relations) != 1 or set(fields) - relations - {"sum", "when"}:
         raise DissectorError("a rule has sum, at_most or equals, and may have when")
     (relation,) = relations
-    rule = Rule(tuple(fields.get("sum", ())), relation, fields[relation], fields.get("when", ""))
+    terms, when = fields.get("sum", []), fields.get("when", "")
+    if not isinstance(terms, list) or not isinstance(when, str):
+        raise DissectorError("a rule's sum is a list, its when the name of a parameter")
+    rule = Rule(tuple(terms), relation, fields[relation], when)
     for term in (*rule.sum, rule.bound):
-        if isinstance(term, bool) or not (isinstance(term, int) or term in integers):
+        if type(term) is not int and not (isinstance(term, str) and term in integers):
             raise DissectorError(f"a rule's {term!r} is no number and no integer parameter")
     if rule.when and rule.when not in names:
         raise DissectorError(f"a rule's {rule.when!r} is no parameter")

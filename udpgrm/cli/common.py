@@ -77,22 +77,29 @@ def optional_filter(arguments: Arguments) -> Optional[str]:
     return operand_address(arguments) if arguments.operands else None
 
 
-def groups_here(viewer: Viewer, where: str) -> list[GroupView]:
-    """The group of an address; of several, those of this network namespace.
+def groups_meant(everywhere: list[GroupView]) -> list[GroupView]:
+    """Of an address's groups those of this network namespace, else root's only one elsewhere.
 
-    There may still be several, bound to different devices. CommandError when
-    there is none, or when it stays unclear which is meant.
+    In a namespace of their own others may have any address. There may be several here, bound to
+    different devices.
     """
-    found = viewer.groups(where, with_flows=False)
+    here = netns.own_cookie()
+    found = [group for group in everywhere if group.netns == here]
+    if not found and len(everywhere) == 1 and everywhere[0].uid == 0:
+        return everywhere
+    return found
+
+
+def groups_here(viewer: Viewer, where: str) -> list[GroupView]:
+    """The groups that are meant by an address. CommandError when there is none."""
+    everywhere = viewer.groups(where, with_flows=False)
+    found = groups_meant(everywhere)
+    if not found and everywhere:
+        raise CommandError(
+            f"no group at {where} in this network namespace: run this in that of the one meant"
+        )
     if not found:
         raise CommandError(f"no group at {where} (udpgrm list shows those there are)")
-    if len(found) > 1:
-        here = netns.own_cookie()
-        found = [group for group in found if group.netns == here]
-    if not found:
-        raise CommandError(
-            f"several groups at {where}: run this in the network namespace of the one meant"
-        )
     return found
 
 

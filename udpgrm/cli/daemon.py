@@ -61,6 +61,6 @@ def _cgroup(arguments: Arguments) -> Optional[Path]:
     path = Path(text) if text else cgroups.default_root()
     if arguments.flag("--self"):
         path = Path(str(path) + cgroups.own_path())
-    if not (path / "cgroup.procs").exists():
+    if not cgroups.is_directory(path):
         raise CommandError(f"{path} is no cgroup2 directory")
     return path

@@ -55,7 +55,7 @@ def _cgroup(arguments: Arguments) -> Path:
     if unit is not None:
         return adoption.cgroup_of_unit(unit, cgroups.default_root())
     directory = Path(path or "")
-    if not (directory / "cgroup.procs").exists():
+    if not cgroups.is_directory(directory):
         raise CommandError(f"--cgroup: {directory} is no cgroup2 directory")
     return directory
 
@@ -63,8 +63,7 @@ def _cgroup(arguments: Arguments) -> Path:
 def _generation(arguments: Arguments, maps: Maps, where: str, application: int) -> int:
     text = arguments.given.get("--gen", "next")
     if text == "next":
-        groups = Viewer(maps).groups(where, with_flows=False)
-        if not groups:
+        if not common.groups_meant(Viewer(maps).groups(where, with_flows=False)):
             return 0
         working = common.one_group(Viewer(maps), where).working
         return (working[application % len(working)] + 1) % 2**32

@@ -9,6 +9,7 @@ from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.daemon import programs
+from udpgrm.kernel import cgroups
 
 _ACTIONS = ("list", "add", "remove")
 
@@ -31,7 +32,7 @@ def run(arguments: Arguments) -> int:
         return 0
     common.want_operands(arguments, 2, 2)
     cgroup = Path(paths[0])
-    if not (cgroup / "cgroup.procs").exists():
+    if not cgroups.is_directory(cgroup):
         raise CommandError(f"{cgroup} is no cgroup2 directory")
     changed = programs.is_hooked(directory, cgroup) != (action == "add")
     if changed and not arguments.flag("--check"):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -39,7 +40,8 @@ def main(argv: list[str]) -> int:
 
 def _complain(text: str) -> None:
     """One line, whatever others' words are in it."""
-    print("udpgrm:", " ".join(text.split()), file=sys.stderr)
+    with contextlib.suppress(OSError):  # the exit status says it too
+        print("udpgrm:", " ".join(text.split()), file=sys.stderr, flush=True)
 
 
 def _open_streams() -> None:

@@ -54,6 +54,8 @@ def write(path: Path, text: str) -> None:
 
     The new file has a name that collectors pass by until it is whole.
     """
+    if not path.name or (path.exists() and not path.is_file()):
+        raise CommandError(f"metrics: --output={path} is no name of a file")
     new = path.with_name(f".{path.name}.new")
     with contextlib.suppress(FileNotFoundError):
         new.unlink()  # of a run that was killed

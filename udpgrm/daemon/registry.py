@@ -8,26 +8,25 @@ import ctypes
 import errno
 import os
 import socket
-import struct
 import sys
-from collections import Counter
+from collections.abc import Iterator
 from typing import Optional
 
 from udpgrm import abi, log
 from udpgrm.abi import GroupState, MessageFlag
 from udpgrm.build.cache import BuildError
 from udpgrm.daemon.compiling import Compiler
+from udpgrm.daemon.deferred import Deferred, key_of
 from udpgrm.daemon.pool import Pool
 from udpgrm.daemon.programs import Linker, digest_of, steering_of
+from udpgrm.daemon.searching import Search
 from udpgrm.daemon.tubular import Tubular
 from udpgrm.kernel import libbpf, pidfd
-from udpgrm.state import address, counters, layout, seats
+from udpgrm.state import address, counters, seats
 from udpgrm.state.maps import Maps
 from udpgrm.state.seats import GroupSeats
 
 _SO_ATTACH_REUSEPORT_EBPF = 52
-#: Messages of one unprivileged user that may wait for programs; the map holds some users'.
-_USER_DEFERRED = 1024
 #: What the kernel does not do with a socket, and why.
 _REFUSED = {
     errno.EINVAL: "it is in no reuseport group (connect(2) takes a socket out of it)",
@@ -74,41 +73,49 @@ class Registry:
                 self._outdated.add(number)
         #: Groups whose program was found to be missing, within a round
         self._unready: set[int] = set()
-        size = ctypes.sizeof(abi.Message)
-        #: Messages that wait for their group's program. By key, as in the map: of what one
-        #: socket asks for again and again, the last counts.
-        self._deferred: dict[bytes, abi.Message] = {
-            key: abi.Message.from_buffer_copy(value)
-            for key, value in libbpf.map_items(maps["deferred"], layout.DEFERRED_KEY_BYTES, size)
-        }
-        self._deferred_of = Counter(message.uid for message in self._deferred.values())
+        self._deferred = Deferred(maps)
+        self._search = Search()
+        #: Messages that wait for their group's program, by key; at first, all there are
+        self._unsteered = self._deferred.all()
 
     def begin_round(self) -> None:
         """Before some messages: sockets and programs may have changed since the last ones."""
         self._taken_until.clear()
         self._unready.clear()
 
+    def _group_of(self, message: abi.Message) -> Optional[abi.Group]:
+        """The message's group; None: it is no more."""
+        if message.group >= self._maps.config.groups:
+            return None
+        group = self._maps.group(message.group)
+        return group if group.state == GroupState.LIVE and group.epoch == message.epoch else None
+
     def handle(self, message: abi.Message) -> Optional[int]:
-        """Serve one message, or put it off until its group's program is compiled.
+        """Serve one message, or put it off: its group's program or its socket is not there yet.
 
         Returns the pid of a process that has sockets here.
         """
-        number = message.group
-        if number >= self._maps.config.groups:
-            return None
-        group = self._maps.group(number)
-        if group.state != GroupState.LIVE or group.epoch != message.epoch:
+        number, group = message.group, self._group_of(message)
+        if group is None:
             return None
         self.announce(number, group)
         if not message.flags:  # another user's service is refused because of it
             self.missed_one = True
             return None
         if not self._has_program(number, group):
-            self._defer(message)
+            self._deferred.add(message)
+            self._unsteered[key_of(message)] = message
             return None
         owner = None
         if message.flags & (MessageFlag.JOIN | MessageFlag.REGISTER):
-            owner = self._serve_socket(number, group, message)
+            fd = pidfd.socket_at(message.ns_pid, message.fd, message.cookie)
+            if fd is None:  # handed on, or its process lives in another pid namespace
+                self._deferred.add(message)
+                self._search.add(message)
+            else:
+                for earlier in self._search.drop(message.cookie):
+                    self.settle(earlier)
+                owner = self.serve(message, (message.ns_pid, fd))
         if message.flags & MessageFlag.WORKING_GEN:
             where = address.of_key(group.key)
             log.event(f"Working gen app={message.app} {message.generation} {where}")
@@ -167,37 +174,29 @@ class Registry:
                     return {cookie: number}
         return {}
 
-    def _defer(self, message: abi.Message) -> None:
-        """Put a message off. Raises OverflowError for one too many of a user's."""
-        key = _deferred_key(message)
-        is_new = key not in self._deferred
-        if is_new and message.uid and self._deferred_of[message.uid] >= _USER_DEFERRED:
-            raise OverflowError(
-                f"uid {message.uid}: {_USER_DEFERRED} messages wait for a program already"
-            )
-        libbpf.map_update(self._maps["deferred"], key, bytes(message))
-        self._deferred[key] = message
-        self._deferred_of[message.uid] += is_new
-
     def awaits(self, number: int, epoch: int) -> bool:
-        """Whether sockets of a group wait until its program is compiled."""
-        return any(
-            message.group == number and message.epoch == epoch
-            for message in self._deferred.values()
-        )
+        """Whether sockets of a group wait for its program, or to be found."""
+        return self._deferred.concerns(number, epoch)
 
     def take_deferred(self) -> list[abi.Message]:
-        """Messages that were put off, to be handled again and then settled."""
-        taken = list(self._deferred.values())
-        self._deferred.clear()
-        self._deferred_of.clear()
+        """Messages that waited for a program, to be handled again and then settled."""
+        taken, self._unsteered = list(self._unsteered.values()), {}
         return taken
 
     def settle(self, message: abi.Message) -> None:
         """Forget a message that was put off, unless it was again."""
-        key = _deferred_key(message)
-        if key not in self._deferred:
-            libbpf.map_delete(self._maps["deferred"], key)
+        key = key_of(message)
+        if key not in self._unsteered and not self._search.has(message):
+            self._deferred.forget(key)
+
+    @property
+    def search_due(self) -> Optional[float]:
+        """When (monotonic seconds) `search` has something to do; None: it has not."""
+        return self._search.due
+
+    def search(self) -> Iterator[tuple[abi.Message, Optional[tuple[int, int]]]]:
+        """Messages whose sockets were missing, to be served with what was found, then settled."""
+        return self._search.go_on()
 
     def _has_program(self, number: int, group: abi.Group) -> bool:
         """Whether the group's program is loaded, or never will be; else it is made."""
@@ -228,15 +227,29 @@ class Registry:
             self._known[number] = group.epoch
             log.event(f"socket group created {address.of_key(group.key)}")
 
-    def _serve_socket(self, number: int, group: abi.Group, message: abi.Message) -> Optional[int]:
-        found = self._find(message)
+    def serve(self, message: abi.Message, found: Optional[tuple[int, int]]) -> Optional[int]:
+        """Give a socket its place; found: a pid that has it, and a duplicate, which is closed.
+
+        Returns that pid.
+        """
         if found is None:
             log.step(f"socket {message.cookie:#x} was closed before it could be registered")
             self.missed_one = True
             return None
         pid, fd = found
         try:
-            log.event(f"socket found {address.of_key(group.key)} so_cookie {message.cookie:#x}")
+            group = self._group_of(message)
+            if group is None:
+                return None
+            self._place(group, message, fd)
+        finally:
+            os.close(fd)
+        return pid
+
+    def _place(self, group: abi.Group, message: abi.Message, fd: int) -> None:
+        number, where = message.group, address.of_key(group.key)
+        try:
+            log.event(f"socket found {where} so_cookie {message.cookie:#x}")
             with GroupSeats(self._maps, number) as group_seats:
                 if number in self._programs:
                     _attach(fd, self._programs[number])
@@ -250,21 +263,9 @@ class Registry:
             if error.errno not in _REFUSED:
                 raise
             log.step(
-                f"socket {message.cookie:#x} of {address.of_key(group.key)} cannot be registered: "
+                f"socket {message.cookie:#x} of {where} cannot be registered: "
                 f"{_REFUSED[error.errno]}"
             )
-        finally:
-            os.close(fd)
-        return pid
-
-    def _find(self, message: abi.Message) -> Optional[tuple[int, int]]:
-        """(pid, our fd) of the message's socket."""
-        for pid in dict.fromkeys((message.ns_pid, message.pid)):
-            fd = pidfd.socket_of(pid, message.cookie, message.fd) if pid else None
-            if fd is not None:
-                return pid, fd
-        # handed on, or its process lives in another pid namespace
-        return pidfd.find_socket(message.cookie)
 
     def _seat(
         self, number: int, group: abi.Group, group_seats: GroupSeats, cookie: int, fd: int
@@ -377,10 +378,6 @@ class Registry:
         if program is not None:
             os.close(program)
         self._known.pop(number, None)
-
-
-def _deferred_key(message: abi.Message) -> bytes:
-    return struct.pack("=QI", message.cookie, message.flags)
 
 
 def _index_of(slot: abi.Slot, seat: int) -> Optional[int]:

@@ -10,6 +10,7 @@ import select
 import signal
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional
@@ -59,17 +60,34 @@ def _notify(text: str) -> None:
     if not where:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-        channel.sendto(text.encode(), "\0" + where[1:] if where[0] == "@" else where)
+        try:
+            channel.sendto(text.encode(), "\0" + where[1:] if where[0] == "@" else where)
+        except OSError as error:
+            log.step(f"cannot tell the service manager {text}: {error.strerror}")
 
 
 def _lock(directory: Path) -> Optional[int]:
-    # a command that looks whether a daemon runs holds the lock for an instant
+    """Make the directory and lock it. Returns the fd; None: another daemon has it."""
     for _ in range(_LOCK_TRIES):
-        held = state.lock(directory)
-        if held is not None:
-            return held
+        directory.mkdir(mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # a daemon that ends removes it
+            held = state.lock(directory)
+            if held is not None and _is_there(directory, held):
+                return held
+            if held is not None:
+                os.close(held)
+        # a command that looks whether a daemon runs holds the lock for an instant
         time.sleep(0.01)
     return None
+
+
+def _is_there(directory: Path, lock_fd: int) -> bool:
+    """Whether what was locked is still the directory of that name."""
+    here = os.fstat(lock_fd)
+    with contextlib.suppress(FileNotFoundError):
+        there = os.stat(directory)
+        return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+    return False
 
 
 def _take_directory(options: Options) -> int:
@@ -78,12 +96,10 @@ def _take_directory(options: Options) -> int:
     try:
         if not bpffs.is_bpffs(directory.parent):
             raise StartError(f"{directory} is in no bpf file system ({_HINT})")
-        directory.mkdir(mode=0o700, exist_ok=True)
         held = _lock(directory)
         if held is None and options.force:
             # the other daemon keeps its maps, which nobody finds any more
             _remove_pins(directory)
-            directory.mkdir(mode=0o700)
             held = _lock(directory)
     except OSError as error:
         raise StartError(f"cannot use {directory}: {error.strerror}") from error
@@ -137,12 +153,9 @@ def run(options: Options) -> None:
 
 def _take_away(directory: Path, lock_fd: int) -> None:
     """Remove hooks and pins, unless another daemon has put its own there."""
-    here = os.fstat(lock_fd)
-    with contextlib.suppress(FileNotFoundError):
-        there = os.stat(directory)
-        if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino):
-            programs.detach_all(directory)
-            _remove_pins(directory)
+    if _is_there(directory, lock_fd):
+        programs.detach_all(directory)
+        _remove_pins(directory)
 
 
 class _StopSignals:
@@ -209,7 +222,10 @@ class Server:
         while True:
             if self._compiler.start():
                 self._resume()
-            wake = min(due, self._compiler.due or due, self._held_until or due)
+            self._search()
+            if self._collector.should_look_again:
+                due = min(due, time.monotonic() + LOOK_AGAIN_AFTER)
+            wake = min(moment for moment in (due, *self._moments()) if moment is not None)
             events = dict(self._poll.poll(max(0.0, wake - time.monotonic())))
             if self._stopping.fileno() in events:
                 break
@@ -225,23 +241,23 @@ class Server:
                 self._guarded(self._collector.collect)
                 self._guarded(self._pool.refill)
                 due = time.monotonic() + COLLECT_EVERY
-            if self._collector.should_look_again:
-                due = min(due, time.monotonic() + LOOK_AGAIN_AFTER)
         _notify("STOPPING=1")
         config = self._maps.config
         config.pid = 0
         self._maps.write_config(config)
 
-    @property
-    def _held_until(self) -> Optional[float]:
-        return self._tubular.due if self._tubular is not None else None
+    def _moments(self) -> Iterator[Optional[float]]:
+        """When (monotonic seconds) there is something to do, if nothing comes before."""
+        yield self._compiler.due
+        yield self._registry.search_due
+        yield self._tubular.due if self._tubular is not None else None
 
     def _serve(self, ring: RingBuffer) -> None:
         self._registry.begin_round()
         for record in ring.records():
             if len(record) == ctypes.sizeof(abi.Message):
                 message = abi.Message.from_buffer_copy(record)
-                self._guarded(self._handle, message)
+                self._guarded(self._watch, self._registry.handle, message)
                 self._maps.user(abi.user_of(message.uid)).messages_served += 1
         self._guarded(self._pool.refill)
 
@@ -250,7 +266,14 @@ class Server:
         self._registry.begin_round()
         self._guarded(self._registry.replace_outdated)
         for message in self._registry.take_deferred():
-            self._guarded(self._handle, message)
+            self._guarded(self._watch, self._registry.handle, message)
+            self._registry.settle(message)
+
+    def _search(self) -> None:
+        """Serve sockets that were not where their messages said."""
+        self._registry.begin_round()
+        for message, found in self._registry.search():
+            self._guarded(self._watch, self._registry.serve, message, found)
             self._registry.settle(message)
 
     def _guarded(self, action: Callable[..., object], *arguments: object) -> None:
@@ -260,8 +283,9 @@ class Server:
         except Exception as error:
             log.step(f"{type(error).__name__}: {error}")
 
-    def _handle(self, message: abi.Message) -> None:
-        pid = self._registry.handle(message)
+    def _watch(self, serve: Callable[..., Optional[int]], *arguments: object) -> None:
+        """Serve, and learn when the process that has the socket ends."""
+        pid = serve(*arguments)
         if pid is None or pid in self._watched:
             return
         watch = pidfd.watch(pid)

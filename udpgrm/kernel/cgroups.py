@@ -18,6 +18,11 @@ def default_root() -> Path:
     raise FileNotFoundError(f"no cgroup2 at {' or '.join(ROOTS)}: mount it, or name the cgroup")
 
 
+def is_directory(path: Path) -> bool:
+    """Whether a path is a cgroup; those of version 1 have processes, but no controllers."""
+    return (path / "cgroup.controllers").exists()
+
+
 def own_path() -> str:
     """This process's path below the root, as in cgroups(7): '/a/b'."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():

@@ -35,57 +35,44 @@ def _cookie(fd: int) -> Optional[int]:
     return None if failed else value.value
 
 
-def _take(pid: int, pidfd: int, number: int, cookie: int) -> Optional[int]:
-    """Our own descriptor of the process's, when it is the socket meant."""
+def _give_back(fd: int) -> None:
+    """Close what was put in a socket's place just now.
+
+    close(2) of a file waits for whoever serves its file system, which nobody but a thread of its
+    own may do.
+    """
+    threading.Thread(target=os.close, args=(fd,), daemon=True).start()
+
+
+def socket_at(pid: int, number: int, cookie: int) -> Optional[int]:
+    """A duplicate of the process's descriptor, when it is the socket with this cookie."""
+    pidfd = _pidfd_open(pid)
+    if pidfd < 0:
+        return None
+    try:
+        seen = _duplicate(pid, pidfd, number)
+    finally:
+        os.close(pidfd)
+    if seen is None:
+        return None
+    if seen[0] == cookie:
+        return seen[1]
+    os.close(seen[1])
+    return None
+
+
+def _duplicate(pid: int, pidfd: int, number: int) -> Optional[tuple[int, int]]:
+    """(SO_COOKIE, duplicate) of a process's descriptor; None: it is no socket."""
     if not _is_socket(pid, number):
         return None
     fd = int(_libc.syscall(_SYS_PIDFD_GETFD, pidfd, number, 0))
     if fd < 0:
         return None
-    found = _cookie(fd)
-    if found == cookie:
-        return fd
-    _give_back(fd, found)
-    return None
-
-
-def _give_back(fd: int, cookie: Optional[int]) -> None:
-    """Close a duplicate that was not meant.
-
-    One that is no socket was put there since it was looked at; close(2) of a file waits for
-    whoever serves its file system, which nobody but a thread of its own may do.
-    """
+    cookie = _cookie(fd)
     if cookie is None:
-        threading.Thread(target=os.close, args=(fd,), daemon=True).start()
-    else:
-        os.close(fd)
-
-
-def _descriptors(pid: int) -> Iterator[int]:
-    with contextlib.suppress(OSError):
-        for name in os.listdir(f"/proc/{pid}/fd"):
-            yield int(name)
-
-
-def socket_of(pid: int, cookie: int, hint: int) -> Optional[int]:
-    """A duplicate of the process's socket with this cookie, or None.
-
-    The hint is tried first; a wrong one costs a look at every descriptor.
-    """
-    pidfd = _pidfd_open(pid)
-    if pidfd < 0:
+        _give_back(fd)
         return None
-    try:
-        found = _take(pid, pidfd, hint, cookie)
-        if found is not None:
-            return found
-        for number in _descriptors(pid):
-            found = _take(pid, pidfd, number, cookie)
-            if found is not None:
-                return found
-        return None
-    finally:
-        os.close(pidfd)
+    return cookie, fd
 
 
 def find_sockets(cookies: set[int]) -> dict[int, tuple[int, int]]:
@@ -93,7 +80,7 @@ def find_sockets(cookies: set[int]) -> dict[int, tuple[int, int]]:
     found: dict[int, tuple[int, int]] = {}
     if not cookies:
         return found
-    for pid in _all_pids():
+    for pid in all_pids():
         for cookie, fd in sockets_of(pid):
             if cookie in cookies and cookie not in found:
                 found[cookie] = (pid, fd)
@@ -104,21 +91,18 @@ def find_sockets(cookies: set[int]) -> dict[int, tuple[int, int]]:
 
 def sockets_of(pid: int) -> Iterator[tuple[int, int]]:
     """(SO_COOKIE, duplicate) of every socket of a process; the caller closes them."""
+    yield from (seen for seen in descriptors_of(pid) if seen is not None)
+
+
+def descriptors_of(pid: int) -> Iterator[Optional[tuple[int, int]]]:
+    """The same, with None for each descriptor that is no socket: for who cannot wait."""
     pidfd = _pidfd_open(pid)
     if pidfd < 0:
         return
     try:
-        for number in _descriptors(pid):
-            if not _is_socket(pid, number):
-                continue
-            fd = int(_libc.syscall(_SYS_PIDFD_GETFD, pidfd, number, 0))
-            if fd < 0:
-                continue
-            cookie = _cookie(fd)
-            if cookie is None:
-                _give_back(fd, cookie)
-            else:
-                yield cookie, fd
+        with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
+            for entry in entries:
+                yield _duplicate(pid, pidfd, int(entry.name))
     finally:
         os.close(pidfd)
 
@@ -140,18 +124,9 @@ def _is_socket(pid: int, number: int) -> bool:
     return False
 
 
-def _all_pids() -> list[int]:
-    """Newest first."""
+def all_pids() -> list[int]:
+    """Those of all processes, newest first."""
     return sorted((int(name) for name in os.listdir("/proc") if name.isdigit()), reverse=True)
-
-
-def find_socket(cookie: int) -> Optional[tuple[int, int]]:
-    """(pid, duplicate) of the socket among all processes, newest first."""
-    for pid in _all_pids():
-        found = socket_of(pid, cookie, -1)
-        if found is not None:
-            return pid, found
-    return None
 
 
 def watch(pid: int) -> Optional[int]:

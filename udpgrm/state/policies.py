@@ -8,6 +8,7 @@ daemon, but not the machine's next start.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import socket
@@ -16,10 +17,10 @@ from typing import Any, Optional
 
 from udpgrm import abi
 from udpgrm.abi import DissectorType
-from udpgrm.kernel import libbpf
+from udpgrm.kernel import libbpf, netns
 from udpgrm.state import address
 from udpgrm.state.maps import Maps
-from udpgrm.state.view import Viewer
+from udpgrm.state.view import Viewer, printable
 
 _MAPPED = bytes(10) + b"\xff\xff"
 
@@ -64,19 +65,19 @@ def document(policy: abi.Policy) -> dict[str, Any]:
     """A policy for programs; parameters as they were given."""
     dissector = policy.dissector
     kind = DissectorType(dissector.type & ~abi.DISSECTOR_VERBOSE)
-    name, parameters = kind.name.lower(), {}
+    name, parameters = kind.name.lower(), None
     if kind == DissectorType.NAMED:
         name = dissector.name.decode(errors="replace")
-        try:
+        with contextlib.suppress(ValueError):
             parameters = json.loads(dissector.parameters or b"{}")
-        except ValueError:  # an application's, refused by the daemon
+        if not isinstance(parameters, dict):  # an application's, refused by the daemon
             parameters = {"": dissector.parameters.decode(errors="replace")}
     elif kind == DissectorType.FLOW:
         parameters = {"flow_timeout": dissector.flow_timeout_s or abi.DEFAULT_FLOW_TIMEOUT_S}
     return {
         "type": kind.name.lower(),
         "name": name,
-        "parameters": parameters,
+        "parameters": parameters or {},
         "flows": int(policy.flows),
     }
 
@@ -84,12 +85,15 @@ def document(policy: abi.Policy) -> dict[str, Any]:
 def text(document: dict[str, Any]) -> str:
     """A policy for people."""
     words = [f"{name}={value}" for name, value in document["parameters"].items()]
-    return " ".join([document["name"], *words])
+    return printable(" ".join([document["name"], *words]))
 
 
 def conflict(maps: Maps, where: str, wanted: abi.Policy) -> Optional[str]:
     """Why a policy would have no effect, if so: a group keeps its dissector for life."""
+    here = netns.own_cookie()
     for number in Viewer(maps).numbers(where):
+        if maps.group(number).key.netns != here:
+            continue  # perhaps a stranger's, who may have any address there
         there = abi.Policy(dissector=maps.dissector(number), flows=maps.group(number).flows)
         if document(there) != document(wanted):
             return (

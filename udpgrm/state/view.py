@@ -80,6 +80,7 @@ class GroupView:
     port: int
     netns: int
     ifindex: int
+    uid: int  # its owner
     dissector: DissectorType
     verbose: bool
     flow_timeout: int
@@ -94,12 +95,15 @@ class GroupView:
     seen: int = 0  # slots whose peers are counted although there is no flow table
 
 
-def _printable(text: bytes) -> str:
+def printable(text: str) -> str:
     """What an application has chosen, in one line and without a terminal's escapes."""
-    shown = text.decode(errors="replace")
     return "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in shown
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
     )
+
+
+def _text(chosen: bytes) -> str:
+    return printable(chosen.decode(errors="replace"))
 
 
 class Viewer:
@@ -141,13 +145,14 @@ class Viewer:
             port=address.port_of(group.key),
             netns=group.key.netns,
             ifindex=group.key.ifindex,
+            uid=group.uid,
             dissector=kind,
             verbose=bool(group.type & abi.DISSECTOR_VERBOSE),
             flow_timeout=group.flow_timeout_s if kind == DissectorType.FLOW else 0,
             max_apps=dissector.max_apps,
-            label=_printable(dissector.label),
-            name=_printable(dissector.name) if named else kind.name.lower(),
-            parameters=_printable(dissector.parameters) if named else "",
+            label=_text(dissector.label),
+            name=_text(dissector.name) if named else kind.name.lower(),
+            parameters=_text(dissector.parameters) if named else "",
             working=list(group.working)[: max(group.max_apps, 1)],
             metrics={},
             seen=sum(1 << slot for slot, table in enumerate(group.table) if table),

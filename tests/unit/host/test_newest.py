@@ -43,6 +43,7 @@ def group(working: list[int], generations: list[GenerationView]) -> GroupView:
         port=443,
         netns=1,
         ifindex=0,
+        uid=0,
         dissector=DissectorType.FLOW,
         verbose=False,
         flow_timeout=125,

@@ -24,5 +24,7 @@ def test_only_sockets_are_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
     monkeypatch.setattr(pidfd, "_cookie", no_cookie)
     with (tmp_path / "file").open("w") as file, socket.socket():
-        assert pidfd.socket_of(os.getpid(), 1, file.fileno()) is None
+        assert pidfd.socket_at(os.getpid(), file.fileno(), 1) is None
+        for _, fd in pidfd.sockets_of(os.getpid()):
+            os.close(fd)
     assert taken and all(taken)

@@ -32,6 +32,7 @@ def group(number: int = 0, label: str = "", ifindex: int = 0, **counters: Any) -
         port=443,
         netns=4097,
         ifindex=ifindex,
+        uid=0,
         dissector=DissectorType.FLOW,
         verbose=False,
         flow_timeout=125,

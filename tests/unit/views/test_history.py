@@ -40,6 +40,7 @@ def group(working: int, *items: GenerationView) -> GroupView:
         port=4433,
         netns=1,
         ifindex=0,
+        uid=0,
         dissector=DissectorType.FLOW,
         verbose=False,
         flow_timeout=125,
