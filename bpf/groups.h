@@ -28,6 +28,13 @@ static __always_inline struct group *live_group(u32 id, u32 epoch)
 	return group;
 }
 
+/* An IPv6 socket that is bound to an IPv4 address has it like any other (RFC 4291, 2.5.5.2). */
+static __always_inline void unmap(struct group_key *key)
+{
+	if (!key->addr[0] && !key->addr[1] && key->addr[2] == V4_MAPPED)
+		key->family = AF_INET;
+}
+
 /*
  * The group of the address and the device that a socket was bound to, whatever
  * has become of them: the kernel has looked then who else is there.
@@ -59,6 +66,7 @@ static __always_inline void group_key_of(void *ctx, struct bpf_sock *sk,
 		key->addr[2] = key->family == AF_INET ? V4_MAPPED : 0;
 		key->addr[3] = 0;
 	}
+	unmap(key);
 }
 
 /*

@@ -17,5 +17,6 @@ int hook_post_bind6(struct bpf_sock *ctx)
 	request->wildcard =
 		!(ctx->src_ip6[0] | ctx->src_ip6[1] | ctx->src_ip6[2] | ctx->src_ip6[3]);
 	key.ifindex = request->ifindex;
+	unmap(&key);
 	return adopt(request, &key);
 }

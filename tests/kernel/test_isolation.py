@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import sys
@@ -105,3 +106,26 @@ def test_wildcard_and_exact_address_are_two_groups(host: Host, address: str) -> 
         grm.enroll([one], 1)
         grm.enroll([two], 2)
         assert len(host.json("list")["groups"]) == 2
+
+
+def test_an_ipv6_socket_at_an_ipv4_address(host: Host) -> None:
+    """As Java's are. Its group is that of the address, in commands as in policies."""
+    assert host.json("dissector", "set", ADDRESS, "flow", "flow_timeout=17")["changed"]
+    with contextlib.ExitStack() as stack:
+        socks = []
+        for generation in (1, 2):
+            sock = stack.enter_context(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sock.bind(("::ffff:127.0.0.1", 4433))
+            grm.enroll([sock], generation)
+            socks.append(sock)
+        assert host.group("[::ffff:127.0.0.1]:4433")["dissector"]["flow_timeout"] == 17
+        assert host.json("working-gen", ADDRESS, "1")["after"] == 1
+        old = stack.enter_context(client())
+        old.sendto(b"hi", TARGET)
+        assert answer(socks, 1) == [0]
+        assert host.json("working-gen", ADDRESS, "newest")["after"] == 2
+        new = stack.enter_context(client())
+        for peer, position in ((new, 1), (old, 0)):
+            peer.sendto(b"hi", TARGET)
+            assert answer(socks, 1) == [position]

@@ -407,6 +407,48 @@ for generation in range(32):
     mine.close()
 
 
+def test_quota_of_sockets(small_host: Host) -> None:
+    """256 for each of the groups that a user may have."""
+    done = unprivileged(
+        """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (2000, 2000))
+socks = [bind("127.0.0.1") for _ in range(5 * 256 + 10)]
+for number, sock in enumerate(socks):
+    while attempt(sock, GEN, number // 256) == "EAGAIN":
+        time.sleep(0.01)
+def placed():
+    answers = (sock.getsockopt(UDP, GEN, 8) for sock in socks)
+    return sum(answer[4:] != bytes([255] * 4) for answer in answers)
+end = time.monotonic() + 20
+while placed() < 5 * 256 and time.monotonic() < end:
+    time.sleep(0.1)
+time.sleep(1)
+print(placed())
+"""
+    )
+    assert done.stdout == "1280\n"
+    log = small_host.errors.read_text()
+    assert f"uid {NOBODY} has 1280 sockets (256 for each of limits.groups_per_user)" in log
+    mine = grm.bind("127.0.0.1:7000")[0]
+    assert grm.enroll([mine], 1) == [0]
+    mine.close()
+    wait_for(
+        lambda: (
+            unprivileged(
+                """
+sock = bind("127.0.0.1", None, 6000)
+attempt(sock, GEN, 1)
+time.sleep(0.5)
+print(sock.getsockopt(UDP, GEN, 8)[4])
+"""
+            ).stdout
+            == "0\n"
+        ),
+        "the quota to be free again",
+    )
+
+
 def test_a_flood_of_messages_leaves_room_for_others(host: Host) -> None:
     """The daemon is stopped meanwhile, so nothing is served: the worst case."""
     mine = grm.bind(WHERE)[0]

@@ -68,6 +68,8 @@ HOOKS = (
     _hook("sendmsg4", "sendmsg4", _ADDR, libbpf.CGROUP_UDP4_SENDMSG),
     _hook("sendmsg6", "sendmsg6", _ADDR, libbpf.CGROUP_UDP6_SENDMSG),
 )
+#: Templates of filters; which is part of the name.
+FILTER_PREFIX = "steer_cbpf_"
 SENDMSG_HOOKS = frozenset({"sendmsg4", "sendmsg6"})
 
 
@@ -75,7 +77,8 @@ def steering(dissector: str, filter_: tuple[cbpf.Instruction, ...] = ()) -> Prog
     """The steering program of a dissector; one for every filter of cbpf."""
     name = f"steer_{dissector}"
     if filter_:
-        name += "_" + hashlib.sha256(repr(filter_).encode()).hexdigest()[:12]
+        # long: an application may look for a filter that has the name of another's
+        name = FILTER_PREFIX + hashlib.sha256(repr(filter_).encode()).hexdigest()[:32]
     return Program(name, "steer.c.j2", "steer", dissector, filter_)
 
 

@@ -46,18 +46,19 @@ class Collector:
         ):
             ref = abi.SeatRef.from_buffer_copy(value)
             by_group.setdefault(ref.group, {})[ref.seat] = key
-        for number in range(self._maps.config.groups):
+        live = self._maps.groups_in(GroupState.LIVE)
+        for number in self._childless.keys() - set(live):
+            del self._childless[number]
+        for number in live:
             group = self._maps.group(number)
-            if group.state == GroupState.LIVE:
-                self._registry.announce(number, group)
-                self._collect_group(number, group, by_group.get(number, {}))
-            else:
-                self._childless.pop(number, None)
-            if group.state == GroupState.DELETED:
-                for key in by_group.get(number, {}).values():
-                    libbpf.map_delete(self._maps["seats"], key)
-                self._registry.drop_program(number)
-                self._pool.release_group(number, group)
+            self._registry.announce(number, group)
+            self._collect_group(number, group, by_group.setdefault(number, {}))
+        for number in self._maps.groups_in(GroupState.DELETED):
+            for key in by_group.pop(number, {}).values():
+                libbpf.map_delete(self._maps["seats"], key)
+            self._registry.drop_program(number)
+            self._pool.release_group(number, self._maps.group(number))
+        self._pool.count_seats((number, len(seated)) for number, seated in by_group.items())
         self._collect_probes()
         self._collect_adopted()
 
@@ -111,8 +112,8 @@ class Collector:
                 if group.table[slot_number] and slot_number not in living:
                     self._collect_table(number, group, slot_number, set(seated) - dead)
             for seat in dead:
-                libbpf.map_delete(self._maps["seats"], seated[seat])
-            if len(dead) < len(seated) or self._registry.awaits(number, group.epoch):
+                libbpf.map_delete(self._maps["seats"], seated.pop(seat))
+            if seated or self._registry.awaits(number, group.epoch):
                 self._childless.pop(number, None)
             elif self._childless.get(number) == group.epoch:
                 # nobody for two rounds, so no registration is on its way either

@@ -12,6 +12,8 @@ from udpgrm.build import cache
 from udpgrm.build.sources import Program, parts
 from udpgrm.kernel import pidfd
 
+_MOST_FAILED = 1024
+
 
 class Compiler:
     """A queue of programs, and the compiler at work on the first.
@@ -64,7 +66,7 @@ class Compiler:
         try:
             self._running = cache.Compilation(cache.missing(parts(self._queue[0])))
         except cache.BuildError as error:
-            self._failed[self._pop()] = str(error)
+            self._fail(self._pop(), error)
             return True
         self.watch = pidfd.watch(self._running.pid)
         if self.watch is None:  # no descriptor left for it: wait here
@@ -79,8 +81,10 @@ class Compiler:
         program = self._pop()
         try:
             self._running.finish()
+            if program.filter:
+                cache.prune_filters()
         except cache.BuildError as error:
-            self._failed[program] = str(error)
+            self._fail(program, error)
         self._running = None
         if self.watch is not None:
             self._poll.unregister(self.watch)
@@ -88,6 +92,11 @@ class Compiler:
             self.watch = None
         now = time.monotonic()
         self._rest_until = now + (now - self._started)
+
+    def _fail(self, program: Program, error: cache.BuildError) -> None:
+        self._failed[program] = str(error)
+        if len(self._failed) > _MOST_FAILED:  # it may be tried again
+            del self._failed[next(iter(self._failed))]
 
     def _pop(self) -> Program:
         program = self._queue.pop(0)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Callable
 
 from udpgrm import abi
@@ -15,6 +16,9 @@ from udpgrm.state import layout
 from udpgrm.state.layout import Limits
 from udpgrm.state.maps import Maps, index
 from udpgrm.state.seats import empty_slot
+
+#: States of a group that has an owner.
+_IN_USE = (GroupState.LIVE, GroupState.DELETED)
 
 
 def _number(value: int) -> bytes:
@@ -28,7 +32,7 @@ class Pool:
         """Take stock of what an earlier daemon has prepared or given out."""
         self._maps = maps
         self._limits = limits
-        self._groups = maps.config.groups
+        self._seats: Counter[int] = Counter()
         there = {
             number
             for number in range(1, layout.MAX_TABLES)
@@ -42,12 +46,11 @@ class Pool:
         """What users have in use: a daemon that was killed may have lost count."""
         groups: dict[int, int] = {}
         tables: dict[int, int] = {}
-        for group in map(self._maps.group, range(self._groups)):
-            if group.state in (GroupState.LIVE, GroupState.DELETED):
-                owner = abi.user_of(group.uid)
-                groups[owner] = groups.get(owner, 0) + 1
-                taken = sum(table != 0 for table in group.table)
-                tables[owner] = tables.get(owner, 0) + taken
+        for group in map(self._maps.group, self._maps.groups_in(*_IN_USE)):
+            owner = abi.user_of(group.uid)
+            groups[owner] = groups.get(owner, 0) + 1
+            taken = sum(table != 0 for table in group.table)
+            tables[owner] = tables.get(owner, 0) + taken
         for number in range(abi.USERS):
             user = self._maps.user(number)
             user.groups_gone = user.groups_made - groups.get(number, 0)
@@ -65,21 +68,41 @@ class Pool:
         Not one by one: putting a map into a map of maps waits for all running
         programs, and a call can put many.
         """
-        groups = [self._maps.group(number) for number in range(self._groups)]
-        ready = sum(group.state == GroupState.PREPARED for group in groups)
+        ready = len(self._maps.groups_in(GroupState.PREPARED))
         if ready <= self._limits.prepared_groups // 2:
-            free = [n for n, group in enumerate(groups) if group.state == GroupState.FREE]
+            free = self._maps.groups_in(GroupState.FREE)
             self._prepare_groups(free[: self._limits.prepared_groups - ready])
         used = {
             table
-            for group in groups
-            if group.state in (GroupState.LIVE, GroupState.DELETED)
-            for table in set(group.table) - {0}
+            for number in self._maps.groups_in(*_IN_USE)
+            for table in set(self._maps.group(number).table) - {0}
         }
         queued = self._tables_made - 1 - len(used) - len(self._spare_tables)
         if queued <= self._limits.prepared_tables // 2:
             for number in self._new_tables(self._limits.prepared_tables - queued):
                 libbpf.map_update(self._maps["free_tables"], None, _number(number))
+
+    def count_seats(self, of_groups: Iterable[tuple[int, int]]) -> None:
+        """Take stock of the sockets that have seats: (group id, how many)."""
+        self._seats = Counter()
+        for number, count in of_groups:
+            self._seats[abi.user_of(self._maps.group(number).uid)] += count
+
+    def take_seat(self, group: abi.Group) -> None:
+        """Count one more. Raises LookupError when its owner, or everybody, has all there may be."""
+        owner = abi.user_of(group.uid)
+        most = self._limits.groups_per_user * layout.SEATS_PER_GROUP
+        if group.uid and self._seats[owner] >= most:
+            raise LookupError(
+                f"uid {group.uid} has {self._seats[owner]} sockets "
+                f"({layout.SEATS_PER_GROUP} for each of limits.groups_per_user)"
+            )
+        if sum(self._seats.values()) >= self._maps.config.groups * layout.SEATS_PER_GROUP:
+            raise LookupError(
+                f"all sockets there can be are registered "
+                f"({layout.SEATS_PER_GROUP} for each of limits.groups)"
+            )
+        self._seats[owner] += 1
 
     def _install(self, outer: str, numbers: Sequence[int], make: Callable[[], int]) -> None:
         made: dict[int, int] = {}

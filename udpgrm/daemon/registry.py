@@ -67,10 +67,9 @@ class Registry:
         self.missed_one = False
         #: (group id, slot) -> first index not known to be taken, within a round
         self._taken_until: dict[tuple[int, int], int] = {}
-        for number in range(maps.config.groups):
-            if maps.group(number).state == GroupState.LIVE:
-                self._known[number] = maps.group(number).epoch
-                self._outdated.add(number)
+        for number in maps.groups_in(GroupState.LIVE):
+            self._known[number] = maps.group(number).epoch
+            self._outdated.add(number)
         #: Groups whose program was found to be missing, within a round
         self._unready: set[int] = set()
         self._deferred = Deferred(maps)
@@ -298,6 +297,11 @@ class Registry:
                 if group_seats.cookie_at(ref.seat) != cookie:
                     group_seats.sit(ref.seat, fd)
                 return place
+        try:
+            self._pool.take_seat(group)
+        except LookupError:
+            self.missed_one = True  # closed ones hold seats until they are seen
+            raise
         place.seat = self._new_seat(group, group_seats)
         ref = abi.SeatRef(seat=place.seat, group=number)
         libbpf.map_update(self._maps["seats"], key, bytes(ref))

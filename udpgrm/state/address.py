@@ -16,7 +16,10 @@ IPAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 
 def parse(text: str) -> tuple[IPAddress, int]:
-    """ADDRESS:PORT, IPv6 in brackets. Raises ValueError with one clear line."""
+    """ADDRESS:PORT, IPv6 in brackets; ::ffff:192.0.2.1 means 192.0.2.1.
+
+    Raises ValueError with one clear line.
+    """
     host, colon, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     try:
@@ -26,7 +29,8 @@ def parse(text: str) -> tuple[IPAddress, int]:
         number, ip = None, ipaddress.IPv4Address(0)
     if not colon or number is None or bracketed != (ip.version == 6):
         raise ValueError(f"not an ADDRESS:PORT: {text!r} (as 192.0.2.1:443 or [2001:db8::1]:443)")
-    return ip, number
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return mapped or ip, number
 
 
 def form(ip: str, port: int) -> str:

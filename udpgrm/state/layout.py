@@ -27,11 +27,12 @@ DEFERRED_KEY_BYTES = 12
 BY_GROUP = ("slots", "sockets", "counters", "sockmaps")
 #: Steering programs are called by this and their group's id.
 STEERING_PREFIX = "udpgrm_"
+#: Room in the map of all seats, and what one user may have, per group.
+SEATS_PER_GROUP = 256
 #: sizeof(struct quic_tables), sizeof(struct quic_scratch) of bpf/dissectors/bespoke/scratch.h.
 QUIC_TABLES_BYTES = 9528
 QUIC_SCRATCH_BYTES = 13656
 _QUIC_STAGES = 4
-_SEATS_PER_GROUP = 256
 _MAX_DEFERRED = 8192
 _MAX_POLICIES = 1024
 _MAX_PROBES = 1024
@@ -219,7 +220,7 @@ MAPS = {
         _outer("udpgrm_countss", _groups, lambda _: make_counters()), Relocation.COUNTERS
     ),
     "seats": _Map(
-        _hash("udpgrm_seats", 8, abi.SeatRef, lambda limits: limits.groups * _SEATS_PER_GROUP),
+        _hash("udpgrm_seats", 8, abi.SeatRef, lambda limits: limits.groups * SEATS_PER_GROUP),
         Relocation.SEATS,
     ),
     "deferred": _Map(_hash("udpgrm_deferred", DEFERRED_KEY_BYTES, abi.Message, _MAX_DEFERRED)),

@@ -122,9 +122,8 @@ class Viewer:
 
     def numbers(self, only: Optional[str] = None) -> Iterator[int]:
         """Ids of the live groups, or of those at one ADDRESS:PORT."""
-        for number in range(self._maps.config.groups):
-            group = self._maps.group(number)
-            if group.state == GroupState.LIVE and only in (None, address.of_key(group.key)):
+        for number in self._maps.groups_in(GroupState.LIVE):
+            if only in (None, address.of_key(self._maps.group(number).key)):
                 yield number
 
     def groups(self, only: Optional[str] = None, with_flows: bool = True) -> list[GroupView]:

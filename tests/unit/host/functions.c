@@ -106,7 +106,8 @@ u32 test_highest_bit(u32 word)
 	return highest_bit(word);
 }
 
-void test_group_key(struct group_key *key, u32 family, u16 port, const u32 *addr)
+void test_group_key(struct group_key *key, u32 family, u16 port, const u32 *addr,
+		    const struct socket_request *request)
 {
 	struct bpf_sock sk = { .family = family, .src_port = port, .bound_dev_if = 7 };
 
@@ -114,7 +115,7 @@ void test_group_key(struct group_key *key, u32 family, u16 port, const u32 *addr
 		sk.src_ip4 = addr[0];
 	else
 		__builtin_memcpy(sk.src_ip6, addr, sizeof(sk.src_ip6));
-	group_key_of(NULL, &sk, key);
+	group_key_of(NULL, &sk, request, key);
 }
 
 /* Word i of a value of `size` bytes given with optlen; false: there is none. */

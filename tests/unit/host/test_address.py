@@ -80,7 +80,8 @@ def test_wrong(text: str) -> None:
 @given(ips, ports)
 def test_parse_undoes_form(ip: address.IPAddress, port: int) -> None:
     assert address.form(str(ip), port) == text_of(ip, port)
-    assert address.parse(address.form(str(ip), port)) == (ip, port)
+    meant = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    assert address.parse(address.form(str(ip), port)) == (meant or ip, port)
 
 
 @given(st.text())
@@ -100,14 +101,32 @@ def test_keys_that_hooks_make(functions: ctypes.CDLL, ip: address.IPAddress, por
     key = abi.GroupKey()
     addr = ctypes.create_string_buffer(ip.packed, 16)
     family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
-    functions.test_group_key(ctypes.byref(key), family, port, addr)
+    functions.test_group_key(ctypes.byref(key), family, port, addr, None)
+    if ip.version == 6 and ip.ipv4_mapped:
+        ip, family = ip.ipv4_mapped, socket.AF_INET
     assert (key.netns, key.ifindex, key.family) == (4026531840, 7, family)
     assert address.port_of(key) == port
     found = address.ip_of(key)
-    if ip.version == 6 and ip.ipv4_mapped:
-        ip = ip.ipv4_mapped
     assert ipaddress.ip_address(found) == ip
     assert address.of_key(key) == text_of(ipaddress.ip_address(found), port)
+
+
+@pytest.mark.parametrize(
+    ("family", "source", "bound"),
+    [
+        (socket.AF_INET, "192.0.2.1", "0.0.0.0"),
+        (socket.AF_INET6, "2001:db8::1", "::"),
+        (socket.AF_INET6, "::ffff:192.0.2.1", "::"),
+    ],
+)
+def test_what_connect_shows_of_a_wildcard(
+    functions: ctypes.CDLL, family: int, source: str, bound: str
+) -> None:
+    key = abi.GroupKey()
+    addr = ctypes.create_string_buffer(ipaddress.ip_address(source).packed, 16)
+    request = abi.SocketRequest(wildcard=1, ifindex=3)
+    functions.test_group_key(ctypes.byref(key), family, 443, addr, ctypes.byref(request))
+    assert (key.ifindex, key.family, address.ip_of(key)) == (3, family, bound)
 
 
 def test_a_dual_stack_sockets_v4_peer() -> None:

@@ -52,6 +52,9 @@ class FakeMaps:
     def group(self, group: int) -> abi.Group:
         return self.records[group]
 
+    def groups_in(self, *states: GroupState) -> list[int]:
+        return [number for number, group in enumerate(self.records) if group.state in states]
+
     def user(self, user: int) -> abi.User:
         return self.users[user]
 

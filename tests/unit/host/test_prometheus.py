@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -221,7 +222,13 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "udpgrm.prom"
-    path.mkdir()
-    with pytest.raises(OSError):
-        prometheus.write(path, "new\n")
+    path.write_text("old\n")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2, before[1]))
+    try:
+        with pytest.raises(OSError):
+            prometheus.write(path, "new\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_text() == "old\n"
     assert [item.name for item in tmp_path.iterdir()] == ["udpgrm.prom"]
