@@ -204,6 +204,9 @@ print(attempt(sock, WORKING, 9), attempt(sock, GEN, 9))
 _CLOSED = """
 sock = bind("127.0.0.1")
 attempt(sock, DISSECTOR, struct.pack("=II", 0, 17))
+attempt(sock, GEN, 1)
+while sock.getsockopt(UDP, GEN, 8)[4:] == bytes([255] * 4):
+    time.sleep(0.01)
 sock.close()
 print("closed", flush=True)
 sys.stdin.readline()
@@ -241,7 +244,6 @@ def test_root_has_no_use_for_what_another_user_left(host: Host) -> None:
 def test_what_a_user_left_keeps_no_other_user_out(host: Host) -> None:
     """For longer than the daemon takes to see that its sockets are gone."""
     with left_behind():
-        time.sleep(2)  # the daemon sleeps
         done = subprocess.run(
             [
                 sys.executable,
@@ -278,7 +280,9 @@ while attempt(other, GEN, 0) == "done":
 value = struct.pack("=IIII100sIHBBI", 1, 0, 4, 0, b"", 1, 6, 0, 0, 0xffffffff)
 print(attempt(sock, DISSECTOR, value.ljust(376, b"\\0")), attempt(sock, 204, 3), flush=True)
 sys.stdin.readline()
-print(attempt(sock, GEN, 1), flush=True)
+while (said := attempt(sock, GEN, 1)) == "EAGAIN":
+    time.sleep(0.01)
+print(said, flush=True)
 sys.stdin.readline()
 """
     with subprocess.Popen(
@@ -296,7 +300,6 @@ sys.stdin.readline()
         assert process.stdout.readline() == "done done\n"
         host.process.send_signal(signal.SIGCONT)
         wait_for(lambda: host.run("delete", WHERE).returncode == 0, "the group to be deleted")
-        time.sleep(1)  # for the queue
         process.stdin.write("go\n")
         assert process.stdout.readline() == "done\n"
         wait_for(lambda: host.group(WHERE)["generations"], "the registration")
@@ -525,7 +528,7 @@ held = [os.dup(0) for _ in range(most - 100)]
 keeper = bind("127.0.0.2")
 attempt(keeper, GEN, 0)
 print("begins", flush=True)
-end = time.monotonic() + 4
+end = time.monotonic() + 6
 while time.monotonic() < end:
     sock = bind("127.0.0.2")
     if attempt(sock, GEN, 1) == "EAGAIN":
@@ -554,7 +557,7 @@ def closing_sockets() -> Iterator[None]:
 def test_a_search_keeps_nobody_waiting(host: Host) -> None:
     with closing_sockets(), grm.bind("127.0.0.1:7000")[0] as mine:
         time.sleep(1)
-        assert grm.enroll([mine], 1, timeout=1) == [0]
+        assert grm.enroll([mine], 1, timeout=3) == [0]
 
 
 def test_a_search_does_not_keep_the_daemon_from_ending(host: Host) -> None:
