@@ -204,15 +204,18 @@ def path_of(service: str, suffix: str = ".json") -> Path:
 
 
 def load(name: str) -> Optional[Journal]:
-    """The journal of a service's last restart, or of NAME@GENERATION; None: there is none."""
+    """The journal of a service's last restart, or of NAME@GENERATION; None: there is none.
+
+    Raises JournalError for whatever a power cut may have left, PermissionError.
+    """
     path = path_of(name)
     try:
-        text = path.read_text(encoding="utf-8")
+        return _from_json(path, json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    try:
-        return _from_json(path, json.loads(text))
-    except (KeyError, TypeError, ValueError) as error:
+    except PermissionError:  # that is not the file's fault
+        raise
+    except (OSError, LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise JournalError(
             f"{path} cannot be read ({' '.join(str(error).split())}): look which generation "
             "works (udpgrm list), then remove the file"
