@@ -171,8 +171,19 @@ def _service(name: str, data: dict[str, Any]) -> Service:
 
 def _group(data: dict[str, Any]) -> Group:
     if "dissector" in data:
-        data = {**data, "dissector": _make(Dissector, data["dissector"])}
+        dissector = _make(Dissector, data["dissector"])
+        parameters = _whole(dissector.parameters)
+        data = {**data, "dissector": dataclasses.replace(dissector, parameters=parameters)}
     return _make(Group, data)
+
+
+def _whole(value: Any) -> Any:
+    """A dissector's parameters, whose numbers are integers: the schema takes 2.0 for 2."""
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _probe(data: dict[str, Any]) -> specs.ProbeSpec:
