@@ -8,7 +8,7 @@ import os
 import sys
 
 from udpgrm.cli import commands, options
-from udpgrm.cli.errors import EXIT_ERROR, EXIT_HELP, CommandError
+from udpgrm.cli.errors import EXIT_ERROR, EXIT_HELP, EXIT_INTERRUPTED, CommandError
 
 
 def main(argv: list[str]) -> int:
@@ -34,6 +34,9 @@ def main(argv: list[str]) -> int:
         _complain(f"{error.strerror or error}: udpgrm needs root")
     except (CommandError, OSError) as error:
         _complain(str(error))
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return EXIT_INTERRUPTED
     return EXIT_ERROR
 
 
