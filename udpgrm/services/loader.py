@@ -75,13 +75,28 @@ def read_directory(directory: Path) -> Found:
         elif not _NAME.fullmatch(file.stem):
             found.problems.append(Problem(str(file), "", f"a service's name is {_NAME_RULE}"))
         else:
-            one = read_file(file)
+            one = _read_entry(file)
             found.services += one.services
             found.problems += one.problems
     for path, key, reason in crosscheck.between(found.services):
         found.problems.append(Problem(path, key, reason))
     found.problems.sort(key=lambda problem: problem.file)
     return found
+
+
+def _read_entry(file: Path) -> Found:
+    """One file of a directory, whose other files are read whatever is with this one.
+
+    Raises PermissionError, which would be the same for all, and validate.MissingLibrary.
+    """
+    if not file.is_file():  # a pipe would be waited for
+        return Found(problems=[Problem(str(file), "", "is no file that can be read")])
+    try:
+        return read_file(file)
+    except PermissionError:
+        raise
+    except OSError as error:
+        return Found(problems=[Problem(str(file), "", error.strerror or str(error))])
 
 
 def read_file(file: Path) -> Found:
