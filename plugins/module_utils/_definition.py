@@ -74,7 +74,8 @@ def validate(host: Host, change: Change, scratch: str) -> None:
     known = _problems(host.check_definitions(str(there))) if there.is_dir() else set()
     with tempfile.TemporaryDirectory(dir=scratch) as planned:
         for other in there.glob(f"*{SUFFIX}") if there.is_dir() else ():
-            shutil.copyfile(other, pathlib.Path(planned, other.name))
+            if other.is_file():  # what is none has a problem of its own, before and after
+                shutil.copyfile(other, pathlib.Path(planned, other.name))
         pathlib.Path(planned, change.path.name).write_text(change.after, encoding="utf-8")
         found = _problems(host.check_definitions(planned))
     own = {problem for problem in found if problem[0] == change.path.name}

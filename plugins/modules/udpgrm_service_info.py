@@ -84,7 +84,7 @@ services:
       description: Counters and flows now, as in RV(udpgrm.fleet.udpgrm_restart#module:measured).
       type: dict
 problems:
-  description: Definitions that cannot be read, a line each.
+  description: Definitions that cannot be read, and restarts of services that cannot, a line each.
   type: list
   elements: str
   returned: success

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import udpgrm.client as grm
 from tests.kernel.restart_fixtures import edge, serving
-from tests.kernel.restarts import WHERE, Edge, ask
+from tests.kernel.restarts import ALSO, WHERE, Edge, ask
 from tests.kernel.support import client
 
 __all__ = ["edge", "serving"]
@@ -55,6 +56,35 @@ def test_while_it_drains(serving: Edge) -> None:
         assert states[1] in ("draining", "drained")  # its flows live for a second
         restart.communicate(timeout=30)
     assert serving.host.json("status")["services"][0]["state"] == "settled"
+
+
+def test_a_journal_that_cannot_be_read(serving: Edge) -> None:
+    """It says nothing about the other services; nobody takes its own for one that is settled."""
+    other = {"groups": [{"address": ALSO}], "instances": {"unit": "other@.service"}}
+    (serving.services / "other.yaml").write_text(json.dumps(other))
+    for name in ("edge", "edge@7"):
+        path = serving.state / f"{name}.json"
+        good = path.read_bytes() if path.exists() else None
+        path.write_bytes(b"\xff")
+        document = serving.host.json("status")
+        assert [item["name"] for item in document["services"]] == ["other"]
+        [problem] = document["problems"]
+        assert problem.startswith(f"{path} cannot be read (")
+        assert document["others"] == []
+        assert f"not read: {path} cannot be read" in serving.host.run("status").stdout
+        assert serving.host.json("status", "other")["problems"] == []
+        done = serving.host.run("status", "edge")
+        assert (done.returncode, done.stderr.startswith(f"udpgrm: {path} cannot be")) == (255, True)
+        if good is not None:
+            path.write_bytes(good)
+
+
+def test_a_definition_that_is_no_file(edge: Edge) -> None:
+    (edge.services / "dangling.yaml").symlink_to("nowhere")
+    document = edge.host.json("status")
+    assert document["daemon"]["running"] is True
+    assert [item["name"] for item in document["services"]] == ["edge"]
+    assert document["problems"] == [f"{edge.services}/dangling.yaml: is no file that can be read"]
 
 
 def test_what_is_not_read_and_other_groups(edge: Edge) -> None:

@@ -14,6 +14,7 @@ from udpgrm.cli.options import Arguments
 from udpgrm.numbers import whole_number
 from udpgrm.restart.drain import Decision, Watcher
 from udpgrm.restart.groups import Groups
+from udpgrm.restart.plan import Refused
 from udpgrm.restart.progress import DrainLine
 from udpgrm.services.definition import Drain, DrainUntil, Group
 
@@ -36,14 +37,14 @@ def run(arguments: Arguments) -> int:
         quiet_s=_condition(arguments, "--quiet", _MAX_S, DrainUntil.quiet_s),
     )
     common.open_state(arguments).close()  # says what is missing
-    groups = Groups(common.pin_dir(arguments), [Group(where, application=application)])
-    working = groups.working()[where]
-    if working is None:
-        raise CommandError(f"no group at {where} (udpgrm list shows those there are)")
-    if working == generation:
-        raise CommandError(f"generation {generation} of {where} is the working one: it gets flows")
+    group = Group(where, application=application)
+    groups = Groups(common.pin_dir(arguments), [group])
     line = None if arguments.flag("--json") else DrainLine(sys.stdout)
-    decision, report = _wait(groups, generation, Watcher(until, most), line)
+    try:
+        _refuse_what_cannot_drain(groups, group, generation)
+        decision, report = _wait(groups, generation, Watcher(until, most), line)
+    except Refused as error:
+        raise CommandError(str(error)) from error
     if arguments.flag("--json"):
         common.print_json(
             {
@@ -55,6 +56,22 @@ def run(arguments: Arguments) -> int:
             }
         )
     return 0 if decision is Decision.DRAINED else 1
+
+
+def _refuse_what_cannot_drain(groups: Groups, group: Group, generation: int) -> None:
+    """Raise CommandError, also for a number that can only be a mistake. Raises Refused.
+
+    One before the working one may have ended long ago, and counts as drained.
+    """
+    working = groups.working()[group.address]
+    if working is None:
+        raise CommandError(f"no group at {group.address} (udpgrm list shows those there are)")
+    name = f"generation {generation} of {group.address}"
+    if working == generation:
+        raise CommandError(f"{name} is the working one: it gets flows")
+    is_newer = (generation - working) % 2**32 < 2**31  # as u32 sequence numbers, RFC 1982
+    if is_newer and not groups.knew(group, generation):
+        raise CommandError(f"{name} never had a socket ({working} works)")
 
 
 def _condition(arguments: Arguments, name: str, most: int, default: Optional[float]) -> Any:

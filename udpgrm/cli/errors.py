@@ -5,6 +5,7 @@ from __future__ import annotations
 
 EXIT_ERROR = 255
 EXIT_HELP = 254
+EXIT_INTERRUPTED = 130  # as a shell has it, 128 + SIGINT
 
 
 class CommandError(Exception):

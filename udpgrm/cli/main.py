@@ -9,7 +9,7 @@ import os
 import sys
 
 from udpgrm.cli import commands, options
-from udpgrm.cli.errors import EXIT_ERROR, EXIT_HELP, CommandError
+from udpgrm.cli.errors import EXIT_ERROR, EXIT_HELP, EXIT_INTERRUPTED, CommandError
 
 
 def main(argv: list[str]) -> int:
@@ -35,6 +35,9 @@ def main(argv: list[str]) -> int:
         _complain(f"{error.strerror or error}: udpgrm needs root")
     except (CommandError, OSError) as error:
         _complain(str(error))
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return EXIT_INTERRUPTED
     return EXIT_ERROR
 
 

@@ -25,6 +25,8 @@ def run(arguments: Arguments) -> int:
     """
     if arguments.flag("--type"):
         return _ask(arguments)
+    if arguments.flag("--from"):
+        raise CommandError("--from goes with --type")
     common.want_operands(arguments, 1, 1)
     where = common.operand_address(arguments)
     count = arguments.number("--count", 8, 1, 1000)
@@ -67,26 +69,16 @@ def run(arguments: Arguments) -> int:
 def _ask(arguments: Arguments) -> int:
     """One probe of a service definition, from this host or another."""
     # definitions are YAML, which the plain probe does without
-    import yaml
-
     from udpgrm.probes import remote
     from udpgrm.services import loader, validate
 
     common.want_operands(arguments, 1, 100)
+    for option in ("--count", "--timeout"):
+        if arguments.flag(option):
+            raise CommandError(f"{option} and --type do not combine")
     where = common.operand_address(arguments)
-    probe: dict[str, object] = {"type": arguments.given["--type"]}
-    for word in arguments.operands[1:]:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise CommandError(f"probe: {word!r} is not KEY=VALUE")
-        try:
-            probe[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise CommandError(f"probe: {key}: {value!r} is no YAML value") from error
-    if arguments.flag("--from"):
-        probe["from"] = arguments.given["--from"]
     try:
-        result = remote.run(loader.parse_probe(probe, where), where)
+        result = remote.run(loader.parse_probe(_keys(arguments), where), where)
     except (ValueError, remote.ProberError, validate.MissingLibrary) as error:
         raise CommandError(f"probe: {error}") from error
     if arguments.flag("--json"):
@@ -94,6 +86,34 @@ def _ask(arguments: Arguments) -> int:
     else:
         print(result)
     return 0 if result.passed else 1
+
+
+def _keys(arguments: Arguments) -> dict[str, object]:
+    """A probe's keys as a definition would have them, whose strings need no quotes here."""
+    from udpgrm.probes import specs
+    from udpgrm.services import document
+
+    probe: dict[str, object] = {"type": arguments.given["--type"]}
+    if arguments.flag("--from"):
+        probe["from"] = arguments.given["--from"]
+    strings = specs.strings_of(arguments.given["--type"])
+    for word in arguments.operands[1:]:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise CommandError(f"probe: {word!r} is not KEY=VALUE")
+        if key in probe:
+            raise CommandError(f"probe: {key} is given twice")
+        try:
+            content = value.encode("utf-8", "surrogateescape")  # as sys.argv has it
+            if key in strings and not value.startswith(("'", '"')):
+                probe[key] = content.decode("utf-8")
+            else:
+                probe[key] = document.read(content)
+        except document.DocumentError as error:
+            raise CommandError(f"probe: {key}: {error}") from error
+        except UnicodeDecodeError as error:
+            raise CommandError(f"probe: {key}: not UTF-8 at byte {error.start}") from error
+    return probe
 
 
 def _delta(before: counters.GroupCounters, after: counters.GroupCounters, name: str) -> int:

@@ -44,12 +44,20 @@ def _document(arguments: Arguments, only: Optional[str]) -> dict[str, Any]:
     found = _definitions(directory, only)
     views, daemon = _kernel(arguments)
     described = []
+    problems = [str(problem) for problem in found.problems]
     for _, definition in found.services:
-        if only in (None, definition.name):
+        if only not in (None, definition.name):
+            continue
+        try:
             journal = journals.load(definition.name)
             running = journals.is_locked(definition.name)
             earlier = journals.succeeded(definition.name)
-            described.append(services.service(definition, journal, running, views, earlier))
+        except journals.JournalError as error:
+            if only is not None:
+                raise
+            problems.append(str(error))  # the others are not to go without for this one
+            continue
+        described.append(services.service(definition, journal, running, views, earlier))
     if only is not None and not described:
         raise CommandError(f"no service {only!r} in {directory}")
     managed = {group.address for _, item in found.services for group in item.groups}
@@ -57,7 +65,7 @@ def _document(arguments: Arguments, only: Optional[str]) -> dict[str, Any]:
         "version": __version__,
         "daemon": daemon,
         "services": described,
-        "problems": [str(problem) for problem in found.problems],
+        "problems": problems,
         "others": sorted({view.address for view in views} - managed),
     }
 

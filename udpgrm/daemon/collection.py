@@ -105,7 +105,8 @@ class Collector:
             for slot_number, slot in group_seats.used_slots():
                 if dead.intersection(slot.live_seat[: slot.live]):
                     seats.drop_seats(slot, dead)
-                    group_seats.write_slot(slot_number, slot if slot.live else seats.empty_slot())
+                    # without a socket it still says which generation it had: for udpgrm drain
+                    group_seats.write_slot(slot_number, slot)
                 if slot.live:
                     living.add(slot_number)
             for slot_number in range(abi.GENERATION_SLOTS):

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar, Optional
 
 
@@ -93,3 +93,9 @@ class SipProbe(ProbeSpec):
 TYPES: dict[str, type[ProbeSpec]] = {
     spec.type: spec for spec in (EchoProbe, RawProbe, DnsProbe, QuicProbe, StunProbe, SipProbe)
 }
+
+
+def strings_of(kind: str) -> set[str]:
+    """The fields of a type whose values are strings; of a type that there is not, none."""
+    declared = fields(TYPES[kind]) if kind in TYPES else ()
+    return {item.name for item in declared if item.type in ("str", "Optional[str]")}

@@ -182,14 +182,15 @@ def _last(name: str) -> Journal:
     journal = journals.load(name)
     if journal is None:
         raise NotPossible(f"{name}: there was no restart")
+    journals.want_complete(journal)
     return journal
 
 
 def _definition(journal: Journal) -> Service:
-    """The service as it was when its restart began."""
+    """The service as it was when its restart began. Raises JournalError."""
     service, problems = loader.parse(journal.service, journal.definition.encode())
     if service is None:
-        raise NotPossible(f"{journal.path}: definition: {problems[0]}")
+        raise journals.unusable(journal, ": ".join(filter(None, ("definition", *problems[0]))))
     return service
 
 

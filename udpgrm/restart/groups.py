@@ -21,6 +21,7 @@ from udpgrm.services.definition import Group, Service
 from udpgrm.state import counters, policies
 from udpgrm.state import maps as state
 from udpgrm.state.maps import Maps
+from udpgrm.state.seats import GroupSeats
 from udpgrm.state.view import GenerationView, GroupView, Viewer
 
 #: A packet of a new flow that no socket of the working generation could be given to,
@@ -71,6 +72,18 @@ class Groups:
             if (item.application, item.generation) == (group.application, generation):
                 return item
         return None
+
+    def knew(self, group: Group, generation: int) -> bool:
+        """Whether its slot has, or had last, sockets of a generation."""
+        view = self.view(group)
+        if view is None:
+            return False
+        try:
+            with GroupSeats(self.maps, view.number) as seats:
+                slot = seats.slot(abi.slot_of(view.max_apps, group.application, generation))
+        except LookupError:  # the group is being taken apart this moment
+            return False
+        return (slot.app, slot.generation) == (group.application, generation)
 
     def facts(self) -> list[GroupFacts]:
         """What a plan is made of. Raises Refused."""

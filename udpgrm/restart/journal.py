@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+from udpgrm.restart import stored
 from udpgrm.restart.machine import Outcome, Position, Result, Step
 
 SCHEMA = 1
@@ -66,11 +67,11 @@ class Record:
         """The reverse. Raises KeyError, TypeError, ValueError."""
         return Record(
             step=Step(value["step"]),
-            started=float(value["started"]),
-            ended=None if value["ended"] is None else float(value["ended"]),
+            started=stored.number(value["started"]),
+            ended=stored.optional_number(value["ended"]),
             result=None if value["result"] is None else Result(value["result"]),
             reason=str(value["reason"]),
-            evidence=dict(value["evidence"]),
+            evidence=stored.mapping(value["evidence"]),
         )
 
 
@@ -204,19 +205,49 @@ def path_of(service: str, suffix: str = ".json") -> Path:
 
 
 def load(name: str) -> Optional[Journal]:
-    """The journal of a service's last restart, or of NAME@GENERATION; None: there is none."""
+    """The journal of a service's last restart, or of NAME@GENERATION; None: there is none.
+
+    Raises JournalError for whatever a power cut may have left, PermissionError.
+    """
     path = path_of(name)
     try:
-        text = path.read_text(encoding="utf-8")
+        return _from_json(path, json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
+    except PermissionError:  # that is not the file's fault
+        raise
+    except (OSError, LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise _broken(path, "read", error) from error
+
+
+def _broken(path: Path, verb: str, reason: object) -> JournalError:
+    return JournalError(
+        f"{path} cannot be {verb} ({' '.join(str(reason).split())}): look which generation "
+        "works (udpgrm list), then remove the file"
+    )
+
+
+def unusable(journal: Journal, reason: object) -> JournalError:
+    """The error of a journal that can be read, but not gone on with."""
+    return _broken(journal.path, "used", reason)
+
+
+def want_complete(journal: Journal) -> None:
+    """See that a journal has what the rest of its restart needs. Raises JournalError."""
+    step = journal.position.step
+    if journal.position.has_ended or step is Step.PREPARE:
+        return
+    if journal.to_generation is None:
+        raise unusable(journal, "to_generation is missing")
+    readings = [journal.plan]
+    if step is Step.VERIFY:
+        readings.append(journal.plan.get("promotion"))
     try:
-        return _from_json(path, json.loads(text))
-    except (KeyError, TypeError, ValueError) as error:
-        raise JournalError(
-            f"{path} cannot be read ({' '.join(str(error).split())}): look which generation "
-            "works (udpgrm list), then remove the file"
-        ) from error
+        stored.mapping(journal.plan["working"])
+        for taken in readings:
+            stored.mapping(stored.mapping(taken)["reading"])
+    except (KeyError, TypeError) as error:
+        raise unusable(journal, f"plan is not what it was: {error}") from error
 
 
 def succeeded(service: str) -> list[Journal]:
@@ -267,18 +298,18 @@ def _from_json(path: Path, value: dict[str, Any]) -> Journal:
     outcome = value["outcome"]
     return Journal(
         path=path,
-        service=str(value["service"]),
-        definition=str(value["definition"]),
-        started=float(value["started"]),
-        boot_id=str(value["boot_id"]),
+        service=stored.text(value["service"]),
+        definition=stored.text(value["definition"]),
+        started=stored.number(value["started"]),
+        boot_id=stored.text(value["boot_id"]),
         position=Position(Step(value["step"]), None if outcome is None else Outcome(outcome)),
-        from_generation=value["from_generation"],
-        to_generation=value["to_generation"],
-        plan=dict(value["plan"]),
+        from_generation=stored.generation(value["from_generation"]),
+        to_generation=stored.generation(value["to_generation"]),
+        plan=stored.mapping(value["plan"]),
         steps=[Record.from_json(item) for item in value["steps"]],
-        progress=value["progress"],
+        progress=None if value["progress"] is None else stored.mapping(value["progress"]),
         detached=bool(value["detached"]),
-        promotion_window_s=value["promotion_window_s"],
+        promotion_window_s=stored.optional_number(value["promotion_window_s"]),
     )
 
 

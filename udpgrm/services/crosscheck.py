@@ -45,9 +45,10 @@ def _applications(key: str, group: Group) -> Iterator[tuple[str, str]]:
         if group.application:
             yield f"{key}.application", f"{group.application}, but {name} knows only application 0"
         return
-    if name not in ("cbpf", "bespoke") and "max_apps" not in parameters:
-        return  # whether it knows applications is for the library to say
-    most = max(int(parameters.get("max_apps", 0)), 1)
+    given = parameters.get("max_apps", 0 if name in ("cbpf", "bespoke") else None)
+    if type(given) is not int:
+        return  # whether it knows applications, and what it wants there, is for the library to say
+    most = max(given, 1)
     used = {f"{key}.application": group.application}
     for host, application in parameters.get("sni", {}).items() if name == "bespoke" else ():
         used[f"{key}.dissector.parameters.sni.{host}"] = application

@@ -6,6 +6,7 @@ Bounded, whatever the text holds: aliases may multiply or contain themselves.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Union
@@ -25,6 +26,7 @@ _SCALARS = {
     *(_STRING, _FLOAT, _INTEGER),
     *("tag:yaml.org,2002:bool", "tag:yaml.org,2002:null"),
 }
+_READER: Any = yaml.constructor.SafeConstructor()  # float() knows more spellings of nan
 _MAX_DIGITS = 64  # int() and str() refuse some thousands
 
 Path = tuple[Union[str, int], ...]
@@ -79,7 +81,7 @@ def read(content: bytes) -> Any:
         raise DocumentError(_place_and_reason(error)) from error
     except RecursionError as error:
         raise DocumentError(("", f"nested deeper than {_MAX_DEPTH}")) from error
-    except (ValueError, LookupError) as error:
+    except (ValueError, LookupError, OverflowError) as error:
         # tags that were written out may claim what their text is not
         raise DocumentError(("", f"a value does not fit its tag: {error}")) from error
 
@@ -91,7 +93,10 @@ def _place_and_reason(error: yaml.YAMLError) -> tuple[str, str]:
 
 
 def _problems_of(root: yaml.Node) -> Iterator[tuple[str, str]]:
-    """Walk the tree as it would be constructed, aliases written out."""
+    """Walk the tree as it would be constructed, aliases written out.
+
+    Raises ValueError, LookupError, OverflowError, as the construction does.
+    """
     stack: list[tuple[Path, yaml.Node]] = [((), root)]
     count = 0
     while stack:
@@ -119,7 +124,7 @@ def _problems_of(root: yaml.Node) -> Iterator[tuple[str, str]]:
         elif not isinstance(node, yaml.ScalarNode) or node.tag not in _SCALARS:
             kind = node.tag.replace("tag:yaml.org,2002:", "")
             yield dotted(path), f"a {kind} is not a value here: put it in quotes if it is text"
-        elif node.tag == _FLOAT and node.value.lower().lstrip("+-") in (".inf", ".nan"):
+        elif node.tag == _FLOAT and not math.isfinite(_READER.construct_yaml_float(node)):
             yield dotted(path), f"{node.value} is not a value here"
         elif node.tag == _INTEGER and len(node.value) > _MAX_DIGITS:
             yield dotted(path), f"a number of more than {_MAX_DIGITS} digits"

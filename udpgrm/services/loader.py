@@ -75,13 +75,28 @@ def read_directory(directory: Path) -> Found:
         elif not _NAME.fullmatch(file.stem):
             found.problems.append(Problem(str(file), "", f"a service's name is {_NAME_RULE}"))
         else:
-            one = read_file(file)
+            one = _read_entry(file)
             found.services += one.services
             found.problems += one.problems
     for path, key, reason in crosscheck.between(found.services):
         found.problems.append(Problem(path, key, reason))
     found.problems.sort(key=lambda problem: problem.file)
     return found
+
+
+def _read_entry(file: Path) -> Found:
+    """One file of a directory, whose other files are read whatever is with this one.
+
+    Raises PermissionError, which would be the same for all, and validate.MissingLibrary.
+    """
+    if not file.is_file():  # a pipe would be waited for
+        return Found(problems=[Problem(str(file), "", "is no file that can be read")])
+    try:
+        return read_file(file)
+    except PermissionError:
+        raise
+    except OSError as error:
+        return Found(problems=[Problem(str(file), "", error.strerror or str(error))])
 
 
 def read_file(file: Path) -> Found:
@@ -171,8 +186,19 @@ def _service(name: str, data: dict[str, Any]) -> Service:
 
 def _group(data: dict[str, Any]) -> Group:
     if "dissector" in data:
-        data = {**data, "dissector": _make(Dissector, data["dissector"])}
+        dissector = _make(Dissector, data["dissector"])
+        parameters = _whole(dissector.parameters)
+        data = {**data, "dissector": dataclasses.replace(dissector, parameters=parameters)}
     return _make(Group, data)
+
+
+def _whole(value: Any) -> Any:
+    """A dissector's parameters, whose numbers are integers: the schema takes 2.0 for 2."""
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _probe(data: dict[str, Any]) -> specs.ProbeSpec:

@@ -7,10 +7,8 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -336,40 +334,3 @@ def test_no_command_loads_a_compiler_or_a_template_engine() -> None:
     loaded = json.loads(done.stdout)
     assert "udpgrm.cli.listing" in loaded
     assert {"bcc", "jinja2", "yaml"}.isdisjoint(loaded)
-
-
-@pytest.mark.parametrize(
-    "line, words",
-    [
-        ("probe 192.0.2.1:443 --type=ping", "type"),
-        ("probe 192.0.2.1:443 --type=echo payload", "'payload' is not KEY=VALUE"),
-        ("probe 192.0.2.1:443 --type=echo size=1", "size: no such key"),
-        ("probe 192.0.2.1:443 --type=raw payload=[", "payload: '[' is no YAML value"),
-        ("probe 192.0.2.1:443 --type=echo timeout_s=soon", "timeout_s"),
-    ],
-)
-def test_probes_that_make_no_sense(
-    line: str, words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(line.split()) == 255
-    said = capsys.readouterr().err
-    assert words in said
-    assert len(said.splitlines()) == 1
-
-
-def test_a_probe_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-        server.bind(("127.0.0.1", 0))
-        where = f"127.0.0.1:{server.getsockname()[1]}"
-
-        def serve() -> None:
-            data, peer = server.recvfrom(2048)
-            server.sendto(data, peer)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        assert main(["probe", where, "--type=echo", "timeout_s=5", "--json"]) == 0
-        thread.join()
-        assert json.loads(capsys.readouterr().out)["passed"] is True
-        assert main(["probe", where, "--type=echo", "timeout_s=0.05", "retries=0"]) == 1
-        assert "failed" in capsys.readouterr().out

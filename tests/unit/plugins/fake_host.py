@@ -149,7 +149,8 @@ class FakeHost:
 
     def _check(self, directory: str) -> tuple[int, str, str]:
         """A definition is wrong when it says bad, and when another one before it says port, too."""
-        texts = {str(path): path.read_text() for path in pathlib.Path(directory).glob("*.yaml")}
+        files = filter(pathlib.Path.is_file, pathlib.Path(directory).glob("*.yaml"))
+        texts = {str(path): path.read_text() for path in files}
         problems = [
             {"file": path, "key": "groups.0", "reason": "is bad"}
             for path, text in sorted(texts.items())

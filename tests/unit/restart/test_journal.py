@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from udpgrm.restart import journal
+from udpgrm.cli.errors import EXIT_ERROR
+from udpgrm.cli.main import main
+from udpgrm.restart import foreground, journal
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Outcome, Position, Result, Step
+from udpgrm.restart.progress import Progress
 
 
 @pytest.fixture(autouse=True)
@@ -85,19 +88,56 @@ def test_none_yet() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "cannot be read"),
-        ("[]", "cannot be read"),
-        ('{"schema": 2}', "schema 2, this version knows 1"),
-        ('{"schema": 1}', "cannot be read"),
+        (b"", "cannot be read"),
+        (b"[]", "cannot be read"),
+        (b'{"schema": 2}', "schema 2, this version knows 1"),
+        (b'{"schema": 1}', "cannot be read"),
+        (b"\xff", "can't decode byte 0xff"),
+        (b"\0" * 4096, "cannot be read"),
+        (b"[" * 100000, "recursion"),
+        (b'{"a":' * 100000, "recursion"),
     ],
 )
-def test_unreadable(directory: Path, text: str, words: str) -> None:
+def test_unreadable(directory: Path, text: bytes, words: str) -> None:
     directory.mkdir(parents=True)
-    (directory / "edge.json").write_text(text)
+    (directory / "edge.json").write_bytes(text)
     with pytest.raises(journal.JournalError, match=words) as caught:
         journal.load("edge")
     assert str(directory / "edge.json") in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_directory_in_its_place(directory: Path) -> None:
+    (directory / "edge.json").mkdir(parents=True)
+    with pytest.raises(journal.JournalError, match=r"edge\.json cannot be read \(.*directory"):
+        journal.load("edge")
+
+
+def test_the_others_are_taken_up_where_one_cannot_be_read(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At boot nobody is there to remove it."""
+    make().save()
+    for name, content in (("a", b"\xff"), ("b", b"[" * 100000)):
+        (directory / f"{name}.json").write_bytes(content)
+    (directory / "c.json").mkdir()
+    assert journal.unfinished() == ["a", "b", "c", "edge"]
+    resumed = []
+
+    def resume(name: str, pin_dir: Path, progress: Progress) -> Journal:
+        found = journal.load(name)
+        assert found is not None
+        found.position = Position(Step.STOP, Outcome.FINISHED)
+        resumed.append(name)
+        return found
+
+    monkeypatch.setattr(foreground, "resume", resume)
+    assert main(["restart", "--resume", "--foreground"]) == EXIT_ERROR
+    assert resumed == ["edge"]
+    said = capsys.readouterr().err.splitlines()
+    assert [line.partition(" cannot be read")[0] for line in said] == [
+        f"udpgrm: {directory}/{name}.json" for name in "abc"
+    ]
 
 
 @pytest.mark.parametrize("name", ["", "../edge", "a/b", "Edge", "-edge", "edge\n"])

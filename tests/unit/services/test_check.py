@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.unit.services.support import text
 from udpgrm.cli import main
-from udpgrm.services import document
+from udpgrm.services import document, loader
 
 
 def test_a_good_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,10 +73,38 @@ def test_an_empty_operand_is_not_this_directory(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr() == ("", "udpgrm: check: an operand is empty\n")
 
 
-def test_unreadable_in_a_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "edge.yaml").symlink_to("nowhere")
-    assert main.main(["check", str(tmp_path)]) == 255
-    assert f"{tmp_path}/edge.yaml: No such file" in capsys.readouterr().err
+def test_what_is_no_file_in_a_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The others are read nevertheless, and nobody waits for a writer."""
+    (tmp_path / "a.yaml").symlink_to("nowhere")
+    (tmp_path / "b.yaml").mkdir()
+    os.mkfifo(tmp_path / "c.yaml")
+    (tmp_path / "d.yaml").symlink_to("d.yaml")
+    (tmp_path / "edge.yaml").write_bytes(text())
+    assert main.main(["check", "--json", str(tmp_path)]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert [item["name"] for item in answer["services"]] == ["edge"]
+    assert answer["problems"] == [
+        {"file": f"{tmp_path}/{name}.yaml", "key": "", "reason": "is no file that can be read"}
+        for name in "abcd"
+    ]
+    assert loader.load("edge", tmp_path).name == "edge"
+
+
+def test_a_file_that_the_disk_has_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("edge", "lost"):
+        (tmp_path / f"{name}.yaml").write_bytes(text())
+    really = loader.read_file
+
+    def read_file(file: Path) -> loader.Found:
+        if file.stem == "lost":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(file))
+        return really(file)
+
+    monkeypatch.setattr(loader, "read_file", read_file)
+    assert main.main(["check", str(tmp_path)]) == 1
+    assert capsys.readouterr().out == f"{tmp_path}/lost.yaml: Input/output error\n"
 
 
 def test_the_default_directory(

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import pytest
@@ -52,6 +53,12 @@ def test_anchors_and_merges() -> None:
         ("a: !!python/object:os.system x\n", "a", "a python/object:os.system is not a value here"),
         ("a: .nan\n", "a", ".nan is not a value here"),
         ("a: -.Inf\n", "a", "-.Inf is not a value here"),
+        ('a: !!float "nan"\n', "a", "nan is not a value here"),
+        ('a: [!!float " NaN "]\n', "a.0", "NaN  is not a value here"),
+        ("a: !!float -infinity\n", "a", "-infinity is not a value here"),
+        ("a: 1.0e+999\n", "a", "1.0e+999 is not a value here"),
+        (f"a: {'1:' * 180}1.0\n", "", "a value does not fit its tag"),
+        ('a: !!float ""\n', "", "a value does not fit its tag"),
         (f"a: {'9' * 5000}\n", "a", "a number of more than 64 digits"),
         ("a: !!int x\n", "", "a value does not fit its tag"),
         ('a: !!int ""\n', "", "a value does not fit its tag"),
@@ -96,6 +103,8 @@ def test_a_problem_is_one_printable_line() -> None:
 @example("? !!seq a\n: b")
 @example("!!omap [a]")
 @example("a: !!null [")
+@example("!!float nan")
+@example("!!float 1e400")
 def test_anything_is_read_or_refused(text: str) -> None:
     try:
         data = document.read(text.encode("utf-8", "surrogatepass"))
@@ -106,6 +115,7 @@ def test_anything_is_read_or_refused(text: str) -> None:
         while stack:
             item = stack.pop()
             assert item is None or type(item) in (dict, list, str, int, float, bool)
+            assert not isinstance(item, float) or math.isfinite(item)
             if isinstance(item, dict):
                 assert all(type(key) is str for key in item)
                 stack += item.values()

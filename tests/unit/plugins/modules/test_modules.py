@@ -255,6 +255,13 @@ def test_service_beside_a_broken_one(empty: Machine) -> None:
     assert empty.run("udpgrm_service", {"name": "edge", "definition": {"x": 1}})["changed"] is True
 
 
+def test_service_beside_what_is_no_file(empty: Machine) -> None:
+    there = empty.path / "services.d"
+    (there / "directory.yaml").mkdir()
+    (there / "dangling.yaml").symlink_to("nowhere")
+    assert empty.run("udpgrm_service", {"name": "edge", "definition": {"x": 1}})["changed"] is True
+
+
 @pytest.mark.parametrize(
     "module, arguments",
     [

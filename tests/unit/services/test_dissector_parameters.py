@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Parameters of a definition's dissector: what they become, and mistakes in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.services.support import one_group, text
+from udpgrm.abi import Dissector, DissectorType
+from udpgrm.services import loader, policy
+
+
+def value(name: str, parameters: dict[str, Any]) -> Dissector:
+    content = one_group(dissector={"name": name, "parameters": parameters})
+    service, problems = loader.parse("edge", content)
+    assert service is not None, problems
+    assert service.groups[0].dissector is not None
+    return policy.value(service.groups[0].dissector)
+
+
+def test_whole_numbers_may_be_spelt_with_a_point() -> None:
+    """As everywhere in a definition: draft 7 takes 2.0 for an integer."""
+    assert value("flow", {"flow_timeout": 125.0}).flow_timeout_s == 125
+    cbpf = value("cbpf", {"filter": [[6.0, 0, 0.0, 4294967295.0]], "max_apps": 2.0})
+    assert (cbpf.max_apps, cbpf.filter[0].code, cbpf.filter[0].k) == (2, 6, 0xFFFFFFFF)
+    bespoke = value("bespoke", {"sni": {"a.example": 1.0}, "max_apps": 2.0})
+    assert (bespoke.max_apps, bespoke.sni[0].app) == (2, 1)
+    named = value("quic", {"cid_length": 8.0})
+    assert (named.type, named.parameters) == (
+        DissectorType.NAMED,
+        b'{"cid_length":8,"offset":0}',
+    )
+
+
+@pytest.mark.parametrize("most", ["x", "2", [], {}, None, True, 0.5, 1e300])
+def test_max_apps_is_no_number(most: object) -> None:
+    """What parameters a dissector of the library takes, its own schema says."""
+    dissector = {"name": "quic", "parameters": {"cid_length": 8, "max_apps": most}}
+    content = one_group(application=1, dissector=dissector)
+    reason = "unknown parameter 'max_apps' (cid_length, offset)"
+    service, problems = loader.parse("edge", content)
+    assert service is None
+    assert ("groups.0.dissector", reason) in problems
+
+
+@pytest.mark.parametrize("length", ["x", [], None, 8.5, 1e300])
+def test_a_parameter_of_the_library_is_no_number(length: object) -> None:
+    content = one_group(dissector={"name": "quic", "parameters": {"cid_length": length}})
+    service, [(key, _)] = loader.parse("edge", content)
+    assert (service, key) == (None, "groups.0.dissector")
+
+
+def test_what_another_service_writes_is_its_own_matter(tmp_path: Path) -> None:
+    (tmp_path / "edge.yaml").write_bytes(text())
+    wrong = {"name": "quic", "parameters": {"cid_length": 8, "max_apps": "x"}}
+    odd = {"name": "flow", "parameters": {"flow_timeout": 1.0}}
+    for number, dissector in enumerate((wrong, odd)):
+        content = text(groups=[{"address": f"0.0.0.0:{number + 1}", "dissector": dissector}])
+        (tmp_path / f"other{number}.yaml").write_bytes(content)
+    assert loader.load("edge", tmp_path).name == "edge"
+    [problem] = loader.read_directory(tmp_path).problems
+    assert str(problem).startswith(f"{tmp_path}/other0.yaml: groups.0.dissector: unknown")
