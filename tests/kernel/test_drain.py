@@ -111,3 +111,15 @@ def test_an_interrupt(host: Host, group: list[socket.socket]) -> None:
     command.send_signal(signal.SIGINT)
     _, errors = command.communicate(timeout=10)
     assert (command.returncode, errors) == (130, "udpgrm: interrupted\n")
+
+
+def test_a_reader_that_goes_away(host: Host, group: list[socket.socket]) -> None:
+    """The exit status is that of the drain, whoever reads of it."""
+    words = ["drain", ADDRESS, "7", "--flows=0", "--max=1"]
+    command = subprocess.Popen(
+        [*COMMAND, f"--pin-dir={host.directory}", *words], stdout=subprocess.PIPE
+    )
+    assert command.stdout is not None
+    command.stdout.readline()
+    command.stdout.close()
+    assert command.wait(timeout=10) == 1

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -24,7 +25,7 @@ from tests.kernel.restarts import (
     serving_only,
     until,
 )
-from tests.kernel.support import client, wait_for
+from tests.kernel.support import COMMAND, client, wait_for
 
 pytest_plugins = ("tests.kernel.restart_fixtures",)
 
@@ -199,6 +200,48 @@ def test_a_signal_while_it_drains_leaves_it_and_resume_ends_it(serving: Edge) ->
     assert serving.restart("--resume").returncode == 0
     assert serving_only(serving, 2)
     assert serving.restart("--resume").returncode == 0  # nothing to do
+
+
+def test_a_reader_that_goes_away(serving: Edge) -> None:
+    with Traffic(1):
+        command = serving.start("restart", "edge", "--foreground")
+        assert command.stdout is not None
+        serving.await_step("drain")
+        command.stdout.close()
+        time.sleep(1)  # some samples
+    assert command.wait(timeout=20) == 0
+    assert command.stderr is not None
+    command.stderr.close()
+    assert serving.journal()["outcome"] == "finished"
+    assert serving_only(serving, 2)
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_nowhere_to_print(serving: Edge, words: tuple[str, ...]) -> None:
+    """What was done is done, and the exit status says so."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*COMMAND, f"--pin-dir={serving.host.directory}", "restart", "edge", *words],
+            stdout=full,
+            stderr=full,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 0
+    assert serving_only(serving, 2)
+
+
+def test_a_rollback_that_was_asked_for_as_it_was_cut(serving: Edge) -> None:
+    serving.define(drain={**UNTIL_NO_FLOWS, "max_s": 60})
+    with Traffic(1):
+        command = serving.start("restart", "edge")
+        serving.await_step("drain")
+        command.kill()
+        command.communicate()
+        (serving.state / "edge.rollback").touch()
+        assert serving.restart("--resume").returncode == 1
+    assert serving.journal()["outcome"] == "rolled_back"
+    assert serving_only(serving, 1)
 
 
 def test_a_drain_that_may_fail(serving: Edge) -> None:

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
 
@@ -112,6 +115,17 @@ def one_group(viewer: Viewer, where: str) -> GroupView:
     if len(found) > 1:
         raise CommandError(f"several groups at {where}: on sockets bound to different devices")
     return found[0]
+
+
+@contextlib.contextmanager
+def unread() -> Iterator[None]:
+    """Print what may have no reader any more, of something that counts whoever reads of it."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError:
+        # keep the interpreter from flushing again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_json(content: dict[str, Any]) -> None:

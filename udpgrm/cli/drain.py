@@ -46,15 +46,16 @@ def run(arguments: Arguments) -> int:
     except Refused as error:
         raise CommandError(str(error)) from error
     if arguments.flag("--json"):
-        common.print_json(
-            {
-                "address": where,
-                "application": application,
-                "generation": generation,
-                "drained": decision is Decision.DRAINED,
-                **report,
-            }
-        )
+        with common.unread():
+            common.print_json(
+                {
+                    "address": where,
+                    "application": application,
+                    "generation": generation,
+                    "drained": decision is Decision.DRAINED,
+                    **report,
+                }
+            )
     return 0 if decision is Decision.DRAINED else 1
 
 
@@ -89,7 +90,8 @@ def _wait(
         decision = watcher.look(groups.sample(generation))
         report = watcher.report()
         if line is not None:
-            line.show(report, decision.value)
+            with common.unread():
+                line.show(report, decision.value)
         if decision is not Decision.WAIT:
             return decision, report
         time.sleep(_SAMPLE_S)

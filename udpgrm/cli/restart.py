@@ -20,7 +20,7 @@ from udpgrm.restart.instances import InstanceError
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Outcome
 from udpgrm.restart.plan import Refused
-from udpgrm.restart.progress import Lines, Nothing, Progress, Terminal
+from udpgrm.restart.progress import Lines, Nothing, Patient, Progress, Terminal
 from udpgrm.restart.transaction import Detached, Succeeded
 from udpgrm.services import loader, validate
 from udpgrm.state import maps as state
@@ -186,6 +186,10 @@ def here(
         else:
             _note(f"{name}: left while it drains (udpgrm restart {name} --resume goes on)")
         return EXIT_LEFT
+    except journals.Left as error:
+        name = arguments.operands[0]
+        _note(f"{name}: left: {error} (udpgrm restart {name} --resume goes on)")
+        return EXIT_LEFT
     return _end(arguments, journal, exit_status)
 
 
@@ -210,7 +214,7 @@ def elsewhere(
 def attend(arguments: Arguments, name: str, exit_status: dict[Outcome, int] = EXIT_STATUS) -> int:
     """Follow what another process does."""
     try:
-        journal = follow.follow(name, _progress(arguments))
+        journal = follow.follow(name, Patient(_progress(arguments)))
     except KeyboardInterrupt:
         _note(f"{name}: goes on without being watched (udpgrm restart {name} --follow)")
         return EXIT_LEFT
@@ -221,7 +225,8 @@ def attend(arguments: Arguments, name: str, exit_status: dict[Outcome, int] = EX
 
 def _end(arguments: Arguments, journal: Journal, exit_status: dict[Outcome, int]) -> int:
     if arguments.flag("--json"):
-        common.print_json(journal.to_json())
+        with common.unread():
+            common.print_json(journal.to_json())
     outcome = journal.position.outcome
     if outcome is not None:
         return exit_status[outcome]
@@ -242,4 +247,5 @@ def _globals(arguments: Arguments) -> list[str]:
 
 
 def _note(text: str) -> None:
-    print(f"udpgrm: {text}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # the exit status says it too
+        print(f"udpgrm: {text}", file=sys.stderr, flush=True)

@@ -82,6 +82,7 @@ class Prober:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                start_new_session=True,  # a Ctrl-C is for us
             )
         assert self._session.stdin is not None
         try:

@@ -174,6 +174,7 @@ def cgroup_of_unit(unit: str, root: Path) -> Path:
         capture_output=True,
         text=True,
         check=False,
+        start_new_session=True,  # a Ctrl-C is for us
     )
     path = asked.stdout.strip()
     if asked.returncode or not path:

@@ -16,7 +16,7 @@ from udpgrm.restart.groups import Groups
 from udpgrm.restart.instances import Instances, TemplateUnits
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Outcome, Position, Result
-from udpgrm.restart.progress import Progress
+from udpgrm.restart.progress import Patient, Progress
 from udpgrm.restart.steps import Steps, choose
 from udpgrm.restart.transaction import Wishes
 from udpgrm.services import loader
@@ -90,6 +90,10 @@ def make_way(service: Service, pin_dir: Path, tend: Callable[[str], None]) -> No
     if last is None or not last.may_be_succeeded:
         return
     plan(service, pin_dir)
+    try:
+        journals.want_room()
+    except journals.Left as error:
+        raise NotPossible(f"{name}: {error}") from error
     wish = transaction.succession_path(name)
     deadline = time.monotonic() + _SUCCESSION_S
     try:
@@ -107,13 +111,18 @@ def make_way(service: Service, pin_dir: Path, tend: Callable[[str], None]) -> No
 
 
 def begin(service: Service, definition: str, pin_dir: Path, progress: Progress) -> Journal:
-    """Restart a service. Raises Busy, Refused, NotPossible, Detached."""
+    """Restart a service. Raises Busy, Refused, NotPossible, Detached, Left."""
     with journals.locked(service.name):
+        transaction.rollback_path(service.name).unlink(missing_ok=True)  # of another restart
         plan(service, pin_dir)  # refused before the last journal is lost
         last = journals.load(service.name)
         if last is not None and last.may_be_succeeded:
             raise NotPossible(f"{service.name}: an earlier restart has begun to drain: try again")
         journal = Journal(journals.path_of(service.name), service.name, definition, time.time())
+        try:
+            journal.save()
+        except journals.Left as error:
+            raise NotPossible(f"{service.name}: {error}") from error
         return _go_on(journal, service, pin_dir, progress, lambda steps: Position())
 
 
@@ -140,7 +149,7 @@ def _close(journal: Journal, progress: Progress) -> Journal:
     result = Result.DONE if to.outcome is Outcome.FINISHED else Result.CANCELLED
     journal.detached = False
     journal.end(record, result, "the machine was started anew: its instances are gone", to)
-    progress.show(journal.to_json())
+    Patient(progress).show(journal.to_json())
     return journal
 
 
@@ -202,11 +211,14 @@ def _go_on(
     position: Callable[[Steps], Position],
 ) -> Journal:
     wishes = Wishes(journal)
-    wishes.forget()
+    # a rollback that was asked for meanwhile is a wish to be heard
+    transaction.succession_path(journal.name).unlink(missing_ok=True)
     groups = Groups(pin_dir, service.groups)
 
+    watchers = Patient(progress)
+
     def tell() -> None:
-        progress.show(journal.to_json())
+        watchers.show(journal.to_json())
 
     try:
         with KernelProber(service, groups) as prober, wishes.heard():

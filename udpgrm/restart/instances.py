@@ -16,6 +16,7 @@ from udpgrm.restart.adoption import AdoptionError
 from udpgrm.services.definition import Service
 
 _POLL_S = 0.05
+_PATIENCE_S = 3.0
 _ALIVE = ("active", "activating", "reloading")
 
 
@@ -131,19 +132,29 @@ def run_job(verb: str, unit: str, limit: float, look_up: Callable[[], None]) -> 
 
 
 def is_active(unit: str) -> bool:
-    """Whether a unit is active, or becomes so."""
-    shown = systemctl("show", "--property=ActiveState", "--value", "--", unit)
-    return shown.stdout.strip() in _ALIVE
+    """Whether a unit is active, or becomes so.
+
+    Raises InstanceError when systemd does not say, which is so while it is started anew.
+    """
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        shown = systemctl("show", "--property=ActiveState", "--value", "--", unit)
+        if not shown.returncode:
+            return shown.stdout.strip() in _ALIVE
+        if time.monotonic() > deadline:
+            raise InstanceError(f"{unit}: {words_of(shown, 'systemd does not say how it is')}")
+        time.sleep(_POLL_S)
 
 
 def systemctl(*words: str) -> subprocess.CompletedProcess[str]:
-    """Ask systemd."""
+    """Ask systemd, in a session of its own: a Ctrl-C is for us."""
     return subprocess.run(
         ["systemctl", "--no-ask-password", *words],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
+        start_new_session=True,
     )
 
 

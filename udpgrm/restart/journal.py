@@ -17,11 +17,12 @@ import json
 import os
 import pwd
 import re
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import IO, Any, Optional
 
 from udpgrm.restart import stored
 from udpgrm.restart.machine import Outcome, Position, Result, Step
@@ -29,11 +30,22 @@ from udpgrm.restart.machine import Outcome, Position, Result, Step
 SCHEMA = 1
 _DIRECTORY = "/var/lib/udpgrm/restarts"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+#: More than the journal of a restart takes.
+_ROOM = 1 << 18
+_LOOK_S = 0.5
+_POLL_S = 0.01
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*(@[0-9]+)?")
 
 
 class JournalError(Exception):
     """A journal cannot be read; the text says why and what to do."""
+
+
+class Left(Exception):
+    """A restart cannot go on now; the text says why. What it did is in its journal.
+
+    No OSError, which a step's failure is.
+    """
 
 
 class Busy(Exception):
@@ -145,8 +157,19 @@ class Journal:
             "definition": self.definition,
         }
 
-    def save(self, durable: bool = True) -> None:
-        """Replace the file; not durable: where losing the last word would not matter."""
+    def save(self) -> None:
+        """Replace the file. Raises Left."""
+        try:
+            self._write(durable=True)
+        except OSError as error:
+            raise Left(f"{self.path} cannot be written ({error.strerror})") from error
+
+    def note(self) -> None:
+        """The same where losing the last word would not matter."""
+        with contextlib.suppress(OSError):
+            self._write(durable=False)
+
+    def _write(self, durable: bool) -> None:
         self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         draft = self.path.with_suffix(".json.new")
         with draft.open("w", encoding="utf-8") as file:
@@ -190,6 +213,17 @@ class Journal:
     def last(self, step: Step) -> Optional[Record]:
         """The newest try of a step."""
         return next((record for record in reversed(self.steps) if record.step is step), None)
+
+
+def want_room() -> None:
+    """See that another restart's journal can be written. Raises Left."""
+    try:
+        with tempfile.TemporaryFile(dir=directory()) as file:
+            file.write(bytes(_ROOM))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise Left(f"{directory()} cannot be written to ({error.strerror})") from error
 
 
 def directory() -> Path:
@@ -239,7 +273,7 @@ def want_complete(journal: Journal) -> None:
         return
     if journal.to_generation is None:
         raise unusable(journal, "to_generation is missing")
-    readings = [journal.plan]
+    readings: list[object] = [journal.plan]
     if step is Step.VERIFY:
         readings.append(journal.plan.get("promotion"))
     try:
@@ -326,14 +360,24 @@ def locked(service: str) -> Iterator[None]:
     path = path_of(service, ".lock")
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Busy(f"{service}: a restart runs already: {holder(service)}") from error
+        deadline = time.monotonic() + _LOOK_S
+        while not _try_lock(file):
+            # who only looks whether it is locked holds it for an instant
+            if time.monotonic() > deadline:
+                raise Busy(f"{service}: a restart runs already: {holder(service)}")
+            time.sleep(_POLL_S)
         file.truncate(0)
         json.dump({"pid": os.getpid(), "user": _user(), "started": time.time()}, file)
         file.flush()
         yield
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def is_locked(service: str) -> bool:

@@ -28,6 +28,21 @@ class Nothing:
         """Print nothing."""
 
 
+class Patient:
+    """Shows a restart until that cannot be done: what becomes of it is not its watchers' matter."""
+
+    def __init__(self, progress: Progress) -> None:
+        """What shows it."""
+        self._progress = progress
+
+    def show(self, journal: Document) -> None:
+        """Print what is new, or nothing more."""
+        try:
+            self._progress.show(journal)
+        except (OSError, ValueError):  # its reader is gone, or the stream is closed
+            self._progress = Nothing()
+
+
 class _Steps:
     """Which steps have begun or ended since the last look."""
 

@@ -12,7 +12,8 @@ from typing import Optional, Protocol
 
 from udpgrm.restart import journal as journals
 from udpgrm.restart import machine
-from udpgrm.restart.journal import Journal
+from udpgrm.restart.instances import InstanceError
+from udpgrm.restart.journal import Journal, Left
 from udpgrm.restart.machine import Facts, Position, Result, Step
 from udpgrm.restart.steps import Evidence, StepFailed
 
@@ -39,7 +40,7 @@ class Doer(Protocol):
         ...
 
     def facts(self) -> Facts:
-        """Which instances live."""
+        """Which instances live. Raises InstanceError."""
         ...
 
 
@@ -99,7 +100,7 @@ def succession_path(service: str) -> Path:
 def run(
     journal: Journal, doer: Doer, look_up: Callable[[], None], tell: Callable[[], None]
 ) -> Position:
-    """Go on from the journal's position to the end. Raises Detached.
+    """Go on from the journal's position to the end. Raises Detached, Left.
 
     tell is called whenever the journal has changed.
     """
@@ -127,6 +128,10 @@ def run(
             promotion = journal.last(Step.PROMOTE)
             assert promotion is not None
             journal.promotion_window_s = round(time.time() - promotion.evidence["begin"], 4)
-        journal.end(record, result, reason, machine.after(step, result, doer.facts))
+        try:
+            to = machine.after(step, result, doer.facts)
+        except InstanceError as error:
+            raise Left(f"{reason}; and then: {error}") from error
+        journal.end(record, result, reason, to)
         tell()
     return journal.position

@@ -48,6 +48,7 @@ class FakeInstances:
         self.running = running
         self.calls: list[tuple[str, int]] = []
         self.broken: Optional[str] = None
+        self.silent = False
 
     def name(self, generation: int) -> str:
         return f"edge@{generation}.service"
@@ -69,6 +70,8 @@ class FakeInstances:
         self.running.discard(generation)
 
     def is_alive(self, generation: int) -> bool:
+        if self.silent:
+            raise InstanceError("no answer")
         return generation in self.running
 
     def cgroup(self, generation: int) -> Path:

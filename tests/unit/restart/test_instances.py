@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.restart.fakes import service
+from udpgrm.restart import instances
 from udpgrm.restart.instances import InstanceError, TemplateUnits
 from udpgrm.services.definition import Timeouts
 
@@ -62,6 +63,24 @@ def test_commands(log: Path) -> None:
 )
 def test_is_alive(log: Path, state: str, alive: bool) -> None:
     assert says(log, f"echo {state}").is_alive(7) == alive
+
+
+def test_systemd_does_not_answer_for_a_moment(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instances, "_PATIENCE_S", 0.5)
+    fails = "echo Failed to connect to bus >&2; exit 1"
+    units = says(log, f'[ $(wc -l <"$LOG") -gt 1 ] || {{ {fails}; }}; echo active')
+    assert units.is_alive(7)
+    with pytest.raises(InstanceError, match=r"^edge@7.service: Failed to connect to bus$"):
+        says(log, fails).is_alive(7)
+
+
+def test_a_terminals_interrupt_is_not_for_systemctl(log: Path) -> None:
+    """It goes to all processes of the session's foreground."""
+    session = "cut -d' ' -f6 /proc/self/stat >>$LOG"
+    says(log, f"{session}; echo active").is_alive(7)
+    assert log.read_text().splitlines()[-1] != str(os.getsid(0))
+    says(log, f"{session}; echo /system.slice").cgroup(7)
+    assert log.read_text().splitlines()[-1] != str(os.getsid(0))
 
 
 def test_the_reason_of_systemctl(log: Path) -> None:

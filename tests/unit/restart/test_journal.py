@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def test_there_and_back() -> None:
     made.begin(Step.START)
     made.promotion_window_s = 0.1
     made.progress = {"flows": 3}
-    made.save(durable=False)
+    made.note()
     assert journal.load("edge") == made
 
 
@@ -68,7 +69,7 @@ def test_it_is_on_the_disk_before_a_step_is_done(monkeypatch: pytest.MonkeyPatch
     made = make()
     made.begin(Step.START)
     assert synced == [f"{made.path}.new", str(made.path.parent)]
-    made.save(durable=False)
+    made.note()
     assert len(synced) == 2
 
 
@@ -223,3 +224,23 @@ def test_a_journal_of_another_boot() -> None:
     assert read is not None and read.outlived
     assert journal.unfinished() == ["edge@1"]
     assert journal.waiting_for_their_stop("edge") == set()
+
+
+def test_who_only_looks_keeps_nobody_from_the_lock() -> None:
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            journal.is_locked("edge")
+
+    lookers = [threading.Thread(target=look) for _ in range(2)]
+    for looker in lookers:
+        looker.start()
+    try:
+        for _ in range(100):
+            with journal.locked("edge"):
+                pass
+    finally:
+        stop.set()
+        for looker in lookers:
+            looker.join()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Outcome, Position, Result, Step
-from udpgrm.restart.progress import DrainLine, Lines, Terminal, drain_line
+from udpgrm.restart.progress import DrainLine, Lines, Patient, Terminal, drain_line
 
 SAMPLE: dict[str, Any] = {
     "elapsed_s": 10.2,
@@ -130,3 +131,17 @@ def test_a_drain_alone_in_lines() -> None:
     stream = io.StringIO()
     DrainLine(stream).show(SAMPLE, "wait")
     assert json.loads(stream.getvalue()) == {"schema": 1, "event": "wait", **SAMPLE}
+
+
+def test_a_reader_that_goes_away() -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as stream:
+        shown = Patient(Lines(stream))
+        document = {"schema": 1, "service": "edge", "steps": [], "progress": None, "outcome": "x"}
+        shown.show(document)
+        os.close(reader)
+        shown.show(document)
+        shown.show(document)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writer)  # for what was not written
+    shown = Patient(Lines(stream))
+    shown.show(document)

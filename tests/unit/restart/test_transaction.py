@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 from tests.unit.restart.fakes import ALSO, WHERE, FakeGroups, FakeInstances, FakeProber, service
 from udpgrm.restart import journal as journals
 from udpgrm.restart import machine, transaction
-from udpgrm.restart.journal import Journal
+from udpgrm.restart.journal import Journal, Left
 from udpgrm.restart.machine import Outcome, Position, Result, Step
 from udpgrm.restart.steps import Steps
 from udpgrm.restart.transaction import Detached, Wishes, rollback_path
@@ -224,6 +226,67 @@ def test_a_new_instance_that_dies_during_the_drain(world: World) -> None:
     world.run()
     assert rolled_back(world)
     assert world.reason == "edge@5.service has ended"
+
+
+def test_an_instance_of_which_nobody_says_whether_it_lives(world: World) -> None:
+    world.groups.flows = [9] * 3
+    sample = world.groups.sample
+
+    def falls_silent(generation: int) -> Any:
+        world.instances.silent = bool(world.groups.flows)
+        return sample(generation)
+
+    world.groups.sample = falls_silent  # type: ignore[method-assign]
+    assert world.run().outcome is Outcome.FINISHED
+
+
+def test_left_where_nobody_says_what_there_is_to_go_back_to(world: World) -> None:
+    world.prober.fails = "verify"
+    verify = world.prober.verify
+
+    def falls_silent(old: Optional[int], new: int, evidence: dict[str, Any]) -> None:
+        world.instances.silent = True
+        verify(old, new, evidence)
+
+    world.prober.verify = falls_silent  # type: ignore[method-assign]
+    with pytest.raises(Left, match="no answer"):
+        world.run()
+    world.kill()
+    assert world.journal.position == Position(Step.VERIFY)
+    world.instances.silent = False
+    world.prober.verify = verify  # type: ignore[method-assign]
+    world.run()
+    assert rolled_back(world)
+
+
+@contextlib.contextmanager
+def full_disk() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("step", list(machine.FORWARD))
+def test_a_journal_that_cannot_be_written(world: World, step: Step) -> None:
+    """The restart is left where it was, and goes on when there is room."""
+    world.groups.flows = [9] * 2
+    with contextlib.ExitStack() as stack:
+        full: list[None] = []
+
+        def fills() -> None:
+            if world.journal.position.step is step and not full:
+                full.append(stack.enter_context(full_disk()))
+
+        world.look_up = fills
+        with pytest.raises(Left, match=r"edge\.json cannot be written"):
+            world.run()
+    world.kill()
+    assert world.journal.position == Position(step)
+    assert world.run().outcome is Outcome.FINISHED
+    assert world.groups.history == [NEW] * len(world.groups.history)
 
 
 def test_an_old_one_that_cannot_be_stopped(world: World) -> None:
