@@ -239,7 +239,7 @@ def want_complete(journal: Journal) -> None:
         return
     if journal.to_generation is None:
         raise unusable(journal, "to_generation is missing")
-    readings = [journal.plan]
+    readings: list[Any] = [journal.plan]
     if step is Step.VERIFY:
         readings.append(journal.plan.get("promotion"))
     try:
