@@ -16,14 +16,13 @@ static __always_inline int notify(struct message *message, const struct socket_r
 	void *task = (void *)bpf_get_current_task();
 	void *regs = (void *)((u64(*)(void *))BPF_FUNC_task_pt_regs)(
 		(void *)((u64(*)(void))BPF_FUNC_get_current_task_btf)());
-	struct user *user;
+	u32 uid = bpf_get_current_uid_gid(); /* whoever made the socket */
+	struct user *user = user_of(uid);
 	u64 arg0 = 0;
 
 	message->cookie = request->cookie;
-	message->uid = request->uid;
-	user = user_of(request->uid);
-	if (!user ||
-	    over(request->uid, user->messages_sent, user->messages_served, CONST(USER_MESSAGES)))
+	message->uid = uid;
+	if (!user || over(uid, user->messages_sent, user->messages_served, CONST(USER_MESSAGES)))
 		return -EAGAIN;
 	read_kernel(&message->pid, sizeof(message->pid), task + CONST(TGID_OFFSET));
 	read_kernel(&arg0, sizeof(arg0), regs + CONST(SYSCALL_ARG0_OFFSET));

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 from enum import IntEnum, IntFlag
 
-LAYOUT = 2
+LAYOUT = 3
 
 GENERATION_SLOTS = 32
 SLOT_SOCKETS = 256

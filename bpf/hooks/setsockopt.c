@@ -206,6 +206,8 @@ int hook_setsockopt(struct bpf_sockopt *ctx)
 	if (request->group) {
 		id = request->group - 1;
 		group = live_group(id, request->epoch);
+		if (group && group->key.port != htons(sk->src_port))
+			group = NULL; /* it had a port of the kernel's choice, and gave it back */
 		if (!group) {
 			/* forgotten meanwhile: the socket starts anew */
 			request->group = 0;

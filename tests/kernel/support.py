@@ -39,8 +39,10 @@ class Host:
         self.daemon: Optional[subprocess.Popen[bytes]] = None
         self._started = 0
 
-    def start(self, *options: str, install: bool = True) -> subprocess.Popen[bytes]:
-        """Start a daemon and wait until it listens."""
+    def start(
+        self, *options: str, install: bool = True, descriptors: int = 0
+    ) -> subprocess.Popen[bytes]:
+        """Start a daemon and wait until it listens; descriptors: no more than so many."""
         self._started += 1
         out = (self.scratch / f"out{self._started}").open("wb")
         self.errors = self.scratch / f"err{self._started}"
@@ -49,6 +51,8 @@ class Host:
         if install:
             arguments.append(f"--install={self.cgroup}")
         with self.errors.open("wb") as err:
+            if descriptors:
+                arguments = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *arguments]
             self.daemon = subprocess.Popen(arguments, stdout=out, stderr=err)
         out.close()
         wait_for(

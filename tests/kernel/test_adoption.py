@@ -156,6 +156,56 @@ def test_enrolling_twice_changes_nothing(host: Host, units: Units) -> None:
     assert sorted(item["index"] for item in first["sockets"]) == [0, 1]
 
 
+def test_an_address_on_two_devices(host: Host, cgroup: Path) -> None:
+    """Two groups; what is bound later on either is enrolled."""
+    server = """
+import socket, sys
+def bind(device):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device)
+    sock.bind(("0.0.0.0", 4433))
+    return sock
+held = [bind(b"veth5"), bind(b"veth6")]
+print("up", flush=True)
+sys.stdin.readline()
+held += [bind(b"veth5"), bind(b"veth6")]
+print("more", flush=True)
+sys.stdin.readline()
+"""
+    child = cgroup / "devices"
+    child.mkdir()
+    subprocess.run(
+        ["ip", "link", "add", "veth5", "type", "veth", "peer", "name", "veth6"], check=True
+    )
+    try:
+        words = ["sh", "-c", 'echo $$ >"$0/cgroup.procs"; exec "$@"', str(child)]
+        with subprocess.Popen(
+            [*words, sys.executable, "-c", server],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdin is not None and process.stdout is not None
+            assert process.stdout.readline() == "up\n"
+            where = "0.0.0.0:4433"
+            done = host.run("enroll", where, f"--cgroup={child}", "--count=2", "--gen=1")
+            assert done.returncode == 0, done.stderr
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "more\n"
+
+            def counts() -> list[int]:
+                groups = host.json("list", where)["groups"]
+                return [len(group["generations"][0]["sockets"]) for group in groups]
+
+            wait_for(lambda: counts() == [2, 2], "the later sockets")
+            process.communicate("")
+    finally:
+        subprocess.run(["ip", "link", "delete", "veth5"], check=True)
+        child.rmdir()
+
+
 def test_a_worker_that_is_started_again(host: Host, units: Units) -> None:
     unit = units.start("server")
     assert enroll(host, unit, "--count=2", "--gen=0").returncode == 0

@@ -131,6 +131,26 @@ def test_a_second_bind(host: Host) -> None:
         assert put_error(sock, Option.WORKING_GEN, u32(1)) == errno.EBADF
 
 
+def test_a_port_that_was_given_back(host: Host) -> None:
+    """connect(2) to AF_UNSPEC does so with one of the kernel's choice; others may have it then."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind(("127.0.0.1", 0))
+        first = sock.getsockname()[1]
+        put(sock, Option.WORKING_GEN, u32(7))
+        sock.connect(("127.0.0.1", 9))
+        assert _libc.connect(sock.fileno(), bytes(16), 16) == 0
+        assert put_error(sock, Option.WORKING_GEN, u32(8)) == errno.EBADF
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            other.bind(("127.0.0.1", first))
+            sock.connect(("127.0.0.1", 9))
+            second = sock.getsockname()[1]
+            assert second not in (0, first)
+            put(sock, Option.WORKING_GEN, u32(9))
+        [group] = host.json("list", f"127.0.0.1:{second}")["groups"]
+        assert group["applications"][0]["working_generation"] == 9
+
+
 def test_not_yet_bound_with_reuseport(host: Host) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

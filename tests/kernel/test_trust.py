@@ -452,6 +452,42 @@ print(sock.getsockopt(UDP, GEN, 8)[4])
     )
 
 
+def test_many_processes_leave_descriptors_for_others(bare_host: Host) -> None:
+    """The daemon has one for each process that it watches."""
+    bare_host.start(descriptors=256)
+    code = """
+end = time.monotonic() + 20
+for _ in range(300):
+    if os.fork() == 0:
+        sock = bind("127.0.0.1")
+        while attempt(sock, GEN, os.getpid()) == "EAGAIN" and time.monotonic() < end:
+            time.sleep(0.01)
+        while sock.getsockopt(UDP, GEN, 8)[4:] == bytes([255] * 4) and time.monotonic() < end:
+            time.sleep(0.1)
+        print(end=".", flush=True)
+        sys.stdin.read()
+        os._exit(0)
+sys.stdin.read()
+for _ in range(300):
+    os.wait()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", _PRELUDE + code],
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd="/",
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(300) == "." * 300
+        with grm.bind("127.0.0.1:7000")[0] as mine:
+            assert grm.enroll([mine], 1) == [0]
+        process.communicate("")
+
+
 def test_a_flood_of_messages_leaves_room_for_others(host: Host) -> None:
     """The daemon is stopped meanwhile, so nothing is served: the worst case."""
     mine = grm.bind(WHERE)[0]
@@ -470,6 +506,37 @@ print(answers.count("done"), answers.count("EAGAIN"))
     finally:
         host.process.send_signal(18)  # SIGCONT
     wait_for(lambda: grm.socket_generation(mine).index is not None, "the registration", 60)
+    mine.close()
+
+
+def test_a_socket_of_roots_brings_no_quota(host: Host) -> None:
+    """One that root has made, and somebody else uses."""
+    mine = grm.bind(WHERE)[0]
+    host.process.send_signal(signal.SIGSTOP)
+    code = """
+sock = socket.socket(fileno=int(sys.argv[1]))
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+sock.bind(("127.0.0.2", 4433))
+answers = [attempt(sock, GEN, number) for number in range(3000)]
+print(answers.count("done"), answers.count("EAGAIN"))
+"""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+            done = subprocess.run(
+                [sys.executable, "-c", _PRELUDE + code, str(made.fileno())],
+                pass_fds=[made.fileno()],
+                user=NOBODY,
+                group=NOBODY,
+                extra_groups=[],
+                capture_output=True,
+                text=True,
+                check=True,
+                cwd="/",
+            )
+        assert done.stdout == "1000 2000\n"
+    finally:
+        host.process.send_signal(signal.SIGCONT)
+    assert grm.enroll([mine], 1) == [0]
     mine.close()
 
 

@@ -9,6 +9,7 @@ import struct
 from collections import Counter
 
 from udpgrm import abi
+from udpgrm.abi import MessageFlag
 from udpgrm.kernel import libbpf
 from udpgrm.state import layout
 from udpgrm.state.maps import Maps
@@ -26,13 +27,14 @@ class Deferred:
     """All messages that wait for a program or a search."""
 
     def __init__(self, maps: Maps) -> None:
-        """What an earlier daemon has left."""
+        """What an earlier daemon has left: of a socket's messages first that of its joining."""
         self._map = maps["deferred"]
         size = ctypes.sizeof(abi.Message)
-        self._messages = {
-            key: abi.Message.from_buffer_copy(value)
+        found = [
+            (key, abi.Message.from_buffer_copy(value))
             for key, value in libbpf.map_items(self._map, layout.DEFERRED_KEY_BYTES, size)
-        }
+        ]
+        self._messages = dict(sorted(found, key=lambda item: not item[1].flags & MessageFlag.JOIN))
         self._of = Counter(message.uid for message in self._messages.values())
 
     def all(self) -> dict[bytes, abi.Message]:

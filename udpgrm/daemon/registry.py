@@ -107,14 +107,7 @@ class Registry:
             return None
         owner = None
         if message.flags & (MessageFlag.JOIN | MessageFlag.REGISTER):
-            fd = pidfd.socket_at(message.ns_pid, message.fd, message.cookie)
-            if fd is None:  # handed on, or its process lives in another pid namespace
-                self._deferred.add(message)
-                self._search.add(message)
-            else:
-                for earlier in self._search.drop(message.cookie):
-                    self.settle(earlier)
-                owner = self.serve(message, (message.ns_pid, fd))
+            owner = self._serve_at_once(message)
         if message.flags & MessageFlag.WORKING_GEN:
             where = address.of_key(group.key)
             log.event(f"Working gen app={message.app} {message.generation} {where}")
@@ -226,8 +219,24 @@ class Registry:
             self._known[number] = group.epoch
             log.event(f"socket group created {address.of_key(group.key)}")
 
+    def _serve_at_once(self, message: abi.Message) -> Optional[int]:
+        """Serve a message whose socket is where it says; else it is looked for."""
+        fd = None
+        with contextlib.suppress(OSError):  # no descriptor is left
+            fd = pidfd.socket_at(message.ns_pid, message.fd, message.cookie)
+        if fd is None:  # handed on, or its process lives in another pid namespace
+            self._deferred.add(message)
+            self._search.add(message)
+            return None
+        try:
+            for earlier in self._search.drop(message.cookie):
+                self.settle(earlier)
+            return self.serve(message, (message.ns_pid, fd))
+        finally:
+            os.close(fd)
+
     def serve(self, message: abi.Message, found: Optional[tuple[int, int]]) -> Optional[int]:
-        """Give a socket its place; found: a pid that has it, and a duplicate, which is closed.
+        """Give a socket its place; found: a pid that has it, and a duplicate.
 
         Returns that pid.
         """
@@ -236,13 +245,10 @@ class Registry:
             self.missed_one = True
             return None
         pid, fd = found
-        try:
-            group = self._group_of(message)
-            if group is None:
-                return None
-            self._place(group, message, fd)
-        finally:
-            os.close(fd)
+        group = self._group_of(message)
+        if group is None:
+            return None
+        self._place(group, message, fd)
         return pid
 
     def _place(self, group: abi.Group, message: abi.Message, fd: int) -> None:

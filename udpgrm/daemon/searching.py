@@ -18,6 +18,7 @@ _Seen = tuple[int, Optional[tuple[int, int]]]
 _Wanted = dict[int, dict[bytes, abi.Message]]
 #: Seconds without a break.
 _AT_A_TIME = 0.02
+_UNTIL_THERE_MAY_BE_ONE = 1.0
 
 
 class Search:
@@ -34,7 +35,7 @@ class Search:
         self._next: _Wanted = {}
         self._sought: _Wanted = {}
         self._descriptors: Optional[Generator[_Seen, None, None]] = None
-        self._rest_until = 0.0
+        self._rest_until = self._not_before = 0.0
 
     def add(self, message: abi.Message) -> None:
         """Look for a message's socket; when it is looked for already, once more after that."""
@@ -55,48 +56,75 @@ class Search:
         """When (monotonic seconds) `go_on` has something to do; None: it has not."""
         if not self._next and not self._sought and self._descriptors is None:
             return None
-        waiting = (*_messages(self._sought), *_messages(self._next))
-        return 0.0 if any(message.uid == 0 for message in waiting) else self._rest_until
+        hurry = _is_roots(self._sought) or _is_roots(self._next)
+        return self._not_before if hurry else max(self._not_before, self._rest_until)
 
     def go_on(self) -> Iterator[tuple[abi.Message, Optional[tuple[int, int]]]]:
         """Messages with (pid, duplicate) of their socket, or None: no process has it.
 
-        The caller closes the duplicates.
+        The duplicate is open until the next is asked for. Raises OSError when no descriptor is
+        left for it: the look begins anew, later.
         """
         due, began = self.due, time.monotonic()
         if due is None or began < due:
             return
-        if self._descriptors is None:
-            self._sought, self._next = self._next, {}
-            self._descriptors = _descriptors(list(_messages(self._sought)))
-        for pid, seen in self._descriptors:
-            if seen is not None:
-                cookie, fd = seen
-                try:
-                    for message in self._sought.pop(cookie, {}).values():
-                        yield message, (pid, os.dup(fd))
-                finally:
-                    os.close(fd)
-            now = time.monotonic()
-            if not self._sought:
-                break
-            if now - began > _AT_A_TIME:
-                self._rest_until = now + (now - began)
-                return
+        if self._descriptors is None or (_is_roots(self._next) and not _is_roots(self._sought)):
+            self._begin_anew()
+        assert self._descriptors is not None
+        try:
+            for pid, seen in self._descriptors:
+                if seen is not None:
+                    cookie, fd = seen
+                    try:
+                        for message in self._sought.pop(cookie, {}).values():
+                            yield message, (pid, fd)
+                    finally:
+                        os.close(fd)
+                now = time.monotonic()
+                if not self._sought:
+                    break
+                if now - began > _AT_A_TIME:
+                    self._rest_until = now + (now - began)
+                    return
+        except OSError:
+            self._not_before = time.monotonic() + _UNTIL_THERE_MAY_BE_ONE
+            self._begin_anew()
+            raise
         self._descriptors.close()
         self._descriptors = None
         lost, self._sought = self._sought, {}
         for message in _messages(lost):
             yield message, None
 
+    def _begin_anew(self) -> None:
+        """Look for all that are missing by now."""
+        if self._descriptors is not None:
+            self._descriptors.close()
+        for cookie, messages in self._next.items():
+            self._sought.setdefault(cookie, {}).update(messages)
+        self._next = {}
+        self._descriptors = _descriptors(list(_messages(self._sought)))
+
 
 def _messages(wanted: _Wanted) -> Iterator[abi.Message]:
     return (message for messages in wanted.values() for message in messages.values())
 
 
+def _is_roots(wanted: _Wanted) -> bool:
+    return any(message.uid == 0 for message in _messages(wanted))
+
+
 def _descriptors(messages: list[abi.Message]) -> Generator[_Seen, None, None]:
-    """Those of the processes that the messages name, then of all others."""
-    named = [message.ns_pid for message in messages if message.ns_pid]
-    for pid in dict.fromkeys((*named, *pidfd.all_pids())):
+    """Those of processes that root's messages name, of root's, and of those with the fewest."""
+    named = {message.ns_pid for message in messages if message.uid == 0}
+
+    def order(pid: int) -> tuple[bool, bool, int]:
+        try:
+            about = os.stat(f"/proc/{pid}/fd")
+        except OSError:
+            return True, True, 0
+        return pid not in named, about.st_uid != 0, about.st_size  # how many, from Linux 6.2 on
+
+    for pid in sorted(pidfd.all_pids(), key=order):
         for seen in pidfd.descriptors_of(pid):
             yield pid, seen

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import resource
 import select
 import signal
 import socket
@@ -158,6 +159,13 @@ def _take_away(directory: Path, lock_fd: int) -> None:
         _remove_pins(directory)
 
 
+def _raise_descriptors() -> int:
+    """Allow as many descriptors as there may be: processes and groups take one each."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
+
+
 class _StopSignals:
     """SIGINT and SIGTERM as bytes on a socket, from now on."""
 
@@ -197,6 +205,7 @@ class Server:
         self._registry = Registry(self._maps, self._pool, self._compiler, linker, self._tubular)
         self._collector = Collector(self._maps, self._pool, self._registry)
         self._watched: dict[int, int] = {}  # pid -> pidfd
+        self._most_watched = _raise_descriptors() // 2
 
     def run(self) -> None:
         """Serve until a signal to stop comes."""
@@ -272,9 +281,12 @@ class Server:
     def _search(self) -> None:
         """Serve sockets that were not where their messages said."""
         self._registry.begin_round()
-        for message, found in self._registry.search():
-            self._guarded(self._watch, self._registry.serve, message, found)
-            self._registry.settle(message)
+        try:
+            for message, found in self._registry.search():
+                self._guarded(self._watch, self._registry.serve, message, found)
+                self._registry.settle(message)
+        except OSError as error:
+            log.step(f"cannot look for sockets now: {error}")
 
     def _guarded(self, action: Callable[..., object], *arguments: object) -> None:
         """Nothing that comes from outside ends the daemon: say so and go on."""
@@ -286,8 +298,8 @@ class Server:
     def _watch(self, serve: Callable[..., Optional[int]], *arguments: object) -> None:
         """Serve, and learn when the process that has the socket ends."""
         pid = serve(*arguments)
-        if pid is None or pid in self._watched:
-            return
+        if pid is None or pid in self._watched or len(self._watched) >= self._most_watched:
+            return  # of one that is not watched the end is seen later
         watch = pidfd.watch(pid)
         if watch is not None:
             self._watched[pid] = watch

@@ -136,14 +136,13 @@ def _is_hooked(sock: socket.socket) -> bool:
 def _look_at(
     sock: socket.socket, maps: Optional[Maps], pid: int, number: int, cookie: int, cgroup: str
 ) -> Socket:
-    six, where = sock.family == socket.AF_INET6, address.bound(sock)
+    six = sock.family == socket.AF_INET6
     seen = Socket(
         pid=pid,
         fd=number,
         cookie=cookie,
-        # of the address, as groups have it
-        family=int(socket.AF_INET6 if where is None or where[0] == "[" else socket.AF_INET),
-        address=where,
+        family=int(sock.family),
+        address=address.bound(sock),
         reuseport=_option(sock, socket.SO_REUSEPORT) != 0,
         netns=_option(sock, _SO_NETNS_COOKIE, 8),
         cgroup=cgroup,

@@ -199,10 +199,7 @@ def _of_registration(host: Host, sock: Socket) -> Optional[Finding]:
                 "ip netns exec), or register it as a group of its own",
             )
         for group in here:
-            if (group.family, group.ifindex) == (sock.family, sock.ifindex) and sock.uid not in (
-                0,
-                group.uid,
-            ):
+            if group.ifindex == sock.ifindex and sock.uid not in (0, group.uid):
                 return Finding(
                     "other_owner",
                     "owned by another user than the group",
@@ -260,16 +257,17 @@ def _no_program(group: Group) -> Finding:
 
 def _splits(sock: Socket, other: Socket) -> bool:
     """To the kernel these are two reuseport groups, although udpgrm has them as one."""
-    return sock.group is not None and sock.group == other.group and sock.v6only != other.v6only
+    mine, others = ((item.family, item.v6only) for item in (sock, other))
+    return sock.group is not None and sock.group == other.group and mine != others
 
 
 def _split(sock: Socket) -> Finding:
     return Finding(
         "two_kernel_groups",
-        "beside sockets with another IPV6_V6ONLY",
-        f"IPV6_V6ONLY is {int(sock.v6only)} here and {int(not sock.v6only)} on others of its "
-        "group: the kernel keeps them apart, and one half gets no packet of the other",
-        "set IPV6_V6ONLY alike on all sockets of the address",
+        "beside sockets of another kind",
+        "IPV6_V6ONLY, or the address family, differs within its group: the kernel keeps them "
+        "apart, and one half gets no packet of the other",
+        "make all sockets of the address alike (AF_INET or AF_INET6, IPV6_V6ONLY)",
     )
 
 

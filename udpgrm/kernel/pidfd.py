@@ -22,7 +22,14 @@ _libc.syscall.restype = ctypes.c_long
 
 def _pidfd_open(pid: int) -> int:
     # os.pidfd_open is absent where Python was built on an older libc
-    return int(_libc.syscall(_SYS_PIDFD_OPEN, pid, 0))
+    return _unless_exhausted(int(_libc.syscall(_SYS_PIDFD_OPEN, pid, 0)))
+
+
+def _unless_exhausted(fd: int) -> int:
+    """A descriptor, or -1. Raises OSError when that says nothing of what it was asked for."""
+    if fd < 0 and ctypes.get_errno() in (errno.EMFILE, errno.ENFILE):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return fd
 
 
 def _cookie(fd: int) -> Optional[int]:
@@ -65,7 +72,7 @@ def _duplicate(pid: int, pidfd: int, number: int) -> Optional[tuple[int, int]]:
     """(SO_COOKIE, duplicate) of a process's descriptor; None: it is no socket."""
     if not _is_socket(pid, number):
         return None
-    fd = int(_libc.syscall(_SYS_PIDFD_GETFD, pidfd, number, 0))
+    fd = _unless_exhausted(int(_libc.syscall(_SYS_PIDFD_GETFD, pidfd, number, 0)))
     if fd < 0:
         return None
     cookie = _cookie(fd)
@@ -100,11 +107,17 @@ def descriptors_of(pid: int) -> Iterator[Optional[tuple[int, int]]]:
     if pidfd < 0:
         return
     try:
-        with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
-            for entry in entries:
-                yield _duplicate(pid, pidfd, int(entry.name))
+        for number in _numbers(pid):
+            yield _duplicate(pid, pidfd, number)
     finally:
         os.close(pidfd)
+
+
+def _numbers(pid: int) -> Iterator[int]:
+    gone = contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError)
+    with gone, os.scandir(f"/proc/{pid}/fd") as entries:
+        for entry in entries:
+            yield int(entry.name)
 
 
 def is_udp_server(sock: socket.socket) -> bool:
@@ -130,6 +143,8 @@ def all_pids() -> list[int]:
 
 
 def watch(pid: int) -> Optional[int]:
-    """A pidfd, readable once the process has ended; None: it has."""
-    pidfd = _pidfd_open(pid)
-    return None if pidfd < 0 else pidfd
+    """A pidfd, readable once the process has ended; None: it has, or no descriptor is left."""
+    with contextlib.suppress(OSError):
+        pidfd = _pidfd_open(pid)
+        return None if pidfd < 0 else pidfd
+    return None

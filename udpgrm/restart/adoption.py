@@ -97,7 +97,7 @@ def adopt(
             _prepare(maps, cookie, sock, where, application)
         sockets = [sock for _, sock in held]
         indices = enroll(sockets, generation, max(deadline - time.monotonic(), 1.0))
-        _note(maps, cgroup, sockets[0], generation, application)
+        _note(maps, cgroup, sockets, generation, application)
         return Enrolled(where, generation, [cookie for cookie, _ in held], indices)
     except NotHooked as error:
         raise AdoptionError(
@@ -140,19 +140,27 @@ def _prepare(maps: Maps, cookie: int, sock: socket.socket, where: str, applicati
         sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_APP, application)
 
 
-def _note(maps: Maps, cgroup: Path, sock: socket.socket, generation: int, application: int) -> None:
-    """Let the hooks enroll what processes of this cgroup bind later."""
-    fd = sock.fileno().to_bytes(4, sys.byteorder)
-    raw = libbpf.map_lookup(maps["socket_request"], fd, ctypes.sizeof(abi.SocketRequest))
-    if raw is None:
-        return
-    request = abi.SocketRequest.from_buffer_copy(raw)
+def _note(
+    maps: Maps,
+    cgroup: Path,
+    sockets: Iterable[socket.socket],
+    generation: int,
+    application: int,
+) -> None:
+    """Let the hooks enroll what processes of this cgroup bind later, in each of the groups."""
+    groups = set()
+    for sock in sockets:
+        fd = sock.fileno().to_bytes(4, sys.byteorder)
+        raw = libbpf.map_lookup(maps["socket_request"], fd, ctypes.sizeof(abi.SocketRequest))
+        if raw is not None:
+            request = abi.SocketRequest.from_buffer_copy(raw)
+            groups.add((request.group - 1, request.epoch))
     value = abi.Adopted(generation=generation, app=application)
     for directory in (cgroup, *(path.parent for path in cgroup.rglob("*/cgroup.procs"))):
-        key = abi.AdoptedKey(
-            cgroup=cgroups.identity(directory), group=request.group - 1, epoch=request.epoch
-        )
-        libbpf.map_update(maps["adopted"], bytes(key), bytes(value))
+        identity = cgroups.identity(directory)
+        for group, epoch in groups:
+            key = abi.AdoptedKey(cgroup=identity, group=group, epoch=epoch)
+            libbpf.map_update(maps["adopted"], bytes(key), bytes(value))
 
 
 def forget(maps: Maps, cgroup: Path) -> None:

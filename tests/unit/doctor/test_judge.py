@@ -157,6 +157,8 @@ def test_other_groups_at_the_address() -> None:
 
 
 def test_two_groups_of_the_kernel() -> None:
+    mapped = replace(STEERED, fd=6, cookie=12, family=10)
+    assert [code(found) for found in judge(HOST, [STEERED, mapped])] == ["two_kernel_groups"] * 2
     other = replace(STEERED, fd=6, cookie=12, v6only=True)
     assert [code(found) for found in judge(HOST, [STEERED, other])] == ["two_kernel_groups"] * 2
     two = replace(HOST, groups=(GROUP, replace(GROUP, number=4, address="192.0.2.2:443")))

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Which sockets a search finds, when, and what becomes of it without descriptors."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+from collections.abc import Iterator
+from typing import Optional
+
+import pytest
+
+from udpgrm import abi
+from udpgrm.daemon import searching
+from udpgrm.daemon.searching import Search
+from udpgrm.kernel import pidfd
+
+Found = tuple[abi.Message, Optional[tuple[int, int]]]
+
+
+def message(cookie: int, uid: int = 65534, flags: int = 1) -> abi.Message:
+    return abi.Message(cookie=cookie, uid=uid, flags=flags)
+
+
+def cookie_of(sock: socket.socket) -> int:
+    return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, pidfd.SO_COOKIE, 8), "little")
+
+
+def to_the_end(search: Search) -> list[Found]:
+    found = []
+    while search.due is not None:
+        found += list(search.go_on())
+        time.sleep(0.005)
+    return found
+
+
+@pytest.fixture
+def sock() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+        yield made
+
+
+def test_a_socket_of_this_process(sock: socket.socket) -> None:
+    search = Search()
+    there, gone = message(cookie_of(sock)), message(1)
+    search.add(there)
+    search.add(message(cookie_of(sock), flags=2))
+    search.add(gone)
+    found = {}
+    while search.due is not None:
+        for asked, place in search.go_on():
+            found[asked.cookie, asked.flags] = None if place is None else place[0]
+            if place is not None:
+                assert os.fstat(place[1]).st_ino == os.fstat(sock.fileno()).st_ino
+    own = os.getpid()
+    assert found == {(there.cookie, 1): own, (there.cookie, 2): own, (1, 1): None}
+    assert not search.has(there)
+
+
+def test_what_is_not_wanted_any_more(sock: socket.socket) -> None:
+    search = Search()
+    search.add(message(cookie_of(sock)))
+    assert [item.cookie for item in search.drop(cookie_of(sock))] == [cookie_of(sock)]
+    assert search.due is None
+
+
+def test_no_descriptor_is_left(sock: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That does not mean that the socket was closed."""
+    monkeypatch.setattr(searching, "_UNTIL_THERE_MAY_BE_ONE", 0.1)
+    search, wanted = Search(), message(cookie_of(sock), uid=0)
+    search.add(wanted)
+
+    def exhausted() -> list[int]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pidfd, "all_pids", exhausted)
+        with pytest.raises(OSError, match="Too many"):
+            list(search.go_on())
+    assert search.has(wanted)
+    assert search.due is not None and search.due > time.monotonic()
+    assert list(search.go_on()) == []
+    assert [place is not None for _, place in to_the_end(search)] == [True]
+
+
+def test_roots_is_looked_for_at_once(sock: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not after what is looked for already, however much there is to look at."""
+    monkeypatch.setattr(searching, "_AT_A_TIME", 0.0)
+    search = Search()
+    search.add(message(1))
+    assert list(search.go_on()) == []
+    pieces = 0
+    search.add(message(cookie_of(sock), uid=0))
+    while not list(search.go_on()):
+        pieces += 1
+    total = sum(
+        1
+        for pid in pidfd.all_pids()
+        if os.stat(f"/proc/{pid}").st_uid == 0
+        for _ in os.listdir(f"/proc/{pid}/fd")
+    )
+    assert pieces <= total + 10
+    assert search.has(message(1))
