@@ -14,8 +14,9 @@ from udpgrm.kernel import libbpf
 from udpgrm.state import layout
 from udpgrm.state.maps import Maps
 
-#: Of one unprivileged user; the map holds some users'.
+#: Of one unprivileged user, and of all of them: the rest is root's.
 _PER_USER = 1024
+_OF_USERS = layout.MAX_DEFERRED // 2
 
 
 def key_of(message: abi.Message) -> bytes:
@@ -42,11 +43,14 @@ class Deferred:
         return dict(self._messages)
 
     def add(self, message: abi.Message) -> None:
-        """Keep a message. Raises OverflowError for one too many of a user's."""
+        """Keep a message. Raises OverflowError for one too many of a user's, or of all."""
         key = key_of(message)
         is_new = key not in self._messages
-        if is_new and message.uid and self._of[message.uid] >= _PER_USER:
-            raise OverflowError(f"uid {message.uid}: {_PER_USER} messages are put off already")
+        if is_new and message.uid:
+            if self._of[message.uid] >= _PER_USER:
+                raise OverflowError(f"uid {message.uid}: {_PER_USER} messages are put off already")
+            if sum(self._of.values()) - self._of[0] >= _OF_USERS:
+                raise OverflowError(f"{_OF_USERS} messages of users are put off already")
         libbpf.map_update(self._map, key, bytes(message))
         self._messages[key] = message
         self._of[message.uid] += is_new

@@ -23,6 +23,7 @@ MESSAGE_BYTES = 1 << 18
 MESSAGES_PER_USER = 1000
 #: Messages that wait for a compiler: by socket cookie and flags.
 DEFERRED_KEY_BYTES = 12
+MAX_DEFERRED = 8192
 #: Arrays of maps by group id; inner_ids has their ids in this order, after the tables'.
 BY_GROUP = ("slots", "sockets", "counters", "sockmaps")
 #: Steering programs are called by this and their group's id.
@@ -33,7 +34,6 @@ SEATS_PER_GROUP = 256
 QUIC_TABLES_BYTES = 9528
 QUIC_SCRATCH_BYTES = 13656
 _QUIC_STAGES = 4
-_MAX_DEFERRED = 8192
 _MAX_POLICIES = 1024
 _MAX_PROBES = 1024
 _MAX_ADOPTED = 4096
@@ -223,7 +223,7 @@ MAPS = {
         _hash("udpgrm_seats", 8, abi.SeatRef, lambda limits: limits.groups * SEATS_PER_GROUP),
         Relocation.SEATS,
     ),
-    "deferred": _Map(_hash("udpgrm_deferred", DEFERRED_KEY_BYTES, abi.Message, _MAX_DEFERRED)),
+    "deferred": _Map(_hash("udpgrm_deferred", DEFERRED_KEY_BYTES, abi.Message, MAX_DEFERRED)),
     "policies": _Map(
         _hash("udpgrm_policies", abi.GroupKey, abi.Policy, _MAX_POLICIES), Relocation.POLICIES
     ),

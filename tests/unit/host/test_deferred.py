@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Who may put off how many messages, and in which order the next daemon has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from udpgrm import abi
+from udpgrm.abi import MessageFlag
+from udpgrm.daemon import deferred
+from udpgrm.daemon.deferred import Deferred
+from udpgrm.kernel import libbpf
+
+JOIN, REGISTER = MessageFlag.JOIN, MessageFlag.REGISTER
+
+
+@pytest.fixture
+def content(monkeypatch: pytest.MonkeyPatch) -> dict[bytes, bytes]:
+    """The map, which stays when a daemon does not."""
+    entries: dict[bytes, bytes] = {}
+    monkeypatch.setattr(libbpf, "map_items", lambda *_: iter(entries.items()))
+    monkeypatch.setattr(libbpf, "map_update", lambda _, key, value: entries.update({key: value}))
+    monkeypatch.setattr(libbpf, "map_delete", lambda _, key: entries.pop(key))
+    return entries
+
+
+def make() -> Deferred:
+    maps: Any = {"deferred": 3}
+    return Deferred(maps)
+
+
+def message(
+    cookie: int, flags: int = REGISTER, uid: int = 1000, generation: int = 0
+) -> abi.Message:
+    return abi.Message(cookie=cookie, flags=flags, uid=uid, generation=generation)
+
+
+def test_the_last_of_a_socket_counts(content: dict[bytes, bytes]) -> None:
+    one = make()
+    for generation in (1, 2):
+        one.add(message(7, generation=generation))
+    [kept] = one.all().values()
+    assert kept.generation == 2
+    assert one.concerns(0, 0) and not one.concerns(1, 0)
+    one.forget(deferred.key_of(kept))
+    assert (one.all(), content) == ({}, {})
+
+
+def test_the_next_daemon_begins_with_what_came_first(content: dict[bytes, bytes]) -> None:
+    for cookie in range(20):
+        for flags, generation in ((REGISTER, 2), (JOIN | REGISTER, 1)):
+            kept = message(cookie, flags, generation=generation)
+            content[deferred.key_of(kept)] = bytes(kept)
+    order = [item.generation for item in make().all().values()]
+    assert order == [1] * 20 + [2] * 20
+
+
+def test_quotas(content: dict[bytes, bytes]) -> None:
+    one = make()
+    cookie = 0
+    for uid in range(1, 6):
+        with pytest.raises(OverflowError, match="put off already"):
+            while True:
+                cookie += 1
+                one.add(message(cookie, uid=uid))
+    assert len(content) == deferred._OF_USERS
+    one.add(message(0, uid=0))
+    one.add(message(1, uid=1, generation=5))  # no new one
+    for key in list(one.all())[:10]:
+        one.forget(key)
+    one.add(message(cookie + 1, uid=9))
