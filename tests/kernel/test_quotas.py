@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""What an unprivileged process cannot use up, of groups, sockets, the daemon and the compiler."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import udpgrm.client as grm
+from tests.kernel.strangers import NOBODY, stranger, unprivileged
+from tests.kernel.support import Host, wait_for
+
+WHERE = "127.0.0.1:4433"
+
+
+@pytest.fixture
+def small_host(bare_host: Host) -> Host:
+    """Quotas that a test can reach."""
+    config = bare_host.scratch / "udpgrm.conf"
+    config.write_text("[limits]\ngroups = 64\ngroups_per_user = 5\ntables_per_user = 8\n")
+    bare_host.start(f"--config={config}")
+    return bare_host
+
+
+def test_quota_of_groups(small_host: Host) -> None:
+    done = unprivileged(
+        """
+socks = [bind("127.0.0.1", None, 6000 + number) for number in range(12)]
+print(*(attempt(sock, GEN, 1) for sock in socks))
+time.sleep(0.2)
+"""
+    )
+    assert done.stdout.split() == ["done"] * 5 + ["EBADF"] * 7
+    mine = [grm.bind(f"127.0.0.1:{7000 + number}")[0] for number in range(12)]
+    for sock in mine:
+        grm.enroll([sock], 1)  # root has no quota
+        sock.close()
+    # what the user had is given back with its groups
+    wait_for(
+        lambda: (
+            unprivileged('print(attempt(bind("127.0.0.1", None, 6100), GEN, 1))').stdout == "done\n"
+        ),
+        "the quota to be free again",
+    )
+
+
+def test_quota_of_flow_tables(small_host: Host) -> None:
+    unprivileged(
+        """
+sock = bind("127.0.0.1")
+for generation in range(32):
+    attempt(sock, GEN, generation)
+    time.sleep(0.02)
+"""
+    )
+    log = small_host.errors.read_text()
+    assert f"uid {NOBODY} has 8 flow tables (limits.tables_per_user)" in log
+    mine = grm.bind("127.0.0.1:7000")[0]
+    assert grm.enroll([mine], 1) == [0]
+    mine.close()
+
+
+def test_quota_of_sockets(small_host: Host) -> None:
+    """256 for each of the groups that a user may have."""
+    done = unprivileged(
+        """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (2000, 2000))
+socks = [bind("127.0.0.1") for _ in range(5 * 256 + 10)]
+for number, sock in enumerate(socks):
+    while attempt(sock, GEN, number // 256) == "EAGAIN":
+        time.sleep(0.01)
+def placed():
+    answers = (sock.getsockopt(UDP, GEN, 8) for sock in socks)
+    return sum(answer[4:] != bytes([255] * 4) for answer in answers)
+end = time.monotonic() + 20
+while placed() < 5 * 256 and time.monotonic() < end:
+    time.sleep(0.1)
+time.sleep(1)
+print(placed())
+"""
+    )
+    assert done.stdout == "1280\n"
+    log = small_host.errors.read_text()
+    assert f"uid {NOBODY} has 1280 sockets (256 for each of limits.groups_per_user)" in log
+    mine = grm.bind("127.0.0.1:7000")[0]
+    assert grm.enroll([mine], 1) == [0]
+    mine.close()
+    wait_for(
+        lambda: (
+            unprivileged(
+                """
+sock = bind("127.0.0.1", None, 6000)
+attempt(sock, GEN, 1)
+time.sleep(0.5)
+print(sock.getsockopt(UDP, GEN, 8)[4])
+"""
+            ).stdout
+            == "0\n"
+        ),
+        "the quota to be free again",
+    )
+
+
+def test_many_processes_leave_descriptors_for_others(bare_host: Host) -> None:
+    """The daemon has one for each process that it watches."""
+    bare_host.start(descriptors=256)
+    code = """
+end = time.monotonic() + 20
+for _ in range(300):
+    if os.fork() == 0:
+        sock = bind("127.0.0.1")
+        while attempt(sock, GEN, os.getpid()) == "EAGAIN" and time.monotonic() < end:
+            time.sleep(0.01)
+        while sock.getsockopt(UDP, GEN, 8)[4:] == bytes([255] * 4) and time.monotonic() < end:
+            time.sleep(0.1)
+        print(end=".", flush=True)
+        sys.stdin.read()
+        os._exit(0)
+sys.stdin.read()
+for _ in range(300):
+    os.wait()
+"""
+    with stranger(code) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(300) == "." * 300
+        with grm.bind("127.0.0.1:7000")[0] as mine:
+            assert grm.enroll([mine], 1) == [0]
+        process.communicate("")
+
+
+def test_a_flood_of_messages_leaves_room_for_others(host: Host) -> None:
+    """The daemon is stopped meanwhile, so nothing is served: the worst case."""
+    mine = grm.bind(WHERE)[0]
+    host.process.send_signal(19)  # SIGSTOP
+    try:
+        done = unprivileged(
+            """
+sock = bind("127.0.0.2")
+answers = [attempt(sock, GEN, number) for number in range(6000)]
+print(answers.count("done"), answers.count("EAGAIN"))
+"""
+        )
+        taken, refused = map(int, done.stdout.split())
+        assert (taken, refused) == (1000, 5000)
+        mine.setsockopt(socket.IPPROTO_UDP, 201, 3)  # root's still fits
+    finally:
+        host.process.send_signal(18)  # SIGCONT
+    wait_for(lambda: grm.socket_generation(mine).index is not None, "the registration", 60)
+    mine.close()
+
+
+def test_a_socket_of_roots_brings_no_quota(host: Host) -> None:
+    """One that root has made, and somebody else uses."""
+    mine = grm.bind(WHERE)[0]
+    host.process.send_signal(signal.SIGSTOP)
+    code = """
+sock = socket.socket(fileno=int(sys.argv[1]))
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+sock.bind(("127.0.0.2", 4433))
+answers = [attempt(sock, GEN, number) for number in range(3000)]
+print(answers.count("done"), answers.count("EAGAIN"))
+"""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+            done = unprivileged(code, str(made.fileno()), pass_fds=[made.fileno()])
+        assert done.stdout == "1000 2000\n"
+    finally:
+        host.process.send_signal(signal.SIGCONT)
+    assert grm.enroll([mine], 1) == [0]
+    mine.close()
+
+
+def test_compilations_are_rationed(host: Host) -> None:
+    """Ever new filters take half a processor at most, and others' steering goes on."""
+    victim = grm.bind(WHERE)[0]
+    grm.enroll([victim], 1)
+    grm.promote(victim, 1)
+    unprivileged(
+        """
+for number in range(20):
+    sock = bind("127.0.0.1", None, 6000 + number)
+    value = struct.pack("=IIII100sIHBBI", 1, 0, 0, 0, b"", 1, 6, 0, 0, number)
+    attempt(sock, DISSECTOR, value.ljust(376, b"\\0"))
+    attempt(sock, GEN, 1)
+"""
+    )
+    other = grm.bind("127.0.0.1:7000")[0]
+    assert grm.enroll([other], 1, timeout=2) == [0]  # needs no compiler: not behind them
+    children = Path(f"/proc/{host.process.pid}/task/{host.process.pid}/children")
+    assert len(children.read_text().split()) <= 1
+    other.close()
+    victim.close()
+
+
+def test_who_waits_for_a_compiler_keeps_nobody_waiting(host: Host) -> None:
+    """However often it asks meanwhile, for a group whose turn is far away."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        flood = pool.submit(
+            unprivileged,
+            """
+socks = []
+for number in range(40):
+    socks.append(sock := bind("127.0.0.1", None, 6000 + number))
+    value = struct.pack("=IIII100sIHBBI", 1, 0, 0, 0, b"", 1, 6, 0, 0, os.getpid() << 8 | number)
+    attempt(sock, DISSECTOR, value.ljust(376, b"\\0"))
+    attempt(sock, GEN, 1)
+end, done = time.monotonic() + 10, 0
+while time.monotonic() < end:
+    done += attempt(sock, GEN, done & 31) == "done"
+print(done)
+""",
+        )
+        time.sleep(9)
+        with grm.bind("127.0.0.1:7000")[0] as mine:
+            assert grm.enroll([mine], 1, timeout=1.5) == [0]
+        assert int(flood.result().stdout) > 5000
+
+
+#: Registers sockets that it closes at once, and has many descriptors to look through.
+_CLOSES = """
+import resource
+most = min(20000, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+held = [os.dup(0) for _ in range(most - 100)]
+keeper = bind("127.0.0.2")
+attempt(keeper, GEN, 0)
+print("begins", flush=True)
+end = time.monotonic() + 6
+while time.monotonic() < end:
+    sock = bind("127.0.0.2")
+    if attempt(sock, GEN, 1) == "EAGAIN":
+        time.sleep(0.001)
+    sock.close()
+"""
+
+
+@contextlib.contextmanager
+def closing_sockets() -> Iterator[None]:
+    """An unprivileged process that sends the daemon after sockets which are no more."""
+    with stranger(_CLOSES) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begins\n"
+        yield
+
+
+def test_a_search_keeps_nobody_waiting(host: Host) -> None:
+    with closing_sockets(), grm.bind("127.0.0.1:7000")[0] as mine:
+        time.sleep(1)
+        assert grm.enroll([mine], 1, timeout=3) == [0]
+
+
+def test_a_search_does_not_keep_the_daemon_from_ending(host: Host) -> None:
+    with closing_sockets():
+        time.sleep(1)
+        assert host.kill(signal.SIGTERM) == 0
