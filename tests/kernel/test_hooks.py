@@ -11,6 +11,8 @@ import pytest
 
 import udpgrm.client as grm
 from tests.kernel.support import Host
+from udpgrm.build import sources
+from udpgrm.kernel import cgroups
 
 
 @pytest.fixture
@@ -32,6 +34,25 @@ def test_add_and_remove(host: Host, child: Path) -> None:
     assert host.json("hooks", "add", str(child))["changed"] is False
     assert host.json("hooks", "remove", str(child))["changed"] is True
     assert host.json("hooks", "remove", str(child))["changed"] is False
+
+
+def test_links_go_with_their_cgroup(host: Host, cgroup: Path) -> None:
+    before = set((host.directory / "links").iterdir())
+    for number in range(2):  # a service manager makes one anew at each start
+        path = cgroup / f"start{number}"
+        path.mkdir()
+        assert host.json("hooks", "add", str(path))["changed"] is True
+        path.rmdir()
+    assert len(set((host.directory / "links").iterdir()) - before) == len(sources.HOOKS)
+
+
+def test_what_is_missing_is_added(host: Host, child: Path) -> None:
+    assert host.json("hooks", "add", str(child))["changed"] is True
+    identity = cgroups.identity(child)
+    (host.directory / "links" / f"{identity}-sendmsg4").unlink()
+    assert host.json("hooks", "add", str(child))["changed"] is True
+    assert (host.directory / "links" / f"{identity}-sendmsg4").exists()
+    assert host.json("hooks", "add", str(child))["changed"] is False
 
 
 def test_removed_hooks_are_gone(host: Host) -> None:

@@ -11,7 +11,7 @@ from udpgrm.build.cache import BuildError
 from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
-from udpgrm.daemon import programs, server
+from udpgrm.daemon import hooks, server
 from udpgrm.kernel import cgroups
 from udpgrm.state.maps import StateError
 
@@ -46,7 +46,7 @@ def _install(options: server.Options) -> int:
     assert options.cgroup is not None
     log.step(f"Installing BPF into cgroup {options.cgroup}")
     try:
-        programs.install(options.directory, options.cgroup, options.with_sendmsg)
+        hooks.install(options.directory, options.cgroup, options.with_sendmsg)
     except FileNotFoundError as error:
         raise CommandError(
             f"no programs in {options.directory}: start udpgrm --daemon first"

@@ -12,7 +12,7 @@ from typing import Any, Optional
 from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
-from udpgrm.daemon import programs
+from udpgrm.daemon import hooks
 from udpgrm.doctor import gather
 from udpgrm.doctor.facts import Diagnosis, Finding, Host, Socket
 from udpgrm.doctor.judge import about_host, concerns, is_waiting, judge
@@ -71,7 +71,7 @@ def _look(
     arguments: Arguments, maps: Optional[Maps], where: Optional[str]
 ) -> tuple[Host, list[Socket]]:
     directory = common.pin_dir(arguments)
-    hooked = programs.hooked_cgroups(directory)
+    hooked = hooks.hooked_cgroups(directory)
     daemon = common.daemon_pid(arguments, maps) if maps is not None else None
     pids, named = _processes(arguments, where, hooked)
     # sockets first: then a group that a socket is in and the host has not is one that went

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from udpgrm.build import sources
 from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
-from udpgrm.daemon import programs
+from udpgrm.daemon import hooks
 from udpgrm.kernel import cgroups
 
 _ACTIONS = ("list", "add", "remove")
@@ -22,7 +23,7 @@ def run(arguments: Arguments) -> int:
         raise CommandError(f"hooks: {action!r} is none of {', '.join(_ACTIONS)}")
     directory = common.pin_dir(arguments)
     common.open_state(arguments).close()
-    hooked = programs.hooked_cgroups(directory)
+    hooked = hooks.hooked_cgroups(directory)
     if action == "list":
         common.want_operands(arguments, 1, 1)
         if arguments.flag("--json"):
@@ -34,12 +35,13 @@ def run(arguments: Arguments) -> int:
     cgroup = Path(paths[0])
     if not cgroups.is_directory(cgroup):
         raise CommandError(f"{cgroup} is no cgroup2 directory")
-    changed = programs.is_hooked(directory, cgroup) != (action == "add")
+    missing = hooks.missing(directory, cgroup)
+    changed = bool(missing) if action == "add" else len(missing) < len(sources.HOOKS)
     if changed and not arguments.flag("--check"):
         if action == "add":
-            programs.install(directory, cgroup, with_sendmsg=True)
+            hooks.install(directory, cgroup, with_sendmsg=True)
         else:
-            programs.uninstall(directory, cgroup)
+            hooks.uninstall(directory, cgroup)
     if arguments.flag("--json"):
         common.print_json({"cgroup": str(cgroup), "changed": changed})
     else:

@@ -8,7 +8,7 @@ from typing import Any, Optional
 from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
-from udpgrm.daemon import programs
+from udpgrm.daemon import hooks
 from udpgrm.state import maps as state
 from udpgrm.state import old
 from udpgrm.state.view import GenerationView, GroupView, Viewer
@@ -45,7 +45,7 @@ def document(arguments: Arguments, only: Optional[str]) -> dict[str, Any]:
     return {
         **head,
         "daemon": {"running": pid is not None, "pid": pid},
-        "cgroups": programs.hooked_cgroups(directory),
+        "cgroups": hooks.hooked_cgroups(directory),
         "groups": [_group(group) for group in Viewer(maps).groups(only)],
     }
 

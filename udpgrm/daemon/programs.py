@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hooks on cgroups, and the steering program of each group."""
+"""Templates to loaded programs: hooks, and the steering program of each group."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import platform
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 from udpgrm import abi
 from udpgrm.abi import DissectorType, Relocation
@@ -18,7 +15,7 @@ from udpgrm.build import cache, library, quic_tables, sources
 from udpgrm.build.cbpf import Instruction
 from udpgrm.build.link import link
 from udpgrm.build.parameters import DissectorError
-from udpgrm.kernel import btf, cgroups, libbpf
+from udpgrm.kernel import btf, libbpf
 from udpgrm.state import layout
 from udpgrm.state.layout import Limits
 from udpgrm.state.maps import Maps, index
@@ -177,121 +174,3 @@ class Linker:
                 code,
                 libbpf.SK_REUSEPORT_SELECT,
             )
-
-
-def _program_pin(directory: Path, hook: sources.Hook) -> Path:
-    return directory / "programs" / hook.name
-
-
-def load_hooks(directory: Path, linker: Linker) -> None:
-    """Load and pin every hook, and put it in the place of an older one's.
-
-    Links of an earlier daemon switch to the new programs atomically.
-    """
-    loaded: dict[str, int] = {}
-    try:
-        for hook in sources.HOOKS:
-            loaded[hook.name] = linker.hook(hook)
-        (directory / "programs").mkdir(exist_ok=True)
-        (directory / "links").mkdir(exist_ok=True)
-        for hook in sources.HOOKS:
-            path = _program_pin(directory, hook)
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
-            libbpf.pin(loaded[hook.name], str(path))
-        for path in _links(directory):
-            name = path.name.split("-")[1]
-            fd = libbpf.pinned(str(path))
-            try:
-                libbpf.link_update(fd, loaded[name])
-            except OSError as error:
-                if error.errno != errno.ENOLINK:
-                    raise
-                path.unlink()  # its cgroup is gone
-            finally:
-                os.close(fd)
-    finally:
-        for fd in loaded.values():
-            os.close(fd)
-
-
-def _links(directory: Path) -> Iterator[Path]:
-    with contextlib.suppress(FileNotFoundError):
-        yield from sorted((directory / "links").iterdir())
-
-
-def hooked_cgroups(directory: Path) -> list[str]:
-    """Paths of the cgroups that have hooks."""
-    return cgroups.paths_of({int(path.name.split("-")[0]) for path in _links(directory)})
-
-
-def install(directory: Path, cgroup: Path, with_sendmsg: bool) -> None:
-    """Attach the pinned hooks to a cgroup, all or none; what is attached stays.
-
-    Raises FileNotFoundError when no daemon has pinned them.
-    """
-    identity = cgroups.identity(cgroup)
-    target = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
-    made: list[Path] = []
-    try:
-        for hook in sources.HOOKS:
-            if not with_sendmsg and hook.name in sources.SENDMSG_HOOKS:
-                continue
-            path = directory / "links" / f"{identity}-{hook.name}"
-            if path.exists():
-                continue
-            program = libbpf.pinned(str(_program_pin(directory, hook)))
-            try:
-                link_fd = libbpf.link_create(program, target, hook.attach_type)
-            finally:
-                os.close(program)
-            try:
-                libbpf.pin(link_fd, str(path))
-            finally:
-                os.close(link_fd)
-            made.append(path)
-    except OSError:
-        for path in made:
-            _detach(path)
-        raise
-    finally:
-        os.close(target)
-
-
-def _detach(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        fd = libbpf.pinned(str(path))
-        try:
-            libbpf.link_detach(fd)
-        finally:
-            os.close(fd)
-    path.unlink()
-
-
-def is_hooked(directory: Path, cgroup: Path) -> bool:
-    """Whether a cgroup has hooks of its own; one above it may have them too."""
-    identity = cgroups.identity(cgroup)
-    return any(path.name.split("-")[0] == str(identity) for path in _links(directory))
-
-
-def uninstall(directory: Path, cgroup: Path) -> None:
-    """Take the hooks off one cgroup; sockets already steered stay so."""
-    identity = cgroups.identity(cgroup)
-    for path in list(_links(directory)):
-        if path.name.split("-")[0] == str(identity):
-            _detach(path)
-
-
-def detach_all(directory: Path) -> None:
-    """Take every hook off its cgroup."""
-    for path in _links(directory):
-        _detach(path)
-
-
-def unpin_hooks(directory: Path) -> None:
-    """Remove the pins of links and programs."""
-    for name in ("links", "programs"):
-        with contextlib.suppress(FileNotFoundError):
-            for path in (directory / name).iterdir():
-                path.unlink()
-            (directory / name).rmdir()

@@ -18,10 +18,11 @@ from typing import Callable, Optional
 
 from udpgrm import abi, log
 from udpgrm.build import cache, sources
-from udpgrm.daemon import programs
+from udpgrm.daemon import hooks
 from udpgrm.daemon.collection import Collector
 from udpgrm.daemon.compiling import Compiler
 from udpgrm.daemon.pool import Pool
+from udpgrm.daemon.programs import Linker
 from udpgrm.daemon.registry import Registry
 from udpgrm.daemon.tubular import Tubular
 from udpgrm.kernel import bpffs, clock, pidfd
@@ -110,7 +111,7 @@ def _take_directory(options: Options) -> int:
 
 
 def _remove_pins(directory: Path) -> None:
-    programs.unpin_hooks(directory)
+    hooks.unpin(directory)
     state.unpin(directory)
     directory.rmdir()
 
@@ -155,7 +156,7 @@ def run(options: Options) -> None:
 def _take_away(directory: Path, lock_fd: int) -> None:
     """Remove hooks and pins, unless another daemon has put its own there."""
     if _is_there(directory, lock_fd):
-        programs.detach_all(directory)
+        hooks.detach_all(directory)
         _remove_pins(directory)
 
 
@@ -196,8 +197,8 @@ class Server:
         config.pid = os.getpid()
         maps.write_config(config)
         log.step(f"Pinning bpf programs to {options.directory}")
-        linker = programs.Linker(self._maps, options.limits)
-        programs.load_hooks(options.directory, linker)
+        linker = Linker(self._maps, options.limits)
+        hooks.load(options.directory, linker)
         self._pool = Pool(self._maps, options.limits)
         self._poll = select.epoll()
         self._compiler = Compiler(self._poll)
@@ -213,9 +214,7 @@ class Server:
         self._pool.refill()
         if self._options.cgroup is not None:
             log.step(f"Installing BPF into cgroup {self._options.cgroup}")
-            programs.install(
-                self._options.directory, self._options.cgroup, self._options.with_sendmsg
-            )
+            hooks.install(self._options.directory, self._options.cgroup, self._options.with_sendmsg)
         if self._options.tubular:
             log.step(f"Tubular path {self._options.tubular}")
         messages = self._maps["messages"]

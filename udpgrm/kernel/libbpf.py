@@ -289,6 +289,18 @@ class MapInfo(ctypes.Structure):
     ]
 
 
+class _LinkInfo(ctypes.Structure):
+    """struct bpf_link_info of a link to a cgroup."""
+
+    _fields_ = [
+        ("type", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+        ("prog_id", ctypes.c_uint32),
+        ("cgroup", ctypes.c_uint64),
+        ("attach_type", ctypes.c_uint32),
+    ]
+
+
 class _ProgInfo(ctypes.Structure):
     """Head of struct bpf_prog_info."""
 
@@ -340,6 +352,13 @@ def programs_of_type(kind: int) -> Iterator[tuple[str, list[int]]]:
             os.close(fd)
         if info.type == kind:
             yield info.name.decode(errors="replace"), list(ids[: min(info.nr_map_ids, len(ids))])
+
+
+def link_cgroup(fd: int) -> int:
+    """Identity of the cgroup that a link attaches to; 0: it has been removed."""
+    info = _LinkInfo()
+    _info(fd, info)
+    return int(info.cgroup)
 
 
 def map_by_id(map_id: int) -> int:

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hooks on cgroups: a pinned program each, and a pinned link for each cgroup."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from udpgrm.build import sources
+from udpgrm.daemon.programs import Linker
+from udpgrm.kernel import cgroups, libbpf
+
+
+def _program_pin(directory: Path, hook: sources.Hook) -> Path:
+    return directory / "programs" / hook.name
+
+
+def _link_pin(directory: Path, cgroup: Path, hook: sources.Hook) -> Path:
+    return directory / "links" / f"{cgroups.identity(cgroup)}-{hook.name}"
+
+
+def _links(directory: Path) -> Iterator[Path]:
+    with contextlib.suppress(FileNotFoundError):
+        yield from sorted((directory / "links").iterdir())
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    fd = libbpf.pinned(str(path))
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def load(directory: Path, linker: Linker) -> None:
+    """Load and pin every hook, and put it in the place of an older one's.
+
+    Links of an earlier daemon switch to the new programs atomically.
+    """
+    loaded: dict[str, int] = {}
+    try:
+        for hook in sources.HOOKS:
+            loaded[hook.name] = linker.hook(hook)
+        (directory / "programs").mkdir(exist_ok=True)
+        (directory / "links").mkdir(exist_ok=True)
+        for hook in sources.HOOKS:
+            path = _program_pin(directory, hook)
+            path.unlink(missing_ok=True)
+            libbpf.pin(loaded[hook.name], str(path))
+        for path in _links(directory):
+            with _opened(path) as fd:
+                try:
+                    libbpf.link_update(fd, loaded[path.name.split("-")[1]])
+                except OSError as error:
+                    if error.errno != errno.ENOLINK:
+                        raise
+                    path.unlink()  # its cgroup is gone
+    finally:
+        for fd in loaded.values():
+            os.close(fd)
+
+
+def _forget_removed_cgroups(directory: Path) -> None:
+    """Unpin the links that the kernel has detached as their cgroup went."""
+    for path in _links(directory):
+        # another command may do the same
+        with contextlib.suppress(FileNotFoundError), _opened(path) as fd:
+            if not libbpf.link_cgroup(fd):
+                path.unlink()
+
+
+def hooked_cgroups(directory: Path) -> list[str]:
+    """Paths of the cgroups that have hooks."""
+    return cgroups.paths_of({int(path.name.split("-")[0]) for path in _links(directory)})
+
+
+def missing(directory: Path, cgroup: Path) -> list[sources.Hook]:
+    """Hooks that a cgroup does not have of its own; one above it may have them."""
+    return [hook for hook in sources.HOOKS if not _link_pin(directory, cgroup, hook).exists()]
+
+
+def install(directory: Path, cgroup: Path, with_sendmsg: bool) -> None:
+    """Attach the pinned hooks to a cgroup, all or none; what is attached stays.
+
+    Raises FileNotFoundError when no daemon has pinned them.
+    """
+    _forget_removed_cgroups(directory)
+    target = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
+    made: list[Path] = []
+    try:
+        for hook in missing(directory, cgroup):
+            if not with_sendmsg and hook.name in sources.SENDMSG_HOOKS:
+                continue
+            path = _link_pin(directory, cgroup, hook)
+            with _opened(_program_pin(directory, hook)) as program:
+                link_fd = libbpf.link_create(program, target, hook.attach_type)
+            try:
+                libbpf.pin(link_fd, str(path))
+            finally:
+                os.close(link_fd)
+            made.append(path)
+    except OSError:
+        for path in made:
+            _detach(path)
+        raise
+    finally:
+        os.close(target)
+
+
+def _detach(path: Path) -> None:
+    with contextlib.suppress(OSError), _opened(path) as fd:
+        libbpf.link_detach(fd)
+    path.unlink()
+
+
+def uninstall(directory: Path, cgroup: Path) -> None:
+    """Take the hooks off one cgroup; sockets already steered stay so."""
+    for hook in sources.HOOKS:
+        path = _link_pin(directory, cgroup, hook)
+        if path.exists():
+            _detach(path)
+
+
+def detach_all(directory: Path) -> None:
+    """Take every hook off its cgroup."""
+    for path in _links(directory):
+        _detach(path)
+
+
+def unpin(directory: Path) -> None:
+    """Remove the pins of links and programs."""
+    for name in ("links", "programs"):
+        with contextlib.suppress(FileNotFoundError):
+            for path in (directory / name).iterdir():
+                path.unlink()
+            (directory / name).rmdir()
