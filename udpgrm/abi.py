@@ -407,6 +407,11 @@ def slot_of(max_apps: int, app: int, generation: int) -> int:
     return (app * share + generation % share) % GENERATION_SLOTS
 
 
+def is_from(base: int, generation: int) -> bool:
+    """Whether a generation is this one or a later one: u32 sequence numbers, RFC 1982."""
+    return (generation - base) % 2**32 < 2**31
+
+
 def user_of(uid: int) -> int:
     """Index into users: root's is the first, others share the rest."""
     return 1 + uid % (USERS - 1) if uid else 0

@@ -57,7 +57,9 @@ def _explained(sock: socket.socket) -> Iterator[None]:
             ) from error
         if error.errno in (errno.EBADF, errno.EBADFD) and sock.fileno() >= 0:
             raise NotHooked(
-                error.errno, "the socket was bound before the hooks came, or without SO_REUSEPORT"
+                error.errno,
+                "the socket was bound before the hooks came or without SO_REUSEPORT, its address "
+                "is another user's, or no group is left for it (see udpgrm doctor)",
             ) from error
         raise
 

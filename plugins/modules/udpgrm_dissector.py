@@ -123,17 +123,18 @@ def words(parameters: JsonObject) -> list[str]:
     ]
 
 
-def source(host: Host, name: str) -> str:
-    """The text of a dissector's body. Raises HostError."""
-    folder = host.dissector("show", name)["path"]
+def source(host: Host, name: str) -> str | None:
+    """The text of a dissector's body; C(None) where there is none, or no longer, which is no reason to fail."""
     try:
-        return pathlib.Path(folder, "body.h").read_text(encoding="utf-8")
-    except OSError as error:
-        raise HostError(f"dissector {name}: {error}") from error
+        return pathlib.Path(host.dissector("show", name)["path"], "body.h").read_text(
+            encoding="utf-8"
+        )
+    except (HostError, OSError):
+        return None
 
 
 def described(host: Host, chosen: JsonObject | None) -> JsonObject:
-    """What diff mode shows of a choice. Raises HostError."""
+    """What diff mode shows of a choice."""
     if chosen is None:
         return {"dissector": None}
     shown = {"dissector": chosen["name"], "parameters": chosen["parameters"]}
@@ -161,7 +162,7 @@ def present(module: AnsibleModule, host: Host, address: str | None) -> dict[str,
 
 
 def result(host: Host, answer: JsonObject) -> dict[str, t.Any]:
-    """What the module returns of a choice. Raises HostError."""
+    """What the module returns of a choice."""
     states = {key: answer[key] for key in ("before", "after")}
     diff = {key: described(host, state) for key, state in states.items()}
     return {"changed": answer["changed"], **states, "diff": diff}

@@ -82,7 +82,7 @@ options:
         type: str
       verbose:
         description:
-          - Whether the group's steering is logged.
+          - The reference's verbose flag, as the application has set it; it has no effect here.
         type: bool
 seealso:
   - module: udpgrm.fleet.udpgrm_info

@@ -123,7 +123,7 @@ groups:
           type: int
           sample: 0
         verbose:
-          description: Whether the group's steering is logged.
+          description: The reference's verbose flag, as the application has set it; it has no effect here.
           type: bool
           sample: false
         label:

@@ -259,6 +259,21 @@ def test_media_follow_their_ice_session(host: Host, sockets: Sockets) -> None:
         assert got([other, new]) == [1]
 
 
+def test_flows_are_counted_whoever_promotes(host: Host, sockets: Sockets) -> None:
+    """Of a generation that drains; the command does what the option does."""
+    value = dissector("quic", {"cid_length": 8})
+    old = sockets.enrolled(value, 1)[0]
+    grm.promote(old, 1)
+    new = sockets.enrolled(value, 2)[0]
+    assert [item["flows"] for item in host.group(ADDRESS)["generations"]] == [None, None]
+    host.json("working-gen", ADDRESS, "2")
+    assert [item["flows"] for item in host.group(ADDRESS)["generations"]] == [0, None]
+    with client() as peer:
+        send(b"\x40" + cookie_of(old).to_bytes(2, "big") + bytes(6), peer)
+        assert got([old, new]) == [0]
+    assert [item["flows"] for item in host.group(ADDRESS)["generations"]] == [1, None]
+
+
 def test_forged_sessions_take_no_tables(host: Host, sockets: Sockets) -> None:
     """A request that names a generation without sockets leaves nothing behind."""
     sock = sockets.enrolled(dissector("stun", {}), 1)[0]

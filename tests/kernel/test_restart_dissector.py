@@ -4,10 +4,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import subprocess
+from collections.abc import Iterator
+from typing import Any
 
+import pytest
+
+import udpgrm.client as grm
 from tests.kernel.restart_fixtures import edge
-from tests.kernel.restarts import WHERE, Edge, ask
+from tests.kernel.restarts import TO, WHERE, Edge, ask
 from tests.kernel.support import client
 from udpgrm import abi
 from udpgrm.kernel import libbpf
@@ -87,6 +94,51 @@ def test_applied_before_the_first_instance_that_no_restart_started(edge: Edge) -
     assert edge.host.group(WHERE)["dissector"]["flow_timeout"] == 9
     done = edge.restart()
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@contextlib.contextmanager
+def enrolled() -> Iterator[None]:
+    """A socket of a server that knows of no dissector, in a generation."""
+    with client() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind(TO)
+        grm.enroll([sock], 1)
+        yield
+
+
+@pytest.mark.parametrize(
+    "name, parameters, others",
+    [
+        ("cbpf", {"filter": [[6, 0, 0, 1]]}, {"filter": [[6, 0, 0, 2]]}),
+        ("bespoke", {"sni": {"a.example": 0}}, {"sni": {"b.example": 0}}),
+        ("bespoke", {"sni": {"a.example": 0}}, {"sni": {"a.example": 0}, "max_apps": 4}),
+        ("quic", {"cid_length": 8}, {"cid_length": 9}),
+    ],
+)
+def test_other_parameters_are_another_dissector(
+    edge: Edge, name: str, parameters: dict[str, Any], others: dict[str, Any]
+) -> None:
+    def apply(parameters: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+        dissector = {"name": name, "parameters": parameters}
+        edge.define(groups=[{"address": WHERE, "sockets": 1, "dissector": dissector}])
+        return edge.host.run("dissector", "apply", "edge")
+
+    assert apply(parameters).returncode == 0
+    with enrolled():
+        refused = apply(others)
+        assert refused.returncode == 255
+        assert f"{WHERE} has sockets of another dissector ({name}" in refused.stderr
+        same = apply(parameters)
+        assert (same.returncode, same.stdout.rstrip().endswith(" already")) == (0, True)
+
+
+def test_one_dissector_in_a_definition_and_in_a_command(edge: Edge) -> None:
+    dissector = {"name": "quic", "parameters": {"cid_length": 8}}
+    edge.define(groups=[{"address": WHERE, "sockets": 1, "dissector": dissector}])
+    assert edge.host.json("dissector", "set", WHERE, "quic", "cid_length=8")["changed"] is True
+    with enrolled():
+        [change] = edge.host.json("dissector", "apply", "edge")["addresses"]
+        assert change["changed"] is False
 
 
 def test_a_group_keeps_its_dissector(edge: Edge) -> None:

@@ -151,6 +151,22 @@ print(attempt(sock, WORKING, 9), attempt(sock, GEN, 9))
         )
         assert done.stdout == "EBADF EBADF\n"
         assert grm.working_generation(victim) == 1
+        with stranger(
+            """
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+    sock.setsockopt(socket.SOL_SOCKET, option, 1)
+sock.bind(("127.0.0.1", 4433))
+print("bound")
+sys.stdin.readline()
+"""
+        ) as other:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "bound\n"
+            refused = host.run("enroll", WHERE, f"--cgroup={host.cgroup}", "--count=2", "--gen=1")
+            other.communicate("\n", timeout=10)
+        assert refused.returncode == 255
+        assert f"{WHERE} is another user's" in refused.stderr
 
 
 _CLOSED = """

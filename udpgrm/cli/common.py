@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
 
+from udpgrm import abi
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.kernel import netns
+from udpgrm.numbers import whole_number
 from udpgrm.state import address
 from udpgrm.state import maps as state
 from udpgrm.state.maps import Maps
@@ -63,11 +65,22 @@ def operand_address(arguments: Arguments, position: int = 0) -> str:
     return address.form(str(ip), port)
 
 
+def generation(text: str, word: str = "") -> int:
+    """A generation's number, where there may be a word instead. Raises CommandError."""
+    number = whole_number(text, 0, abi.GENERATION_NONE - 1)
+    if number is None:
+        wanted = f"0..{abi.GENERATION_NONE - 1}" + (f", or {word}" if word else "")
+        raise CommandError(f"not a generation: {text!r} ({wanted})")
+    return number
+
+
 def want_operands(arguments: Arguments, least: int, most: int) -> None:
     """Refuse too few or too many operands, and empty ones, as of a variable that is not set."""
     count = len(arguments.operands)
     if count < least:
-        raise CommandError(f"{arguments.command}: an operand is missing (see udpgrm --help)")
+        raise CommandError(
+            f"{arguments.command}: an operand is missing (see udpgrm {arguments.command} --help)"
+        )
     if count > most:
         raise CommandError(f"{arguments.command}: unexpected {arguments.operands[most]!r}")
     if "" in arguments.operands:

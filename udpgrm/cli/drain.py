@@ -11,7 +11,6 @@ from udpgrm import abi
 from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
-from udpgrm.numbers import whole_number
 from udpgrm.restart.drain import Decision, Watcher
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.plan import Refused
@@ -27,9 +26,7 @@ def run(arguments: Arguments) -> int:
     """Wait until a generation has drained; 1 when it has not in time. Stops nothing."""
     common.want_operands(arguments, 2, 2)
     where = common.operand_address(arguments)
-    generation = whole_number(arguments.operands[1], 0, abi.GENERATION_NONE - 1)
-    if generation is None:
-        raise CommandError(f"not a generation: {arguments.operands[1]!r}")
+    generation = common.generation(arguments.operands[1])
     application = arguments.number("--app", 0, 0, abi.MAX_APPS - 1)
     most = arguments.number("--max", int(Drain.max_s), 0, _MAX_S)
     until = DrainUntil(
@@ -70,8 +67,7 @@ def _refuse_what_cannot_drain(groups: Groups, group: Group, generation: int) -> 
     name = f"generation {generation} of {group.address}"
     if working == generation:
         raise CommandError(f"{name} is the working one: it gets flows")
-    is_newer = (generation - working) % 2**32 < 2**31  # as u32 sequence numbers, RFC 1982
-    if is_newer and not groups.knew(group, generation):
+    if abi.is_from(working, generation) and not groups.knew(group, generation):
         raise CommandError(f"{name} never had a socket ({working} works)")
 
 

@@ -10,7 +10,6 @@ from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.kernel import cgroups
-from udpgrm.numbers import whole_number
 from udpgrm.restart import adoption
 from udpgrm.state.maps import Maps
 from udpgrm.state.view import Viewer
@@ -67,7 +66,4 @@ def _generation(arguments: Arguments, maps: Maps, where: str, application: int) 
             return 0
         working = common.one_group(Viewer(maps), where).working
         return (working[application % len(working)] + 1) % 2**32
-    number = whole_number(text, 0, abi.GENERATION_NONE - 1)
-    if number is None:
-        raise CommandError(f"--gen: {text!r} is not a generation (a number, or next)")
-    return number
+    return common.generation(text, "next")

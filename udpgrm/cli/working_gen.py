@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import socket
+
+import udpgrm.client as grm
 from udpgrm import abi
 from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
-from udpgrm.numbers import whole_number
+from udpgrm.kernel import pidfd
 from udpgrm.state.view import GroupView, Viewer, newest
 
 
@@ -23,9 +26,7 @@ def run(arguments: Arguments) -> int:
     after = _wanted(view, application, arguments.operands[1])
     before = view.working[application]
     if after != before and not arguments.flag("--check"):
-        group = maps.group(view.number)
-        group.working_slot[application] = abi.slot_of(group.max_apps, application, after)
-        group.working[application] = after
+        _promote(view, application, after)
     if arguments.flag("--json"):
         common.print_json(
             {
@@ -41,16 +42,35 @@ def run(arguments: Arguments) -> int:
     return 0
 
 
+def _promote(view: GroupView, application: int, generation: int) -> None:
+    """Set the option on a socket of the generation, as its server would.
+
+    So the flows of the generation before are counted on, and tubular is told.
+    """
+    members = {
+        sock.so_cookie
+        for item in view.generations
+        if item.application == application and item.generation == generation
+        for sock in item.sockets
+    }
+    found = [socket.socket(fileno=fd) for _, fd in pidfd.find_sockets(members).values()]
+    try:
+        if not found:
+            raise CommandError(f"no process here has a socket of generation {generation}")
+        grm.promote(found[0], generation)
+    finally:
+        for sock in found:
+            sock.close()
+
+
 def _wanted(view: GroupView, application: int, text: str) -> int:
     if text == "newest":
         found = newest(view, application)
         if found is None:
             raise CommandError(f"no generation of {view.address} has a living socket")
         return found
-    number = whole_number(text, 0, abi.GENERATION_NONE)
-    if number is None:
-        raise CommandError(f"not a generation: {text!r} (a number of 0..4294967295, or newest)")
+    number = common.generation(text, "newest")
     for item in view.generations:
         if item.application == application and item.generation == number and item.alive:
             return number
-    raise CommandError(f"generation {text} of {view.address} has no registered socket")
+    raise CommandError(f"generation {text} of {view.address} has no living socket")

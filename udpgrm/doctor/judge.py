@@ -289,8 +289,7 @@ def _of_generation(sock: Socket, group: Group) -> Optional[Finding]:
         )
     if slot == working_slot:
         return None
-    # as sequence numbers, RFC 1982
-    if (sock.generation - working) % 2**32 < 2**31:
+    if abi.is_from(working, sock.generation):
         return Finding(
             "not_promoted",
             "no new flows yet",

@@ -169,7 +169,7 @@ def _about_groups(named: list[tuple[dict[str, str], GroupView]]) -> list[Family]
         "udpgrm_working_generation", "gauge", "Generation that new flows of the application go to."
     )
     for labels, group in named:
-        info.add({**labels, "dissector": group.dissector.name.lower(), "label": group.label}, 1)
+        info.add({**labels, "dissector": group.name, "label": group.label}, 1)
         failed.add(labels, group.metrics["socket_critical_gauge"])
         for application, generation in enumerate(group.working):
             working.add({**labels, "application": str(application)}, generation)

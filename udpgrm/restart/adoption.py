@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import ipaddress
 import os
 import socket
@@ -100,9 +101,11 @@ def adopt(
         _note(maps, cgroup, sockets, generation, application)
         return Enrolled(where, generation, [cookie for cookie, _ in held], indices)
     except NotHooked as error:
-        raise AdoptionError(
-            f"no hooks on {cgroup}: udpgrm --install={cgroup}, or of a cgroup above it"
-        ) from error
+        if error.errno == errno.ENOPROTOOPT:
+            reason = f"no hooks on {cgroup} or a cgroup above it (udpgrm hooks add {cgroup})"
+        else:
+            reason = f"{where} is another user's, or no group is left for it (udpgrm list)"
+        raise AdoptionError(reason) from error
     except (TimeoutError, PermissionError) as error:
         raise AdoptionError(f"{where}: {error.strerror or error}") from error
     finally:

@@ -188,13 +188,15 @@ class Steps:
         working = self._groups.working()
         wrong = {where: number for where, number in working.items() if number != self._new}
         if wrong:
-            raise StepFailed(f"somebody changed the working generation: {wrong}")
+            changed = ", ".join(f"{where} has {number}" for where, number in wrong.items())
+            raise StepFailed(f"somebody changed the working generation: {changed}")
         self._prober.verify(self._journal.from_generation, self._new, evidence)
         spent = self._groups.spent(self._journal.plan["promotion"]["reading"])
         evidence["counters"] = spent
         errors = {name: spent[name] for name in DISPATCH_ERRORS if spent[name]}
         if errors:
-            raise StepFailed(f"packets were not dispatched since the promotion: {errors}")
+            counted = ", ".join(f"{name} {count}" for name, count in errors.items())
+            raise StepFailed(f"packets were not dispatched since the promotion: {counted}")
         self._check_budget(evidence)
 
     def _check_budget(self, evidence: Evidence) -> None:
@@ -328,6 +330,6 @@ def choose(service: str, groups: Groups, instances: Instances) -> Generations:
     if chosen.old is not None and not instances.is_alive(chosen.old):
         raise Refused(
             f"generation {chosen.old} serves, but {instances.name(chosen.old)} does not run: "
-            "it could not be stopped after the drain; what runs it instead?"
+            "it could not be stopped after the drain. Find what runs it (udpgrm doctor) and stop that"
         )
     return chosen

@@ -29,8 +29,8 @@ def value(dissector: Dissector) -> abi.Dissector:
     kinds = {"flow": _flow, "noop": _noop, "cbpf": _cbpf, "bespoke": _bespoke}
     if dissector.name in kinds:
         return kinds[dissector.name](dissector)
-    schema = library.find(dissector.name, sources.shipped_dissectors()).schema
-    return named(dissector.name, schema.values(dissector.parameters))
+    library.find(dissector.name, sources.shipped_dissectors()).schema.values(dissector.parameters)
+    return named(dissector.name, dissector.parameters)  # as given: groups are compared by it
 
 
 def named(name: str, parameters: dict[str, object]) -> abi.Dissector:

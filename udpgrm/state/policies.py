@@ -65,7 +65,8 @@ def document(policy: abi.Policy) -> dict[str, Any]:
     """A policy for programs; parameters as they were given."""
     dissector = policy.dissector
     kind = DissectorType(dissector.type & ~abi.DISSECTOR_VERBOSE)
-    name, parameters = kind.name.lower(), None
+    name = kind.name.lower()
+    parameters: Any = {}
     if kind == DissectorType.NAMED:
         name = dissector.name.decode(errors="replace")
         with contextlib.suppress(ValueError):
@@ -74,17 +75,31 @@ def document(policy: abi.Policy) -> dict[str, Any]:
             parameters = {"": dissector.parameters.decode(errors="replace")}
     elif kind == DissectorType.FLOW:
         parameters = {"flow_timeout": dissector.flow_timeout_s or abi.DEFAULT_FLOW_TIMEOUT_S}
+    elif kind == DissectorType.CBPF:
+        code = dissector.filter[: dissector.filter_len]
+        parameters = {"filter": [[item.code, item.jt, item.jf, item.k] for item in code]}
+    elif kind == DissectorType.BESPOKE:
+        names = dissector.sni[: dissector.sni_count]
+        parameters = {
+            "sni": {item.hostname.decode(errors="replace"): int(item.app) for item in names}
+        }
+    if kind in (DissectorType.CBPF, DissectorType.BESPOKE) and dissector.max_apps:
+        parameters["max_apps"] = int(dissector.max_apps)
     return {
         "type": kind.name.lower(),
         "name": name,
-        "parameters": parameters or {},
+        "parameters": parameters,
         "flows": int(policy.flows),
     }
 
 
 def text(document: dict[str, Any]) -> str:
-    """A policy for people."""
-    words = [f"{name}={value}" for name, value in document["parameters"].items()]
+    """A policy for people: without filters and lists of names."""
+    words = [
+        f"{name}={value}"
+        for name, value in document["parameters"].items()
+        if not isinstance(value, (dict, list))
+    ]
     return printable(" ".join([document["name"], *words]))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
+from udpgrm import abi
 from udpgrm.state.view import GenerationView, GroupView
 
 #: (group id, slot, generation): a slot that is used again is another row.
@@ -36,11 +37,11 @@ class Row:
 def state_of(group: GroupView, item: GenerationView) -> str:
     """What a generation is in for.
 
-    Waiting: newer than the working one (RFC 1982) and not promoted yet.
+    Waiting: newer than the working one and not promoted yet.
     """
     if item.working:
         return "working"
-    if (item.generation - group.working[item.application]) % 2**32 < 2**31:
+    if abi.is_from(group.working[item.application], item.generation):
         return "waiting"
     return "draining" if item.flows or item.flows is None else "drained"
 

@@ -200,6 +200,13 @@ def test_dissector_is_tried_before_it_is_chosen(empty: Machine) -> None:
     assert empty.run("udpgrm_dissector", gone)["changed"] is False
 
 
+def test_dissector_that_a_definition_has_set_can_be_unset(empty: Machine) -> None:
+    assert empty.run("udpgrm_dissector", {"name": "bespoke", "address": "192.0.2.1:443"})["changed"]
+    gone = empty.run("udpgrm_dissector", {"address": "192.0.2.1:443", "state": "absent"})
+    assert (gone["changed"], gone["after"]) == (True, None)
+    assert gone["diff"]["before"]["dissector"] == "bespoke"
+
+
 def test_dissector_that_does_not_load_is_not_chosen(empty: Machine) -> None:
     result = empty.run("udpgrm_dissector", {"name": "broken", "address": ADDRESS})
     assert (result["failed"], result["loaded"]) == (True, False)
