@@ -117,7 +117,7 @@ format: setup ## let the formatters have their way with Python and C
 	$(C_FILES) | xargs clang-format -i
 
 .PHONY: soak
-soak: setup ## 100 restarts in a row under 2,000 flows and 20,000 packets a second (12 min)
+soak: setup ## 100 restarts in a row under 2,000 flows and 20,000 packets a second
 	tools/ensure_bpffs
 	timeout --foreground --signal=INT 3600 pytest tests/soak --capture=no -o faulthandler_timeout=3600
 

@@ -161,7 +161,10 @@ struct user {
 	u32 tables_returned;
 };
 
-/* What a socket asked for: socket storage, written by hooks only. */
+/*
+ * What a socket asked for: socket storage, written by hooks, and by
+ * udpgrm enroll where the bind hook came too late.
+ */
 struct socket_request {
 	u64 cookie;
 	u32 group; /* id + 1; 0: no group yet */
@@ -260,7 +263,7 @@ struct probe {
 	u64 expires; /* jiffies: its command may die */
 };
 
-/* Processes whose sockets the daemon enrolls without being asked. */
+/* Cgroups whose later sockets the post_bind hooks enroll. */
 struct adopted_key {
 	u64 cgroup;
 	u32 group;

@@ -12,6 +12,7 @@ import json
 import re
 import typing as t
 
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.udpgrm.fleet.plugins.module_utils._address import Address, parse_address
 
 SCHEMA = 1
@@ -40,6 +41,12 @@ class Host:
     def __init__(self, run: Runner) -> None:
         self._run = run
 
+    @classmethod
+    def of_module(cls, module: AnsibleModule) -> Host:
+        """The host that a module runs on; without the command the module fails."""
+        executable = module.get_bin_path("udpgrm", required=True)
+        return cls(lambda arguments: module.run_command([executable, *arguments]))
+
     def read(self) -> JsonObject:
         """Return the document of C(udpgrm list --json). Raises HostError."""
         return self._call("list")
@@ -63,7 +70,7 @@ class Host:
         return self._call("restart", service, "--check")
 
     def begin_restart(self, service: str, resume: bool) -> JsonObject:
-        """Begin a restart, or take up one that was cut or has failed, and leave it to itself. Raises HostError."""
+        """Begin a restart, or resume one that was interrupted or has failed, and leave it to itself. Raises HostError."""
         return self._call("restart", service, "--no-follow", *(["--resume"] if resume else []))
 
     def begin_rollback(self, service: str) -> JsonObject:

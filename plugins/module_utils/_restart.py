@@ -158,7 +158,9 @@ def await_end(host: Host, service: str, limit: float) -> JsonObject:
         ended = step is None or restart.outcome is not None
         idle = 0 if restart.running else idle + 1
         if not ended and idle > _GRACE_S:
-            raise HostError(f"{service}: the restart was cut in {step}; state=resumed takes it up")
+            raise HostError(
+                f"{service}: the restart was interrupted in {step}; state=resumed goes on with it"
+            )
         left = deadline - time.monotonic()
         # where nobody works at it, it takes some looks to tell whether that stays so
         if ended or (left <= 0 and not (idle and limit)):
@@ -221,7 +223,7 @@ class Task:
         return self._ended(True, self._await(), measured, states)
 
     def resume(self) -> JsonObject:
-        """Take up a restart that was cut or has failed; nothing when none was. Raises as start does."""
+        """Resume a restart that was interrupted or has failed; nothing when none was. Raises as start does."""
         restart = look(self.host, self.service)
         if restart.journal is not None and restart.unfinished:
             return self._take_up(restart, restart.journal, strict=False)
@@ -307,7 +309,7 @@ class Task:
             if idle > _GRACE_S:
                 step = "its begin" if restart.journal is None else restart.journal["step"]
                 raise HostError(
-                    f"{self.service}: the restart was cut in {step}; state=resumed takes it up"
+                    f"{self.service}: the restart was interrupted in {step}; state=resumed goes on with it"
                 )
             self.sleep(delay)
             delay = min(_LAST_POLL_S, delay * 1.5)

@@ -13,7 +13,7 @@ description:
   - Renders, compiles and loads a dissector of the library on the host's kernel, attached to nothing. No group
     and no packet is touched by that.
   - With O(address), the groups that are made at that address from then on are steered by it, whatever their
-    application asks for. It lasts until the host is started anew.
+    application asks for. It lasts until the host is rebooted.
   - A group keeps its dissector for life. So it is refused while a group lives there with another one.
 author:
   - The udpgrm authors (@udpgrm)
@@ -181,8 +181,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    executable = module.get_bin_path("udpgrm", required=True)
-    host = Host(lambda arguments: module.run_command([executable, *arguments]))
+    host = Host.of_module(module)
     try:
         address = None if params["address"] is None else str(parse_address(params["address"]))
         if params["state"] == "present":

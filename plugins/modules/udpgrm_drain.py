@@ -169,8 +169,7 @@ def main() -> None:
     )
     params = module.params
     limit = 0 if module.check_mode else min(params["timeout"] or 0, params["interval"])
-    executable = module.get_bin_path("udpgrm", required=True)
-    host = Host(lambda arguments: module.run_command([executable, *arguments]))
+    host = Host.of_module(module)
     try:
         if params["service"] is None:
             result = wait_for_generation(host, params, limit)

@@ -197,8 +197,7 @@ def main() -> None:
             if params["working_gen"] is None
             else parse_generation(params["working_gen"]),
         )
-        executable = module.get_bin_path("udpgrm", required=True)
-        host = Host(lambda arguments: module.run_command([executable, *arguments]))
+        host = Host.of_module(module)
         outcome = apply(host, wanted, module.check_mode)
     except (ValueError, HostError) as error:
         module.fail_json(msg=str(error))

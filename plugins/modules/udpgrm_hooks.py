@@ -7,10 +7,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: udpgrm_hooks
-short_description: Have the sockets of a control group steered, or no more
+short_description: Attach udpgrm's hooks to a control group, or detach them
 version_added: 0.1.0
 description:
-  - Attaches udpgrm's hooks to a control group, or detaches them. The daemon need not be restarted.
+  - The daemon need not be restarted.
   - Sockets that are bound later by processes of the group are known to udpgrm. Those that were bound before
     are not touched, and what is steered already stays so.
 author:
@@ -67,8 +67,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     state = module.params["state"]
-    executable = module.get_bin_path("udpgrm", required=True)
-    host = Host(lambda arguments: module.run_command([executable, *arguments]))
+    host = Host.of_module(module)
     action = "add" if state == "present" else "remove"
     try:
         answer = host.hooks(action, module.params["cgroup"], module.check_mode)

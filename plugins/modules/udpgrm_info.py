@@ -111,7 +111,11 @@ groups:
       type: dict
       contains:
         type:
-          description: Kind of dissector, for example V(flow) or V(noop).
+          description: Kind of dissector, V(flow), V(cbpf), V(bespoke), V(noop), or V(named) for those of the library.
+          type: str
+          sample: flow
+        name:
+          description: Name of the dissector, for the library's as C(udpgrm dissector list) shows it.
           type: str
           sample: flow
         flow_timeout:
@@ -176,7 +180,7 @@ groups:
             cookie:
               description: The udpgrm cookie of generation and index, hexadecimal.
               type: str
-              sample: "0x0082"
+              sample: "0x00c2"
             socket_cookie:
               description: The kernel's number of the socket.
               type: int
@@ -227,8 +231,7 @@ def main() -> None:
     )
     try:
         addresses = [parse_address(text) for text in module.params["address"] or []]
-        executable = module.get_bin_path("udpgrm", required=True)
-        document = Host(lambda arguments: module.run_command([executable, *arguments])).read()
+        document = Host.of_module(module).read()
         if module.params["address"] is not None:
             document["groups"] = groups_at(document, addresses)
     except (ValueError, HostError) as error:

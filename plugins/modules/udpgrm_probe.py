@@ -104,8 +104,7 @@ def main() -> None:
     params = module.params
     try:
         address = parse_address(params["address"])
-        executable = module.get_bin_path("udpgrm", required=True)
-        host = Host(lambda arguments: module.run_command([executable, *arguments]))
+        host = Host.of_module(module)
         answer = host.probe(address, params["count"], params["timeout"])
     except (ValueError, HostError) as error:
         module.fail_json(msg=str(error))

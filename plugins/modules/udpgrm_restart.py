@@ -42,9 +42,9 @@ options:
   state:
     description:
       - V(started) restarts the service unless an instance of O(release) serves. A restart to the same release that
-        runs is waited for, and one that was cut or has failed is taken up. So is one to another fingerprint, and the
+        runs is waited for, and one that was interrupted or has failed is resumed. So is one to another fingerprint, and the
         restart follows; one to another word than O(release) is refused.
-      - V(resumed) only takes up a restart that was cut or has failed.
+      - V(resumed) only resumes a restart that was interrupted or has failed.
       - V(rolled_back) goes back to the old instance while that drains.
     type: str
     choices:
@@ -203,7 +203,6 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    executable = module.get_bin_path("udpgrm", required=True)
 
     def read_unit(unit: str) -> str:
         status, out, err = module.run_command(["systemctl", "cat", "--", unit])
@@ -213,7 +212,7 @@ def main() -> None:
 
     try:
         task = Task(
-            host=Host(lambda arguments: module.run_command([executable, *arguments])),
+            host=Host.of_module(module),
             service=service_name(params["service"]),
             release=params["release"],
             wait=params["wait"],

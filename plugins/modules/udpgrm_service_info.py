@@ -110,8 +110,7 @@ def main() -> None:
         argument_spec={"service": {"type": "str"}},
         supports_check_mode=True,
     )
-    executable = module.get_bin_path("udpgrm", required=True)
-    host = Host(lambda arguments: module.run_command([executable, *arguments]))
+    host = Host.of_module(module)
     try:
         name = module.params["service"]
         document = host.status(None if name is None else service_name(name))

@@ -32,7 +32,7 @@ def _moments(entries: t.Iterable[JsonObject]) -> list[float]:
 
 
 def layout(entries: t.Sequence[JsonObject]) -> dict[str, t.Any]:
-    """Return the pictures' parts: C(ticks), and for each host C(steps) and C(lines) of flows.
+    """Return the pictures' parts: C(ticks), and for each host C(bars), C(highest) and C(lines).
 
     Hosts without a moment in time have neither.
     """

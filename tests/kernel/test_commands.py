@@ -175,7 +175,7 @@ def test_a_directory_of_cgroup_version_1(host: Host, tmp_path: Path) -> None:
     for words in (["hooks", "add", str(tmp_path)], ["enroll", ADDRESS, f"--cgroup={tmp_path}"]):
         done = host.run(*words)
         assert (done.returncode, len(done.stderr.splitlines())) == (255, 1)
-        assert f"{tmp_path} is no cgroup2 directory" in done.stderr
+        assert f"{tmp_path} is not a cgroup2 directory" in done.stderr
 
 
 def test_nowhere_to_complain(bare_host: Host) -> None:

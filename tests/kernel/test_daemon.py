@@ -107,7 +107,7 @@ def test_without_sendmsg(bare_host: Host) -> None:
 def test_wrong_cgroup_leaves_nothing(bare_host: Host, tmp_path: Path) -> None:
     failed = bare_host.run("--daemon", f"--install={tmp_path}")
     assert failed.returncode == 255
-    assert failed.stderr == f"udpgrm: {tmp_path} is no cgroup2 directory\n"
+    assert failed.stderr == f"udpgrm: {tmp_path} is not a cgroup2 directory\n"
     assert not bare_host.directory.exists()
 
 

@@ -68,7 +68,7 @@ def test_removed_hooks_are_gone(host: Host) -> None:
         (["hooks"], "an operand is missing"),
         (["hooks", "drop", "/"], "'drop' is none of list, add, remove"),
         (["hooks", "add"], "an operand is missing"),
-        (["hooks", "add", "/nowhere"], "/nowhere is no cgroup2 directory"),
+        (["hooks", "add", "/nowhere"], "/nowhere is not a cgroup2 directory"),
         (["hooks", "list", "/"], "unexpected '/'"),
     ],
 )

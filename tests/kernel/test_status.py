@@ -84,7 +84,9 @@ def test_a_definition_that_is_no_file(edge: Edge) -> None:
     document = edge.host.json("status")
     assert document["daemon"]["running"] is True
     assert [item["name"] for item in document["services"]] == ["edge"]
-    assert document["problems"] == [f"{edge.services}/dangling.yaml: is no file that can be read"]
+    assert document["problems"] == [
+        f"{edge.services}/dangling.yaml: is not a file that can be read"
+    ]
 
 
 def test_what_is_not_read_and_other_groups(edge: Edge) -> None:

@@ -301,7 +301,7 @@ def _rule(fields: Any, integers: set[str], names: set[str]) -> Rule:
     rule = Rule(tuple(terms), relation, fields[relation], when)
     for term in (*rule.sum, rule.bound):
         if type(term) is not int and not (isinstance(term, str) and term in integers):
-            raise DissectorError(f"a rule's {term!r} is no number and no integer parameter")
+            raise DissectorError(f"a rule's {term!r} is neither a number nor an integer parameter")
     if rule.when and rule.when not in names:
-        raise DissectorError(f"a rule's {rule.when!r} is no parameter")
+        raise DissectorError(f"a rule's {rule.when!r} is not a parameter")
     return rule

@@ -40,10 +40,10 @@ class Command:
 
 _ADDRESS = "ADDRESS:PORT"
 _APP = Option("--app", "N", "application number; default 0")
-_CHECK = Option("--check", "", "change nothing, say what would")
-_UNIT = Option("--unit", "UNIT", "whose sockets: a systemd unit's")
-_NO_FOLLOW = Option("--no-follow", "", "leave it to itself once it runs")
-_FOREGROUND = Option("--foreground", "", "do it here, in no unit of systemd")
+_CHECK = Option("--check", "", "only say what would change")
+_UNIT = Option("--unit", "UNIT", "sockets of this systemd unit")
+_NO_FOLLOW = Option("--no-follow", "", "return once it has begun")
+_FOREGROUND = Option("--foreground", "", "run it in this process, not in a unit")
 
 COMMANDS = {
     "list": Command("listing", f"[{_ADDRESS}]", "groups, generations, sockets, metrics"),
@@ -86,7 +86,7 @@ COMMANDS = {
             Option("--cgroup", "DIR", "  or those of a cgroup's processes"),
             Option("--gen", "N|next", "which generation; default next"),
             Option("--count", "N", "how many sockets there must be; default 1"),
-            Option("--timeout", "SECONDS", "for all; default 10"),
+            Option("--timeout", "SECONDS", "give up after; default 10"),
             _APP,
         ),
     ),
@@ -119,7 +119,7 @@ COMMANDS = {
         "SERVICE",
         "a new instance in the place of the old one",
         (
-            Option("--resume", "", "take up a restart that was cut or has failed"),
+            Option("--resume", "", "resume a restart that was interrupted or has failed"),
             Option("--follow", "", "watch a restart that runs"),
             _NO_FOLLOW,
             _FOREGROUND,
@@ -144,7 +144,7 @@ COMMANDS = {
         "doctor",
         f"[{_ADDRESS}]",
         "which sockets are not steered, why, what to do",
-        (Option("--pid", "PID", "whose sockets: a process's"), _UNIT),
+        (Option("--pid", "PID", "sockets of this process"), _UNIT),
     ),
     "preflight": Command("preflight", "", "load programs and maps of every kind needed"),
     "build": Command("build", "", "compile what is not in the cache"),

@@ -38,11 +38,18 @@ def services_dir() -> Path:
 
 def open_state(arguments: Arguments) -> Maps:
     """The pinned maps; CommandError when there are none."""
-    directory = pin_dir(arguments)
+    maps = state_if_any(arguments)
+    if maps is None:
+        raise CommandError(f"no state in {pin_dir(arguments)}: start udpgrm --daemon")
+    return maps
+
+
+def state_if_any(arguments: Arguments) -> Optional[Maps]:
+    """The pinned maps, or None. Raises CommandError for those that cannot be used."""
     try:
-        return state.open_pinned(directory)
-    except FileNotFoundError as error:
-        raise CommandError(f"no state in {directory}: start udpgrm --daemon") from error
+        return state.open_pinned(pin_dir(arguments))
+    except FileNotFoundError:
+        return None
     except state.StateError as error:
         raise CommandError(str(error)) from error
 

@@ -62,5 +62,5 @@ def _cgroup(arguments: Arguments) -> Optional[Path]:
     if arguments.flag("--self"):
         path = Path(str(path) + cgroups.own_path())
     if not cgroups.is_directory(path):
-        raise CommandError(f"{path} is no cgroup2 directory")
+        raise CommandError(f"{path} is not a cgroup2 directory")
     return path

@@ -96,12 +96,9 @@ def _list(arguments: Arguments) -> int:
 
 
 def _policies(arguments: Arguments) -> list[dict[str, Any]]:
-    try:
-        maps = state.open_pinned(common.pin_dir(arguments))
-    except FileNotFoundError:
+    maps = common.state_if_any(arguments)
+    if maps is None:
         return []
-    except state.StateError as error:
-        raise CommandError(str(error)) from error
     return [{"address": where, **policies.document(rule)} for where, rule in policies.each(maps)]
 
 

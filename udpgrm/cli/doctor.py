@@ -18,7 +18,6 @@ from udpgrm.doctor.facts import Diagnosis, Finding, Host, Socket
 from udpgrm.doctor.judge import about_host, concerns, is_waiting, judge
 from udpgrm.kernel import cgroups, netns
 from udpgrm.restart import adoption
-from udpgrm.state import maps as state
 from udpgrm.state.maps import Maps
 
 #: A registration takes milliseconds; one that is on its way is looked at once more.
@@ -29,7 +28,7 @@ _MOST_PIDS = 1 << 22
 def run(arguments: Arguments) -> int:
     """Say of each socket whether it is steered, or why not and what to do."""
     where = common.optional_filter(arguments)
-    maps = _state(arguments)
+    maps = common.state_if_any(arguments)
     host, sockets = _look(arguments, maps, where)
     diagnoses = judge(host, sockets)
     if host.daemon is not None and is_waiting(diagnoses):
@@ -56,15 +55,6 @@ def run(arguments: Arguments) -> int:
             for line in text(item):
                 print(line)
     return 0 if fine else 1
-
-
-def _state(arguments: Arguments) -> Optional[Maps]:
-    try:
-        return state.open_pinned(common.pin_dir(arguments))
-    except FileNotFoundError:
-        return None
-    except state.StateError as error:
-        raise CommandError(str(error)) from error
 
 
 def _look(

@@ -55,7 +55,7 @@ def _cgroup(arguments: Arguments) -> Path:
         return adoption.cgroup_of_unit(unit, cgroups.default_root())
     directory = Path(path or "")
     if not cgroups.is_directory(directory):
-        raise CommandError(f"--cgroup: {directory} is no cgroup2 directory")
+        raise CommandError(f"--cgroup: {directory} is not a cgroup2 directory")
     return directory
 
 

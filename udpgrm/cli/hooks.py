@@ -34,7 +34,7 @@ def run(arguments: Arguments) -> int:
     common.want_operands(arguments, 2, 2)
     cgroup = Path(paths[0])
     if not cgroups.is_directory(cgroup):
-        raise CommandError(f"{cgroup} is no cgroup2 directory")
+        raise CommandError(f"{cgroup} is not a cgroup2 directory")
     missing = hooks.missing(directory, cgroup)
     changed = bool(missing) if action == "add" else len(missing) < len(sources.HOOKS)
     if changed and not arguments.flag("--check"):

@@ -6,10 +6,8 @@ from __future__ import annotations
 from typing import Any, Optional
 
 from udpgrm.cli import common
-from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.daemon import hooks
-from udpgrm.state import maps as state
 from udpgrm.state import old
 from udpgrm.state.view import GenerationView, GroupView, Viewer
 from udpgrm.version import __version__
@@ -34,11 +32,8 @@ def document(arguments: Arguments, only: Optional[str]) -> dict[str, Any]:
     """The JSON view; without any state it has no groups."""
     directory = common.pin_dir(arguments)
     head = {"version": __version__, "pin_dir": str(directory)}
-    try:
-        maps = state.open_pinned(directory)
-    except state.StateError as error:
-        raise CommandError(str(error)) from error
-    except FileNotFoundError:
+    maps = common.state_if_any(arguments)
+    if maps is None:
         daemon = {"running": False, "pid": None}
         return {**head, "daemon": daemon, "cgroups": [], "groups": []}
     pid = common.daemon_pid(arguments, maps)

@@ -15,7 +15,6 @@ from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.metrics import families, process
 from udpgrm.metrics.exposition import Family, render
-from udpgrm.state import maps as state
 from udpgrm.state.view import Viewer
 from udpgrm.version import __version__
 
@@ -33,15 +32,11 @@ def run(arguments: Arguments) -> int:
 
 def _state(arguments: Arguments) -> list[Family]:
     """Without any state there is a daemon that is down, and nothing else."""
-    directory = common.pin_dir(arguments)
-    try:
-        maps = state.open_pinned(directory)
-    except state.StateError as error:
-        raise CommandError(str(error)) from error
-    except FileNotFoundError:
+    maps = common.state_if_any(arguments)
+    if maps is None:
         return families.of_daemon(False, None)
     pid = common.daemon_pid(arguments, maps)
-    health = process.read(pid, directory) if pid else None
+    health = process.read(pid, common.pin_dir(arguments)) if pid else None
     viewer, now = Viewer(maps), time.time()
     return [
         *families.of_daemon(pid is not None, health),
@@ -55,7 +50,7 @@ def write(path: Path, text: str) -> None:
     The new file has a name that collectors pass by until it is whole.
     """
     if not path.name or (path.exists() and not path.is_file()):
-        raise CommandError(f"metrics: --output={path} is no name of a file")
+        raise CommandError(f"metrics: --output={path} is not the name of a file")
     new = path.with_name(f".{path.name}.new")
     with contextlib.suppress(FileNotFoundError):
         new.unlink()  # of a run that was killed

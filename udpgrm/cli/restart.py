@@ -63,7 +63,7 @@ def _is_left(name: str) -> bool:
 
 
 def _resume_all(arguments: Arguments) -> int:
-    """Take up every restart that was cut, as units do at boot. The worst exit status."""
+    """Resume every restart that was interrupted, as units do at boot. The worst exit status."""
     status = 0
     for name in journals.unfinished():
         one = Arguments("restart", [name], {**arguments.given, "--no-follow": ""})
@@ -231,7 +231,7 @@ def _end(arguments: Arguments, journal: Journal, exit_status: dict[Outcome, int]
     if outcome is not None:
         return exit_status[outcome]
     name, step = journal.name, journal.position.step.value
-    how = "was left" if journal.detached else "was cut"
+    how = "was left" if journal.detached else "was interrupted"
     _note(f"{name}: the restart {how} in {step} (udpgrm restart {name} --resume goes on)")
     return EXIT_LEFT
 

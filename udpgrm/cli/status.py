@@ -11,7 +11,6 @@ from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.restart import journal as journals
 from udpgrm.services import loader, validate
-from udpgrm.state import maps as state
 from udpgrm.state.view import GroupView, Viewer
 from udpgrm.version import __version__
 from udpgrm.views import services
@@ -23,7 +22,7 @@ def run(arguments: Arguments) -> int:
     only = arguments.operands[0] if arguments.operands else None
     try:
         document = _document(arguments, only)
-    except (validate.MissingLibrary, journals.JournalError, state.StateError) as error:
+    except (validate.MissingLibrary, journals.JournalError) as error:
         raise CommandError(str(error)) from error
     if arguments.flag("--json"):
         common.print_json(document)
@@ -81,9 +80,8 @@ def _definitions(directory: Path, only: Optional[str]) -> loader.Found:
 
 def _kernel(arguments: Arguments) -> tuple[list[GroupView], dict[str, Any]]:
     """The live groups, and the daemon; without state neither."""
-    try:
-        maps = state.open_pinned(common.pin_dir(arguments))
-    except FileNotFoundError:
+    maps = common.state_if_any(arguments)
+    if maps is None:
         return [], {"running": False, "pid": None}
     pid = common.daemon_pid(arguments, maps)
     return Viewer(maps).groups(), {"running": pid is not None, "pid": pid}

@@ -251,7 +251,7 @@ def _no_program(group: Group) -> Finding:
         "its group has no steering program",
         "its filter or dissector could not be compiled or loaded; the kernel spreads packets",
         "see 'no steering for "
-        f"{group.address}' in the daemon's log (journalctl -u udpgrm), and mend the filter",
+        f"{group.address}' in the daemon's log (journalctl -u udpgrm), and fix the filter",
     )
 
 

@@ -96,7 +96,7 @@ class Prober:
             if "error" not in answer:
                 return read(answer)
         except (KeyError, TypeError, ValueError) as error:
-            raise ProberError(self._host, "what answered is no udpgrm prober") from error
+            raise ProberError(self._host, "what answered is not an udpgrm prober") from error
         raise ProberError(self._host, str(answer["error"]))
 
     def _line(self, deadline: float) -> bytes:

@@ -7,7 +7,6 @@ import ipaddress
 import socket
 import time
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Callable, Optional
 
 from udpgrm.probes import quic_handshake, specs
@@ -141,12 +140,7 @@ class Held:
     def __enter__(self) -> Held:
         return self
 
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def ask(self) -> ProbeResult:

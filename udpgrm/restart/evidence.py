@@ -107,7 +107,10 @@ class _Target:
 
 
 class KernelProber:
-    """Asks a service from this host. Use as a context manager: flows are held till its end."""
+    """Asks a service, and the kernel where its packets went.
+
+    Use as a context manager: flows are held till its end.
+    """
 
     def __init__(self, service: Service, groups: Groups) -> None:
         """Nothing is asked yet."""
@@ -146,7 +149,9 @@ class KernelProber:
         deadline = time.monotonic() + limit
         for target in self._targets():
             if time.monotonic() > deadline:
-                raise StepFailed(f"the probe of {target.where} had no turn in {limit:g} s")
+                raise StepFailed(
+                    f"no time was left for the probe of {target.where} ({limit:g} s: see timeouts)"
+                )
             yield target
 
     def canary(self, new: int, evidence: dict[str, Any]) -> None:

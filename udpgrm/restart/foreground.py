@@ -148,7 +148,7 @@ def _close(journal: Journal, progress: Progress) -> Journal:
     to = machine.closed(record.step)
     result = Result.DONE if to.outcome is Outcome.FINISHED else Result.CANCELLED
     journal.detached = False
-    journal.end(record, result, "the machine was started anew: its instances are gone", to)
+    journal.end(record, result, "the machine was rebooted: its instances are gone", to)
     Patient(progress).show(journal.to_json())
     return journal
 
@@ -179,7 +179,7 @@ def refuse_rollback(journal: Journal) -> None:
             f"udpgrm rollback {journal.service} undoes that"
         )
     if journal.outlived:
-        raise NotPossible(f"{journal.service}: the machine was started anew: nothing to roll back")
+        raise NotPossible(f"{journal.service}: the machine was rebooted: nothing to roll back")
     if not machine.may_roll_back(journal.position):
         document = journal.to_json()
         raise NotPossible(

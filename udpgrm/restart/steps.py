@@ -330,6 +330,6 @@ def choose(service: str, groups: Groups, instances: Instances) -> Generations:
     if chosen.old is not None and not instances.is_alive(chosen.old):
         raise Refused(
             f"generation {chosen.old} serves, but {instances.name(chosen.old)} does not run: "
-            "it could not be stopped after the drain. Find what runs it (udpgrm doctor) and stop that"
+            "it could not be stopped after the drain. Find what runs it (udpgrm doctor), stop that"
         )
     return chosen

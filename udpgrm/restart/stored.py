@@ -21,7 +21,7 @@ def text(value: object) -> str:
 def number(value: object) -> float:
     """A finite number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise TypeError(f"{value!r:.40} is no number")
+        raise TypeError(f"{value!r:.40} is not a number")
     return float(value)
 
 
@@ -34,7 +34,7 @@ def generation(value: object) -> Optional[int]:
     """A generation, or None."""
     if value is None or (type(value) is int and 0 <= value < abi.GENERATION_NONE):
         return value
-    raise TypeError(f"{value!r:.40} is no generation")
+    raise TypeError(f"{value!r:.40} is not a generation")
 
 
 def mapping(value: object) -> dict[str, Any]:

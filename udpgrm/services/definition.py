@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Optional
 
 from udpgrm.probes.specs import ProbeSpec
-from udpgrm.state.address import IPAddress, parse
 
 Enrollment = Literal["socket_api", "store", "adopted"]
 OnTimeout = Literal["stop", "keep", "fail"]
@@ -41,11 +40,6 @@ class Group:
     sockets: int = 1
     application: int = 0
     dissector: Optional[Dissector] = None
-
-    @property
-    def endpoint(self) -> tuple[IPAddress, int]:
-        """IP and port of the address."""
-        return parse(self.address)
 
 
 @dataclass(frozen=True)

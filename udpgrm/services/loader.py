@@ -90,7 +90,7 @@ def _read_entry(file: Path) -> Found:
     Raises PermissionError, which would be the same for all, and validate.MissingLibrary.
     """
     if not file.is_file():  # a pipe would be waited for
-        return Found(problems=[Problem(str(file), "", "is no file that can be read")])
+        return Found(problems=[Problem(str(file), "", "is not a file that can be read")])
     try:
         return read_file(file)
     except PermissionError:
@@ -161,8 +161,7 @@ def _spell_addresses(data: dict[str, Any]) -> list[tuple[str, str]]:
             if "%" in str(ip):
                 reason = "an address has no zone: bind the server to the device instead"
                 problems.append((f"{part}.{number}.address", reason))
-            mapped = getattr(ip, "ipv4_mapped", None)
-            item["address"] = address.form(str(mapped or ip), port)
+            item["address"] = address.form(str(ip), port)
     return problems
 
 

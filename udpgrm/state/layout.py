@@ -21,7 +21,7 @@ MAX_TABLES = 4096
 MESSAGE_BYTES = 1 << 18
 #: Of about 4,600 that the ring buffer has room for (48 bytes and a header of 8).
 MESSAGES_PER_USER = 1000
-#: Messages that wait for a compiler: by socket cookie and flags.
+#: Messages put off, as a program is compiled or a socket looked for: by socket cookie and flags.
 DEFERRED_KEY_BYTES = 12
 MAX_DEFERRED = 8192
 #: Arrays of maps by group id; inner_ids has their ids in this order, after the tables'.

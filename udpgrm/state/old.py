@@ -78,10 +78,10 @@ class _OldMaps(Maps):
                 os.close(table)
 
 
-def groups(directory: Path, current: Optional[Maps], only: Optional[str]) -> list[GroupView]:
+def groups(directory: Path, current: Maps, only: Optional[str]) -> list[GroupView]:
     """Groups of earlier daemons of this pin directory that still have living sockets."""
     name = layout.groups_name(directory)
-    ours = libbpf.map_id(current["groups"]) if current is not None else 0
+    ours = libbpf.map_id(current["groups"])
     found = []
     for program, ids in libbpf.programs_of_type(libbpf.PROG_SK_REUSEPORT):
         number = program[len(layout.STEERING_PREFIX) :]

@@ -61,9 +61,8 @@ def graph(values: Iterable[float]) -> str:
 class History:
     """Keeps the last readings of every generation."""
 
-    def __init__(self, length: int = LENGTH) -> None:
-        """Graphs have one character per interval, `length` at most."""
-        self._length = length
+    def __init__(self) -> None:
+        """Nothing is known yet."""
         self._last: dict[Key, tuple[float, int, int]] = {}
         self._rates: dict[Key, deque[float]] = {}
 
@@ -85,7 +84,7 @@ class History:
             elapsed = max(now - then, 1e-6)
             rate_in = max(0, item.packets_in - packets_in) / elapsed
             rate_out = max(0, item.packets_out - packets_out) / elapsed
-            rates = self._rates.setdefault(key, deque(maxlen=self._length))
+            rates = self._rates.setdefault(key, deque(maxlen=LENGTH))
             rates.append(rate_in + rate_out)
         self._last[key] = (now, item.packets_in, item.packets_out)
         ages = [age for age in (item.last_in_age, item.last_out_age) if age is not None]

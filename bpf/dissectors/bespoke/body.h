@@ -3,8 +3,8 @@
 /*
  * bespoke, digest 0xDEAD: QUIC version 1, new connections by the server name
  * that their client asks for. A packet whose connection ID says enough costs
- * two loads. An Initial packet is handed to the programs in keys.c, decrypt.c
- * and choose.c, which all groups share.
+ * two loads. An Initial packet is handed to the programs in keys.c, decrypt.c,
+ * name.c and choose.c, which all groups share.
  */
 
 #include "dissectors/bespoke/connection.h"

@@ -142,7 +142,10 @@ def test_rules() -> None:
         ('{"about": "x", "parameters": [], "rules": null}', "it needs about"),
         ('{"about": "x", "parameters": [], "rules": [7]}', "a rule has sum"),
         ('{"about": "x", "parameters": [], "rules": [{"sum": 7, "equals": 1}]}', "is a list"),
-        ('{"about": "x", "parameters": [], "rules": [{"sum": [], "equals": []}]}', "no number"),
+        (
+            '{"about": "x", "parameters": [], "rules": [{"sum": [], "equals": []}]}',
+            "neither a number",
+        ),
         (
             '{"about": "x", "parameters": [], "rules": [{"sum": [], "equals": 1, "when": []}]}',
             "its when",

@@ -29,7 +29,7 @@ def group(address: str, working: int, alive: t.Iterable[int], ifindex: int = 0) 
                 "generation": generation,
                 "slot": generation % 32,
                 "working": generation == working,
-                "sockets": [{"index": 0, "cookie": "0x0082", "socket_cookie": 7, "alive": True}],
+                "sockets": [{"index": 0, "cookie": "0x00c2", "socket_cookie": 7, "alive": True}],
                 "sockets_alive": 1,
                 "flows": 3,
                 "packets_in": 5,

@@ -74,9 +74,9 @@ def test_a_host_that_cannot_be_reached() -> None:
     [
         ("echo 'udpgrm: not found' >&2; exit 127", "udpgrm: not found"),
         ("exit 0", "the ssh session ended"),
-        ("read line; echo welcome", "what answered is no udpgrm prober"),
-        ("read line; echo '[]'", "what answered is no udpgrm prober"),
-        ("read line; echo '{}'", "what answered is no udpgrm prober"),
+        ("read line; echo welcome", "what answered is not an udpgrm prober"),
+        ("read line; echo '[]'", "what answered is not an udpgrm prober"),
+        ("read line; echo '{}'", "what answered is not an udpgrm prober"),
         ("sleep 5", "no answer in time"),
     ],
 )

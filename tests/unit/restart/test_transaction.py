@@ -167,7 +167,7 @@ def test_dispatch_errors_after_the_promotion(world: World) -> None:
     world.prober.verify = verify  # type: ignore[method-assign]
     world.run()
     assert rolled_back(world)
-    assert "rx_new_flow_working_gen_dispatch_error': 2" in world.reason
+    assert "rx_new_flow_working_gen_dispatch_error 2" in world.reason
 
 
 def test_errors_from_before_do_not_count(world: World) -> None:

@@ -84,7 +84,7 @@ def test_what_is_no_file_in_a_directory(tmp_path: Path, capsys: pytest.CaptureFi
     answer = json.loads(capsys.readouterr().out)
     assert [item["name"] for item in answer["services"]] == ["edge"]
     assert answer["problems"] == [
-        {"file": f"{tmp_path}/{name}.yaml", "key": "", "reason": "is no file that can be read"}
+        {"file": f"{tmp_path}/{name}.yaml", "key": "", "reason": "is not a file that can be read"}
         for name in "abcd"
     ]
     assert loader.load("edge", tmp_path).name == "edge"

@@ -71,7 +71,7 @@ def test_restart_to_another_release_than_one_that_was_cut(machine: Machine) -> N
 def test_restart_that_was_cut_is_taken_up(machine: Machine) -> None:
     machine.set_services(service(cut=True))
     cut = machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
-    assert (cut["failed"], "was cut in canary" in cut["msg"]) == (True, True)
+    assert (cut["failed"], "was interrupted in canary" in cut["msg"]) == (True, True)
     done = machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
     assert (done["changed"], done["restart"]["outcome"]) == (True, "finished")
     assert machine.calls.count("restart echo --no-follow --resume --json") == 1
@@ -165,4 +165,4 @@ def test_drain_of_a_restart_that_was_cut(machine: Machine) -> None:
     machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
     # the shortest interval of the action plugin
     result = machine.run("udpgrm_drain", {"service": "echo", "timeout": 2, "interval": 2})
-    assert (result["failed"], "was cut in canary" in result["msg"]) == (True, True)
+    assert (result["failed"], "was interrupted in canary" in result["msg"]) == (True, True)
