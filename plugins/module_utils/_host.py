@@ -44,7 +44,11 @@ class Host:
     @classmethod
     def of_module(cls, module: AnsibleModule) -> Host:
         """The host that a module runs on; without the command the module fails."""
-        executable = module.get_bin_path("udpgrm", required=True)
+        executable = module.get_bin_path("udpgrm")
+        if executable is None:
+            module.fail_json(
+                msg="udpgrm is not installed on this host; the playbook udpgrm.fleet.site installs it"
+            )
         return cls(lambda arguments: module.run_command([executable, *arguments]))
 
     def read(self) -> JsonObject:

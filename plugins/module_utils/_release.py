@@ -12,7 +12,9 @@ restart that was begun otherwise, by hand for example, is of an unknown release.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import json
 import os
@@ -25,7 +27,7 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._definition import SU
 from ansible_collections.udpgrm.fleet.plugins.module_utils._definition import (
     directory as definitions,
 )
-from ansible_collections.udpgrm.fleet.plugins.module_utils._host import JsonObject
+from ansible_collections.udpgrm.fleet.plugins.module_utils._host import HostError, JsonObject
 
 DEFAULT_DIRECTORY = "/var/lib/udpgrm/restarts"
 # A note is written just before a restart begins; how long that may take.
@@ -55,13 +57,42 @@ def _path(service: str) -> pathlib.Path:
     return state_directory() / f"{service}.release"
 
 
-def write(service: str, note: Note) -> None:
-    """Remember what the next restart is for."""
+@contextlib.contextmanager
+def locked(service: str) -> t.Iterator[None]:
+    """Be the only one to begin a restart of the service. Raises HostError."""
+    path = _path(service).with_suffix(".release.lock")
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        lock = path.open("a")
+    except OSError as error:
+        raise HostError(f"{path}: {error.strerror}") from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def noted(service: str, note: Note) -> t.Iterator[None]:
+    """Remember what a restart is for that begins in here; not, if it does not. Raises HostError."""
     path = _path(service)
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    draft = path.with_suffix(".release.new")
-    draft.write_text(json.dumps(dataclasses.asdict(note)), encoding="utf-8")
+    draft, last = path.with_suffix(".release.new"), path.with_suffix(".release.last")
+    try:
+        draft.write_text(json.dumps(dataclasses.asdict(note)), encoding="utf-8")
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise HostError(f"{draft}: {error.strerror}") from error
+    last.unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.link(path, last)
     draft.replace(path)
+    try:
+        yield
+    except HostError:
+        path.unlink()
+        with contextlib.suppress(FileNotFoundError):
+            last.replace(path)
+        raise
+    last.unlink(missing_ok=True)
 
 
 def recorded(service: str, journal: JsonObject | None) -> str | None:

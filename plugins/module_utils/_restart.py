@@ -27,7 +27,7 @@ ROLLED_BACK = "rolled_back"
 # Steps after the promotion was verified: only flows of the old instance are waited for.
 _AFTER_VERIFY = ("drain", "stop")
 _UNDO = ("demote", "drain_new", "stop_new")
-_MISDIRECTED = (
+_DISPATCH_ERRORS = (
     "rx_internal_state_error",
     "rx_flow_rg_conflict",
     "rx_new_flow_working_gen_dispatch_error",
@@ -141,7 +141,7 @@ def measure(metrics: JsonObject | None, restart: Restart) -> JsonObject:
     return {
         "at": time.time(),
         "processed": sum(group["metrics"]["rx_processed_total"] for group in found),
-        "errors": sum(group["metrics"][name] for group in found for name in _MISDIRECTED),
+        "errors": sum(group["metrics"][name] for group in found for name in _DISPATCH_ERRORS),
         "moved": sum(group["metrics"][_MOVED] for group in found),
         "dropped": restart.dropped,
         "flows": restart.flows,
@@ -175,6 +175,10 @@ def await_end(host: Host, service: str, limit: float) -> JsonObject:
         "restart": restart.journal,
         "measured": [measure(host.metrics(), restart)],
     }
+
+
+def _begun(restart: Restart) -> float | None:
+    return None if restart.journal is None else restart.journal["started"]
 
 
 @dataclasses.dataclass
@@ -217,9 +221,14 @@ class Task:
         if self.check:
             return self._result(True, restart, plan=plan, **states)
         measured = [measure(self.host.metrics(), restart)]
-        _release.write(self.service, _release.Note(wanted, time.time()))
-        self.host.begin_restart(self.service, resume=False)
-        # the command has waited until the restart had begun
+        with _release.locked(self.service):
+            is_ours = _begun(look(self.host, self.service)) == _begun(restart)
+            if is_ours:
+                # the command waits until the restart has begun
+                with _release.noted(self.service, _release.Note(wanted, time.time())):
+                    self.host.begin_restart(self.service, resume=False)
+        if not is_ours:
+            return self.start()  # somebody has begun one meanwhile
         return self._ended(True, self._await(), measured, states)
 
     def resume(self) -> JsonObject:

@@ -22,8 +22,10 @@ class Progress:
         self._first: tuple[float, int] | None = None
 
     def line(self, answer: JsonObject, elapsed: float, limit: float | None) -> str:
-        """One line: flows left, their trend, the time."""
+        """One line: whether time was up, flows left, their trend, the time."""
         words = [f"{self._host}: {self._what} generation {answer['generation']}"]
+        if (answer.get("restart") or {}).get("step") in ("stop", "stop_new"):
+            words[0] += " is being stopped"
         flows = answer["flows"]
         if flows is None:
             words.append("flows not counted")

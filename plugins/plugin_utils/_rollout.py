@@ -53,10 +53,15 @@ def _entry(name: str, variables: JsonObject, looked_again: list[JsonObject]) -> 
     status, problem = _status(switch, [item for item in results if item is not stays], journal)
     if stays and status == "updated":
         problem = f"stays: {_words(stays['msg'])}"
+    is_well = not any(item.get("failed") or item.get("unreachable") for item in results)
+    went_back = back is not None and is_well and status == "rolled_back"
+    if went_back:
+        problem = "went back as the run was stopped"
     entry = {
         "host": name,
         "status": status,
         "problem": problem,
+        "went_back": went_back,
         "from_generation": None if journal is None else journal["from_generation"],
         "to_generation": None if journal is None else journal["to_generation"],
         "drains": status in ("updated", *_BAD) and _goes_on(journal),
@@ -205,13 +210,13 @@ def is_worse(entry: JsonObject, tolerance: float) -> bool:
 
 def reason_to_stop(entries: t.Sequence[JsonObject], max_failures: int, tolerance: float) -> str:
     """Say why no further batch may begin; empty when one may."""
-    bad = [entry for entry in entries if entry["status"] in _BAD]
+    bad = [entry for entry in entries if entry["status"] in _BAD and not entry["went_back"]]
     if len(bad) > max_failures:
         words = "; ".join(
             f"{entry['host']} {entry['status'].replace('_', ' ')} ({entry['problem']})"
             for entry in bad
         )
-        return f"{len(bad)} failed, {max_failures} may: {words}"
+        return f"{len(bad)} failed, at most {max_failures} may (udpgrm_max_failures): {words}"
     worse = [entry for entry in entries if is_worse(entry, tolerance)]
     return "; ".join(
         f"{entry['host']}: {entry['shares']['after']:.2%} of packets are dropped or misdirected, "

@@ -128,7 +128,11 @@ class Edge:
         def announced() -> bool:
             if not (self.state / "edge.json").exists():
                 return False
-            return self.journal()["started"] > self._earlier and step in self.steps()
+            journal = self.journal()
+            if journal["started"] <= self._earlier:
+                return False
+            assert journal["outcome"] is None or step in self.steps(), journal["steps"]
+            return step in self.steps()
 
         until(announced, step)
 

@@ -116,7 +116,7 @@ def test_the_machine_was_started_anew_and_numbers_begin_anew(serving: Edge, step
     (serving.state / "edge.json").write_text(json.dumps(left))
     refused = serving.host.run("rollback", "edge")
     assert refused.returncode == 255
-    assert "the machine was started anew" in refused.stderr
+    assert "the machine was rebooted" in refused.stderr
     status = 0 if step in ("drain", "stop") else 1
     assert serving.host.run("restart", "--resume").returncode == status
     assert serving.journal()["outcome"] == ("rolled_back" if status else "finished")

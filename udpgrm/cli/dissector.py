@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any, Optional
 
@@ -152,10 +153,9 @@ def _check(arguments: Arguments) -> int:
     reason, words = "", ""
     try:
         cache.compile_missing([sources.named(found)])
-        jiffies = clock.Jiffies()
         limits = Limits(groups=1, flows=64, prepared_groups=1, prepared_tables=1)
-        maps = state.make(limits, jiffies.rate())
-        jiffies.close()
+        with contextlib.closing(clock.Jiffies()) as jiffies:
+            maps = state.make(limits, jiffies.rate())
         Pool(maps, limits).refill()
         value = bytes(policy.named(name, given))
         libbpf.map_update(maps["dissectors"], state.index(0), value)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import Callable, Optional
 
@@ -62,11 +63,8 @@ def run(arguments: Arguments) -> int:
 
 
 def _clock_rate() -> int:
-    jiffies = clock.Jiffies()
-    try:
+    with contextlib.closing(clock.Jiffies()) as jiffies:
         return jiffies.rate()
-    finally:
-        jiffies.close()
 
 
 def _check_programs(maps: Maps, check: Callable[[str, Callable[[], object]], bool]) -> None:

@@ -21,10 +21,6 @@ from udpgrm.state.seats import empty_slot
 _IN_USE = (GroupState.LIVE, GroupState.DELETED)
 
 
-def _number(value: int) -> bytes:
-    return value.to_bytes(4, sys.byteorder)
-
-
 class Pool:
     """Fills the queues of free groups and free flow tables."""
 
@@ -80,7 +76,7 @@ class Pool:
         queued = self._tables_made - 1 - len(used) - len(self._spare_tables)
         if queued <= self._limits.prepared_tables // 2:
             for number in self._new_tables(self._limits.prepared_tables - queued):
-                libbpf.map_update(self._maps["free_tables"], None, _number(number))
+                libbpf.map_update(self._maps["free_tables"], None, index(number))
 
     def count_seats(self, of_groups: Iterable[tuple[int, int]]) -> None:
         """Take stock of the sockets that have seats: (group id, how many)."""
@@ -123,7 +119,7 @@ class Pool:
             epoch = self._maps.group(number).epoch + 1
             fresh = abi.Group(epoch=epoch, state=GroupState.PREPARED)
             libbpf.map_update(self._maps["groups"], index(number), bytes(fresh))
-            libbpf.map_update(self._maps["free_groups"], None, _number(number))
+            libbpf.map_update(self._maps["free_groups"], None, index(number))
 
     def _new_tables(self, count: int, flows: int = 0) -> list[int]:
         """Ids of empty flow tables that no queue holds; fewer when all are in use."""
@@ -150,10 +146,10 @@ class Pool:
             raise LookupError(f"all {layout.MAX_TABLES} flow tables are in use")
         table = tables[0]
         try:
-            libbpf.map_update(self._maps["table_index"], key, _number(table), libbpf.NOEXIST)
+            libbpf.map_update(self._maps["table_index"], key, index(table), libbpf.NOEXIST)
         except FileExistsError:
             # a hook is giving it one just now, or a daemon was killed before the next line
-            libbpf.map_update(self._maps["free_tables"], None, _number(table))
+            libbpf.map_update(self._maps["free_tables"], None, index(table))
             given = libbpf.map_lookup(self._maps["table_index"], key, 4)
             table = int.from_bytes(given or b"", sys.byteorder)
         else:

@@ -121,14 +121,13 @@ def _open_maps(options: Options) -> Maps:
         return state.open_pinned(options.directory)
     except FileNotFoundError:
         pass
-    jiffies = clock.Jiffies()
+    with contextlib.closing(clock.Jiffies()) as jiffies:
+        rate = jiffies.rate()
     try:
         state.unpin(options.directory)  # an earlier start that was cut short
-        return state.create(options.directory, options.limits, jiffies.rate())
+        return state.create(options.directory, options.limits, rate)
     except OSError as error:
         raise StartError(f"cannot pin in {options.directory}: {error.strerror}") from error
-    finally:
-        jiffies.close()
 
 
 def run(options: Options) -> None:

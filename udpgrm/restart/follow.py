@@ -61,6 +61,8 @@ def launch(service: str, words: Sequence[str]) -> str:
         text=True,
         check=False,
     )
+    if done.returncode and _is_active(unit):
+        raise LaunchError(f"{service}: a restart runs already: {journals.holder(service)}")
     if done.returncode:
         raise LaunchError(" ".join(done.stderr.split()) or f"{unit} could not be started")
     return unit

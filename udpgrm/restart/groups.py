@@ -173,7 +173,7 @@ class Groups:
                     continue
                 sockets += item.alive
                 packets += item.packets_in + item.packets_out
-                quiet += [age for age in (item.last_in_age, item.last_out_age) if age is not None]
+                quiet += [] if item.quiet_s is None else [item.quiet_s]
                 counted = counted and item.flows is not None
                 flows += item.flows or 0
         return Sample(

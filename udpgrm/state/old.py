@@ -39,9 +39,8 @@ class _OldMaps(Maps):
     @property
     def config(self) -> Config:
         """What can be told without the record itself."""
-        jiffies = clock.Jiffies()
-        rate = jiffies.rate()
-        jiffies.close()
+        with contextlib.closing(clock.Jiffies()) as jiffies:
+            rate = jiffies.rate()
         return Config(layout=abi.LAYOUT, groups=0, hz=rate)
 
     def group(self, number: int) -> abi.Group:

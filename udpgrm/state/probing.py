@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from dataclasses import dataclass
 from typing import Optional
@@ -42,9 +43,8 @@ class Probing:
         self._maps = maps
         self._number = number
         self._group = maps.group(number)
-        jiffies = clock.Jiffies()
-        self._expires = jiffies.now() + LIFETIME_S * maps.config.hz
-        jiffies.close()
+        with contextlib.closing(clock.Jiffies()) as jiffies:
+            self._expires = jiffies.now() + LIFETIME_S * maps.config.hz
         self._peers: set[bytes] = set()
 
     def __enter__(self) -> Probing:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import zlib
 from collections.abc import Iterator
@@ -51,7 +52,7 @@ class FlowView:
 
 @dataclass
 class GenerationView:
-    """A generation that has sockets, or flows left."""
+    """A generation that has sockets; closed ones until they are collected."""
 
     application: int
     generation: int
@@ -68,6 +69,12 @@ class GenerationView:
     def alive(self) -> int:
         """How many of its sockets live."""
         return sum(socket.alive for socket in self.sockets)
+
+    @property
+    def quiet_s(self) -> Optional[float]:
+        """Since the last packet, either way; None: there was none."""
+        ages = [age for age in (self.last_in_age, self.last_out_age) if age is not None]
+        return min(ages, default=None)
 
 
 @dataclass
@@ -112,9 +119,8 @@ class Viewer:
     def __init__(self, maps: Maps) -> None:
         """Read jiffies now."""
         self._maps = maps
-        jiffies = clock.Jiffies()
-        self._now = jiffies.now()
-        jiffies.close()
+        with contextlib.closing(clock.Jiffies()) as jiffies:
+            self._now = jiffies.now()
         self._hz: int = maps.config.hz
 
     def _age(self, then: int) -> float:

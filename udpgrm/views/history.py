@@ -87,7 +87,6 @@ class History:
             rates = self._rates.setdefault(key, deque(maxlen=LENGTH))
             rates.append(rate_in + rate_out)
         self._last[key] = (now, item.packets_in, item.packets_out)
-        ages = [age for age in (item.last_in_age, item.last_out_age) if age is not None]
         return Row(
             generation=item.generation,
             application=item.application,
@@ -98,7 +97,7 @@ class History:
             packets_out=item.packets_out,
             rate_in=rate_in,
             rate_out=rate_out,
-            quiet=min(ages, default=None),
+            quiet=item.quiet_s,
             graph=graph(self._rates.get(key, ())),
         )
 

@@ -96,7 +96,6 @@ def _group(
 
 def generation(view: GroupView, item: GenerationView) -> Document:
     """One generation of a group."""
-    ages = [age for age in (item.last_in_age, item.last_out_age) if age is not None]
     return {
         "generation": item.generation,
         "state": state_of(view, item),
@@ -104,7 +103,7 @@ def generation(view: GroupView, item: GenerationView) -> Document:
         "flows": item.flows,
         "packets_in": item.packets_in,
         "packets_out": item.packets_out,
-        "quiet_s": min(ages, default=None),
+        "quiet_s": item.quiet_s,
     }
 
 

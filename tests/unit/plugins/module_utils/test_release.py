@@ -7,6 +7,7 @@ import pathlib
 
 import pytest
 from ansible_collections.udpgrm.fleet.plugins.module_utils import _release
+from ansible_collections.udpgrm.fleet.plugins.module_utils._host import HostError
 
 UNIT = """[Service]
 Environment="LIBRARY={here}/library" SPEED=1
@@ -60,12 +61,31 @@ def test_fingerprint_does_not_see_other_files(here: pathlib.Path) -> None:
 def test_a_note_is_of_the_restart_that_follows_it() -> None:
     journal = {"started": 1000.5}
     assert _release.recorded("echo", journal) is None
-    _release.write("echo", _release.Note("2", 1000.0))
+    with _release.locked("echo"), _release.noted("echo", _release.Note("2", 1000.0)):
+        pass
     assert _release.recorded("echo", journal) == "2"
     for started in (999.0, 1100.0):  # the restart before, and one begun by hand much later
         assert _release.recorded("echo", {"started": started}) is None
     assert _release.recorded("echo", None) is None
     assert _release.recorded("other", journal) is None
+
+
+@pytest.mark.parametrize("earlier", [None, "1"])
+def test_a_restart_that_does_not_begin_leaves_no_note(
+    here: pathlib.Path, earlier: str | None
+) -> None:
+    with _release.locked("echo"):
+        if earlier is not None:
+            with _release.noted("echo", _release.Note(earlier, 1000.0)):
+                pass
+        with (
+            pytest.raises(HostError, match="runs already"),
+            _release.noted("echo", _release.Note("2", 1001.0)),
+        ):
+            raise HostError("a restart runs already")
+    assert _release.recorded("echo", {"started": 1002.0}) == earlier
+    left = {path.name for path in (here / "state").iterdir()} - {"echo.release.lock"}
+    assert left == (set() if earlier is None else {"echo.release"})
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"release": "2", "at": "soon"}'])

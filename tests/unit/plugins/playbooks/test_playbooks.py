@@ -8,6 +8,8 @@ from __future__ import annotations
 import pathlib
 import typing as t
 
+import pytest
+
 from ..fake_command import FakeCommand
 from ..fake_services import service
 from ..playbook import PLAYBOOKS, Ansible
@@ -82,7 +84,7 @@ def test_one_budget_for_all_batches(ansible: Ansible) -> None:
     status, said = fleet.run(udpgrm_batches=[1], udpgrm_max_failures=1)
     assert (status, fleet.working) == (2, [2, 1, 2, 1, 1, 1]), said
     assert "echo: 2 updated, 1 rolled back, 1 unreachable, 2 untouched" in said
-    assert "stopped: 2 failed, 1 may: fl2 unreachable" in said
+    assert "stopped: 2 failed, at most 1 may (udpgrm_max_failures): fl2 unreachable" in said
     assert "fl4 rolled back (canary: nobody answers)" in said
     assert "nobody answers" in fleet.report
     assert "Stopped." in fleet.report
@@ -109,6 +111,8 @@ def test_go_back_where_that_is_possible(ansible: Ansible) -> None:
     assert (status, fleet.working) == (2, [1, 2, 1, 1]), said
     assert "echo: 1 updated, 2 rolled back, 1 untouched" in said
     assert "fl2: stays: echo: nothing to go back to: the old instance has ended" in said
+    assert "fl1: went back as the run was stopped" in said
+    assert "stopped: 1 failed, at most 0 may (udpgrm_max_failures): fl3 rolled back" in said
 
 
 def test_go_back_where_the_look_failed(ansible: Ansible) -> None:
@@ -151,8 +155,32 @@ def test_canaries_come_first(ansible: Ansible) -> None:
     assert (status, fleet.working) == (2, [1, 1, 1]), said
     assert "echo: 1 rolled back, 2 untouched" in said
     status, said = fleet.run(udpgrm_canary="fl9")
-    assert status == 2
-    assert "udpgrm_canary" in said
+    assert status != 0
+    assert "no host of the inventory is meant by 'fl9'" in " ".join(said.split())
+    assert fleet.working == [1, 1, 1]
+
+
+@pytest.mark.parametrize("nothing", ["", None, []])
+def test_no_canary_is_not_all_of_them(ansible: Ansible, nothing: object) -> None:
+    fleet = Fleet(ansible, [{"rolls_back": "dead"}, {}, {}])
+    status, said = fleet.run(udpgrm_canary=nothing)
+    assert (status, fleet.working) == (2, [1, 1, 1]), said
+    assert "echo: 1 rolled back, 2 untouched" in said
+
+
+def test_canaries_as_a_list(ansible: Ansible) -> None:
+    fleet = Fleet(ansible, [{}, {"rolls_back": "dead"}, {}])
+    status, said = fleet.run(udpgrm_canary=["fl2", "fl3"])
+    assert (status, fleet.working) == (2, [1, 1, 2]), said
+
+
+@pytest.mark.parametrize("playbook", ["rolling_restart", "status", "rollback", "upgrade_daemon"])
+@pytest.mark.parametrize("hosts, named", [("nosuch", "nosuch"), ("fl1,nosuch", "nosuch"), ("", "")])
+def test_hosts_that_are_not_there(ansible: Ansible, playbook: str, hosts: str, named: str) -> None:
+    fleet = Fleet(ansible, [{}])
+    status, said = fleet.run(playbook=playbook, udpgrm_hosts=hosts)
+    assert (status != 0, fleet.working) == (True, [1])
+    assert f"no host of the inventory is meant by '{named}'" in " ".join(said.split())
 
 
 def test_canaries_with_commas_and_a_limit(ansible: Ansible) -> None:
@@ -167,11 +195,26 @@ def test_canaries_with_commas_and_a_limit(ansible: Ansible) -> None:
     assert (status, "echo: 4 planned" in said) == (0, True), said
 
 
-def test_numbers_are_numbers(ansible: Ansible) -> None:
+@pytest.mark.parametrize(
+    "name, value, wanted",
+    [
+        ("udpgrm_bake", "10s", "it is a whole number of seconds"),
+        ("udpgrm_pause", "", "it is a whole number of seconds"),
+        ("udpgrm_max_failures", "10%", "it is a whole number of hosts"),
+        ("udpgrm_max_error_share", "5%", "it is a number such as 0.001"),
+        ("udpgrm_on_stop", "rolback", "it is stay or rollback"),
+        ("udpgrm_service", None, "set it to the name of a service"),
+        ("udpgrm_report", "/nonexistent/report.html", "its directory does not exist here"),
+    ],
+)
+def test_the_wrong_variable_is_named(
+    ansible: Ansible, name: str, value: t.Any, wanted: str
+) -> None:
     fleet = Fleet(ansible, [{}])
-    status, said = fleet.run(udpgrm_bake="10s")
-    assert (status, fleet.working) == (2, [1])
-    assert "udpgrm_bake and udpgrm_pause are seconds" in " ".join(said.split())
+    given: dict[str, t.Any] = {name: value}
+    status, said = fleet.run(**given)
+    assert (status, fleet.working) == (2, [1]), said
+    assert f"{name}: {wanted}" in " ".join(said.split())
 
 
 def test_batches_as_words(ansible: Ansible) -> None:

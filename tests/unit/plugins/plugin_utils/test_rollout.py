@@ -221,7 +221,8 @@ def test_budget() -> None:
     good = entry(**{_rollout.SWITCH: SWITCHED})
     assert _rollout.reason_to_stop([bad, good], 1, 0.001) == ""
     assert _rollout.reason_to_stop([bad, good, bad], 1, 0.001) == (
-        "2 failed, 1 may: fl1 unreachable (no route); fl1 unreachable (no route)"
+        "2 failed, at most 1 may (udpgrm_max_failures): "
+        "fl1 unreachable (no route); fl1 unreachable (no route)"
     )
     assert _rollout.verdicts([bad], 0.001) == {"fl1": "unreachable: no route"}
 
