@@ -13,6 +13,7 @@ short_description: Hosts that a pattern means, or an error
 description:
   - Ansible passes over what is in a play's C(hosts) and in no inventory, with a warning and exit status 0.
     This fails instead, so that a misspelt group is not taken for one that is up to date.
+  - Without any host in the inventory, as in a syntax check, patterns are returned as they are.
 options:
   _terms:
     description:
@@ -55,6 +56,8 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible is not typed
             for host in hosts:
                 inventory.add_host(host, group=group)
         patterns = [str(item) for item in split_host_pattern(_flat(terms)) if item]
+        if patterns and not inventory.hosts:
+            return patterns
         for pattern in patterns:
             if pattern[0] not in "!&" and not inventory.get_hosts(pattern=[pattern]):
                 raise AnsibleError(f"no host of the inventory is meant by {pattern!r}")
