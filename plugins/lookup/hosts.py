@@ -21,9 +21,6 @@ options:
     required: true
     type: list
     elements: raw
-seealso:
-  - plugin: ansible.builtin.inventory_hostnames
-    plugin_type: lookup
 """
 
 EXAMPLES = r"""
