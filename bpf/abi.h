@@ -2,7 +2,7 @@
 /*
  * The one ABI: socket options, map values, messages and relocation numbers
  * shared by every program here and by udpgrm/abi.py, which mirrors this file.
- * tests/unit/host/test_abi.py compiles it and compares sizes and offsets.
+ * tests/unit/test_abi.py compiles it and compares sizes and offsets.
  */
 #ifndef UDPGRM_ABI_H
 #define UDPGRM_ABI_H

@@ -17,7 +17,7 @@ import pytest
 
 import udpgrm.client as grm
 from tests.kernel.support import ROOT, Host, client, received
-from tests.unit.bespoke.packets import crypto, hello, initial
+from tests.unit.bpf.dissectors.bespoke.packets import crypto, hello, initial
 from udpgrm import abi
 
 ACTIVATE = [sys.executable, str(ROOT / "bin/udpgrm_activate")]

@@ -20,8 +20,8 @@ from aioquic.quic.connection import QuicConnection
 
 import udpgrm.client as grm
 from tests.kernel.support import ROOT, Host, client, received, wait_for, wait_for_index
-from tests.unit.bespoke.code import Code, dissector
-from tests.unit.bespoke.packets import (
+from tests.unit.bpf.dissectors.bespoke.code import Code, dissector
+from tests.unit.bpf.dissectors.bespoke.packets import (
     PING,
     VERSION_2,
     ack,

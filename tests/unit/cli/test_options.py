@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.host.support import ROOT
+from tests.unit.bpf.support import ROOT
 from udpgrm.cli import commands, options
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.main import main

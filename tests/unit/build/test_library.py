@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.host.support import ROOT
+from tests.unit.bpf.support import ROOT
 from udpgrm import abi
 from udpgrm.abi import DissectorType, Relocation
 from udpgrm.build import cache, library, sources
@@ -19,6 +19,12 @@ from udpgrm.daemon import programs
 
 SHIPPED = ["dns", "dtls_cid", "quic", "quic_lb", "stun", "wireguard"]
 SCHEMA = {"about": "for a test", "parameters": []}
+
+
+@pytest.fixture
+def shipped() -> Path:
+    """Return the folder of the dissectors that come with the package."""
+    return ROOT / "bpf" / "dissectors"
 
 
 @pytest.fixture

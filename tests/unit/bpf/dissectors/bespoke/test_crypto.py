@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.ciphers.modes import ECB
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.bespoke.code import Code
-from tests.unit.bespoke.packets import Keys
-from tests.unit.host.support import evaluate
+from tests.unit.bpf.dissectors.bespoke.code import Code
+from tests.unit.bpf.dissectors.bespoke.packets import Keys
+from tests.unit.bpf.support import evaluate
 from udpgrm.build import quic_tables
 from udpgrm.state import layout
 

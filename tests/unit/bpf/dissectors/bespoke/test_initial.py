@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.bespoke import packets
-from tests.unit.bespoke.code import BYTES, Code, dissector
-from tests.unit.bespoke.packets import (
+from tests.unit.bpf.dissectors.bespoke import packets
+from tests.unit.bpf.dissectors.bespoke.code import BYTES, Code, dissector
+from tests.unit.bpf.dissectors.bespoke.packets import (
     PING,
     ack,
     client_hello,

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Fixtures of the host package's unit tests."""
+"""What unit tests of several folders share."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import ctypes
 import pytest
 from hypothesis import settings
 
-from tests.unit.host.support import load_functions
+from tests.unit.bpf.support import load_functions
 
 # what takes long on a busy machine is no failure
-settings.register_profile("host", deadline=None)
-settings.load_profile("host")
+settings.register_profile("unit", deadline=None)
+settings.load_profile("unit")
 
 
 @pytest.fixture(scope="session")
 def functions(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    """Functions of bpf/*.h, see functions.c."""
+    """Return functions of bpf/*.h, see bpf/functions.c."""
     return load_functions(tmp_path_factory.mktemp("functions"))

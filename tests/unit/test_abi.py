@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.host.support import BPF, evaluate
+from tests.unit.bpf.support import BPF, evaluate
 from udpgrm import abi
 
 TEXT = re.sub(r"/\*.*?\*/", "", (BPF / "abi.h").read_text(), flags=re.DOTALL)

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.bespoke.code import Code
-from tests.unit.bespoke.packets import VERSION_1, VERSION_2, long, short
+from tests.unit.bpf.dissectors.bespoke.code import Code
+from tests.unit.bpf.dissectors.bespoke.packets import VERSION_1, VERSION_2, long, short
 
 OURS = bytes.fromhex("01abcd0003060708")
 

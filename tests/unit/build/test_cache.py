@@ -14,7 +14,7 @@ from typing import Optional
 
 import pytest
 
-from tests.unit.host.support import BPF, ROOT
+from tests.unit.bpf.support import BPF, ROOT
 from udpgrm.build import cache, sources
 from udpgrm.build.cbpf import Instruction
 from udpgrm.build.sources import Program

@@ -10,7 +10,7 @@ import socket
 
 import pytest
 
-from tests.unit.host.support import BPF, evaluate
+from tests.unit.bpf.support import BPF, evaluate
 from udpgrm.daemon import programs
 from udpgrm.kernel import clock, libbpf, ringbuf
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Fixtures of the dissector library's unit tests."""
+"""Fixtures of the dissectors' unit tests."""
 
 from __future__ import annotations
 
@@ -8,24 +8,13 @@ import ctypes
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
-from tests.unit.host.support import ROOT, compile_c
-
-# what takes long on a busy machine is no failure
-settings.register_profile("library", deadline=None)
-settings.load_profile("library")
+from tests.unit.bpf.support import compile_c
 
 
 @pytest.fixture(scope="session")
 def functions(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    """Functions of bpf/, see functions.c."""
+    """Return functions of bpf/crypto and of dissectors, see functions.c."""
     source = Path(__file__).with_name("functions.c")
     target = tmp_path_factory.mktemp("functions") / "functions.so"
     return ctypes.CDLL(str(compile_c(source, target, "-shared", "-fPIC")))
-
-
-@pytest.fixture
-def shipped() -> Path:
-    """The dissectors that come with the package."""
-    return ROOT / "bpf" / "dissectors"

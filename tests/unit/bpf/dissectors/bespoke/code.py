@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.unit.host.support import compile_c
+from tests.unit.bpf.support import compile_c
 from udpgrm import abi
 from udpgrm.build import quic_tables
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.bespoke.code import Code
+from tests.unit.bpf.dissectors.bespoke.code import Code
 
 
 @pytest.fixture(scope="session")
