@@ -318,6 +318,7 @@ enum message_flag {
 	MESSAGE_JOIN = 1, /* first call of this socket */
 	MESSAGE_REGISTER = 2,
 	MESSAGE_WORKING_GEN = 4,
+	MESSAGE_PROGRAM = 8, /* refused an option that would change the group's program */
 };
 
 /* Ring buffer record: a group or a socket needs the daemon. */
@@ -376,6 +377,7 @@ enum relocation {
 	CONST_USER_MESSAGES,
 	CONST_SK_UID_OFFSET,
 	CONST_SK_DEVICE_OFFSET,
+	CONST_ATTACH_TOKEN,
 	/* of a named dissector, in the order of its schema */
 	CONST_PARAMETERS = 128,
 };

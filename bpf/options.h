@@ -13,6 +13,14 @@ static __always_inline bool is_ours(const struct bpf_sockopt *ctx)
 						    UDP_GRM_SOCKET_APP - UDP_GRM_WORKING_GEN;
 }
 
+/* The options that change the program of a socket's whole reuseport group. */
+static __always_inline bool changes_program(const struct bpf_sockopt *ctx)
+{
+	return ctx->level == SOL_SOCKET && (ctx->optname == SO_ATTACH_REUSEPORT_CBPF ||
+					    ctx->optname == SO_ATTACH_REUSEPORT_EBPF ||
+					    ctx->optname == SO_DETACH_REUSEPORT_BPF);
+}
+
 /* Let the kernel have the call; 0 tells it that a long value is untouched. */
 static __always_inline int pass(struct bpf_sockopt *ctx)
 {

@@ -69,6 +69,7 @@ class MessageFlag(IntFlag):
     JOIN = 1
     REGISTER = 2
     WORKING_GEN = 4
+    PROGRAM = 8
 
 
 class Relocation(IntEnum):
@@ -111,6 +112,7 @@ class Relocation(IntEnum):
     USER_MESSAGES = 73
     SK_UID_OFFSET = 74
     SK_DEVICE_OFFSET = 75
+    ATTACH_TOKEN = 76
     PARAMETERS = 128
 
 

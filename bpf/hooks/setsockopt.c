@@ -179,9 +179,51 @@ static __always_inline int assure_flow(struct bpf_sockopt *ctx, struct bpf_sock 
 }
 
 /*
+ * A reuseport program is that of all sockets of the address: a server's own
+ * would take the place of ours, for the working instance as well, and stay
+ * after it. Refused with EPERM, as SO_LOCK_FILTER does, for every socket of a
+ * group's address, enrolled or not. The daemon calls with 12 bytes, which end
+ * in a number that only it knows; the kernel gets the 4 that it expects.
+ */
+static __always_inline int guard_program(struct bpf_sockopt *ctx)
+{
+	struct message message = { .flags = MESSAGE_PROGRAM, .generation = ctx->optname };
+	struct socket_request *request, unknown = {};
+	struct bpf_sock *sk = ctx->sk;
+	struct group_key key = {};
+	struct group *group = NULL;
+	u64 token = CONST(ATTACH_TOKEN);
+	u32 id = 0;
+
+	if (!sk || !is_udp(sk) || !sk->src_port)
+		return pass(ctx);
+	if (ctx->optname == SO_ATTACH_REUSEPORT_EBPF && word_at(ctx, 1) == (u32)token &&
+	    word_at(ctx, 2) == token >> 32) {
+		ctx->optlen = 4;
+		return 1;
+	}
+	request = request_of(sk);
+	if (request && request->group) {
+		id = request->group - 1;
+		group = live_group(id, request->epoch);
+	}
+	if (!group) {
+		group_key_of(ctx, sk, request, &key);
+		group = group_at(&key, &id);
+	}
+	if (!group)
+		return pass(ctx);
+	message.group = id;
+	message.epoch = group->epoch;
+	notify(&message, request ?: &unknown);
+	return refuse(EPERM);
+}
+
+/*
  * setsockopt: carries out options 200..204 on the caller's own socket and on
  * the group it is bound to, with no daemon needed; what only user space can
- * do (a socket's index) is asked of it. Any other option costs two comparisons.
+ * do (a socket's index) is asked of it. Keeps a group's program from being
+ * replaced. Any other option costs two comparisons, of SOL_SOCKET five.
  */
 int hook_setsockopt(struct bpf_sockopt *ctx)
 {
@@ -194,7 +236,7 @@ int hook_setsockopt(struct bpf_sockopt *ctx)
 	int error = 0;
 
 	if (!is_ours(ctx))
-		return pass(ctx);
+		return changes_program(ctx) ? guard_program(ctx) : pass(ctx);
 	sk = ctx->sk;
 	if (!sk || !is_udp(sk) || ctx->optlen == -1 || ctx_retval())
 		return pass(ctx);

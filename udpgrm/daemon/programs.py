@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import hashlib
 import os
 import platform
+import socket
+import struct
 import sys
 
 from udpgrm import abi
@@ -20,6 +24,8 @@ from udpgrm.state import layout
 from udpgrm.state.layout import Limits
 from udpgrm.state.maps import Maps, index
 
+_SO_ATTACH_REUSEPORT_EBPF = 52
+_libc = ctypes.CDLL(None, use_errno=True)
 _FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO
 _HELPER_NS_PID = 120
 #: Where the entry code leaves the first argument of a system call in pt_regs.
@@ -88,6 +94,12 @@ def digest_of(program: sources.Program) -> int:
     return int.from_bytes(hashlib.sha256(code).digest()[:4], "big") | 1
 
 
+def _set_program(fd: int, value: bytes) -> None:
+    if _libc.setsockopt(fd, socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_EBPF, value, len(value)):
+        error = ctypes.get_errno()
+        raise OSError(error, f"cannot attach the steering program: {os.strerror(error)}")
+
+
 class Linker:
     """Loads programs with the state's maps."""
 
@@ -96,6 +108,7 @@ class Linker:
         device, inode = _pid_namespace()
         self._maps = maps
         self._has_stages = False
+        self._attach_token = int.from_bytes(os.urandom(8), sys.byteorder)
         self._bound: dict[int, int] = {key: maps[name] for key, name in layout.RELOCATIONS.items()}
         self._constants: dict[int, int] = {
             Relocation.HZ: maps.config.hz,
@@ -105,10 +118,24 @@ class Linker:
             Relocation.SK_UID_OFFSET: btf.member_offset("sock", "sk_uid"),
             Relocation.SK_DEVICE_OFFSET: btf.member_offset("sock_common", "skc_bound_dev_if"),
             Relocation.SYSCALL_ARG0_OFFSET: _SYSCALL_ARG0.get(platform.machine(), 0),
+            Relocation.ATTACH_TOKEN: self._attach_token,
             Relocation.USER_GROUPS: limits.groups_per_user,
             Relocation.USER_TABLES: limits.tables_per_user,
             Relocation.USER_MESSAGES: layout.MESSAGES_PER_USER,
         }
+
+    def attach(self, fd: int, program: int) -> None:
+        """Make a steering program that of a socket's whole reuseport group. Raises OSError.
+
+        The setsockopt hook keeps others from doing that and knows this call by its token; the
+        kernel, asked where no hook has cut the value, wants the descriptor alone.
+        """
+        try:
+            _set_program(fd, struct.pack("=iQ", program, self._attach_token))
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            _set_program(fd, struct.pack("=i", program))
 
     def hook(self, hook: sources.Hook) -> int:
         """Load a cgroup hook. Returns an fd."""

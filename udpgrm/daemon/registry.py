@@ -7,7 +7,6 @@ import contextlib
 import ctypes
 import errno
 import os
-import socket
 import sys
 from collections.abc import Iterator
 from typing import Optional
@@ -17,6 +16,7 @@ from udpgrm.abi import GroupState, MessageFlag
 from udpgrm.build.cache import BuildError
 from udpgrm.daemon.compiling import Compiler
 from udpgrm.daemon.deferred import Deferred, key_of
+from udpgrm.daemon.foreign import Foreign
 from udpgrm.daemon.pool import Pool
 from udpgrm.daemon.programs import Linker, digest_of, steering_of
 from udpgrm.daemon.searching import Search
@@ -26,20 +26,12 @@ from udpgrm.state import address, counters, seats
 from udpgrm.state.maps import Maps
 from udpgrm.state.seats import GroupSeats
 
-_SO_ATTACH_REUSEPORT_EBPF = 52
 #: What the kernel does not do with a socket, and why.
 _REFUSED = {
     errno.EINVAL: "it is in no reuseport group (connect(2) takes a socket out of it)",
     errno.EBUSY: "it still belongs to a group of another daemon",
+    errno.EPERM: "its filters are locked (SO_LOCK_FILTER), or another udpgrm's hooks guard it",
 }
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _attach(fd: int, program: int) -> None:
-    value = ctypes.c_int(program)
-    if _libc.setsockopt(fd, socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_EBPF, ctypes.byref(value), 4):
-        error = ctypes.get_errno()
-        raise OSError(error, f"cannot attach the steering program: {os.strerror(error)}")
 
 
 class Registry:
@@ -74,6 +66,7 @@ class Registry:
         self._unready: set[int] = set()
         self._deferred = Deferred(maps)
         self._search = Search()
+        self._foreign = Foreign()
         #: Messages that wait for their group's program, by key; at first, all there are
         self._unsteered = self._deferred.all()
 
@@ -100,6 +93,9 @@ class Registry:
         self.announce(number, group)
         if not message.flags:  # another user's service is refused because of it
             self.missed_one = True
+            return None
+        if message.flags & MessageFlag.PROGRAM:
+            self._foreign.refused(message, address.of_key(group.key))
             return None
         if not self._has_program(number, group):
             self._deferred.add(message)
@@ -153,7 +149,7 @@ class Registry:
             group = self._maps.group(number)
             try:
                 if self._has_program(number, group) and number in self._programs:
-                    _attach(fd, self._programs[number])
+                    self._linker.attach(fd, self._programs[number])
             finally:
                 os.close(fd)
 
@@ -257,7 +253,7 @@ class Registry:
             log.event(f"socket found {where} so_cookie {message.cookie:#x}")
             with GroupSeats(self._maps, number) as group_seats:
                 if number in self._programs:
-                    _attach(fd, self._programs[number])
+                    self._linker.attach(fd, self._programs[number])
                 place = self._seat(number, group, group_seats, message.cookie, fd)
                 if message.flags & MessageFlag.REGISTER:
                     self._register(number, group, group_seats, message, place, fd)

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Servers with a reuseport program of their own, on the sockets of a group."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import signal
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Optional
+
+import pytest
+
+import udpgrm.client as grm
+from tests.kernel.support import Host, client, received, wait_for, wait_for_index
+from udpgrm.abi import Option
+from udpgrm.kernel import libbpf
+
+ADDRESS = "127.0.0.1:4433"
+_ATTACH_CBPF, _ATTACH_EBPF, _DETACH = 51, 52, 68
+_SO_LOCK_FILTER = 44
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def bound() -> socket.socket:
+    """A server's socket, not enrolled."""
+    sock = client()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind(("127.0.0.1", 4433))
+    return sock
+
+
+def _set(sock: socket.socket, option: int, value: bytes) -> Optional[int]:
+    """Set an option; the errno of a refusal."""
+    if _libc.setsockopt(sock.fileno(), socket.SOL_SOCKET, option, value, len(value)):
+        return ctypes.get_errno()
+    return None
+
+
+def attach_classic(sock: socket.socket, index: int = 0) -> Optional[int]:
+    """Attach a program that gives every packet to one socket of the group."""
+    code = ctypes.create_string_buffer(struct.pack("=HBBI", 6, 0, 0, index))
+    return _set(sock, _ATTACH_CBPF, struct.pack("=HxxxxxxQ", 1, ctypes.addressof(code)))
+
+
+def attach_extended(sock: socket.socket, extra: bytes = b"") -> Optional[int]:
+    """Attach an eBPF program that leaves the choice to the kernel."""
+    code = bytes.fromhex("b7000000010000009500000000000000")  # r0 = SK_PASS; exit
+    fd = libbpf.prog_load(libbpf.PROG_SK_REUSEPORT, "other", code, libbpf.SK_REUSEPORT_SELECT)
+    try:
+        return _set(sock, _ATTACH_EBPF, struct.pack("=i", fd) + extra)
+    finally:
+        os.close(fd)
+
+
+@pytest.fixture
+def working(host: Host) -> Iterator[socket.socket]:
+    """The one socket of generation 1, which works."""
+    with grm.bind(ADDRESS)[0] as sock:
+        grm.enroll([sock], 1)
+        grm.promote(sock, 1)
+        yield sock
+
+
+def assert_steered(working: socket.socket, *others: socket.socket) -> None:
+    """New flows reach the working generation alone."""
+    senders = [client() for _ in range(20)]
+    for sender in senders:
+        sender.sendto(b"new", ("127.0.0.1", 4433))
+    got = received([working, *others])
+    assert [position for position, _ in got] == [0] * 20
+    for sender in senders:
+        sender.close()
+
+
+@pytest.mark.parametrize("enrolled", [True, False])
+def test_a_servers_program_is_refused(host: Host, working: socket.socket, enrolled: bool) -> None:
+    with bound() as new:
+        if enrolled:
+            grm.enroll([new], 2)
+        assert attach_classic(new, 1) == errno.EPERM
+        assert attach_extended(new) == errno.EPERM
+        assert attach_extended(new, bytes(8)) == errno.EPERM  # the length of the daemon's own call
+        assert _set(new, _DETACH, bytes(4)) == errno.EPERM
+        assert attach_classic(working) == errno.EPERM
+        assert_steered(working, new)
+        line = f"SO_ATTACH_REUSEPORT_CBPF of process {os.getpid()} at {ADDRESS} was refused (EPERM)"
+        wait_for(lambda: line in host.errors.read_text(), "the daemon to say so")
+        assert host.errors.read_text().count("was refused (EPERM)") == 1
+
+
+def test_sockets_of_no_group_keep_their_freedom(host: Host) -> None:
+    with bound() as sock:
+        assert attach_classic(sock) is None
+        assert attach_extended(sock) is None
+        assert _set(sock, _DETACH, bytes(4)) is None
+        # from here on it is the group's, and udpgrm's program takes its place
+        assert attach_classic(sock, 7) is None
+        grm.enroll([sock], 0)
+        assert attach_classic(sock) == errno.EPERM
+        assert_steered(sock)
+        assert host.counters(ADDRESS)["rx_processed_total"] == 20
+
+
+def test_the_kernel_keeps_a_program_from_before_bind_apart(working: socket.socket) -> None:
+    with client() as new:
+        new.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        assert attach_classic(new) is None
+        with pytest.raises(OSError, match="Address already in use"):
+            new.bind(("127.0.0.1", 4433))
+        assert_steered(working)
+
+
+def test_sockets_bound_before_the_hooks_are_guarded(bare_host: Host) -> None:
+    with bound() as early:
+        bare_host.start()
+        with grm.bind(ADDRESS)[0] as sock:
+            grm.enroll([sock], 0)
+            assert attach_classic(early) == errno.EPERM
+            assert_steered(sock, early)
+
+
+def test_the_next_daemon_may_attach(host: Host, working: socket.socket) -> None:
+    host.kill()
+    with bound() as new:
+        new.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, 2)
+        assert attach_classic(new) == errno.EPERM  # no daemon is needed for that
+        host.start()
+        wait_for_index(new)
+        assert_steered(working, new)
+
+
+def test_the_daemon_in_a_hooked_cgroup(bare_host: Host) -> None:
+    # a test's daemon is in the test's own cgroup, which is the hooked one
+    bare_host.start()
+    there = Path(f"/proc/{bare_host.process.pid}/cgroup").read_text().strip().rpartition(":")[2]
+    assert there.endswith(bare_host.cgroup.name)
+    with grm.bind(ADDRESS)[0] as sock:
+        grm.enroll([sock], 0)
+        assert_steered(sock)
+
+
+def test_hooks_taken_off_do_not_keep_the_daemon_out(host: Host) -> None:
+    with bound() as sock:
+        host.process.send_signal(signal.SIGSTOP)
+        try:
+            sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, 0)
+            assert host.run("hooks", "remove", str(host.cgroup)).returncode == 0
+        finally:
+            host.process.send_signal(signal.SIGCONT)
+        wait_for(lambda: host.json("list")["groups"][0]["generations"], "the registration")
+        assert_steered(sock)
+        assert host.counters(ADDRESS)["rx_processed_total"] == 20
+
+
+def test_a_locked_socket_is_named(host: Host) -> None:
+    with grm.bind(ADDRESS)[0] as sock:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_LOCK_FILTER, 1)
+        sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, 0)
+        wait_for(lambda: "SO_LOCK_FILTER" in host.errors.read_text(), "the daemon to say why not")
