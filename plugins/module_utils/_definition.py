@@ -12,6 +12,7 @@ import dataclasses
 import os
 import pathlib
 import shutil
+import stat
 import tempfile
 import typing as t
 
@@ -19,6 +20,7 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._host import Host, Ho
 
 DEFAULT_DIRECTORY = "/etc/udpgrm/services.d"
 SUFFIX = ".yaml"
+MODE = 0o644
 HEADER = "# Written by Ansible, the collection udpgrm.fleet: changes are lost.\n---\n"
 
 
@@ -29,37 +31,40 @@ def directory() -> pathlib.Path:
 
 @dataclasses.dataclass
 class Change:
-    """A file as it is and as it is to be; None: it is not there."""
+    """A file as it is and as it is to be; None: it is not there. C(mode): the file's, as it is."""
 
     path: pathlib.Path
     before: str | None
     after: str | None
+    mode: int = MODE
 
     @property
     def changed(self) -> bool:
         """Whether there is something to do."""
-        return self.before != self.after
+        return self.before != self.after or (self.after is not None and self.mode != MODE)
 
     def diff(self) -> dict[str, str]:
-        """For Ansible's diff mode."""
-        return {
-            "before": self.before or "",
-            "after": self.after or "",
-            "before_header": str(self.path),
-            "after_header": str(self.path),
-        }
+        """Return what Ansible's diff mode shows."""
+        before, after = self.before or "", self.after or ""
+        if self.after is not None and self.mode != MODE:
+            before = f"# mode: {self.mode:04o}\n{before}"
+            after = f"# mode: {MODE:04o}\n{after}"
+        path = str(self.path)
+        return {"before": before, "after": after, "before_header": path, "after_header": path}
 
 
 def compare(name: str, text: str | None) -> Change:
     """Compare the file of a service with what is wanted of it. Raises HostError when it cannot be read."""
     path = directory() / f"{name}{SUFFIX}"
+    mode = MODE
     try:
         before = path.read_text(encoding="utf-8")
+        mode = stat.S_IMODE(path.stat().st_mode)
     except FileNotFoundError:
         before = None
     except (OSError, UnicodeDecodeError) as error:
         raise HostError(f"{path} cannot be read: {error}") from error
-    return Change(path, before, text)
+    return Change(path, before, text, mode)
 
 
 def validate(host: Host, change: Change, scratch: str) -> None:
@@ -99,9 +104,13 @@ def apply(change: Change, move: t.Callable[[str, str], None], scratch: str) -> N
     if change.after is None:
         change.path.unlink()
         return
-    change.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if not change.path.parent.is_dir():
+        change.path.parent.mkdir(parents=True)
+        change.path.parent.chmod(0o755)
     handle, draft = tempfile.mkstemp(dir=scratch)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(change.after)
-    pathlib.Path(draft).chmod(0o644)
+    pathlib.Path(draft).chmod(MODE)
     move(draft, str(change.path))
+    # what is moved over a file takes its mode
+    change.path.chmod(MODE)

@@ -82,3 +82,12 @@ def test_host_package(contents: dict[str, bytes]) -> None:
 @pytest.mark.usefixtures("tarball")
 def test_nothing_is_written_into_the_checkout() -> None:
     assert not list((ROOT / "roles/udpgrm").glob("files/udpgrm-host*"))
+
+
+def test_host_package_names_the_modes_of_its_directories(contents: dict[str, bytes]) -> None:
+    with tarfile.open(fileobj=io.BytesIO(contents[f"{HOST}.tar.gz"])) as tar:
+        modes = {member.name: (member.isdir(), member.mode) for member in tar}
+    parents = {str(parent) for name in modes for parent in Path(name).parents} - {"."}
+    assert parents
+    assert {name: modes.get(name) for name in parents} == dict.fromkeys(parents, (True, 0o755))
+    assert {mode for is_directory, mode in modes.values() if not is_directory} <= {0o644, 0o755}

@@ -232,6 +232,19 @@ def test_service_is_validated_and_replaced(empty: Machine) -> None:
     assert not place.exists()
 
 
+def test_service_is_readable_whatever_the_umask(empty: Machine) -> None:
+    place = empty.path / "services.d" / "edge.yaml"
+    task = {"name": "edge", "definition": {"groups": [{"address": ADDRESS}]}}
+    empty.run("udpgrm_service", task)
+    place.chmod(0o600)
+    planned = empty.run("udpgrm_service", task, check=True)
+    assert (planned["changed"], place.stat().st_mode & 0o777) == (True, 0o600)
+    assert planned["diff"]["before"].startswith("# mode: 0600\n")
+    assert empty.run("udpgrm_service", task)["changed"] is True
+    assert place.stat().st_mode & 0o777 == 0o644
+    assert empty.run("udpgrm_service", task)["changed"] is False
+
+
 @pytest.mark.parametrize("check", [False, True])
 def test_service_that_is_wrong_replaces_nothing(empty: Machine, check: bool) -> None:
     there = empty.path / "services.d"
