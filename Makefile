@@ -17,7 +17,7 @@ LINKS := $(addprefix $(COLLECTION)/,galaxy.yml meta playbooks plugins roles)
 RESULTS := build/results
 PYTEST = timeout --foreground --signal=INT --kill-after=60 $(1) pytest tests/$@ --junit-xml=$(RESULTS)/$@.xml
 
-TYPED := udpgrm benchmarks demo examples testbed tests tools tools/build_collection $(COLLECTION)/plugins
+TYPED := udpgrm benchmarks demo distribution examples testbed tests tools tools/build_collection $(COLLECTION)/plugins
 C_FILES = git ls-files --cached --others --exclude-standard 'bpf/*.[ch]' 'benchmarks/bpf/*.c'
 SHELL_FILES = git grep --untracked --files-with-matches -e '^\#!/bin/bash' -e '^\# shellcheck shell'
 
@@ -67,11 +67,16 @@ molecule: build/venvs/oldest/installed setup ## the collection on two hosts, an 
 SCENARIO = MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/build/molecule-$(1) \
 	timeout --foreground --signal=INT --kill-after=120 $(2) molecule test --scenario-name $(1) --destroy always
 
-.PHONY: servers molecule-platforms molecule-vm molecule-rollout molecule-services
+.PHONY: monitoring servers molecule-platforms molecule-vm molecule-rollout molecule-services
 servers: setup ## unmodified DNS servers restarted under load, with and without udpgrm
 	@tools/install_packages testbed/servers-apt.txt
 	tools/ensure_bpffs
 	$(call PYTEST,1200)
+
+monitoring: setup ## alert and recording rules, the dashboard's queries, with a real Prometheus
+	@tools/install_packages monitoring/apt.txt
+	tools/ensure_bpffs
+	$(call PYTEST,600)
 
 molecule-platforms: build/venvs/oldest/installed setup ## the collection on hosts of other distributions, compiled there or beforehand
 	$(call SCENARIO,platforms,1200)

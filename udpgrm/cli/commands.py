@@ -55,6 +55,7 @@ COMMANDS = {
         (
             Option("--prometheus", "", "in Prometheus' text form,"),
             Option("--output", "FILE", "  into a file that is replaced in one step"),
+            Option("--listen", _ADDRESS, "serve them over HTTP, at /metrics"),
         ),
     ),
     "delete": Command("delete", _ADDRESS, "forget a group's state"),

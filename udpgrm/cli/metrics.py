@@ -13,9 +13,12 @@ from udpgrm.version import __version__
 def run(arguments: Arguments) -> int:
     """Print every counter, zeroes included."""
     only = common.optional_filter(arguments)
+    forms = [form for form in ("--prometheus", "--listen", "--json") if arguments.flag(form)]
+    if len(forms) > 1:
+        raise CommandError(f"metrics: {forms[0]} and {forms[1]} exclude each other")
+    if arguments.flag("--listen"):
+        return prometheus.listen(arguments)
     if arguments.flag("--prometheus"):
-        if arguments.flag("--json"):
-            raise CommandError("metrics: --json and --prometheus exclude each other")
         return prometheus.run(arguments)
     if arguments.flag("--output"):
         raise CommandError("metrics: --output goes with --prometheus")

@@ -1,32 +1,63 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""udpgrm metrics --prometheus."""
+"""udpgrm metrics --prometheus, and --listen."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import socket
 import sys
 import time
 from pathlib import Path
 
+from udpgrm import log
 from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.metrics import families, process
 from udpgrm.metrics.exposition import Family, render
+from udpgrm.state import address
 from udpgrm.state.view import Viewer
 from udpgrm.version import __version__
 
 
 def run(arguments: Arguments) -> int:
     """Print the metrics, or put them into a file."""
-    text = render(families.of_build(__version__) + _state(arguments))
     output = arguments.given.get("--output")
     if output is None:
-        sys.stdout.write(text)
+        sys.stdout.write(text(arguments))
     else:
-        write(Path(output), text)
+        write(Path(output), text(arguments))
+    return 0
+
+
+def text(arguments: Arguments) -> str:
+    """Return the metrics in Prometheus' text form."""
+    return render(families.of_build(__version__) + _state(arguments))
+
+
+def listen(arguments: Arguments) -> int:
+    """Serve the metrics over HTTP until SIGINT or SIGTERM."""
+    # http.server takes longer to import than the other forms take to answer
+    from udpgrm.metrics.http import Exporter
+
+    where = arguments.given["--listen"]
+    try:
+        ip, port = address.parse(where)
+    except ValueError as error:
+        raise CommandError(f"metrics: --listen: {error}") from error
+    family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        exporter = Exporter((str(ip), port), family, lambda: text(arguments))
+    except OSError as error:
+        raise CommandError(f"metrics: cannot listen at {where}: {error.strerror}") from error
+    with exporter:
+        log.step(f"Serving metrics at http://{address.form(str(ip), port)}/metrics")
+        with contextlib.suppress(KeyboardInterrupt):
+            exporter.serve_forever()
     return 0
 
 
@@ -35,16 +66,17 @@ def _state(arguments: Arguments) -> list[Family]:
     maps = common.state_if_any(arguments)
     if maps is None:
         return families.of_daemon(False, None)
-    pid = common.daemon_pid(arguments, maps)
-    health = process.read(pid, common.pin_dir(arguments)) if pid else None
-    viewer, now = Viewer(maps), time.time()
-    return [
-        *families.of_daemon(pid is not None, health),
-        *families.of_groups(viewer.groups(), int(maps.config.groups), now),
-    ]
+    with contextlib.closing(maps):
+        pid = common.daemon_pid(arguments, maps)
+        health = process.read(pid, common.pin_dir(arguments)) if pid else None
+        viewer, now = Viewer(maps), time.time()
+        return [
+            *families.of_daemon(pid is not None, health),
+            *families.of_groups(viewer.groups(), int(maps.config.groups), now),
+        ]
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, content: str) -> None:
     """Replace a file in one step, readable by everyone (a collector's textfile directory).
 
     The new file has a name that collectors pass by until it is whole.
@@ -57,7 +89,7 @@ def write(path: Path, text: str) -> None:
     try:
         with open(new, "x", encoding="utf-8") as file:
             os.fchmod(file.fileno(), 0o644)
-            file.write(text)
+            file.write(content)
         new.replace(path)
     except OSError:
         with contextlib.suppress(FileNotFoundError):
