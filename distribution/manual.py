@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Write the manual pages: udpgrm(8), and one page for each command.
+
+    python3 -m distribution.manual DIRECTORY
+
+Names, operands and options come from the command tables (udpgrm/cli/commands.py); what they
+cannot say, sections of prose, from distribution/man/PAGE.man where there is such a file.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from udpgrm import decoy
+from udpgrm.activate import options as activate
+from udpgrm.cli import commands, errors
+from udpgrm.cli.commands import Command, Option
+from udpgrm.version import __version__
+
+PROSE = Path(__file__).resolve().parent / "man"
+#: Of commands with command lines of their own.
+USAGES = {"activate": activate.USAGE, "decoy": decoy.USAGE}
+#: Exit statuses beside those that each command shares, as docs/restart.md has them.
+STATUSES: Mapping[str, Mapping[str, str]] = {
+    "restart": {
+        "0": "The restart has finished.",
+        "1": "The restart was rolled back.",
+        "2": "The restart has failed and was not rolled back.",
+        "3": "The restart has not ended; this command has.",
+    },
+    "rollback": {"0": "The old instance serves again.", "2": "The rollback has failed."},
+}
+
+
+def escape(text: str) -> str:
+    """Return text that roff takes as it stands."""
+    safe = text.replace("\\", "\\e").replace("-", "\\-")
+    return "\\&" + safe if safe.startswith((".", "'")) else safe
+
+
+def section(title: str, lines: Iterable[str]) -> list[str]:
+    """Return a section, or nothing where it would be empty."""
+    body = list(lines)
+    return [f".SH {title}", *body] if body else []
+
+
+def option_lines(options: Iterable[Option]) -> list[str]:
+    """Return a tagged paragraph for each option; a text that continues one is joined to it."""
+    lines: list[str] = []
+    for option in options:
+        short = next((key for key, long in commands.SHORT.items() if long == option.name), "")
+        argument = f"={option.argument}" if option.argument else ""
+        if option.argument.startswith("["):  # an optional value
+            argument = f"[={option.argument[1:]}"
+        names = f"{short}, {option.name}" if short else option.name
+        lines += [
+            ".TP",
+            f".B {escape(names + argument)}",
+            escape(option.text.strip() or "Say more."),
+        ]
+    return lines
+
+
+def status_lines(word: str) -> list[str]:
+    """Return the exit statuses of a command."""
+    common = {
+        str(errors.EXIT_HELP): "The help text was asked for.",
+        str(errors.EXIT_ERROR): "Misuse, or an error; one line on stderr says which.",
+    }
+    lines: list[str] = []
+    for status, meaning in {**STATUSES.get(word, {"0": "Success."}), **common}.items():
+        lines += [".TP", f".B {status}", escape(meaning)]
+    return lines
+
+
+def prose(page: str) -> list[str]:
+    """Return the written sections of a page."""
+    path = PROSE / f"{page}.man"
+    return path.read_text().splitlines()[2:] if path.exists() else []  # after the licence
+
+
+def head(page: str, text: str) -> list[str]:
+    """Return the title and the NAME section; whatis(1) reads the latter."""
+    title = f'.TH {page.upper()} 8 "" "udpgrm {__version__}" "System administration"'
+    return [
+        '.\\" SPDX-License-Identifier: Apache-2.0',
+        title,
+        *section("NAME", [f"{page} \\- {escape(text)}"]),
+    ]
+
+
+def command_page(word: str, command: Command) -> str:
+    """Return the page of one command."""
+    operands = " ".join(command.operands.split())
+    forms = [f"udpgrm {word} [OPTIONS] {form.strip()}" for form in operands.split(" | ")]
+    synopsis: list[str] = []
+    for form in forms:
+        synopsis += [f".B {escape(form.rstrip())}", ".br"]
+    lines = [
+        *head(f"udpgrm-{word}", command.text),
+        *section("SYNOPSIS", synopsis[:-1]),
+        *prose(f"udpgrm-{word}"),
+        *section("OPTIONS", option_lines(command.options)),
+        *section("GENERAL OPTIONS", option_lines(commands.GENERAL)),
+        *section("EXIT STATUS", status_lines(word)),
+        *section("SEE ALSO", [".BR udpgrm (8)"]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def helper_page(word: str, text: str, usage: str) -> str:
+    """Return the page of a command with a command line of its own, from its usage text."""
+    lines = [
+        *head(f"udpgrm-{word}", text),
+        *section("SYNOPSIS AND OPTIONS", [".nf", *map(escape, usage.splitlines()), ".fi"]),
+        *prose(f"udpgrm-{word}"),
+        *section("SEE ALSO", [".BR udpgrm (8)"]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main_page() -> str:
+    """Return udpgrm(8)."""
+    listed: list[str] = []
+    texts = {word: command.text for word, command in commands.COMMANDS.items()}
+    texts.update({word: text for word, (_, text) in commands.HELPERS.items()})
+    for word, text in texts.items():
+        listed += [".TP", f".BR udpgrm\\-{escape(word)} (8)", escape(text)]
+    lines = [
+        *head("udpgrm", "graceful restarts of UDP services"),
+        *section(
+            "SYNOPSIS",
+            [
+                ".B udpgrm \\-\\-daemon [OPTIONS]",
+                ".br",
+                ".B udpgrm COMMAND [OPTIONS] [OPERANDS]",
+            ],
+        ),
+        *prose("udpgrm"),
+        *section("COMMANDS", listed),
+        *section("OPTIONS OF THE DAEMON", option_lines(commands.DAEMON)),
+        *section("GENERAL OPTIONS", option_lines(commands.GENERAL)),
+        *section("EXIT STATUS", status_lines("")),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def pages() -> dict[str, str]:
+    """Return every page by the name of its file."""
+    found = {"udpgrm.8": main_page()}
+    for word, command in commands.COMMANDS.items():
+        found[f"udpgrm-{word}.8"] = command_page(word, command)
+    for word, (_, text) in commands.HELPERS.items():
+        found[f"udpgrm-{word}.8"] = helper_page(word, text, USAGES[word])
+    return found
+
+
+def main() -> int:
+    """Run the command line."""
+    if len(sys.argv) != 2:
+        print("usage: python3 -m distribution.manual DIRECTORY", file=sys.stderr)
+        return 2
+    directory = Path(sys.argv[1])
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, text in pages().items():
+        (directory / name).write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
