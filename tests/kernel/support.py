@@ -19,6 +19,15 @@ import udpgrm.client as grm
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, str(ROOT / "bin/udpgrm")]
+_FAULTY = f"""
+import errno, os, sys
+sys.path.insert(0, {str(ROOT)!r})
+def failing():
+    return os.path.exists({{file!r}})
+{{code}}
+from udpgrm.cli.main import run
+run()
+"""
 
 
 def _remove_tree(directory: Path) -> None:
@@ -38,16 +47,24 @@ class Host:
         self.scratch = scratch
         self.daemon: Optional[subprocess.Popen[bytes]] = None
         self._started = 0
+        self.fault = scratch / "fault"
 
     def start(
-        self, *options: str, install: bool = True, descriptors: int = 0
+        self, *options: str, install: bool = True, descriptors: int = 0, fault: str = ""
     ) -> subprocess.Popen[bytes]:
-        """Start a daemon and wait until it listens; descriptors: no more than so many."""
+        """Start a daemon and wait until it listens.
+
+        descriptors: no more than so many. fault: Python code that it runs first, in which
+        `failing()` is whether the file self.fault is there.
+        """
         self._started += 1
         out = (self.scratch / f"out{self._started}").open("wb")
         self.errors = self.scratch / f"err{self._started}"
         self.events = self.scratch / f"out{self._started}"
-        arguments = [*COMMAND, "--daemon", f"--pin-dir={self.directory}", *options]
+        command = COMMAND
+        if fault:
+            command = [sys.executable, "-c", _FAULTY.format(file=str(self.fault), code=fault)]
+        arguments = [*command, "--daemon", f"--pin-dir={self.directory}", *options]
         if install:
             arguments.append(f"--install={self.cgroup}")
         with self.errors.open("wb") as err:

@@ -20,7 +20,7 @@ import udpgrm.client as grm
 from tests.kernel.support import COMMAND, Host, answer, client, received, wait_for, wait_for_index
 from udpgrm import abi
 from udpgrm.abi import Option
-from udpgrm.daemon import server
+from udpgrm.daemon import directory as pins
 from udpgrm.state import maps as state
 
 ADDRESS = "127.0.0.1:4433"
@@ -155,7 +155,7 @@ def test_started_while_another_ends(bare_host: Host, monkeypatch: pytest.MonkeyP
         return lock(where)
 
     monkeypatch.setattr(state, "lock", removed)
-    held = server._lock(directory)
+    held = pins.lock(directory)
     assert held is not None
     assert os.path.samestat(os.fstat(held), os.stat(directory))
     os.close(held)

@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,10 @@ _MOST_FILTERS = 1024
 
 class BuildError(Exception):
     """A program could not be compiled; the text has the compiler's words."""
+
+
+class Unavailable(BuildError):
+    """The machine lets no compiler run now, or has no room for its work: it may later."""
 
 
 def directory() -> Path:
@@ -73,7 +78,7 @@ class Compilation:
             where.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=where).close()
         except OSError as error:
-            raise BuildError(
+            raise Unavailable(
                 f"cannot use the cache directory {where}: {error.strerror} "
                 "(UDPGRM_CACHE_DIR names another)"
             ) from error
@@ -84,16 +89,22 @@ class Compilation:
             )
         jobs = [{"file": _file_name(item), "program": asdict(item)} for item in programs]
         package_root = str(Path(__file__).resolve().parents[2])
-        self._words = os.fdopen(os.memfd_create("udpgrm-compiler"), "w+")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "udpgrm.build.compiler", str(where.resolve())],
-            stdin=subprocess.PIPE,
-            # -m imports from the working directory first
-            cwd=package_root,
-            stdout=subprocess.DEVNULL,
-            stderr=self._words,
-            text=True,
-        )
+        with contextlib.ExitStack() as undo:
+            try:
+                words = undo.enter_context(os.fdopen(os.memfd_create("udpgrm-compiler"), "w+"))
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "udpgrm.build.compiler", str(where.resolve())],
+                    stdin=subprocess.PIPE,
+                    # -m imports from the working directory first
+                    cwd=package_root,
+                    stdout=subprocess.DEVNULL,
+                    stderr=words,
+                    text=True,
+                )
+            except OSError as error:
+                raise Unavailable(f"cannot start a compiler: {error.strerror}") from error
+            undo.pop_all()
+        self._words = words
         assert self._process.stdin is not None
         with self._process.stdin as jobs_out, contextlib.suppress(BrokenPipeError):
             json.dump(jobs, jobs_out)
@@ -108,8 +119,11 @@ class Compilation:
         status = self._process.wait()
         with self._words:
             self._words.seek(0)
-            if status:
-                raise BuildError(f"compilation failed: {self._words.read().strip()}")
+            said = self._words.read().strip()
+        if status in (-signal.SIGKILL, os.EX_TEMPFAIL):
+            raise Unavailable(f"the compiler was stopped: {said or 'killed (out of memory?)'}")
+        if status:
+            raise BuildError(f"compilation failed: {said}")
 
 
 def compile_missing(programs: Sequence[Program]) -> list[Program]:

@@ -40,7 +40,18 @@ def _header_tree(directory: Path) -> Path:
 
 
 def main() -> int:
-    """Compile the jobs on stdin; the compiler's words go to stderr."""
+    """Compile the jobs on stdin; the compiler's words go to stderr.
+
+    EX_TEMPFAIL: the machine had no room for it.
+    """
+    try:
+        return _compile()
+    except (OSError, MemoryError) as error:
+        print(str(error) or "out of memory", file=sys.stderr)
+        return os.EX_TEMPFAIL
+
+
+def _compile() -> int:
     out = Path(sys.argv[1])
     jobs = json.load(sys.stdin)
     with tempfile.TemporaryDirectory(prefix="udpgrm-build-") as scratch:

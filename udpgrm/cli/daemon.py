@@ -12,7 +12,8 @@ from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.daemon import hooks, server
-from udpgrm.kernel import cgroups
+from udpgrm.daemon.directory import StartError
+from udpgrm.kernel import bpffs, cgroups
 from udpgrm.state.maps import StateError
 
 
@@ -37,7 +38,7 @@ def run(arguments: Arguments) -> int:
         if not arguments.flag("--daemon"):
             return _install(options)
         server.run(options)
-    except (server.StartError, StateError, BuildError) as error:
+    except (StartError, StateError, BuildError) as error:
         raise CommandError(str(error)) from error
     return 0
 
@@ -46,6 +47,9 @@ def _install(options: server.Options) -> int:
     assert options.cgroup is not None
     log.step(f"Installing BPF into cgroup {options.cgroup}")
     try:
+        reason = bpffs.distrusted(options.directory)
+        if reason is not None:
+            raise CommandError(reason)
         hooks.install(options.directory, options.cgroup, options.with_sendmsg)
     except FileNotFoundError as error:
         raise CommandError(

@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import time
 from typing import Optional
 
+from udpgrm import log
 from udpgrm.build import cache
 from udpgrm.build.sources import Program, parts
 from udpgrm.kernel import pidfd
 
 _MOST_FAILED = 1024
+#: Seconds until the machine may let a compiler run that it has not.
+_TRY_AGAIN_AFTER = 1.0
+_TRY_AGAIN_AT_LEAST_EVERY = 30.0
 
 
 class Compiler:
@@ -30,7 +35,8 @@ class Compiler:
         self._trusted: set[Program] = set()
         self._failed: dict[Program, str] = {}
         self._running: Optional[cache.Compilation] = None
-        self._started = self._rest_until = 0.0
+        self._started = self._rest_until = self._not_before = 0.0
+        self._patience = _TRY_AGAIN_AFTER
         #: Readable when the compiler has ended; None: none is at work.
         self.watch: Optional[int] = None
 
@@ -54,7 +60,7 @@ class Compiler:
         """When (monotonic seconds) `start` has something to do; None: it has not."""
         if not self._queue or self._running is not None:
             return None
-        return self._started if self._trusted else self._rest_until
+        return max(self._not_before, self._started if self._trusted else self._rest_until)
 
     def start(self) -> bool:
         """Begin with the next program when it is time to; True: it is settled already."""
@@ -65,33 +71,51 @@ class Compiler:
         self._queue.sort(key=lambda item: item not in self._trusted)
         try:
             self._running = cache.Compilation(cache.missing(parts(self._queue[0])))
+        except cache.Unavailable as error:
+            self._try_again(error)
+            return False
         except cache.BuildError as error:
             self._fail(self._pop(), error)
             return True
         self.watch = pidfd.watch(self._running.pid)
-        if self.watch is None:  # no descriptor left for it: wait here
-            self.finish()
-            return True
-        self._poll.register(self.watch, select.EPOLLIN)
-        return False
+        if self.watch is not None:
+            try:
+                self._poll.register(self.watch, select.EPOLLIN)
+                return False
+            except OSError:
+                os.close(self.watch)
+                self.watch = None
+        self.finish()  # no descriptor is left for it: wait here
+        return True
 
     def finish(self) -> None:
         """Take the result of a compiler that has ended."""
         assert self._running is not None
-        program = self._pop()
-        try:
-            self._running.finish()
-            if program.filter:
-                cache.prune_filters()
-        except cache.BuildError as error:
-            self._fail(program, error)
-        self._running = None
+        running, self._running = self._running, None
         if self.watch is not None:
             self._poll.unregister(self.watch)
             os.close(self.watch)
             self.watch = None
+        try:
+            running.finish()
+        except cache.Unavailable as error:
+            self._try_again(error)
+            return
+        except cache.BuildError as error:
+            self._fail(self._pop(), error)
+        else:
+            self._patience = _TRY_AGAIN_AFTER
+            if self._pop().filter:
+                with contextlib.suppress(OSError):  # the disk may be read-only by now
+                    cache.prune_filters()
         now = time.monotonic()
         self._rest_until = now + (now - self._started)
+
+    def _try_again(self, error: cache.Unavailable) -> None:
+        """Leave the program in the queue: it is not what has failed."""
+        log.step(f"{error}: to be tried again")
+        self._not_before = time.monotonic() + self._patience
+        self._patience = min(2 * self._patience, _TRY_AGAIN_AT_LEAST_EVERY)
 
     def _fail(self, program: Program, error: cache.BuildError) -> None:
         self._failed[program] = str(error)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import resource
@@ -18,29 +17,24 @@ from typing import Callable, Optional
 
 from udpgrm import abi, log
 from udpgrm.build import cache, sources
-from udpgrm.daemon import hooks
+from udpgrm.daemon import directory, hooks
 from udpgrm.daemon.collection import Collector
 from udpgrm.daemon.compiling import Compiler
 from udpgrm.daemon.pool import Pool
 from udpgrm.daemon.programs import Linker
 from udpgrm.daemon.registry import Registry
 from udpgrm.daemon.tubular import Tubular
-from udpgrm.kernel import bpffs, clock, pidfd
+from udpgrm.kernel import pidfd
 from udpgrm.kernel.ringbuf import RingBuffer
 from udpgrm.state import layout
-from udpgrm.state import maps as state
 from udpgrm.state.layout import Limits
 from udpgrm.state.maps import Maps
 
 #: Sockets may be closed by processes that live on: look that often (seconds).
 COLLECT_EVERY = 30.0
 LOOK_AGAIN_AFTER = 1.0
-_LOCK_TRIES = 20
-_HINT = "mount -t bpf bpf /sys/fs/bpf"
-
-
-class StartError(Exception):
-    """The daemon cannot start; the text says why and what to do."""
+#: Seconds between rounds that fail, as for want of memory.
+_REST_AFTER_ERROR = 1.0
 
 
 @dataclass(frozen=True)
@@ -68,95 +62,28 @@ def _notify(text: str) -> None:
             log.step(f"cannot tell the service manager {text}: {error.strerror}")
 
 
-def _lock(directory: Path) -> Optional[int]:
-    """Make the directory and lock it. Returns the fd; None: another daemon has it."""
-    for _ in range(_LOCK_TRIES):
-        directory.mkdir(mode=0o700, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):  # a daemon that ends removes it
-            held = state.lock(directory)
-            if held is not None and _is_there(directory, held):
-                return held
-            if held is not None:
-                os.close(held)
-        # a command that looks whether a daemon runs holds the lock for an instant
-        time.sleep(0.01)
-    return None
-
-
-def _is_there(directory: Path, lock_fd: int) -> bool:
-    """Whether what was locked is still the directory of that name."""
-    here = os.fstat(lock_fd)
-    with contextlib.suppress(FileNotFoundError):
-        there = os.stat(directory)
-        return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
-    return False
-
-
-def _take_directory(options: Options) -> int:
-    """Make the pin directory ours. Returns the fd that holds the lock."""
-    directory = options.directory
-    try:
-        if not bpffs.is_bpffs(directory.parent):
-            raise StartError(f"{directory} is in no bpf file system ({_HINT})")
-        held = _lock(directory)
-        if held is None and options.force:
-            # the other daemon keeps its maps, which nobody finds any more
-            _remove_pins(directory)
-            held = _lock(directory)
-    except OSError as error:
-        raise StartError(f"cannot use {directory}: {error.strerror}") from error
-    if held is None:
-        raise StartError(f"Looks like {directory} already exists: another daemon runs there")
-    return held
-
-
-def _remove_pins(directory: Path) -> None:
-    hooks.unpin(directory)
-    state.unpin(directory)
-    directory.rmdir()
-
-
-def _open_maps(options: Options) -> Maps:
-    try:
-        return state.open_pinned(options.directory)
-    except FileNotFoundError:
-        pass
-    with contextlib.closing(clock.Jiffies()) as jiffies:
-        rate = jiffies.rate()
-    try:
-        state.unpin(options.directory)  # an earlier start that was cut short
-        return state.create(options.directory, options.limits, rate)
-    except OSError as error:
-        raise StartError(f"cannot pin in {options.directory}: {error.strerror}") from error
-
-
 def run(options: Options) -> None:
     """Run a daemon until SIGINT or SIGTERM.
 
     Raises StartError, BuildError, StateError or OSError when it cannot start;
-    what it has pinned by then is gone again, unless it was there before.
+    what it has pinned by then is gone again, unless it was there before. Once
+    it serves, a persistent daemon leaves its state however it ends.
     """
     stopping = _StopSignals()
     log.step("Loading BPF")
     cache.compile_missing(sources.all_programs())
-    lock_fd = _take_directory(options)
-    adopted = (options.directory / "config").exists()
-    keep = adopted
+    lock_fd = directory.take(options.directory, options.force)
+    keep = (options.directory / "config").exists()
     try:
-        server = Server(options, _open_maps(options), stopping)
-        server.run()
+        server = Server(options, directory.open_maps(options.directory, options.limits), stopping)
+        server.start()
+        keep = keep or options.persist
+        server.serve()
         keep = options.persist
     finally:
         if not keep:
-            _take_away(options.directory, lock_fd)
+            directory.take_away(options.directory, lock_fd)
         os.close(lock_fd)
-
-
-def _take_away(directory: Path, lock_fd: int) -> None:
-    """Remove hooks and pins, unless another daemon has put its own there."""
-    if _is_there(directory, lock_fd):
-        hooks.detach_all(directory)
-        _remove_pins(directory)
 
 
 def _raise_descriptors() -> int:
@@ -183,6 +110,15 @@ class _StopSignals:
         """Readable when a signal has come; no other signal has a handler here."""
         return self._reader.fileno()
 
+    def wait(self, seconds: float) -> bool:
+        """Wait for a signal; whether one has come."""
+        return bool(select.select([self._reader], [], [], seconds)[0])
+
+    @property
+    def have_come(self) -> bool:
+        """Whether a signal has come."""
+        return self.wait(0)
+
 
 class Server:
     """A started daemon."""
@@ -206,9 +142,10 @@ class Server:
         self._collector = Collector(self._maps, self._pool, self._registry)
         self._watched: dict[int, int] = {}  # pid -> pidfd
         self._most_watched = _raise_descriptors() // 2
+        self._due = 0.0  # when (monotonic seconds) to collect
 
-    def run(self) -> None:
-        """Serve until a signal to stop comes."""
+    def start(self) -> None:
+        """Attach the hooks, and say that the daemon is ready."""
         self._collector.collect()
         self._pool.refill()
         if self._options.cgroup is not None:
@@ -216,42 +153,49 @@ class Server:
             hooks.install(self._options.directory, self._options.cgroup, self._options.with_sendmsg)
         if self._options.tubular:
             log.step(f"Tubular path {self._options.tubular}")
-        messages = self._maps["messages"]
-        ring = RingBuffer(messages, layout.MESSAGE_BYTES)
-        self._poll.register(messages, select.EPOLLIN)
+        self._poll.register(self._maps["messages"], select.EPOLLIN)
         self._poll.register(self._stopping.fileno(), select.EPOLLIN)
         log.step("Tailing message ring buffer")
         _notify("READY=1")
-        self._resume()
-        self._serve(ring)  # asked for while no daemon ran
-        self._pool.forgive()
-        due = time.monotonic() + COLLECT_EVERY
-        while True:
-            if self._compiler.start():
-                self._resume()
-            self._search()
-            if self._collector.should_look_again:
-                due = min(due, time.monotonic() + LOOK_AGAIN_AFTER)
-            wake = min(moment for moment in (due, *self._moments()) if moment is not None)
-            events = dict(self._poll.poll(max(0.0, wake - time.monotonic())))
-            if self._stopping.fileno() in events:
-                break
-            if messages in events:
-                self._serve(ring)
-            if self._compiler.watch in events:
-                self._compiler.finish()
-                self._resume()
-            if self._tubular is not None:
-                self._tubular.expire()
-            ended = self._reap(set(events))
-            if ended or time.monotonic() >= due:
-                self._guarded(self._collector.collect)
-                self._guarded(self._pool.refill)
-                due = time.monotonic() + COLLECT_EVERY
+
+    def serve(self) -> None:
+        """Serve until a signal to stop comes; no error of one thing ends it."""
+        ring = RingBuffer(self._maps["messages"], layout.MESSAGE_BYTES)
+        self._guarded(self._resume)
+        self._guarded(self._serve, ring)  # asked for while no daemon ran
+        self._guarded(self._pool.forgive)
+        self._due = time.monotonic() + COLLECT_EVERY
+        while not self._stopping.have_come:
+            if not self._guarded(self._round, ring):
+                self._stopping.wait(_REST_AFTER_ERROR)
         _notify("STOPPING=1")
         config = self._maps.config
         config.pid = 0
         self._maps.write_config(config)
+
+    def _round(self, ring: RingBuffer) -> None:
+        """Wait until there is something to do, and do it."""
+        if self._compiler.start():
+            self._resume()
+        self._search()
+        if self._collector.should_look_again:
+            self._due = min(self._due, time.monotonic() + LOOK_AGAIN_AFTER)
+        wake = min(moment for moment in (self._due, *self._moments()) if moment is not None)
+        events = dict(self._poll.poll(max(0.0, wake - time.monotonic())))
+        if self._stopping.have_come:
+            return
+        if self._maps["messages"] in events:
+            self._serve(ring)
+        if self._compiler.watch in events:
+            self._compiler.finish()
+            self._resume()
+        if self._tubular is not None:
+            self._tubular.expire()
+        ended = self._reap(set(events))
+        if ended or time.monotonic() >= self._due:
+            self._due = time.monotonic() + COLLECT_EVERY
+            self._guarded(self._collector.collect)
+            self._guarded(self._pool.refill)
 
     def _moments(self) -> Iterator[Optional[float]]:
         """When (monotonic seconds) there is something to do, if nothing comes before."""
@@ -286,12 +230,14 @@ class Server:
         except OSError as error:
             log.step(f"cannot look for sockets now: {error}")
 
-    def _guarded(self, action: Callable[..., object], *arguments: object) -> None:
-        """Nothing that comes from outside ends the daemon: say so and go on."""
+    def _guarded(self, action: Callable[..., object], *arguments: object) -> bool:
+        """Do something of which no error ends the daemon; False: it failed, the log says why."""
         try:
             action(*arguments)
         except Exception as error:
             log.step(f"{type(error).__name__}: {error}")
+            return False
+        return True
 
     def _watch(self, serve: Callable[..., Optional[int]], *arguments: object) -> None:
         """Serve, and learn when the process that has the socket ends."""
@@ -299,9 +245,14 @@ class Server:
         if pid is None or pid in self._watched or len(self._watched) >= self._most_watched:
             return  # of one that is not watched the end is seen later
         watch = pidfd.watch(pid)
-        if watch is not None:
-            self._watched[pid] = watch
+        if watch is None:
+            return
+        try:
             self._poll.register(watch, select.EPOLLIN)
+        except OSError:
+            os.close(watch)
+        else:
+            self._watched[pid] = watch
 
     def _reap(self, ready: set[int]) -> bool:
         """Forget processes that have ended; whether there were any."""

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Optional
 
 from udpgrm import abi
-from udpgrm.kernel import libbpf
+from udpgrm.kernel import bpffs, libbpf
 from udpgrm.state import layout
 from udpgrm.state.layout import BY_GROUP, MAX_TABLES, Config, Limits
 
@@ -178,8 +178,11 @@ def open_pinned(directory: Path) -> Maps:
     """The maps of a running or earlier daemon.
 
     Raises FileNotFoundError when there are none, StateError when they are
-    another version's.
+    another version's, or others than root could have put them there.
     """
+    reason = bpffs.distrusted(directory)
+    if reason is not None:
+        raise StateError(reason)
     fds = {"config": libbpf.pinned(str(directory / "config"))}
     maps = Maps(fds)
     try:
@@ -234,7 +237,7 @@ def lock(directory: Path, shared: bool = False) -> Optional[int]:
     Held as long as the returned fd is open, so it ends with its process.
     `shared` is for those who only ask whether a daemon runs.
     """
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:

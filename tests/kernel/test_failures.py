@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""A machine that fails for a while: no processes, no memory, no descriptors, no disk.
+
+Faults are put into the daemon's own process, so that they come when a test wants them.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+import udpgrm.client as grm
+from tests.kernel.support import Host, wait_for, wait_for_index
+from udpgrm import abi
+from udpgrm.abi import Option
+
+WHERE = "127.0.0.1:4433"
+#: A named dissector that the cache of `empty_cache` has no template of.
+NAMED = "wireguard"
+
+
+@pytest.fixture
+def empty_cache(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Templates of a fresh host: those of named dissectors are not compiled yet."""
+    mine = tmp_path / "cache"
+    shutil.copytree(cache, mine)
+    for path in mine.glob(f"steer_{NAMED}-*"):
+        path.unlink()
+    monkeypatch.setenv("UDPGRM_CACHE_DIR", str(mine))
+    return mine
+
+
+def ask(sock: socket.socket, generation: int = 1) -> None:
+    sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, generation.to_bytes(4, "little"))
+
+
+def ask_for_named() -> socket.socket:
+    """A socket that needs a template which is not there."""
+    wanted = abi.Dissector(type=abi.DissectorType.NAMED, name=NAMED.encode(), parameters=b"{}")
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind(("127.0.0.1", 4433))
+    sock.setsockopt(socket.IPPROTO_UDP, Option.DISSECTOR, bytes(wanted))
+    ask(sock)
+    return sock
+
+
+NO_PROCESSES = """
+import subprocess
+class Popen(subprocess.Popen):
+    def __init__(self, *args, **words):
+        if failing():
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        super().__init__(*args, **words)
+subprocess.Popen = Popen
+"""
+KILLED_COMPILER = """
+import signal, subprocess
+class Popen(subprocess.Popen):
+    def __init__(self, *args, **words):
+        super().__init__(*args, **words)
+        if failing():
+            self.kill()
+subprocess.Popen = Popen
+"""
+READ_ONLY_CACHE = """
+import tempfile
+made = tempfile.TemporaryFile
+def temporary(*args, **words):
+    if failing():
+        raise OSError(errno.EROFS, "Read-only file system")
+    return made(*args, **words)
+tempfile.TemporaryFile = temporary
+"""
+
+
+@pytest.mark.parametrize("fault", [NO_PROCESSES, KILLED_COMPILER, READ_ONLY_CACHE])
+@pytest.mark.usefixtures("empty_cache")
+def test_no_compiler_for_a_while(bare_host: Host, fault: str) -> None:
+    """The daemon goes on, and the filter is not taken for a bad one."""
+    bare_host.start("--persist", fault=fault)
+    bare_host.fault.touch()
+    with ask_for_named() as sock:
+        wait_for(lambda: "to be tried again" in bare_host.errors.read_text(), "the failure")
+        with grm.bind("127.0.0.1:7000")[0] as other:
+            assert grm.enroll([other], 1) == [0]
+        bare_host.fault.unlink()
+        wait_for_index(sock)
+        assert bare_host.group(WHERE)["metrics"]["socket_critical_gauge"] == 0
+        assert "no steering for" not in bare_host.errors.read_text()
+
+
+#: What the daemon calls in its main loop; each fails while the fault is there.
+CALLS = (
+    "registry.Registry.handle",
+    "collection.Collector.collect",
+    "pool.Pool.refill",
+    "server.Server._reap",
+    "server.Server._search",
+    "server.Server._serve",
+    "compiling.Compiler.start",
+)
+FAILING_CALL = """
+import udpgrm.daemon.server
+owner = udpgrm.daemon.{owner}
+call = owner.{name}
+def fails(*args, **words):
+    if failing():
+        raise RuntimeError("injected")
+    return call(*args, **words)
+owner.{name} = fails
+"""
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_no_error_ends_the_main_loop(bare_host: Host, call: str) -> None:
+    owner, _, name = call.rpartition(".")
+    bare_host.start(fault=FAILING_CALL.format(owner=owner, name=name))
+    bare_host.fault.touch()
+    with grm.bind(WHERE)[0] as first:
+        ask(first)
+    with grm.bind("127.0.0.1:4434")[0] as second:
+        ask(second)
+        wait_for(lambda: "injected" in bare_host.errors.read_text(), "the failure", 60)
+        bare_host.fault.unlink()
+        assert bare_host.process.poll() is None
+        assert grm.enroll([second], 2) == [0]
+    assert bare_host.kill(signal.SIGTERM) == 0
+
+
+def test_the_state_is_left_however_a_persistent_daemon_ends(bare_host: Host) -> None:
+    """Also the first one's since the machine was started."""
+    code = FAILING_CALL.format(owner="server.Server", name="_serve")
+    code += """
+def guarded(self, action, *arguments):
+    action(*arguments)
+udpgrm.daemon.server.Server._guarded = guarded
+"""
+    bare_host.start("--persist", fault=code)
+    with grm.bind(WHERE)[0] as sock:
+        grm.enroll([sock], 1)
+        grm.promote(sock, 1)
+        bare_host.fault.touch()
+        ask(sock, 2)
+        assert bare_host.process.wait(10) != 0
+        bare_host.daemon = None
+        assert grm.working_generation(sock) == 1
+        bare_host.start("--persist")
+        wait_for(lambda: bare_host.group(WHERE)["generations"][0]["generation"] == 2, "the move")

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Where bpffs is mode 1777 any user can be first at the pin directory: it is not used then."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.strangers import NOBODY
+from tests.kernel.support import Host, _remove_tree
+from udpgrm.kernel import bpffs
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A directory in bpffs where anybody may make directories, as in bpffs of mode 1777."""
+    path = Path(f"/sys/fs/bpf/udpgrm-shared-{os.getpid()}")
+    path.mkdir()
+    path.chmod(0o1777)
+    yield path
+    for entry in path.iterdir():
+        entry.unlink() if entry.is_symlink() else _remove_tree(entry)
+    path.rmdir()
+
+
+def give_away(path: Path) -> None:
+    """As if nobody had made it, who may not come here where bpffs is mode 0700."""
+    os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+
+
+#: What would open pins there.
+COMMANDS = (
+    ["list", "--json"],
+    ["metrics"],
+    ["hooks", "list"],
+    ["doctor"],
+    ["drain", "127.0.0.1:4433", "1"],
+    ["working-gen", "127.0.0.1:4433", "newest"],
+)
+
+
+def is_refused(host: Host, directory: Path, why: str, *others: list[str]) -> None:
+    """By the daemon, and by what reads there."""
+    host.directory = directory
+    hook = f"--install={host.cgroup}"
+    for words in (["--daemon", "--force", "--persist", hook], [hook], ["list"], *others):
+        done = host.run(*words)
+        assert done.returncode == 255, (words, done)
+        assert why in done.stderr, (words, done.stderr)
+
+
+def test_the_directory_of_another_user(bare_host: Host, shared: Path) -> None:
+    pins = shared / "pins"
+    pins.mkdir(mode=0o700)
+    give_away(pins)
+    is_refused(bare_host, pins, f"{pins} belongs to uid {NOBODY}", *COMMANDS)
+    assert list(pins.iterdir()) == []
+
+
+def test_one_above_it_that_another_user_can_swap(bare_host: Host, shared: Path) -> None:
+    site = shared / "site"
+    (site / "pins").mkdir(mode=0o700, parents=True)
+    give_away(site)
+    is_refused(bare_host, site / "pins", f"{site} belongs to uid {NOBODY}")
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o1777])
+def test_one_that_others_can_write_to(bare_host: Host, shared: Path, mode: int) -> None:
+    pins = shared / "pins"
+    pins.mkdir()
+    pins.chmod(mode)
+    is_refused(bare_host, pins, f"{pins} is writable by others than root")
+
+
+def test_a_link_is_not_followed(bare_host: Host, shared: Path, tmp_path: Path) -> None:
+    """Root removes no file where another user's link points, and pins nothing there."""
+    (tmp_path / "users").write_text("root's file")
+    pins = shared / "pins"
+    pins.symlink_to(tmp_path)
+    give_away(pins)
+    is_refused(bare_host, pins, f"{pins} is a symbolic link")
+    assert (tmp_path / "users").read_text() == "root's file"
+    (shared / "mine").mkdir(mode=0o700)
+    pins.unlink()
+    pins.symlink_to(shared / "mine")  # not even root's own
+    is_refused(bare_host, pins, f"{pins} is a symbolic link")
+
+
+def test_a_link_on_the_way(bare_host: Host, shared: Path) -> None:
+    (shared / "mine" / "pins").mkdir(mode=0o700, parents=True)
+    (shared / "way").symlink_to("mine")
+    give_away(shared / "way")
+    is_refused(bare_host, shared / "way" / "pins", f"{shared / 'way'} is a symbolic link of uid")
+    (shared / "way").unlink()
+    (shared / "way").symlink_to("mine")
+    assert bpffs.distrusted(shared / "way" / "pins") is None
+
+
+def test_roots_own_directory_where_anybody_may_make_some(bare_host: Host, shared: Path) -> None:
+    bare_host.directory = shared / "pins"
+    bare_host.start()
+    assert bare_host.directory.stat().st_mode & 0o777 == 0o700
+    assert bare_host.run("list").returncode == 0
+
+
+def test_the_hint_mounts_so_that_only_root_can_make_directories(
+    bare_host: Host, tmp_path: Path
+) -> None:
+    bare_host.directory = tmp_path / "pins"
+    assert "mount -t bpf -o mode=0700 bpf /sys/fs/bpf" in bare_host.run("--daemon").stderr

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""The pin directory of a daemon: taken with a lock, filled, and perhaps removed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+from typing import Optional
+
+from udpgrm.daemon import hooks
+from udpgrm.kernel import bpffs, clock
+from udpgrm.state import maps as state
+from udpgrm.state.layout import Limits
+from udpgrm.state.maps import Maps
+
+_LOCK_TRIES = 20
+
+
+class StartError(Exception):
+    """The daemon cannot start; the text says why and what to do."""
+
+
+def take(directory: Path, force: bool) -> int:
+    """Make the pin directory this daemon's. Returns the fd that holds the lock."""
+    try:
+        if not bpffs.is_bpffs(directory.parent):
+            raise StartError(f"{directory} is in no bpf file system ({bpffs.MOUNT})")
+        reason = bpffs.distrusted_way(directory)
+        if reason is not None:
+            raise StartError(reason)
+        held = lock(directory)
+        if held is None and force:
+            # the other daemon keeps its maps, which nobody finds any more
+            _remove_pins(directory)
+            held = lock(directory)
+    except OSError as error:
+        raise StartError(f"cannot use {directory}: {error.strerror}") from error
+    if held is None:
+        raise StartError(f"Looks like {directory} already exists: another daemon runs there")
+    return held
+
+
+def lock(directory: Path) -> Optional[int]:
+    """Make the directory and lock it. Returns the fd; None: another daemon has it."""
+    for _ in range(_LOCK_TRIES):
+        with contextlib.suppress(FileExistsError):
+            directory.mkdir(mode=0o700)
+        with contextlib.suppress(FileNotFoundError):  # a daemon that ends removes it
+            reason = bpffs.distrusted(directory)
+            if reason is not None:
+                raise StartError(reason)
+            held = state.lock(directory)
+            if held is not None and _is_there(directory, held):
+                return held
+            if held is not None:
+                os.close(held)
+        # a command that looks whether a daemon runs holds the lock for an instant
+        time.sleep(0.01)
+    return None
+
+
+def open_maps(directory: Path, limits: Limits) -> Maps:
+    """Open the maps that an earlier daemon has pinned, else make and pin them."""
+    with contextlib.suppress(FileNotFoundError):
+        return state.open_pinned(directory)
+    with contextlib.closing(clock.Jiffies()) as jiffies:
+        rate = jiffies.rate()
+    try:
+        state.unpin(directory)  # an earlier start that was cut short
+        return state.create(directory, limits, rate)
+    except OSError as error:
+        raise StartError(f"cannot pin in {directory}: {error.strerror}") from error
+
+
+def take_away(directory: Path, lock_fd: int) -> None:
+    """Remove hooks and pins, unless another daemon has put its own there."""
+    if _is_there(directory, lock_fd):
+        hooks.detach_all(directory)
+        _remove_pins(directory)
+
+
+def _remove_pins(directory: Path) -> None:
+    hooks.unpin(directory)
+    state.unpin(directory)
+    directory.rmdir()
+
+
+def _is_there(directory: Path, lock_fd: int) -> bool:
+    """Whether what was locked is still the directory of that name."""
+    here = os.fstat(lock_fd)
+    with contextlib.suppress(FileNotFoundError):
+        there = os.lstat(directory)
+        return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+    return False
