@@ -13,8 +13,8 @@
 #include "packet.h"
 #include "probes.h"
 
-/* Sockets that closed stay listed until the daemon has looked: try past them. */
-enum { DISPATCH_TRIES = 16 };
+/* Of two sockets that close at once one may stay listed until the daemon has looked. */
+enum { DISPATCH_TRIES = 4 };
 
 struct steering {
 	struct sk_reuseport_md *md;
@@ -84,12 +84,47 @@ static __always_inline int to_generation(struct steering *s, u32 slot_id)
 	return -1;
 }
 
-/* A socket of the application's working generation. */
+/*
+ * A socket of the newest other generation that lives, those that drain first: the kernel's
+ * hash would give its packet to any socket of the address. -1: there is none.
+ */
+static __always_inline int to_another(struct steering *s, u32 working)
+{
+	/* slots_per_app without its branch, which the verifier would follow through the loop */
+	u32 share = GENERATION_SLOTS / s->group->max_apps, first = working - working % share, i;
+
+#pragma clang loop unroll(disable)
+	for (i = 1; i < GENERATION_SLOTS; i++) {
+		u32 slot_id, index;
+		struct slot *slot;
+
+		/* as in to_generation */
+		asm volatile("" : "+r"(i));
+		if (i >= share)
+			break;
+		slot_id = first + (working + share - i) % share;
+		slot = bpf_map_lookup_elem(s->slots, &slot_id);
+		if (!slot || !slot->live)
+			continue;
+		index = (u64)s->md->hash * slot->live >> 32;
+		if (!select_seat(s, slot->live_seat[index & (SLOT_SOCKETS - 1)], slot_id))
+			return 0;
+	}
+	return -1;
+}
+
+/*
+ * A socket of the application's working generation; while it has none, one of another's.
+ */
 static __always_inline int to_new(struct steering *s, u32 app)
 {
+	u32 working = s->group->working_slot[app & (MAX_APPS - 1)];
+
 	s->counters->total[RX_NEW_FLOW_TOTAL]++;
-	if (to_generation(s, s->group->working_slot[app & (MAX_APPS - 1)])) {
+	if (to_generation(s, working)) {
 		s->counters->total[RX_NEW_FLOW_WORKING_GEN_DISPATCH_ERROR]++;
+		if (!to_another(s, working))
+			note_path(s, PATH_NEW);
 		return SK_PASS;
 	}
 	s->counters->total[RX_NEW_FLOW_WORKING_GEN_DISPATCH_OK]++;

@@ -150,6 +150,11 @@ def test_applications(host: Host, sockets: Sockets) -> None:
     assert [position for position, _ in received([*apps, other])] == [3]
     send(bytes(2) + cookie_of(apps[2]))
     assert [position for position, _ in received([*apps, other])] == [2]
+    # nothing of its working generation lives: the one before, and no other application's
+    other.close()
+    for _ in range(10):
+        send((0x80000002).to_bytes(4, "big"))
+    assert [position for position, _ in received(apps)] == [2] * 10
 
 
 def test_application_limits(host: Host, sockets: Sockets) -> None:

@@ -272,7 +272,7 @@ def test_closed_sockets_of_the_working_generation_are_passed_by(host: Host, flee
 
 
 def test_working_generation_without_sockets(host: Host, fleet: Fleet) -> None:
-    """The kernel's own hash chooses, and the error is counted."""
+    """What else lives gets the packets, and the error is counted."""
     sockets = fleet.generation(V4, 1)
     grm.promote(sockets[0], 5)
     for sock in fleet.clients(3):

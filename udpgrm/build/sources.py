@@ -63,6 +63,7 @@ HOOKS = (
     _hook("bind6", "bind", _ADDR, libbpf.CGROUP_INET6_BIND),
     _hook("post_bind4", "post_bind4", libbpf.PROG_CGROUP_SOCK, libbpf.CGROUP_INET4_POST_BIND),
     _hook("post_bind6", "post_bind6", libbpf.PROG_CGROUP_SOCK, libbpf.CGROUP_INET6_POST_BIND),
+    _hook("release", "release", libbpf.PROG_CGROUP_SOCK, libbpf.CGROUP_INET_SOCK_RELEASE),
     _hook("getsockopt", "getsockopt", _OPT, libbpf.CGROUP_GETSOCKOPT),
     _hook("setsockopt", "setsockopt", _OPT, libbpf.CGROUP_SETSOCKOPT),
     _hook("sendmsg4", "sendmsg4", _ADDR, libbpf.CGROUP_UDP4_SENDMSG),

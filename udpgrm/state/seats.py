@@ -107,8 +107,10 @@ def drop_seats(slot: abi.Slot, seats: set[int]) -> None:
 
 
 def _list_live(slot: abi.Slot, live: list[int]) -> None:
-    slot.live = len(live)
-    for position, seat in enumerate(live):
+    """Each seat once: the hooks write others over those of sockets that close."""
+    once = dict.fromkeys(live)
+    slot.live = len(once)
+    for position, seat in enumerate(once):
         slot.live_seat[position] = seat
 
 

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Instances that close sockets, end or crash: new flows reach what lives, at once."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import udpgrm.client as grm
+from tests.kernel.support import Host, client, received, wait_for
+from tests.kernel.test_adoption import Units, enroll, units
+from tests.kernel.test_adoption import ask as ask_names
+
+__all__ = ["units"]
+
+WHERE = "127.0.0.1:4433"
+TO = ("127.0.0.1", 4433)
+
+
+def generation(number: int, count: int, where: str = WHERE) -> list[socket.socket]:
+    sockets = grm.bind(where, count)
+    grm.enroll(sockets, number)
+    return sockets
+
+
+def ask(sockets: Sequence[socket.socket], count: int = 100) -> Counter[int]:
+    """How many of new flows each of the sockets gets, by its position."""
+    clients = [client() for _ in range(count)]
+    for sock in clients:
+        sock.sendto(b"?", TO)
+    got = Counter(position for position, _ in received(sockets))
+    for sock in clients:
+        sock.close()
+    assert sum(got.values()) == count
+    return got
+
+
+def close(sockets: Sequence[socket.socket]) -> None:
+    for sock in sockets:
+        sock.close()
+
+
+@pytest.fixture(params=[False, True], ids=["daemon", "no-daemon"])
+def dead_daemon(request: pytest.FixtureRequest) -> bool:
+    """What happens in the kernel needs no daemon."""
+    return bool(request.param)
+
+
+@pytest.mark.parametrize("order", ["first", "last", "scattered"])
+def test_a_working_instance_with_fewer_workers(host: Host, dead_daemon: bool, order: str) -> None:
+    old, new = generation(1, 16), generation(2, 64)
+    grm.promote(new[0], 2)
+    if dead_daemon:
+        host.kill()
+    kept = {"first": new[:8], "last": new[56:], "scattered": new[3::8]}[order]
+    close([sock for sock in new if sock not in kept])
+    got = ask([*kept, *old], 400)
+    assert not any(got[position] for position in range(8, 24)), got
+    assert all(got[position] for position in range(8)), got  # all of them have work
+    if not dead_daemon:
+        assert "rx_new_flow_working_gen_dispatch_error" not in host.counters(WHERE)
+        late = generation(2, 1)
+        assert ask([*kept, *late, *old], 400)[8] > 10  # an equal share
+        close(late)
+    close(kept)
+    close(old)
+
+
+def test_nothing_of_the_working_generation_lives(host: Host, dead_daemon: bool) -> None:
+    """The newest that drains, then the one before; those not promoted come last."""
+    sockets = {number: generation(number, 2) for number in (31, 33, 34, 36)}
+    grm.promote(sockets[34][0], 34)
+    if dead_daemon:
+        host.kill()
+    for number in (34, 33, 31):
+        living = [sock for one in sockets.values() for sock in one if sock.fileno() >= 0]
+        got = ask(living)
+        assert {living[position] for position in got} <= set(sockets[number]), number
+        close(sockets[number])
+    assert sum(ask(sockets[36]).values()) == 100
+    if not dead_daemon:
+        assert host.counters(WHERE)["rx_new_flow_working_gen_dispatch_error"] == 300
+        by_number = {item["generation"]: item for item in host.group(WHERE)["generations"]}
+        assert by_number[36]["packets_in"] == 100
+    close(sockets[36])
+
+
+def killed(unit: Path) -> None:
+    (unit / "cgroup.kill").write_text("1")
+
+
+def test_an_adopted_instance_crashes(host: Host, units: Units) -> None:
+    """Adopted from a command that has ended long since; the server is killed, all of it."""
+    old, new = units.start("old"), units.start("new")
+    for unit, number in ((old, 1), (new, 2)):
+        assert enroll(host, unit, "--count=2", f"--gen={number}").returncode == 0
+    assert host.run("working-gen", WHERE, "2").returncode == 0
+    assert ask_names(20) == {"new"}
+    killed(new.cgroup)
+    new.process.wait()
+    assert ask_names(50) == {"old"}
+    wait_for(lambda: [item["sockets_alive"] for item in generations(host)] == [2], "collection", 5)
+
+
+def generations(host: Host) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = host.group(WHERE)["generations"]
+    return found
