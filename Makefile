@@ -15,7 +15,7 @@ COLLECTIONS := build/collections
 COLLECTION := $(COLLECTIONS)/ansible_collections/udpgrm/fleet
 LINKS := $(addprefix $(COLLECTION)/,galaxy.yml meta playbooks plugins roles)
 RESULTS := build/results
-PYTEST = timeout --foreground --signal=INT --kill-after=60 $(1) pytest tests/$@ --junit-xml=$(RESULTS)/$@.xml
+PYTEST = timeout --foreground --signal=INT --kill-after=60 $(1) pytest $(2) --junit-xml=$(RESULTS)/$@.xml
 
 TYPED := udpgrm benchmarks demo distribution examples testbed tests tools tools/build_collection $(COLLECTION)/plugins
 C_FILES = git ls-files --cached --others --exclude-standard 'bpf/*.[ch]' 'benchmarks/bpf/*.c'
@@ -49,15 +49,20 @@ build/venvs/%/installed: requirements-%.txt | packages
 	$(@D)/bin/pip install -qq --no-deps --requirement $<
 	touch $@
 
-.PHONY: test unit kernel molecule
-test: lint unit kernel molecule ## all checks and tests
+.PHONY: test unit unit-ansible kernel molecule
+test: lint unit unit-ansible kernel molecule ## all checks and tests
 
-unit: build/venvs/oldest/installed setup ## tests of single parts
-	$(call PYTEST,900)
+# A limit is for what hangs: several times as long as it takes on two busy cores.
+unit: setup ## tests of single parts, without Ansible
+	$(call PYTEST,600,tests/unit --ignore=tests/unit/plugins --numprocesses=auto)
 
+unit-ansible: build/venvs/oldest/installed setup ## tests of modules, plugins and playbooks
+	$(call PYTEST,900,tests/unit/plugins --numprocesses=auto)
+
+# These wait more than they compute.
 kernel: setup ## tests with real programs and sockets
 	tools/ensure_bpffs
-	$(call PYTEST,1800)
+	$(call PYTEST,1500,tests/kernel --numprocesses=4 --dist=worksteal)
 
 # Molecule's own choice of a directory is the same for every checkout of this name.
 molecule: build/venvs/oldest/installed setup ## the collection on two hosts, an upgrade and a restart under traffic included
@@ -71,7 +76,7 @@ SCENARIO = MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/build/molecule-$(1) \
 servers: setup ## unmodified DNS servers restarted under load, with and without udpgrm
 	@tools/install_packages testbed/servers-apt.txt
 	tools/ensure_bpffs
-	$(call PYTEST,1200)
+	$(call PYTEST,1200,tests/servers)
 
 monitoring: setup ## alert and recording rules, the dashboard's queries, with a real Prometheus
 	@tools/install_packages monitoring/apt.txt

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.kernel.support import COMMAND, Host
+from tests.kernel.support import COMMAND, Host, remove_cgroup, remove_pins
 from udpgrm.kernel import cgroups
 
+#: Of cgroups and pin directories; the process's number follows.
+_NAME = "udpgrm-test-"
+_BPFFS = Path("/sys/fs/bpf")
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -40,26 +43,35 @@ def cgroup() -> Iterator[Path]:
     """A cgroup that holds this process while the tests run."""
     root = cgroups.default_root()
     before = root / cgroups.own_path().lstrip("/")
-    path = root / f"udpgrm-test-{os.getpid()}"
+    _remove_leftovers(root)
+    path = root / f"{_NAME}{os.getpid()}"
     path.mkdir()
     (path / "cgroup.procs").write_text(str(os.getpid()))
     yield path
     (before / "cgroup.procs").write_text(str(os.getpid()))
-    (path / "cgroup.kill").write_text("1")
-    for _ in range(100):
-        with contextlib.suppress(OSError):
-            path.rmdir()
-            return
-        time.sleep(0.02)
-    path.rmdir()
+    remove_cgroup(path)
+
+
+def _remove_leftovers(root: Path) -> None:
+    """Remove what runs have left that were killed: their workers clean up nothing."""
+    for path in root.glob(f"{_NAME}*"):
+        if not Path("/proc", path.name[len(_NAME) :]).exists():
+            with contextlib.suppress(FileNotFoundError):  # another worker was faster
+                remove_cgroup(path)
+                remove_pins(_BPFFS / path.name)
 
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Templates, compiled once."""
-    directory = tmp_path_factory.mktemp("cache")
+    """Compile the templates, once for all workers of pytest-xdist."""
+    run = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        run = run.parent
+    directory = run / "cache"
     os.environ["UDPGRM_CACHE_DIR"] = str(directory)
-    subprocess.run([*COMMAND, "build"], check=True, stdout=subprocess.DEVNULL)
+    with (run / "cache.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run([*COMMAND, "build"], check=True, stdout=subprocess.DEVNULL)
     return directory
 
 
@@ -68,7 +80,7 @@ def bare_host(cgroup: Path, cache: Path, tmp_path: Path) -> Iterator[Host]:
     """A host on which no daemon runs yet."""
     scratch = tmp_path / "daemon"
     scratch.mkdir()
-    host = Host(Path(f"/sys/fs/bpf/udpgrm-test-{os.getpid()}"), cgroup, scratch)
+    host = Host(_BPFFS / cgroup.name, cgroup, scratch)
     try:
         yield host
     finally:

@@ -11,13 +11,13 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any, Optional
 
 import pytest
 
-from tests.kernel.support import COMMAND, ROOT, Host, client
+from tests.kernel.support import COMMAND, ROOT, Host, client, remove_cgroup
+from tests.waiting import PATIENCE_S, wait_for
 
 WHERE = "127.0.0.1:4433"
 ALSO = "127.0.0.1:4434"
@@ -153,12 +153,7 @@ class Edge:
     def clean(self) -> None:
         """End every instance."""
         for path in self.host.cgroup.glob("edge*.service"):
-            (path / "cgroup.kill").write_text("1")
-            for _ in range(100):
-                with contextlib.suppress(OSError):
-                    path.rmdir()
-                    break
-                time.sleep(0.02)
+            remove_cgroup(path)
 
     def working(self, where: str = WHERE) -> int:
         """The working generation."""
@@ -173,7 +168,7 @@ def serving_only(edge: Edge, generation: int) -> bool:
 
 def ask(sock: socket.socket, to: tuple[str, int] = TO) -> int:
     """The generation that answers a socket."""
-    sock.settimeout(2)
+    sock.settimeout(PATIENCE_S)
     sock.sendto(b"?", to)
     return int(sock.recv(100).split()[0])
 
@@ -229,9 +224,6 @@ class Traffic:
             thread.join()
 
 
-def until(condition: Any, what: str, timeout: float = 15.0) -> None:
-    """Poll quickly."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {timeout} s for {what}"
-        time.sleep(0.001)
+def until(condition: Any, what: str) -> None:
+    """Wait for what may be there for a moment only."""
+    wait_for(condition, what, pause=0.001)

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from tests.waiting import PATIENCE_S
+
 NOBODY = 65534
 PRELUDE = """
 import ctypes, errno, os, select, socket, struct, sys, time
@@ -41,7 +43,7 @@ def unprivileged(
         pass_fds=pass_fds,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=True,
         cwd="/",
     )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import shutil
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any, Optional
 
 import udpgrm.client as grm
+from tests.waiting import PATIENCE_S
+from tests.waiting import wait_for as wait_for  # what tests of a host need is here
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, str(ROOT / "bin/udpgrm")]
@@ -30,12 +33,26 @@ run()
 """
 
 
-def _remove_tree(directory: Path) -> None:
-    """bpffs knows no recursive removal by shutil (it has no timestamps to keep)."""
+def remove_pins(directory: Path) -> None:
+    """Remove a directory of bpffs, where shutil cannot (there are no timestamps to keep)."""
     if directory.is_dir():
         for path in directory.iterdir():
-            _remove_tree(path) if path.is_dir() else path.unlink()
+            remove_pins(path) if path.is_dir() else path.unlink()
         directory.rmdir()
+
+
+def remove_cgroup(path: Path) -> None:
+    """End the processes of a cgroup and of those below, and remove them all."""
+    with contextlib.suppress(FileNotFoundError):  # a unit's may go by itself
+        (path / "cgroup.kill").write_text("1")
+
+    def is_gone() -> bool:
+        with contextlib.suppress(OSError):  # not all have ended yet
+            for below in sorted(path.glob("**/"), reverse=True):
+                below.rmdir()
+        return not path.exists()
+
+    wait_for(is_gone, f"{path} to be empty")
 
 
 class Host:
@@ -91,7 +108,7 @@ class Host:
     def kill(self, number: int = signal.SIGKILL) -> int:
         """End the daemon with a signal; its exit status."""
         self.process.send_signal(number)
-        status = self.process.wait(timeout=5)
+        status = self.process.wait(PATIENCE_S)
         self.daemon = None
         return status
 
@@ -101,7 +118,7 @@ class Host:
             [*COMMAND, f"--pin-dir={self.directory}", *words],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE_S,
             check=False,
         )
 
@@ -112,7 +129,7 @@ class Host:
             capture_output=True,
             text=True,
             cwd=ROOT,
-            timeout=30,
+            timeout=PATIENCE_S,
             check=False,
         )
 
@@ -140,19 +157,8 @@ class Host:
         if self.daemon is not None and self.daemon.poll() is None:
             self.daemon.kill()
             self.daemon.wait()
-        _remove_tree(self.directory)
+        remove_pins(self.directory)
         shutil.rmtree(self.scratch)
-
-
-def wait_for(condition: Any, what: str, timeout: float = 10.0) -> Any:
-    """Poll until a condition holds; returns its value."""
-    deadline = time.monotonic() + timeout
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"waited {timeout} s for {what}"
-        time.sleep(0.005)
 
 
 def wait_for_index(sock: socket.socket) -> None:
@@ -179,7 +185,7 @@ def received(sockets: Sequence[socket.socket], timeout: float = 0.2) -> list[tup
 def answer(sockets: Sequence[socket.socket], count: int) -> list[int]:
     """Answer `count` packets; positions of the sockets that got them."""
     positions: list[int] = []
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while len(positions) < count:
         left = deadline - time.monotonic()
         assert left > 0, f"{len(positions)} of {count} packets came"

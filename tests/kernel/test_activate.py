@@ -18,6 +18,7 @@ import pytest
 import udpgrm.client as grm
 from tests.kernel.support import ROOT, Host, client, received
 from tests.unit.bpf.dissectors.bespoke.packets import crypto, hello, initial
+from tests.waiting import PATIENCE_S
 from udpgrm import abi
 
 ACTIVATE = [sys.executable, str(ROOT / "bin/udpgrm_activate")]
@@ -45,7 +46,7 @@ class Store:
     def __init__(self, path: str) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.sock.bind(path)
-        self.sock.settimeout(2)
+        self.sock.settimeout(PATIENCE_S)
         self.kept: list[socket.socket] = []
 
     def take(self) -> tuple[str, int]:
@@ -79,7 +80,7 @@ def activate(*words: str, notify: str = "") -> subprocess.CompletedProcess[str]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE_S,
         check=False,
     )
 
@@ -178,7 +179,7 @@ def test_privileged_port_of_a_user(host: Host) -> None:
         [*user, *ACTIVATE, "edge", "127.0.0.1:80", "--", "true"],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert (done.returncode, done.stderr) == (

@@ -4,19 +4,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.kernel.support import Host, client, wait_for
+from tests.kernel.support import Host, client, remove_cgroup, wait_for
+from tests.waiting import PATIENCE_S
 
 WHERE = "127.0.0.1:4433"
 TO = ("127.0.0.1", 4433)
@@ -70,15 +69,8 @@ class Unit:
         assert self.process.stdout.readline() == "up\n"
 
     def stop(self) -> None:
-        (self.cgroup / "cgroup.kill").write_text("1")
-        self.process.wait()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
-        for _ in range(100):
-            with contextlib.suppress(OSError):
-                self.cgroup.rmdir()
-                return
-            time.sleep(0.02)
+        remove_cgroup(self.cgroup)
+        self.process.communicate()
 
     def workers(self) -> list[int]:
         pids = [int(pid) for pid in (self.cgroup / "cgroup.procs").read_text().split()]
@@ -113,7 +105,7 @@ def ask(count: int = 1) -> set[str]:
     for _ in range(count):
         with client() as sock:
             sock.bind(("127.0.0.1", next(_ports)))
-            sock.settimeout(2)
+            sock.settimeout(PATIENCE_S)
             sock.sendto(b"?", TO)
             names.add(sock.recv(100).decode().split()[0])
     return names
@@ -133,7 +125,7 @@ def test_an_instance_gets_no_packet_before_it_is_promoted(host: Host, units: Uni
     assert (done.returncode, done.stdout) == (0, f"{WHERE} app 0 gen 1: 2 sockets\n")
     assert ask(50) == {"old"}
     with client() as sock:
-        sock.settimeout(2)
+        sock.settimeout(PATIENCE_S)
         sock.sendto(b"?", TO)
         assert sock.recv(100).startswith(b"old")
         assert host.run("working-gen", WHERE, "newest").returncode == 0

@@ -18,6 +18,7 @@ import pytest
 
 import udpgrm.client as grm
 from tests.kernel.support import COMMAND, Host, answer, client, received, wait_for, wait_for_index
+from tests.waiting import PATIENCE_S
 from udpgrm import abi
 from udpgrm.abi import Option
 from udpgrm.daemon import directory as pins
@@ -128,7 +129,7 @@ def test_sd_notify(bare_host: Host, tmp_path: Path) -> None:
             bare_host.start()
         finally:
             del os.environ["NOTIFY_SOCKET"]
-        manager.settimeout(5)
+        manager.settimeout(PATIENCE_S)
         assert manager.recv(100) == b"READY=1"
 
 
@@ -183,7 +184,7 @@ class Traffic(threading.Thread):
 
     def exchange(self, sock: socket.socket) -> bytes:
         self.sent += 1
-        sock.settimeout(2)
+        sock.settimeout(PATIENCE_S)
         sock.sendto(b"hi", TARGET)
         data = sock.recv(100)
         self.answered += 1
@@ -318,7 +319,10 @@ def test_signal_while_starting(bare_host: Host) -> None:
         )
         time.sleep(delay)
         daemon.terminate()
-        assert daemon.wait(5) in (0, -signal.SIGTERM)  # the interpreter itself may be starting
+        assert daemon.wait(PATIENCE_S) in (
+            0,
+            -signal.SIGTERM,
+        )  # the interpreter itself may be starting
         assert not bare_host.directory.exists()
 
 
@@ -339,7 +343,7 @@ def test_nobody_reads_the_events(bare_host: Host) -> None:
             assert grm.enroll([sock], 1) == [0]
     finally:
         daemon.terminate()
-        assert daemon.wait(5) == 0
+        assert daemon.wait(PATIENCE_S) == 0
 
 
 def test_clean_stop_with_persist_keeps_steering(bare_host: Host) -> None:
@@ -366,7 +370,7 @@ def test_force_replaces_a_running_daemon(host: Host) -> None:
         grm.enroll([old], 1)
         host.start("--force")
         first.terminate()
-        assert first.wait(5) == 0
+        assert first.wait(PATIENCE_S) == 0
         assert host.json("list")["daemon"]["pid"] == host.process.pid
         with grm.bind("127.0.0.1:4434")[0] as sock:
             assert grm.enroll([sock], 1) == [0]

@@ -18,6 +18,7 @@ from typing import Optional
 import pytest
 
 from tests.kernel.support import ROOT, wait_for
+from tests.waiting import PATIENCE_S
 
 DECOY = [sys.executable, str(ROOT / "bin/mmdecoy")]
 #: Says its pid, then every signal it gets; ends on SIGTERM, with status 7.
@@ -80,7 +81,7 @@ def test_signals_are_passed_on(decoy: Decoy) -> None:
         assert said == (signal.Signals(number).name if number < 32 else str(number))
     decoy.kill(signal.SIGTERM)
     assert decoy.line() == "SIGTERM"
-    assert decoy.process.wait(5) == 7
+    assert decoy.process.wait(PATIENCE_S) == 7
 
 
 def test_the_child_lives_on_after_its_sigurg(decoy: Decoy) -> None:
@@ -93,11 +94,11 @@ def test_the_child_lives_on_after_its_sigurg(decoy: Decoy) -> None:
     leave = "import os, signal\nos.kill(os.getppid(), signal.SIGURG)\n"
     mine = Decoy(sys.executable, "-c", leave + CHILD)
     child = int(mine.line())
-    assert mine.process.wait(5) == 0
+    assert mine.process.wait(PATIENCE_S) == 0
     os.kill(child, signal.SIGUSR1)
     assert mine.line() == "SIGUSR1"
     os.kill(child, signal.SIGTERM)
-    mine.process.communicate(timeout=5)
+    mine.process.communicate(timeout=PATIENCE_S)
     wait_for(lambda: not _lives(child), "the child to end")
 
 
@@ -121,7 +122,7 @@ def _lives(pid: int) -> bool:
 )
 def test_it_ends_as_the_child_ends(command: list[str], status: int) -> None:
     decoy = Decoy(*command)
-    decoy.process.communicate(timeout=10)
+    decoy.process.communicate(timeout=PATIENCE_S)
     assert decoy.process.returncode == status
 
 
@@ -131,13 +132,13 @@ def test_listen_pid_is_the_childs() -> None:
         ["sh", "-c", f"LISTEN_PID=$$; export LISTEN_PID; {script}", *DECOY],
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=PATIENCE_S,
         check=True,
     )
     listen_pid, child = done.stdout.split()
     assert listen_pid == child
     other = Decoy("sh", "-c", "echo $LISTEN_PID", environment={"LISTEN_PID": "1"})
-    assert other.process.communicate(timeout=10)[0] == "1\n"
+    assert other.process.communicate(timeout=PATIENCE_S)[0] == "1\n"
 
 
 def ignored_here() -> int:
@@ -157,7 +158,7 @@ def test_what_systemd_addresses_to_a_process_is_the_childs() -> None:
         ],
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=PATIENCE_S,
         check=True,
     )
     pids, ignored = done.stdout.splitlines()
@@ -172,7 +173,7 @@ def test_started_where_ends_of_children_are_ignored() -> None:
         preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=PATIENCE_S,
         check=True,
     )
     assert int(done.stdout.split()[1], 16) == ignored_here() | 1 << (signal.SIGCHLD - 1)
@@ -189,7 +190,7 @@ def test_process_1_of_a_container(end: str, status: int) -> None:
         ],
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == status
@@ -207,7 +208,7 @@ def test_a_terminals_signal_comes_once(setsid: list[str]) -> None:
     output = os.fdopen(terminal, "r+b", buffering=0)
 
     def line() -> bytes:
-        assert select.select([output], [], [], 5)[0], "no word from the child"
+        assert select.select([output], [], [], PATIENCE_S)[0], "no word from the child"
         return output.readline().strip()
 
     child = int(line())
@@ -234,7 +235,7 @@ def test_ignored_signals_and_the_mask_are_as_before() -> None:
     show = "grep -E '^Sig(Blk|Ign)' /proc/self/status"
     plain = subprocess.run(["sh", "-c", show], capture_output=True, text=True, check=True)
     decoy = Decoy("sh", "-c", show)
-    assert decoy.process.communicate(timeout=10)[0] == plain.stdout
+    assert decoy.process.communicate(timeout=PATIENCE_S)[0] == plain.stdout
 
 
 @pytest.mark.parametrize("words", [[], ["--"], ["--nothing"]])

@@ -14,6 +14,7 @@ import pytest
 
 import udpgrm.client as grm
 from tests.kernel.support import COMMAND, ROOT, Host, answer, client, wait_for, wait_for_index
+from tests.waiting import PATIENCE_S
 
 ADDRESS = "127.0.0.1:4433"
 TARGET = ("127.0.0.1", 4433)
@@ -92,7 +93,7 @@ def test_what_has_ended_has_drained(host: Host, group: list[socket.socket]) -> N
         stdout=subprocess.PIPE,
     )
     assert child.stdout is not None and child.stdout.readline() == b"there\n"
-    child.communicate(timeout=10)
+    child.communicate(timeout=PATIENCE_S)
     wait_for(lambda: not is_listed(host, 9), "the daemon to see the end")
     for ended in (9, 6):
         assert host.json("drain", ADDRESS, str(ended))["drained"] is True
@@ -109,7 +110,7 @@ def test_an_interrupt(host: Host, group: list[socket.socket]) -> None:
     assert command.stdout is not None
     assert '"event": "wait"' in command.stdout.readline()
     command.send_signal(signal.SIGINT)
-    _, errors = command.communicate(timeout=10)
+    _, errors = command.communicate(timeout=PATIENCE_S)
     assert (command.returncode, errors) == (130, "udpgrm: interrupted\n")
 
 
@@ -122,4 +123,4 @@ def test_a_reader_that_goes_away(host: Host, group: list[socket.socket]) -> None
     assert command.stdout is not None
     command.stdout.readline()
     command.stdout.close()
-    assert command.wait(timeout=10) == 1
+    assert command.wait(PATIENCE_S) == 1

@@ -17,6 +17,7 @@ import pytest
 
 import udpgrm.client as grm
 from tests.kernel.support import COMMAND, Host, wait_for
+from tests.waiting import PATIENCE_S
 from udpgrm import abi
 from udpgrm.abi import Option
 from udpgrm.kernel import libbpf
@@ -139,7 +140,7 @@ def test_what_a_parent_leaves(bare_host: Host, closed: str) -> None:
             grm.enroll([sock], 1)
     finally:
         daemon.terminate()
-        out, err = daemon.communicate(timeout=5)
+        out, err = daemon.communicate(timeout=PATIENCE_S)
     assert daemon.returncode == 0
     words = [line.split(b" 127")[0] for line in out.splitlines()]
     joined = [b"socket group created", b"socket found"]

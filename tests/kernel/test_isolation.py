@@ -13,6 +13,7 @@ import pytest
 
 import udpgrm.client as grm
 from tests.kernel.support import COMMAND, Host, answer, client
+from tests.waiting import PATIENCE_S
 
 ADDRESS = "127.0.0.1:4433"
 TARGET = ("127.0.0.1", 4433)
@@ -67,7 +68,7 @@ def test_two_network_namespaces_are_two_groups(host: Host) -> None:
             peer.sendto(b"hi", TARGET)
             answer([mine], 1)
         finally:
-            other.communicate(b"", timeout=10)
+            other.communicate(b"", timeout=PATIENCE_S)
         assert other.returncode == 0
     mine.close()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.strangers import NOBODY
-from tests.kernel.support import Host, _remove_tree
+from tests.kernel.support import Host, remove_pins
 from udpgrm.kernel import bpffs
 
 
@@ -23,7 +23,7 @@ def shared() -> Iterator[Path]:
     path.chmod(0o1777)
     yield path
     for entry in path.iterdir():
-        entry.unlink() if entry.is_symlink() else _remove_tree(entry)
+        entry.unlink() if entry.is_symlink() else remove_pins(entry)
     path.rmdir()
 
 

@@ -26,6 +26,7 @@ from tests.kernel.restarts import (
     until,
 )
 from tests.kernel.support import COMMAND, client, wait_for
+from tests.waiting import PATIENCE_S
 
 pytest_plugins = ("tests.kernel.restart_fixtures",)
 
@@ -55,7 +56,7 @@ def test_a_restart_under_traffic(serving: Edge) -> None:
         serving.await_step("drain")
         time.sleep(1.5)  # longer than a flow lives that is not used
         assert (serving.alive(), serving.working()) == ([1, 2], 2)
-    printed, errors = command.communicate(timeout=20)
+    printed, errors = command.communicate(timeout=PATIENCE_S)
     assert command.returncode == 0, errors
     assert traffic.asked > 100
     assert (traffic.lost, traffic.moved) == (0, 0)
@@ -140,7 +141,7 @@ def test_rollback_while_the_old_one_drains(serving: Edge) -> None:
             assert serving.alive() == [1, 2]
         assert (new.first, new.lost, new.moved) == (2, 0, 0)
     for process, status in ((command, 1), (undo, 0)):
-        printed, errors = process.communicate(timeout=20)
+        printed, errors = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == status, errors
         assert json.loads(printed)["outcome"] == "rolled_back"
     assert (traffic.lost, traffic.moved) == (0, 0)
@@ -158,7 +159,7 @@ def test_rollback_that_is_not_waited_for(serving: Edge) -> None:
         asked = serving.host.json("rollback", "edge", "--no-follow")
         assert asked == {"schema": 1, "service": "edge", "unit": None}
         assert serving.journal()["outcome"] is None
-    assert command.wait(30) == 1
+    assert command.wait(PATIENCE_S) == 1
     command.communicate()
     assert serving_only(serving, 1)
 
@@ -171,7 +172,7 @@ def test_the_second_of_two_is_refused(serving: Edge) -> None:
     done = serving.restart()
     assert done.returncode == 255
     assert f"edge: a restart runs already: pid {command.pid} of root, since" in done.stderr
-    assert command.communicate(timeout=20) and command.returncode == 1
+    assert command.communicate(timeout=PATIENCE_S) and command.returncode == 1
 
 
 def test_a_restart_is_followed(serving: Edge) -> None:
@@ -181,9 +182,9 @@ def test_a_restart_is_followed(serving: Edge) -> None:
         serving.await_step("drain")
         followed = serving.start("restart", "edge", "--follow", "--json")
         time.sleep(0.5)
-    printed, _ = followed.communicate(timeout=20)
+    printed, _ = followed.communicate(timeout=PATIENCE_S)
     assert (followed.returncode, json.loads(printed)["outcome"]) == (0, "finished")
-    command.communicate(timeout=5)
+    command.communicate(timeout=PATIENCE_S)
     assert command.returncode == 0
 
 
@@ -193,7 +194,7 @@ def test_a_signal_while_it_drains_leaves_it_and_resume_ends_it(serving: Edge) ->
         command = serving.start("restart", "edge")
         serving.await_step("drain")
         command.send_signal(signal.SIGTERM)
-        _, errors = command.communicate(timeout=10)
+        _, errors = command.communicate(timeout=PATIENCE_S)
         assert command.returncode == 3
         assert "udpgrm restart edge --resume goes on" in errors
         assert (serving.alive(), serving.working()) == ([1, 2], 2)
@@ -209,7 +210,7 @@ def test_a_reader_that_goes_away(serving: Edge) -> None:
         serving.await_step("drain")
         command.stdout.close()
         time.sleep(1)  # some samples
-    assert command.wait(timeout=20) == 0
+    assert command.wait(PATIENCE_S) == 0
     assert command.stderr is not None
     command.stderr.close()
     assert serving.journal()["outcome"] == "finished"
@@ -224,7 +225,7 @@ def test_nowhere_to_print(serving: Edge, words: tuple[str, ...]) -> None:
             [*COMMAND, f"--pin-dir={serving.host.directory}", "restart", "edge", *words],
             stdout=full,
             stderr=full,
-            timeout=60,
+            timeout=PATIENCE_S,
             check=False,
         )
     assert done.returncode == 0
@@ -380,7 +381,7 @@ def test_an_unmodified_server_is_adopted(edge: Edge) -> None:
     with Traffic() as traffic:
         command = edge.start("restart", "edge", "--json")
         edge.await_step("drain")
-    printed, errors = command.communicate(timeout=20)
+    printed, errors = command.communicate(timeout=PATIENCE_S)
     assert command.returncode == 0, printed + errors
     assert (traffic.lost, traffic.moved) == (0, 0)
     assert serving_only(edge, 2)
@@ -399,7 +400,7 @@ def test_the_budget(serving: Edge) -> None:
                 flood.sendto(bytes(500), TO)
         until(lambda: "demote" in serving.steps(), "the way back")
         os.kill(int(pid), signal.SIGCONT)
-        printed, _ = command.communicate(timeout=20)
+        printed, _ = command.communicate(timeout=PATIENCE_S)
     assert command.returncode == 1
     reasons = [step["reason"] for step in json.loads(printed)["steps"]]
     assert any("packets dropped, the budget is 0" in reason for reason in reasons)

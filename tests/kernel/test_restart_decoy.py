@@ -11,6 +11,7 @@ import pytest
 
 from tests.kernel.restarts import UNTIL_NO_FLOWS, WHERE, Edge, Traffic, until
 from tests.kernel.support import ROOT
+from tests.waiting import PATIENCE_S
 
 pytest_plugins = ("tests.kernel.restart_fixtures",)
 
@@ -70,7 +71,7 @@ def test_a_restart(decoyed: Edge) -> None:
         command = decoyed.start("restart", "edge", "--json")
         decoyed.await_step("drain")
         assert living(decoyed) == [1, 2]
-    printed, errors = command.communicate(timeout=20)
+    printed, errors = command.communicate(timeout=PATIENCE_S)
     assert command.returncode == 0, printed + errors
     assert (traffic.lost, traffic.moved) == (0, 0)
     assert (living(decoyed), decoyed.working()) == ([2], 2)

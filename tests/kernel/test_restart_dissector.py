@@ -16,6 +16,7 @@ import udpgrm.client as grm
 from tests.kernel.restart_fixtures import edge
 from tests.kernel.restarts import TO, WHERE, Edge, ask
 from tests.kernel.support import client
+from tests.waiting import PATIENCE_S
 from udpgrm import abi
 from udpgrm.kernel import libbpf
 from udpgrm.state import maps as state
@@ -74,7 +75,7 @@ def test_adopted_with_the_definitions_dissector(edge: Edge) -> None:
         assert ask(old) == 1
         with client() as new:
             assert ask(new) == 2
-        assert restart.wait(30) == 0
+        assert restart.wait(PATIENCE_S) == 0
     restart.communicate()
 
 

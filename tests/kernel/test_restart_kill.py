@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from tests.kernel.restarts import WHERE, Edge, Traffic, serving_only, until
+from tests.waiting import PATIENCE_S
 from udpgrm.restart import machine
 from udpgrm.restart.machine import Step
 
@@ -129,7 +130,7 @@ def test_a_generation_that_works_again_is_not_stopped(serving: Edge) -> None:
         command = serving.start()
         serving.await_step("drain")
         serving.host.run("working-gen", WHERE, "1")
-    said = "".join(command.communicate(timeout=20))
+    said = "".join(command.communicate(timeout=PATIENCE_S))
     assert command.returncode == 2
     assert "generation 1 works again: it is not stopped (udpgrm list)" in said
     assert serving.alive() == [1, 2]

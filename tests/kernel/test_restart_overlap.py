@@ -12,6 +12,7 @@ import pytest
 
 import udpgrm.client as grm
 from tests.kernel.restarts import WHERE, Edge, Traffic, serving_only, until
+from tests.waiting import PATIENCE_S
 from udpgrm.restart import journal
 
 pytest_plugins = ("tests.kernel.restart_fixtures",)
@@ -51,14 +52,16 @@ def test_flows_of_four_generations(serving: Edge, order: tuple[int, ...]) -> Non
             if generation == 1:
                 first = last
         assert (serving.alive(), serving.working()) == ([1, 2, 3, 4], 4)
-        assert first.communicate(timeout=20)[1].startswith("udpgrm: edge: drains on by itself")
+        assert first.communicate(timeout=PATIENCE_S)[1].startswith(
+            "udpgrm: edge: drains on by itself"
+        )
         assert first.returncode == 3
         left = [1, 2, 3, 4]
         for generation in order:
             flows[generation].__exit__()
             left.remove(generation)
             until(lambda: serving.alive() == left, f"{left} to be left")
-        assert last.communicate(timeout=20) and last.returncode == 0
+        assert last.communicate(timeout=PATIENCE_S) and last.returncode == 0
         until(lambda: ended(serving, 1) and ended(serving, 2), "the ends of the earlier ones")
     assert [flows[number].first for number in (1, 2, 3)] == [1, 2, 3]
     for traffic in (*flows.values(), others):
@@ -81,7 +84,7 @@ def test_status_and_the_way_back(serving: Edge) -> None:
             assert "edge@1: edge was restarted again since" in refused.stderr
             back = serving.host.run("rollback", "edge")
             assert back.returncode == 0, back.stderr
-            assert last.communicate(timeout=20) and last.returncode == 1
+            assert last.communicate(timeout=PATIENCE_S) and last.returncode == 1
             assert (serving.alive(), serving.working()) == ([1, 2], 2)
     until(lambda: ended(serving, 1), "the end of the earlier one")
     assert (old.lost, old.moved, new.lost, new.moved) == (0, 0, 0, 0)
@@ -94,7 +97,7 @@ def test_a_new_instance_that_ends_is_no_matter_of_an_earlier_drain(serving: Edge
         with Traffic(1):
             last = begun(serving)
             (serving.host.cgroup / "edge@2.service/cgroup.kill").write_text("1")
-            assert last.communicate(timeout=20) and last.returncode == 0
+            assert last.communicate(timeout=PATIENCE_S) and last.returncode == 0
             assert (serving.alive(), serving.working()) == ([1, 3], 3)
             assert draining(serving, 1)["step"] == "drain"
     until(lambda: ended(serving, 1), "the end of the earlier one")
@@ -115,7 +118,7 @@ def test_no_generation_left(serving: Edge) -> None:
         assert [path.name for path in serving.state.glob("*.json")] == ["edge.json"]
         for sock in sockets:
             sock.close()
-    assert first.communicate(timeout=20) and first.returncode == 0
+    assert first.communicate(timeout=PATIENCE_S) and first.returncode == 0
     assert (old.lost, old.moved) == (0, 0)
 
 
@@ -127,7 +130,7 @@ def test_one_that_nobody_works_at(serving: Edge) -> None:
         with Traffic(1) as new:
             last = begun(serving)
             assert serving.alive() == [1, 2, 3]
-    assert last.communicate(timeout=20) and last.returncode == 0
+    assert last.communicate(timeout=PATIENCE_S) and last.returncode == 0
     until(lambda: ended(serving, 1), "the end of the earlier one")
     assert (old.lost, old.moved, new.lost, new.moved) == (0, 0, 0, 0)
     assert serving_only(serving, 3)
@@ -154,7 +157,7 @@ def test_killed_as_the_next_one_begins(serving: Edge, tended: bool, with_daemon:
             serving.host.start()
         assert draining(serving, 1)["outcome"] is None
         resumed = serving.start("restart", "--resume")
-    resumed.communicate(timeout=25)
+    resumed.communicate(timeout=PATIENCE_S)
     # it may have been so early that somebody else tends it by now
     until(lambda: ended(serving, 1), "the end of the earlier one")
     if (serving.state / "edge.json").exists():  # it had come that far

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.kernel.restart_fixtures import edge
 from tests.kernel.restarts import WHERE, Edge, serving_only
 from tests.kernel.support import ROOT
+from tests.waiting import PATIENCE_S
 from udpgrm.probes import runner, specs
 
 __all__ = ["edge"]
@@ -96,7 +97,7 @@ def test_handshakes_prove_a_restart(edge: Edge, tmp_path: Path) -> None:
         edge.await_step("drain")
         # a connection that was there before is the old instance's, which alone has its keys
         assert user.ask().passed
-    printed, errors = command.communicate(timeout=30)
+    printed, errors = command.communicate(timeout=PATIENCE_S)
     assert command.returncode == 0, printed + errors
     seen = evidence(printed)
     assert brief(seen["canary"]["probes"]) == [(2, "steered", 2), (2, "steered", 2)]

@@ -11,6 +11,7 @@ import udpgrm.client as grm
 from tests.kernel.restart_fixtures import edge, serving
 from tests.kernel.restarts import ALSO, WHERE, Edge, ask
 from tests.kernel.support import client
+from tests.waiting import PATIENCE_S
 
 __all__ = ["edge", "serving"]
 
@@ -54,7 +55,7 @@ def test_while_it_drains(serving: Edge) -> None:
         states = {item["generation"]: item["state"] for item in service["groups"][0]["generations"]}
         assert states[2] == "working"
         assert states[1] in ("draining", "drained")  # its flows live for a second
-        restart.communicate(timeout=30)
+        restart.communicate(timeout=PATIENCE_S)
     assert serving.host.json("status")["services"][0]["state"] == "settled"
 
 

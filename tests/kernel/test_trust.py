@@ -19,6 +19,7 @@ import pytest
 import udpgrm.client as grm
 from tests.kernel.strangers import NOBODY, stranger, unprivileged
 from tests.kernel.support import Host, answer, client, received, wait_for
+from tests.waiting import PATIENCE_S
 
 WHERE = "127.0.0.1:4433"
 TO = ("127.0.0.1", 4433)
@@ -164,7 +165,7 @@ sys.stdin.readline()
             assert other.stdout is not None
             assert other.stdout.readline() == "bound\n"
             refused = host.run("enroll", WHERE, f"--cgroup={host.cgroup}", "--count=2", "--gen=1")
-            other.communicate("\n", timeout=10)
+            other.communicate("\n", timeout=PATIENCE_S)
         assert refused.returncode == 255
         assert f"{WHERE} is another user's" in refused.stderr
 

@@ -16,6 +16,7 @@ import pytest
 
 import udpgrm.client as grm
 from tests.kernel.support import ROOT, Host, client, received, wait_for
+from tests.waiting import PATIENCE_S
 from udpgrm.kernel import libbpf
 
 WHERE = "127.0.0.1:4433"
@@ -96,7 +97,7 @@ def test_groups_of_an_earlier_daemon(bare_host: Host) -> None:
     grm.enroll(sockets, 5)
     grm.promote(sockets[0], 5)
     bare_host.process.terminate()
-    assert bare_host.process.wait(5) == 0
+    assert bare_host.process.wait(PATIENCE_S) == 0
     bare_host.start()
     shown = bare_host.run("list").stdout
     assert re.match(r"127\.0\.0\.1:4433 \(old\)\n\tnetns 0x", shown)

@@ -29,7 +29,7 @@ class Ansible:
 
     def __init__(self, interpreter: pathlib.Path, directory: pathlib.Path) -> None:
         self._command = interpreter.with_name("ansible-playbook")
-        assert self._command.exists(), f"{self._command} is not there: make unit installs it"
+        assert self._command.exists(), f"{self._command} is missing: run make unit-ansible"
         self.directory = directory
 
     def run(
