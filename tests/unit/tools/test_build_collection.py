@@ -7,6 +7,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -91,3 +93,21 @@ def test_host_package_names_the_modes_of_its_directories(contents: dict[str, byt
     assert parents
     assert {name: modes.get(name) for name in parents} == dict.fromkeys(parents, (True, 0o755))
     assert {mode for is_directory, mode in modes.values() if not is_directory} <= {0o644, 0o755}
+
+
+def test_every_relative_link_leads_to_a_file_of_the_collection(contents: dict[str, bytes]) -> None:
+    pages = {name: text.decode() for name, text in contents.items() if name.endswith(".md")}
+    assert "README.md" in pages
+    for name, text in pages.items():
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+            path = os.path.normpath(Path(name).parent / target)
+            assert path in contents, f"{name} links to {target}"
+
+
+def test_links_to_the_repository_lead_to_files_of_this_version(contents: dict[str, bytes]) -> None:
+    text = contents["README.md"].decode()
+    found = re.findall(r"\]\(https://github.com/udpgrm/udpgrm/blob/v([^/]+)/([^)#]+)", text)
+    assert "docs/rolling-restart.md" in {path for _, path in found}, found
+    for version, path in found:
+        assert f'"{version}"' in (ROOT / "udpgrm/version.py").read_text()
+        assert (ROOT / path).is_file()
