@@ -143,7 +143,7 @@ bench-fleet: setup ## a rolling restart of 30 hosts against its parts, Ansible's
 	tools/ensure_bpffs
 	/usr/bin/python3 -m benchmarks.fleet
 
-.PHONY: collection sanity importer module-docs
+.PHONY: collection sanity importer docs
 collection: setup ## build the tarball of the collection
 	tools/build_collection
 
@@ -154,8 +154,8 @@ sanity: build/venvs/oldest/installed setup ## ansible-test sanity, with the newe
 importer: build/venvs/collection/installed ## what Galaxy checks of the tarball
 	PATH=$(CURDIR)/$(<D)/bin:$$PATH tools/run_importer
 
-module-docs: build/venvs/collection/installed ## pages of the modules' documentation, in build/module-docs
-	PATH=$(CURDIR)/$(<D)/bin:$$PATH tools/build_module_docs
+docs: build/venvs/collection/installed ## the documentation as a site, in build/site, its links checked
+	PATH=$(CURDIR)/$(<D)/bin:$$PATH tools/build_site
 
 clean: ## remove everything that was made here
 	rm -rf build .venv .ansible .hypothesis .mypy_cache .pytest_cache .ruff_cache

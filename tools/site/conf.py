@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Sphinx's configuration for tools/build_module_docs."""
+"""Sphinx's configuration for tools/build_site."""
 
-project = "udpgrm.fleet"
-extensions = ["sphinx_antsibull_ext"]
+project = "udpgrm"
+extensions = ["myst_parser", "sphinx_antsibull_ext"]
+root_doc = "docs/index"
+html_theme = "furo"
 
+myst_heading_anchors = 4
+# ansible's own lexers are for the modules' pages; code blocks of others say what they are
+suppress_warnings = ["misc.highlighting_failure"]
 html_copy_source = False
 html_show_copyright = False
 html_use_index = False
 pygments_style = "ansible"
-highlight_language = "YAML+Jinja"
 default_role = "any"
 
 nitpicky = True
