@@ -8,7 +8,7 @@
 #define UDPGRM_ABI_H
 
 /* Raised when a map's layout changes; a daemon refuses maps of another layout. */
-#define UDPGRM_LAYOUT 3
+#define UDPGRM_LAYOUT 4
 
 enum {
 	GENERATION_SLOTS = 32,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 from enum import IntEnum, IntFlag
 
-LAYOUT = 3
+LAYOUT = 4
 
 GENERATION_SLOTS = 32
 SLOT_SOCKETS = 256

@@ -7,14 +7,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import sys
-from pathlib import Path
-from typing import Optional, Union
+from typing import Optional
 
 from udpgrm import abi
 from udpgrm.abi import GroupState
+from udpgrm.daemon.adoptions import Adoptions
 from udpgrm.daemon.pool import Pool
 from udpgrm.daemon.registry import Registry
-from udpgrm.kernel import cgroups, clock, libbpf
+from udpgrm.kernel import clock, libbpf
 from udpgrm.state import maps as state
 from udpgrm.state import seats
 from udpgrm.state.maps import Maps
@@ -24,8 +24,9 @@ from udpgrm.state.seats import GroupSeats
 class Collector:
     """Goes through all groups, now and then."""
 
-    def __init__(self, maps: Maps, pool: Pool, registry: Registry) -> None:
+    def __init__(self, maps: Maps, pool: Pool, registry: Registry, adoptions: Adoptions) -> None:
         """Nothing is taken back yet."""
+        self._adoptions = adoptions
         self._maps = maps
         self._pool = pool
         self._registry = registry
@@ -60,9 +61,8 @@ class Collector:
             self._pool.release_group(number, self._maps.group(number))
         self._pool.count_seats((number, len(seated)) for number, seated in by_group.items())
         self._collect_probes()
-        self._collect_adopted()
 
-    def _group_of(self, key: Union[abi.ProbeKey, abi.AdoptedKey]) -> Optional[abi.Group]:
+    def _group_of(self, key: abi.ProbeKey) -> Optional[abi.Group]:
         """The live group that a record belongs to."""
         if key.group >= self._maps.config.groups:
             return None
@@ -78,21 +78,6 @@ class Collector:
             expired = abi.Probe.from_buffer_copy(value).expires < now
             if (group is None or expired) and libbpf.map_delete(probes, raw) and group is not None:
                 group.probes -= 1
-
-    def _collect_adopted(self) -> None:
-        """Forget adopted cgroups that are no more, and those of groups that are no more."""
-        adopted = self._maps["adopted"]
-        sizes = ctypes.sizeof(abi.AdoptedKey), ctypes.sizeof(abi.Adopted)
-        keys = [
-            abi.AdoptedKey.from_buffer_copy(raw) for raw, _ in libbpf.map_items(adopted, *sizes)
-        ]
-        there = {
-            cgroups.identity(Path(path))
-            for path in cgroups.paths_of({int(key.cgroup) for key in keys})
-        }
-        for key in keys:
-            if key.cgroup not in there or self._group_of(key) is None:
-                libbpf.map_delete(adopted, bytes(key))
 
     def _collect_group(self, number: int, group: abi.Group, seated: dict[int, bytes]) -> None:
         with contextlib.suppress(LookupError), GroupSeats(self._maps, number) as group_seats:
@@ -114,7 +99,11 @@ class Collector:
                     self._collect_table(number, group, slot_number, set(seated) - dead)
             for seat in dead:
                 libbpf.map_delete(self._maps["seats"], seated.pop(seat))
-            if seated or self._registry.awaits(number, group.epoch):
+            if (
+                seated
+                or self._registry.awaits(number, group.epoch)
+                or self._adoptions.holds(number, group.epoch)
+            ):
                 self._childless.pop(number, None)
             elif self._childless.get(number) == group.epoch:
                 # nobody for two rounds, so no registration is on its way either

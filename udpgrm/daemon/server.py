@@ -18,6 +18,7 @@ from typing import Callable, Optional
 from udpgrm import abi, log
 from udpgrm.build import cache, sources
 from udpgrm.daemon import directory, hooks
+from udpgrm.daemon.adoptions import Adoptions
 from udpgrm.daemon.collection import Collector
 from udpgrm.daemon.compiling import Compiler
 from udpgrm.daemon.pool import Pool
@@ -139,13 +140,17 @@ class Server:
         self._compiler = Compiler(self._poll)
         self._tubular = Tubular(options.tubular) if options.tubular else None
         self._registry = Registry(self._maps, self._pool, self._compiler, linker, self._tubular)
-        self._collector = Collector(self._maps, self._pool, self._registry)
+        self._adoptions = Adoptions(
+            self._maps, self._registry, options.directory, options.with_sendmsg
+        )
+        self._collector = Collector(self._maps, self._pool, self._registry, self._adoptions)
         self._watched: dict[int, int] = {}  # pid -> pidfd
         self._most_watched = _raise_descriptors() // 2
         self._due = 0.0  # when (monotonic seconds) to collect
 
     def start(self) -> None:
         """Attach the hooks, and say that the daemon is ready."""
+        self._adoptions.reconcile()
         self._collector.collect()
         self._pool.refill()
         if self._options.cgroup is not None:
@@ -155,6 +160,7 @@ class Server:
             log.step(f"Tubular path {self._options.tubular}")
         self._poll.register(self._maps["messages"], select.EPOLLIN)
         self._poll.register(self._stopping.fileno(), select.EPOLLIN)
+        self._poll.register(self._adoptions.fileno(), select.EPOLLIN)
         log.step("Tailing message ring buffer")
         _notify("READY=1")
 
@@ -191,9 +197,13 @@ class Server:
             self._resume()
         if self._tubular is not None:
             self._tubular.expire()
+        due = self._adoptions.due
+        if self._adoptions.fileno() in events or (due is not None and time.monotonic() >= due):
+            self._guarded(self._adoptions.reconcile)
         ended = self._reap(set(events))
         if ended or time.monotonic() >= self._due:
             self._due = time.monotonic() + COLLECT_EVERY
+            self._guarded(self._adoptions.reconcile)
             self._guarded(self._collector.collect)
             self._guarded(self._pool.refill)
 
@@ -201,6 +211,7 @@ class Server:
         """When (monotonic seconds) there is something to do, if nothing comes before."""
         yield self._compiler.due
         yield self._registry.search_due
+        yield self._adoptions.due
         yield self._tubular.due if self._tubular is not None else None
 
     def _serve(self, ring: RingBuffer) -> None:
@@ -210,6 +221,7 @@ class Server:
                 message = abi.Message.from_buffer_copy(record)
                 self._guarded(self._watch, self._registry.handle, message)
                 self._maps.user(abi.user_of(message.uid)).messages_served += 1
+        self._adoptions.expect()
         self._guarded(self._pool.refill)
 
     def _resume(self) -> None:

@@ -5,33 +5,27 @@ A server that binds with SO_REUSEPORT is enough. Its sockets are duplicated
 (pidfd_getfd(2)) and put into a generation through the same socket options that
 a server would use itself. Sockets that it makes later, as a worker that is
 started again does, are enrolled by the hooks: the generation is noted for the
-process's cgroup.
+process's cgroup, and for the one that systemd makes when it starts the unit again.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import errno
-import ipaddress
-import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from udpgrm import abi
 from udpgrm.abi import Option
 from udpgrm.client import NotHooked, enroll
-from udpgrm.kernel import cgroups, libbpf, pidfd
-from udpgrm.state import address
+from udpgrm.kernel import cgroups, pidfd
+from udpgrm.state import address, adoptions, enrolling
+from udpgrm.state.adoptions import Adoption
 from udpgrm.state.maps import Maps
 
 _POLL_S = 0.01
-_SO_BINDTOIFINDEX = 62
 
 
 class AdoptionError(Exception):
@@ -98,7 +92,7 @@ def adopt(
             _prepare(maps, cookie, sock, where, application)
         sockets = [sock for _, sock in held]
         indices = enroll(sockets, generation, max(deadline - time.monotonic(), 1.0))
-        _note(maps, cgroup, sockets, generation, application)
+        _note(maps, cgroup, held, generation, application)
         return Enrolled(where, generation, [cookie for cookie, _ in held], indices)
     except NotHooked as error:
         if error.errno == errno.ENOPROTOOPT:
@@ -124,21 +118,7 @@ def _prepare(maps: Maps, cookie: int, sock: socket.socket, where: str, applicati
         raise AdoptionError(
             f"a socket at {where} is bound without SO_REUSEPORT: turn the server's reuseport on"
         )
-    owner = os.stat(f"/proc/self/fd/{sock.fileno()}").st_uid
-    request = abi.SocketRequest(
-        cookie=cookie,
-        generation=abi.GENERATION_NONE,
-        wildcard=ipaddress.ip_address(sock.getsockname()[0]).is_unspecified,
-        ifindex=sock.getsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX),
-        uid=owner,
-    )
-    with contextlib.suppress(FileExistsError):
-        libbpf.map_update(
-            maps["socket_request"],
-            sock.fileno().to_bytes(4, sys.byteorder),
-            bytes(request),
-            libbpf.NOEXIST,
-        )
+    enrolling.note_bound(maps, cookie, sock)
     if application:
         sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_APP, application)
 
@@ -146,33 +126,21 @@ def _prepare(maps: Maps, cookie: int, sock: socket.socket, where: str, applicati
 def _note(
     maps: Maps,
     cgroup: Path,
-    sockets: Iterable[socket.socket],
+    held: Iterable[tuple[int, socket.socket]],
     generation: int,
     application: int,
 ) -> None:
     """Let the hooks enroll what processes of this cgroup bind later, in each of the groups."""
     groups = set()
-    for sock in sockets:
-        fd = sock.fileno().to_bytes(4, sys.byteorder)
-        raw = libbpf.map_lookup(maps["socket_request"], fd, ctypes.sizeof(abi.SocketRequest))
-        if raw is not None:
-            request = abi.SocketRequest.from_buffer_copy(raw)
-            groups.add((request.group - 1, request.epoch))
-    value = abi.Adopted(generation=generation, app=application)
+    for cookie, sock in held:
+        request = enrolling.request_of(maps, cookie, sock)
+        groups.add((request.group - 1, request.epoch))
     for directory in (cgroup, *(path.parent for path in cgroup.rglob("*/cgroup.procs"))):
         identity = cgroups.identity(directory)
-        for group, epoch in groups:
-            key = abi.AdoptedKey(cgroup=identity, group=group, epoch=epoch)
-            libbpf.map_update(maps["adopted"], bytes(key), bytes(value))
-
-
-def forget(maps: Maps, cgroup: Path) -> None:
-    """Enroll nothing more of a cgroup, as before it is stopped."""
-    identity = cgroups.identity(cgroup)
-    sizes = ctypes.sizeof(abi.AdoptedKey), ctypes.sizeof(abi.Adopted)
-    for raw, _ in list(libbpf.map_items(maps["adopted"], *sizes)):
-        if abi.AdoptedKey.from_buffer_copy(raw).cgroup == identity:
-            libbpf.map_delete(maps["adopted"], raw)
+        for group_id, epoch in groups:
+            adoptions.note(
+                maps, Adoption(identity, group_id, epoch, generation, application, directory)
+            )
 
 
 def cgroup_of_unit(unit: str, root: Path) -> Path:

@@ -19,6 +19,7 @@ from udpgrm.restart.journal import Journal, waiting_for_their_stop
 from udpgrm.restart.machine import Facts, Result, Step
 from udpgrm.restart.plan import Generations, Refused
 from udpgrm.services.definition import Service
+from udpgrm.state import adoptions
 
 _POLL_S = 0.02
 #: Flow tables are read as a whole: not too often.
@@ -274,7 +275,7 @@ class Steps:
     def _stop_instance(self, generation: int, evidence: Evidence) -> None:
         evidence["instance"] = self._instances.name(generation)
         if self._service.enrollment == "adopted" and self._instances.is_alive(generation):
-            adoption.forget(self._groups.maps, self._instances.cgroup(generation))
+            adoptions.forget(self._groups.maps, self._instances.cgroup(generation))
         self._instances.stop(generation)
         left = {where: count for where, count in self._groups.living(generation).items() if count}
         if left:

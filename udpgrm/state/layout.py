@@ -37,6 +37,8 @@ _QUIC_STAGES = 4
 _MAX_POLICIES = 1024
 _MAX_PROBES = 1024
 _MAX_ADOPTED = 4096
+#: The directory of an adopted cgroup, NUL-padded.
+ADOPTED_PATH_BYTES = 512
 
 
 @dataclass(frozen=True)
@@ -231,6 +233,9 @@ MAPS = {
     "probes": _Map(_hash("udpgrm_probes", abi.ProbeKey, abi.Probe, _MAX_PROBES), Relocation.PROBES),
     "adopted": _Map(
         _hash("udpgrm_adopted", abi.AdoptedKey, abi.Adopted, _MAX_ADOPTED), Relocation.ADOPTED
+    ),
+    "adopted_paths": _Map(
+        _hash("udpgrm_adpaths", abi.AdoptedKey, ADOPTED_PATH_BYTES, _MAX_ADOPTED)
     ),
     "quic_stages": _Map(
         _plain(libbpf.MAP_PROG_ARRAY, "udpgrm_stages", 4, 4, _QUIC_STAGES), Relocation.QUIC_STAGES

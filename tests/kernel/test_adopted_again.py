@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Adopted units that systemd starts again: in a new cgroup of the same path."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import udpgrm.client as grm
+from tests.kernel.restart_fixtures import edge
+from tests.kernel.restarts import UNTIL_NO_FLOWS, Edge, Traffic, serving_only
+from tests.kernel.support import Host, wait_for
+from tests.kernel.test_adoption import WHERE, Unit, Units, ask, enroll, units
+from tests.kernel.test_restart import PLAIN_SERVER
+
+__all__ = ["edge", "units"]
+
+
+def alive(host: Host) -> dict[int, int]:
+    """Living sockets by generation."""
+    groups = host.json("list", WHERE)["groups"]
+    return {
+        item["generation"]: item["sockets_alive"]
+        for group in groups
+        for item in group["generations"]
+        if item["sockets_alive"]
+    }
+
+
+def start_again(units: Units, unit: Unit, pause: float = 0.0) -> Unit:
+    """As systemd does after a crash: the cgroup goes, and comes back under another id."""
+    before = os.stat(unit.cgroup).st_ino
+    unit.stop()
+    units.all.remove(unit)
+    time.sleep(pause)
+    again = units.start(unit.cgroup.name)
+    assert os.stat(again.cgroup).st_ino != before
+    return again
+
+
+@pytest.fixture
+def two(host: Host, units: Units) -> tuple[Unit, Unit]:
+    """Generation 1 drains, generation 2 works."""
+    old, new = units.start("old"), units.start("new")
+    for unit, number in ((old, 1), (new, 2)):
+        assert enroll(host, unit, "--count=2", f"--gen={number}").returncode == 0
+    assert host.run("working-gen", WHERE, "2").returncode == 0
+    time.sleep(1.2)  # the daemon looks for adoptions a second after registrations
+    return old, new
+
+
+def test_the_working_instance(host: Host, units: Units, two: tuple[Unit, Unit]) -> None:
+    start_again(units, two[1])
+    wait_for(lambda: alive(host) == {1: 2, 2: 2}, "the new sockets")
+    assert ask(50) == {"new"}
+    dead = units.all[-1].workers()[0]
+    os.kill(dead, 9)  # what its cgroup binds later is enrolled by the hooks, as before
+    wait_for(lambda: dead not in units.all[-1].workers() and alive(host) == {1: 2, 2: 2}, "another")
+
+
+def test_the_instance_that_drains(host: Host, units: Units, two: tuple[Unit, Unit]) -> None:
+    start_again(units, two[0])
+    wait_for(lambda: alive(host) == {1: 2, 2: 2}, "the new sockets")
+    assert ask(50) == {"new"}
+
+
+def test_the_only_instance_after_a_while(host: Host, units: Units) -> None:
+    """Longer than a group without sockets is kept otherwise."""
+    unit = units.start("only")
+    assert enroll(host, unit, "--count=2", "--gen=5").returncode == 0
+    assert host.run("working-gen", WHERE, "5").returncode == 0
+    time.sleep(1.2)
+    start_again(units, unit, pause=4)
+    wait_for(lambda: alive(host) == {5: 2}, "the new sockets")
+    assert host.group(WHERE)["applications"][0]["working_generation"] == 5
+
+
+def test_while_no_daemon_runs(host: Host, units: Units, two: tuple[Unit, Unit]) -> None:
+    host.kill()
+    start_again(units, two[1])
+    assert ask(50) == {"old"}  # nothing of generation 2 lives
+    host.start()
+    wait_for(lambda: alive(host) == {1: 2, 2: 2}, "the new sockets")
+    assert ask(50) == {"new"}
+
+
+def test_hooks_of_the_cgroup_alone(bare_host: Host, units: Units) -> None:
+    """They go with it, and come with the new one."""
+    bare_host.start(install=False)
+    unit = units.start("server")
+    assert bare_host.run("hooks", "add", str(unit.cgroup)).returncode == 0
+    assert enroll(bare_host, unit, "--count=2", "--gen=0").returncode == 0
+    time.sleep(1.2)
+    again = start_again(units, unit)
+    wait_for(lambda: alive(bare_host) == {0: 2}, "the new sockets")
+    assert bare_host.json("hooks", "list")["cgroups"] == [str(again.cgroup)]
+
+
+def test_a_generation_whose_slot_is_taken(host: Host, units: Units, two: tuple[Unit, Unit]) -> None:
+    """Generations 2 and 34 share a slot: what comes back as 2 is left alone."""
+    two[1].stop()
+    units.all.remove(two[1])
+    other = grm.bind(WHERE)
+    grm.enroll(other, 34)
+    units.start("new")
+    time.sleep(2)
+    assert alive(host) == {1: 2, 34: 1}
+    other[0].close()
+
+
+def test_restarts_after_a_crash(edge: Edge) -> None:
+    """systemd has started the instance again: the next restart moves it as any other."""
+    server = edge.units / "plain.py"
+    server.write_text(PLAIN_SERVER)
+    edge.unit(server=server)
+    edge.define(enrollment="adopted", drain={**UNTIL_NO_FLOWS, "max_s": 2})
+    assert edge.restart().returncode == 0
+    time.sleep(1.2)
+    for verb in ("stop", "start"):
+        subprocess.run(["systemctl", verb, "edge@1.service"], check=True)
+    wait_for(lambda: alive(edge.host) == {1: 2}, "the new sockets")
+    with Traffic() as traffic:
+        command = edge.start("restart", "edge", "--json")
+        edge.await_step("drain")
+    printed, errors = command.communicate(timeout=60)
+    assert command.returncode == 0, printed + errors
+    journal: dict[str, Any] = json.loads(printed)
+    assert (journal["from_generation"], journal["outcome"]) == (1, "finished")
+    assert (traffic.lost, traffic.moved) == (0, 0)
+    assert serving_only(edge, 2)
+    assert not Path(edge.host.cgroup / "edge@1.service").exists()

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Adoptions outlive their cgroups: systemd starts a unit again in a new one of the same path."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Optional
+
+from udpgrm import abi, log
+from udpgrm.abi import GroupState, MessageFlag
+from udpgrm.daemon import hooks
+from udpgrm.daemon.registry import Registry
+from udpgrm.kernel import cgroups, pidfd
+from udpgrm.kernel.inotify import Directories
+from udpgrm.state import address, adoptions, enrolling
+from udpgrm.state.adoptions import Adoption
+from udpgrm.state.maps import Maps
+from udpgrm.state.seats import GroupSeats
+
+#: How long a group without sockets waits for its unit to be started again (seconds).
+_PATIENCE_S = 300.0
+_AFTER_MESSAGES_S = 1.0
+
+
+class Adoptions:
+    """Renews adoptions when their cgroups come back under another id.
+
+    cgroupfs tells of new directories (inotify), so that is known before the unit's process has
+    bound a socket; what it has bound all the same is enrolled then.
+    """
+
+    def __init__(
+        self, maps: Maps, registry: Registry, pin_directory: Path, with_sendmsg: bool
+    ) -> None:
+        """Nothing is renewed yet."""
+        self._maps = maps
+        self._registry = registry
+        self._pins = pin_directory
+        self._with_sendmsg = with_sendmsg
+        self._created = Directories()
+        self._missing: dict[Adoption, float] = {}  # since when (monotonic seconds)
+        self._awaited: set[tuple[int, int]] = set()  # (group id, epoch)
+        #: When (monotonic seconds) `reconcile` has something to do; None: it has not.
+        self.due: Optional[float] = None
+
+    def fileno(self) -> int:
+        """Readable when an adopted cgroup may have come back."""
+        return self._created.fileno()
+
+    def expect(self) -> None:
+        """Look soon: a command that registered sockets may have noted an adoption."""
+        self.due = self.due or time.monotonic() + _AFTER_MESSAGES_S
+
+    def holds(self, group_id: int, epoch: int) -> bool:
+        """Whether a group is kept for a unit that is being started."""
+        return (group_id, epoch) in self._awaited
+
+    def reconcile(self) -> None:
+        """Renew what has come back, drop what is over, and watch for the rest."""
+        self.due = None
+        self._created.clear()
+        watched: set[Path] = set()
+        missing: dict[Adoption, float] = {}
+        self._awaited = set()
+        for adoption in adoptions.all_of(self._maps):
+            kept = self._look_at(adoption)
+            if kept is None:
+                adoptions.remove(self._maps, adoption)
+                continue
+            directory, is_there = kept
+            if not is_there:
+                missing[adoption] = self._missing.get(adoption, time.monotonic())
+            if is_there or time.monotonic() - missing[adoption] < _PATIENCE_S:
+                self._awaited.add((adoption.group_id, adoption.epoch))
+            watched.add(_nearest(directory.parent))
+        self._missing = missing
+        self._created.watch(watched)
+
+    def _look_at(self, adoption: Adoption) -> Optional[tuple[Path, bool]]:
+        """The cgroup's directory, and whether it is there; None: the adoption is over."""
+        group = self._maps.group(adoption.group_id)
+        if group.state != GroupState.LIVE or group.epoch != adoption.epoch:
+            return None
+        if adoption.directory is None:
+            # without a path it lives no longer than its cgroup
+            [*found] = cgroups.paths_of({adoption.cgroup})
+            return (Path(found[0]), True) if found else None
+        if self._is_taken(group, adoption):
+            return None
+        with contextlib.suppress(FileNotFoundError):
+            identity = cgroups.identity(adoption.directory)
+            if identity != adoption.cgroup:
+                self._renew(adoption, identity)
+            return adoption.directory, True
+        return adoption.directory, False
+
+    def _is_taken(self, group: abi.Group, adoption: Adoption) -> bool:
+        """Whether another generation has the slot by now."""
+        number = abi.slot_of(group.max_apps, adoption.application, adoption.generation)
+        with contextlib.suppress(LookupError), GroupSeats(self._maps, adoption.group_id) as seats:
+            return bool(seats.slot(number).generation != adoption.generation)
+        return False
+
+    def _renew(self, adoption: Adoption, identity: int) -> None:
+        assert adoption.directory is not None
+        hooked = {Path(path) for path in hooks.hooked_cgroups(self._pins)}
+        if not hooked.intersection((adoption.directory, *adoption.directory.parents)):
+            hooks.install(self._pins, adoption.directory, self._with_sendmsg)
+        renewed = adoptions.renew(self._maps, adoption, identity)
+        log.step(
+            f"{adoption.directory} was started again: its sockets are of generation "
+            f"{adoption.generation}"
+        )
+        for pid in cgroups.processes(adoption.directory):
+            for cookie, fd in pidfd.sockets_of(pid):
+                with socket.socket(fileno=fd) as sock:
+                    self._enroll(renewed, cookie, sock)
+
+    def _enroll(self, adoption: Adoption, cookie: int, sock: socket.socket) -> None:
+        """Put a socket into its generation that was bound before the hooks knew its cgroup."""
+        group = self._maps.group(adoption.group_id)
+        if not pidfd.is_udp_server(sock) or address.bound(sock) != address.of_key(group.key):
+            return
+        request = enrolling.request_of(self._maps, cookie, sock)
+        if (
+            request.group
+            or request.uid != group.uid
+            or request.ifindex != group.key.ifindex
+            or enrolling.netns_of(sock) != group.key.netns
+        ):
+            return
+        request.group, request.epoch = adoption.group_id + 1, adoption.epoch
+        request.generation, request.app = adoption.generation, adoption.application
+        request.registered = 1
+        enrolling.write_request(self._maps, request, sock)
+        self._registry.handle(
+            abi.Message(
+                flags=MessageFlag.JOIN | MessageFlag.REGISTER,
+                group=adoption.group_id,
+                epoch=adoption.epoch,
+                generation=adoption.generation,
+                app=adoption.application,
+                cookie=cookie,
+                uid=request.uid,
+                ns_pid=os.getpid(),
+                fd=sock.fileno(),
+            )
+        )
+
+
+def _nearest(directory: Path) -> Path:
+    """The directory, or where it will be made."""
+    return next(path for path in (directory, *directory.parents) if path.is_dir())
