@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import shutil
@@ -19,8 +20,9 @@ from typing import Any, Callable, Optional
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import Host, client, wait_for, wait_for_index
+from tests.kernel.support import Host, client, received, wait_for, wait_for_index
 from tests.kernel.test_cbpf import dissector, unlike_any_other
+from udpgrm import abi
 from udpgrm.abi import Option
 from udpgrm.kernel import cgroups
 
@@ -367,6 +369,85 @@ def test_two_groups_of_the_kernel(host: Host) -> None:
             grm.enroll([sock], 0)
         patient = Patient(host, "[::]:4433")
         assert (patient.status, set(patient.codes)) == (1, {"two_kernel_groups"})
+
+
+def test_a_socket_that_connect_has_taken_out(host: Host) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind(("0.0.0.0", 4433))
+        grm.enroll([sock], 1)
+        sock.connect(("127.0.0.1", 9))
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.connect(sock.fileno(), bytes(16), 16) == 0  # AF_UNSPEC: to no peer
+        patient = Patient(host, f"--pid={os.getpid()}")
+        assert (patient.status, patient.codes) == (1, ["not_in_group"])
+        assert patient.only["steered"] is False
+
+
+def _join(sock: socket.socket, family: int) -> None:
+    if family == socket.AF_INET:
+        group = socket.inet_aton("239.1.1.1") + socket.inet_aton("127.0.0.1")
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+    else:
+        group = socket.inet_pton(family, "ff15::1") + socket.if_nametoindex("lo").to_bytes(
+            4, "little"
+        )
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group)
+
+
+def _switch(*places: tuple[int, int]) -> Callable[[socket.socket, int], None]:
+    """Turn an option on, of IPv4 or of IPv6."""
+
+    def turn_on(sock: socket.socket, family: int) -> None:
+        sock.setsockopt(*places[-1 if family == socket.AF_INET6 else 0], 1)
+
+    return turn_on
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+@pytest.mark.parametrize(
+    "code, do",
+    [
+        ("limit_gro", _switch((socket.IPPROTO_UDP, 104))),
+        ("limit_errors", _switch((socket.IPPROTO_IP, 11), (socket.IPPROTO_IPV6, 25))),
+        ("limit_transparent", _switch((socket.IPPROTO_IP, 19), (socket.IPPROTO_IPV6, 75))),
+        ("limit_broadcast", _switch((socket.SOL_SOCKET, socket.SO_BROADCAST))),
+        ("limit_multicast", _join),
+    ],
+)
+def test_limits_of_the_kernel(
+    host: Host, family: int, code: str, do: Callable[[socket.socket, int], None]
+) -> None:
+    where = "0.0.0.0:4433" if family == socket.AF_INET else "[::]:4433"
+    with grm.bind(where)[0] as sock, grm.bind(where)[0] as plain:
+        grm.enroll([sock, plain], 0)
+        do(sock, family)
+        patient = Patient(host, where)
+        assert (patient.status, patient.codes) == (0, [code]), patient.lines
+        noted = [item["fd"] for item in patient.sockets if item["findings"]]
+        assert noted == [sock.fileno()]
+        assert "docs/limits.md" in patient.lines[0]
+
+
+def test_a_group_of_ipv4_beside_a_wildcard_of_both(host: Host) -> None:
+    with grm.bind("[::]:4433")[0] as both, grm.bind("0.0.0.0:4433")[0] as four, client() as sender:
+        grm.enroll([both], 0)
+        grm.enroll([four], 0)
+        sender.sendto(b"?", ("127.0.0.1", 4433))
+        assert [position for position, _ in received([both, four])] == [1]
+        patient = Patient(host)
+        assert (patient.status, patient.codes) == (1, ["shadowed"])
+
+
+def test_a_filter_that_cannot_work(host: Host) -> None:
+    value = abi.Dissector(type=abi.DissectorType.CBPF, filter_len=2)
+    value.filter[0] = abi.CbpfInstruction(0x20, 0, 0, 0xFFFFF020)  # ld rxhash
+    value.filter[1] = abi.CbpfInstruction(0x06, 0, 0, 0x80000000)
+    with own_socket() as sock:
+        sock.setsockopt(socket.IPPROTO_UDP, Option.DISSECTOR, bytes(value))
+        grm.enroll([sock], 0, timeout=30)
+        patient = Patient(host, ADDRESS)
+        assert (patient.status, patient.codes) == (1, ["limit_filter"])
 
 
 def test_nothing_there(host: Host) -> None:

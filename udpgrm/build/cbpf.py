@@ -8,6 +8,7 @@ a jump or memory slot out of range, a division by zero, the end of the filter.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Optional
 
@@ -19,6 +20,8 @@ _TAX, _TXA = 0x00, 0x80
 _RETURN_A = 0x10
 #: SKF_AD_OFF + SKF_AD_PROTOCOL: the EtherType, in host order.
 _PROTOCOL = 0xFFFFF000
+#: SKF_LL_OFF: from here up, offsets mean headers and what the kernel knows beside the packet.
+_BESIDE_PACKET = 0xFFE00000
 _ARITHMETIC = {0x00: "+", 0x10: "-", 0x20: "*", 0x40: "|", 0x50: "&", 0xA0: "^"}
 _DIVISIONS = {0x30: "/", 0x90: "%"}
 _SHIFTS = {0x60: "<<", 0x70: ">>"}
@@ -49,6 +52,22 @@ def statements(program: tuple[Instruction, ...]) -> list[str]:
             lines.append(f"{label}:")
         lines.append(f"\t{body}")
     return [*lines, f"\t{_FAIL}"]
+
+
+def loads_beside_packet(program: Iterable[Instruction]) -> list[int]:
+    """Return the positions of loads that only socket filters can do: they always fail here.
+
+    Those are of headers below UDP (SKF_NET_OFF, SKF_LL_OFF) and of ancillary data (SKF_AD_OFF: the
+    processor, the kernel's hash), but for SKF_AD_PROTOCOL.
+    """
+    return [
+        position
+        for position, item in enumerate(program)
+        if item.code & 0x07 == _LD
+        and item.code & 0xE0 == _ABS
+        and item.k >= _BESIDE_PACKET
+        and not (item.k == _PROTOCOL and _SIZES.get(item.code & 0x18) == "half")
+    ]
 
 
 def _label(position: int) -> str:

@@ -15,7 +15,8 @@ from udpgrm.cli.options import Arguments
 from udpgrm.daemon import hooks
 from udpgrm.doctor import gather
 from udpgrm.doctor.facts import Diagnosis, Finding, Host, Socket
-from udpgrm.doctor.judge import about_host, concerns, is_waiting, judge
+from udpgrm.doctor.host import about_host, concerns
+from udpgrm.doctor.judge import is_waiting, judge
 from udpgrm.kernel import cgroups, netns
 from udpgrm.restart import adoption
 from udpgrm.state.maps import Maps
@@ -65,8 +66,8 @@ def _look(
     daemon = common.daemon_pid(arguments, maps) if maps is not None else None
     pids, named = _processes(arguments, where, hooked)
     # sockets first: then a group that a socket is in and the host has not is one that went
-    sockets = gather.sockets_of(pids, maps, where, bound=not named)
-    host = gather.host_of(directory, maps, daemon, hooked)
+    sockets, unreachable = gather.sockets_of(pids, maps, where, bound=not named)
+    host = gather.host_of(directory, maps, daemon, hooked, unreachable)
     if not named:
         here = netns.own_cookie()
         sockets = [sock for sock in sockets if concerns(host, sock, here)]

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
+import signal
+import socket
 from typing import Callable, Optional
 
 from udpgrm import abi
@@ -13,11 +16,13 @@ from udpgrm.cli import common
 from udpgrm.cli.options import Arguments
 from udpgrm.daemon.pool import Pool
 from udpgrm.daemon.programs import DISSECTOR_NAMES, Linker, steering_of
-from udpgrm.kernel import cgroups, clock, libbpf
+from udpgrm.kernel import cgroups, clock, descriptors, libbpf
 from udpgrm.services import policy
 from udpgrm.state import maps as state
 from udpgrm.state.layout import Limits
 from udpgrm.state.maps import Maps, index
+
+_NOBODY = 65534
 
 
 def run(arguments: Arguments) -> int:
@@ -36,6 +41,7 @@ def run(arguments: Arguments) -> int:
 
     maps: Optional[Maps] = None
     check("cgroup2", cgroups.default_root)
+    check("right to take sockets of servers", _take_sockets)
     check("templates", lambda: cache.compile_missing(sources.all_programs()))
 
     def make_maps() -> None:
@@ -60,6 +66,27 @@ def run(arguments: Arguments) -> int:
         for name, reason in checks:
             print(f"{'FAILED' if reason else 'ok':7} {name}{': ' if reason else ''}{reason}")
     return 1 if missing else 0
+
+
+def _take_sockets() -> None:
+    """Take the sockets of another user's process, as the daemon does. Raises OSError."""
+    here, there = socket.socketpair()
+    with here, there:
+        child = os.fork()
+        if not child:
+            with contextlib.suppress(OSError):  # without that right it stays root's
+                os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+            there.send(b"!")
+            signal.pause()
+            os._exit(0)
+        try:
+            here.recv(1)
+            with descriptors.Process(child) as process:
+                for taken in process.take(process.numbers(), None):
+                    os.close(taken.fd)
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
 
 
 def _clock_rate() -> int:

@@ -22,6 +22,7 @@ from udpgrm.daemon.programs import Linker, digest_of, steering_of
 from udpgrm.daemon.searching import Search
 from udpgrm.daemon.tubular import Tubular
 from udpgrm.kernel import libbpf, pidfd
+from udpgrm.kernel.descriptors import Unreachable
 from udpgrm.state import address, counters, seats
 from udpgrm.state.maps import Maps
 from udpgrm.state.seats import GroupSeats
@@ -218,8 +219,17 @@ class Registry:
     def _serve_at_once(self, message: abi.Message) -> Optional[int]:
         """Serve a message whose socket is where it says; else it is looked for."""
         fd = None
-        with contextlib.suppress(OSError):  # no descriptor is left
+        try:
             fd = pidfd.socket_at(message.ns_pid, message.fd, message.cookie)
+        except Unreachable as error:
+            if error.errno == errno.EPERM:
+                # no look at all processes would find it; a daemon with more rights may
+                self._deferred.add(message)
+                if message.flags & MessageFlag.REGISTER:
+                    log.step(f"socket {message.cookie:#x} cannot be registered: {error.strerror}")
+                return None
+        except OSError:  # no descriptor is left
+            pass
         if fd is None:  # handed on, or its process lives in another pid namespace
             self._deferred.add(message)
             self._search.add(message)
@@ -237,7 +247,11 @@ class Registry:
         Returns that pid.
         """
         if found is None:
-            log.step(f"socket {message.cookie:#x} was closed before it could be registered")
+            excuse = self._search.excuse
+            log.step(
+                f"socket {message.cookie:#x} was closed before it could be registered"
+                + (f", unless one has it that cannot be asked: {excuse}" if excuse else "")
+            )
             self.missed_one = True
             return None
         pid, fd = found

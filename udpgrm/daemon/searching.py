@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Generator, Iterator
@@ -12,8 +13,9 @@ from typing import Optional
 from udpgrm import abi
 from udpgrm.daemon.deferred import key_of
 from udpgrm.kernel import pidfd
+from udpgrm.kernel.descriptors import Unreachable, has_a_say, stuck
 
-#: A process, and what one of its descriptors is: SO_COOKIE and a duplicate, or no socket.
+#: A process, and one of its sockets that is missing: SO_COOKIE and a duplicate; None: a turn.
 _Seen = tuple[int, Optional[tuple[int, int]]]
 _Wanted = dict[int, dict[bytes, abi.Message]]
 #: Seconds without a break.
@@ -34,6 +36,11 @@ class Search:
         #: Messages by SO_COOKIE and key: what the next look is for, and the present one
         self._next: _Wanted = {}
         self._sought: _Wanted = {}
+        #: Messages of processes that hang in execve(2)
+        self._held: _Wanted = {}
+        self._held_until = 0.0
+        #: Processes that the present look could not reach, and why
+        self._unreachable: dict[int, Unreachable] = {}
         self._descriptors: Optional[Generator[_Seen, None, None]] = None
         self._rest_until = self._not_before = 0.0
 
@@ -44,18 +51,24 @@ class Search:
     def has(self, message: abi.Message) -> bool:
         """Whether a message's like waits here."""
         key = key_of(message)
-        return any(key in wanted.get(message.cookie, {}) for wanted in (self._sought, self._next))
+        everything = (self._sought, self._next, self._held)
+        return any(key in wanted.get(message.cookie, {}) for wanted in everything)
 
     def drop(self, cookie: int) -> list[abi.Message]:
         """Look for a socket no more. Returns the messages that waited for it."""
-        both = (self._sought.pop(cookie, {}), self._next.pop(cookie, {}))
-        return [message for wanted in both for message in wanted.values()]
+        everything = (self._sought, self._next, self._held)
+        return [message for wanted in everything for message in wanted.pop(cookie, {}).values()]
+
+    @property
+    def excuse(self) -> str:
+        """Why a socket may be there that the last look has not found; empty: it is not."""
+        return "; ".join(sorted({str(error.strerror) for error in self._unreachable.values()}))
 
     @property
     def due(self) -> Optional[float]:
         """When (monotonic seconds) `go_on` has something to do; None: it has not."""
         if not self._next and not self._sought and self._descriptors is None:
-            return None
+            return self._held_until if self._held else None
         hurry = _is_roots(self._sought) or _is_roots(self._next)
         return self._not_before if hurry else max(self._not_before, self._rest_until)
 
@@ -67,6 +80,9 @@ class Search:
         """
         due, began = self.due, time.monotonic()
         if due is None or began < due:
+            return
+        self._release(began)
+        if not self._next and not self._sought and self._descriptors is None:
             return
         if self._descriptors is None or (_is_roots(self._next) and not _is_roots(self._sought)):
             self._begin_anew()
@@ -94,7 +110,24 @@ class Search:
         self._descriptors = None
         lost, self._sought = self._sought, {}
         for message in _messages(lost):
-            yield message, None
+            error = self._unreachable.get(message.ns_pid)
+            if error is not None and error.errno == errno.EAGAIN:
+                self._held.setdefault(message.cookie, {})[key_of(message)] = message
+                self._held_until = time.monotonic() + _UNTIL_THERE_MAY_BE_ONE
+            else:
+                yield message, None
+
+    def _release(self, now: float) -> None:
+        """Look for what was held back, once its process does not hang any more."""
+        if not self._held or now < self._held_until:
+            return
+        held, self._held = self._held, {}
+        for message in _messages(held):
+            if message.ns_pid in stuck():
+                self._held.setdefault(message.cookie, {})[key_of(message)] = message
+            else:
+                self.add(message)
+        self._held_until = now + _UNTIL_THERE_MAY_BE_ONE
 
     def _begin_anew(self) -> None:
         """Look for all that are missing by now."""
@@ -103,7 +136,28 @@ class Search:
         for cookie, messages in self._next.items():
             self._sought.setdefault(cookie, {}).update(messages)
         self._next = {}
-        self._descriptors = _descriptors(list(_messages(self._sought)))
+        self._unreachable = {}
+        self._descriptors = self._look(list(_messages(self._sought)))
+
+    def _look(self, messages: list[abi.Message]) -> Generator[_Seen, None, None]:
+        """Those of processes that root's messages name, of root's, and of those with the fewest."""
+        named = {message.ns_pid for message in messages if message.uid == 0}
+        cookies = {message.cookie for message in messages}
+
+        def order(pid: int) -> tuple[bool, bool, int]:
+            try:
+                about = os.stat(f"/proc/{pid}/fd")
+            except OSError:
+                return True, True, 0
+            return pid not in named, about.st_uid != 0, about.st_size  # how many, from Linux 6.2 on
+
+        for pid in sorted(pidfd.all_pids(), key=order):
+            try:
+                for seen in pidfd.descriptors_of(pid, cookies):
+                    yield pid, seen
+            except Unreachable as error:
+                if has_a_say(error):
+                    self._unreachable[pid] = error
 
 
 def _messages(wanted: _Wanted) -> Iterator[abi.Message]:
@@ -112,19 +166,3 @@ def _messages(wanted: _Wanted) -> Iterator[abi.Message]:
 
 def _is_roots(wanted: _Wanted) -> bool:
     return any(message.uid == 0 for message in _messages(wanted))
-
-
-def _descriptors(messages: list[abi.Message]) -> Generator[_Seen, None, None]:
-    """Those of processes that root's messages name, of root's, and of those with the fewest."""
-    named = {message.ns_pid for message in messages if message.uid == 0}
-
-    def order(pid: int) -> tuple[bool, bool, int]:
-        try:
-            about = os.stat(f"/proc/{pid}/fd")
-        except OSError:
-            return True, True, 0
-        return pid not in named, about.st_uid != 0, about.st_size  # how many, from Linux 6.2 on
-
-    for pid in sorted(pidfd.all_pids(), key=order):
-        for seen in pidfd.descriptors_of(pid):
-            yield pid, seen

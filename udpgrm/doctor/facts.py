@@ -11,7 +11,10 @@ from typing import Optional
 
 @dataclass(frozen=True)
 class Group:
-    """A live group. alive: living sockets by slot; working: generations by application."""
+    """A live group. alive: living sockets by slot; working: generations by application.
+
+    failing_loads: positions of the instructions of its filter that no steering program can do.
+    """
 
     number: int
     address: str
@@ -23,13 +26,15 @@ class Group:
     max_apps: int
     working: tuple[int, ...]
     alive: Mapping[int, int]
+    failing_loads: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Host:
     """The state in a pin directory, and who is hooked.
 
-    cgroups are paths of those with hooks; daemon: its pid, None: none runs.
+    cgroups are paths of those with hooks; daemon: its pid, None: none runs; daemon_lacks: why it
+    may not take sockets of other processes. unreachable: why processes could not be looked at.
     """
 
     directory: str
@@ -37,6 +42,8 @@ class Host:
     daemon: Optional[int] = None
     cgroups: tuple[str, ...] = ()
     groups: tuple[Group, ...] = ()
+    daemon_lacks: str = ""
+    unreachable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,8 +53,9 @@ class Socket:
     address None: not bound. hooked: hooks answer its calls. known: the bind hook
     has seen it. forgotten: it was in a group that is no more. group: the id of
     the live group it is in. generation: what it asked for. index: its place
-    there; crowded: it has none as the generation is full. ifindex: the device it
-    is bound to, 0: none. cgroup: that of the process.
+    there; crowded: it has none as the generation is full. entered: the group's
+    socket array has it. ifindex: the device it is bound to, 0: none. cgroup: that
+    of the process. limits: options and memberships that meet a limit of the kernel.
     """
 
     pid: int
@@ -69,6 +77,8 @@ class Socket:
     generation: Optional[int] = None
     index: Optional[int] = None
     crowded: bool = False
+    entered: bool = True
+    limits: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,15 @@ from pathlib import Path
 from typing import Optional, Union
 
 from udpgrm import abi
-from udpgrm.abi import Option
+from udpgrm.abi import DissectorType, Option
+from udpgrm.build.cbpf import Instruction, loads_beside_packet
 from udpgrm.doctor.facts import Group, Host, Socket
-from udpgrm.kernel import cgroups, libbpf, pidfd
+from udpgrm.doctor.options import limits_of
+from udpgrm.kernel import cgroups, descriptors, libbpf, pidfd
+from udpgrm.kernel.descriptors import Unreachable
 from udpgrm.state import address
 from udpgrm.state.maps import Maps
+from udpgrm.state.seats import GroupSeats
 from udpgrm.state.view import Viewer
 
 _SO_BINDTOIFINDEX = 62
@@ -33,12 +37,18 @@ _SO_NETNS_COOKIE = 71
 
 
 def host_of(
-    directory: Path, maps: Optional[Maps], daemon: Optional[int], hooked: Iterable[str]
+    directory: Path,
+    maps: Optional[Maps],
+    daemon: Optional[int],
+    hooked: Iterable[str],
+    unreachable: Iterable[str],
 ) -> Host:
     """The host's facts, from its state; None: there is none."""
     if maps is None:
-        return Host(str(directory), has_state=False)
-    return Host(str(directory), True, daemon, tuple(hooked), tuple(_groups(maps)))
+        return Host(str(directory), has_state=False, unreachable=tuple(unreachable))
+    lacks = descriptors.lacks_right(daemon) if daemon is not None else ""
+    groups = tuple(_groups(maps))
+    return Host(str(directory), True, daemon, tuple(hooked), groups, lacks, tuple(unreachable))
 
 
 def _groups(maps: Maps) -> list[Group]:
@@ -57,36 +67,49 @@ def _groups(maps: Maps) -> list[Group]:
                 max_apps=record.max_apps,
                 working=tuple(view.working),
                 alive={item.slot: item.alive for item in view.generations},
+                failing_loads=_failing_loads(maps.dissector(view.number)),
             )
         )
     return groups
 
 
+def _failing_loads(dissector: abi.Dissector) -> tuple[int, ...]:
+    if dissector.type & ~abi.DISSECTOR_VERBOSE != DissectorType.CBPF:
+        return ()
+    program = dissector.filter[: dissector.filter_len]
+    instructions = [Instruction(item.code, item.jt, item.jf, item.k) for item in program]
+    return tuple(loads_beside_packet(instructions))
+
+
 def sockets_of(
     pids: Iterable[int], maps: Optional[Maps], where: Optional[str], bound: bool
-) -> list[Socket]:
+) -> tuple[list[Socket], list[str]]:
     """The UDP sockets of processes that are not connected to a peer, each once.
 
     `where` limits them to an ADDRESS:PORT, `bound` to those that could be
-    steered: bound, with SO_REUSEPORT.
+    steered: bound, with SO_REUSEPORT. With why processes could not be looked at.
     """
     found: dict[int, Socket] = {}
+    unreachable: dict[str, None] = {}
     for pid in sorted(set(pids) - {os.getpid()}):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
+        try:
             for seen in _sockets_of(pid, maps, where, bound):
                 found.setdefault(seen.cookie, seen)
-    return sorted(found.values(), key=lambda item: (item.pid, item.fd))
+        except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
+            continue
+        except Unreachable as error:
+            if not descriptors.has_a_say(error):
+                continue
+            unreachable[descriptors.lacks_right() or str(error.strerror)] = None
+    return sorted(found.values(), key=lambda item: (item.pid, item.fd)), list(unreachable)
 
 
 def _sockets_of(
     pid: int, maps: Optional[Maps], where: Optional[str], bound: bool
 ) -> Iterator[Socket]:
-    numbers: dict[int, int] = {}
-    for cookie, fd in pidfd.sockets_of(pid):
+    for number, cookie, fd in pidfd.numbered_sockets_of(pid):
         with socket.socket(fileno=fd) as sock:
             if _is_meant(sock, where, bound):
-                numbers = numbers or _descriptors(pid)
-                number = numbers.get(os.fstat(fd).st_ino, -1)
                 yield _look_at(sock, maps, pid, number, cookie, _cgroup_of(pid))
 
 
@@ -102,18 +125,6 @@ def _is_meant(sock: socket.socket, where: Optional[str], bound: bool) -> bool:
 
 def _option(sock: socket.socket, option: int, size: int = 4) -> int:
     return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, option, size), sys.byteorder)
-
-
-def _descriptors(pid: int) -> dict[int, int]:
-    """Descriptor by inode of the socket."""
-    numbers: dict[int, int] = {}
-    directory = Path(f"/proc/{pid}/fd")
-    for name in sorted(os.listdir(directory), key=int, reverse=True):
-        try:
-            numbers[(directory / name).stat().st_ino] = int(name)
-        except OSError:  # closed meanwhile
-            continue
-    return numbers
 
 
 def _cgroup_of(pid: int) -> str:
@@ -149,6 +160,7 @@ def _look_at(
         ifindex=_option(sock, _SO_BINDTOIFINDEX),
         v6only=six and sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) != 0,
         hooked=_is_hooked(sock),
+        limits=limits_of(sock, pid),
     )
     return seen if maps is None else _with_notes(seen, sock, maps)
 
@@ -175,6 +187,8 @@ def _with_notes(seen: Socket, sock: socket.socket, maps: Maps) -> Socket:
         return seen
     if place.index == abi.INDEX_NONE:
         return replace(seen, crowded=True)
+    with contextlib.suppress(LookupError), GroupSeats(maps, request.group - 1) as seats:
+        seen = replace(seen, entered=seats.cookie_at(place.seat) == seen.cookie)
     return replace(seen, index=place.index)
 
 

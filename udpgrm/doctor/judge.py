@@ -9,7 +9,9 @@ from dataclasses import replace
 from typing import Optional
 
 from udpgrm import abi
+from udpgrm.doctor import limits
 from udpgrm.doctor.facts import Diagnosis, Finding, Group, Host, Socket
+from udpgrm.doctor.host import hooked_ancestor, is_pending, lacks_right, no_state
 
 
 def judge(host: Host, sockets: Sequence[Socket]) -> list[Diagnosis]:
@@ -17,63 +19,9 @@ def judge(host: Host, sockets: Sequence[Socket]) -> list[Diagnosis]:
     return [_judge(host, sock, sockets) for sock in sockets]
 
 
-def about_host(host: Host, asked: str, sockets: Sequence[Socket]) -> list[Finding]:
-    """What there is to say of the host.
-
-    `asked` says in words which sockets were looked for; empty: those of hooked cgroups.
-    """
-    if not host.has_state:
-        return [] if sockets else [_no_state(host, answered=False)]
-    findings = []
-    if not host.cgroups:
-        findings.append(
-            Finding(
-                "no_hooked_cgroup",
-                "no cgroup has hooks",
-                f"the daemon of {host.directory} was started without --install, or it is gone",
-                "udpgrm hooks add CGROUP, of the services or above them",
-            )
-        )
-    if host.daemon is None:
-        findings.append(
-            Finding(
-                "daemon_down",
-                "no daemon runs",
-                "sockets in a generation are steered all the same, new ones get no index",
-                "start udpgrm --daemon (systemctl start udpgrm)",
-                problem=any(_is_waiting(sock) for sock in sockets),
-            )
-        )
-    if not sockets:
-        findings.append(
-            Finding(
-                "no_sockets",
-                f"no UDP socket {asked or 'with SO_REUSEPORT in a hooked cgroup'}",
-                "there is none that is not connected to one peer",
-                "see that the server is up, and where it binds (ss -ulnp)",
-                problem=bool(asked),
-            )
-        )
-    return findings
-
-
 def is_waiting(diagnoses: Iterable[Diagnosis]) -> bool:
     """Whether a registration is on its way, which may be over a moment later."""
     return any(item.code == "waiting" for found in diagnoses for item in found.findings)
-
-
-def concerns(host: Host, sock: Socket, netns: int) -> bool:
-    """Whether a socket that nobody has named matters to someone in this network namespace.
-
-    Others have their own servers at the same address, as containers do.
-    """
-    return sock.netns == netns or hooked_ancestor(host, sock.cgroup) is not None
-
-
-def hooked_ancestor(host: Host, cgroup: str) -> Optional[str]:
-    """The nearest cgroup with hooks that a cgroup is, or is below."""
-    above = [path for path in host.cgroups if f"{cgroup}/".startswith(f"{path.rstrip('/')}/")]
-    return max(above, key=len, default=None)
 
 
 def _judge(host: Host, sock: Socket, sockets: Sequence[Socket]) -> Diagnosis:
@@ -96,6 +44,9 @@ def _judge(host: Host, sock: Socket, sockets: Sequence[Socket]) -> Diagnosis:
         _of_lost_hooks(sock),
         _of_generation(sock, group),
         _of_other_groups(host, group),
+        *limits.of_filter(group),
+        *limits.of_socket(sock),
+        *limits.of_groups(host, group, sock),
     ]
     return Diagnosis(sock, True, [finding for finding in findings if finding is not None])
 
@@ -120,7 +71,7 @@ def _of_the_application(sock: Socket) -> Optional[Finding]:
 
 def _of_hooks(host: Host, sock: Socket) -> Optional[Finding]:
     if not host.has_state:
-        return _no_state(host, sock.hooked)
+        return no_state(host, sock.hooked)
     if sock.index is not None:
         return None
     ancestor = hooked_ancestor(host, sock.cgroup)
@@ -164,18 +115,6 @@ def _of_lost_hooks(sock: Socket) -> Optional[Finding]:
     )
 
 
-def _no_state(host: Host, answered: bool) -> Finding:
-    why = "it has never run there"
-    if answered:
-        why = "hooks answer, though: they are those of another --pin-dir"
-    return Finding(
-        "no_state",
-        f"no udpgrm in {host.directory}",
-        why,
-        "udpgrm --daemon --install=CGROUP, or name the --pin-dir of the daemon that runs",
-    )
-
-
 def _of_registration(host: Host, sock: Socket) -> Optional[Finding]:
     if sock.group is not None and sock.generation is not None:
         return None
@@ -214,11 +153,6 @@ def _of_registration(host: Host, sock: Socket) -> Optional[Finding]:
     )
 
 
-def _is_waiting(sock: Socket) -> bool:
-    asked = sock.group is not None and sock.generation is not None
-    return asked and sock.index is None and not sock.crowded
-
-
 def _of_place(host: Host, sock: Socket) -> Optional[Finding]:
     if sock.crowded:
         return Finding(
@@ -227,8 +161,10 @@ def _of_place(host: Host, sock: Socket) -> Optional[Finding]:
             f"generation {sock.generation} has {abi.SLOT_SOCKETS} sockets, the most there can be",
             f"let an instance have at most {abi.SLOT_SOCKETS} sockets on an address",
         )
-    if not _is_waiting(sock):
-        return None
+    if not is_pending(sock):
+        return None if sock.entered or sock.index is None else _not_entered(sock)
+    if host.daemon_lacks:
+        return lacks_right(host)
     if host.daemon is None:
         return Finding(
             "daemon_down",
@@ -242,6 +178,17 @@ def _of_place(host: Host, sock: Socket) -> Optional[Finding]:
         f"generation {sock.generation} was asked for, and the daemon (pid {host.daemon}) has "
         "not answered: it compiles a filter, is busy, or is stopped",
         "try again; look at the daemon's log (journalctl -u udpgrm) and state",
+    )
+
+
+def _not_entered(sock: Socket) -> Finding:
+    return Finding(
+        "not_in_group",
+        "taken out of its group by the kernel",
+        f"it is registered in generation {sock.generation}, but no packet can be given to it: "
+        "connect(2) takes a socket out of its reuseport group, for good when it was bound to a "
+        "wildcard address",
+        "let the server connect other sockets than those it serves all peers with, and restart it",
     )
 
 

@@ -1,123 +1,99 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sockets of other processes: pidfd_open(2), pidfd_getfd(2), SO_COOKIE."""
+"""Sockets of other processes: found by SO_COOKIE, and duplicated."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import socket
-import threading
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Optional
 
-SO_COOKIE = 57
-_SYS_PIDFD_GETFD = 438  # the same on every architecture
-_SYS_PIDFD_OPEN = 434
+from udpgrm.kernel.descriptors import (
+    SO_COOKIE,
+    Process,
+    Taken,
+    Unreachable,
+    has_a_say,
+    pidfd_open,
+)
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
+__all__ = ["SO_COOKIE"]
 
-
-def _pidfd_open(pid: int) -> int:
-    # os.pidfd_open is absent where Python was built on an older libc
-    return _unless_exhausted(int(_libc.syscall(_SYS_PIDFD_OPEN, pid, 0)))
-
-
-def _unless_exhausted(fd: int) -> int:
-    """A descriptor, or -1. Raises OSError when that says nothing of what it was asked for."""
-    if fd < 0 and ctypes.get_errno() in (errno.EMFILE, errno.ENFILE):
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return fd
-
-
-def _cookie(fd: int) -> Optional[int]:
-    """SO_COOKIE of a descriptor that may be no socket at all."""
-    value = ctypes.c_uint64()
-    size = ctypes.c_uint32(8)
-    failed = _libc.getsockopt(
-        fd, socket.SOL_SOCKET, SO_COOKIE, ctypes.byref(value), ctypes.byref(size)
-    )
-    return None if failed else value.value
-
-
-def _give_back(fd: int) -> None:
-    """Close what was put in a socket's place just now.
-
-    close(2) of a file waits for whoever serves its file system, which nobody but a thread of its
-    own may do.
-    """
-    threading.Thread(target=os.close, args=(fd,), daemon=True).start()
+#: Descriptors that are looked at before others get a turn.
+_AT_A_TIME = 64
 
 
 def socket_at(pid: int, number: int, cookie: int) -> Optional[int]:
-    """A duplicate of the process's descriptor, when it is the socket with this cookie."""
-    pidfd = _pidfd_open(pid)
-    if pidfd < 0:
-        return None
-    try:
-        seen = _duplicate(pid, pidfd, number)
-    finally:
-        os.close(pidfd)
-    if seen is None:
-        return None
-    if seen[0] == cookie:
-        return seen[1]
-    os.close(seen[1])
+    """A duplicate of the process's descriptor, when it is the socket with this cookie.
+
+    Raises Unreachable, and OSError if no descriptor is left.
+    """
+    with contextlib.suppress(ProcessLookupError), Process(pid) as process:
+        for taken in process.take([number], {cookie}):
+            return taken.fd
     return None
 
 
-def _duplicate(pid: int, pidfd: int, number: int) -> Optional[tuple[int, int]]:
-    """(SO_COOKIE, duplicate) of a process's descriptor; None: it is no socket."""
-    if not _is_socket(pid, number):
-        return None
-    fd = _unless_exhausted(int(_libc.syscall(_SYS_PIDFD_GETFD, pidfd, number, 0)))
-    if fd < 0:
-        return None
-    cookie = _cookie(fd)
-    if cookie is None:
-        _give_back(fd)
-        return None
-    return cookie, fd
-
-
 def find_sockets(cookies: set[int]) -> dict[int, tuple[int, int]]:
-    """(pid, duplicate) of each of these sockets that any process has, by cookie."""
+    """(pid, duplicate) of each of these sockets that a process has, by cookie.
+
+    Processes that cannot be reached are passed over. Raises Unreachable if none was found and one
+    of them may have it.
+    """
     found: dict[int, tuple[int, int]] = {}
-    if not cookies:
-        return found
-    for pid in all_pids():
-        for cookie, fd in sockets_of(pid):
-            if cookie in cookies and cookie not in found:
-                found[cookie] = (pid, fd)
-            else:
-                os.close(fd)
+    unreachable: Optional[Unreachable] = None
+    for pid in all_pids() if cookies else []:
+        try:
+            for seen in descriptors_of(pid, cookies):
+                if seen is None:
+                    continue
+                if seen[0] in found:
+                    os.close(seen[1])
+                else:
+                    found[seen[0]] = (pid, seen[1])
+        except Unreachable as error:
+            if has_a_say(error):
+                unreachable = error
+    if unreachable is not None and not found:
+        raise unreachable
     return found
 
 
 def sockets_of(pid: int) -> Iterator[tuple[int, int]]:
-    """(SO_COOKIE, duplicate) of every socket of a process; the caller closes them."""
-    yield from (seen for seen in descriptors_of(pid) if seen is not None)
+    """(SO_COOKIE, duplicate) of every socket of a process; the caller closes them.
+
+    Raises Unreachable, and OSError if no descriptor is left.
+    """
+    yield from ((taken.cookie, taken.fd) for taken in numbered_sockets_of(pid))
 
 
-def descriptors_of(pid: int) -> Iterator[Optional[tuple[int, int]]]:
-    """The same, with None for each descriptor that is no socket: for who cannot wait."""
-    pidfd = _pidfd_open(pid)
-    if pidfd < 0:
-        return
-    try:
-        for number in _numbers(pid):
-            yield _duplicate(pid, pidfd, number)
-    finally:
-        os.close(pidfd)
+def numbered_sockets_of(pid: int) -> Iterator[Taken]:
+    """Every socket of a process, with its descriptor there, as `sockets_of`."""
+    with contextlib.suppress(ProcessLookupError), Process(pid) as process:
+        for number in process.numbers():
+            # one by one: a duplicate that is held gets packets when its owner has closed it
+            yield from process.take([number], None)
 
 
-def _numbers(pid: int) -> Iterator[int]:
-    gone = contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError)
-    with gone, os.scandir(f"/proc/{pid}/fd") as entries:
-        for entry in entries:
-            yield int(entry.name)
+def descriptors_of(pid: int, cookies: Container[int]) -> Iterator[Optional[tuple[int, int]]]:
+    """(SO_COOKIE, duplicate) of a process's sockets with these cookies; the caller closes them.
+
+    None after some descriptors, for who cannot wait. Raises as `sockets_of`.
+    """
+    with contextlib.suppress(ProcessLookupError), Process(pid) as process:
+        numbers = process.numbers()
+        for start in range(0, len(numbers), _AT_A_TIME):
+            found = process.take(numbers[start : start + _AT_A_TIME], cookies)
+            try:
+                while found:
+                    taken = found.pop()
+                    yield taken.cookie, taken.fd
+            finally:
+                for taken in found:
+                    os.close(taken.fd)
+            yield None
 
 
 def is_udp_server(sock: socket.socket) -> bool:
@@ -131,12 +107,6 @@ def is_udp_server(sock: socket.socket) -> bool:
     return False
 
 
-def _is_socket(pid: int, number: int) -> bool:
-    with contextlib.suppress(OSError):
-        return os.readlink(f"/proc/{pid}/fd/{number}").startswith("socket:")  # noqa: PTH115
-    return False
-
-
 def all_pids() -> list[int]:
     """Those of all processes, newest first."""
     return sorted((int(name) for name in os.listdir("/proc") if name.isdigit()), reverse=True)
@@ -145,6 +115,6 @@ def all_pids() -> list[int]:
 def watch(pid: int) -> Optional[int]:
     """A pidfd, readable once the process has ended; None: it has, or no descriptor is left."""
     with contextlib.suppress(OSError):
-        pidfd = _pidfd_open(pid)
+        pidfd = pidfd_open(pid)
         return None if pidfd < 0 else pidfd
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from udpgrm.build.cbpf import Instruction, loads_beside_packet
 from udpgrm.build.parameters import DissectorError
 from udpgrm.services import policy
 from udpgrm.services.definition import Group, Service
@@ -21,6 +22,7 @@ def within(service: Service) -> Iterator[tuple[str, str]]:
             yield f"groups.{number}.address", f"{group.address} is groups.{earlier}'s already"
         yield from _applications(f"groups.{number}", group)
         yield from _parameters(f"groups.{number}.dissector", service, group)
+        yield from _filter(f"groups.{number}.dissector.parameters.filter", group)
     for number, probe in enumerate(service.probes):
         if probe.address is not None and probe.address not in first:
             there = ", ".join(first)
@@ -35,6 +37,17 @@ def _parameters(key: str, service: Service, group: Group) -> Iterator[tuple[str,
         policy.of_group(service, group)
     except DissectorError as error:
         yield key, str(error)
+
+
+def _filter(key: str, group: Group) -> Iterator[tuple[str, str]]:
+    if group.dissector is None or group.dissector.name != "cbpf":
+        return
+    program = [Instruction(*item) for item in group.dissector.parameters["filter"]]
+    for position in loads_beside_packet(program):
+        yield (
+            f"{key}.{position}",
+            "loads headers or ancillary data, which a steering program has not (docs/limits.md)",
+        )
 
 
 def _applications(key: str, group: Group) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from udpgrm.cli.doctor import text
 from udpgrm.doctor.facts import Diagnosis, Group, Host, Socket
-from udpgrm.doctor.judge import about_host, concerns, hooked_ancestor, is_waiting, judge
+from udpgrm.doctor.host import about_host, concerns, hooked_ancestor
+from udpgrm.doctor.judge import is_waiting, judge
 
 ADDRESS = "192.0.2.1:443"
 GROUP = Group(
@@ -93,6 +94,9 @@ def test_steered() -> None:
         (replace(PENDING, crowded=True), HOST, "generation_full"),
         (replace(PENDING, crowded=True), replace(HOST, daemon=None), "generation_full"),
         (STEERED, host_with(has_program=False), "no_program"),
+        (PENDING, replace(HOST, daemon_lacks="EPERM: a right"), "daemon_lacks_right"),
+        (replace(STEERED, entered=False), HOST, "not_in_group"),
+        (replace(STEERED, entered=False), replace(HOST, daemon=None), "not_in_group"),
     ],
 )
 def test_not_steered(sock: Socket, host: Host, expected: str) -> None:
@@ -125,6 +129,11 @@ def test_not_steered(sock: Socket, host: Host, expected: str) -> None:
         (replace(STEERED, generation=34), HOST, None, None),
         (STEERED, replace(HOST, daemon=None), None, None),
         (replace(STEERED, hooked=False), HOST, "hooks_removed", True),
+        *(
+            (replace(STEERED, limits=frozenset({name})), HOST, f"limit_{name}", False)
+            for name in ("gro", "errors", "transparent", "broadcast", "multicast")
+        ),
+        (STEERED, host_with(failing_loads=(0, 3)), "limit_filter", True),
         # made in the hooked cgroup, and its process has moved on
         (replace(STEERED, cgroup="/elsewhere"), HOST, None, None),
     ],
@@ -164,6 +173,36 @@ def test_two_groups_of_the_kernel() -> None:
     two = replace(HOST, groups=(GROUP, replace(GROUP, number=4, address="192.0.2.2:443")))
     assert code(diagnose(STEERED, two, replace(other, group=4))) is None
     assert code(diagnose(STEERED, HOST, replace(other, v6only=False))) is None
+
+
+@pytest.mark.parametrize(
+    "mine, other, problem",
+    [
+        ("[::]:443", "0.0.0.0:443", True),
+        ("[::]:443", "192.0.2.1:443", False),
+        ("[::]:443", "[2001:db8::1]:443", False),
+        ("0.0.0.0:443", "192.0.2.1:443", False),
+        ("0.0.0.0:443", "[::]:443", None),
+        ("0.0.0.0:443", "192.0.2.1:444", None),
+        ("192.0.2.1:443", "0.0.0.0:443", None),
+    ],
+)
+def test_another_group_takes_packets(mine: str, other: str, problem: Optional[bool]) -> None:
+    family = socket.AF_INET6 if mine.startswith("[") else socket.AF_INET
+    sock = replace(STEERED, address=mine, family=family)
+    groups = replace(GROUP, address=mine), replace(GROUP, number=4, address=other)
+    found = diagnose(sock, replace(HOST, groups=groups)).findings
+    assert [(item.code, item.problem) for item in found] == (
+        [] if problem is None else [("shadowed", problem)]
+    )
+    elsewhere = groups[0], replace(groups[1], netns=9)
+    assert diagnose(sock, replace(HOST, groups=elsewhere)).findings == []
+
+
+def test_a_socket_of_ipv6_alone_loses_no_packet_of_ipv4() -> None:
+    groups = replace(GROUP, address="[::]:443"), replace(GROUP, number=4, address="0.0.0.0:443")
+    sock = replace(STEERED, address="[::]:443", family=socket.AF_INET6, v6only=True)
+    assert diagnose(sock, replace(HOST, groups=groups)).findings == []
 
 
 def test_advice_can_be_pasted() -> None:
@@ -209,6 +248,14 @@ def test_of_the_host() -> None:
     assert (item.code, item.problem) == ("no_sockets", False)
 
 
+def test_what_could_not_be_looked_at() -> None:
+    host = replace(HOST, daemon_lacks="EPERM: a right", unreachable=("process 5 hangs",))
+    found = about_host(host, f"at {ADDRESS}", [])
+    # that there is no socket could not be said
+    assert [item.code for item in found] == ["unreachable", "daemon_lacks_right"]
+    assert all(item.problem for item in found)
+
+
 def test_only_a_registration_under_way_is_worth_a_second_look() -> None:
     assert is_waiting(judge(HOST, [STEERED, PENDING]))
     assert not is_waiting(judge(HOST, [STEERED, UNREGISTERED]))
@@ -236,6 +283,8 @@ sockets = st.builds(
     generation=st.sampled_from([None, 0, 1, 2, 3, 2**32 - 2]),
     index=st.sampled_from([None, 0, 255]),
     crowded=flags,
+    entered=flags,
+    limits=st.frozensets(st.sampled_from(["gro", "errors"])),
 )
 hosts = st.builds(
     replace,
@@ -243,6 +292,7 @@ hosts = st.builds(
     has_state=flags,
     daemon=st.sampled_from([None, 412]),
     cgroups=st.sampled_from([(), HOST.cgroups]),
+    daemon_lacks=st.sampled_from(["", "EPERM: a right"]),
     groups=st.builds(
         lambda **values: (replace(GROUP, **values),),
         has_program=flags,

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Findings about a host: its daemon, its hooks, and what could not be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Optional
+
+from udpgrm.doctor.facts import Finding, Host, Socket
+
+
+def about_host(host: Host, asked: str, sockets: Sequence[Socket]) -> list[Finding]:
+    """What there is to say of the host.
+
+    `asked` says in words which sockets were looked for; empty: those of hooked cgroups.
+    """
+    if not host.has_state:
+        return [] if sockets else [no_state(host, answered=False)]
+    findings = [_unreachable(why) for why in host.unreachable]
+    if host.daemon_lacks:
+        findings.append(lacks_right(host))
+    if not host.cgroups:
+        findings.append(
+            Finding(
+                "no_hooked_cgroup",
+                "no cgroup has hooks",
+                f"the daemon of {host.directory} was started without --install, or it is gone",
+                "udpgrm hooks add CGROUP, of the services or above them",
+            )
+        )
+    if host.daemon is None:
+        findings.append(
+            Finding(
+                "daemon_down",
+                "no daemon runs",
+                "sockets in a generation are steered all the same, new ones get no index",
+                "start udpgrm --daemon (systemctl start udpgrm)",
+                problem=any(is_pending(sock) for sock in sockets),
+            )
+        )
+    if not sockets and not host.unreachable:
+        findings.append(
+            Finding(
+                "no_sockets",
+                f"no UDP socket {asked or 'with SO_REUSEPORT in a hooked cgroup'}",
+                "there is none that is not connected to one peer",
+                "see that the server is up, and where it binds (ss -ulnp)",
+                problem=bool(asked),
+            )
+        )
+    return findings
+
+
+def concerns(host: Host, sock: Socket, netns: int) -> bool:
+    """Whether a socket that nobody has named matters to someone in this network namespace.
+
+    Others have their own servers at the same address, as containers do.
+    """
+    return sock.netns == netns or hooked_ancestor(host, sock.cgroup) is not None
+
+
+def hooked_ancestor(host: Host, cgroup: str) -> Optional[str]:
+    """The nearest cgroup with hooks that a cgroup is, or is below."""
+    above = [path for path in host.cgroups if f"{cgroup}/".startswith(f"{path.rstrip('/')}/")]
+    return max(above, key=len, default=None)
+
+
+def is_pending(sock: Socket) -> bool:
+    """Tell if a socket has asked for a generation and has got no index yet."""
+    asked = sock.group is not None and sock.generation is not None
+    return asked and sock.index is None and not sock.crowded
+
+
+def no_state(host: Host, answered: bool) -> Finding:
+    """Say that the pin directory is empty; answered: hooks answer a socket all the same."""
+    why = "it has never run there"
+    if answered:
+        why = "hooks answer, though: they are those of another --pin-dir"
+    return Finding(
+        "no_state",
+        f"no udpgrm in {host.directory}",
+        why,
+        "udpgrm --daemon --install=CGROUP, or name the --pin-dir of the daemon that runs",
+    )
+
+
+def lacks_right(host: Host) -> Finding:
+    """Say that the daemon may not take sockets of other processes."""
+    return Finding(
+        "daemon_lacks_right",
+        "the daemon may not take sockets",
+        f"process {host.daemon} registers them by pidfd_getfd(2), and may not: {host.daemon_lacks}",
+        "give it the right and start it again; what was asked for meanwhile is registered then",
+    )
+
+
+def _unreachable(why: str) -> Finding:
+    return Finding(
+        "unreachable",
+        "not looked at",
+        why,
+        "see why (systemctl status of its unit, dmesg), give udpgrm doctor the right, or end it",
+    )

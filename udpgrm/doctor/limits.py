@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Findings about limits of the kernel that meet a steered socket (docs/limits.md)."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterator
+
+from udpgrm.doctor.facts import Finding, Group, Host, Socket
+from udpgrm.state import address
+
+#: By what doctor/options.py finds: what it is, why it matters, what to do.
+_OF_OPTIONS = {
+    "gro": (
+        "UDP_GRO is on",
+        "the kernel joins packets of one peer into trains and steers each by its first packet",
+        "turn UDP_GRO off where flows of one peer are told apart by their content (QUIC and other "
+        "cookies)",
+    ),
+    "transparent": (
+        "IP_TRANSPARENT is on",
+        "packets that TPROXY hands over pass the steering program by",
+        "redirect with DNAT, or route the prefix to lo as local",
+    ),
+    "multicast": (
+        "member of a multicast group",
+        "multicast packets reach every member's socket, of all generations",
+        "let one instance alone be a member, or have only it answer",
+    ),
+    "broadcast": (
+        "SO_BROADCAST is on",
+        "broadcast packets reach every socket of a wildcard address, of all generations",
+        "if the server takes broadcasts, let only the working instance answer them",
+    ),
+    "errors": (
+        "IP_RECVERR is on",
+        "ICMP errors reach the socket that the kernel's hash names, of any generation",
+        "see that the server goes on after ECONNREFUSED and other errors of recv and send",
+    ),
+}
+
+_ALL_IPV4 = "all IPv4 packets"
+
+
+def of_socket(sock: Socket) -> Iterator[Finding]:
+    """Note the options of a socket that meet a limit."""
+    for name, (what, why, do) in _OF_OPTIONS.items():
+        if name in sock.limits:
+            yield Finding(f"limit_{name}", what, why, f"{do} (docs/limits.md)", problem=False)
+
+
+def of_filter(group: Group) -> Iterator[Finding]:
+    """Report a filter that asks for what steering programs cannot see."""
+    if group.failing_loads:
+        places = ", ".join(map(str, group.failing_loads))
+        yield Finding(
+            "limit_filter",
+            "its filter cannot work",
+            f"instruction {places} loads headers or ancillary data (SKF_AD_OFF, SKF_NET_OFF), "
+            "which a steering program has not: the kernel spreads every packet that gets there",
+            "write the filter over the UDP payload (docs/limits.md)",
+        )
+
+
+def of_groups(host: Host, group: Group, sock: Socket) -> Iterator[Finding]:
+    """Report other groups that take packets of a socket's address before this one does."""
+    for other in host.groups:
+        if other.number == group.number or other.netns != group.netns:
+            continue
+        taken = _taken_by(group, other, sock)
+        if taken:
+            yield Finding(
+                "shadowed",
+                "another group comes first",
+                f"the kernel gives {taken} to the group at {other.address}, working or not: "
+                "the more exact address is preferred, and AF_INET for IPv4",
+                "bind all instances alike (docs/limits.md)",
+                problem=taken == _ALL_IPV4,
+            )
+
+
+def _taken_by(group: Group, other: Group, sock: Socket) -> str:
+    """Say which packets the other group takes from this one; "": none."""
+    mine, port = address.parse(group.address)
+    theirs, other_port = address.parse(other.address)
+    if port != other_port or not mine.is_unspecified or mine == theirs:
+        return ""
+    if other.ifindex not in (0, group.ifindex) and group.ifindex:
+        return ""
+    if isinstance(theirs, ipaddress.IPv4Address) and sock.family == socket.AF_INET6 and sock.v6only:
+        return ""
+    if mine.version == 4 and theirs.version == 6:
+        return ""
+    if theirs.is_unspecified:
+        return _ALL_IPV4
+    return f"packets to {theirs}"

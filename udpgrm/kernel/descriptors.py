@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Sockets taken from another process by pidfd_getfd(2), with a limit on the wait.
+
+The call waits while the process is in execve(2), and that waits for the servers of the files it
+closes: FUSE, NFS. Only SIGKILL ends the wait, so a thread makes the calls and is left to itself
+when the kernel does not let it go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import queue
+import socket
+import threading
+from collections.abc import Container, Sequence
+from pathlib import Path
+from typing import NamedTuple, Optional
+
+SO_COOKIE = 57
+_SYS_PIDFD_GETFD = 438  # the same on every architecture
+_SYS_PIDFD_OPEN = 434
+_PIDFD_THREAD = os.O_EXCL
+#: Seconds between two looks at a thread that has not answered, and how many looks in a row find
+#: it blocked in the kernel before it is left. One that only waits for a processor is waited for.
+_LOOK_EVERY_S = 0.01
+_LOOKS = 5
+#: More processes than that, users may not let hang.
+_MOST_STUCK = 64
+_CAP_SYS_PTRACE = 19
+_YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
+_YAMA_NO_ATTACH = 3
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+class Unreachable(OSError):
+    """The descriptors of a process cannot be taken; the text says why.
+
+    errno: EPERM (a right is missing), EAGAIN (it hangs in execve(2)), EINVAL (the kernel is too
+    old for what has become of it).
+    """
+
+
+class Taken(NamedTuple):
+    """A socket of another process: its descriptor there, its SO_COOKIE, our duplicate."""
+
+    number: int
+    cookie: int
+    fd: int
+
+
+def pidfd_open(pid: int, flags: int = 0) -> int:
+    """Return a pidfd; -1: there is no such process. Raises OSError if no descriptor is left."""
+    # os.pidfd_open is absent where Python was built on an older libc
+    fd = int(_libc.syscall(_SYS_PIDFD_OPEN, pid, flags))
+    if fd < 0 and ctypes.get_errno() in (errno.EMFILE, errno.ENFILE):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return fd
+
+
+def state(pid: int, thread: Optional[int] = None) -> str:
+    """Return the letter that proc(5) has for the state of a process or thread; "" if gone.
+
+    Not from its `stat`, or from any link in its directory, which wait for execve(2) as well.
+    """
+    where = f"/proc/{pid}/status" if thread is None else f"/proc/{pid}/task/{thread}/status"
+    with contextlib.suppress(OSError):
+        for line in Path(where).read_text(errors="replace").splitlines():
+            if line.startswith("State:"):
+                return line.split()[1]
+    return ""
+
+
+def stuck() -> set[int]:
+    """Return the processes whose descriptors are waited for at this moment."""
+    return set(_stuck)
+
+
+def lacks_right(pid: object = "self") -> str:
+    """Say why a process may not take descriptors of others at all; "": it may."""
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        if not _has_ptrace(pid):
+            return (
+                "EPERM: CAP_SYS_PTRACE is missing (CapabilityBoundingSet= of the unit, or the "
+                "container's capabilities)"
+            )
+    with contextlib.suppress(OSError, ValueError):
+        if int(_YAMA.read_text()) >= _YAMA_NO_ATTACH:
+            return f"EPERM: Yama forbids it to all, CAP_SYS_PTRACE or not ({_YAMA} is 3)"
+    return ""
+
+
+def has_a_say(error: Unreachable) -> bool:
+    """Tell if a process out of reach is worth a word.
+
+    A single one may be hidden from us, as by a security module, on a host where all is well.
+    """
+    return error.errno != errno.EPERM or bool(lacks_right())
+
+
+def _has_ptrace(pid: object) -> bool:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    effective = next(line for line in lines if line.startswith("CapEff:"))
+    return bool(int(effective.split()[1], 16) >> _CAP_SYS_PTRACE & 1)
+
+
+class Process:
+    """A process whose sockets are taken. Use as a context manager."""
+
+    def __init__(self, pid: int) -> None:
+        """Open it. Raises Unreachable, ProcessLookupError, OSError if no descriptor is left."""
+        if pid in _stuck:
+            raise Unreachable(errno.EAGAIN, f"process {pid} hangs in execve(2)")
+        if len(_stuck) >= _MOST_STUCK and not _is_roots(pid):
+            raise Unreachable(errno.EAGAIN, f"{len(_stuck)} processes hang in execve(2)")
+        self.pid = pid
+        self.thread = pid
+        self.pidfd = pidfd_open(pid)
+        if self.pidfd >= 0 and state(pid) == "Z":
+            self._open_thread()
+        if self.pidfd < 0:
+            raise ProcessLookupError(errno.ESRCH, f"process {pid} has ended")
+        self.directory = f"/proc/{pid}/task/{self.thread}/fd"
+
+    def _open_thread(self) -> None:
+        """Open a living thread in the place of the main one, which has ended."""
+        os.close(self.pidfd)
+        self.pidfd = -1
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for name in os.listdir(f"/proc/{self.pid}/task"):
+                thread = int(name)
+                if state(self.pid, thread) in ("Z", "X", ""):
+                    continue
+                self.pidfd = pidfd_open(thread, _PIDFD_THREAD)
+                if self.pidfd >= 0:
+                    self.thread = thread
+                    return
+                if ctypes.get_errno() == errno.EINVAL:
+                    raise Unreachable(
+                        errno.EINVAL,
+                        f"the main thread of process {self.pid} has ended, and this kernel gives "
+                        "the descriptors of other threads to nobody (Linux 6.9 and later do)",
+                    )
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+    def numbers(self) -> list[int]:
+        """Return the numbers of its descriptors; none if it has ended. Raises Unreachable."""
+        gone = contextlib.suppress(FileNotFoundError, ProcessLookupError)
+        try:
+            with gone, os.scandir(self.directory) as entries:
+                return [int(entry.name) for entry in entries]
+        except PermissionError as error:
+            raise self._denied() from error
+        return []
+
+    def _denied(self) -> Unreachable:
+        why = lacks_right() or "EPERM: a security module or its user namespace forbids it"
+        return Unreachable(errno.EPERM, f"cannot take sockets of process {self.pid}: {why}")
+
+    def take(self, numbers: Sequence[int], cookies: Optional[Container[int]]) -> list[Taken]:
+        """Duplicate those of its descriptors that are sockets with these cookies; None: any.
+
+        Raises Unreachable, and OSError if no descriptor is left.
+        """
+        worker = _idle.pop() if _idle else _Worker()
+        reply = worker.ask(self, numbers, cookies)
+        _idle.append(worker)
+        if reply.error in (errno.EMFILE, errno.ENFILE):
+            raise OSError(reply.error, os.strerror(reply.error))
+        if reply.error == errno.EPERM:
+            raise self._denied()
+        return reply.taken
+
+
+class _Reply(NamedTuple):
+    taken: list[Taken]
+    error: int
+
+
+class _Worker(threading.Thread):
+    """Makes the calls that may not come back. Serves one process at a time."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True, name="udpgrm-getfd")
+        self._questions: queue.SimpleQueue[
+            tuple[Process, int, Sequence[int], Optional[Container[int]]]
+        ] = queue.SimpleQueue()
+        self._replies: queue.SimpleQueue[_Reply] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._abandoned = False
+        self.start()
+
+    def ask(
+        self, process: Process, numbers: Sequence[int], cookies: Optional[Container[int]]
+    ) -> _Reply:
+        """Take sockets of a process. Raises Unreachable after which this worker is not ours."""
+        self._questions.put((process, process.pidfd, numbers, cookies))
+        blocked = 0
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return self._replies.get(timeout=_LOOK_EVERY_S)
+            blocked = blocked + 1 if state(os.getpid(), self.native_id) == "D" else 0
+            if blocked < _LOOKS:
+                continue
+            with self._lock:
+                if not self._replies.empty():
+                    continue
+                self._abandoned = True
+                _stuck.add(process.pid)
+                process.pidfd = -1  # the worker's from now on
+            raise Unreachable(errno.EAGAIN, f"process {process.pid} hangs in execve(2)")
+
+    def run(self) -> None:
+        """Serve questions until one has taken too long."""
+        while True:
+            process, pidfd, numbers, cookies = self._questions.get()
+            reply = _take(process.directory, pidfd, numbers, cookies)
+            with self._lock:
+                if not self._abandoned:
+                    self._replies.put(reply)
+                    continue
+            for taken in reply.taken:
+                os.close(taken.fd)
+            os.close(pidfd)
+            _stuck.discard(process.pid)
+            return
+
+
+#: Workers without a question, and processes that a worker waits for.
+_idle: list[_Worker] = []
+_stuck: set[int] = set()
+
+
+def _take(
+    directory: str, pidfd: int, numbers: Sequence[int], cookies: Optional[Container[int]]
+) -> _Reply:
+    taken: list[Taken] = []
+    for number in numbers:
+        fd, error = _duplicate(directory, pidfd, number)
+        if error in (errno.EMFILE, errno.ENFILE, errno.EPERM):
+            for item in taken:
+                os.close(item.fd)
+            return _Reply([], error)
+        if fd < 0:
+            continue
+        cookie = _cookie(fd)
+        if cookie is None:
+            _give_back(fd)
+        elif cookies is None or cookie in cookies:
+            taken.append(Taken(number, cookie, fd))
+        else:
+            os.close(fd)
+    return _Reply(taken, 0)
+
+
+def _duplicate(directory: str, pidfd: int, number: int) -> tuple[int, int]:
+    """(duplicate, 0) of a descriptor that is a socket, else (-1, errno)."""
+    try:
+        if not os.readlink(f"{directory}/{number}").startswith("socket:"):  # noqa: PTH115
+            return -1, errno.ENOTSOCK
+    except PermissionError:
+        return -1, errno.EPERM
+    except OSError:
+        return -1, errno.ESRCH
+    fd = int(_libc.syscall(_SYS_PIDFD_GETFD, pidfd, number, 0))
+    return fd, 0 if fd >= 0 else ctypes.get_errno()
+
+
+def _cookie(fd: int) -> Optional[int]:
+    """SO_COOKIE of a descriptor that may be no socket at all."""
+    value = ctypes.c_uint64()
+    size = ctypes.c_uint32(8)
+    failed = _libc.getsockopt(
+        fd, socket.SOL_SOCKET, SO_COOKIE, ctypes.byref(value), ctypes.byref(size)
+    )
+    return None if failed else value.value
+
+
+def _give_back(fd: int) -> None:
+    """Close what was put in a socket's place just now.
+
+    close(2) of a file waits for whoever serves its file system, which nobody but a thread of its
+    own may do.
+    """
+    threading.Thread(target=os.close, args=(fd,), daemon=True).start()
+
+
+def _is_roots(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return os.stat(f"/proc/{pid}").st_uid == 0
+    return False
