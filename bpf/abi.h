@@ -121,9 +121,9 @@ enum group_state {
 
 /*
  * A hook creates a live group out of a prepared one without the daemon.
- * Written by hooks: key .. table, uid, flows. Written by the daemon: table where no hook
- * did, and the rest; everything while the group is free. Commands write working,
- * working_slot, probes and state.
+ * Written by hooks: key .. table, uid, flows, awaited (which the daemon sets back). Written by
+ * the daemon: table where no hook did, and the rest; everything while the group is free. Commands
+ * write working, working_slot, probes and state.
  */
 struct group {
 	struct group_key key;
@@ -144,6 +144,8 @@ struct group {
 	u32 flows;   /* entries of its flow tables; 0: those that hooks take */
 	u32 probes;  /* how many probe records it has */
 	u32 program; /* which program steers it: head of its digest */
+	u32 awaited; /* the daemon was told that adopted cgroups have bound sockets */
+	u32 pad;
 };
 
 /*
@@ -161,6 +163,14 @@ struct user {
 	u32 tables_returned;
 };
 
+/* A generation of a group. */
+struct membership {
+	u32 group; /* id + 1; 0: none */
+	u32 epoch;
+	u32 generation;
+	u32 app;
+};
+
 /*
  * What a socket asked for: socket storage, written by hooks, and by
  * udpgrm enroll where the bind hook came too late.
@@ -175,6 +185,11 @@ struct socket_request {
 	u8 wildcard; /* bound to any address: connect(2) shows one that it is not bound to */
 	u32 ifindex; /* device it was bound on */
 	u32 uid;     /* sk_uid: with whose sockets the kernel lets it share an address */
+	struct membership process; /* of which it is one when it connects and asked for none */
+	u32 adopted;   /* its cgroup was: the daemon is to enter it unless it connects */
+	u32 bound_at;  /* jiffies */
+	u32 bound_pid; /* a hint, as in struct message */
+	s32 bound_fd;
 };
 
 /* Where the daemon has put it: socket storage, written by the daemon only. */
@@ -263,16 +278,44 @@ struct probe {
 	u64 expires; /* jiffies: its command may die */
 };
 
-/* Cgroups whose later sockets the post_bind hooks enroll. */
+/*
+ * Cgroups whose later sockets the post_bind hooks enroll; in the map `enrolled`, cgroups and
+ * processes that have enrolled sockets themselves.
+ */
 struct adopted_key {
-	u64 cgroup;
+	u64 cgroup; /* or ENROLLED_PROCESS and a thread group's id, of the first pid namespace */
 	u32 group;
 	u32 epoch;
 };
 
+#define ENROLLED_PROCESS (1ULL << 62)
+
 struct adopted {
 	u32 generation;
 	u32 app;
+};
+
+/*
+ * Connected sockets of a generation, as one reading of the iterator (a session of the kernel's)
+ * has counted them.
+ */
+struct connected_key {
+	u64 session;
+	struct membership of;
+};
+
+/* A socket of a generation, as an iterator emits it. */
+struct socket_record {
+	u64 cookie;
+	u64 kernel_group; /* names the kernel's reuseport group; 0: it is in none */
+	struct membership of;
+	u32 bound_at;
+	u32 pid;
+	s32 fd;
+	u8 connected;
+	u8 adopted;
+	u8 entered; /* the group's array has it */
+	u8 pad;
 };
 
 /* Names are those of the metrics; the order is that of udpgrm/abi.py. */
@@ -318,7 +361,9 @@ enum message_flag {
 	MESSAGE_JOIN = 1, /* first call of this socket */
 	MESSAGE_REGISTER = 2,
 	MESSAGE_WORKING_GEN = 4,
-	MESSAGE_PROGRAM = 8, /* refused an option that would change the group's program */
+	MESSAGE_PROGRAM = 8,  /* refused an option that would change the group's program */
+	MESSAGE_ADOPTED = 16, /* of no socket: an adopted cgroup has bound some */
+	MESSAGE_CONNECT = 32, /* a socket with an array entry connects */
 };
 
 /* Ring buffer record: a group or a socket needs the daemon. */
@@ -360,6 +405,8 @@ enum relocation {
 	MAP_QUIC_STAGES,
 	MAP_QUIC_SCRATCH,
 	MAP_QUIC_TABLES,
+	MAP_ENROLLED,
+	MAP_CONNECTED,
 	/* of one group */
 	MAP_OWN_SLOTS = 32,
 	MAP_OWN_SOCKETS,
@@ -378,6 +425,13 @@ enum relocation {
 	CONST_SK_UID_OFFSET,
 	CONST_SK_DEVICE_OFFSET,
 	CONST_ATTACH_TOKEN,
+	CONST_SK_PORTS_OFFSET,
+	CONST_SK_REUSEPORT_OFFSET,
+	CONST_SK_NET_OFFSET,
+	CONST_SK_ADDRESS_OFFSET,
+	CONST_SK_ADDRESS6_OFFSET,
+	CONST_NET_COOKIE_OFFSET,
+	CONST_PARENT_OFFSET,
 	/* of a named dissector, in the order of its schema */
 	CONST_PARAMETERS = 128,
 };
@@ -385,8 +439,8 @@ enum relocation {
 _Static_assert(sizeof(struct dissector) == 632, "dissector");
 _Static_assert(sizeof(struct socket_gen) == 12, "socket_gen");
 _Static_assert(sizeof(struct group_key) == 32, "group_key");
-_Static_assert(sizeof(struct group) == 192, "group");
-_Static_assert(sizeof(struct socket_request) == 32, "socket_request");
+_Static_assert(sizeof(struct group) == 200, "group");
+_Static_assert(sizeof(struct socket_request) == 64, "socket_request");
 _Static_assert(sizeof(struct socket_place) == 32, "socket_place");
 _Static_assert(sizeof(struct slot) == 1056, "slot");
 _Static_assert(sizeof(struct seat_ref) == 8, "seat_ref");
@@ -399,6 +453,9 @@ _Static_assert(sizeof(struct probe_key) == 28, "probe_key");
 _Static_assert(sizeof(struct probe) == 56, "probe");
 _Static_assert(sizeof(struct adopted_key) == 16, "adopted_key");
 _Static_assert(sizeof(struct adopted) == 8, "adopted");
+_Static_assert(sizeof(struct membership) == 16, "membership");
+_Static_assert(sizeof(struct connected_key) == 24, "connected_key");
+_Static_assert(sizeof(struct socket_record) == 48, "socket_record");
 _Static_assert(sizeof(struct counters) == 5280, "counters");
 _Static_assert(sizeof(struct message) == 48, "message");
 

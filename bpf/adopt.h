@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A process that was adopted into a generation has bound another socket of the
- * group: enrolls it, as if it had asked. Refuses nothing. Costs other UDP binds
- * with SO_REUSEPORT two lookups.
+ * A process of a generation has bound another socket of the group. One of an
+ * adopted cgroup is enrolled, but gets an array entry only from the daemon, a
+ * little later: it may be about to connect. Refuses nothing. Costs UDP binds
+ * with SO_REUSEPORT up to five lookups.
  */
 #ifndef UDPGRM_ADOPT_H
 #define UDPGRM_ADOPT_H
 
-#include "notify.h"
+#include "enrolled.h"
 
 /*
  * The storage of a socket that has just been bound and is in no group yet, with
@@ -40,20 +41,26 @@ static __always_inline int adopt(struct socket_request *request, struct group_ke
 	who.group = id;
 	who.epoch = group->epoch;
 	adopted = bpf_map_lookup_elem(MAP(ADOPTED), &who);
-	if (!adopted)
+	if (!adopted) {
+		find_enrolled(id, group->epoch, &request->process);
 		return 1;
-	message.flags = MESSAGE_JOIN | MESSAGE_REGISTER;
-	message.group = id;
-	message.epoch = group->epoch;
-	message.generation = adopted->generation;
-	message.app = adopted->app;
-	if (notify(&message, request))
-		return 1;
+	}
 	request->group = id + 1;
 	request->epoch = group->epoch;
 	request->generation = adopted->generation;
 	request->registered = 1;
 	request->app = adopted->app;
+	request->bound_pid = daemons_pid();
+	request->bound_fd = called_with();
+	request->bound_at = bpf_jiffies64();
+	request->adopted = 1;
+	if (group->awaited)
+		return 1;
+	message.flags = MESSAGE_ADOPTED;
+	message.group = id;
+	message.epoch = group->epoch;
+	if (!notify(&message, request))
+		group->awaited = 1;
 	return 1;
 }
 

@@ -5,6 +5,38 @@
 
 #include "groups.h"
 
+/* The calling process in the first pid namespace. */
+static __always_inline u32 own_pid(void)
+{
+	void *task = (void *)bpf_get_current_task();
+	u32 pid = 0;
+
+	read_kernel(&pid, sizeof(pid), task + CONST(TGID_OFFSET));
+	return pid;
+}
+
+/* The calling process as the daemon knows it; 0: it lives in another pid namespace. */
+static __always_inline u32 daemons_pid(void)
+{
+	struct bpf_pidns_info ns = {};
+
+	if (!CONST(PIDNS_INO))
+		return own_pid();
+	bpf_get_ns_current_pid_tgid(CONST(PIDNS_DEV), CONST(PIDNS_INO), &ns, sizeof(ns));
+	return ns.tgid;
+}
+
+/* The first argument of the present system call. */
+static __always_inline s32 called_with(void)
+{
+	void *regs = (void *)((u64(*)(void *))BPF_FUNC_task_pt_regs)(
+		(void *)((u64(*)(void))BPF_FUNC_get_current_task_btf)());
+	u64 arg0 = 0;
+
+	read_kernel(&arg0, sizeof(arg0), regs + CONST(SYSCALL_ARG0_OFFSET));
+	return arg0;
+}
+
 /*
  * Tell the daemon. The process is named by its thread group, and the
  * descriptor by the call's first argument: a hint the daemon checks by the
@@ -13,28 +45,16 @@
  */
 static __always_inline int notify(struct message *message, const struct socket_request *request)
 {
-	void *task = (void *)bpf_get_current_task();
-	void *regs = (void *)((u64(*)(void *))BPF_FUNC_task_pt_regs)(
-		(void *)((u64(*)(void))BPF_FUNC_get_current_task_btf)());
 	u32 uid = bpf_get_current_uid_gid(); /* whoever made the socket */
 	struct user *user = user_of(uid);
-	u64 arg0 = 0;
 
 	message->cookie = request->cookie;
 	message->uid = uid;
 	if (!user || over(uid, user->messages_sent, user->messages_served, CONST(USER_MESSAGES)))
 		return -EAGAIN;
-	read_kernel(&message->pid, sizeof(message->pid), task + CONST(TGID_OFFSET));
-	read_kernel(&arg0, sizeof(arg0), regs + CONST(SYSCALL_ARG0_OFFSET));
-	message->fd = arg0;
-	if (CONST(PIDNS_INO)) {
-		struct bpf_pidns_info ns = {};
-
-		bpf_get_ns_current_pid_tgid(CONST(PIDNS_DEV), CONST(PIDNS_INO), &ns, sizeof(ns));
-		message->ns_pid = ns.tgid;
-	} else {
-		message->ns_pid = message->pid;
-	}
+	message->pid = own_pid();
+	message->fd = called_with();
+	message->ns_pid = daemons_pid();
 	if (bpf_ringbuf_output(MAP(MESSAGES), message, sizeof(*message), 0))
 		return -EAGAIN;
 	__sync_fetch_and_add(&user->messages_sent, 1);

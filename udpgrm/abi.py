@@ -27,6 +27,8 @@ NAME_BYTES = 32
 PARAMETERS_BYTES = 484
 USERS = 1024
 HINTS = 4096
+#: In the map of those enrolled: the key's first word names a process, not a cgroup.
+ENROLLED_PROCESS = 1 << 62
 
 
 class Option(IntEnum):
@@ -70,6 +72,8 @@ class MessageFlag(IntFlag):
     REGISTER = 2
     WORKING_GEN = 4
     PROGRAM = 8
+    ADOPTED = 16
+    CONNECT = 32
 
 
 class Relocation(IntEnum):
@@ -97,6 +101,8 @@ class Relocation(IntEnum):
     QUIC_STAGES = 20
     QUIC_SCRATCH = 21
     QUIC_TABLES = 22
+    ENROLLED = 23
+    CONNECTED = 24
     OWN_SLOTS = 32
     OWN_SOCKETS = 33
     OWN_COUNTERS = 34
@@ -113,6 +119,13 @@ class Relocation(IntEnum):
     SK_UID_OFFSET = 74
     SK_DEVICE_OFFSET = 75
     ATTACH_TOKEN = 76
+    SK_PORTS_OFFSET = 77
+    SK_REUSEPORT_OFFSET = 78
+    SK_NET_OFFSET = 79
+    SK_ADDRESS_OFFSET = 80
+    SK_ADDRESS6_OFFSET = 81
+    NET_COOKIE_OFFSET = 82
+    PARENT_OFFSET = 83
     PARAMETERS = 128
 
 
@@ -228,6 +241,8 @@ class Group(ctypes.Structure):
         ("flows", _u32),
         ("probes", _u32),
         ("program", _u32),
+        ("awaited", _u32),
+        ("pad", _u32),
     ]
 
 
@@ -250,6 +265,12 @@ class User(ctypes.Structure):
     ]
 
 
+class Membership(ctypes.Structure):
+    """struct membership."""
+
+    _fields_ = [("group", _u32), ("epoch", _u32), ("generation", _u32), ("app", _u32)]
+
+
 class SocketRequest(ctypes.Structure):
     """struct socket_request."""
 
@@ -263,6 +284,11 @@ class SocketRequest(ctypes.Structure):
         ("wildcard", _u8),
         ("ifindex", _u32),
         ("uid", _u32),
+        ("process", Membership),
+        ("adopted", _u32),
+        ("bound_at", _u32),
+        ("bound_pid", _u32),
+        ("bound_fd", ctypes.c_int32),
     ]
 
 
@@ -362,6 +388,29 @@ class Adopted(ctypes.Structure):
     """struct adopted."""
 
     _fields_ = [("generation", _u32), ("app", _u32)]
+
+
+class ConnectedKey(ctypes.Structure):
+    """struct connected_key."""
+
+    _fields_ = [("session", _u64), ("of", Membership)]
+
+
+class SocketRecord(ctypes.Structure):
+    """struct socket_record."""
+
+    _fields_ = [
+        ("cookie", _u64),
+        ("kernel_group", _u64),
+        ("of", Membership),
+        ("bound_at", _u32),
+        ("pid", _u32),
+        ("fd", ctypes.c_int32),
+        ("connected", _u8),
+        ("adopted", _u8),
+        ("entered", _u8),
+        ("pad", _u8),
+    ]
 
 
 class GenerationCounters(ctypes.Structure):

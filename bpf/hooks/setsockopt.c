@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include "enrolled.h"
 #include "flows.h"
-#include "notify.h"
 #include "options.h"
 
 /*
@@ -326,6 +326,8 @@ int hook_setsockopt(struct bpf_sockopt *ctx)
 			if (message.flags & MESSAGE_REGISTER) {
 				request->generation = value;
 				request->registered = 1;
+				request->adopted = 0;
+				note_enrolled(id, group->epoch, app, value);
 				if (has_flow_table(group))
 					ensure_table(group, id, slot_of(group, app, value));
 			}

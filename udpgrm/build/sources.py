@@ -69,6 +69,11 @@ HOOKS = (
     _hook("sendmsg4", "sendmsg4", _ADDR, libbpf.CGROUP_UDP4_SENDMSG),
     _hook("sendmsg6", "sendmsg6", _ADDR, libbpf.CGROUP_UDP6_SENDMSG),
 )
+#: Iterators over the sockets that hooks have seen, by the name of their pin.
+ITERATORS = {
+    "connected": Program("iterate_connected", "iterators/connected.c", "count_connected"),
+    "listed": Program("iterate_listed", "iterators/listed.c", "list_sockets"),
+}
 #: Templates of filters; which is part of the name.
 FILTER_PREFIX = "steer_cbpf_"
 SENDMSG_HOOKS = frozenset({"sendmsg4", "sendmsg6"})
@@ -114,7 +119,7 @@ def named(dissector: library.Dissector) -> Program:
 def all_programs() -> list[Program]:
     """Every program that any host needs, each once."""
     hooks = {hook.program.name: hook.program for hook in HOOKS}
-    return [*hooks.values(), *(steering(name) for name in PLAIN_DISSECTORS)]
+    return [*hooks.values(), *ITERATORS.values(), *(steering(name) for name in PLAIN_DISSECTORS)]
 
 
 def shipped_named() -> list[Program]:

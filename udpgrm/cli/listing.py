@@ -65,6 +65,7 @@ def _group(group: GroupView) -> dict[str, Any]:
             for number, generation in enumerate(group.working)
         ],
         "generations": [_generation(item) for item in group.generations],
+        "connected_unknown": group.connected_unknown,
         "metrics": group.metrics,
     }
 
@@ -86,6 +87,7 @@ def _generation(item: GenerationView) -> dict[str, Any]:
         ],
         "sockets_alive": item.alive,
         "flows": item.flows,
+        "connected": item.connected,
         "packets_in": item.packets_in,
         "packets_out": item.packets_out,
         "last_in_age": item.last_in_age,

@@ -15,8 +15,8 @@ from udpgrm.daemon.adoptions import Adoptions
 from udpgrm.daemon.pool import Pool
 from udpgrm.daemon.registry import Registry
 from udpgrm.kernel import clock, libbpf
+from udpgrm.state import connected, seats
 from udpgrm.state import maps as state
-from udpgrm.state import seats
 from udpgrm.state.maps import Maps
 from udpgrm.state.seats import GroupSeats
 
@@ -103,6 +103,7 @@ class Collector:
                 seated
                 or self._registry.awaits(number, group.epoch)
                 or self._adoptions.holds(number, group.epoch)
+                or connected.has_any(self._maps, number, group)
             ):
                 self._childless.pop(number, None)
             elif self._childless.get(number) == group.epoch:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Optional
 
-from udpgrm.daemon import hooks
+from udpgrm.daemon import hooks, iterators
 from udpgrm.kernel import bpffs, clock
 from udpgrm.state import maps as state
 from udpgrm.state.layout import Limits
@@ -84,6 +84,7 @@ def take_away(directory: Path, lock_fd: int) -> None:
 
 def _remove_pins(directory: Path) -> None:
     hooks.unpin(directory)
+    iterators.unpin(directory)
     state.unpin(directory)
     directory.rmdir()
 

@@ -117,6 +117,15 @@ class Linker:
             Relocation.TGID_OFFSET: btf.member_offset("task_struct", "tgid"),
             Relocation.SK_UID_OFFSET: btf.member_offset("sock", "sk_uid"),
             Relocation.SK_DEVICE_OFFSET: btf.member_offset("sock_common", "skc_bound_dev_if"),
+            # a union without a name: the ports, just before the family
+            Relocation.SK_PORTS_OFFSET: btf.member_offset("sock_common", "skc_family") - 4,
+            Relocation.SK_NET_OFFSET: btf.member_offset("sock_common", "skc_net"),
+            # the first union: the remote address, then the local one
+            Relocation.SK_ADDRESS_OFFSET: 4,
+            Relocation.SK_ADDRESS6_OFFSET: btf.member_offset("sock_common", "skc_v6_rcv_saddr"),
+            Relocation.NET_COOKIE_OFFSET: btf.member_offset("net", "net_cookie"),
+            Relocation.SK_REUSEPORT_OFFSET: btf.member_offset("sock", "sk_reuseport_cb"),
+            Relocation.PARENT_OFFSET: btf.member_offset("task_struct", "real_parent"),
             Relocation.SYSCALL_ARG0_OFFSET: _SYSCALL_ARG0.get(platform.machine(), 0),
             Relocation.ATTACH_TOKEN: self._attach_token,
             Relocation.USER_GROUPS: limits.groups_per_user,
@@ -141,6 +150,18 @@ class Linker:
         """Load a cgroup hook. Returns an fd."""
         code = link(cache.template(hook.program), self._bound, self._constants)
         return libbpf.prog_load(hook.prog_type, f"udpgrm_{hook.name}", code, hook.attach_type)
+
+    def iterator(self, name: str, program: sources.Program) -> int:
+        """Load an iterator over UDP sockets and attach it. Returns the link's fd."""
+        code = link(cache.template(program), self._bound, self._constants)
+        target = btf.function_id("bpf_iter_udp")
+        fd = libbpf.prog_load(
+            libbpf.PROG_TRACING, f"udpgrm_{name}", code, libbpf.TRACE_ITER, target
+        )
+        try:
+            return libbpf.iterator_create(fd)
+        finally:
+            os.close(fd)
 
     def _load_stages(self) -> None:
         """Load the programs for QUIC's Initial packets, for all groups, in place of older ones."""

@@ -14,8 +14,10 @@ from typing import Optional
 from udpgrm import abi, log
 from udpgrm.abi import GroupState, MessageFlag
 from udpgrm.build.cache import BuildError
+from udpgrm.daemon import connecting
 from udpgrm.daemon.compiling import Compiler
 from udpgrm.daemon.deferred import Deferred, key_of
+from udpgrm.daemon.entering import Entrance
 from udpgrm.daemon.foreign import Foreign
 from udpgrm.daemon.pool import Pool
 from udpgrm.daemon.programs import Linker, digest_of, steering_of
@@ -68,6 +70,7 @@ class Registry:
         self._deferred = Deferred(maps)
         self._search = Search()
         self._foreign = Foreign()
+        self.entrance = Entrance(maps)
         #: Messages that wait for their group's program, by key; at first, all there are
         self._unsteered = self._deferred.all()
 
@@ -97,6 +100,9 @@ class Registry:
             return None
         if message.flags & MessageFlag.PROGRAM:
             self._foreign.refused(message, address.of_key(group.key))
+            return None
+        if message.flags & MessageFlag.ADOPTED:
+            self.entrance.expect()
             return None
         if not self._has_program(number, group):
             self._deferred.add(message)
@@ -266,6 +272,10 @@ class Registry:
         try:
             log.event(f"socket found {where} so_cookie {message.cookie:#x}")
             with GroupSeats(self._maps, number) as group_seats:
+                if connecting.is_connected(fd):
+                    connecting.give_back(self._maps, group_seats, message, fd)
+                    self._taken_until.clear()
+                    return
                 if number in self._programs:
                     self._linker.attach(fd, self._programs[number])
                 place = self._seat(number, group, group_seats, message.cookie, fd)
@@ -293,7 +303,8 @@ class Registry:
         )
         if data is not None:
             place = abi.SocketPlace.from_buffer_copy(data)
-            if place.group == number + 1 and place.epoch == group.epoch:
+            here = place.group == number + 1 and place.epoch == group.epoch
+            if here and place.seat != abi.SEAT_NONE:
                 return place
         place = abi.SocketPlace(
             cookie=cookie,

@@ -17,7 +17,7 @@ from typing import Callable, Optional
 
 from udpgrm import abi, log
 from udpgrm.build import cache, sources
-from udpgrm.daemon import directory, hooks
+from udpgrm.daemon import directory, hooks, iterators
 from udpgrm.daemon.adoptions import Adoptions
 from udpgrm.daemon.collection import Collector
 from udpgrm.daemon.compiling import Compiler
@@ -135,6 +135,7 @@ class Server:
         log.step(f"Pinning bpf programs to {options.directory}")
         linker = Linker(self._maps, options.limits)
         hooks.load(options.directory, linker)
+        iterators.load(options.directory, linker, maps)
         self._pool = Pool(self._maps, options.limits)
         self._poll = select.epoll()
         self._compiler = Compiler(self._poll)
@@ -184,6 +185,7 @@ class Server:
         if self._compiler.start():
             self._resume()
         self._search()
+        self._adopt()
         if self._collector.should_look_again:
             self._due = min(self._due, time.monotonic() + LOOK_AGAIN_AFTER)
         wake = min(moment for moment in (self._due, *self._moments()) if moment is not None)
@@ -212,6 +214,7 @@ class Server:
         yield self._compiler.due
         yield self._registry.search_due
         yield self._adoptions.due
+        yield self._registry.entrance.due
         yield self._tubular.due if self._tubular is not None else None
 
     def _serve(self, ring: RingBuffer) -> None:
@@ -231,6 +234,15 @@ class Server:
         for message in self._registry.take_deferred():
             self._guarded(self._watch, self._registry.handle, message)
             self._registry.settle(message)
+
+    def _adopt(self) -> None:
+        """Enter what adopted cgroups have bound, and not connected."""
+        self._registry.begin_round()
+        try:
+            for message in self._registry.entrance.look():
+                self._guarded(self._watch, self._registry.handle, message)
+        except OSError as error:
+            log.step(f"cannot look for adopted sockets now: {error}")
 
     def _search(self) -> None:
         """Serve sockets that were not where their messages said."""

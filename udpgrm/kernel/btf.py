@@ -29,6 +29,7 @@ _lib.btf__name_by_offset.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
 _lib.btf__name_by_offset.restype = ctypes.c_char_p
 
 _KIND_STRUCT = 4
+_KIND_FUNC = 12
 
 
 def storage_type(size: int) -> tuple[int, int, int]:
@@ -65,6 +66,20 @@ class _Member(ctypes.Structure):
         ("type", ctypes.c_uint32),
         ("offset", ctypes.c_uint32),
     ]
+
+
+def function_id(name: str) -> int:
+    """Return the BTF id of a function of the running kernel. Raises OSError."""
+    btf = _lib.btf__load_vmlinux_btf()
+    if not btf:
+        raise OSError(ctypes.get_errno(), "this kernel has no BTF (/sys/kernel/btf/vmlinux)")
+    try:
+        found: int = _lib.btf__find_by_name_kind(btf, name.encode(), _KIND_FUNC)
+    finally:
+        _lib.btf__free(btf)
+    if found <= 0:
+        raise OSError(2, f"this kernel's BTF has no function {name}")
+    return found
 
 
 def member_offset(struct: str, member: str) -> int:

@@ -41,16 +41,20 @@ PROG_CGROUP_SOCK_ADDR = 18
 PROG_SK_REUSEPORT = 21
 PROG_CGROUP_SOCKOPT = 25
 PROG_SCHED_CLS = 3
+PROG_TRACING = 26
 
 # enum bpf_attach_type
 CGROUP_INET4_BIND = 8
 CGROUP_INET6_BIND = 9
+CGROUP_INET4_CONNECT = 10
+CGROUP_INET6_CONNECT = 11
 CGROUP_INET4_POST_BIND = 12
 CGROUP_INET6_POST_BIND = 13
 CGROUP_UDP4_SENDMSG = 14
 CGROUP_UDP6_SENDMSG = 15
 CGROUP_GETSOCKOPT = 21
 CGROUP_SETSOCKOPT = 22
+TRACE_ITER = 28
 CGROUP_INET_SOCK_RELEASE = 34
 SK_REUSEPORT_SELECT = 39
 
@@ -367,9 +371,12 @@ def map_by_id(map_id: int) -> int:
     return _check(_lib.bpf_map_get_fd_by_id(map_id), f"map id {map_id}")
 
 
-def prog_load(kind: int, name: str, code: bytes, attach_type: int = 0) -> int:
+def prog_load(
+    kind: int, name: str, code: bytes, attach_type: int = 0, attach_btf_id: int = 0
+) -> int:
     """Load instructions (8 bytes each). Raises VerifierError, PermissionError. Returns an fd."""
     opts = _ProgLoadOpts(sz=ctypes.sizeof(_ProgLoadOpts), expected_attach_type=attach_type)
+    opts.attach_btf_id = attach_btf_id
     args = (kind, name.encode()[:15], b"GPL", code, len(code) // 8)
     fd: int = _lib.bpf_prog_load(*args, ctypes.byref(opts))
     if fd >= 0:
@@ -395,6 +402,16 @@ def prog_test_run(fd: int, data: bytes) -> int:
 def link_create(prog_fd: int, target_fd: int, attach_type: int) -> int:
     """Attach a program to a cgroup with a link, beside others. Returns an fd."""
     return _check(_lib.bpf_link_create(prog_fd, target_fd, attach_type, None), "cannot attach")
+
+
+def iterator_create(prog_fd: int) -> int:
+    """Attach an iterator program; its pin, when read, runs it. Returns an fd."""
+    return _check(_lib.bpf_link_create(prog_fd, 0, TRACE_ITER, None), "cannot attach an iterator")
+
+
+def iterator_run(link_fd: int) -> int:
+    """Begin a reading of an iterator in this thread's network namespace. Returns an fd to read."""
+    return _check(_lib.bpf_iter_create(link_fd), "cannot run an iterator")
 
 
 def link_update(link_fd: int, prog_fd: int) -> None:

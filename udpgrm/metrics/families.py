@@ -168,12 +168,19 @@ def _about_groups(named: list[tuple[dict[str, str], GroupView]]) -> list[Family]
     working = Family(
         "udpgrm_working_generation", "gauge", "Generation that new flows of the application go to."
     )
+    unknown = Family(
+        "udpgrm_unknown_connected_sockets",
+        "gauge",
+        "Connected sockets at the group's address that are of no known generation.",
+    )
     for labels, group in named:
+        if group.connected_unknown is not None:
+            unknown.add(labels, group.connected_unknown)
         info.add({**labels, "dissector": group.name, "label": group.label}, 1)
         failed.add(labels, group.metrics["socket_critical_gauge"])
         for application, generation in enumerate(group.working):
             working.add({**labels, "application": str(application)}, generation)
-    return [info, failed, working]
+    return [info, failed, working, unknown]
 
 
 def _about_generations(named: list[tuple[dict[str, str], GroupView]], now: float) -> list[Family]:
@@ -185,6 +192,11 @@ def _about_generations(named: list[tuple[dict[str, str], GroupView]], now: float
         "udpgrm_generation_flows",
         "gauge",
         "Live flows of the generation; no series where they are not counted.",
+    )
+    connected = Family(
+        "udpgrm_generation_connected_sockets",
+        "gauge",
+        "Sockets of the generation that are connected to a peer, a flow each.",
     )
     received = Family(
         "udpgrm_generation_received_packets_total", "counter", "Packets given to the generation."
@@ -209,11 +221,13 @@ def _about_generations(named: list[tuple[dict[str, str], GroupView]], now: float
             sockets.add(labels, item.alive)
             if item.flows is not None:
                 flows.add(labels, item.flows)
+            if item.connected is not None:
+                connected.add(labels, item.connected)
             received.add(labels, item.packets_in)
             sent.add(labels, item.packets_out)
             last_received.add(labels, _timestamp(now, item.last_in_age))
             last_sent.add(labels, _timestamp(now, item.last_out_age))
-    return [working, sockets, flows, received, sent, last_received, last_sent]
+    return [working, sockets, flows, connected, received, sent, last_received, last_sent]
 
 
 def _generation_labels(item: GenerationView) -> dict[str, str]:

@@ -29,6 +29,9 @@ class Sample:
 
     at: monotonic seconds. flows None: its dissector counts none. packets: in
     and out since it began. quiet_s: since the last packet; None: never one.
+    connected: sockets connected to a peer, of which flows counts each; their
+    packets are in none of the other figures. unknown: connected sockets at the
+    addresses of which nobody knows the generation, in none of these figures.
     """
 
     at: float
@@ -36,6 +39,8 @@ class Sample:
     flows: Optional[int]
     packets: int
     quiet_s: Optional[float]
+    connected: int = 0
+    unknown: int = 0
 
 
 class Watcher:
@@ -65,9 +70,11 @@ class Watcher:
         return Decision.WAIT
 
     def _is_drained(self, sample: Sample) -> bool:
-        if not sample.sockets:  # it has ended by itself
+        if not sample.sockets and not sample.connected:  # it has ended by itself
             return True
         until = self._until
+        if until.quiet_s is not None and sample.connected:
+            return False  # whether those are quiet is not to be seen
         if until.quiet_s is None:
             return until.flows is not None and (
                 sample.flows is not None and sample.flows <= until.flows
@@ -96,6 +103,8 @@ class Watcher:
             "max_s": self._max_s,
             "sockets": sample.sockets,
             "flows": sample.flows,
+            "connected": sample.connected,
+            "connected_unknown": sample.unknown,
             "flows_at_start": self._first.flows,
             "flows_most": self._most,
             "packets_per_s": None if rate is None else round(rate, 1),

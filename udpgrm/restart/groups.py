@@ -35,6 +35,14 @@ DISPATCH_ERRORS = (
 MISDIRECTED = (*DISPATCH_ERRORS, "tx_flow_update_conflict")
 
 
+def find(view: GroupView, application: int, generation: int) -> Optional[GenerationView]:
+    """Return a generation of a group; None: it has no socket."""
+    for item in view.generations:
+        if (item.application, item.generation) == (application, generation):
+            return item
+    return None
+
+
 class Groups:
     """The groups of a service, in this network namespace."""
 
@@ -64,14 +72,9 @@ class Groups:
             raise Refused(f"several groups at {group.address}, on different devices")
         return viewer.group(numbers[0], with_flows) if numbers else None
 
-    def _generation(
-        self, group: Group, generation: int, with_flows: bool = False
-    ) -> Optional[GenerationView]:
-        view = self.view(group, with_flows)
-        for item in [] if view is None else view.generations:
-            if (item.application, item.generation) == (group.application, generation):
-                return item
-        return None
+    def _generation(self, group: Group, generation: int) -> Optional[GenerationView]:
+        view = self.view(group)
+        return None if view is None else find(view, group.application, generation)
 
     def knew(self, group: Group, generation: int) -> bool:
         """Whether its slot has, or had last, sockets of a generation."""
@@ -103,9 +106,9 @@ class Groups:
             working=view.working[group.application],
             share=abi.GENERATION_SLOTS // len(view.working),
             living={
-                item.generation: item.alive
+                item.generation: item.alive + (item.connected or 0)
                 for item in view.generations
-                if item.application == group.application and item.alive
+                if item.application == group.application and item.has_sockets
             },
         )
 
@@ -163,15 +166,20 @@ class Groups:
 
     def sample(self, generation: int) -> Sample:
         """How far a generation has drained, over all groups."""
-        sockets = packets = flows = 0
+        sockets = connected = unknown = packets = flows = 0
         counted = True
         quiet: list[float] = []
         with contextlib.suppress(FileNotFoundError):
             for group in self.groups:
-                item = self._generation(group, generation, with_flows=True)
-                if item is None or not item.alive:
+                view = self.view(group, with_flows=True)
+                if view is None:
+                    continue
+                unknown += view.connected_unknown or 0
+                item = find(view, group.application, generation)
+                if item is None or not item.has_sockets:
                     continue
                 sockets += item.alive
+                connected += item.connected or 0
                 packets += item.packets_in + item.packets_out
                 quiet += [] if item.quiet_s is None else [item.quiet_s]
                 counted = counted and item.flows is not None
@@ -182,6 +190,8 @@ class Groups:
             flows=flows if counted else None,
             packets=packets,
             quiet_s=min(quiet, default=None),
+            connected=connected,
+            unknown=unknown,
         )
 
     def reading(self) -> dict[str, Any]:

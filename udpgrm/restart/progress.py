@@ -164,6 +164,10 @@ def drain_line(step: str, progress: Document) -> str:
     full = round(_BAR * min(1.0, max(0.0, share)))
     words = [f"{step} [{'#' * full}{'.' * (_BAR - full)}]"]
     words.append("flows not counted" if flows is None else f"{flows} flows left")
+    if progress.get("connected"):
+        words.append(f"{progress['connected']} connected")
+    if progress.get("connected_unknown"):
+        words.append(f"not waiting for {progress['connected_unknown']} unknown connected sockets")
     if progress["trend"] is not None:
         words.append(f"{progress['trend']:+.1f}/s")
     if progress["packets_per_s"] is not None:

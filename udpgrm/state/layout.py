@@ -39,6 +39,9 @@ _MAX_PROBES = 1024
 _MAX_ADOPTED = 4096
 #: The directory of an adopted cgroup, NUL-padded.
 ADOPTED_PATH_BYTES = 512
+_MAX_ENROLLED = 65536
+#: Generations with connected sockets in one reading, of all readers at a time.
+_MAX_CONNECTED = 4096
 
 
 @dataclass(frozen=True)
@@ -236,6 +239,13 @@ MAPS = {
     ),
     "adopted_paths": _Map(
         _hash("udpgrm_adpaths", abi.AdoptedKey, ADOPTED_PATH_BYTES, _MAX_ADOPTED)
+    ),
+    "enrolled": _Map(
+        _hash("udpgrm_enrolled", abi.AdoptedKey, abi.Adopted, _MAX_ENROLLED), Relocation.ENROLLED
+    ),
+    "connected": _Map(
+        _plain(libbpf.MAP_LRU_HASH, "udpgrm_connectd", abi.ConnectedKey, 8, _MAX_CONNECTED),
+        Relocation.CONNECTED,
     ),
     "quic_stages": _Map(
         _plain(libbpf.MAP_PROG_ARRAY, "udpgrm_stages", 4, 4, _QUIC_STAGES), Relocation.QUIC_STAGES

@@ -26,6 +26,9 @@ from udpgrm.kernel import bpffs, libbpf
 from udpgrm.state import layout
 from udpgrm.state.layout import BY_GROUP, MAX_TABLES, Config, Limits
 
+#: Where the iterators over sockets are pinned, in the pin directory.
+ITERATORS = "iterators"
+
 
 class StateError(Exception):
     """The pinned state cannot be used; the text says why and what to do."""
@@ -42,6 +45,8 @@ class Maps:
     def __init__(self, fds: dict[str, int]) -> None:
         """Take over the descriptors; `close` closes them."""
         self.fds = fds
+        #: Links of the iterators over sockets, by name; a map that nobody has pinned has none.
+        self.iterators: dict[str, int] = {}
         self._mapped: dict[str, mmap.mmap] = {}
 
     def __getitem__(self, name: str) -> int:
@@ -53,6 +58,13 @@ class Maps:
         for fd in self.fds.values():
             os.close(fd)
         self.fds = {}
+        self.close_iterators()
+
+    def close_iterators(self) -> None:
+        """Close the links of the iterators."""
+        for fd in self.iterators.values():
+            os.close(fd)
+        self.iterators = {}
 
     @property
     def config(self) -> Config:
@@ -194,6 +206,7 @@ def open_pinned(directory: Path) -> Maps:
             )
         for name in layout.MAPS.keys() - fds.keys():
             fds[name] = libbpf.pinned(str(directory / name))
+        _open_iterators(maps, directory)
     except FileNotFoundError as error:
         maps.close()
         raise StateError(f"{directory} lacks a map: {error}; remove the directory") from error
@@ -201,6 +214,13 @@ def open_pinned(directory: Path) -> Maps:
         maps.close()
         raise
     return maps
+
+
+def _open_iterators(maps: Maps, directory: Path) -> None:
+    """Open the iterators that the daemon has pinned; one that has only just begun has none yet."""
+    with contextlib.suppress(FileNotFoundError):
+        for path in (directory / ITERATORS).iterdir():
+            maps.iterators[path.name] = libbpf.pinned(str(path))
 
 
 def unpin(directory: Path) -> None:

@@ -13,7 +13,8 @@ from typing import Optional
 from udpgrm import abi
 from udpgrm.abi import DissectorType, GroupState
 from udpgrm.kernel import clock, libbpf
-from udpgrm.state import address, counters
+from udpgrm.state import address, connected, counters
+from udpgrm.state.connected import Counts
 from udpgrm.state.maps import Maps
 from udpgrm.state.seats import GroupSeats
 
@@ -52,23 +53,32 @@ class FlowView:
 
 @dataclass
 class GenerationView:
-    """A generation that has sockets; closed ones until they are collected."""
+    """A generation that has sockets; closed ones until they are collected.
+
+    `sockets` are those that take packets of any peer: a connected one is a flow.
+    """
 
     application: int
     generation: int
     slot: int
     working: bool
     sockets: list[SocketView]
-    flows: Optional[int]
+    flows: Optional[int]  # with the connected sockets
     packets_in: int
     packets_out: int
     last_in_age: Optional[float]
     last_out_age: Optional[float]
+    connected: Optional[int] = None  # sockets connected to a peer; None: not to be counted
 
     @property
     def alive(self) -> int:
         """How many of its sockets live."""
         return sum(socket.alive for socket in self.sockets)
+
+    @property
+    def has_sockets(self) -> bool:
+        """Whether it has a living socket, connected or not."""
+        return bool(self.alive or self.connected)
 
     @property
     def quiet_s(self) -> Optional[float]:
@@ -100,6 +110,7 @@ class GroupView:
     generations: list[GenerationView] = field(default_factory=list)
     flows: list[FlowView] = field(default_factory=list)
     seen: int = 0  # slots whose peers are counted although there is no flow table
+    connected_unknown: Optional[int] = None  # connected sockets of no known generation
 
 
 def printable(text: str) -> str:
@@ -122,6 +133,13 @@ class Viewer:
         with contextlib.closing(clock.Jiffies()) as jiffies:
             self._now = jiffies.now()
         self._hz: int = maps.config.hz
+        self._connected: dict[int, Optional[Counts]] = {}  # by network namespace
+
+    def connected(self, namespace: int) -> Optional[Counts]:
+        """Return the connected sockets of a namespace's generations, of one reading."""
+        if namespace not in self._connected:
+            self._connected[namespace] = connected.count(self._maps, namespace)
+        return self._connected[namespace]
 
     def _age(self, then: int) -> float:
         return max(0.0, (self._now - then) / self._hz)
@@ -167,7 +185,43 @@ class Viewer:
         reading = counters.read(self._maps, number)
         view.metrics = reading.metrics
         view.generations = list(self._generations(view, reading, with_flows))
+        self._add_connected(view, group, with_flows)
         return view
+
+    def _add_connected(self, view: GroupView, group: abi.Group, with_flows: bool) -> None:
+        """Add connected sockets to their generations, which may have no other left."""
+        counts = self.connected(view.netns)
+        if counts is None:
+            return
+        of_group = {
+            (member.application, member.generation): count
+            for member, count in counts.items()
+            if (member.group_id, member.epoch) == (view.number, group.epoch)
+            and member.application < len(view.working)
+        }
+        view.connected_unknown = of_group.pop((0, abi.GENERATION_NONE), 0)
+        for item in view.generations:
+            item.connected = of_group.pop((item.application, item.generation), 0)
+            if item.flows is not None:
+                item.flows += item.connected
+        for (application, generation), count in sorted(of_group.items()):
+            slot = abi.slot_of(group.max_apps, application, generation)
+            view.generations.append(
+                GenerationView(
+                    application=application,
+                    generation=generation,
+                    slot=slot,
+                    working=view.working[application] == generation,
+                    sockets=[],
+                    flows=count if with_flows else None,
+                    packets_in=0,
+                    packets_out=0,
+                    last_in_age=None,
+                    last_out_age=None,
+                    connected=count,
+                )
+            )
+        view.generations.sort(key=lambda item: (item.slot, item.generation))
 
     def _generations(
         self, view: GroupView, reading: counters.GroupCounters, with_flows: bool

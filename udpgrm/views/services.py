@@ -76,11 +76,18 @@ def _group(
 ) -> Document:
     head = {"address": group.address, "application": group.application}
     if view is None or group.application >= len(view.working):
-        return {**head, "dissector": None, "working_generation": None, "generations": []}
+        return {
+            **head,
+            "dissector": None,
+            "working_generation": None,
+            "connected_unknown": None,
+            "generations": [],
+        }
     return {
         **head,
         "dissector": view.name,
         "working_generation": view.working[group.application],
+        "connected_unknown": view.connected_unknown,
         "generations": [
             {
                 **generation(view, item),
@@ -101,6 +108,7 @@ def generation(view: GroupView, item: GenerationView) -> Document:
         "state": state_of(view, item),
         "sockets": item.alive,
         "flows": item.flows,
+        "connected": item.connected,
         "packets_in": item.packets_in,
         "packets_out": item.packets_out,
         "quiet_s": item.quiet_s,
@@ -125,6 +133,11 @@ def text(document: Document) -> str:
         application = f" app {group['application']}" if group["application"] else ""
         lines.append(f"  {group['address']}{application}  {kind}")
         lines += [f"    {_generation_words(item)}" for item in group["generations"]]
+        if group["connected_unknown"]:
+            lines.append(
+                f"    {group['connected_unknown']} connected sockets of no known generation: "
+                "no drain waits for them (udpgrm doctor)"
+            )
     return "\n".join(lines) + "\n"
 
 
@@ -142,13 +155,19 @@ def _restart_words(document: Document) -> str:
     return f"{document['state']} in {restart['step']} {way}"
 
 
+def _flow_words(item: Document) -> str:
+    """The flows, and how many of them are sockets of their own."""
+    words = "flows not counted" if item["flows"] is None else f"{item['flows']} flows"
+    return f"{words} ({item['connected']} connected)" if item["connected"] else words
+
+
 def _generation_words(item: Document) -> str:
     words = [
         f"gen {item['generation']}",
         item["state"],
         item["instance"],
         f"{item['sockets']}/{item['expected_sockets']} sockets",
-        "flows not counted" if item["flows"] is None else f"{item['flows']} flows",
+        _flow_words(item),
         f"in {item['packets_in']}",
         f"out {item['packets_out']}",
     ]

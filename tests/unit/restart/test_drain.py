@@ -20,8 +20,9 @@ def sample(
     quiet_s: Optional[float] = 0.0,
     sockets: int = 2,
     packets: int = 0,
+    connected: int = 0,
 ) -> Sample:
-    return Sample(at, sockets, flows, packets, quiet_s)
+    return Sample(at, sockets, flows, packets, quiet_s, connected)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,11 @@ def sample(
         (DrainUntil(None, None), sample(flows=0, quiet_s=99), Decision.WAIT),
         # it has ended by itself
         (DrainUntil(0, 5), sample(sockets=0), Decision.DRAINED),
+        # what it has left is connected: flows of which no packet is seen
+        (DrainUntil(0, None), sample(sockets=0, flows=1, connected=1), Decision.WAIT),
+        (DrainUntil(None, 5), sample(quiet_s=9, connected=1), Decision.WAIT),
+        (DrainUntil(3, 5), sample(flows=3, quiet_s=None, connected=1), Decision.WAIT),
+        (DrainUntil(3, None), sample(flows=3, connected=3), Decision.DRAINED),
     ],
 )
 def test_policy(until: DrainUntil, looked: Sample, decision: Decision) -> None:
@@ -70,6 +76,8 @@ def test_report() -> None:
         "max_s": 60,
         "sockets": 2,
         "flows": 60,
+        "connected": 0,
+        "connected_unknown": 0,
         "flows_at_start": 110,
         "flows_most": 110,
         "packets_per_s": 200,

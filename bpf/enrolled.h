@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Copyright the udpgrm authors */
+/*
+ * Processes that have enrolled sockets themselves: further sockets that they bind at the address
+ * are of the same generation when they connect. Looked up at bind: a process by itself, by its
+ * parent (a worker of its master) and by its cgroup.
+ */
+#ifndef UDPGRM_ENROLLED_H
+#define UDPGRM_ENROLLED_H
+
+#include "notify.h"
+
+static __always_inline u32 parents_pid(void)
+{
+	void *task = (void *)bpf_get_current_task(), *parent = NULL;
+	u32 pid = 0;
+
+	read_kernel(&parent, sizeof(parent), task + CONST(PARENT_OFFSET));
+	read_kernel(&pid, sizeof(pid), parent + CONST(TGID_OFFSET));
+	return pid;
+}
+
+/* The caller has enrolled a socket of its own. */
+static __always_inline void note_enrolled(u32 id, u32 epoch, u32 app, u32 generation)
+{
+	struct adopted_key who = { .cgroup = bpf_get_current_cgroup_id(),
+				   .group = id,
+				   .epoch = epoch };
+	struct adopted value = { .generation = generation, .app = app };
+
+	bpf_map_update_elem(MAP(ENROLLED), &who, &value, BPF_ANY);
+	who.cgroup = ENROLLED_PROCESS | own_pid();
+	bpf_map_update_elem(MAP(ENROLLED), &who, &value, BPF_ANY);
+}
+
+/* What generation of a group the caller's sockets are of, if it has asked for none. */
+static __always_inline void find_enrolled(u32 id, u32 epoch, struct membership *found)
+{
+	struct adopted_key who = { .cgroup = ENROLLED_PROCESS | own_pid(),
+				   .group = id,
+				   .epoch = epoch };
+	struct adopted *value = bpf_map_lookup_elem(MAP(ENROLLED), &who);
+
+	if (!value) {
+		who.cgroup = ENROLLED_PROCESS | parents_pid();
+		value = bpf_map_lookup_elem(MAP(ENROLLED), &who);
+	}
+	if (!value) {
+		who.cgroup = bpf_get_current_cgroup_id();
+		value = bpf_map_lookup_elem(MAP(ENROLLED), &who);
+	}
+	if (!value)
+		return;
+	found->generation = value->generation;
+	found->app = value->app;
+	found->epoch = epoch;
+	found->group = id + 1;
+}
+
+#endif

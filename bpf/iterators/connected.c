@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Copyright the udpgrm authors */
+#include "iterators/sockets.h"
+
+/*
+ * Counts the connected sockets of each generation for the reader of this session, and those at a
+ * group's address of which nothing is known (of generation -1). Emits nothing but the session's
+ * number, at the end: so one read(2) goes over all sockets, and the kernel neither misses nor
+ * repeats any, as it may from one read to the next. Costs about 100 ns per UDP socket.
+ */
+int count_connected(struct udp_iterator *ctx)
+{
+	struct iterator_meta *meta = ctx->meta;
+	struct socket_request *request;
+	struct connected_key key = {};
+	struct socket_words words;
+	u64 one = 1, *count;
+
+	key.session = meta->session;
+	if (!ctx->sk) {
+		emit(ctx, &key.session, sizeof(key.session));
+		return 0;
+	}
+	if (!is_connected(ctx->sk, &words))
+		return 0;
+	request = bpf_sk_storage_get(MAP(SOCKET_REQUEST), ctx->sk, NULL, 0);
+	if (!(request && find_membership(request, &key.of)) &&
+	    !find_group_at(ctx->sk, &words, &key.of))
+		return 0;
+	count = bpf_map_lookup_elem(MAP(CONNECTED), &key);
+	if (count)
+		(*count)++;
+	else
+		bpf_map_update_elem(MAP(CONNECTED), &key, &one, BPF_ANY);
+	return 0;
+}

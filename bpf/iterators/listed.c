@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Copyright the udpgrm authors */
+#include "iterators/sockets.h"
+
+/*
+ * Emits a record of each socket of a generation: for the daemon, which enters those of adopted
+ * cgroups, and for diagnosis. From one read(2) to the next sockets may be missed or repeated.
+ */
+int list_sockets(struct udp_iterator *ctx)
+{
+	struct socket_record record = {};
+	struct socket_request *request;
+	struct socket_place *place;
+	struct socket_words words;
+
+	if (!ctx->sk)
+		return 0;
+	request = bpf_sk_storage_get(MAP(SOCKET_REQUEST), ctx->sk, NULL, 0);
+	if (!request || !find_membership(request, &record.of))
+		return 0;
+	record.cookie = request->cookie;
+	record.pid = request->bound_pid;
+	record.fd = request->bound_fd;
+	record.bound_at = request->bound_at;
+	record.connected = is_connected(ctx->sk, &words);
+	record.adopted = request->adopted;
+	read_member(ctx->sk, CONST(SK_REUSEPORT_OFFSET), &record.kernel_group,
+		    sizeof(record.kernel_group));
+	place = bpf_sk_storage_get(MAP(SOCKET_PLACE), ctx->sk, NULL, 0);
+	if (place && place->group == record.of.group && place->epoch == record.of.epoch &&
+	    place->generation == record.of.generation && place->seat != SEAT_NONE)
+		record.entered = 1;
+	emit(ctx, &record, sizeof(record));
+	return 0;
+}

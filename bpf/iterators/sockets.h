@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Copyright the udpgrm authors */
+/*
+ * Iterators over the UDP sockets of a network namespace. The kernel calls them for each socket
+ * when somebody of that namespace reads their pin, and once more at the end. They read the
+ * sockets themselves, so nothing has to be counted while it happens: not a connect that fails,
+ * a disconnect, a fork, or what came before the hooks.
+ */
+#ifndef UDPGRM_ITERATORS_SOCKETS_H
+#define UDPGRM_ITERATORS_SOCKETS_H
+
+#include "groups.h"
+
+enum { TCP_ESTABLISHED = 1 }; /* a UDP socket's state while it is connected */
+
+/* Heads of the kernel's struct bpf_iter_meta and struct bpf_iter__udp. */
+struct iterator_meta {
+	void *seq;
+	u64 session;
+};
+
+struct udp_iterator {
+	struct iterator_meta *meta;
+	struct bpf_sock *sk; /* NULL: this is the end */
+};
+
+/* The words of struct sock_common from skc_dport on. */
+struct socket_words {
+	u16 remote_port; /* network byte order */
+	u16 port;
+	u16 family;
+	u8 state;
+	u8 flags;
+};
+
+static __always_inline void read_member(struct bpf_sock *sk, u64 offset, void *value, u32 size)
+{
+	u64 address = 0;
+
+	/* the verifier allows no arithmetic with a constant that it does not see */
+	read_kernel(&address, sizeof(address), &sk);
+	read_kernel(value, size, (void *)(address + offset));
+}
+
+static __always_inline bool is_connected(struct bpf_sock *sk, struct socket_words *words)
+{
+	read_member(sk, CONST(SK_PORTS_OFFSET), words, sizeof(*words));
+	return words->state == TCP_ESTABLISHED;
+}
+
+/* Write to the reader's buffer. */
+static __always_inline void emit(struct udp_iterator *ctx, void *record, u32 size)
+{
+	struct iterator_meta *meta = ctx->meta;
+
+	((long (*)(void *, void *, u32))BPF_FUNC_seq_write)(meta->seq, record, size);
+}
+
+/* The generation that a socket is of, by its own call or by those of its process. */
+static __always_inline bool find_membership(const struct socket_request *request,
+					    struct membership *found)
+{
+	if (request->registered && request->group) {
+		found->group = request->group;
+		found->epoch = request->epoch;
+		found->generation = request->generation;
+		found->app = request->app;
+	} else {
+		*found = request->process;
+	}
+	return found->group && live_group(found->group - 1, found->epoch);
+}
+
+/*
+ * The group at the address that a socket has, whoever owns either. Of one that was bound to any
+ * address connect(2) has made a particular one.
+ */
+static __always_inline bool find_group_at(struct bpf_sock *sk, const struct socket_words *words,
+					  struct membership *found)
+{
+	struct group_key key = { .family = words->family, .port = htons(words->port) };
+	struct group *group;
+	u64 net = 0;
+	u32 id = 0;
+
+	read_member(sk, CONST(SK_NET_OFFSET), &net, sizeof(net));
+	read_kernel(&key.netns, sizeof(key.netns), (void *)(net + CONST(NET_COOKIE_OFFSET)));
+	read_member(sk, CONST(SK_DEVICE_OFFSET), &key.ifindex, sizeof(key.ifindex));
+	if (words->family == AF_INET) {
+		key.addr[2] = V4_MAPPED;
+		read_member(sk, CONST(SK_ADDRESS_OFFSET), &key.addr[3], sizeof(key.addr[3]));
+	} else {
+		read_member(sk, CONST(SK_ADDRESS6_OFFSET), key.addr, sizeof(key.addr));
+		unmap(&key);
+	}
+	group = group_at(&key, &id);
+	if (!group) {
+		key.family = words->family;
+		key.addr[0] = key.addr[1] = key.addr[3] = 0;
+		key.addr[2] = words->family == AF_INET ? V4_MAPPED : 0;
+		group = group_at(&key, &id);
+	}
+	if (!group)
+		return false;
+	found->group = id + 1;
+	found->epoch = group->epoch;
+	found->generation = GENERATION_NONE;
+	found->app = 0;
+	return true;
+}
+
+#endif

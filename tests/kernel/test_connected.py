@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Connected sockets are flows of the generation whose process made them."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import udpgrm.client as grm
+from tests.kernel.support import ROOT, Host, client, wait_for
+
+WHERE = "0.0.0.0:4433"
+TARGET = ("127.0.0.1", 4433)
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@pytest.fixture
+def held() -> Iterator[contextlib.ExitStack]:
+    """Sockets that live as long as the test."""
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+def group_of(held: contextlib.ExitStack, generation: int, where: str = WHERE) -> socket.socket:
+    """A registered socket of a generation, which becomes the working one."""
+    [sock] = grm.bind(where)
+    held.enter_context(sock)
+    grm.enroll([sock], generation)
+    grm.promote(sock, generation)
+    return sock
+
+
+def accept(peer: tuple[str, int], where: tuple[str, int] = ("0.0.0.0", 4433)) -> socket.socket:
+    """What a server makes for a peer: a socket at the address of the group, connected."""
+    sock = socket.socket(socket.AF_INET6 if ":" in where[0] else socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind(where)
+    sock.connect(peer)
+    return sock
+
+
+def disconnect(sock: socket.socket) -> None:
+    """connect(2) to AF_UNSPEC."""
+    assert _libc.connect(sock.fileno(), bytes(16), 16) == 0
+
+
+def generation(host: Host, number: int, where: str = WHERE) -> dict[str, Any]:
+    """One generation as `udpgrm list` has it."""
+    for item in host.group(where)["generations"]:
+        if item["generation"] == number:
+            found: dict[str, Any] = item
+            return found
+    return {"connected": 0, "flows": 0, "sockets_alive": 0}
+
+
+def connected(host: Host, number: int, where: str = WHERE) -> int:
+    """Its connected sockets."""
+    count: int = generation(host, number, where)["connected"]
+    return count
+
+
+@pytest.mark.parametrize(
+    ("where", "at", "peer"),
+    [
+        ("0.0.0.0:4433", ("0.0.0.0", 4433), ("127.0.0.1", 9)),
+        ("127.0.0.1:4433", ("127.0.0.1", 4433), ("127.0.0.1", 9)),
+        ("[::]:4433", ("::", 4433), ("::1", 9)),
+        ("[::1]:4433", ("::1", 4433), ("::1", 9)),
+        ("[::]:4433", ("::", 4433), ("::ffff:127.0.0.1", 9)),
+    ],
+)
+def test_a_socket_is_a_flow_until_it_is_closed(
+    host: Host, held: contextlib.ExitStack, where: str, at: tuple[str, int], peer: tuple[str, int]
+) -> None:
+    group_of(held, 1, where)
+    assert connected(host, 1, where) == 0
+    with accept(peer, at):
+        found = generation(host, 1, where)
+        assert (found["connected"], found["flows"], found["sockets_alive"]) == (1, 1, 1)
+        with accept(peer, at) as another:
+            copy = os.dup(another.fileno())
+        assert connected(host, 1, where) == 2
+        os.close(copy)
+        assert connected(host, 1, where) == 1
+    assert connected(host, 1, where) == 0
+
+
+def test_each_is_of_the_generation_that_its_process_had_then(
+    host: Host, held: contextlib.ExitStack
+) -> None:
+    group_of(held, 1)
+    first = [held.enter_context(accept(("127.0.0.1", port))) for port in range(1000, 1005)]
+    group_of(held, 2)
+    held.enter_context(accept(("127.0.0.1", 9)))
+    assert [connected(host, number) for number in (1, 2)] == [5, 1]
+    first[0].close()
+    disconnect(first[1])
+    first[2].connect(("127.0.0.1", 999))
+    with contextlib.suppress(OSError):
+        first[3].connect(("203.0.113.1", 9))  # no route: it stays connected
+    assert [connected(host, number) for number in (1, 2)] == [3, 1]
+
+
+def test_one_that_its_server_enrolls_by_itself(host: Host, held: contextlib.ExitStack) -> None:
+    group_of(held, 1)
+    [sock] = grm.bind(WHERE)
+    held.enter_context(sock)
+    grm.enroll([sock], 2)
+    sock.connect(("127.0.0.1", 9))
+    assert connected(host, 2) == 1
+
+
+def test_workers_that_are_forked(host: Host, held: contextlib.ExitStack) -> None:
+    """A child is of its parent's generation, whatever others of its cgroup have enrolled since."""
+    group_of(held, 1)
+    code = f"""
+import os, sys
+sys.path.insert(0, {str(ROOT)!r})
+import udpgrm.client as grm
+from tests.kernel.test_connected import accept
+[sock] = grm.bind("0.0.0.0:4433")
+grm.enroll([sock], 2)
+go, ready = os.pipe(), os.pipe()
+if os.fork() == 0:
+    os.read(go[0], 1)
+    kept = accept(("127.0.0.1", 9)), accept(("127.0.0.1", 10))
+    os.write(ready[1], b"x")
+    sys.stdin.read()
+    os._exit(0)
+print("up", flush=True)
+sys.stdin.readline()
+os.write(go[1], b"x")
+os.read(ready[0], 1)
+print("made", flush=True)
+sys.stdin.read()
+os.wait()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        group_of(held, 3)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "made\n"
+        assert [connected(host, number) for number in (1, 2, 3)] == [0, 2, 0]
+    wait_for(lambda: connected(host, 2) == 0, "the workers' end")
+
+
+def test_after_the_daemon_was_killed(host: Host, held: contextlib.ExitStack) -> None:
+    group_of(held, 1)
+    held.enter_context(accept(("127.0.0.1", 9)))
+    host.kill()
+    held.enter_context(accept(("127.0.0.1", 10)))
+    assert connected(host, 1) == 2
+    host.start()
+    held.enter_context(accept(("127.0.0.1", 11)))
+    assert connected(host, 1) == 3
+
+
+def test_a_descriptor_that_is_handed_on(host: Host, held: contextlib.ExitStack) -> None:
+    """One in flight is in no process at all."""
+    group_of(held, 1)
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with here, there:
+        with accept(("127.0.0.1", 9)) as sock:
+            socket.send_fds(here, [b"x"], [sock.fileno()])
+        assert connected(host, 1) == 1
+        _, [fd], *_ = socket.recv_fds(there, 1, 1)
+        assert connected(host, 1) == 1
+        os.close(fd)
+    assert connected(host, 1) == 0
+
+
+def test_a_generation_that_has_no_other_sockets_left(
+    host: Host, held: contextlib.ExitStack
+) -> None:
+    """It drains, as its group does not go either."""
+    old = group_of(held, 1)
+    session = held.enter_context(accept(("127.0.0.1", 9)))
+    group_of(held, 2)
+    old.close()
+    for _ in range(2):
+        assert host.json("list")["daemon"]["running"]
+        assert connected(host, 1) == 1
+    words = ("drain", WHERE, "1", "--flows=0")
+    done = host.run(*words, "--max=0", "--json")
+    assert (done.returncode, '"connected": 1' in done.stdout) == (1, True)
+    session.close()
+    assert host.json(*words, "--max=30")["drained"] is True
+
+
+def test_a_group_whose_sockets_are_all_connected(host: Host, held: contextlib.ExitStack) -> None:
+    old = group_of(held, 1)
+    held.enter_context(accept(("127.0.0.1", 9)))
+    old.close()
+    # the daemon looks twice before it forgets a group: another group's end makes it look
+    for port in (5001, 5002, 5003):
+        other = group_of(held, 1, f"127.0.0.1:{port}")
+        other.close()
+    wait_for(
+        lambda: [item["address"] for item in host.json("list")["groups"]] == [WHERE],
+        "the others to be forgotten",
+        timeout=90,
+    )
+    assert connected(host, 1) == 1
+
+
+def test_quiet_alone_is_not_to_be_seen(host: Host, held: contextlib.ExitStack) -> None:
+    group_of(held, 1)
+    session = held.enter_context(accept(("127.0.0.1", 9)))
+    group_of(held, 2)
+    assert host.run("drain", WHERE, "1", "--quiet=0", "--max=0").returncode == 1
+    session.close()
+    assert host.run("drain", WHERE, "1", "--quiet=0", "--max=0").returncode == 0
+
+
+def test_what_is_shown(host: Host, held: contextlib.ExitStack) -> None:
+    group_of(held, 1)
+    held.enter_context(accept(("127.0.0.1", 9)))
+    metrics = host.run("metrics", "--prometheus").stdout
+    labels = 'application="0",generation="1"'
+    for name in ("flows", "connected_sockets"):
+        [line] = [
+            line
+            for line in metrics.splitlines()
+            if line.startswith(f"udpgrm_generation_{name}{{") and labels in line
+        ]
+        assert line.endswith(" 1")
+    assert "udpgrm_unknown_connected_sockets{" in metrics
+
+
+def test_sockets_outside_of_hooked_cgroups(
+    host: Host, cgroup: Path, held: contextlib.ExitStack
+) -> None:
+    """They are said, and not waited for."""
+    group_of(held, 1)
+    code = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from tests.kernel.test_connected import accept
+kept = accept(("127.0.0.1", 9))
+print("made", flush=True)
+sys.stdin.read()
+"""
+    outside = cgroup.parent / f"{cgroup.name}-outside"
+    outside.mkdir()
+    try:
+        words = ["sh", "-c", 'echo $$ >"$0/cgroup.procs"; exec "$@"', str(outside)]
+        with subprocess.Popen(
+            [*words, sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None and process.stdout.readline() == "made\n"
+            group_of(held, 2)
+            assert host.group(WHERE)["connected_unknown"] == 1
+            answer = host.json("drain", WHERE, "1", "--flows=0", "--max=30")
+            assert (answer["drained"], answer["connected_unknown"]) == (True, 1)
+    finally:
+        outside.rmdir()
+
+
+def test_groups_of_other_namespaces(host: Host, held: contextlib.ExitStack) -> None:
+    code = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+import udpgrm.client as grm
+from tests.kernel.test_connected import accept
+[sock] = grm.bind("0.0.0.0:4433")
+grm.enroll([sock], 7)
+kept = [accept(("127.0.0.1", port)) for port in (9, 10, 11)]
+print("made", flush=True)
+sys.stdin.read()
+"""
+    words = ["unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh"]
+    with subprocess.Popen(
+        [*words, sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == "made\n"
+        group_of(held, 1)
+        held.enter_context(accept(("127.0.0.1", 9)))
+        found = {
+            item["generation"]: item["connected"]
+            for group in host.json("list", WHERE)["groups"]
+            for item in group["generations"]
+        }
+        assert found == {1: 1, 7: 3}
+
+
+def test_sockets_of_clients_are_no_flows(host: Host, held: contextlib.ExitStack) -> None:
+    """Neither those connected to the service, nor those of other services."""
+    group_of(held, 1)
+    group_of(held, 1, "127.0.0.1:5001")
+    with client() as peer:
+        peer.connect(TARGET)
+        held.enter_context(accept(("127.0.0.1", 9), ("127.0.0.1", 5001)))
+        assert connected(host, 1) == 0
+        assert host.group(WHERE)["connected_unknown"] == 0
+    assert connected(host, 1, "127.0.0.1:5001") == 1

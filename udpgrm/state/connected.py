@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Connected sockets: flows of their generation, which no packet of theirs tells.
+
+Iterators of the kernel read the sockets of a network namespace as they are at this moment.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple, Optional
+
+from udpgrm import abi
+from udpgrm.kernel import libbpf, netns
+from udpgrm.state.maps import Maps
+
+_READ_BYTES = 1 << 16
+_COUNT_BYTES = 8
+
+
+class Member(NamedTuple):
+    """A generation; GENERATION_NONE: of the sockets of which nobody knows it."""
+
+    group_id: int
+    epoch: int
+    application: int
+    generation: int
+
+
+Counts = dict[Member, int]
+
+
+def _member(of: abi.Membership) -> Member:
+    return Member(of.group - 1, of.epoch, of.app, of.generation)
+
+
+def count(maps: Maps, namespace: int) -> Optional[Counts]:
+    """Count the connected sockets of each generation, in a network namespace by its cookie.
+
+    None: they cannot be counted, as there is no iterator, or no way into the namespace.
+    """
+    if "connected" not in maps.iterators:
+        return None
+    if namespace == netns.own_cookie():
+        return _count_here(maps)
+    return netns.run_in(namespace, lambda: _count_here(maps))
+
+
+def _count_here(maps: Maps) -> Counts:
+    session = int.from_bytes(_read(maps.iterators["connected"]), sys.byteorder)
+    counts: Counts = {}
+    table, size = maps["connected"], ctypes.sizeof(abi.ConnectedKey)
+    for raw, value in list(libbpf.map_items(table, size, _COUNT_BYTES)):
+        key = abi.ConnectedKey.from_buffer_copy(raw)
+        if key.session == session:
+            counts[_member(key.of)] = int.from_bytes(value, sys.byteorder)
+            libbpf.map_delete(table, raw)
+    return counts
+
+
+def has_any(maps: Maps, number: int, group: abi.Group) -> bool:
+    """Whether a group has connected sockets of a known generation."""
+    counts = count(maps, group.key.netns) or {}
+    return any(
+        (member.group_id, member.epoch) == (number, group.epoch)
+        and member.generation != abi.GENERATION_NONE
+        for member in counts
+    )
+
+
+class Record(NamedTuple):
+    """A socket of a generation. pid and descriptor are hints, bound_at is in jiffies (32 bits).
+
+    kernel_group names the kernel's reuseport group, 0: none.
+    """
+
+    cookie: int
+    member: Member
+    connected: bool
+    adopted: bool
+    entered: bool
+    kernel_group: int
+    pid: int
+    descriptor: int
+    bound_at: int
+
+
+def records(maps: Maps, namespace: int) -> Optional[list[Record]]:
+    """Return a record of each socket of a generation, in a network namespace; None as above."""
+    if "listed" not in maps.iterators:
+        return None
+    if namespace == netns.own_cookie():
+        return list(_records_here(maps))
+    return netns.run_in(namespace, lambda: list(_records_here(maps)))
+
+
+def _records_here(maps: Maps) -> Iterator[Record]:
+    seen = set()
+    data = _read(maps.iterators["listed"])
+    size = ctypes.sizeof(abi.SocketRecord)
+    for start in range(0, len(data) - size + 1, size):
+        item = abi.SocketRecord.from_buffer_copy(data, start)
+        if item.cookie in seen:
+            continue
+        seen.add(item.cookie)
+        yield Record(
+            cookie=item.cookie,
+            member=_member(item.of),
+            connected=bool(item.connected),
+            adopted=bool(item.adopted),
+            entered=bool(item.entered),
+            kernel_group=item.kernel_group,
+            pid=item.pid,
+            descriptor=item.fd,
+            bound_at=item.bound_at,
+        )
+
+
+def _read(link: int) -> bytes:
+    """Run an iterator in this network namespace; return all that it emits."""
+    fd = libbpf.iterator_run(link)
+    try:
+        chunks: list[bytes] = []
+        while True:
+            try:
+                chunk = os.read(fd, _READ_BYTES)
+            except BlockingIOError:  # after each million of sockets
+                continue
+            if not chunk:
+                return b"".join(chunks)
+            chunks.append(chunk)
+    finally:
+        os.close(fd)
