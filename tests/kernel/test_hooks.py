@@ -4,15 +4,18 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import Host
+from tests.kernel.support import COMMAND, Host
 from udpgrm.build import sources
-from udpgrm.kernel import cgroups
+from udpgrm.kernel import cgroups, libbpf
 
 
 @pytest.fixture
@@ -75,3 +78,71 @@ def test_removed_hooks_are_gone(host: Host) -> None:
 def test_misuse(host: Host, words: list[str], complaint: str) -> None:
     done = host.run(*words)
     assert (done.returncode, complaint in done.stderr) == (255, True), done.stderr
+
+
+EXCLUSIVE, OVERRIDABLE, MULTI = range(3)  # attach flags
+
+
+def attach_other(cgroup: Path, flags: int) -> None:
+    """Attach another one's setsockopt program; it goes with the cgroup."""
+    code = bytes.fromhex("b700000001000000") + bytes.fromhex("9500000000000000")  # return 1
+    program = libbpf.prog_load(
+        libbpf.PROG_CGROUP_SOCKOPT, "firewall", code, libbpf.CGROUP_SETSOCKOPT
+    )
+    target = os.open(cgroup, os.O_RDONLY)
+    lib = ctypes.CDLL("libbpf.so.1")
+    try:
+        assert lib.bpf_prog_attach(program, target, libbpf.CGROUP_SETSOCKOPT, flags) == 0
+    finally:
+        os.close(program)
+        os.close(target)
+
+
+@pytest.mark.parametrize(
+    "flags, below, holds",
+    [
+        (EXCLUSIVE, False, True),
+        (EXCLUSIVE, True, True),
+        (OVERRIDABLE, False, True),
+        (OVERRIDABLE, True, False),
+        (MULTI, False, False),
+        (MULTI, True, False),
+    ],
+)
+def test_another_program_on_the_cgroup(
+    host: Host, child: Path, flags: int, below: bool, holds: bool
+) -> None:
+    # hooks above that allow others would let any program in
+    assert host.run("hooks", "remove", str(host.cgroup)).returncode == 0
+    attach_other(child, flags)
+    target = child / "below" if below else child
+    target.mkdir(exist_ok=True)
+    try:
+        done = host.run("hooks", "add", str(target))
+        if not holds:
+            assert done.returncode == 0, done.stderr
+            return
+        assert done.returncode == 255
+        [line] = done.stderr.splitlines()
+        assert "(firewall)" in line and f"is attached to {child} " in line
+        assert "needs root" not in line
+        assert host.json("hooks", "list")["cgroups"] == [], "half installed"
+        daemon = subprocess.run(
+            [*COMMAND, "--daemon", f"--pin-dir={host.directory}-other", f"--install={target}"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert daemon.returncode == 255 and "(firewall)" in daemon.stderr
+    finally:
+        if below:
+            target.rmdir()
+
+
+def test_a_cgroup_full_of_programs(host: Host, child: Path) -> None:
+    for _ in range(64):
+        attach_other(child, MULTI)
+    done = host.run("hooks", "add", str(child))
+    assert done.returncode == 255
+    assert "it has 64 programs already" in done.stderr and "(firewall)" in done.stderr

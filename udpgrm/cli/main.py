@@ -32,13 +32,21 @@ def main(argv: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except PermissionError as error:
-        _complain(f"{error.strerror or error}: udpgrm needs root")
+        where = f"{error.filename}: " if error.filename else ""
+        _complain(f"{where}{error.strerror or error}: {_needed()}")
     except (CommandError, OSError) as error:
         _complain(str(error))
     except KeyboardInterrupt:
         _complain("interrupted")
         return EXIT_INTERRUPTED
     return EXIT_ERROR
+
+
+def _needed() -> str:
+    """Say what keeps a command from what it may not do."""
+    if os.geteuid():
+        return "udpgrm needs root"
+    return "root itself may not: capabilities are missing, or a security module forbids it"
 
 
 def _complain(text: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from udpgrm.build import sources
 from udpgrm.daemon.programs import Linker
-from udpgrm.kernel import cgroups, libbpf
+from udpgrm.kernel import attached, cgroups, libbpf
 
 
 def _program_pin(directory: Path, hook: sources.Hook) -> Path:
@@ -86,7 +86,8 @@ def missing(directory: Path, cgroup: Path) -> list[sources.Hook]:
 def install(directory: Path, cgroup: Path, with_sendmsg: bool) -> None:
     """Attach the pinned hooks to a cgroup, all or none; what is attached stays.
 
-    Raises FileNotFoundError when no daemon has pinned them.
+    Raises FileNotFoundError when no daemon has pinned them, attached.Taken when programs of others
+    are in the way.
     """
     _forget_removed_cgroups(directory)
     target = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
@@ -97,7 +98,12 @@ def install(directory: Path, cgroup: Path, with_sendmsg: bool) -> None:
                 continue
             path = _link_pin(directory, cgroup, hook)
             with _opened(_program_pin(directory, hook)) as program:
-                link_fd = libbpf.link_create(program, target, hook.attach_type)
+                try:
+                    link_fd = libbpf.link_create(program, target, hook.attach_type)
+                except OSError as error:
+                    raise attached.explain(
+                        error, cgroup, hook.attach_type, f"the {hook.name} hook"
+                    ) from error
             try:
                 libbpf.pin(link_fd, str(path))
             finally:

@@ -359,6 +359,19 @@ def programs_of_type(kind: int) -> Iterator[tuple[str, list[int]]]:
             yield info.name.decode(errors="replace"), list(ids[: min(info.nr_map_ids, len(ids))])
 
 
+def program_name(number: int) -> str:
+    """Return the name of the program with this id; "": it has none, or is gone."""
+    fd = _lib.bpf_prog_get_fd_by_id(number)
+    if fd < 0:
+        return ""
+    try:
+        info = _ProgInfo()
+        _info(fd, info)
+    finally:
+        os.close(fd)
+    return bytes(info.name).decode(errors="replace")
+
+
 def link_cgroup(fd: int) -> int:
     """Identity of the cgroup that a link attaches to; 0: it has been removed."""
     info = _LinkInfo()

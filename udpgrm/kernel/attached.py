@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Programs that others have attached to a cgroup: BPF_PROG_QUERY of bpf(2)."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from udpgrm.kernel import libbpf
+
+_ALLOW_OVERRIDE = 1
+_ALLOW_MULTI = 2
+#: As many as the kernel allows a cgroup (BPF_CGROUP_MAX_PROGS).
+_MOST = 64
+
+_lib = ctypes.CDLL("libbpf.so.1", use_errno=True)
+_lib.bpf_prog_query.argtypes = [
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_uint32,
+    ctypes.c_void_p,
+    ctypes.c_void_p,
+    ctypes.c_void_p,
+]
+
+
+class Taken(OSError):
+    """Another program keeps ours from being attached; the text names it."""
+
+    def __str__(self) -> str:
+        """Return the text alone: the errno says nothing to an operator."""
+        return str(self.strerror)
+
+
+def explain(error: OSError, cgroup: Path, attach_type: int, what: str) -> OSError:
+    """Return the error of an attachment with the programs that are in its way, if there are."""
+    if error.errno == errno.EPERM:
+        for path in (cgroup, *cgroup.parents):
+            flags, programs = _query(path, attach_type)
+            # below a cgroup with BPF_F_ALLOW_MULTI nothing above it counts
+            if flags & _ALLOW_MULTI and programs:
+                break
+            if programs and (path == cgroup or not flags & _ALLOW_OVERRIDE):
+                holder = ", ".join(_described(programs))
+                return Taken(
+                    errno.EBUSY,
+                    f"cannot attach {what} to {cgroup}: {holder} is attached to {path} and allows "
+                    "no other beside it (BPF_F_ALLOW_MULTI): detach it (bpftool cgroup detach), "
+                    "have its owner set that flag, or hook another cgroup",
+                )
+    if error.errno == errno.E2BIG:
+        _, programs = _query(cgroup, attach_type)
+        return Taken(
+            errno.E2BIG,
+            f"cannot attach {what} to {cgroup}: it has {len(programs)} programs already, as many "
+            "as the kernel allows: " + ", ".join(_described(programs)),
+        )
+    return error
+
+
+def _query(cgroup: Path, attach_type: int) -> tuple[int, list[int]]:
+    """(flags, ids) of the programs that are attached to a cgroup itself."""
+    flags, count = ctypes.c_uint32(), ctypes.c_uint32(_MOST)
+    ids = (ctypes.c_uint32 * _MOST)()
+    try:
+        fd = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return 0, []
+    try:
+        failed = _lib.bpf_prog_query(
+            fd, attach_type, 0, ctypes.byref(flags), ids, ctypes.byref(count)
+        )
+    finally:
+        os.close(fd)
+    return (0, []) if failed else (flags.value, list(ids[: min(count.value, _MOST)]))
+
+
+def _described(programs: list[int]) -> Iterator[str]:
+    for number in programs:
+        yield f"program {number} ({libbpf.program_name(number) or 'without a name'})"
