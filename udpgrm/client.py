@@ -84,20 +84,19 @@ def _u32(value: int) -> bytes:
 def bind(where: str, count: int = 1, flow_timeout: int = 0) -> list[socket.socket]:
     """Make `count` UDP sockets of one reuseport group, with the FLOW dissector.
 
-    `where` is ADDRESS:PORT; `flow_timeout` in seconds, 0 meaning 125. Raises
-    NotHooked, PermissionError when the group has another dissector, ValueError,
-    OSError. On an error no socket is left open.
+    `where` is ADDRESS:PORT, or ADDRESS%DEVICE:PORT to bind to a device; `flow_timeout` in seconds,
+    0 meaning 125. Raises NotHooked, PermissionError when the group has another dissector,
+    ValueError, OSError. On an error no socket is left open.
     """
-    ip, port = address.parse(where)
-    family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
+    place = address.read(where)
     dissector = abi.Dissector(type=abi.DissectorType.FLOW, flow_timeout_s=flow_timeout)
     made: list[socket.socket] = []
     try:
         for _ in range(count):
-            sock = socket.socket(family, socket.SOCK_DGRAM)
+            sock = socket.socket(place.family, socket.SOCK_DGRAM)
             made.append(sock)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            sock.bind((str(ip), port))
+            place.bind(sock)
             set_option(sock, Option.DISSECTOR, bytes(dissector))
     except BaseException:
         for sock in made:

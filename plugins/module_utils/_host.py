@@ -13,7 +13,7 @@ import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.udpgrm.fleet.plugins.module_utils._address import Address, parse_address
+from ansible_collections.udpgrm.fleet.plugins.module_utils._address import Address
 
 SCHEMA = 1
 
@@ -143,4 +143,8 @@ class Host:
 
 def groups_at(document: JsonObject, addresses: t.Collection[Address]) -> list[JsonObject]:
     """Return the groups of a C(list) document that have one of the addresses, in the document's order."""
-    return [group for group in document["groups"] if parse_address(group["address"]) in addresses]
+    return [
+        group
+        for group in document["groups"]
+        if any(wanted.selects(group["address"], group.get("ifindex", 0)) for wanted in addresses)
+    ]

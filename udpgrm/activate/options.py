@@ -123,7 +123,7 @@ def parse(words: list[str]) -> Optional[Settings]:
     apps_max = _number(given, "--apps-max", 0, 0, abi.MAX_APPS)
     settings = Settings(
         name=_name(operands[0]),
-        address=address.form(*_address(operands[1])),
+        address=_address(operands[1]),
         command=command,
         count=_number(given, "--count", 1, 1, abi.SLOT_SOCKETS),
         also_ipv4="--also-ipv4" in given,
@@ -187,9 +187,10 @@ def _name(text: str) -> str:
     return text
 
 
-def _address(text: str) -> tuple[str, int]:
-    ip, port = address.parse(text)
-    return str(ip), port
+def _address(text: str) -> str:
+    where = address.read(text)
+    where.want_device()
+    return str(where)
 
 
 def _digest(text: str) -> int:

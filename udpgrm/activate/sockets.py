@@ -79,8 +79,9 @@ def _set_dissector(sock: socket.socket, where: str, value: abi.Dissector) -> Non
 
 
 def _bound(settings: Settings) -> socket.socket:
-    ip, port = address.parse(settings.address)
-    sock = socket.socket(socket.AF_INET6 if ip.version == 6 else socket.AF_INET, socket.SOCK_DGRAM)
+    where = address.read(settings.address)
+    ip = where.ip
+    sock = socket.socket(where.family, socket.SOCK_DGRAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if ip.version == 6:
@@ -95,7 +96,7 @@ def _bound(settings: Settings) -> socket.socket:
             with contextlib.suppress(PermissionError):
                 sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, settings.rcvbuf)
         try:
-            sock.bind((str(ip), port))
+            where.bind(sock)
         except OSError as error:
             raise OSError(error.errno, error.strerror, settings.address) from error
     except BaseException:

@@ -66,10 +66,11 @@ def daemon_pid(arguments: Arguments, maps: Maps) -> Optional[int]:
 def operand_address(arguments: Arguments, position: int = 0) -> str:
     """An ADDRESS:PORT operand in its usual spelling."""
     try:
-        ip, port = address.parse(arguments.operands[position])
+        where = address.read(arguments.operands[position])
+        where.ifindex()
     except ValueError as error:
         raise CommandError(str(error)) from error
-    return address.form(str(ip), port)
+    return str(where)
 
 
 def generation(text: str, word: str = "") -> int:
@@ -133,7 +134,13 @@ def one_group(viewer: Viewer, where: str) -> GroupView:
     """
     found = groups_here(viewer, where)
     if len(found) > 1:
-        raise CommandError(f"several groups at {where}: on sockets bound to different devices")
+        names = sorted(
+            address.form(group.ip, group.port, address.device_name(group.ifindex))
+            for group in found
+        )
+        raise CommandError(
+            f"several groups at {where}: on sockets bound to different devices ({', '.join(names)})"
+        )
     return found[0]
 
 

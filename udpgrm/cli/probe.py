@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import select
 import socket
 import time
@@ -12,7 +11,8 @@ from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.kernel import netns
-from udpgrm.state import counters
+from udpgrm.probes import reach
+from udpgrm.state import address, counters
 from udpgrm.state.view import GroupView, Viewer
 
 _PAYLOAD = b"udpgrm probe"
@@ -122,16 +122,15 @@ def _delta(before: counters.GroupCounters, after: counters.GroupCounters, name: 
 
 def _exchange(view: GroupView, count: int, timeout: int) -> int:
     """Send one packet from each of `count` fresh ports; how many were answered."""
-    ip = ipaddress.ip_address(view.ip)
-    target = view.ip
-    if ip.is_unspecified:
-        target = "127.0.0.1" if ip.version == 4 else "::1"
-    family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
-    waiting = [socket.socket(family, socket.SOCK_DGRAM) for _ in range(count)]
-    sockets = list(waiting)
+    where = address.form(view.ip, view.port, address.device_name(view.ifindex))
+    waiting: list[socket.socket] = []
+    sockets: list[socket.socket] = []
     try:
-        for sock in sockets:
-            sock.sendto(_PAYLOAD, (target, view.port))
+        for _ in range(count):
+            sock, target = reach.open_socket(where, None)
+            sockets.append(sock)
+            sock.sendto(_PAYLOAD, target)
+        waiting += sockets
         deadline = time.monotonic() + timeout
         while waiting and (left := deadline - time.monotonic()) > 0:
             for sock in select.select(waiting, [], [], left)[0]:

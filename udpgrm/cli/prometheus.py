@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import sys
 import time
 from pathlib import Path
@@ -45,17 +44,17 @@ def listen(arguments: Arguments) -> int:
 
     where = arguments.given["--listen"]
     try:
-        ip, port = address.parse(where)
+        place = address.read(where)
+        place.want_device()
     except ValueError as error:
         raise CommandError(f"metrics: --listen: {error}") from error
-    family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        exporter = Exporter((str(ip), port), family, lambda: text(arguments))
+        exporter = Exporter(place.sockaddr, place.family, lambda: text(arguments))
     except OSError as error:
         raise CommandError(f"metrics: cannot listen at {where}: {error.strerror}") from error
     with exporter:
-        log.step(f"Serving metrics at http://{address.form(str(ip), port)}/metrics")
+        log.step(f"Serving metrics at http://{place}/metrics")
         with contextlib.suppress(KeyboardInterrupt):
             exporter.serve_forever()
     return 0

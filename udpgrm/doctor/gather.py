@@ -117,7 +117,7 @@ def _is_meant(sock: socket.socket, where: Optional[str], bound: bool) -> bool:
     if not pidfd.is_udp_server(sock):
         return False
     if where is not None:
-        return address.bound(sock) == where
+        return address.read(where).selects_socket(sock)
     if bound:
         return address.bound(sock) is not None and _option(sock, socket.SO_REUSEPORT) != 0
     return True

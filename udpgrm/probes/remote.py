@@ -193,9 +193,12 @@ def serve(
 
 def _reachable(where: str, came_from: Optional[str]) -> str:
     """A wildcard address as this host can reach it. Raises ValueError."""
-    ip, port = addresses.parse(where)
+    place = addresses.read(where)
+    ip, port = place.ip, place.port
+    if ip.is_link_local and ip.version == 6:
+        raise ValueError(f"{place.plain} is link-local: its device is not known here")
     if not ip.is_unspecified:
-        return where
+        return place.plain  # the device is the other host's
     if came_from is None or ipaddress.ip_address(came_from).version != ip.version:
         raise ValueError(f"{where} is a wildcard, and ssh came from {came_from or 'nowhere'}")
     return addresses.form(came_from, port)

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import time
 from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
-from udpgrm.probes import quic_handshake, specs
+from udpgrm.probes import quic_handshake, reach, specs
 from udpgrm.probes.dns import Dns
 from udpgrm.probes.echo import Echo
 from udpgrm.probes.exchange import Endpoints, Exchange, Verdict, failed
@@ -26,7 +25,7 @@ _DATAGRAM = 65535
 _MAX_LEFTOVERS = 1000
 _SHOWN = 32
 
-Source = tuple[str, int]
+Source = reach.Source
 
 #: Types whose question is always the same but for its random parts.
 _PLAIN: dict[type[ProbeSpec], Callable[[], Exchange]] = {
@@ -68,19 +67,16 @@ class ProbeResult:
 class Link:
     """A connected UDP socket that remembers what went over it during one question."""
 
-    def __init__(self, target: Source, source: Optional[Source]) -> None:
+    def __init__(self, address: str, source: Optional[Source]) -> None:
         """Raises OSError when the addresses cannot be used."""
-        family = socket.AF_INET6 if ":" in target[0] else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_DGRAM)
+        self._socket, target = reach.open_socket(address, source)
         try:
-            if source is not None:
-                self._socket.bind(source)
             self._socket.connect(target)
         except OSError:
             self._socket.close()
             raise
-        self.target = target
-        self.source: Source = self._socket.getsockname()[:2]
+        self.target: Source = _without_zone(target)
+        self.source: Source = _without_zone(self._socket.getsockname())
         self.reset()
 
     def reset(self) -> None:
@@ -131,7 +127,7 @@ class Held:
     def __init__(self, spec: ProbeSpec, address: str, source: Optional[Source]) -> None:
         self._spec = spec
         self._address = address
-        self._link = Link(_target(address, source), source)
+        self._link = Link(address, source)
         self.source = self._link.source
         self._handshake: Optional[quic_handshake.Connection] = None
         if isinstance(spec, specs.QuicProbe) and spec.handshake:
@@ -194,8 +190,8 @@ def run(spec: ProbeSpec, address: str, *, source: Optional[Source] = None) -> Pr
     """Probe once from a fresh flow.
 
     source: (ip, port) to send from; port 0 is any. A wildcard address is asked at
-    the source's, or on loopback. Never raises for what the network or the service
-    does; what keeps the probe from being sent is a failure with a reason.
+    the source's, at its device's (ADDRESS%DEVICE:PORT), or on loopback. Never raises for what the
+    network or the service does; what keeps the probe from being sent is a failure with a reason.
     """
     try:
         held = hold(spec, address, source=source)
@@ -214,13 +210,8 @@ def hold(spec: ProbeSpec, address: str, *, source: Optional[Source] = None) -> H
     return Held(spec, address, source)
 
 
-def _target(address: str, source: Optional[Source]) -> Source:
-    ip, port = addresses.parse(address)
-    if not ip.is_unspecified:
-        return str(ip), port
-    if source is not None and not ipaddress.ip_address(source[0]).is_unspecified:
-        return source[0], port
-    return ("127.0.0.1" if ip.version == 4 else "::1"), port
+def _without_zone(sockaddr: tuple[Any, ...]) -> Source:
+    return str(sockaddr[0]).partition("%")[0], int(sockaddr[1])
 
 
 def _exchange(spec: ProbeSpec, between: Endpoints) -> Exchange:

@@ -47,13 +47,12 @@ def bound_sockets(pids: Iterable[int], where: str) -> list[tuple[int, socket.soc
 
     Each once, however many processes share it. The caller closes them.
     """
-    ip, port = address.parse(where)
-    wanted = address.form(str(ip), port)
+    wanted = address.read(where)
     found: dict[int, socket.socket] = {}
     for pid in pids:
         for cookie, fd in pidfd.sockets_of(pid):
             sock = socket.socket(fileno=fd)
-            if cookie not in found and pidfd.is_udp_server(sock) and address.bound(sock) == wanted:
+            if cookie not in found and pidfd.is_udp_server(sock) and wanted.selects_socket(sock):
                 found[cookie] = sock
             else:
                 sock.close()

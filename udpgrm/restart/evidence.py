@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any, Optional, Protocol
 
 from udpgrm.abi import DissectorType
 from udpgrm.kernel import libbpf
-from udpgrm.probes import remote, runner
+from udpgrm.probes import reach, remote, runner
 from udpgrm.probes.specs import ProbeSpec, QuicProbe
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.steps import StepFailed
@@ -48,12 +47,15 @@ class _Silent:
     """Packets that nobody need answer: for services without probes."""
 
     def __init__(self, where: str) -> None:
-        ip, port = address.parse(where)
         self._where = where
-        family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_DGRAM)
-        self._socket.connect((str(ip), port))
-        self.source: Peer = self._socket.getsockname()[:2]
+        self._socket, target = reach.open_socket(where, None)
+        try:
+            self._socket.connect(target)
+        except OSError:
+            self._socket.close()
+            raise
+        name, port = self._socket.getsockname()[:2]
+        self.source: Peer = name.partition("%")[0], port
 
     def ask(self) -> runner.ProbeResult:
         """Send one packet, and give the kernel time to deliver it."""
@@ -86,11 +88,12 @@ class _Target:
 
     @property
     def where(self) -> str:
-        """Where to send: a wildcard address is asked at loopback."""
+        """Where to send: a wildcard address is asked at loopback, unless it is a device's."""
         ip = ipaddress.ip_address(self.view.ip)
-        if ip.is_unspecified:
+        device = address.device_name(self.view.ifindex)
+        if ip.is_unspecified and not device:
             return address.form("127.0.0.1" if ip.version == 4 else "::1", self.view.port)
-        return self.view.address
+        return address.form(self.view.ip, self.view.port, device)
 
     @property
     def converses(self) -> bool:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ from udpgrm.services.definition import (
 from udpgrm.services.document import Problem
 from udpgrm.state import address
 
+_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 SUFFIX = ".yaml"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _NAME_RULE = "up to 64 lower case letters, digits, _ and -, not beginning with _ or -"
@@ -142,7 +144,7 @@ def parse_probe(words: dict[str, Any], where: str) -> specs.ProbeSpec:
     service, problems = parse("probed", yaml.safe_dump(definition).encode())
     if service is None:
         key, reason = problems[0]
-        raise ValueError(f"{key.removeprefix('probes.0.')}: {reason}")
+        raise ValueError(f"{key.removeprefix('probes.0.').removeprefix('groups.0.')}: {reason}")
     return service.probes[0]
 
 
@@ -154,14 +156,15 @@ def _spell_addresses(data: dict[str, Any]) -> list[tuple[str, str]]:
             if "address" not in item:
                 continue
             try:
-                ip, port = address.parse(item["address"])
+                where = address.read(item["address"])
+                where.want_device()
             except ValueError as error:
                 problems.append((f"{part}.{number}.address", str(error)))
                 continue
-            if "%" in str(ip):
-                reason = "an address has no zone: bind the server to the device instead"
-                problems.append((f"{part}.{number}.address", reason))
-            item["address"] = address.form(str(ip), port)
+            if where.ip.is_multicast or where.ip == _BROADCAST:
+                reason = "the kernel copies such packets to every socket (docs/limits.md)"
+                problems.append((f"{part}.{number}.address", f"{where}: {reason}"))
+            item["address"] = str(where)
     return problems
 
 

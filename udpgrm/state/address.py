@@ -4,38 +4,137 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import sys
+from dataclasses import dataclass
 from typing import Optional, Union
 
 from udpgrm import abi
 from udpgrm.numbers import whole_number
 
 _V4_MAPPED = bytes(10) + b"\xff\xff"
+_SO_BINDTOIFINDEX = 62
+#: As the kernel has it: 15 characters at most, no slash, colon or blank; or a number.
+_DEVICE = re.compile(r"[^\s/:%\[\]]{1,15}")
 IPAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 
-def parse(text: str) -> tuple[IPAddress, int]:
-    """ADDRESS:PORT, IPv6 in brackets; ::ffff:192.0.2.1 means 192.0.2.1.
+@dataclass(frozen=True)
+class Where:
+    """An address as users write it: ADDRESS[%DEVICE]:PORT, IPv6 in brackets.
+
+    The device is that of a link-local address, or the one that sockets are bound to. "" means that
+    none is named: in a selection of groups, any.
+    """
+
+    ip: IPAddress
+    port: int
+    device: str = ""
+
+    def __str__(self) -> str:
+        """Return the usual spelling."""
+        return form(str(self.ip), self.port, self.device)
+
+    @property
+    def plain(self) -> str:
+        """The address as groups have it, without a device."""
+        return form(str(self.ip), self.port)
+
+    @property
+    def sockaddr(self) -> tuple[str, int]:
+        """What bind(2) and connect(2) take; the device of a link-local address is part of it."""
+        zone = f"%{self.device}" if self.device and self.ip.is_link_local else ""
+        return (f"{self.ip}{zone}" if self.ip.version == 6 else str(self.ip)), self.port
+
+    @property
+    def family(self) -> int:
+        """AF_INET or AF_INET6."""
+        return socket.AF_INET6 if self.ip.version == 6 else socket.AF_INET
+
+    def ifindex(self) -> int:
+        """Return the index of its device here; 0: it names none. Raises ValueError."""
+        if not self.device:
+            return 0
+        try:
+            return int(self.device) if self.device.isdigit() else socket.if_nametoindex(self.device)
+        except OSError as error:
+            raise ValueError(f"{self}: there is no network device {self.device!r} here") from error
+
+    def selects(self, plain: str, ifindex: int) -> bool:
+        """Tell if it means sockets at a plain address that are bound to a device (0: to none)."""
+        if plain != self.plain:
+            return False
+        try:
+            return not self.device or ifindex == self.ifindex()
+        except ValueError:
+            return False
+
+    def selects_socket(self, sock: socket.socket) -> bool:
+        """Tell if it means a socket, by what that is bound to."""
+        ifindex = sock.getsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX)
+        return self.selects(bound(sock) or "", ifindex)
+
+    def want_device(self) -> None:
+        """Raise ValueError if it is link-local and names no device: the kernel says EINVAL."""
+        if self.ip.version == 6 and self.ip.is_link_local and not self.device:
+            example = form(str(self.ip), self.port, "eth0")
+            raise ValueError(f"{self} is link-local: name its device too, as {example}")
+
+    def set_device(self, sock: socket.socket) -> None:
+        """Bind a socket to the device that it names. Raises ValueError and OSError."""
+        self.want_device()
+        if self.device:
+            name = socket.if_indextoname(self.ifindex()).encode()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
+
+    def bind(self, sock: socket.socket) -> None:
+        """Bind a socket to the address, and to its device. Raises ValueError and OSError."""
+        self.set_device(sock)
+        sock.bind(self.sockaddr)
+
+
+def read(text: str) -> Where:
+    """Read ADDRESS[%DEVICE]:PORT, IPv6 in brackets; ::ffff:192.0.2.1 means 192.0.2.1.
 
     Raises ValueError with one clear line.
     """
     host, colon, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
+    plain, zone, device = (host[1:-1] if bracketed else host).partition("%")
     try:
-        ip = ipaddress.ip_address(host[1:-1] if bracketed else host)
+        ip = ipaddress.ip_address(plain)
         number = whole_number(port, 1, 65535)
     except ValueError:
         number, ip = None, ipaddress.IPv4Address(0)
     if not colon or number is None or bracketed != (ip.version == 6):
         raise ValueError(f"not an ADDRESS:PORT: {text!r} (as 192.0.2.1:443 or [2001:db8::1]:443)")
+    if zone and not _DEVICE.fullmatch(device):
+        raise ValueError(f"not the name of a network device: {device!r} in {text!r}")
     mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    return mapped or ip, number
+    return Where(mapped or ip, number, device)
 
 
-def form(ip: str, port: int) -> str:
+def parse(text: str) -> tuple[IPAddress, int]:
+    """IP and port of what `read` reads, without the device. Raises ValueError."""
+    where = read(text)
+    return where.ip, where.port
+
+
+def form(ip: str, port: int, device: str = "") -> str:
     """The text of an address, IPv6 in brackets."""
-    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+    host = f"{ip}%{device}" if device else ip
+    return f"[{host}]:{port}" if ":" in ip else f"{host}:{port}"
+
+
+def device_name(ifindex: int) -> str:
+    """Return the name of a network device here, or its number where it has none; "" for 0."""
+    if not ifindex:
+        return ""
+    try:
+        return socket.if_indextoname(ifindex)
+    except OSError:
+        return str(ifindex)
 
 
 def bound(sock: socket.socket) -> Optional[str]:

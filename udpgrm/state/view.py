@@ -145,9 +145,11 @@ class Viewer:
         return max(0.0, (self._now - then) / self._hz)
 
     def numbers(self, only: Optional[str] = None) -> Iterator[int]:
-        """Ids of the live groups, or of those at one ADDRESS:PORT."""
+        """Ids of the live groups, or of those at one ADDRESS:PORT, perhaps of one device."""
+        where = None if only is None else address.read(only)
         for number in self._maps.groups_in(GroupState.LIVE):
-            if only in (None, address.of_key(self._maps.group(number).key)):
+            key = self._maps.group(number).key
+            if where is None or where.selects(address.of_key(key), key.ifindex):
                 yield number
 
     def groups(self, only: Optional[str] = None, with_flows: bool = True) -> list[GroupView]:

@@ -10,6 +10,7 @@ from typing import Any, Optional
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Step
 from udpgrm.services.definition import Group, Service
+from udpgrm.state import address
 from udpgrm.state.view import GenerationView, GroupView
 from udpgrm.views.history import state_of
 
@@ -68,7 +69,8 @@ def _state(restart: Optional[Document]) -> str:
 
 
 def _at(group: Group, views: Iterable[GroupView]) -> list[Optional[GroupView]]:
-    return [view for view in views if view.address == group.address] or [None]
+    where = address.read(group.address)
+    return [view for view in views if where.selects(view.address, view.ifindex)] or [None]
 
 
 def _group(

@@ -145,7 +145,20 @@ SNI = {f"{number}.example": 0 for number in range(9)}
         (one_group(address="::1:53"), "groups.0.address", "not an ADDRESS:PORT: '::1:53'"),
         (one_group(address="host:53"), "groups.0.address", "not an ADDRESS:PORT"),
         (one_group(address="0.0.0.0:65536"), "groups.0.address", "not an ADDRESS:PORT"),
-        (one_group(address="[fe80::1%eth0]:53"), "groups.0.address", "an address has no zone"),
+        (one_group(address="[fe80::1]:53"), "groups.0.address", "is link-local: name its device"),
+        (
+            one_group(address="[fe80::1%]:53"),
+            "groups.0.address",
+            "not the name of a network device",
+        ),
+        (one_group(address="[fe80::1%a/b]:53"), "groups.0.address", "not the name of a network"),
+        (one_group(address="239.1.1.1:53"), "groups.0.address", "copies such packets to every"),
+        (
+            one_group(address="[ff15::1%eth0]:53"),
+            "groups.0.address",
+            "copies such packets to every",
+        ),
+        (one_group(address="255.255.255.255:53"), "groups.0.address", "copies such packets to"),
         (one_group(dissector="flow"), "groups.0.dissector", '"flow" is not of type object'),
         (one_group(dissector={}), "groups.0.dissector.name", "missing"),
         (

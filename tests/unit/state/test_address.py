@@ -133,3 +133,44 @@ def test_a_dual_stack_sockets_v4_peer() -> None:
     raw = socket.inet_pton(socket.AF_INET6, "::ffff:192.0.2.9")
     key = abi.FlowKey(addr=(ctypes.c_uint8 * 16)(*raw), port=socket.htons(4433))
     assert address.of_key(key) == "192.0.2.9:4433"
+
+
+@pytest.mark.parametrize(
+    "text, plain, device, usual",
+    [
+        ("[FE80::5%eth0]:443", "[fe80::5]:443", "eth0", "[fe80::5%eth0]:443"),
+        ("0.0.0.0%vrf-blue:443", "0.0.0.0:443", "vrf-blue", "0.0.0.0%vrf-blue:443"),
+        ("[::%3]:0443", "[::]:443", "3", "[::%3]:443"),
+        ("[::ffff:192.0.2.1%eth0.7]:443", "192.0.2.1:443", "eth0.7", "192.0.2.1%eth0.7:443"),
+    ],
+)
+def test_devices(text: str, plain: str, device: str, usual: str) -> None:
+    where = address.read(text)
+    assert (where.plain, where.device, str(where)) == (plain, device, usual)
+    assert address.read(usual) == where
+    assert address.parse(text) == (where.ip, 443)
+
+
+@pytest.mark.parametrize("device", ["", "a b", "a/b", "a%b", "a:b", "sixteen-letters-"])
+def test_no_device(device: str) -> None:
+    with pytest.raises(ValueError, match=r"network device|ADDRESS:PORT"):
+        address.read(f"[fe80::1%{device}]:443")
+
+
+def test_a_selection() -> None:
+    lo = socket.if_nametoindex("lo")
+    plain, device = address.read("[fe80::1]:443"), address.read("[fe80::1%lo]:443")
+    assert plain.selects("[fe80::1]:443", 0) and plain.selects("[fe80::1]:443", 7)
+    assert device.selects("[fe80::1]:443", lo) and not device.selects("[fe80::1]:443", 0)
+    assert not device.selects("[fe80::2]:443", lo)
+    gone = address.read("[fe80::1%no-such]:443")
+    assert not gone.selects("[fe80::1]:443", lo)
+    with pytest.raises(ValueError, match="no network device 'no-such'"):
+        gone.ifindex()
+
+
+@given(ips.filter(lambda ip: getattr(ip, "ipv4_mapped", None) is None), ports)
+def test_every_usual_spelling_is_read(ip: address.IPAddress, port: int) -> None:
+    for device in ("", "eth0"):
+        where = address.Where(ip, port, device)
+        assert address.read(str(where)) == where

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from ansible_collections.udpgrm.fleet.plugins.module_utils._address import parse_address
 
@@ -14,6 +16,8 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._address import parse
         ("0.0.0.0:1", "0.0.0.0:1"),
         ("[2001:DB8:0::1]:65535", "[2001:db8::1]:65535"),
         ("[::]:0443", "[::]:443"),
+        ("[FE80::1%eth0]:443", "[fe80::1%eth0]:443"),
+        ("0.0.0.0%vrf-blue:443", "0.0.0.0%vrf-blue:443"),
     ],
 )
 def test_canonical_form(text: str, canonical: str) -> None:
@@ -42,7 +46,8 @@ def test_equal_however_written() -> None:
         "[192.0.2.1]:443",
         "2001:db8::1:443",
         "[2001:db8::1]",
-        "[fe80::1%eth0]:443",
+        "[fe80::1%]:443",
+        "[fe80::1%a/b]:443",
         "localhost:443",
         "192.0.2.1:٤٤",
         "--force:1",
@@ -51,3 +56,12 @@ def test_equal_however_written() -> None:
 def test_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not an address: "):
         parse_address(text)
+
+
+def test_a_device_selects() -> None:
+    lo = socket.if_nametoindex("lo")
+    assert parse_address("0.0.0.0:443").selects("0.0.0.0:443", 7)
+    assert parse_address("0.0.0.0%lo:443").selects("0.0.0.0:443", lo)
+    assert not parse_address("0.0.0.0%lo:443").selects("0.0.0.0:443", 0)
+    assert not parse_address("0.0.0.0%no-such:443").selects("0.0.0.0:443", lo)
+    assert not parse_address("0.0.0.0:443").selects("0.0.0.0:444", 0)
