@@ -26,6 +26,7 @@ enum {
 	PARAMETERS_BYTES = 484,
 	USERS = 1024,
 	HINTS = 4096,
+	RESERVE = 8, /* of the ids of groups and flow tables, one of so many is for root only */
 };
 
 /* Socket options, level IPPROTO_UDP. */
@@ -114,7 +115,7 @@ struct policy {
 
 enum group_state {
 	GROUP_FREE = 0,
-	GROUP_PREPARED = 1, /* has its maps; its id is in free_groups */
+	GROUP_PREPARED = 1, /* has its maps; its id is in free_groups or root_groups */
 	GROUP_LIVE = 2,
 	GROUP_DELETED = 3, /* forgotten; the daemon takes its maps back */
 };
@@ -407,6 +408,9 @@ enum relocation {
 	MAP_QUIC_TABLES,
 	MAP_ENROLLED,
 	MAP_CONNECTED,
+	MAP_ROOT_GROUPS,
+	MAP_ROOT_TABLES,
+	MAP_ROOT_MESSAGES,
 	/* of one group */
 	MAP_OWN_SLOTS = 32,
 	MAP_OWN_SOCKETS,

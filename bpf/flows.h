@@ -100,10 +100,14 @@ static __always_inline void ensure_table(struct group *group, u32 id, u32 slot)
 	if (!user ||
 	    over(group->uid, user->tables_taken, user->tables_returned, CONST(USER_TABLES)))
 		return;
-	if (bpf_map_pop_elem(MAP(FREE_TABLES), &table))
+	if ((group->uid || bpf_map_pop_elem(MAP(ROOT_TABLES), &table)) &&
+	    bpf_map_pop_elem(MAP(FREE_TABLES), &table))
 		return;
 	if (bpf_map_update_elem(MAP(TABLE_INDEX), &key, &table, BPF_NOEXIST)) {
-		bpf_map_push_elem(MAP(FREE_TABLES), &table, 0);
+		if (is_reserved(table))
+			bpf_map_push_elem(MAP(ROOT_TABLES), &table, 0);
+		else
+			bpf_map_push_elem(MAP(FREE_TABLES), &table, 0);
 		return;
 	}
 	__sync_fetch_and_add(&user->tables_taken, 1);

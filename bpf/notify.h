@@ -40,13 +40,14 @@ static __always_inline s32 called_with(void)
 /*
  * Tell the daemon. The process is named by its thread group, and the
  * descriptor by the call's first argument: a hint the daemon checks by the
- * socket's cookie, and searches when it is wrong. One user's messages fill no
- * more than a share of the ring.
+ * socket's cookie, and searches when it is wrong. Root's messages have a ring
+ * of their own; one user's fill no more than a share of the other.
  */
 static __always_inline int notify(struct message *message, const struct socket_request *request)
 {
 	u32 uid = bpf_get_current_uid_gid(); /* whoever made the socket */
 	struct user *user = user_of(uid);
+	long error;
 
 	message->cookie = request->cookie;
 	message->uid = uid;
@@ -55,7 +56,11 @@ static __always_inline int notify(struct message *message, const struct socket_r
 	message->pid = own_pid();
 	message->fd = called_with();
 	message->ns_pid = daemons_pid();
-	if (bpf_ringbuf_output(MAP(MESSAGES), message, sizeof(*message), 0))
+	if (uid)
+		error = bpf_ringbuf_output(MAP(MESSAGES), message, sizeof(*message), 0);
+	else
+		error = bpf_ringbuf_output(MAP(ROOT_MESSAGES), message, sizeof(*message), 0);
+	if (error)
 		return -EAGAIN;
 	__sync_fetch_and_add(&user->messages_sent, 1);
 	return 0;

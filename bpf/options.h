@@ -56,7 +56,10 @@ static __always_inline u32 *word_of(struct bpf_sockopt *ctx, u32 i, bool is_set)
 	volatile struct bpf_sockopt *fresh = ctx;
 	u32 *word = (u32 *)fresh->optval + i;
 
-	if (fresh->optlen < length_for(i, is_set) || (void *)(word + 1) > fresh->optval_end)
+	/* of a shorter value being set the kernel shows 16 bytes, zeroed beyond it */
+	if ((i || !is_set) && fresh->optlen < length_for(i, is_set))
+		return NULL;
+	if ((void *)(word + 1) > fresh->optval_end)
 		return NULL;
 	return word;
 }

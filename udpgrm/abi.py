@@ -29,6 +29,8 @@ USERS = 1024
 HINTS = 4096
 #: In the map of those enrolled: the key's first word names a process, not a cgroup.
 ENROLLED_PROCESS = 1 << 62
+#: Of the ids of groups and flow tables, one of so many is for root only.
+RESERVE = 8
 
 
 class Option(IntEnum):
@@ -103,6 +105,9 @@ class Relocation(IntEnum):
     QUIC_TABLES = 22
     ENROLLED = 23
     CONNECTED = 24
+    ROOT_GROUPS = 25
+    ROOT_TABLES = 26
+    ROOT_MESSAGES = 27
     OWN_SLOTS = 32
     OWN_SOCKETS = 33
     OWN_COUNTERS = 34

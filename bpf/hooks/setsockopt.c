@@ -49,9 +49,20 @@ static __always_inline bool is_valid(const struct dissector *d)
 	return !d->max_apps && !d->filter_len;
 }
 
+/* A prepared group's id; other than 0: there is none. Root has some of its own. */
+static __always_inline long take_prepared(u32 uid, u32 *id)
+{
+	if (!uid && !bpf_map_pop_elem(MAP(ROOT_GROUPS), id))
+		return 0;
+	return bpf_map_pop_elem(MAP(FREE_GROUPS), id);
+}
+
 static __always_inline void give_back(u32 id)
 {
-	bpf_map_push_elem(MAP(FREE_GROUPS), &id, 0);
+	if (is_reserved(id))
+		bpf_map_push_elem(MAP(ROOT_GROUPS), &id, 0);
+	else
+		bpf_map_push_elem(MAP(FREE_GROUPS), &id, 0);
 }
 
 /*
@@ -78,7 +89,7 @@ static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struc
 	address.netns = 0;
 	address.ifindex = 0;
 	policy = bpf_map_lookup_elem(MAP(POLICIES), &address);
-	if (bpf_map_pop_elem(MAP(FREE_GROUPS), id))
+	if (take_prepared(request->uid, id))
 		return NULL;
 	group = bpf_map_lookup_elem(MAP(GROUPS), id);
 	dissector = bpf_map_lookup_elem(MAP(DISSECTORS), id);
@@ -232,7 +243,7 @@ int hook_setsockopt(struct bpf_sockopt *ctx)
 	struct group_key key = {};
 	struct group *group = NULL;
 	struct bpf_sock *sk;
-	u32 id = 0, value, app;
+	u32 id = 0, value, app, before;
 	int error = 0;
 
 	if (!is_ours(ctx))
@@ -320,11 +331,14 @@ int hook_setsockopt(struct bpf_sockopt *ctx)
 		message.epoch = group->epoch;
 		message.app = app;
 		message.generation = value;
+		before = request->generation;
+		/* before the daemon hears of it: it goes by what it finds here */
+		if (message.flags & MESSAGE_REGISTER)
+			request->generation = value;
 		if (!notify(&message, request)) {
 			request->group = id + 1;
 			request->epoch = group->epoch;
 			if (message.flags & MESSAGE_REGISTER) {
-				request->generation = value;
 				request->registered = 1;
 				request->adopted = 0;
 				note_enrolled(id, group->epoch, app, value);
@@ -332,6 +346,7 @@ int hook_setsockopt(struct bpf_sockopt *ctx)
 					ensure_table(group, id, slot_of(group, app, value));
 			}
 		} else if (message.flags & MESSAGE_REGISTER) {
+			request->generation = before;
 			error = EAGAIN;
 		}
 	}

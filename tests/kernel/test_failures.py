@@ -152,3 +152,51 @@ udpgrm.daemon.server.Server._guarded = guarded
         assert grm.working_generation(sock) == 1
         bare_host.start("--persist")
         wait_for(lambda: bare_host.group(WHERE)["generations"][0]["generation"] == 2, "the move")
+
+
+NO_MEMORY = """
+from udpgrm.kernel import libbpf
+load, create = libbpf.prog_load, libbpf.map_create
+def no_memory(call):
+    def fails(*args, **words):
+        if failing():
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        return call(*args, **words)
+    return fails
+libbpf.{name} = no_memory(libbpf.{name})
+"""
+
+
+def is_at(sock: socket.socket, generation: int) -> bool:
+    there = grm.socket_generation(sock)
+    return (there.generation, there.index) == (generation, 0)
+
+
+@pytest.mark.parametrize("name", ["prog_load", "map_create"])
+def test_a_registration_waits_for_memory(bare_host: Host, name: str) -> None:
+    """It is counted, and done when there is memory again, or by the next daemon."""
+    bare_host.start("--persist", fault=NO_MEMORY.format(name=name))
+    first, second = grm.bind(WHERE)[0], grm.bind("127.0.0.1:7000")[0]
+    with first, second:
+        bare_host.fault.touch()
+        for generation in (1, 2, 3, 4, 5):  # beyond the flow tables that are prepared
+            ask(first, generation)
+            ask(second, generation)
+        wait_for(lambda: "Cannot allocate memory" in bare_host.errors.read_text(), "the failure")
+        wait_for(lambda: bare_host.group(WHERE)["metrics"]["socket_critical"], "the count")
+        bare_host.fault.unlink()
+        wait_for(lambda: bare_host.group(WHERE)["generations"], "the registration")
+        for sock in (first, second):
+            wait_for(lambda sock=sock: is_at(sock, 5), "the last generation")
+        # and now without memory until this daemon's end
+        bare_host.fault.touch()
+        third = grm.bind("127.0.0.1:7001")[0]
+        for generation in range(1, 9):
+            ask(third, generation)
+        wait_for(
+            lambda: bare_host.group("127.0.0.1:7001")["metrics"]["socket_critical"], "the count"
+        )
+        bare_host.kill()
+        bare_host.start("--persist")
+        wait_for(lambda: is_at(third, 8), "the next daemon's work")
+        third.close()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import sys
+from collections.abc import Iterator
 from typing import Optional
 
 from udpgrm import abi
@@ -38,8 +38,11 @@ class Collector:
         """Whether a group may be left without sockets: worth collecting soon."""
         return self._registry.missed_one or bool(self._childless)
 
-    def collect(self) -> None:
-        """Take back what closed sockets, ended generations and groups held."""
+    def steps(self) -> Iterator[None]:
+        """Take back what closed sockets, ended generations and groups held, group by group.
+
+        Messages may be served after each.
+        """
         self._registry.missed_one = False
         by_group: dict[int, dict[int, bytes]] = {}
         for key, value in list(
@@ -54,11 +57,13 @@ class Collector:
             group = self._maps.group(number)
             self._registry.announce(number, group)
             self._collect_group(number, group, by_group.setdefault(number, {}))
+            yield
         for number in self._maps.groups_in(GroupState.DELETED):
             for key in by_group.pop(number, {}).values():
                 libbpf.map_delete(self._maps["seats"], key)
             self._registry.drop_program(number)
             self._pool.release_group(number, self._maps.group(number))
+            yield
         self._pool.count_seats((number, len(seated)) for number, seated in by_group.items())
         self._collect_probes()
 
@@ -81,11 +86,7 @@ class Collector:
 
     def _collect_group(self, number: int, group: abi.Group, seated: dict[int, bytes]) -> None:
         with contextlib.suppress(LookupError), GroupSeats(self._maps, number) as group_seats:
-            dead = {
-                seat
-                for seat, key in seated.items()
-                if group_seats.cookie_at(seat) != int.from_bytes(key, sys.byteorder)
-            }
+            dead = {seat for seat in seated if group_seats.cookie_at(seat) is None}
             living = set()
             for slot_number, slot in group_seats.used_slots():
                 if dead.intersection(slot.live_seat[: slot.live]):

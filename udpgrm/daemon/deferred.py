@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import ctypes
 import struct
+import time
 from collections import Counter
+from typing import Optional
 
 from udpgrm import abi
 from udpgrm.abi import MessageFlag
@@ -17,6 +19,8 @@ from udpgrm.state.maps import Maps
 #: Of one unprivileged user, and of all of them: the rest is root's.
 _PER_USER = 1024
 _OF_USERS = layout.MAX_DEFERRED // 2
+#: Seconds until the machine may have room again for what it had none for.
+_TRY_AGAIN_AFTER = 1.0
 
 
 def key_of(message: abi.Message) -> bytes:
@@ -25,7 +29,7 @@ def key_of(message: abi.Message) -> bytes:
 
 
 class Deferred:
-    """All messages that wait for a program or a search."""
+    """All messages that wait: for a program, for a search, or for the machine to have room."""
 
     def __init__(self, maps: Maps) -> None:
         """What an earlier daemon has left: of a socket's messages first that of its joining."""
@@ -37,10 +41,44 @@ class Deferred:
         ]
         self._messages = dict(sorted(found, key=lambda item: not item[1].flags & MessageFlag.JOIN))
         self._of = Counter(message.uid for message in self._messages.values())
+        #: By key: those that wait for their group's program (at first, all), and those that failed
+        self._unsteered = dict(self._messages)
+        self._failed: dict[bytes, abi.Message] = {}
+        self._have_failed: set[bytes] = set()
+        #: When (monotonic seconds) `take_failed` has something to do; None: it has not
+        self.retry_due: Optional[float] = None
 
-    def all(self) -> dict[bytes, abi.Message]:
-        """The messages by key."""
-        return dict(self._messages)
+    def await_program(self, message: abi.Message) -> None:
+        """Keep a message until `take_unsteered`. Raises like `add`."""
+        self.add(message)
+        self._unsteered[key_of(message)] = message
+
+    def take_unsteered(self) -> list[abi.Message]:
+        """Messages that waited for a program, to be handled again."""
+        taken, self._unsteered = list(self._unsteered.values()), {}
+        return taken
+
+    def await_room(self, message: abi.Message) -> bool:
+        """Keep a message that the machine had no room for; whether it is the first time.
+
+        Raises like `add`.
+        """
+        self.add(message)
+        key = key_of(message)
+        is_first = key not in self._have_failed
+        self._have_failed.add(key)
+        self._failed[key] = message
+        self.retry_due = time.monotonic() + _TRY_AGAIN_AFTER
+        return is_first
+
+    def take_failed(self) -> list[abi.Message]:
+        """Messages to be tried again now."""
+        taken, self._failed, self.retry_due = list(self._failed.values()), {}, None
+        return taken
+
+    def is_waiting(self, key: bytes) -> bool:
+        """Whether a message waits here, and not in a search."""
+        return key in self._unsteered or key in self._failed
 
     def add(self, message: abi.Message) -> None:
         """Keep a message. Raises OverflowError for one too many of a user's, or of all."""
@@ -57,6 +95,7 @@ class Deferred:
 
     def forget(self, key: bytes) -> None:
         """A message was served, or nobody waits for it any more."""
+        self._have_failed.discard(key)
         message = self._messages.pop(key, None)
         if message is not None:
             self._of[message.uid] -= 1

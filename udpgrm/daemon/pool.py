@@ -21,6 +21,21 @@ from udpgrm.state.seats import empty_slot
 _IN_USE = (GroupState.LIVE, GroupState.DELETED)
 
 
+#: Groups that are prepared in one go.
+_AT_ONCE = 32
+
+
+def is_reserved(number: int) -> bool:
+    """Whether the id of a group or a flow table is kept for root (bpf/groups.h)."""
+    return number % abi.RESERVE == abi.RESERVE - 1
+
+
+def _share(prepared: int, ids: Counter[bool], roots: bool) -> int:
+    """How many of those prepared only root may take, or everybody; ids: how many there are."""
+    for_root = min(max(1, prepared // 4), ids[True])
+    return for_root if roots else max(1, prepared - for_root)
+
+
 class Pool:
     """Fills the queues of free groups and free flow tables."""
 
@@ -29,13 +44,15 @@ class Pool:
         self._maps = maps
         self._limits = limits
         self._seats: Counter[int] = Counter()
-        there = {
-            number
-            for number in range(1, layout.MAX_TABLES)
-            if maps.has_inner("flow_tables", number)
-        }
-        self._tables_made = max(there, default=0) + 1
-        self._spare_tables = sorted(set(range(1, self._tables_made)) - there)
+        #: Ids without a flow table: by whether they are root's
+        self._spare_tables: dict[bool, list[int]] = {True: [], False: []}
+        self._groups = Counter(is_reserved(number) for number in range(limits.groups))
+        self._tables = Counter(is_reserved(number) for number in range(1, layout.MAX_TABLES))
+        for number in range(1, layout.MAX_TABLES):
+            if not maps.has_inner("flow_tables", number):
+                self._spare_tables[is_reserved(number)].append(number)
+        #: Whether fewer groups than wanted were prepared the last time
+        self._is_short = {True: False, False: False}
         self._recount()
 
     def _recount(self) -> None:
@@ -52,31 +69,37 @@ class Pool:
             user.groups_gone = user.groups_made - groups.get(number, 0)
             user.tables_returned = user.tables_taken - tables.get(number, 0)
 
-    def forgive(self) -> None:
-        """Count no message as outstanding: all there were have been served."""
-        for number in range(abi.USERS):
-            user = self._maps.user(number)
-            user.messages_served = user.messages_sent
-
-    def refill(self) -> None:
-        """Prepare what the limits ask for, once half of it has been taken.
+    def refill(self) -> bool:
+        """Prepare what the limits ask for, once half of it has been taken; root's first.
 
         Not one by one: putting a map into a map of maps waits for all running
-        programs, and a call can put many.
+        programs, and a call can put many. Not all at once either: others wait
+        meanwhile. True: there is more to prepare.
         """
-        ready = len(self._maps.groups_in(GroupState.PREPARED))
-        if ready <= self._limits.prepared_groups // 2:
-            free = self._maps.groups_in(GroupState.FREE)
-            self._prepare_groups(free[: self._limits.prepared_groups - ready])
+        for roots in (True, False):
+            wanted = _share(self._limits.prepared_groups, self._groups, roots)
+            ready = self._groups_in(GroupState.PREPARED, roots)
+            if len(ready) <= wanted // 2 or self._is_short[roots]:
+                free = self._groups_in(GroupState.FREE, roots)[: wanted - len(ready)]
+                self._prepare_groups(free[:_AT_ONCE])
+                self._is_short[roots] = len(free) > _AT_ONCE
         used = {
             table
             for number in self._maps.groups_in(*_IN_USE)
             for table in set(self._maps.group(number).table) - {0}
         }
-        queued = self._tables_made - 1 - len(used) - len(self._spare_tables)
-        if queued <= self._limits.prepared_tables // 2:
-            for number in self._new_tables(self._limits.prepared_tables - queued):
-                libbpf.map_update(self._maps["free_tables"], None, index(number))
+        for roots in (True, False):
+            taken = sum(is_reserved(number) == roots for number in used)
+            queued = self._tables[roots] - len(self._spare_tables[roots]) - taken
+            wanted = _share(self._limits.prepared_tables, self._tables, roots)
+            if queued <= wanted // 2:
+                for number in self._new_tables(wanted - queued, roots):
+                    queue = "root_tables" if roots else "free_tables"
+                    libbpf.map_update(self._maps[queue], None, index(number))
+        return any(self._is_short.values())
+
+    def _groups_in(self, state: GroupState, roots: bool) -> list[int]:
+        return [item for item in self._maps.groups_in(state) if is_reserved(item) == roots]
 
     def count_seats(self, of_groups: Iterable[tuple[int, int]]) -> None:
         """Take stock of the sockets that have seats: (group id, how many)."""
@@ -93,7 +116,10 @@ class Pool:
                 f"uid {group.uid} has {self._seats[owner]} sockets "
                 f"({layout.SEATS_PER_GROUP} for each of limits.groups_per_user)"
             )
-        if sum(self._seats.values()) >= self._maps.config.groups * layout.SEATS_PER_GROUP:
+        there_can_be = self._maps.config.groups * layout.SEATS_PER_GROUP
+        if group.uid:
+            there_can_be -= there_can_be // abi.RESERVE
+        if sum(self._seats.values()) >= there_can_be:
             raise LookupError(
                 f"all sockets there can be are registered "
                 f"({layout.SEATS_PER_GROUP} for each of limits.groups)"
@@ -119,17 +145,16 @@ class Pool:
             epoch = self._maps.group(number).epoch + 1
             fresh = abi.Group(epoch=epoch, state=GroupState.PREPARED)
             libbpf.map_update(self._maps["groups"], index(number), bytes(fresh))
-            libbpf.map_update(self._maps["free_groups"], None, index(number))
+            queue = "root_groups" if is_reserved(number) else "free_groups"
+            libbpf.map_update(self._maps[queue], None, index(number))
 
-    def _new_tables(self, count: int, flows: int = 0) -> list[int]:
+    def _new_tables(self, count: int, roots: bool, flows: int = 0) -> list[int]:
         """Ids of empty flow tables that no queue holds; fewer when all are in use."""
-        numbers = self._spare_tables[:count]
-        del self._spare_tables[:count]
-        while len(numbers) < count and self._tables_made < layout.MAX_TABLES:
-            numbers.append(self._tables_made)
-            self._tables_made += 1
+        spare = self._spare_tables[roots]
+        numbers = spare[:count]
         entries = flows or self._limits.flows
         self._install("flow_tables", numbers, lambda: layout.make_flow_table(entries))
+        del spare[:count]
         return numbers
 
     def ensure_table(self, number: int, group: abi.Group, slot: int) -> None:
@@ -141,20 +166,28 @@ class Pool:
         in_use = (user.tables_taken - user.tables_returned) % 2**32
         if group.uid and in_use >= self._limits.tables_per_user:
             raise LookupError(f"uid {group.uid} has {in_use} flow tables (limits.tables_per_user)")
-        tables = self._new_tables(1, group.flows)
+        tables = self._new_tables(1, False, group.flows)
+        if not tables and not group.uid:
+            tables = self._new_tables(1, True, group.flows)
         if not tables:
             raise LookupError(f"all {layout.MAX_TABLES} flow tables are in use")
         table = tables[0]
         try:
             libbpf.map_update(self._maps["table_index"], key, index(table), libbpf.NOEXIST)
-        except FileExistsError:
+        except OSError as error:
+            self._drop_table(table)
+            if not isinstance(error, FileExistsError):
+                raise
             # a hook is giving it one just now, or a daemon was killed before the next line
-            libbpf.map_update(self._maps["free_tables"], None, index(table))
             given = libbpf.map_lookup(self._maps["table_index"], key, 4)
             table = int.from_bytes(given or b"", sys.byteorder)
         else:
             user.tables_returned -= 1  # taken; that counter is the hooks'
         group.table[slot] = table
+
+    def _drop_table(self, table: int) -> None:
+        self._maps.drop_inner("flow_tables", table)
+        self._spare_tables[is_reserved(table)].insert(0, table)
 
     def release_table(self, number: int, group: abi.Group, slot: int) -> None:
         """Take a generation's flow table back; its entries are gone with it."""
@@ -164,8 +197,7 @@ class Pool:
         libbpf.map_delete(self._maps["table_index"], bytes(key))
         if table:
             self._maps.user(abi.user_of(group.uid)).tables_returned += 1
-            self._maps.drop_inner("flow_tables", table)
-            self._spare_tables.append(table)
+            self._drop_table(table)
 
     def release_group(self, number: int, group: abi.Group) -> None:
         """Let a forgotten group's id be used again, and its maps be replaced then."""

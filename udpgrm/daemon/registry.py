@@ -14,7 +14,7 @@ from typing import Optional
 from udpgrm import abi, log
 from udpgrm.abi import GroupState, MessageFlag
 from udpgrm.build.cache import BuildError
-from udpgrm.daemon import connecting
+from udpgrm.daemon import connecting, failures
 from udpgrm.daemon.compiling import Compiler
 from udpgrm.daemon.deferred import Deferred, key_of
 from udpgrm.daemon.entering import Entrance
@@ -67,12 +67,11 @@ class Registry:
             self._outdated.add(number)
         #: Groups whose program was found to be missing, within a round
         self._unready: set[int] = set()
-        self._deferred = Deferred(maps)
+        #: Messages to be handled again and then settled
+        self.deferred = Deferred(maps)
         self._search = Search()
         self._foreign = Foreign()
         self.entrance = Entrance(maps)
-        #: Messages that wait for their group's program, by key; at first, all there are
-        self._unsteered = self._deferred.all()
 
     def begin_round(self) -> None:
         """Before some messages: sockets and programs may have changed since the last ones."""
@@ -104,9 +103,8 @@ class Registry:
         if message.flags & MessageFlag.ADOPTED:
             self.entrance.expect()
             return None
-        if not self._has_program(number, group):
-            self._deferred.add(message)
-            self._unsteered[key_of(message)] = message
+        if message.flags & MessageFlag.WORKING_GEN and self._waits_for_sockets(number, group):
+            self.deferred.await_program(message)
             return None
         owner = None
         if message.flags & (MessageFlag.JOIN | MessageFlag.REGISTER):
@@ -118,6 +116,18 @@ class Registry:
             group.critical_gauge = 0
             self._hand_on(number, group, message)
         return owner
+
+    def _waits_for_sockets(self, number: int, group: abi.Group) -> bool:
+        """Whether tubular would not get sockets that wait for a program."""
+        if self._tubular is None or not self._label(number):
+            return False
+        return self.awaits(number, group.epoch) and not self._has_program(number, group)
+
+    def try_again(self, message: abi.Message) -> None:
+        """Defer a message that the machine had no room for."""
+        group = self._group_of(message)
+        if group is not None and self.deferred.await_room(message):
+            group.critical += 1
 
     def _hand_on(self, number: int, group: abi.Group, message: abi.Message) -> None:
         label = self._label(number)
@@ -171,18 +181,13 @@ class Registry:
 
     def awaits(self, number: int, epoch: int) -> bool:
         """Whether sockets of a group wait for its program, or to be found."""
-        return self._deferred.concerns(number, epoch)
-
-    def take_deferred(self) -> list[abi.Message]:
-        """Messages that waited for a program, to be handled again and then settled."""
-        taken, self._unsteered = list(self._unsteered.values()), {}
-        return taken
+        return self.deferred.concerns(number, epoch)
 
     def settle(self, message: abi.Message) -> None:
         """Forget a message that was put off, unless it was again."""
         key = key_of(message)
-        if key not in self._unsteered and not self._search.has(message):
-            self._deferred.forget(key)
+        if not self.deferred.is_waiting(key) and not self._search.has(message):
+            self.deferred.forget(key)
 
     @property
     def search_due(self) -> Optional[float]:
@@ -209,6 +214,8 @@ class Registry:
             self._programs[number] = self._linker.steering(number)
             group.program = digest_of(program)
         except (BuildError, FileNotFoundError, libbpf.VerifierError) as error:
+            if failures.is_machines(error):
+                raise
             # it still delivers: without a program the kernel's own hash chooses
             self._rejected[number] = group.epoch
             group.critical += 1
@@ -230,14 +237,14 @@ class Registry:
         except Unreachable as error:
             if error.errno == errno.EPERM:
                 # no look at all processes would find it; a daemon with more rights may
-                self._deferred.add(message)
+                self.deferred.await_program(message)
                 if message.flags & MessageFlag.REGISTER:
                     log.step(f"socket {message.cookie:#x} cannot be registered: {error.strerror}")
                 return None
         except OSError:  # no descriptor is left
             pass
         if fd is None:  # handed on, or its process lives in another pid namespace
-            self._deferred.add(message)
+            self.deferred.add(message)
             self._search.add(message)
             return None
         try:
@@ -263,6 +270,10 @@ class Registry:
         pid, fd = found
         group = self._group_of(message)
         if group is None:
+            return None
+        # not before its socket is found: anybody can ask for a program and close it
+        if not self._has_program(message.group, group):
+            self.deferred.await_program(message)
             return None
         self._place(group, message, fd)
         return pid
@@ -343,6 +354,10 @@ class Registry:
             if group_seats.cookie_at(seat) is not None:
                 continue
             if turn >= abi.GROUP_SEATS:
+                for number, slot in group_seats.used_slots():
+                    if seat in slot.seat[:]:
+                        seats.drop_seats(slot, {seat})
+                        group_seats.write_slot(number, slot)
                 for table, key in list(seats.flows_of_seat(self._maps, group, seat)):
                     with self._maps.inner("flow_tables", table) as fd:
                         if fd is not None:
@@ -360,7 +375,7 @@ class Registry:
         fd: int,
     ) -> None:
         where = address.of_key(group.key)
-        generation, seat = message.generation, place.seat
+        generation, seat = self._generation_asked_for(message, fd), place.seat
         log.event(
             f"registering socket {where} app {message.app} gen {generation} "
             f"so_cookie {message.cookie:#x}"
@@ -368,12 +383,14 @@ class Registry:
         if place.generation == generation and place.index != abi.INDEX_NONE:
             log.event("registering socket again is legal but weird")
             return
+        number_of_slot = abi.slot_of(group.max_apps, message.app, generation)
+        if _has_flows(group):  # takes memory: before anything of the socket has changed
+            self._pool.ensure_table(number, group, number_of_slot)
         if place.slot < abi.GENERATION_SLOTS:
             old = group_seats.slot(place.slot)
             seats.drop_seats(old, {seat})
             group_seats.write_slot(place.slot, old)
             self._taken_until.pop((number, place.slot), None)
-        number_of_slot = abi.slot_of(group.max_apps, message.app, generation)
         slot = group_seats.slot(number_of_slot)
         place.generation, place.slot = generation, number_of_slot
         position = _index_of(slot, seat)
@@ -387,7 +404,6 @@ class Registry:
             place.index = abi.INDEX_NONE
             return
         if _has_flows(group):
-            self._pool.ensure_table(number, group, number_of_slot)
             group.table_mask |= 1 << number_of_slot
         if not slot.live or slot.generation != generation:
             slot.generation, slot.app = generation, message.app
@@ -398,6 +414,18 @@ class Registry:
         place.index = position
         if self._tubular is not None and self._label(number):
             self._tubular.hold(number, number_of_slot, fd)
+
+    def _generation_asked_for(self, message: abi.Message, fd: int) -> int:
+        """The generation that a socket has asked for last: messages come in any order."""
+        size = ctypes.sizeof(abi.SocketRequest)
+        key = fd.to_bytes(4, sys.byteorder)
+        data = libbpf.map_lookup(self._maps["socket_request"], key, size)
+        if data is not None:
+            request = abi.SocketRequest.from_buffer_copy(data)
+            here = request.group == message.group + 1 and request.epoch == message.epoch
+            if here and request.registered:
+                return int(request.generation)
+        return int(message.generation)
 
     def _packets(self, number: int, slot: int) -> tuple[int, int]:
         reading = counters.read(self._maps, number)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
 import select
@@ -17,16 +16,16 @@ from typing import Callable, Optional
 
 from udpgrm import abi, log
 from udpgrm.build import cache, sources
-from udpgrm.daemon import directory, hooks, iterators
+from udpgrm.daemon import directory, failures, hooks, iterators
 from udpgrm.daemon.adoptions import Adoptions
 from udpgrm.daemon.collection import Collector
 from udpgrm.daemon.compiling import Compiler
+from udpgrm.daemon.inbox import Inbox, Item
 from udpgrm.daemon.pool import Pool
 from udpgrm.daemon.programs import Linker
 from udpgrm.daemon.registry import Registry
 from udpgrm.daemon.tubular import Tubular
 from udpgrm.kernel import pidfd
-from udpgrm.kernel.ringbuf import RingBuffer
 from udpgrm.state import layout
 from udpgrm.state.layout import Limits
 from udpgrm.state.maps import Maps
@@ -36,6 +35,9 @@ COLLECT_EVERY = 30.0
 LOOK_AGAIN_AFTER = 1.0
 #: Seconds between rounds that fail, as for want of memory.
 _REST_AFTER_ERROR = 1.0
+#: Seconds of messages without a look at anything else, and how many of root's in between.
+_AT_A_TIME = 0.05
+_ROOTS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -147,19 +149,27 @@ class Server:
         self._collector = Collector(self._maps, self._pool, self._registry, self._adoptions)
         self._watched: dict[int, int] = {}  # pid -> pidfd
         self._most_watched = _raise_descriptors() // 2
-        self._due = 0.0  # when (monotonic seconds) to collect
+        self._inbox = Inbox(maps)
+        #: When (monotonic seconds) to collect, and when at the earliest
+        self._due = self._collect_not_before = 0.0
+        #: Whether prepared groups or tables may have been taken
+        self._is_short = False
+        self._refill_not_before = 0.0
 
     def start(self) -> None:
         """Attach the hooks, and say that the daemon is ready."""
         self._adoptions.reconcile()
-        self._collector.collect()
-        self._pool.refill()
+        for _ in self._collector.steps():
+            pass
+        while self._pool.refill():
+            pass
         if self._options.cgroup is not None:
             log.step(f"Installing BPF into cgroup {self._options.cgroup}")
             hooks.install(self._options.directory, self._options.cgroup, self._options.with_sendmsg)
         if self._options.tubular:
             log.step(f"Tubular path {self._options.tubular}")
-        self._poll.register(self._maps["messages"], select.EPOLLIN)
+        for name in layout.RINGS:
+            self._poll.register(self._maps[name], select.EPOLLIN)
         self._poll.register(self._stopping.fileno(), select.EPOLLIN)
         self._poll.register(self._adoptions.fileno(), select.EPOLLIN)
         log.step("Tailing message ring buffer")
@@ -167,21 +177,19 @@ class Server:
 
     def serve(self) -> None:
         """Serve until a signal to stop comes; no error of one thing ends it."""
-        ring = RingBuffer(self._maps["messages"], layout.MESSAGE_BYTES)
-        self._guarded(self._resume)
-        self._guarded(self._serve, ring)  # asked for while no daemon ran
-        self._guarded(self._pool.forgive)
+        self._guarded(self._resume)  # asked for while no daemon ran
         self._due = time.monotonic() + COLLECT_EVERY
         while not self._stopping.have_come:
-            if not self._guarded(self._round, ring):
+            if not self._guarded(self._round):
                 self._stopping.wait(_REST_AFTER_ERROR)
         _notify("STOPPING=1")
         config = self._maps.config
         config.pid = 0
         self._maps.write_config(config)
 
-    def _round(self, ring: RingBuffer) -> None:
-        """Wait until there is something to do, and do it."""
+    def _round(self) -> None:
+        """Wait until there is something to do, and do some of it; root's messages come first."""
+        self._serve()
         if self._compiler.start():
             self._resume()
         self._search()
@@ -192,8 +200,6 @@ class Server:
         events = dict(self._poll.poll(max(0.0, wake - time.monotonic())))
         if self._stopping.have_come:
             return
-        if self._maps["messages"] in events:
-            self._serve(ring)
         if self._compiler.watch in events:
             self._compiler.finish()
             self._resume()
@@ -202,12 +208,24 @@ class Server:
         due = self._adoptions.due
         if self._adoptions.fileno() in events or (due is not None and time.monotonic() >= due):
             self._guarded(self._adoptions.reconcile)
-        ended = self._reap(set(events))
-        if ended or time.monotonic() >= self._due:
-            self._due = time.monotonic() + COLLECT_EVERY
-            self._guarded(self._adoptions.reconcile)
-            self._guarded(self._collector.collect)
-            self._guarded(self._pool.refill)
+        if self._reap(set(events)):
+            # whoever starts and ends processes makes it look for half of the time at most
+            self._due = min(self._due, max(time.monotonic(), self._collect_not_before))
+        if time.monotonic() >= self._due:
+            self._collect()
+
+    def _collect(self) -> None:
+        self._due = time.monotonic() + COLLECT_EVERY
+        began = time.monotonic()
+        self._guarded(self._adoptions.reconcile)
+        self._guarded(self._collect_in_steps)
+        now = time.monotonic()
+        self._collect_not_before = now + (now - began)
+        self._is_short = True
+
+    def _collect_in_steps(self) -> None:
+        for _ in self._collector.steps():
+            self._serve_root()
 
     def _moments(self) -> Iterator[Optional[float]]:
         """When (monotonic seconds) there is something to do, if nothing comes before."""
@@ -215,32 +233,73 @@ class Server:
         yield self._registry.search_due
         yield self._adoptions.due
         yield self._registry.entrance.due
+        yield self._registry.deferred.retry_due
         yield self._tubular.due if self._tubular is not None else None
+        yield self._refill_not_before if self._is_short else None
+        yield None if self._inbox.is_empty else 0.0
 
-    def _serve(self, ring: RingBuffer) -> None:
+    def _serve(self) -> None:
+        """Serve messages for a while, and prepare what they have taken."""
+        retry_due = self._registry.deferred.retry_due
+        if retry_due is not None and time.monotonic() >= retry_due:
+            self._inbox.add(self._registry.deferred.take_failed())
         self._registry.begin_round()
-        for record in ring.records():
-            if len(record) == ctypes.sizeof(abi.Message):
-                message = abi.Message.from_buffer_copy(record)
-                self._guarded(self._watch, self._registry.handle, message)
-                self._maps.user(abi.user_of(message.uid)).messages_served += 1
-        self._adoptions.expect()
-        self._guarded(self._pool.refill)
+        end = time.monotonic() + _AT_A_TIME
+        while time.monotonic() < end:
+            item = self._inbox.next()
+            if item is None:
+                break
+            self._serve_one(item)
+            self._is_short = True
+            self._adoptions.expect()
+        if self._is_short and time.monotonic() >= self._refill_not_before:
+            self._guarded(self._refill)
+
+    def _refill(self) -> None:
+        self._refill_not_before = time.monotonic() + _REST_AFTER_ERROR
+        self._is_short = self._pool.refill()
+        self._refill_not_before = 0.0
+
+    def _serve_root(self) -> None:
+        """Serve root's messages, in the midst of something else that takes long."""
+        for count in range(_ROOTS_AT_ONCE):
+            item = self._inbox.roots()
+            if item is None:
+                return
+            if not count:
+                self._registry.begin_round()
+            self._serve_one(item)
+
+    def _serve_one(self, item: Item) -> None:
+        self._attempt(item.message, self._registry.handle, item.message)
+        if item.ring is None:
+            self._registry.settle(item.message)
+        self._inbox.done(item)
+
+    def _attempt(
+        self, message: abi.Message, serve: Callable[..., Optional[int]], *arguments: object
+    ) -> None:
+        """Serve a message; what the machine has no room for now is deferred."""
+        try:
+            self._watch(serve, *arguments)
+        except Exception as error:
+            log.step(f"{type(error).__name__}: {error}")
+            if failures.is_machines(error):
+                self._guarded(self._registry.try_again, message)
 
     def _resume(self) -> None:
-        """Handle what was put off; some may be again."""
+        """Handle what waited for a program; some may have to wait again."""
         self._registry.begin_round()
         self._guarded(self._registry.replace_outdated)
-        for message in self._registry.take_deferred():
-            self._guarded(self._watch, self._registry.handle, message)
-            self._registry.settle(message)
+        self._inbox.add(self._registry.deferred.take_unsteered())
 
     def _adopt(self) -> None:
         """Enter what adopted cgroups have bound, and not connected."""
         self._registry.begin_round()
         try:
             for message in self._registry.entrance.look():
-                self._guarded(self._watch, self._registry.handle, message)
+                self._attempt(message, self._registry.handle, message)
+                self._serve_root()
         except OSError as error:
             log.step(f"cannot look for adopted sockets now: {error}")
 
@@ -249,8 +308,9 @@ class Server:
         self._registry.begin_round()
         try:
             for message, found in self._registry.search():
-                self._guarded(self._watch, self._registry.serve, message, found)
+                self._attempt(message, self._registry.serve, message, found)
                 self._registry.settle(message)
+                self._serve_root()
         except OSError as error:
             log.step(f"cannot look for sockets now: {error}")
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading a BPF ring buffer, one record at a time.
+"""Reading a BPF ring buffer ahead of what is consumed.
 
-The kernel's positions are the only state: a record is consumed after it was
-dealt with, so a killed reader's successor sees it again. Source: Linux
+The kernel's positions are the only state that lasts: a record is consumed after
+it was dealt with, so a killed reader's successor sees it again. Source: Linux
 Documentation/bpf/ringbuf.rst.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Iterator
+from typing import Optional
 
 _BUSY = 1 << 31
 _DISCARDED = 1 << 30
@@ -27,19 +28,22 @@ class RingBuffer:
         self._mask = size - 1
         self._consumer = mmap.mmap(fd, page)
         self._data = mmap.mmap(fd, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
+        self._position: int = _POSITION.unpack_from(self._consumer)[0]
 
-    def records(self) -> Iterator[bytes]:
-        """The records there are now; each is consumed when the next is asked for."""
+    def consume(self, position: int) -> None:
+        """Give back the room of all records up to this end of one."""
+        _POSITION.pack_into(self._consumer, 0, position)
+
+    def ahead(self) -> Iterator[tuple[int, Optional[bytes]]]:
+        """Read the records that have come since, each with its end; None for a discarded one."""
         page = mmap.PAGESIZE
-        position: int = _POSITION.unpack_from(self._consumer)[0]
         end: int = _POSITION.unpack_from(self._data)[0]
-        while position < end:
-            start = page + (position & self._mask)
+        while self._position < end:
+            start = page + (self._position & self._mask)
             length, _ = _HEADER.unpack_from(self._data, start)
             if length & _BUSY:
                 return
             size = length & ~(_BUSY | _DISCARDED)
-            if not length & _DISCARDED:
-                yield bytes(self._data[start + 8 : start + 8 + size])
-            position += (size + 8 + 7) & ~7
-            _POSITION.pack_into(self._consumer, 0, position)
+            self._position += (size + 8 + 7) & ~7
+            whole = not length & _DISCARDED
+            yield self._position, bytes(self._data[start + 8 : start + 8 + size]) if whole else None

@@ -18,8 +18,10 @@ from udpgrm.kernel import btf, libbpf
 
 #: Ids of flow tables, of all groups together; 0 is no table.
 MAX_TABLES = 4096
-MESSAGE_BYTES = 1 << 18
-#: Of about 4,600 that the ring buffer has room for (48 bytes and a header of 8).
+#: Of each of the ring buffers, root's and the one for everybody else; root's is served first.
+MESSAGE_BYTES = 1 << 20
+RINGS = ("root_messages", "messages")
+#: Of about 18,700 that the ring buffer has room for (48 bytes and a header of 8).
 MESSAGES_PER_USER = 1000
 #: Messages put off, as a program is compiled or a socket looked for: by socket cookie and flags.
 DEFERRED_KEY_BYTES = 12
@@ -228,7 +230,10 @@ MAPS = {
         _hash("udpgrm_seats", 8, abi.SeatRef, lambda limits: limits.groups * SEATS_PER_GROUP),
         Relocation.SEATS,
     ),
-    "deferred": _Map(_hash("udpgrm_deferred", DEFERRED_KEY_BYTES, abi.Message, MAX_DEFERRED)),
+    # whole from the start: where there is no memory, a message can still be deferred
+    "deferred": _Map(
+        _plain(libbpf.MAP_HASH, "udpgrm_deferred", DEFERRED_KEY_BYTES, abi.Message, MAX_DEFERRED)
+    ),
     "policies": _Map(
         _hash("udpgrm_policies", abi.GroupKey, abi.Policy, _MAX_POLICIES), Relocation.POLICIES
     ),
@@ -255,6 +260,15 @@ MAPS = {
         Relocation.QUIC_SCRATCH,
     ),
     "quic_tables": _Map(_array("udpgrm_qtables", QUIC_TABLES_BYTES, 1), Relocation.QUIC_TABLES),
+    "root_groups": _Map(
+        _plain(libbpf.MAP_QUEUE, "udpgrm_rootgrp", 0, 4, _groups), Relocation.ROOT_GROUPS
+    ),
+    "root_tables": _Map(
+        _plain(libbpf.MAP_QUEUE, "udpgrm_roottbl", 0, 4, MAX_TABLES), Relocation.ROOT_TABLES
+    ),
+    "root_messages": _Map(
+        _plain(libbpf.MAP_RINGBUF, "udpgrm_rootmsg", 0, 0, MESSAGE_BYTES), Relocation.ROOT_MESSAGES
+    ),
     "messages": _Map(
         _plain(libbpf.MAP_RINGBUF, "udpgrm_messages", 0, 0, MESSAGE_BYTES), Relocation.MESSAGES
     ),

@@ -41,12 +41,26 @@ def message(
 def test_the_last_of_a_socket_counts(content: dict[bytes, bytes]) -> None:
     one = make()
     for generation in (1, 2):
-        one.add(message(7, generation=generation))
-    [kept] = one.all().values()
+        one.await_program(message(7, generation=generation))
+    [kept] = one.take_unsteered()
     assert kept.generation == 2
     assert one.concerns(0, 0) and not one.concerns(1, 0)
     one.forget(deferred.key_of(kept))
-    assert (one.all(), content) == ({}, {})
+    assert (one.take_unsteered(), content) == ([], {})
+
+
+def test_what_the_machine_had_no_room_for(content: dict[bytes, bytes]) -> None:
+    """It is tried again later, also by the next daemon, and counted once."""
+    one = make()
+    assert [one.await_room(message(7)) for _ in range(3)] == [True, False, False]
+    assert one.is_waiting(deferred.key_of(message(7)))
+    [kept] = one.take_failed()
+    assert (one.retry_due, one.take_failed()) == (None, [])
+    assert not one.await_room(kept)  # the same failure still
+    assert [item.cookie for item in make().take_unsteered()] == [7]
+    one.forget(deferred.key_of(kept))
+    assert content == {}
+    assert one.await_room(message(7))
 
 
 def test_the_next_daemon_begins_with_what_came_first(content: dict[bytes, bytes]) -> None:
@@ -54,7 +68,7 @@ def test_the_next_daemon_begins_with_what_came_first(content: dict[bytes, bytes]
         for flags, generation in ((REGISTER, 2), (JOIN | REGISTER, 1)):
             kept = message(cookie, flags, generation=generation)
             content[deferred.key_of(kept)] = bytes(kept)
-    order = [item.generation for item in make().all().values()]
+    order = [item.generation for item in make().take_unsteered()]
     assert order == [1] * 20 + [2] * 20
 
 
@@ -69,6 +83,6 @@ def test_quotas(content: dict[bytes, bytes]) -> None:
     assert len(content) == deferred._OF_USERS
     one.add(message(0, uid=0))
     one.add(message(1, uid=1, generation=5))  # no new one
-    for key in list(one.all())[:10]:
+    for key in list(content)[:10]:
         one.forget(key)
     one.add(message(cookie + 1, uid=9))

@@ -28,7 +28,7 @@ from udpgrm.state import maps as state
 from udpgrm.state.layout import Limits
 
 LIMITS = Limits(groups=3, flows=64, prepared_groups=2, prepared_tables=3)
-QUEUES = ("free_groups", "free_tables")
+QUEUES = ("free_groups", "root_groups", "free_tables", "root_tables")
 
 
 def number(data: bytes) -> int:
@@ -217,7 +217,7 @@ class Restarts(RuleBasedStateMachine):
 
     @invariant()
     def a_table_is_queued_once_and_then_it_is_free(self) -> None:
-        queued = self.maps.queues["free_tables"]
+        queued = self.maps.queues["free_tables"] + self.maps.queues["root_tables"]
         used = {table for record in self.maps.records for table in record.table if table}
         assert len(queued) == len(set(queued))
         assert used.isdisjoint(queued)
@@ -225,7 +225,7 @@ class Restarts(RuleBasedStateMachine):
 
     @invariant()
     def a_group_is_queued_once_and_then_it_is_prepared(self) -> None:
-        queued = self.maps.queues["free_groups"]
+        queued = self.maps.queues["free_groups"] + self.maps.queues["root_groups"]
         assert len(queued) == len(set(queued))
         assert [item for item in queued if self.maps.group(item).state != GroupState.PREPARED] == []
 
@@ -246,8 +246,74 @@ def maps() -> Iterator[FakeMaps]:
 
 def test_what_is_prepared_at_first(maps: FakeMaps) -> None:
     pool_of(maps).refill()
-    assert maps.queues == {"free_groups": [0, 1], "free_tables": [1, 2, 3]}
+    assert maps.queues == {
+        "free_groups": [0, 1],
+        "root_groups": [],  # all ids are below the first of root's
+        "free_tables": [1, 2],
+        "root_tables": [7],
+    }
     assert [record.epoch for record in maps.records] == [1, 1, 0]
+
+
+def test_others_take_nothing_of_what_is_kept_for_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many they have taken, and root is served first."""
+    monkeypatch.setattr(layout, "MAX_TABLES", 17)
+    maps = FakeMaps(groups=17)
+    with faked(maps):
+        mine = Pool(maps, Limits(17, 64, prepared_groups=8, prepared_tables=8))  # type: ignore[arg-type]
+        for _ in range(40):
+            mine.refill()
+            for name in ("free_groups", "free_tables"):
+                for taken in maps.queues[name]:
+                    if name == "free_groups":
+                        maps.group(taken).state = GroupState.LIVE
+                        maps.group(taken).uid = 7
+                    else:
+                        maps.group(taken % 7).table[taken] = taken
+                maps.queues[name].clear()
+        assert maps.queues["root_groups"] == [7, 15]
+        assert maps.queues["root_tables"] == [7, 15]
+        with pytest.raises(LookupError):
+            mine.ensure_table(0, maps.group(0), 20)
+        maps.queues["root_groups"].clear()
+        maps.group(7).state, maps.group(7).uid = GroupState.LIVE, 0
+        monkeypatch.setattr(layout, "MAX_TABLES", 24)
+        other = Pool(maps, LIMITS)  # type: ignore[arg-type]
+        for slot in range(20, 26):
+            other.ensure_table(7, maps.group(7), slot)
+        assert [maps.group(7).table[slot] for slot in range(20, 26)] == [17, 18, 19, 20, 21, 22]
+        other.ensure_table(7, maps.group(7), 26)
+        assert maps.group(7).table[26] == 23
+
+
+def test_groups_are_prepared_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root's first: others wait meanwhile."""
+    monkeypatch.setattr(pool, "_AT_ONCE", 2)
+    maps = FakeMaps(groups=32)
+    with faked(maps):
+        mine = Pool(maps, Limits(32, 64, prepared_groups=12, prepared_tables=3))  # type: ignore[arg-type]
+        lengths = []
+        while mine.refill():
+            lengths.append((len(maps.queues["root_groups"]), len(maps.queues["free_groups"])))
+        assert lengths == [(2, 2), (3, 4), (3, 6), (3, 8)]
+        assert len(maps.queues["free_groups"]) == 9
+
+
+def test_no_memory_for_a_table_loses_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = FakeMaps()
+    with faked(maps):
+        mine = pool_of(maps)
+        with pytest.MonkeyPatch.context() as patch:
+
+            def fails(*_: object) -> int:
+                raise MemoryError
+
+            patch.setattr(layout, "make_flow_table", fails)
+            for _ in range(5):
+                with pytest.raises(MemoryError):
+                    mine.refill()
+        mine.refill()
+        assert maps.queues["free_tables"] == [1, 2]
 
 
 def test_prepared_again_once_half_is_taken() -> None:
@@ -255,12 +321,14 @@ def test_prepared_again_once_half_is_taken() -> None:
     with faked(maps):
         mine = Pool(maps, Limits(9, 64, prepared_groups=4, prepared_tables=3))  # type: ignore[arg-type]
         mine.refill()
-        for groups, tables in (([1, 2, 3], [2, 3]), ([2, 3, 4, 5], [3, 4, 5])):
+        for groups, tables in (([1, 2], [2, 3]), ([2, 3, 4], [3, 4])):
             group = maps.group(maps.queues["free_groups"].pop(0))
             group.state = GroupState.LIVE
             group.table[4] = maps.queues["free_tables"].pop(0)
             mine.refill()
-            assert maps.queues == {"free_groups": groups, "free_tables": tables}
+            assert maps.queues["free_groups"] == groups
+            assert maps.queues["free_tables"] == tables
+            assert maps.queues["root_groups"] == [7]
 
 
 def test_tables_that_were_given_back_are_used_again(
