@@ -6,15 +6,21 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _rollout, _table
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import (
+    _page,
+    _rollout,
+    _table,
+    _variables,
+)
 
 display = Display()
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
-    """Prints the table; nothing runs on a host."""
+    """Prints the table and writes the page; nothing runs on a host."""
 
     BYPASS_HOST_LOOP = True
     TRANSFERS_FILES = False
@@ -23,17 +29,31 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
     def run(
         self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None
     ) -> dict[str, t.Any]:
-        """Return the sums."""
+        """Return the sums; fail where hosts were passed over without a reason."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
-        _valid, arguments = self.validate_argument_spec(
-            argument_spec={
-                "service": {"type": "str", "required": True},
-                "hosts": {"type": "list", "elements": "dict", "required": True},
-                "reason": {"type": "str", "default": ""},
-            }
-        )
-        entries = arguments["hosts"]
-        for line in _table.render(arguments["service"], entries, arguments["reason"]):
+        self.validate_argument_spec(argument_spec={})
+        variables = task_vars or {}
+        try:
+            settings = _variables.settings(variables, self._templar.template)
+        except ValueError as error:
+            raise AnsibleActionFail(str(error)) from error
+        names = [str(name) for name in variables["ansible_play_hosts_all"]]
+        hostvars = variables["hostvars"]
+        run = _rollout.newest_run(hostvars, names)
+        entries = _rollout.collect(hostvars, names, settings["services"], run)
+        untouched = [e["host"] for e in entries if e["status"] == "untouched"]
+        limits = settings["max_failures"], settings["max_error_share"]
+        # failures of the last batch, or in a drain, have stopped nothing
+        reason = _rollout.reason_to_stop(entries, *limits) if untouched else ""
+        for line in _table.render(entries, reason):
             display.display(line)
+        problem = _page.write(settings, entries, reason, ended=True)
+        if problem:
+            display.warning(problem)
         result.update(changed=False, counts=_rollout.counts(entries))
+        if untouched and not reason and not any(e["status"] in _rollout.BAD for e in entries):
+            hosts = ", ".join(dict.fromkeys(untouched))
+            result.update(
+                failed=True, msg=f"these hosts were to be restarted, but were not: {hosts}"
+            )
         return result

@@ -6,18 +6,15 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _batches, _page, _rollout
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _batches, _variables
 
 
 class FilterModule:
-    """What the playbooks know of batches and their hosts, and draw."""
+    """What the playbooks and the role know of batches, and of variables."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Return the filters by name."""
         return {
-            "rollout": _rollout.collect,
+            "misspelt": _variables.misspelt,
             "rollout_batches": _batches.parse,
-            "rollout_stop": _rollout.reason_to_stop,
-            "rollout_verdict": _rollout.verdicts,
-            "rollout_page": _page.layout,
         }

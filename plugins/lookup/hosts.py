@@ -21,6 +21,12 @@ options:
     required: true
     type: list
     elements: raw
+  playbook:
+    description:
+      - Whether it is asked by a playbook of this collection. It then also fails for misspelt variables C(udpgrm_*), and
+        where C(--limit), C(--tags) or C(--start-at-task) would leave nothing of the playbook.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -38,8 +44,8 @@ _hostnames:
 import typing as t
 
 from ansible.errors import AnsibleError
-from ansible.inventory.manager import InventoryManager, split_host_pattern
 from ansible.plugins.lookup import LookupBase
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _hosts, _variables
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible is not typed
@@ -47,26 +53,14 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible is not typed
         self, terms: list[t.Any], variables: dict[str, t.Any] | None = None, **kwargs: t.Any
     ) -> list[str]:
         """Raise AnsibleError for patterns that mean no host."""
-        inventory = InventoryManager(self._loader, parse=False)
-        for group, hosts in (variables or {})["groups"].items():
-            inventory.add_group(group)
-            for host in hosts:
-                inventory.add_host(host, group=group)
-        patterns = [str(item) for item in split_host_pattern(_flat(terms)) if item]
-        if patterns and not inventory.hosts:
-            return patterns
-        for pattern in patterns:
-            if pattern[0] not in "!&" and not inventory.get_hosts(pattern=[pattern]):
-                raise AnsibleError(f"no host of the inventory is meant by {pattern!r}")
-        # no pattern at all would mean every host
-        found = inventory.get_hosts(pattern=patterns) if patterns else []
-        if not found:
-            raise AnsibleError(f"no host of the inventory is meant by {','.join(patterns)!r}")
-        return [host.name for host in found]
-
-
-def _flat(terms: list[t.Any]) -> list[str]:
-    found: list[str] = []
-    for term in terms:
-        found += _flat(term) if isinstance(term, list) else [str("" if term is None else term)]
-    return found
+        given = variables or {}
+        self.set_options(var_options=given, direct=kwargs)
+        inventory = _hosts.Inventory(self._loader, given)
+        found = inventory.meant(terms)
+        if self.get_option("playbook") and not inventory.is_empty:
+            wrong = _variables.misspelt(given)
+            if wrong:
+                raise AnsibleError(wrong)
+            left = inventory.left_of(found, given.get("ansible_limit"))
+            _hosts.check_command_line(left, given)
+        return found

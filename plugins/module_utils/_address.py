@@ -64,7 +64,9 @@ def parse_address(text: str) -> Address:
             pass
         else:
             if 1 <= port <= 65535:
-                return Address(ip, port, form["zone6"] or form["zone4"] or "")
+                # the kernel gives packets of an IPv4 address to sockets of both spellings
+                mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+                return Address(mapped or ip, port, form["zone6"] or form["zone4"] or "")
     raise ValueError(
         f"not an address: {text!r}; expected IP:PORT or [IPV6]:PORT with a port of 1 to 65535"
     )

@@ -12,169 +12,24 @@ import dataclasses
 import time
 import typing as t
 
-from ansible_collections.udpgrm.fleet.plugins.module_utils import _release
-from ansible_collections.udpgrm.fleet.plugins.module_utils._address import parse_address
+from ansible_collections.udpgrm.fleet.plugins.module_utils import _claim, _release
 from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
     Host,
     HostError,
     JsonObject,
-    groups_at,
+)
+from ansible_collections.udpgrm.fleet.plugins.module_utils._service import (
+    FINISHED,
+    GRACE_S,
+    ROLLED_BACK,
+    Restart,
+    look,
+    measure,
 )
 
 VERIFIED = "verified"
-FINISHED = "finished"
-ROLLED_BACK = "rolled_back"
-# Steps after the promotion was verified: only flows of the old instance are waited for.
-_AFTER_VERIFY = ("drain", "stop")
-_UNDO = ("demote", "drain_new", "stop_new")
-_DISPATCH_ERRORS = (
-    "rx_internal_state_error",
-    "rx_flow_rg_conflict",
-    "rx_new_flow_working_gen_dispatch_error",
-)
-_MOVED = "tx_flow_update_conflict"
 _FIRST_POLL_S = 0.1
 _LAST_POLL_S = 1.0
-# Between two processes that work at one restart, nobody does for a moment.
-_GRACE_S = 3.0
-
-
-@dataclasses.dataclass
-class Restart:
-    """A service and its last restart, as C(udpgrm status) has them; C(journal) None: there was none."""
-
-    journal: JsonObject | None
-    groups: list[JsonObject]
-
-    @property
-    def running(self) -> bool:
-        """Whether a process works at it now."""
-        return self.journal is not None and bool(self.journal["running"])
-
-    @property
-    def outcome(self) -> str | None:
-        """How it ended; None: it has not, or there was none."""
-        return None if self.journal is None else self.journal["outcome"]
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether something is left to be done."""
-        return self.journal is not None and self.outcome not in (FINISHED, ROLLED_BACK)
-
-    @property
-    def verified(self) -> bool:
-        """Whether new flows go to the new instance, and that was seen to be well."""
-        if self.journal is None:
-            return False
-        return self.outcome == FINISHED or (
-            self.outcome is None and self.journal["step"] in _AFTER_VERIFY
-        )
-
-    @property
-    def serves(self) -> bool:
-        """Whether its new instance is the one that all new flows go to, and that was seen to be well."""
-        return self.verified and all(
-            group["working_generation"] == (self.journal or {}).get("to_generation")
-            for group in self.groups
-        )
-
-    @property
-    def drains(self) -> bool:
-        """Whether the next restart may begin, while the old instance drains on."""
-        return self.journal is not None and self.outcome is None and self.journal["step"] == "drain"
-
-    @property
-    def undoing(self) -> bool:
-        """Whether it is on its way back."""
-        return self.journal is not None and self.journal["step"] in _UNDO
-
-    @property
-    def reason(self) -> str:
-        """Why it did not go on; empty when it did."""
-        steps = [] if self.journal is None else self.journal["steps"]
-        return next((step["reason"] for step in steps if step["reason"]), "")
-
-    @property
-    def unit(self) -> str:
-        """An instance that has sockets; empty when none has."""
-        found = (item["instance"] for group in self.groups for item in group["generations"])
-        return next(filter(None, found), "")
-
-    @property
-    def flows(self) -> dict[str, int]:
-        """Flows by generation, of those that have sockets and whose flows are counted."""
-        flows: dict[str, int] = {}
-        for group in self.groups:
-            for item in group["generations"]:
-                if item["flows"] is not None and item["sockets"]:
-                    number = str(item["generation"])
-                    flows[number] = flows.get(number, 0) + item["flows"]
-        return flows
-
-    @property
-    def dropped(self) -> int:
-        """Packets that full receive queues dropped during the restart, as far as it has looked."""
-        worst = 0
-        for step in [] if self.journal is None else self.journal["steps"]:
-            for part in ("counters", "budget"):
-                worst = max(worst, step["evidence"].get(part, {}).get("dropped", 0))
-        return worst
-
-
-def look(host: Host, service: str) -> Restart:
-    """Read how a service is. Raises HostError."""
-    for item in host.status(service)["services"]:
-        if item["name"] == service:
-            return Restart(item["restart"], item["groups"])
-    raise HostError(f"udpgrm status: no service {service!r}")
-
-
-def measure(metrics: JsonObject | None, restart: Restart) -> JsonObject:
-    """A service's counters and flows at a moment, from what C(udpgrm metrics) says; None: nothing.
-
-    V(errors): packets that were not given to the socket they belong to; V(moved): answers on
-    flows of another socket; V(dropped): packets that full receive queues dropped since the
-    restart began, as far as the host has looked.
-    """
-    addresses = {parse_address(group["address"]) for group in restart.groups}
-    found = [] if metrics is None else groups_at(metrics, addresses)
-    return {
-        "at": time.time(),
-        "processed": sum(group["metrics"]["rx_processed_total"] for group in found),
-        "errors": sum(group["metrics"][name] for group in found for name in _DISPATCH_ERRORS),
-        "moved": sum(group["metrics"][_MOVED] for group in found),
-        "dropped": restart.dropped,
-        "flows": restart.flows,
-    }
-
-
-def await_end(host: Host, service: str, limit: float) -> JsonObject:
-    """Wait until a service's restart has ended, C(limit) seconds at most. Raises HostError."""
-    deadline = time.monotonic() + limit
-    idle = 0
-    while True:
-        restart = look(host, service)
-        step = None if restart.journal is None else restart.journal["step"]
-        ended = step is None or restart.outcome is not None
-        idle = 0 if restart.running else idle + 1
-        if not ended and idle > _GRACE_S:
-            raise HostError(
-                f"{service}: the restart was interrupted in {step}; state=resumed goes on with it"
-            )
-        left = deadline - time.monotonic()
-        # where nobody works at it, it takes some looks to tell whether that stays so
-        if ended or (left <= 0 and not (idle and limit)):
-            break
-        time.sleep(_LAST_POLL_S if left <= 0 else min(_LAST_POLL_S, left))
-    journal = restart.journal or {}
-    going = journal.get("to_generation" if restart.undoing else "from_generation")
-    return {
-        "drained": ended,
-        "flows": None if going is None else restart.flows.get(str(going)),
-        "generation": going,
-        "restart": restart.journal,
-        "measured": [measure(host.metrics(), restart)],
-    }
 
 
 def _begun(restart: Restart) -> float | None:
@@ -193,9 +48,13 @@ class Task:
     # Returns the text of a unit's files.
     read_unit: t.Callable[[str], str]
     sleep: t.Callable[[float], None] = time.sleep
+    # The run of the playbook that this is part of.
+    rollout: _claim.Rollout | None = None
 
     def start(self) -> JsonObject:
-        """Have the service run an instance of the release. Raises HostError, Unsuccessful."""
+        """Have the service run an instance of the release. Raises HostError, Unsuccessful, Claimed."""
+        if self.rollout is not None:
+            _claim.check(self.service, self.rollout)
         restart = look(self.host, self.service)
         if restart.journal is not None and restart.unfinished and not restart.drains:
             taken = self._take_up(restart, restart.journal, strict=True)
@@ -224,6 +83,7 @@ class Task:
         with _release.locked(self.service):
             is_ours = _begun(look(self.host, self.service)) == _begun(restart)
             if is_ours:
+                self._claim()
                 # the command waits until the restart has begun
                 with _release.noted(self.service, _release.Note(wanted, time.time())):
                     self.host.begin_restart(self.service, resume=False)
@@ -266,6 +126,10 @@ class Task:
         why = restart.reason or "the old instance has ended meanwhile"
         raise Unsuccessful(f"{self.service}: not rolled back: {why}", self._result(True, restart))
 
+    def _claim(self) -> None:
+        if self.rollout is not None:
+            _claim.take(self.service, self.rollout)
+
     def _wanted(self, unit: str) -> str:
         """The release that is asked for, where a unit is an instance of the service."""
         return self.release or _release.fingerprint(
@@ -301,6 +165,8 @@ class Task:
             more = {} if restart.running else {"plan": plan}
             return self._result(not restart.running, restart, **more, **states)
         measured = [measure(self.host.metrics(), restart)]
+        with _release.locked(self.service):
+            self._claim()
         if not restart.running:
             self.host.begin_restart(self.service, resume=True)
         return self._ended(not restart.running, self._await(), measured, states)
@@ -315,7 +181,7 @@ class Task:
             if self.wait == VERIFIED and ((restart.verified and not back) or restart.undoing):
                 return restart
             idle = 0.0 if restart.running else idle + delay
-            if idle > _GRACE_S:
+            if idle > GRACE_S:
                 step = "its begin" if restart.journal is None else restart.journal["step"]
                 raise HostError(
                     f"{self.service}: the restart was interrupted in {step}; state=resumed goes on with it"
@@ -345,6 +211,7 @@ class Task:
             "changed": changed,
             "service": self.service,
             "restart": restart.journal,
+            "serves": restart.evidence,
             **more,
         }
         if "before" in more:

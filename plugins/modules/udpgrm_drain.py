@@ -72,6 +72,11 @@ options:
       - Longest wait in seconds.
       - 300 with O(address) if left out. With O(service) the restart's own limit holds then.
     type: int
+  rollout:
+    description:
+      - The rolling restart that this belongs to, which has ended on the host with the restart.
+      - For the playbook C(udpgrm.fleet.rolling_restart).
+    type: str
   interval:
     description:
       - Time between two looks at a host in seconds, 2 to 5.
@@ -127,13 +132,14 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.udpgrm.fleet.plugins.module_utils import _claim
 from ansible_collections.udpgrm.fleet.plugins.module_utils._address import parse_address
 from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
     Host,
     HostError,
     service_name,
 )
-from ansible_collections.udpgrm.fleet.plugins.module_utils._restart import await_end
+from ansible_collections.udpgrm.fleet.plugins.module_utils._service import await_end
 
 
 def wait_for_generation(host: Host, params: dict[str, t.Any], limit: int) -> dict[str, t.Any]:
@@ -149,6 +155,13 @@ def wait_for_generation(host: Host, params: dict[str, t.Any], limit: int) -> dic
     }
 
 
+def drop_claim(module: AnsibleModule) -> None:
+    """Let another rollout of the service begin, if this one has waited to its end."""
+    params = module.params
+    if params["rollout"] is not None and params["service"] is not None and not module.check_mode:
+        _claim.drop(params["service"], params["rollout"])
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -159,10 +172,16 @@ def main() -> None:
             "flows": {"type": "int"},
             "quiet": {"type": "int"},
             "timeout": {"type": "int"},
+            "rollout": {"type": "str"},
             # The action plugin's, which calls this module for one interval after the other.
             "interval": {"type": "int", "default": 5},
         },
-        mutually_exclusive=[("service", "address"), ("service", "flows"), ("service", "quiet")],
+        mutually_exclusive=[
+            ("rollout", "address"),
+            ("service", "address"),
+            ("service", "flows"),
+            ("service", "quiet"),
+        ],
         required_one_of=[("service", "address")],
         required_together=[("address", "generation")],
         supports_check_mode=True,
@@ -176,7 +195,10 @@ def main() -> None:
         else:
             result = await_end(host, service_name(params["service"]), limit)
     except (ValueError, HostError) as error:
+        drop_claim(module)
         module.fail_json(msg=str(error))
+    if result["drained"]:
+        drop_claim(module)
     module.exit_json(changed=False, **result)
 
 

@@ -33,14 +33,14 @@ seealso:
 EXAMPLES = r"""
 - name: Read all groups of the host
   udpgrm.fleet.udpgrm_info:
-  register: udpgrm_state
+  register: groups_found
 
 - name: Wait until generation 2 of the service has its four sockets
   udpgrm.fleet.udpgrm_info:
     address: 0.0.0.0:4433
-  register: udpgrm_state
+  register: groups_found
   until: >-
-    udpgrm_state.groups | map(attribute='generations') | flatten
+    groups_found.groups | map(attribute='generations') | flatten
     | selectattr('generation', 'eq', 2) | selectattr('sockets_alive', 'ge', 4) | length > 0
   retries: 30
   delay: 1

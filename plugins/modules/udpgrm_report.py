@@ -7,56 +7,29 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: udpgrm_report
-short_description: Show how a rollout went
+short_description: Show how a rolling restart went
 version_added: 0.1.0
 description:
-  - Prints a table of the hosts of a rollout, and what became of each.
-  - Runs on the controller, once for all hosts, for the playbook C(udpgrm.fleet.rolling_restart).
+  - Prints a table of the hosts of a rolling restart and what became of each, and writes the page.
+  - Fails when hosts were to be restarted and were passed over.
+  - Runs on the control node, once for all hosts, for the playbook C(udpgrm.fleet.rolling_restart), whose variables it
+    reads.
 author:
   - The udpgrm authors (@udpgrm)
 extends_documentation_fragment:
   - udpgrm.fleet._attributes
   - udpgrm.fleet._attributes.info_module
-options:
-  service:
-    description:
-      - Name of the service.
-    type: str
-    required: true
-  hosts:
-    description:
-      - What became of each host, as the filter C(udpgrm.fleet.rollout) returns it.
-    type: list
-    elements: dict
-    required: true
-  reason:
-    description:
-      - Why the rollout was stopped, empty if it was not.
-    type: str
-    default: ""
+options: {}
 """
 
 EXAMPLES = r"""
-- name: Show what became of each host
+- name: Report
   udpgrm.fleet.udpgrm_report:
-    service: dns
-    hosts:
-      - host: fl1
-        status: updated
-        problem: ""
-        from_generation: 1
-        to_generation: 2
-        switch_s: 0.03
-        drain_s: 12.1
-        flows_carried: 37
-        flows_lost: 0
-        moved: 0
-        dropped: 0
 """
 
 RETURN = r"""
 counts:
-  description: Number of hosts by what became of them.
+  description: Number of hosts, for each service, by what became of them.
   type: dict
   returned: success
   sample: {"updated": 5, "rolled_back": 1, "failed": 0, "unreachable": 0, "untouched": 2}

@@ -69,6 +69,23 @@ options:
       - verified
       - finished
     default: verified
+  rollout:
+    description:
+      - The rolling restart that this belongs to. The host remembers it until that has ended there, and refuses others.
+      - For the playbook C(udpgrm.fleet.rolling_restart).
+    type: dict
+    suboptions:
+      run:
+        description: Name of the run.
+        type: str
+        required: true
+      by:
+        description: Its user and control node, for people.
+        type: str
+        required: true
+      replaces:
+        description: Name of a run that is dead, in the place of which this one is.
+        type: str
 seealso:
   - module: udpgrm.fleet.udpgrm_drain
   - module: udpgrm.fleet.udpgrm_service_info
@@ -137,6 +154,16 @@ restart:
       type: list
       elements: dict
   sample: {"service": "dns", "state": "drain", "outcome": null, "from_generation": 1, "to_generation": 2}
+serves:
+  description: What serves, as in RV(udpgrm.fleet.udpgrm_service_info#module:services[].serves).
+  type: dict
+  returned: success, and when a restart did not end well
+  sample: {"generations": [2], "release": "2.4.1", "boot_id": "0f2e5a8c-3b1d-4c66-9a57-0d6f0e1b2c3d"}
+rollout:
+  description: The rolling restart that goes on, as in RV(udpgrm.fleet.udpgrm_service_info#module:services[].rollout).
+  type: dict
+  returned: when O(rollout) was refused because of another one
+  sample: {"run": "control:4711:123456:a1b2", "by": "root@control", "since": 1767225600.125}
 before:
   description: Generation and release of the instance that served.
   type: dict
@@ -180,6 +207,7 @@ measured:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.udpgrm.fleet.plugins.module_utils import _claim
 from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
     Host,
     HostError,
@@ -199,10 +227,23 @@ def main() -> None:
             },
             "release": {"type": "str"},
             "wait": {"type": "str", "choices": ["verified", "finished"], "default": "verified"},
+            "rollout": {
+                "type": "dict",
+                "options": {
+                    "run": {"type": "str", "required": True},
+                    "by": {"type": "str", "required": True},
+                    "replaces": {"type": "str"},
+                },
+            },
         },
         supports_check_mode=True,
     )
     params = module.params
+    rollout = _claim.from_options(params["rollout"])
+
+    def ended() -> None:
+        if rollout is not None and not module.check_mode:
+            _claim.drop(params["service"], rollout.run)
 
     def read_unit(unit: str) -> str:
         status, out, err = module.run_command(["systemctl", "cat", "--", unit])
@@ -218,12 +259,17 @@ def main() -> None:
             wait=params["wait"],
             check=module.check_mode,
             read_unit=read_unit,
+            rollout=rollout,
         )
         work = {"started": task.start, "resumed": task.resume, "rolled_back": task.roll_back}
         result = work[params["state"]]()
+    except _claim.Claimed as error:
+        module.fail_json(msg=str(error), rollout=error.claim)
     except Unsuccessful as error:
+        ended()
         module.fail_json(msg=str(error), **error.result)
     except (HostError, OSError) as error:
+        ended()
         module.fail_json(msg=str(error))
     module.exit_json(**result)
 

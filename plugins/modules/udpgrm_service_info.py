@@ -28,13 +28,13 @@ options:
 EXAMPLES = r"""
 - name: Read how the services are
   udpgrm.fleet.udpgrm_service_info:
-  register: udpgrm_services_found
+  register: services_found
 
 - name: Wait until no restart of a service runs
   udpgrm.fleet.udpgrm_service_info:
     service: dns
-  register: udpgrm_dns
-  until: udpgrm_dns.services[0].state in ['settled', 'failed', 'interrupted']
+  register: dns_found
+  until: dns_found.services[0].state in ['settled', 'failed', 'interrupted']
   retries: 60
   delay: 5
 """
@@ -68,6 +68,17 @@ services:
       description: The release that serves, V(null) if unknown.
       type: str
       sample: 2.4.1
+    serves:
+      description:
+        - What serves, for a comparison with a later look. C(generations) that work, C(release), and C(boot_id) of the host.
+      type: dict
+      sample: {"generations": [2], "release": "2.4.1", "boot_id": "0f2e5a8c-3b1d-4c66-9a57-0d6f0e1b2c3d"}
+    rollout:
+      description:
+        - The rolling restart that goes on, V(null) if none does. C(run) names it, C(by) is its user and control node,
+          C(since) when it began here.
+      type: dict
+      sample: {"run": "control:4711:123456:a1b2", "by": "root@control", "since": 1767225600.125}
     restart:
       description: The last restart, as in RV(udpgrm.fleet.udpgrm_restart#module:restart).
       type: dict
@@ -96,13 +107,13 @@ others:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.udpgrm.fleet.plugins.module_utils import _claim
 from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
     Host,
     HostError,
     service_name,
 )
-from ansible_collections.udpgrm.fleet.plugins.module_utils._release import recorded
-from ansible_collections.udpgrm.fleet.plugins.module_utils._restart import Restart, measure
+from ansible_collections.udpgrm.fleet.plugins.module_utils._service import Restart, measure
 
 
 def main() -> None:
@@ -117,8 +128,10 @@ def main() -> None:
         groups = [group for item in document["services"] for group in item["groups"]]
         metrics = host.metrics() if any(group["dissector"] for group in groups) else None
         for item in document["services"]:
-            restart = Restart(item["restart"], item["groups"])
-            item["release"] = recorded(item["name"], item["restart"]) if restart.serves else None
+            restart = Restart(item["name"], item["restart"], item["groups"])
+            item["serves"] = restart.evidence
+            item["release"] = restart.release
+            item["rollout"] = _claim.current(item["name"])
             item["measured"] = measure(metrics, restart)
     except HostError as error:
         module.fail_json(msg=str(error))

@@ -4,14 +4,19 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Coordinates of the pictures in a rollout's page; the playbook's template draws them."""
+"""A rollout's page: where it is written, and the coordinates of its pictures, which a template draws."""
 
 from __future__ import annotations
 
 import datetime
+import os
+import pathlib
+import tempfile
 import typing as t
 
-from ansible_collections.udpgrm.fleet.plugins.plugin_utils._rollout import JsonObject
+import jinja2
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils._figures import JsonObject
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils._rollout import label
 
 # Units of the drawing, left to right: names of hosts, then time.
 LEFT = 130
@@ -20,6 +25,55 @@ ROW = 22
 GRAPH = 70
 _TICKS = (0.1, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
 _MOST_TICKS = 10
+
+
+_TEMPLATES = pathlib.Path(__file__).resolve().parents[2] / "playbooks" / "templates"
+
+
+def check(path: str) -> None:
+    """Raise ValueError when a page cannot be written."""
+    if not path:
+        return
+    place = pathlib.Path(path).resolve()
+    try:
+        if place.exists() and not place.is_file():
+            raise OSError(0, "it is not a file")
+        with tempfile.TemporaryFile(dir=place.parent):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"udpgrm_report: {path} cannot be written: {error.strerror}; "
+            "give another path, or false for no page"
+        ) from error
+
+
+def write(settings: JsonObject, entries: t.Sequence[JsonObject], reason: str, ended: bool) -> str:
+    """Write the page; return why it could not be written, empty if it was. It is replaced as a whole."""
+    if not settings["report"]:
+        return ""
+    path = pathlib.Path(settings["report"]).resolve()
+    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(str(_TEMPLATES)), autoescape=True
+    )
+    text = environment.get_template("udpgrm-report.html.j2").render(
+        services=settings["services"],
+        page=layout(entries),
+        reason=reason,
+        as_of="" if ended else now,
+    )
+    draft = ""
+    try:
+        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".udpgrm-report-")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        pathlib.Path(draft).chmod(0o644)
+        pathlib.Path(draft).replace(path)
+    except OSError as error:
+        if draft:
+            pathlib.Path(draft).unlink(missing_ok=True)
+        return f"the page {path} cannot be written: {error.strerror}"
+    return ""
 
 
 def _moments(entries: t.Iterable[JsonObject]) -> list[float]:
@@ -58,6 +112,7 @@ def layout(entries: t.Sequence[JsonObject]) -> dict[str, t.Any]:
         "hosts": [
             {
                 **entry,
+                "label": label(entry, entries),
                 "bars": _bars(entry, place, end),
                 "highest": _highest(entry),
                 "lines": _lines(entry, place),

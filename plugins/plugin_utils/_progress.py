@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.udpgrm.fleet.plugins.plugin_utils._rollout import JsonObject
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils._figures import JsonObject
 
 
 class Progress:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import typing as t
 
-JsonObject = t.Mapping[str, t.Any]
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _figures
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils._figures import JsonObject
 
 # The variables that the playbook registers, in the order of time.
-SWITCH = "udpgrm_rollout_switch"
-LOOK = "udpgrm_rollout_look"
-CANARIES = "udpgrm_rollout_canaries"
-BACK = "udpgrm_rollout_back"
-JOIN = "udpgrm_rollout_join"
+SWITCH = "rollout_switch"
+LOOK = "rollout_look"
+CANARIES = "rollout_canaries"
+FINISH = "rollout_finish"
 
 STATUSES = (
     "updated",
@@ -28,58 +28,100 @@ STATUSES = (
     "unreachable",
     "untouched",
 )
-_BAD = ("rolled_back", "failed", "unreachable")
+BAD = ("rolled_back", "failed", "unreachable")
 _UNDO = ("demote", "drain_new", "stop_new")
 
 
-def collect(hostvars: JsonObject, names: t.Sequence[str]) -> list[dict[str, t.Any]]:
-    """Return an entry for each host, in their order."""
-    again: dict[str, list[JsonObject]] = {}
+def newest_run(hostvars: JsonObject, names: t.Sequence[str]) -> str:
+    """Return the name of the run that has switched last; empty: there was none.
+
+    Results of an earlier run of the same ansible-playbook are still there.
+    """
+    found = [hostvars[name].get(SWITCH) or {} for name in names]
+    runs = [result["run"] for result in found if result.get("run")]
+    return str(max(runs, key=lambda run: float(run["at"]))["id"]) if runs else ""
+
+
+def collect(
+    hostvars: JsonObject, names: t.Sequence[str], services: t.Sequence[str], run: str
+) -> list[dict[str, t.Any]]:
+    """Return an entry for each host and service, in their order, from the results of one run."""
+    steps: dict[str, list[JsonObject]] = {name: [] for name in names}
     for name in names:
-        for result in (hostvars[name].get(CANARIES) or {}).get("results", []):
-            again.setdefault(result["item"], []).append(result)
-    return [_entry(name, hostvars[name], again.get(name, [])) for name in names]
+        variables = hostvars[name]
+        for variable in (SWITCH, LOOK, FINISH):
+            steps[name] += steps_of(variables.get(variable), run, services)
+        for result in (variables.get(CANARIES) or {}).get("results", []):
+            if result.get("item") in steps:
+                steps[result["item"]] += steps_of(result, run, services)
+    return [
+        entry(name, service, [step["result"] for step in mine], [step["step"] for step in mine])
+        for name in names
+        for service in services
+        for mine in [[step for step in steps[name] if step["service"] == service]]
+    ]
 
 
-def _entry(name: str, variables: JsonObject, looked_again: list[JsonObject]) -> dict[str, t.Any]:
-    switch = _done(variables.get(SWITCH))
-    looks = [result for result in (_done(variables.get(LOOK)), *map(_done, looked_again)) if result]
-    back, join = _done(variables.get(BACK)), _done(variables.get(JOIN))
-    results = [result for result in (switch, *looks, back, join) if result]
-    journal = next((found for result in reversed(results) if (found := _journal(result))), None)
-    measured = _measured(results)
+def steps_of(
+    result: JsonObject | None, run: str, services: t.Sequence[str]
+) -> t.Sequence[JsonObject]:
+    """Return the steps that a task's result has, if it is of the run."""
+    if not result or result.get("skipped"):
+        return []
+    if "run" in result:
+        return result["steps"] if result["run"]["id"] == run else []
+    if result.get("failed") or result.get("unreachable"):
+        # it failed before the task could say which run it belongs to
+        return [{"service": services[0], "step": "switch", "result": result}]
+    return []
+
+
+def entry(
+    name: str, service: str, results: t.Sequence[JsonObject], steps: t.Sequence[str]
+) -> dict[str, t.Any]:
+    """Return what became of a service on a host, from the results of its steps in the order of time."""
+    switch = next((result for result, step in zip(results, steps) if step == "switch"), None)
+    back = next((result for result, step in zip(results, steps) if step == "back"), None)
+    looks = [result for result, step in zip(results, steps) if step == "look"]
     # one that cannot go back any more is well all the same
     stays = back if back and back.get("failed") and not back.get("unreachable") else None
-    status, problem = _status(switch, [item for item in results if item is not stays], journal)
-    if stays and status == "updated":
-        problem = f"stays: {_words(stays['msg'])}"
-    is_well = not any(item.get("failed") or item.get("unreachable") for item in results)
-    went_back = back is not None and is_well and status == "rolled_back"
+    considered = [result for result in results if result is not stays]
+    journal = next((found for result in reversed(results) if (found := _journal(result))), None)
+    measured = _figures.measured(results)
+    status, problem = _status(switch, considered, journal)
+    taken_over = ""
+    if status == "updated":
+        taken_over = _taken_over(switch or {}, considered)
+        if taken_over:
+            status, problem = "failed", taken_over
+        elif stays:
+            problem = f"stays: {words(stays['msg'])}"
+    is_well = not any(item.get("failed") or item.get("unreachable") for item in considered)
+    went_back = back is not None and stays is None and is_well and status == "rolled_back"
     if went_back:
         problem = "went back as the run was stopped"
-    entry = {
+    found = {
         "host": name,
+        "service": service,
         "status": status,
         "problem": problem,
         "went_back": went_back,
         "from_generation": None if journal is None else journal["from_generation"],
         "to_generation": None if journal is None else journal["to_generation"],
-        "drains": status in ("updated", *_BAD) and _goes_on(journal),
+        "drains": status in ("updated", *BAD) and _goes_on(journal) and not taken_over,
         "samples": [{"at": item["at"], "flows": item["flows"]} for item in measured],
-        "shares": _shares(measured, _measured(looks)),
-        **_figures(journal, measured),
+        "shares": _figures.shares(measured, _figures.measured(looks)),
+        **_figures.figures(journal, measured),
     }
+    if taken_over:
+        # what its clients have lost was seen by nobody
+        found["flows_lost"] = None
     if status in ("unchanged", "planned", "untouched"):
         # what there is of a journal belongs to an earlier restart
-        entry.update(_figures(None, []), steps=[], samples=[])
+        found.update(_figures.figures(None, []), steps=[], samples=[])
         states = [(switch or {}).get(key) or {} for key in ("before", "after")]
-        entry["from_generation"], entry["to_generation"] = (s.get("generation") for s in states)
-    return entry
-
-
-def _done(result: JsonObject | None) -> JsonObject | None:
-    """A task's result, unless it was skipped."""
-    return None if not result or result.get("skipped") else result
+        found["from_generation"], found["to_generation"] = (s.get("generation") for s in states)
+    return found
 
 
 def _journal(result: JsonObject) -> JsonObject | None:
@@ -87,13 +129,9 @@ def _journal(result: JsonObject) -> JsonObject | None:
     return services[0]["restart"] if services else result.get("restart")
 
 
-def _measured(results: list[JsonObject]) -> list[JsonObject]:
-    found = {}
-    for result in results:
-        services = result.get("services")
-        for item in [services[0]["measured"]] if services else result.get("measured", []):
-            found[item["at"]] = item
-    return [found[at] for at in sorted(found)]
+def _serves(result: JsonObject) -> JsonObject | None:
+    services = result.get("services")
+    return services[0].get("serves") if services else result.get("serves")
 
 
 def _status(
@@ -104,7 +142,7 @@ def _status(
     lost = next((result for result in results if result.get("unreachable")), None)
     if lost is not None:
         when = "" if lost is switch else "after the switch: "
-        return "unreachable", when + _words(lost.get("msg", "unreachable"))
+        return "unreachable", when + cause(lost)
     failed = next((result for result in results if result.get("failed")), None)
     if switch.get("plan"):
         # the journal, if there is one, is of an earlier restart
@@ -117,89 +155,57 @@ def _status(
         if journal["outcome"] == "failed":
             return "failed", _reason(journal)
     if failed is not None:
-        return "failed", _words(failed.get("msg", "failed"))
+        return "failed", cause(failed)
     return ("updated" if restarted else "unchanged"), ""
+
+
+def _taken_over(switch: JsonObject, results: list[JsonObject]) -> str:
+    """Say what later looks saw in the place of the instance that the restart has put to work; empty: it works."""
+    first = _serves(switch)
+    expected = (switch.get("restart") or {}).get("to_generation")
+    for result in results:
+        seen = _serves(result)
+        if seen is None or first is None or result is switch:
+            continue
+        if seen["boot_id"] != first["boot_id"]:
+            return f"the host was booted after the switch, and {_working(seen)}"
+        if seen["generations"] != [expected]:
+            return f"{_working(seen)}, not {expected}, which the restart has switched to"
+        if seen["release"] is None:
+            return "after the switch another restart was begun, or the release is known no more"
+    return ""
+
+
+def _working(seen: JsonObject) -> str:
+    found = [str(generation) for generation in seen["generations"]]
+    return f"generation {' and '.join(found)} works" if found else "no instance works"
 
 
 def _reason(journal: JsonObject) -> str:
     for step in journal["steps"]:
         if step["reason"]:
-            return f"{step['step']}: {_words(step['reason'])}"
+            return f"{step['step']}: {words(step['reason'])}"
     return str(journal["state"])
 
 
-def _words(text: t.Any) -> str:
+def cause(result: JsonObject) -> str:
+    """Return why a task failed, with the last line of what its module wrote where it could not answer."""
+    default = "unreachable" if result.get("unreachable") else "failed"
+    found = words(result.get("msg") or default)
+    for stream in ("module_stderr", "module_stdout"):
+        lines = [line for line in str(result.get(stream) or "").splitlines() if line.strip()]
+        if lines and words(lines[-1]) not in found:
+            return f"{found}: {words(lines[-1])}"
+    return found
+
+
+def words(text: t.Any) -> str:
+    """Return a text on one line."""
     return " ".join(str(text).split())
 
 
 def _goes_on(journal: JsonObject | None) -> bool:
     return journal is not None and journal["outcome"] is None
-
-
-def _figures(journal: JsonObject | None, measured: list[JsonObject]) -> dict[str, t.Any]:
-    """What the table shows. Flows are lost when their instance was stopped while it had them."""
-    steps = [] if journal is None else journal["steps"]
-    drain: JsonObject = next((item for item in reversed(steps) if item["step"] == "drain"), {})
-    # after a rollback it is the new instance that was stopped
-    last: JsonObject = next((i for i in reversed(steps) if i["step"] in ("drain", "drain_new")), {})
-    lost = _lost(last)
-    carried = drain.get("evidence", {}).get("drain", {}).get("flows_most")
-    return {
-        "steps": [
-            {key: step[key] for key in ("step", "started", "ended", "result", "reason")}
-            for step in steps
-        ],
-        "switch_s": None if journal is None else journal["promotion_window_s"],
-        "drain_s": drain["ended"] - drain["started"] if drain.get("ended") else None,
-        "flows_carried": None if carried is None else max(0, carried - (_left(drain) or 0)),
-        "flows_lost": lost,
-        "moved": _moved(measured) if measured else None,
-        "dropped": measured[-1]["dropped"] if measured else None,
-    }
-
-
-def _moved(measured: list[JsonObject]) -> int:
-    """Answers on flows of others since the first look; a group that is made anew counts from zero."""
-    return sum(
-        max(0, later["moved"] - earlier["moved"]) for earlier, later in zip(measured, measured[1:])
-    )
-
-
-def _lost(drain: JsonObject) -> int | None:
-    """Flows that were cut off by the end of a drain; None: nobody knows, or not yet."""
-    if not drain.get("result"):
-        return None
-    return _left(drain) if drain["result"] == "done" else 0
-
-
-def _left(drain: JsonObject) -> int | None:
-    """Flows that were left when a drain's time was over; None: nobody knows."""
-    evidence = drain["evidence"]
-    if evidence.get("drained", True):
-        return 0
-    flows: int | None = evidence.get("drain", {}).get("flows")
-    return flows
-
-
-def _shares(measured: list[JsonObject], looks: list[JsonObject]) -> dict[str, float] | None:
-    """Share of packets that went wrong, before the restart and since the end of its first task.
-
-    After it, the worst that a look or the end has shown: what has stopped a rollout stays true.
-    """
-    if len(measured) < 3:
-        return None
-    first, base = measured[:2]
-    return {
-        "before": (first["errors"] + first["moved"]) / max(1, first["processed"]),
-        "after": max(_wrong(base, later) for later in (*looks, measured[-1])),
-    }
-
-
-def _wrong(base: JsonObject, later: JsonObject) -> float:
-    """Share of packets that went wrong between two moments."""
-    wrong: int = sum(max(0, later[name] - base[name]) for name in ("errors", "moved", "dropped"))
-    processed: int = later["processed"] - base["processed"]
-    return wrong / max(1, wrong, processed)
 
 
 def is_worse(entry: JsonObject, tolerance: float) -> bool:
@@ -210,33 +216,45 @@ def is_worse(entry: JsonObject, tolerance: float) -> bool:
 
 def reason_to_stop(entries: t.Sequence[JsonObject], max_failures: int, tolerance: float) -> str:
     """Say why no further batch may begin; empty when one may."""
-    bad = [entry for entry in entries if entry["status"] in _BAD and not entry["went_back"]]
-    if len(bad) > max_failures:
-        words = "; ".join(
-            f"{entry['host']} {entry['status'].replace('_', ' ')} ({entry['problem']})"
+    bad = [entry for entry in entries if entry["status"] in BAD and not entry["went_back"]]
+    hosts = {entry["host"] for entry in bad}
+    if len(hosts) > max_failures:
+        shown = "; ".join(
+            f"{label(entry, entries)} {entry['status'].replace('_', ' ')} ({entry['problem']})"
             for entry in bad
         )
-        return f"{len(bad)} failed, at most {max_failures} may (udpgrm_max_failures): {words}"
+        return f"{len(hosts)} failed, at most {max_failures} may (udpgrm_max_failures): {shown}"
     worse = [entry for entry in entries if is_worse(entry, tolerance)]
     return "; ".join(
-        f"{entry['host']}: {entry['shares']['after']:.2%} of packets are dropped or misdirected, "
-        f"{entry['shares']['before']:.2%} were before"
+        f"{label(entry, entries)}: {entry['shares']['after']:.2%} of packets are dropped or "
+        f"misdirected, {entry['shares']['before']:.2%} were before"
         for entry in worse
     )
 
 
+def label(entry: JsonObject, entries: t.Sequence[JsonObject]) -> str:
+    """Name an entry among others: its host, and where there are several its service."""
+    name = str(entry["host"])
+    return f"{name} {entry['service']}" if len({e["service"] for e in entries}) > 1 else name
+
+
 def verdicts(entries: t.Sequence[JsonObject], tolerance: float) -> dict[str, str]:
     """Return the hosts that make the run a failed one, and why they do."""
-    words = {entry["host"]: _verdict(entry, tolerance) for entry in entries}
-    return {host: why for host, why in words.items() if why}
+    found: dict[str, list[str]] = {}
+    for item in entries:
+        why = _verdict(item, tolerance)
+        if why:
+            named = len({e["service"] for e in entries}) > 1
+            found.setdefault(item["host"], []).append(f"{item['service']}: {why}" if named else why)
+    return {host: "; ".join(why) for host, why in found.items()}
 
 
 def _verdict(entry: JsonObject, tolerance: float) -> str:
-    if entry["status"] in _BAD:
+    if entry["status"] in BAD:
         return f"{entry['status'].replace('_', ' ')}: {entry['problem']}"
     return reason_to_stop([entry], 0, tolerance)
 
 
 def counts(entries: t.Sequence[JsonObject]) -> dict[str, int]:
-    """Number of hosts by status, all of them."""
+    """Number of entries by status, all of them."""
     return {status: sum(entry["status"] == status for entry in entries) for status in STATUSES}

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.udpgrm.fleet.plugins.plugin_utils._rollout import JsonObject, counts
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils._figures import JsonObject
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils._rollout import counts, label
 
 
 def _number(value: int | None) -> str:
@@ -29,7 +30,6 @@ def _way(entry: JsonObject) -> str:
 
 
 _COLUMNS: list[tuple[str, t.Callable[[JsonObject], str]]] = [
-    ("host", lambda e: e["host"]),
     ("", lambda e: e["status"].replace("_", " ")),
     ("generations", _way),
     ("switch", lambda e: _seconds(e["switch_s"], 3)),
@@ -41,16 +41,24 @@ _COLUMNS: list[tuple[str, t.Callable[[JsonObject], str]]] = [
 ]
 
 
-def render(service: str, entries: t.Sequence[JsonObject], reason: str) -> list[str]:
-    """Lines: a row for each host, the problems, the sums."""
-    rows = [[title for title, _value in _COLUMNS]]
-    rows += [[value(entry) for _title, value in _COLUMNS] for entry in entries]
+def render(entries: t.Sequence[JsonObject], reason: str) -> list[str]:
+    """Return a line for each host and service, the problems, and the sums of each service."""
+    services = list(dict.fromkeys(str(entry["service"]) for entry in entries))
+    keys = ["host", "service"] if len(services) > 1 else ["host"]
+    rows = [[*keys, *(title for title, _value in _COLUMNS)]]
+    rows += [
+        [*(str(entry[key]) for key in keys), *(value(entry) for _title, value in _COLUMNS)]
+        for entry in entries
+    ]
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    lines += [f"{e['host']}: {e['problem']}" for e in entries if e["problem"]]
+    lines += [f"{label(e, entries)}: {e['problem']}" for e in entries if e["problem"]]
     if reason:
         lines.append(f"stopped: {reason}")
-    there = [
-        f"{count} {name.replace('_', ' ')}" for name, count in counts(entries).items() if count
-    ]
-    return [*lines, f"{service}: {', '.join(there) or 'no hosts'}"]
+    for service in services:
+        mine = [entry for entry in entries if entry["service"] == service]
+        found = [
+            f"{count} {name.replace('_', ' ')}" for name, count in counts(mine).items() if count
+        ]
+        lines.append(f"{service}: {', '.join(found)}")
+    return lines

@@ -36,8 +36,9 @@ echo "ExecStart=/opt/echo --generation %i --config={here}/echo.conf"
 """
 # What Ansible takes for the host's Python: leaves a line for each module that is run, or cannot be.
 PYTHON = """#!/bin/sh
-case "$1" in */AnsiballZ_*) echo "${{1##*AnsiballZ_}}" >>{here}/modules ;; esac
-[ ! -e "{here}/broken-${{1##*AnsiballZ_}}" ] || exit 1
+name=${{1##*AnsiballZ_}}
+case "$1" in */AnsiballZ_*) echo "$name" >>{here}/modules ;; esac
+if [ -e "{here}/broken-$name" ]; then cat "{here}/broken-$name" >&2; exit 1; fi
 export PATH={here}:$PATH UDPGRM_STATE_DIR={here}/state UDPGRM_SERVICES_DIR={here}/services.d
 exec {python} "$@"
 """
@@ -67,9 +68,9 @@ class FakeCommand:
             program.write_text(text.format(**words))
             program.chmod(0o755)
 
-    def break_module(self, name: str) -> None:
-        """Let a module fail from now on."""
-        (self.path / f"broken-{name}.py").touch()
+    def break_module(self, name: str, words: str = "") -> None:
+        """Let a module fail from now on, with words on stderr."""
+        (self.path / f"broken-{name}.py").write_text(f"{words}\n")
 
     def set_services(self, *services: dict[str, t.Any]) -> None:
         """Forget what services there are, and have these."""

@@ -26,7 +26,8 @@ def service(name: str = "echo", **behaviour: t.Any) -> Document:
 
     C(drain_s): how long an instance drains; C(rolls_back), C(refuses): the reason;
     C(errors): dispatch errors that a restart begins to cause; C(cut): the step in which the
-    first process that works at a restart dies.
+    first process that works at a restart dies; C(loses_power): seconds after a switch at which the
+    host is started anew, with generation 1.
     """
     return {
         "name": name,
@@ -68,7 +69,14 @@ class FakeServices:
     def _go_on(self, item: Document) -> None:
         """Let time have its way with a drain."""
         journal = item["journal"]
-        if journal is None or journal["outcome"] is not None or not journal["running"]:
+        if journal is None:
+            return
+        power = item["behaviour"].get("loses_power")
+        if power is not None and time.time() >= journal["started"] + power:
+            item["working"] = 1
+            journal.update(outcome="finished", state="finished", step="stop", running=False)
+            return
+        if journal["outcome"] is not None or not journal["running"]:
             return
         if time.time() >= journal["ends"]:
             undone = journal["step"] == "drain_new"

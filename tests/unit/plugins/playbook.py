@@ -21,6 +21,7 @@ INTERPRETERS = {
     "newest": pathlib.Path(sys.executable),
     "oldest": ROOT / "build" / "venvs" / "oldest" / "bin" / "python3",
 }
+LIMIT_S = 300
 GONE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
 
 
@@ -41,12 +42,28 @@ class Ansible:
         **variables: t.Any,
     ) -> tuple[int, str]:
         """Run a playbook; its exit status and words. Hosts in C(gone) cannot be reached."""
+        run = self.start(playbook, hosts, *options, gone=gone, **variables)
+        try:
+            said, _none = run.communicate(timeout=LIMIT_S)
+        finally:
+            run.kill()
+        return run.returncode, said
+
+    def start(
+        self,
+        playbook: pathlib.Path,
+        hosts: t.Mapping[str, FakeCommand],
+        *options: str,
+        gone: t.Collection[str] = (),
+        **variables: t.Any,
+    ) -> subprocess.Popen[str]:
+        """Begin to run a playbook."""
         inventory = self.directory / "inventory.yml"
         inventory.write_text(json.dumps({"all": {"hosts": self._variables(hosts, gone)}}))
         given = ["--inventory", str(inventory), "--extra-vars", json.dumps(variables)]
         # where conftest.py has put the collection
         places = [path for path in sys.path if pathlib.Path(path, "ansible_collections").exists()]
-        done = subprocess.run(
+        return subprocess.Popen(
             [str(self._command), *given, *options, str(playbook)],
             cwd=self.directory,
             env={
@@ -59,10 +76,7 @@ class Ansible:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=120,
-            check=False,
         )
-        return done.returncode, done.stdout
 
     @staticmethod
     def _variables(

@@ -52,24 +52,33 @@ def join(outcome: dict[str, t.Any], **more: t.Any) -> dict[str, t.Any]:
     return {"changed": False, "restart": outcome, "measured": [measured(7.0)], **more}
 
 
+RUN = "control:1:2:a"
+
+
+def registered(run: str = RUN, at: float = 1.0, **results: t.Any) -> dict[str, t.Any]:
+    """What a task of a rollout returns, by the names of its steps."""
+    steps = [
+        {"step": name, "service": "echo", "result": result} for name, result in results.items()
+    ]
+    return {"run": {"id": run, "at": at}, "steps": steps}
+
+
 def entry(**results: t.Any) -> dict[str, t.Any]:
-    [found] = _rollout.collect({"fl1": results}, ["fl1"])
-    return found
+    return _rollout.entry("fl1", "echo", list(results.values()), list(results))
 
 
 @pytest.mark.parametrize(
     "results, status, drains",
     [
         ({}, "untouched", False),
-        ({_rollout.SWITCH: {"skipped": True}}, "untouched", False),
-        ({_rollout.SWITCH: {"changed": False, "restart": None}}, "unchanged", False),
+        ({"switch": {"changed": False, "restart": None}}, "unchanged", False),
         # the restart of another day was undone, which is no matter of this run
-        ({_rollout.SWITCH: {"changed": False, "restart": finished()}}, "unchanged", False),
-        ({_rollout.SWITCH: {"changed": True, "restart": None, "plan": {"a": 1}}}, "planned", False),
+        ({"switch": {"changed": False, "restart": finished()}}, "unchanged", False),
+        ({"switch": {"changed": True, "restart": None, "plan": {"a": 1}}}, "planned", False),
         # neither is it a matter of check mode
         (
             {
-                _rollout.SWITCH: {
+                "switch": {
                     "changed": True,
                     "restart": journal("rolled_back", *PROMOTED),
                     "plan": {"a": 1},
@@ -78,18 +87,18 @@ def entry(**results: t.Any) -> dict[str, t.Any]:
             "planned",
             False,
         ),
-        ({_rollout.SWITCH: SWITCHED}, "updated", True),
-        ({_rollout.SWITCH: SWITCHED, _rollout.JOIN: join(finished())}, "updated", False),
-        ({_rollout.SWITCH: {"unreachable": True, "msg": "no"}}, "unreachable", False),
-        ({_rollout.SWITCH: {"failed": True, "msg": "refused"}}, "failed", False),
+        ({"switch": SWITCHED}, "updated", True),
+        ({"switch": SWITCHED, "join": join(finished())}, "updated", False),
+        ({"switch": {"unreachable": True, "msg": "no"}}, "unreachable", False),
+        ({"switch": {"failed": True, "msg": "refused"}}, "failed", False),
         (
-            {_rollout.SWITCH: SWITCHED, _rollout.LOOK: {"unreachable": True, "msg": "no"}},
+            {"switch": SWITCHED, "look": {"unreachable": True, "msg": "no"}},
             "unreachable",
             True,
         ),
         (
             {
-                _rollout.SWITCH: {
+                "switch": {
                     **SWITCHED,
                     "failed": True,
                     "restart": journal("failed", *PROMOTED),
@@ -100,16 +109,16 @@ def entry(**results: t.Any) -> dict[str, t.Any]:
         ),
         (
             {
-                _rollout.SWITCH: SWITCHED,
-                _rollout.JOIN: join(journal("rolled_back", *PROMOTED), failed=True, msg="undone"),
+                "switch": SWITCHED,
+                "join": join(journal("rolled_back", *PROMOTED), failed=True, msg="undone"),
             },
             "rolled_back",
             False,
         ),
         (
             {
-                _rollout.SWITCH: SWITCHED,
-                _rollout.BACK: {
+                "switch": SWITCHED,
+                "back": {
                     "changed": True,
                     "restart": journal(None, *PROMOTED, step("drain_new", 3.0, None)),
                 },
@@ -119,15 +128,15 @@ def entry(**results: t.Any) -> dict[str, t.Any]:
         ),
         (
             {
-                _rollout.SWITCH: SWITCHED,
-                _rollout.BACK: {"failed": True, "msg": "nothing to go back to"},
-                _rollout.JOIN: join(finished()),
+                "switch": SWITCHED,
+                "back": {"failed": True, "msg": "nothing to go back to"},
+                "join": join(finished()),
             },
             "updated",
             False,
         ),
         (
-            {_rollout.SWITCH: SWITCHED, _rollout.JOIN: {"failed": True, "msg": "was cut"}},
+            {"switch": SWITCHED, "join": {"failed": True, "msg": "was cut"}},
             "failed",
             True,
         ),
@@ -140,7 +149,7 @@ def test_status(results: dict[str, t.Any], status: str, drains: bool) -> None:
 
 def test_figures_of_a_drain_that_ended() -> None:
     watched = {"flows": 0, "flows_at_start": 2, "flows_most": 9}
-    found = entry(**{_rollout.SWITCH: SWITCHED, _rollout.JOIN: join(finished(drain=watched))})
+    found = entry(switch=SWITCHED, join=join(finished(drain=watched)))
     assert (found["switch_s"], found["drain_s"]) == (0.03, 6.0)
     assert (found["flows_carried"], found["flows_lost"], found["moved"]) == (9, 0, 0)
     assert [sample["at"] for sample in found["samples"]] == [0.0, 1.0, 7.0]
@@ -148,97 +157,177 @@ def test_figures_of_a_drain_that_ended() -> None:
 
 def test_flows_that_were_cut_off_are_lost() -> None:
     ended = finished(drain={"flows": 4, "flows_at_start": 2, "flows_most": 9}, drained=False)
-    found = entry(**{_rollout.SWITCH: SWITCHED, _rollout.JOIN: join(ended)})
+    found = entry(switch=SWITCHED, join=join(ended))
     assert (found["flows_carried"], found["flows_lost"]) == (5, 4)
 
 
 def test_flows_that_are_still_there_are_neither_lost_nor_carried() -> None:
     kept = finished(drain={"flows": 4, "flows_at_start": 2, "flows_most": 9}, drained=False)
     kept["steps"][-2]["result"] = "kept"
-    found = entry(**{_rollout.SWITCH: SWITCHED, _rollout.JOIN: join(kept)})
+    found = entry(switch=SWITCHED, join=join(kept))
     assert (found["flows_carried"], found["flows_lost"]) == (5, 0)
 
 
 def test_a_group_that_is_made_anew_takes_nothing_back() -> None:
     begun = {**SWITCHED, "measured": [measured(0.0, moved=5), measured(1.0, moved=7)]}
     end = join(finished(), measured=[measured(7.0, moved=1)])
-    assert entry(**{_rollout.SWITCH: begun, _rollout.JOIN: end})["moved"] == 2
+    assert entry(switch=begun, join=end)["moved"] == 2
 
 
 def test_nobody_knows_what_a_drain_that_goes_on_will_lose() -> None:
-    assert entry(**{_rollout.SWITCH: SWITCHED})["flows_lost"] is None
+    assert entry(switch=SWITCHED)["flows_lost"] is None
 
 
 def test_flows_of_a_new_instance_are_lost_when_it_is_rolled_back() -> None:
     left = {"drained": False, "drain": {"flows": 3}}
     undone = journal("rolled_back", *PROMOTED, step("drain_new", 0.7, 6.7, evidence=left))
-    found = entry(**{_rollout.SWITCH: SWITCHED, _rollout.JOIN: join(undone, failed=True, msg="")})
+    found = entry(switch=SWITCHED, join=join(undone, failed=True, msg=""))
     assert (found["status"], found["flows_lost"]) == ("rolled_back", 3)
 
 
-def look(*counters: dict[str, t.Any]) -> dict[str, t.Any]:
-    return {"services": [{"restart": DRAINING, "measured": item} for item in counters]}
+def look_at(counters: dict[str, t.Any]) -> dict[str, t.Any]:
+    return {"restart": DRAINING, "measured": counters}
+
+
+def look(counters: dict[str, t.Any]) -> dict[str, t.Any]:
+    return {"services": [look_at(counters)]}
 
 
 @pytest.mark.parametrize(
     "results, worse",
     [
-        ({_rollout.SWITCH: SWITCHED}, False),
-        ({_rollout.LOOK: look(measured(2.0))}, False),
-        ({_rollout.LOOK: look(measured(2.0, errors=50))}, True),
-        ({_rollout.LOOK: look(measured(2.0, dropped=50))}, True),
+        ({"switch": SWITCHED}, False),
+        ({"look": look(measured(2.0))}, False),
+        ({"look": look(measured(2.0, errors=50))}, True),
+        ({"look": look(measured(2.0, dropped=50))}, True),
         # no packet at all, and one answer from the wrong socket
-        ({_rollout.LOOK: look(measured(2.0, processed=1100, moved=1))}, True),
+        ({"look": look(measured(2.0, processed=1100, moved=1))}, True),
         # a group that was made anew counts from zero
-        ({_rollout.LOOK: look(measured(2.0, processed=3))}, False),
+        ({"look": look(measured(2.0, processed=3))}, False),
     ],
 )
 def test_worse_than_before(results: dict[str, t.Any], worse: bool) -> None:
-    found = entry(**{_rollout.SWITCH: SWITCHED, **results})
+    found = entry(**{"switch": SWITCHED, **results})
     assert _rollout.is_worse(found, 0.001) is worse
     assert bool(_rollout.reason_to_stop([found], 0, 0.001)) is worse
     assert bool(_rollout.verdicts([found], 0.001)) is worse
 
 
 def test_what_has_stopped_a_rollout_stays_true() -> None:
-    results = {_rollout.SWITCH: SWITCHED, _rollout.LOOK: look(measured(2.0, errors=5))}
+    results = {"switch": SWITCHED, "look": look(measured(2.0, errors=5))}
     # diluted by the time that the old instance has drained
-    results[_rollout.JOIN] = join(finished(), measured=[measured(7.0, errors=5, processed=10**6)])
+    results["join"] = join(finished(), measured=[measured(7.0, errors=5, processed=10**6)])
     assert list(_rollout.verdicts([entry(**results)], 0.001)) == ["fl1"]
 
 
 def test_canaries_are_found_in_the_results_of_others() -> None:
-    again = {"results": [{"item": "fl1", **look(measured(9.0, errors=50))}]}
-    hostvars = {"fl1": {_rollout.SWITCH: SWITCHED}, "fl2": {_rollout.CANARIES: again}}
-    first, second = _rollout.collect(hostvars, ["fl1", "fl2"])
+    again = {"results": [{"item": "fl1", **registered(look=look(measured(9.0, errors=50)))}]}
+    hostvars = {
+        "fl1": {_rollout.SWITCH: registered(switch=SWITCHED)},
+        "fl2": {_rollout.CANARIES: again, _rollout.SWITCH: {"skipped": True}},
+    }
+    first, second = _rollout.collect(hostvars, ["fl1", "fl2"], ["echo"], RUN)
     assert _rollout.is_worse(first, 0.001)
     assert list(_rollout.verdicts([first, second], 0.001)) == ["fl1"]
     assert second["status"] == "untouched"
 
 
-def test_budget() -> None:
-    bad = entry(**{_rollout.SWITCH: {"unreachable": True, "msg": "no\nroute"}})
-    good = entry(**{_rollout.SWITCH: SWITCHED})
-    assert _rollout.reason_to_stop([bad, good], 1, 0.001) == ""
-    assert _rollout.reason_to_stop([bad, good, bad], 1, 0.001) == (
-        "2 failed, at most 1 may (udpgrm_max_failures): "
-        "fl1 unreachable (no route); fl1 unreachable (no route)"
+def test_results_of_an_earlier_run_are_nobodys() -> None:
+    hostvars = {
+        "fl1": {_rollout.SWITCH: registered(switch=SWITCHED)},
+        "fl2": {_rollout.SWITCH: registered("control:1:2:b", 2.0, switch={"changed": False})},
+    }
+    names = list(hostvars)
+    run = _rollout.newest_run(hostvars, names)
+    found = _rollout.collect(hostvars, names, ["echo"], run)
+    assert [item["status"] for item in found] == ["untouched", "unchanged"]
+    assert _rollout.newest_run({"fl1": {}}, ["fl1"]) == ""
+
+
+def test_a_task_that_could_not_say_which_run_it_belongs_to_has_failed() -> None:
+    broken = {"fl1": {_rollout.SWITCH: {"failed": True, "msg": "no such connection plugin"}}}
+    [found] = _rollout.collect(broken, ["fl1"], ["echo"], RUN)
+    assert (found["status"], found["problem"]) == ("failed", "no such connection plugin")
+
+
+def test_services_are_told_apart() -> None:
+    result = registered(switch=SWITCHED)
+    result["steps"].append(
+        {"step": "switch", "service": "dns", "result": {"failed": True, "msg": "no"}}
     )
+    found = _rollout.collect({"fl1": {_rollout.SWITCH: result}}, ["fl1"], ["echo", "dns"], RUN)
+    assert [item["status"] for item in found] == ["updated", "failed"]
+    assert _rollout.reason_to_stop(found, 0, 0.001) == (
+        "1 failed, at most 0 may (udpgrm_max_failures): fl1 dns failed (no)"
+    )
+    assert _rollout.verdicts(found, 0.001) == {"fl1": "dns: failed: no"}
+    lines = _table.render(found, "")
+    assert lines[0].split()[:2] == ["host", "service"]
+    assert lines[-2:] == ["echo: 1 updated", "dns: 1 failed"]
+
+
+SERVES = {"generations": [2], "release": "r", "boot_id": "a"}
+
+
+@pytest.mark.parametrize(
+    "seen, problem",
+    [
+        (SERVES, ""),
+        ({**SERVES, "generations": [1]}, "generation 1 works, not 2, which the restart has"),
+        ({**SERVES, "generations": [1, 2]}, "generation 1 and 2 works, not 2"),
+        ({**SERVES, "generations": []}, "no instance works, not 2"),
+        ({**SERVES, "release": None}, "after the switch another restart was begun"),
+        (
+            {**SERVES, "boot_id": "b"},
+            "the host was booted after the switch, and generation 2 works",
+        ),
+    ],
+)
+@pytest.mark.parametrize("step", ["look", "join"])
+def test_what_serves_after_the_switch(step: str, seen: dict[str, t.Any], problem: str) -> None:
+    later: dict[str, t.Any] = (
+        join(finished()) if step == "join" else {"services": [{**look_at(measured(2.0))}]}
+    )
+    (later["services"][0] if step == "look" else later).update(serves=seen)
+    found = entry(**{"switch": {**SWITCHED, "serves": SERVES}, step: later})
+    assert found["status"] == ("failed" if problem else "updated")
+    assert problem in found["problem"]
+    if problem:
+        assert found["flows_lost"] is None
+        assert "fl1" in _rollout.verdicts([found], 0.001)
+
+
+def test_messages_keep_their_cause() -> None:
+    result = {"failed": True, "msg": "MODULE FAILURE", "module_stderr": "x\nNo space left\n\n"}
+    assert _rollout.cause(result) == "MODULE FAILURE: No space left"
+    assert _rollout.cause({"unreachable": True, "msg": "ssh: no\nroute"}) == "ssh: no route"
+    assert _rollout.cause({"failed": True}) == "failed"
+
+
+def test_budget() -> None:
+    bad = entry(switch={"unreachable": True, "msg": "no\nroute"})
+    good = entry(switch=SWITCHED)
+    assert _rollout.reason_to_stop([bad, good], 1, 0.001) == ""
+    another = {**bad, "host": "fl3"}
+    assert _rollout.reason_to_stop([bad, good, another], 1, 0.001) == (
+        "2 failed, at most 1 may (udpgrm_max_failures): "
+        "fl1 unreachable (no route); fl3 unreachable (no route)"
+    )
+    # a host with two services that failed is one
+    assert _rollout.reason_to_stop([bad, good, bad], 1, 0.001) == ""
     assert _rollout.verdicts([bad], 0.001) == {"fl1": "unreachable: no route"}
 
 
 def test_table() -> None:
-    entries = [entry(**{_rollout.SWITCH: SWITCHED, _rollout.JOIN: join(finished())}), entry()]
-    lines = _table.render("echo", entries, "enough")
+    entries = [entry(switch=SWITCHED, join=join(finished())), entry()]
+    lines = _table.render(entries, "enough")
     assert " ".join(lines[1].split()) == "fl1 updated 1 -> 2 0.030 s 6.0 s - 0 0 0"
     assert lines[2].split() == ["fl1", "untouched", "-", "-", "-", "-", "-", "-", "-"]
     assert lines[3:] == ["stopped: enough", "echo: 1 updated, 1 untouched"]
 
 
 def test_page_places_all_within_the_picture() -> None:
-    page = _page.layout(
-        [entry(**{_rollout.SWITCH: SWITCHED, _rollout.JOIN: join(finished())}), entry()]
-    )
+    page = _page.layout([entry(switch=SWITCHED, join=join(finished())), entry()])
     host, untouched = page["hosts"]
     assert page["span"] == 7.0
     assert (untouched["bars"], untouched["lines"]) == ([], [])

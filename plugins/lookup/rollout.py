@@ -1,0 +1,97 @@
+# Copyright the udpgrm authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: rollout
+author:
+  - The udpgrm authors (@udpgrm)
+version_added: 0.1.0
+short_description: Hosts and batches of a rolling restart
+description:
+  - Reads the variables of the playbook C(udpgrm.fleet.rolling_restart), and fails for any that is wrong or misspelt.
+  - Without any host in the inventory, as in a syntax check, nothing is checked.
+options:
+  begin:
+    description:
+      - Whether the rollout is about to begin. It then also fails if the page cannot be written.
+    type: bool
+    default: false
+  at_parsing:
+    description:
+      - Whether the playbook is only parsed. Variables and hosts that may be known later are no error then.
+    type: bool
+    default: false
+"""
+
+EXAMPLES = r"""
+- name: Restart a service
+  hosts: "{{ lookup('udpgrm.fleet.rollout', begin=true).hosts }}"
+  serial: "{{ lookup('udpgrm.fleet.rollout').serial }}"
+"""
+
+RETURN = r"""
+_raw:
+  description:
+    - C(hosts), the canaries first; C(serial); C(canaries) that were named and that C(--limit) leaves; and C(apart), whether
+      hosts are looked at in a task of its own, as with canaries or where a batch may be larger than the number of forks.
+  type: dict
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleError
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _hosts, _page, _variables
+
+
+class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible is not typed
+    def run(
+        self, terms: list[t.Any], variables: dict[str, t.Any] | None = None, **kwargs: t.Any
+    ) -> list[dict[str, t.Any]]:
+        """Raise AnsibleError for wrong variables, and hosts that are not there."""
+        given = variables or {}
+        self.set_options(var_options=given, direct=kwargs)
+        inventory = _hosts.Inventory(self._loader, given)
+        if inventory.is_empty:
+            return [{"hosts": ["all"], "serial": [1], "canaries": [], "apart": False}]
+        at_parsing = self.get_option("at_parsing")
+        # those of hosts are known to the tasks only
+        lacking = _variables.ROLLING_RESTART if at_parsing else ["udpgrm_release"]
+        try:
+            settings = _variables.settings(given, self._templar.template, lacking)
+            if self.get_option("begin"):
+                _page.check(settings["report"])
+        except ValueError as error:
+            raise AnsibleError(str(error)) from error
+        try:
+            return [self._rollout(inventory, settings, given)]
+        except AnsibleError:
+            if not at_parsing:
+                raise
+            # hosts may be added until the play begins, which refuses them otherwise
+            return [{"hosts": ["all"], "serial": [1], "canaries": [], "apart": True}]
+
+    @staticmethod
+    def _rollout(
+        inventory: _hosts.Inventory, settings: dict[str, t.Any], given: dict[str, t.Any]
+    ) -> dict[str, t.Any]:
+        hosts = inventory.meant(settings["hosts"])
+        left = inventory.left_of(hosts, given.get("ansible_limit"))
+        _hosts.check_command_line(left, given)
+        serial, canaries = settings["batches"], []
+        if settings["canary"]:
+            canaries = [name for name in inventory.meant(settings["canary"]) if name in left]
+            if not canaries and left:
+                raise AnsibleError(
+                    "udpgrm_canary: it names no host of udpgrm_hosts that --limit leaves"
+                )
+            serial = [max(1, len(canaries)), *serial[1:]]
+        return {
+            "hosts": [*canaries, *(name for name in hosts if name not in canaries)],
+            "serial": serial,
+            "canaries": canaries,
+            "apart": bool(canaries) or len(left) > int(given.get("ansible_forks") or 1),
+        }

@@ -1,0 +1,100 @@
+# Copyright the udpgrm authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""A host's note of the rollout that restarts one of its services, so that another one is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import pathlib
+import time
+import typing as t
+
+from ansible_collections.udpgrm.fleet.plugins.module_utils._host import HostError, JsonObject
+from ansible_collections.udpgrm.fleet.plugins.module_utils._release import state_directory
+
+_BOOT_ID = pathlib.Path("/proc/sys/kernel/random/boot_id")
+
+
+def boot_id() -> str:
+    """Return what names this start of the host."""
+    return _BOOT_ID.read_text(encoding="utf-8").strip()
+
+
+@dataclasses.dataclass(frozen=True)
+class Rollout:
+    """A run of the playbook: its name, its user and control node, and the earlier run it may replace."""
+
+    run: str
+    by: str
+    replaces: str = ""
+
+
+class Claimed(Exception):
+    """Another rollout of the service goes on; with what the host knows of it."""
+
+    def __init__(self, service: str, claim: JsonObject) -> None:
+        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(claim["since"]))
+        super().__init__(
+            f"{service}: a rollout of {claim['by']} goes on since {since}; wait until it has ended "
+            "(udpgrm_other_rollout=wait), or replace it if it is dead (udpgrm_other_rollout=replace)"
+        )
+        self.claim = claim
+
+
+def _path(service: str) -> pathlib.Path:
+    return state_directory() / f"{service}.rollout"
+
+
+def current(service: str) -> JsonObject | None:
+    """Return the rollout that goes on, with C(run), C(by) and C(since); None: none since the host was started."""
+    try:
+        value = json.loads(_path(service).read_text(encoding="utf-8"))
+        claim = {"run": str(value["run"]), "by": str(value["by"]), "since": float(value["since"])}
+        return claim if value["boot_id"] == boot_id() else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def check(service: str, rollout: Rollout) -> None:
+    """Raise Claimed when a rollout goes on that is neither this one nor replaced by it."""
+    claim = current(service)
+    if claim is not None and claim["run"] not in (rollout.run, rollout.replaces):
+        raise Claimed(service, claim)
+
+
+def take(service: str, rollout: Rollout) -> None:
+    """Note that the rollout goes on. The service's lock is held. Raises Claimed, HostError."""
+    check(service, rollout)
+    there = current(service)
+    if there is not None and there["run"] == rollout.run:
+        return
+    path = _path(service)
+    draft = path.with_suffix(".rollout.new")
+    value = {"run": rollout.run, "by": rollout.by, "since": time.time(), "boot_id": boot_id()}
+    try:
+        draft.write_text(json.dumps(value), encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise HostError(f"{path}: {error.strerror}") from error
+
+
+def drop(service: str, run: str) -> None:
+    """Note that the rollout has ended, unless another one goes on."""
+    claim = current(service)
+    if claim is not None and claim["run"] == run:
+        with contextlib.suppress(OSError):
+            _path(service).unlink()
+
+
+def from_options(options: t.Mapping[str, str] | None) -> Rollout | None:
+    """Return what a module's option C(rollout) says."""
+    if options is None:
+        return None
+    return Rollout(options["run"], options["by"], options.get("replaces") or "")

@@ -1,0 +1,191 @@
+# Copyright the udpgrm authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""A service of a host and its last restart: read, measured, waited for."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+from ansible_collections.udpgrm.fleet.plugins.module_utils import _claim, _release
+from ansible_collections.udpgrm.fleet.plugins.module_utils._address import parse_address
+from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
+    Host,
+    HostError,
+    JsonObject,
+    groups_at,
+)
+
+FINISHED = "finished"
+ROLLED_BACK = "rolled_back"
+# Between two processes that work at one restart, nobody does for a moment.
+GRACE_S = 3.0
+# Steps after the promotion was verified: only flows of the old instance are waited for.
+_AFTER_VERIFY = ("drain", "stop")
+_UNDO = ("demote", "drain_new", "stop_new")
+_DISPATCH_ERRORS = (
+    "rx_internal_state_error",
+    "rx_flow_rg_conflict",
+    "rx_new_flow_working_gen_dispatch_error",
+)
+_MOVED = "tx_flow_update_conflict"
+_POLL_S = 1.0
+
+
+@dataclasses.dataclass
+class Restart:
+    """A service and its last restart, as C(udpgrm status) has them; C(journal) None: there was none."""
+
+    service: str
+    journal: JsonObject | None
+    groups: list[JsonObject]
+
+    @property
+    def running(self) -> bool:
+        """Whether a process works at it now."""
+        return self.journal is not None and bool(self.journal["running"])
+
+    @property
+    def outcome(self) -> str | None:
+        """How it ended; None: it has not, or there was none."""
+        return None if self.journal is None else self.journal["outcome"]
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether something is left to be done."""
+        return self.journal is not None and self.outcome not in (FINISHED, ROLLED_BACK)
+
+    @property
+    def verified(self) -> bool:
+        """Whether new flows go to the new instance, and that was seen to be well."""
+        if self.journal is None:
+            return False
+        return self.outcome == FINISHED or (
+            self.outcome is None and self.journal["step"] in _AFTER_VERIFY
+        )
+
+    @property
+    def serves(self) -> bool:
+        """Whether its new instance is the one that all new flows go to, and that was seen to be well."""
+        return self.verified and all(
+            group["working_generation"] == (self.journal or {}).get("to_generation")
+            for group in self.groups
+        )
+
+    @property
+    def release(self) -> str | None:
+        """The release that serves; None: unknown."""
+        return _release.recorded(self.service, self.journal) if self.serves else None
+
+    @property
+    def evidence(self) -> JsonObject:
+        """What serves, for a comparison with an earlier look."""
+        working = {group["working_generation"] for group in self.groups}
+        return {
+            "generations": sorted(number for number in working if number is not None),
+            "release": self.release,
+            "boot_id": _claim.boot_id(),
+        }
+
+    @property
+    def drains(self) -> bool:
+        """Whether the next restart may begin, while the old instance drains on."""
+        return self.journal is not None and self.outcome is None and self.journal["step"] == "drain"
+
+    @property
+    def undoing(self) -> bool:
+        """Whether it is on its way back."""
+        return self.journal is not None and self.journal["step"] in _UNDO
+
+    @property
+    def reason(self) -> str:
+        """Why it did not go on; empty when it did."""
+        steps = [] if self.journal is None else self.journal["steps"]
+        return next((step["reason"] for step in steps if step["reason"]), "")
+
+    @property
+    def unit(self) -> str:
+        """An instance that has sockets; empty when none has."""
+        found = (item["instance"] for group in self.groups for item in group["generations"])
+        return next(filter(None, found), "")
+
+    @property
+    def flows(self) -> dict[str, int]:
+        """Flows by generation, of those that have sockets and whose flows are counted."""
+        flows: dict[str, int] = {}
+        for group in self.groups:
+            for item in group["generations"]:
+                if item["flows"] is not None and item["sockets"]:
+                    number = str(item["generation"])
+                    flows[number] = flows.get(number, 0) + item["flows"]
+        return flows
+
+    @property
+    def dropped(self) -> int:
+        """Packets that full receive queues dropped during the restart, as far as it has looked."""
+        worst = 0
+        for step in [] if self.journal is None else self.journal["steps"]:
+            for part in ("counters", "budget"):
+                worst = max(worst, step["evidence"].get(part, {}).get("dropped", 0))
+        return worst
+
+
+def look(host: Host, service: str) -> Restart:
+    """Read how a service is. Raises HostError."""
+    for item in host.status(service)["services"]:
+        if item["name"] == service:
+            return Restart(service, item["restart"], item["groups"])
+    raise HostError(f"udpgrm status: no service {service!r}")
+
+
+def measure(metrics: JsonObject | None, restart: Restart) -> JsonObject:
+    """A service's counters and flows at a moment, from what C(udpgrm metrics) says; None: nothing.
+
+    V(errors): packets that were not given to the socket they belong to; V(moved): answers on
+    flows of another socket; V(dropped): packets that full receive queues dropped since the
+    restart began, as far as the host has looked.
+    """
+    addresses = {parse_address(group["address"]) for group in restart.groups}
+    found = [] if metrics is None else groups_at(metrics, addresses)
+    return {
+        "at": time.time(),
+        "processed": sum(group["metrics"]["rx_processed_total"] for group in found),
+        "errors": sum(group["metrics"][name] for group in found for name in _DISPATCH_ERRORS),
+        "moved": sum(group["metrics"][_MOVED] for group in found),
+        "dropped": restart.dropped,
+        "flows": restart.flows,
+    }
+
+
+def await_end(host: Host, service: str, limit: float) -> JsonObject:
+    """Wait until a service's restart has ended, C(limit) seconds at most. Raises HostError."""
+    deadline = time.monotonic() + limit
+    idle = 0
+    while True:
+        restart = look(host, service)
+        step = None if restart.journal is None else restart.journal["step"]
+        ended = step is None or restart.outcome is not None
+        idle = 0 if restart.running else idle + 1
+        if not ended and idle > GRACE_S:
+            raise HostError(
+                f"{service}: the restart was interrupted in {step}; state=resumed goes on with it"
+            )
+        left = deadline - time.monotonic()
+        # where nobody works at it, it takes some looks to tell whether that stays so
+        if ended or (left <= 0 and not (idle and limit)):
+            break
+        time.sleep(_POLL_S if left <= 0 else min(_POLL_S, left))
+    journal = restart.journal or {}
+    going = journal.get("to_generation" if restart.undoing else "from_generation")
+    return {
+        "drained": ended,
+        "flows": None if going is None else restart.flows.get(str(going)),
+        "generation": going,
+        "restart": restart.journal,
+        "serves": restart.evidence,
+        "measured": [measure(host.metrics(), restart)],
+    }

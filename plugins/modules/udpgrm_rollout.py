@@ -1,0 +1,68 @@
+#!/usr/bin/python
+# Copyright the udpgrm authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: udpgrm_rollout
+short_description: Do a step of a rolling restart on a host
+version_added: 0.1.0
+description:
+  - The tasks of the playbook C(udpgrm.fleet.rolling_restart), whose variables it reads.
+  - Runs M(udpgrm.fleet.udpgrm_restart), M(udpgrm.fleet.udpgrm_service_info) and M(udpgrm.fleet.udpgrm_drain) on the host.
+author:
+  - The udpgrm authors (@udpgrm)
+extends_documentation_fragment:
+  - udpgrm.fleet._attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+options:
+  step:
+    description:
+      - V(switch) restarts the services, unless the rollout is to stop, and looks at them after the bake.
+      - V(look) looks at those that have switched.
+      - V(finish) goes back if that is asked for, waits for the old instances, and fails for what went wrong.
+    type: str
+    choices:
+      - switch
+      - look
+      - finish
+    required: true
+  host:
+    description:
+      - The host that the task is delegated to.
+    type: str
+  apart:
+    description:
+      - Whether O(step=look) is a task of its own.
+    type: bool
+    default: false
+"""
+
+EXAMPLES = r"""
+- name: Restart
+  udpgrm.fleet.udpgrm_rollout:
+    step: switch
+  register: rollout_switch
+"""
+
+RETURN = r"""
+run:
+  description: The run that the step belongs to.
+  type: dict
+  returned: unless the step is skipped
+  sample: {"id": "control:4711:123456:a1b2", "at": 1767225600.125}
+steps:
+  description: What was done for each service, and the result of the module.
+  type: list
+  elements: dict
+  returned: unless the step is skipped
+  sample: [{"step": "switch", "service": "dns", "result": {"changed": true}}]
+"""

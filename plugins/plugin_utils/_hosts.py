@@ -1,0 +1,88 @@
+# Copyright the udpgrm authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Hosts that patterns mean, and what ansible-playbook was told that would leave nothing of a playbook."""
+
+from __future__ import annotations
+
+import pathlib
+import typing as t
+
+from ansible import context
+from ansible.errors import AnsibleError
+from ansible.inventory.manager import InventoryManager, split_host_pattern
+from ansible.parsing.dataloader import DataLoader
+
+Variables = t.Mapping[str, t.Any]
+_PLAYBOOKS = pathlib.Path(__file__).resolve().parents[2] / "playbooks"
+_NAMESPACE = "udpgrm.fleet."
+
+
+class Inventory:
+    """The hosts and groups that a play's variables name."""
+
+    def __init__(self, loader: DataLoader, variables: Variables) -> None:
+        self._inventory = InventoryManager(loader, parse=False)
+        for group, hosts in variables["groups"].items():
+            self._inventory.add_group(group)
+            for host in hosts:
+                self._inventory.add_host(host, group=group)
+        self.is_empty = not self._inventory.hosts
+
+    def meant(self, patterns: t.Any) -> list[str]:
+        """Return the hosts; without any in the inventory the patterns. Raises AnsibleError where one means none."""
+        terms = [str(item) for item in split_host_pattern(_flat([patterns])) if item]
+        if terms and self.is_empty:
+            return terms
+        for term in terms:
+            if term[0] not in "!&" and not self._inventory.get_hosts(pattern=[term]):
+                raise AnsibleError(f"no host of the inventory is meant by {term!r}")
+        # no pattern at all would mean every host
+        found = self._inventory.get_hosts(pattern=terms) if terms else []
+        if not found:
+            raise AnsibleError(f"no host of the inventory is meant by {','.join(terms)!r}")
+        return [host.name for host in found]
+
+    def left_of(self, hosts: list[str], limit: str | None) -> list[str]:
+        """Return the hosts that --limit leaves."""
+        if not limit or self.is_empty:
+            return hosts
+        self._inventory.subset(limit)
+        left = {host.name for host in self._inventory.get_hosts(pattern="all")}
+        self._inventory.subset(None)
+        return [name for name in hosts if name in left]
+
+
+def check_command_line(left: list[str], variables: Variables) -> None:
+    """Raise AnsibleError for options that would leave nothing of a playbook of the collection.
+
+    Only where it is given to ansible-playbook itself: one that imports it may have tags, and other plays.
+    """
+    if not any(_is_ours(str(name)) for name in context.CLIARGS.get("args") or ()):
+        return
+    only = set(variables.get("ansible_run_tags") or ["all"])
+    without = set(variables.get("ansible_skip_tags") or [])
+    if not only & {"all", "untagged"} or without & {"all", "untagged"}:
+        raise AnsibleError(
+            "--tags or --skip-tags leave nothing of this playbook: its tasks have no tags"
+        )
+    if context.CLIARGS.get("start_at_task"):
+        raise AnsibleError("--start-at-task: this playbook can only be run from its beginning")
+    if not left:
+        raise AnsibleError(
+            f"--limit leaves no host of those that are meant: {variables['ansible_limit']}"
+        )
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(_NAMESPACE) or pathlib.Path(name).resolve().parent == _PLAYBOOKS
+
+
+def _flat(terms: list[t.Any]) -> list[str]:
+    found: list[str] = []
+    for term in terms:
+        found += _flat(term) if isinstance(term, list) else [str("" if term is None else term)]
+    return found

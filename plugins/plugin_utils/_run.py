@@ -1,0 +1,47 @@
+# Copyright the udpgrm authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Names of rollouts: of the control node's process, so that one can tell whether it has ended."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import pathlib
+import socket
+
+
+def name(task: str) -> str:
+    """Return the name of a run, for all its tasks' workers the same; C(task) tells it from others of the process."""
+    process = os.getppid()
+    return f"{socket.gethostname()}:{process}:{_started(process)}:{task}"
+
+
+def by() -> str:
+    """Return the user and the control node, for people."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in some containers
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+def has_ended(run: str) -> bool:
+    """Whether a run was this control node's, and its process is gone."""
+    try:
+        node, process, started, _task = run.split(":", 3)
+        return node == socket.gethostname() and _started(int(process)) != int(started)
+    except ValueError:
+        return False
+
+
+def _started(process: int) -> int:
+    """Return when a process was started, in ticks since the boot; 0: there is none."""
+    try:
+        stat = pathlib.Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0
+    return int(stat.rpartition(")")[2].split()[19])

@@ -1,0 +1,130 @@
+# Copyright the udpgrm authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""The part of one host in a rollout: switch, bake, look, go back, wait; service after service."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import typing as t
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.utils.display import Display
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _rollout, _run, _waiting
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils._figures import JsonObject
+
+display = Display()
+_SAY_EVERY_S = 60.0
+
+# Runs a module of the collection on the host; raises AnsibleConnectionFailure.
+Execute = t.Callable[[str, dict[str, t.Any]], JsonObject]
+
+
+@dataclasses.dataclass
+class Host:
+    """A host of a run. C(steps) are those it has done in this task."""
+
+    name: str
+    run: str
+    services: list[str]
+    execute: Execute
+    check: bool
+    steps: list[dict[str, t.Any]] = dataclasses.field(default_factory=list)
+
+    def switch(self, release: str | None, other_rollout: str) -> None:
+        """Restart the services, one after the other, up to one that fails."""
+        for service in self.services:
+            arguments = {"service": service, "release": release, "wait": "verified"}
+            if not self._is_well(self._restart(service, arguments, other_rollout)):
+                return
+
+    def bake_and_look(self, bake: int) -> None:
+        """Look at what has switched in this task, some seconds later."""
+        switched = [step["service"] for step in self.steps if self._has_switched(step["result"])]
+        if switched and not self.check:
+            time.sleep(bake)
+            self.look(switched)
+
+    def look(self, services: t.Sequence[str]) -> None:
+        """Look at services that have switched."""
+        for service in services:
+            self._do("look", service, "udpgrm_service_info", {"service": service})
+
+    def back(self, services: t.Sequence[str]) -> None:
+        """Go back where the old instance drains."""
+        for service in services:
+            arguments = {"service": service, "state": "rolled_back", "wait": "verified"}
+            self._do("back", service, "udpgrm_restart", arguments)
+
+    def join(self, services: t.Sequence[str]) -> None:
+        """Wait until the restarts have ended."""
+        for service in services:
+            arguments = {"service": service, "rollout": self.run}
+
+            def execute(given: dict[str, t.Any]) -> JsonObject:
+                return self._call("udpgrm_drain", given)
+
+            result = _waiting.wait(
+                execute, self.name, arguments, _waiting.LONGEST, None, self.check
+            )
+            self._note("join", service, result)
+
+    def _restart(self, service: str, arguments: dict[str, t.Any], other_rollout: str) -> JsonObject:
+        """Begin a restart, unless another rollout of the service goes on; then do as is asked for."""
+        mine = {"run": self.run, "by": _run.by()}
+        said = 0.0
+        while True:
+            result = self._call("udpgrm_restart", {**arguments, "rollout": mine})
+            other = result.get("rollout")
+            if not result.get("failed") or not other or mine.get("replaces") == other["run"]:
+                break
+            if other_rollout == "replace" or _run.has_ended(other["run"]):
+                mine["replaces"] = other["run"]
+                continue
+            if other_rollout == "refuse" or self.check:
+                break
+            if time.monotonic() - said >= _SAY_EVERY_S:
+                said = time.monotonic()
+                display.display(f"{self.name}: {service}: waits for the rollout of {other['by']}")
+            time.sleep(_waiting.LONGEST)
+        self._note("switch", service, result)
+        return result
+
+    def _do(self, step: str, service: str, module: str, arguments: dict[str, t.Any]) -> None:
+        self._note(step, service, self._call(module, arguments))
+
+    def _call(self, module: str, arguments: dict[str, t.Any]) -> JsonObject:
+        """Run a module; a host that cannot be reached is a result as well."""
+        try:
+            return self.execute(module, arguments)
+        except AnsibleConnectionFailure as error:
+            return {"unreachable": True, "msg": str(error)}
+
+    def _note(self, step: str, service: str, result: JsonObject) -> None:
+        kept = {key: value for key, value in result.items() if key not in ("invocation", "diff")}
+        self.steps.append({"step": step, "service": service, "result": kept})
+
+    @staticmethod
+    def _is_well(result: JsonObject) -> bool:
+        return not result.get("failed") and not result.get("unreachable")
+
+    def _has_switched(self, result: JsonObject) -> bool:
+        return self._is_well(result) and bool(result.get("measured"))
+
+    def result(self) -> dict[str, t.Any]:
+        """Return what the task returns."""
+        results = [step["result"] for step in self.steps]
+        found: dict[str, t.Any] = {
+            "changed": any(bool(result.get("changed")) for result in results),
+            "run": {"id": self.run, "at": time.time()},
+            "steps": self.steps,
+        }
+        bad = next((result for result in results if not self._is_well(result)), None)
+        if bad is not None:
+            key = "unreachable" if bad.get("unreachable") else "failed"
+            found.update({key: True, "msg": _rollout.cause(bad)})
+        return found

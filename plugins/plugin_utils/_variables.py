@@ -1,0 +1,170 @@
+# Copyright the udpgrm authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Variables of the playbooks: their names, defaults and values; and which names there are at all."""
+
+from __future__ import annotations
+
+import difflib
+import pathlib
+import re
+import typing as t
+
+import yaml
+from ansible.errors import AnsibleError, AnsibleUndefinedVariable
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _batches
+
+PREFIX = "udpgrm_"
+REPORT = "udpgrm-report.html"
+_SPECS = "roles/udpgrm/meta/argument_specs.yml"
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_WHOLE = re.compile(r"[0-9]{1,9}")
+_NUMBER = re.compile(r"([0-9]*[.])?[0-9]+(e-[0-9]+)?")
+
+# Returns what a value means; raises ValueError with what it should be.
+Reader = t.Callable[[t.Any], t.Any]
+
+
+def _as_given(value: t.Any) -> t.Any:
+    return value
+
+
+def _whole(what: str) -> Reader:
+    def read(value: t.Any) -> int:
+        if isinstance(value, bool) or not _WHOLE.fullmatch(str(value)):
+            raise ValueError(f"it is a whole number of {what}")
+        return int(value)
+
+    return read
+
+
+def _share(value: t.Any) -> float:
+    if isinstance(value, bool) or not _NUMBER.fullmatch(str(value)):
+        raise ValueError("it is a number such as 0.001")
+    return float(value)
+
+
+def _one_of(*choices: str) -> Reader:
+    def read(value: t.Any) -> str:
+        if value not in choices:
+            raise ValueError(f"it is {', '.join(choices[:-1])} or {choices[-1]}")
+        return str(value)
+
+    return read
+
+
+def _word(value: t.Any) -> str | None:
+    return None if value in (None, "") else str(value)
+
+
+def _service(value: t.Any) -> str | None:
+    name = _word(value)
+    if name is not None and not _NAME.fullmatch(name):
+        raise ValueError("set it to the name of a service")
+    return name
+
+
+def _services(value: t.Any) -> list[str]:
+    try:
+        found = yaml.safe_load(value) if isinstance(value, str) else value
+    except yaml.YAMLError:
+        found = 0
+    names = found or [] if isinstance(found, (list, type(None))) else [found]
+    if not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
+        raise ValueError("it is a list of names of services, such as [dns, quic]")
+    if len(set(names)) != len(names):
+        raise ValueError("it names a service twice")
+    return [str(name) for name in names]
+
+
+def _report(value: t.Any) -> str:
+    """Return the path of the page, from the directory that Ansible was started in; empty: none."""
+    word = str(value).lower()
+    if value is None or word in ("", "false", "no"):
+        return ""
+    given = REPORT if word in ("true", "yes") else str(value)
+    return str(pathlib.Path.cwd() / pathlib.Path(given).expanduser())
+
+
+def _sizes(value: t.Any) -> list[int | str]:
+    try:
+        return _batches.parse(value)
+    except AnsibleError as error:
+        raise ValueError(str(error)) from error
+
+
+# name: (default, reader)
+ROLLING_RESTART: dict[str, tuple[t.Any, Reader]] = {
+    "udpgrm_service": (None, _service),
+    "udpgrm_services_to_restart": ([], _services),
+    "udpgrm_hosts": ("all", _as_given),
+    "udpgrm_canary": ("", _as_given),
+    "udpgrm_batches": ([1, "10%", "25%", "50%", "100%"], _sizes),
+    "udpgrm_release": (None, _word),
+    "udpgrm_bake": (10, _whole("seconds")),
+    "udpgrm_pause": (0, _whole("seconds")),
+    "udpgrm_max_failures": (0, _whole("hosts")),
+    "udpgrm_max_error_share": (0.001, _share),
+    "udpgrm_on_stop": ("stay", _one_of("stay", "rollback")),
+    "udpgrm_other_rollout": ("refuse", _one_of("refuse", "wait", "replace")),
+    "udpgrm_report": (True, _report),
+}
+
+
+def known() -> frozenset[str]:
+    """Return all names: of the playbooks, whose other ones take some of these, and of the role."""
+    path = pathlib.Path(__file__).resolve().parents[2] / _SPECS
+    specs = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]
+    return frozenset(ROLLING_RESTART) | frozenset(specs["main"]["options"])
+
+
+def misspelt(names: t.Iterable[str]) -> str:
+    """Return what is wrong with names that begin as the collection's do; empty: nothing."""
+    ours = sorted(str(name) for name in names if str(name).startswith(PREFIX))
+    there = known() if ours else frozenset()
+    return "; ".join(
+        f"{name}: no variable of udpgrm.fleet{_nearest(name, there)}"
+        for name in ours
+        if name not in there
+    )
+
+
+def _nearest(name: str, there: t.Collection[str]) -> str:
+    found = difflib.get_close_matches(name, sorted(there), n=1)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def settings(
+    given: t.Mapping[str, t.Any],
+    template: t.Callable[[t.Any], t.Any],
+    may_lack: t.Collection[str] = (),
+) -> dict[str, t.Any]:
+    """Return what a rolling restart is to do, by name without the prefix. Raises ValueError, also for misspelt names.
+
+    C(may_lack): names whose default is taken where their templates' variables are not defined yet.
+    """
+    wrong = misspelt(given)
+    if wrong:
+        raise ValueError(wrong)
+    found = {}
+    for name, (default, read) in ROLLING_RESTART.items():
+        value = default
+        try:
+            if name in given:
+                value = template(given[name])
+        except AnsibleUndefinedVariable:
+            if name not in may_lack:
+                raise
+        try:
+            found[name.removeprefix(PREFIX)] = read(value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+    one, several = found.pop("service"), found.pop("services_to_restart")
+    if one and several:
+        raise ValueError("udpgrm_service: set it, or udpgrm_services_to_restart, not both")
+    if not one and not several and not may_lack:
+        raise ValueError("udpgrm_service: set it to the name of a service")
+    return {**found, "services": several or [one]}

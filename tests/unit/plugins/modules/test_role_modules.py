@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+
+"""What the role does in one round trip each: write files, run instances, end services."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import typing as t
+
+import pytest
+
+from .machine import Machine
+
+SYSTEMCTL = """#!/bin/sh
+echo "$@" >>{here}/systemctl-calls
+case "$1" in
+list-units) cat {here}/live ;;
+is-enabled) exit 1 ;;
+start) [ ! -e {here}/broken ] || {{ echo "Job for $2 failed." >&2; exit 1; }} ;;
+show) echo Result=exit-code; echo ExecMainCode=1; echo ExecMainStatus=42 ;;
+esac
+"""
+JOURNALCTL = """#!/bin/sh
+echo "ModuleNotFoundError: No module named 'udpgrm.client'"
+"""
+
+
+@pytest.fixture
+def systemd(machine: Machine) -> Machine:
+    """A machine whose systemctl leaves a line for each call, and has the units in its file live."""
+    for name, text in (("systemctl", SYSTEMCTL), ("journalctl", JOURNALCTL)):
+        (machine.path / name).write_text(text.format(here=machine.path))
+        (machine.path / name).chmod(0o755)
+    (machine.path / "cat").symlink_to("/bin/cat")
+    (machine.path / "live").touch()
+    return machine
+
+
+def systemctl_calls(machine: Machine) -> list[str]:
+    calls = (machine.path / "systemctl-calls").read_text().splitlines()
+    return [call for call in calls if call.split()[0] not in ("list-units", "is-enabled", "show")]
+
+
+def test_first_instances(systemd: Machine) -> None:
+    task = {"services": ["dns", "echo"]}
+    planned = systemd.run("udpgrm_instances", task, check=True)
+    assert planned["units"] == ["dns-first.service", "echo-first.service"]
+    assert systemctl_calls(systemd) == []
+    assert systemd.run("udpgrm_instances", task)["changed"] is True
+    assert systemctl_calls(systemd) == [
+        "enable dns-first.service",
+        "start dns-first.service",
+        "enable echo-first.service",
+        "start echo-first.service",
+    ]
+
+
+def test_an_instance_that_does_not_start_says_why(systemd: Machine) -> None:
+    (systemd.path / "broken").touch()
+    result = systemd.run("udpgrm_instances", {"services": ["dns"]})
+    assert "Job for dns-first.service failed." in result["msg"]
+    assert "dns@1.service: exit-code, exit code 42" in result["msg"]
+    assert "No module named 'udpgrm.client'" in result["msg"]
+
+
+def test_a_service_that_has_flows_does_not_end(systemd: Machine) -> None:
+    (systemd.path / "live").write_text("echo@1.service loaded active running Echo\n")
+    task = {"services": ["echo"], "state": "ended"}
+    for check in (True, False):
+        result = systemd.run("udpgrm_instances", task, check=check)
+        assert result["msg"] == (
+            "echo: 3 flows would be lost; try again when its clients have gone, or stop it first"
+        )
+    assert systemctl_calls(systemd) == []
+    (systemd.path / "live").write_text("")
+    assert systemd.run("udpgrm_instances", task)["changed"] is False
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+@pytest.mark.parametrize("mode", ["0644", "0600"])
+def test_files_have_their_modes_whatever_the_umask(
+    machine: Machine, tmp_path: pathlib.Path, umask: int, mode: str
+) -> None:
+    place = tmp_path / "made"
+    files = [{"path": str(place / name), "content": f"{name}\n"} for name in ("a", "b")]
+    task: dict[str, t.Any] = {"directories": [str(place)], "files": files, "mode": mode}
+    before = os.umask(umask)
+    try:
+        planned = machine.run("udpgrm_files", {**task, "files": []}, check=True)
+        assert (planned["changed"], place.exists()) == (True, False)
+        done = machine.run("udpgrm_files", task)
+    finally:
+        os.umask(before)
+    assert done["paths"] == [str(place), str(place / "a"), str(place / "b")]
+    assert place.stat().st_mode & 0o777 == 0o755
+    assert (place / "a").stat().st_mode & 0o777 == int(mode, 8)
+    assert machine.run("udpgrm_files", task)["changed"] is False
+    (place / "a").chmod(0o640)
+    (place / "b").write_text("c\n")
+    repaired = machine.run("udpgrm_files", task)
+    assert repaired["paths"] == [str(place / "a"), str(place / "b")]
+    assert "# mode 0640" in repaired["diff"][0]["before"]
+    assert machine.run("udpgrm_files", task)["changed"] is False
+
+
+def test_files_that_cannot_be_written(machine: Machine, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "file").touch()
+    task = {"directories": [str(tmp_path / "file" / "a")]}
+    result = machine.run("udpgrm_files", task)
+    assert result["msg"] == f"{tmp_path}/file/a: Not a directory"

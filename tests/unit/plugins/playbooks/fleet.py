@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+
+"""Hosts with a service, and rolling restarts of them."""
+
+from __future__ import annotations
+
+import pathlib
+import typing as t
+
+from ..fake_command import FakeCommand
+from ..fake_services import service
+from ..playbook import PLAYBOOKS, Ansible
+
+
+class Fleet:
+    """Hosts fl1, fl2, ... of an Ansible."""
+
+    def __init__(self, ansible: Ansible, behaviours: t.Sequence[dict[str, t.Any]]) -> None:
+        self._ansible = ansible
+        self.hosts = {
+            f"fl{number}": FakeCommand(
+                ansible.directory / f"fl{number}", services=[service(**behaviour)]
+            )
+            for number, behaviour in enumerate(behaviours, start=1)
+        }
+        self.gone: set[str] = set()
+
+    def run(
+        self, *options: str, playbook: str = "rolling_restart", **variables: t.Any
+    ) -> tuple[int, str]:
+        """Run a playbook; its exit status and words."""
+        given = self.given(**variables)
+        return self._ansible.run(
+            PLAYBOOKS / f"{playbook}.yml", self.hosts, *options, gone=self.gone, **given
+        )
+
+    def given(self, **variables: t.Any) -> dict[str, t.Any]:
+        """The variables of a run, these and what they leave open."""
+        return {
+            "udpgrm_service": "echo",
+            "udpgrm_release": "2",
+            "udpgrm_bake": 0,
+            "udpgrm_batches": [1, 2, "100%"],
+            "udpgrm_report": str(self._page),
+            **variables,
+        }
+
+    @property
+    def _page(self) -> pathlib.Path:
+        return self._ansible.directory / "report.html"
+
+    @property
+    def working(self) -> list[int]:
+        """The working generation of each host."""
+        return [host.services["echo"]["working"] for host in self.hosts.values()]
+
+    @property
+    def report(self) -> str:
+        """The page."""
+        return self._page.read_text()

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+
+"""The verdict of a rolling restart is that of its own run, on what its hosts were seen to be."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import signal
+import socket
+import time
+import typing as t
+
+import pytest
+
+from ..fake_command import FakeCommand
+from ..fake_services import service
+from ..playbook import LIMIT_S, PLAYBOOKS, Ansible
+from .fleet import Fleet
+
+BOOT_ID = pathlib.Path("/proc/sys/kernel/random/boot_id")
+
+
+def add_service(host: FakeCommand, name: str, **behaviour: t.Any) -> None:
+    host.set_services(*host.services.values(), {**service(name, **behaviour), "address": "[::]:53"})
+
+
+def two_services(ansible: Ansible) -> Fleet:
+    fleet = Fleet(ansible, [{}, {}, {}])
+    for number, host in enumerate(fleet.hosts.values()):
+        add_service(host, "dns", **({} if number else {"rolls_back": "dead"}))
+    return fleet
+
+
+def test_two_rollouts_in_one_run(ansible: Ansible) -> None:
+    """What tasks of the first have returned says nothing about the second."""
+    fleet = two_services(ansible)
+    playbook = ansible.directory / "site.yml"
+    plays = [
+        {
+            "import_playbook": str(PLAYBOOKS / "rolling_restart.yml"),
+            "vars": {"udpgrm_service": name},
+        }
+        for name in ("echo", "dns")
+    ]
+    playbook.write_text(json.dumps(plays))
+    settings: dict[str, t.Any] = {
+        "udpgrm_bake": 0,
+        "udpgrm_batches": [1, 2],
+        "udpgrm_report": False,
+    }
+    status, said = ansible.run(playbook, fleet.hosts, udpgrm_release="2", **settings)
+    assert (status, fleet.working) == (2, [2, 2, 2]), said
+    assert "echo: 3 updated" in said
+    assert "dns: 1 rolled back, 2 untouched" in said
+
+
+def test_several_services_in_one_rollout(ansible: Ansible) -> None:
+    fleet = two_services(ansible)
+    given: dict[str, t.Any] = {"udpgrm_service": None, "udpgrm_services_to_restart": "[echo, dns]"}
+    status, said = fleet.run(udpgrm_canary="fl2", **given)
+    assert status == 2, said
+    assert "echo: 3 updated" in said
+    assert "dns: 2 updated, 1 rolled back" in said
+    assert "fl1 dns: canary: dead" in said
+    assert "fl1 dns" in fleet.report
+    status, said = fleet.run(udpgrm_services_to_restart=["echo"])
+    assert "udpgrm_service: set it, or udpgrm_services_to_restart, not both" in said
+    assert status != 0
+
+
+@pytest.mark.parametrize("strategy", ["free", "host_pinned"])
+def test_the_strategy_is_the_playbooks(
+    ansible: Ansible, strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANSIBLE_STRATEGY", strategy)
+    fleet = Fleet(ansible, [{}, {}])
+    status, said = fleet.run()
+    assert (status, fleet.working) == (0, [2, 2]), said
+    assert "echo: 2 updated" in said
+
+
+def test_a_host_that_loses_power_after_its_switch(ansible: Ansible) -> None:
+    fleet = Fleet(ansible, [{"loses_power": 0.5}, {}])
+    status, said = fleet.run(udpgrm_bake=1)
+    assert (status, fleet.working) == (2, [1, 1]), said
+    assert "generation 1 works, not 2, which the restart has switched to" in said
+    assert "echo: 1 failed, 1 untouched" in said
+
+
+def test_a_host_that_loses_power_while_others_are_restarted(ansible: Ansible) -> None:
+    fleet = Fleet(ansible, [{}, {"loses_power": 0.5}])
+    status, said = fleet.run()
+    # the last batch is not looked at before the end
+    fleet.hosts["fl2"].services["echo"]["working"] = 1
+    assert (status, fleet.working[0]) == (2, 2), said
+    assert "echo: 1 updated, 1 failed" in said
+
+
+def test_the_lines_of_a_default_run(ansible: Ansible) -> None:
+    fleet = Fleet(ansible, [{}, {}, {}])
+    batches = [1, "10%", "25%", "50%", "100%"]
+    status, said = fleet.run(udpgrm_batches=batches)
+    assert status == 0, said
+    assert len([line for line in said.splitlines() if line.strip()]) <= 25, said
+
+
+def test_batches_larger_than_the_forks_bake_once(ansible: Ansible) -> None:
+    fleet = Fleet(ansible, [{}, {}, {}])
+    status, said = fleet.run("--forks", "1", udpgrm_batches=[2, 1], udpgrm_bake=5)
+    assert (status, fleet.working) == (0, [2, 2, 2]), said
+    # a task of its own for the batch, and for the last one to say that it is not looked at
+    assert said.count("TASK [Look]") == 2
+    looks = [host.modules.count("udpgrm_service_info.py") for host in fleet.hosts.values()]
+    assert looks == [1, 1, 0]
+    journals = [host.services["echo"]["journal"] for host in fleet.hosts.values()]
+    assert journals[2]["started"] - journals[1]["started"] >= 5
+
+
+@pytest.mark.parametrize(
+    "options, wrong",
+    [
+        (["--tags", "web"], "leave nothing of this playbook"),
+        (["--skip-tags", "untagged"], "leave nothing of this playbook"),
+        (["--start-at-task", "Report"], "can only be run from its beginning"),
+        (["--limit", "other"], "--limit leaves no host of those that are meant: other"),
+    ],
+)
+@pytest.mark.parametrize("playbook", ["rolling_restart", "status"])
+def test_a_run_of_nothing_is_no_success(
+    ansible: Ansible, playbook: str, options: list[str], wrong: str
+) -> None:
+    fleet = Fleet(ansible, [{}, {}])
+    fleet.hosts["other"] = fleet.hosts.pop("fl2")
+    status, said = fleet.run(*options, playbook=playbook, udpgrm_hosts="fl1")
+    assert (status != 0, fleet.working) == (True, [1, 1]), said
+    assert wrong in " ".join(said.split())
+
+
+@pytest.mark.parametrize("playbook", ["rolling_restart", "status"])
+def test_misspelt_variables(ansible: Ansible, playbook: str) -> None:
+    fleet = Fleet(ansible, [{}])
+    status, said = fleet.run(playbook=playbook, udpgrm_max_failure=3)
+    assert (status != 0, fleet.working) == (True, [1]), said
+    words = " ".join(said.split())
+    assert (
+        "udpgrm_max_failure: no variable of udpgrm.fleet; did you mean udpgrm_max_failures?"
+        in words
+    )
+
+
+def test_messages_keep_their_cause(ansible: Ansible) -> None:
+    fleet = Fleet(ansible, [{}, {}])
+    fleet.hosts["fl1"].break_module("udpgrm_restart", "No space left on device")
+    fleet.gone = {"fl2"}
+    status, said = fleet.run(udpgrm_batches=[2])
+    assert status == 2
+    reasons = [line for line in said.splitlines() if line.startswith(("fl1: ", "fl2: "))]
+    assert [reason.split()[0] for reason in reasons] == ["fl1:", "fl2:"]
+    assert "No space left on device" in reasons[0]
+    assert "Connection refused" in reasons[1]
+
+
+class Claim:
+    """What a host knows of a rollout of another control node."""
+
+    def __init__(self, host: FakeCommand, run: str = "other:1:2:x") -> None:
+        self.path = host.path / "state" / "echo.rollout"
+        self.path.parent.mkdir()
+        boot_id = BOOT_ID.read_text().strip()
+        value = {"run": run, "by": "ann@other", "since": 1.8e9, "boot_id": boot_id}
+        self.path.write_text(json.dumps(value))
+
+
+def test_another_rollout_is_refused_or_replaced(ansible: Ansible) -> None:
+    fleet = Fleet(ansible, [{}])
+    claim = Claim(fleet.hosts["fl1"])
+    status, said = fleet.run()
+    assert (status, fleet.working) == (2, [1]), said
+    assert "echo: a rollout of ann@other goes on since 2027-01-15 08:00:00 UTC" in said
+    status, said = fleet.run(udpgrm_other_rollout="replace")
+    assert (status, fleet.working) == (0, [2]), said
+    assert not claim.path.exists()
+
+
+def test_another_rollout_is_waited_for(ansible: Ansible) -> None:
+    fleet = Fleet(ansible, [{}])
+    claim = Claim(fleet.hosts["fl1"])
+    playbook = PLAYBOOKS / "rolling_restart.yml"
+    run = ansible.start(playbook, fleet.hosts, **fleet.given(udpgrm_other_rollout="wait"))
+    assert run.stdout is not None
+    said = ""
+    for line in run.stdout:
+        said += line
+        if "fl1: echo: waits for the rollout of ann@other" in line:
+            claim.path.unlink()
+    assert (run.wait(), fleet.working) == (0, [2]), said
+
+
+def test_a_rollout_of_this_node_that_was_killed_is_in_no_ones_way(ansible: Ansible) -> None:
+    fleet = Fleet(ansible, [{}])
+    Claim(fleet.hosts["fl1"], f"{socket.gethostname()}:{2**22 + 1}:3:x")
+    status, said = fleet.run()
+    assert (status, fleet.working) == (0, [2]), said
+
+
+def test_the_page_is_in_the_working_directory(
+    ansible: Ansible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PWD", "/nonexistent")
+    fleet = Fleet(ansible, [{}])
+    status, said = fleet.run(udpgrm_report=True)
+    assert status == 0, said
+    assert "fl1" in (ansible.directory / "udpgrm-report.html").read_text()
+
+
+@pytest.mark.parametrize("nothing", [False, "false", ""])
+def test_no_page(ansible: Ansible, nothing: object) -> None:
+    fleet = Fleet(ansible, [{}])
+    status, said = fleet.run(udpgrm_report=nothing)
+    assert status == 0, said
+    assert not list(ansible.directory.glob("*.html"))
+
+
+def test_the_page_is_there_after_an_abort(ansible: Ansible) -> None:
+    fleet = Fleet(ansible, [{}, {}])
+    run = ansible.start(
+        PLAYBOOKS / "rolling_restart.yml", fleet.hosts, **fleet.given(udpgrm_bake=300)
+    )
+    journal = fleet.hosts["fl1"].path / "state" / "echo.release"
+    deadline = time.monotonic() + LIMIT_S
+    while not journal.exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    run.send_signal(signal.SIGINT)
+    said, _none = run.communicate(timeout=60)
+    assert run.returncode != 0, said
+    assert "the run has not ended, or was aborted since" in fleet.report

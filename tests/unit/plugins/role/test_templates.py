@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+
+"""The files that the role's templates make, as both ends of ansible-core render them."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import yaml
+
+from ..fake_command import FakeCommand
+from ..playbook import ROOT, Ansible
+
+ROLE = ROOT / "roles" / "udpgrm"
+SERVICES = [
+    {
+        "name": "dns",
+        "exec_start": "/usr/bin/dns %i",
+        "groups": [{"address": "0.0.0.0:53", "dissector": {"name": "dns"}}],
+        "environment": {"PLAIN": 'a "b"'},
+        "environment_file": {"TOKEN": 'a\\b"c $d', "NUMBER": 1},
+    },
+    {"name": "echo", "exec_start": "/usr/bin/echo", "groups": [{"address": "[::]:7"}]},
+    {"name": "gone", "state": "absent"},
+]
+
+
+def rendered(ansible: Ansible, template: str) -> dict[str, str]:
+    place = ansible.directory / "rendered"
+    lookup = f"lookup('ansible.builtin.template', '{ROLE}/templates/{template}')"
+    task = {"ansible.builtin.copy": {"content": f"{{{{ {lookup} }}}}", "dest": str(place)}}
+    play: dict[str, t.Any] = {
+        "hosts": "all",
+        "gather_facts": False,
+        "vars_files": [str(ROLE / "defaults/main.yml"), str(ROLE / "vars/main.yml")],
+        "tasks": [task],
+    }
+    playbook = ansible.directory / "render.yml"
+    playbook.write_text(json.dumps([play]))
+    host = FakeCommand(ansible.directory / "fl1")
+    status, said = ansible.run(playbook, {"fl1": host}, udpgrm_services=SERVICES)
+    assert status == 0, said
+    assert "DEPRECATION" not in said
+    return {item["path"]: item["content"] for item in yaml.safe_load(place.read_text())}
+
+
+def test_units_of_services(ansible: Ansible) -> None:
+    files = rendered(ansible, "service_files.yml.j2")
+    units = "/etc/systemd/system/"
+    assert sorted(files) == [
+        units + name
+        for name in ("dns-first.service", "dns@.service", "echo-first.service", "echo@.service")
+    ]
+    dns, echo = files[f"{units}dns@.service"], files[f"{units}echo@.service"]
+    assert 'Environment="PLAIN=a \\"b\\""' in dns.splitlines()
+    assert "EnvironmentFile=/etc/udpgrm/environment/dns" in dns.splitlines()
+    assert "EnvironmentFile" not in echo
+    assert echo.startswith("# SPDX") and echo.endswith("Restart=on-failure\n")
+    assert "ExecStart=/usr/bin/udpgrm dissector apply dns" in files[f"{units}dns-first.service"]
+    assert "TOKEN" not in "".join(files.values())
+
+
+def test_secrets(ansible: Ansible) -> None:
+    files = rendered(ansible, "environment_files.yml.j2")
+    assert files == {
+        "/etc/udpgrm/environment/dns": 'TOKEN="a\\\\b\\"c $d"\nNUMBER="1"\n',
+    }
+
+
+def test_the_daemons_files(ansible: Ansible) -> None:
+    files = rendered(ansible, "daemon_files.yml.j2")
+    assert sorted(files) == [
+        "/etc/systemd/system/udpgrm-resume.service",
+        "/etc/systemd/system/udpgrm.service",
+        "/etc/systemd/system/udpgrm.slice",
+        "/etc/udpgrm/udpgrm.conf",
+    ]
+    assert "groups = 512" in files["/etc/udpgrm/udpgrm.conf"].splitlines()
