@@ -68,7 +68,7 @@ def read(path: Path) -> Record:
             if previous is not None:
                 record.tasks[previous[0]] += begin - previous[1]
             previous = (entry.get("task", ""), begin)
-            if entry.get("task") == "Restart the service":
+            if entry.get("task") == "Restart the services":
                 batches.append(set())
     record.batches = [len(batch) for batch in batches]
     return record

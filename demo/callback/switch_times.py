@@ -34,7 +34,7 @@ def _promotion(outcome: dict[str, Any]) -> tuple[float, float] | None:
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]  # Ansible has no types
-    """Notes the task of `udpgrm.fleet.udpgrm_restart` that changed a working generation.
+    """Notes the step of `udpgrm.fleet.rolling_restart` that changed a working generation.
 
     The times are the host's, which shares its clocks with this machine.
     """
@@ -46,14 +46,18 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # Ansible has no type
 
     def v2_runner_on_ok(self, result: Any) -> None:
         """Write a line when the task was the one that switches."""
-        if not result._task.action.endswith("udpgrm_restart"):
+        if not result._task.action.endswith("udpgrm_rollout"):
             return
-        found = _promotion(result._result)
-        if found is None:
-            return
+        for step in result._result.get("steps", []):
+            found = _promotion(step["result"]) if step["step"] == "switch" else None
+            if found is not None:
+                self._write(result._host.get_name(), found)
+
+    @staticmethod
+    def _write(host: str, found: tuple[float, float]) -> None:
         ahead = time.monotonic() - time.time()
         entry = {
-            "host": result._host.get_name(),
+            "host": host,
             "called": found[0] + ahead,
             "returned": found[1] + ahead,
         }

@@ -61,17 +61,26 @@ options:
   dissector:
     description:
       - What the group's dissector must be. Only the fields given are compared.
-      - A difference fails the task, as a group's dissector cannot be changed.
+      - A difference fails the task, as a group's dissector cannot be changed. M(udpgrm.fleet.udpgrm_dissector) chooses the one
+        of groups that are made later, before a service starts.
       - Not allowed with O(state=absent).
     type: dict
     suboptions:
       type:
         description:
           - Kind of dissector.
+          - V(named) is one of the library, or of the operator's folder.
         type: str
         choices:
+          - bespoke
+          - cbpf
           - flow
+          - named
           - noop
+      name:
+        description:
+          - Name of the dissector, for O(dissector.type=named).
+        type: str
       flow_timeout:
         description:
           - Lifetime of a flow after its last packet sent, in seconds.
@@ -85,6 +94,7 @@ options:
           - The reference's verbose flag, as the application has set it; it has no effect here.
         type: bool
 seealso:
+  - module: udpgrm.fleet.udpgrm_dissector
   - module: udpgrm.fleet.udpgrm_info
 """
 
@@ -174,7 +184,11 @@ def main() -> None:
             "dissector": {
                 "type": "dict",
                 "options": {
-                    "type": {"type": "str", "choices": ["flow", "noop"]},
+                    "type": {
+                        "type": "str",
+                        "choices": ["bespoke", "cbpf", "flow", "named", "noop"],
+                    },
+                    "name": {"type": "str"},
                     "flow_timeout": {"type": "int"},
                     "label": {"type": "str"},
                     "verbose": {"type": "bool"},

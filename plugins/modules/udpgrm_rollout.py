@@ -47,7 +47,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Restart
+- name: Restart the services
   udpgrm.fleet.udpgrm_rollout:
     step: switch
   register: rollout_switch

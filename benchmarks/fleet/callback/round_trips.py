@@ -93,10 +93,11 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # Ansible has no type
         _write({"task": task.get_name(), "play": task.play.get_name(), "begin": time.monotonic()})
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        """Note the journal of a restart; the last one of a host is complete."""
-        journal = result._result.get("restart")
-        if journal:
-            _write({"restart": journal, "host": result._host.get_name()})
+        """Note the journals of restarts; the last one of a host is complete."""
+        for step in result._result.get("steps", []):
+            journal = step["result"].get("restart")
+            if journal:
+                _write({"restart": journal, "host": result._host.get_name()})
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """Note the end."""

@@ -14,7 +14,7 @@ from benchmarks.fleet import record
 from benchmarks.fleet.ansible import Run
 from benchmarks.fleet.systemd_hosts import trips
 
-SWITCHING = "Restart the service"
+SWITCHING = "Restart the services"
 
 
 def trip(host: str, module: str, begin: float = 0, commands: int = 1) -> dict[str, Any]:
