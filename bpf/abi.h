@@ -305,6 +305,8 @@ struct connected_key {
 	struct membership of;
 };
 
+enum { PROGRAM_CLASSIC = 0xffffffff }; /* one of classic BPF, which has no id */
+
 /* A socket of a generation, as an iterator emits it. */
 struct socket_record {
 	u64 cookie;
@@ -317,6 +319,8 @@ struct socket_record {
 	u8 adopted;
 	u8 entered; /* the group's array has it */
 	u8 pad;
+	u32 program; /* id of the program of its kernel group; 0: none */
+	u32 pad2;
 };
 
 /* Names are those of the metrics; the order is that of udpgrm/abi.py. */
@@ -436,6 +440,9 @@ enum relocation {
 	CONST_SK_ADDRESS6_OFFSET,
 	CONST_NET_COOKIE_OFFSET,
 	CONST_PARENT_OFFSET,
+	CONST_REUSEPORT_PROG_OFFSET,
+	CONST_PROG_AUX_OFFSET,
+	CONST_PROG_ID_OFFSET,
 	/* of a named dissector, in the order of its schema */
 	CONST_PARAMETERS = 128,
 };
@@ -459,7 +466,7 @@ _Static_assert(sizeof(struct adopted_key) == 16, "adopted_key");
 _Static_assert(sizeof(struct adopted) == 8, "adopted");
 _Static_assert(sizeof(struct membership) == 16, "membership");
 _Static_assert(sizeof(struct connected_key) == 24, "connected_key");
-_Static_assert(sizeof(struct socket_record) == 48, "socket_record");
+_Static_assert(sizeof(struct socket_record) == 56, "socket_record");
 _Static_assert(sizeof(struct counters) == 5280, "counters");
 _Static_assert(sizeof(struct message) == 48, "message");
 

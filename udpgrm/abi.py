@@ -131,6 +131,9 @@ class Relocation(IntEnum):
     SK_ADDRESS6_OFFSET = 81
     NET_COOKIE_OFFSET = 82
     PARENT_OFFSET = 83
+    REUSEPORT_PROG_OFFSET = 84
+    PROG_AUX_OFFSET = 85
+    PROG_ID_OFFSET = 86
     PARAMETERS = 128
 
 
@@ -401,6 +404,10 @@ class ConnectedKey(ctypes.Structure):
     _fields_ = [("session", _u64), ("of", Membership)]
 
 
+#: Of a socket record: a program of classic BPF, which has no id.
+PROGRAM_CLASSIC = 0xFFFFFFFF
+
+
 class SocketRecord(ctypes.Structure):
     """struct socket_record."""
 
@@ -415,6 +422,8 @@ class SocketRecord(ctypes.Structure):
         ("adopted", _u8),
         ("entered", _u8),
         ("pad", _u8),
+        ("program", _u32),
+        ("pad2", _u32),
     ]
 
 

@@ -2,6 +2,23 @@
 /* Copyright the udpgrm authors */
 #include "iterators/sockets.h"
 
+/* The id of the program of a kernel group (struct sock_reuseport). */
+static __always_inline u32 program_of(u64 kernel_group)
+{
+	u64 program = 0, aux = 0;
+	u32 id = 0;
+
+	if (!kernel_group)
+		return 0;
+	read_kernel(&program, sizeof(program),
+		    (void *)(kernel_group + CONST(REUSEPORT_PROG_OFFSET)));
+	if (!program)
+		return 0;
+	read_kernel(&aux, sizeof(aux), (void *)(program + CONST(PROG_AUX_OFFSET)));
+	read_kernel(&id, sizeof(id), (void *)(aux + CONST(PROG_ID_OFFSET)));
+	return id ?: PROGRAM_CLASSIC;
+}
+
 /*
  * Emits a record of each socket of a generation: for the daemon, which enters those of adopted
  * cgroups, and for diagnosis. From one read(2) to the next sockets may be missed or repeated.
@@ -26,6 +43,7 @@ int list_sockets(struct udp_iterator *ctx)
 	record.adopted = request->adopted;
 	read_member(ctx->sk, CONST(SK_REUSEPORT_OFFSET), &record.kernel_group,
 		    sizeof(record.kernel_group));
+	record.program = program_of(record.kernel_group);
 	place = bpf_sk_storage_get(MAP(SOCKET_PLACE), ctx->sk, NULL, 0);
 	if (place && place->group == record.of.group && place->epoch == record.of.epoch &&
 	    place->generation == record.of.generation && place->seat != SEAT_NONE)

@@ -10,18 +10,42 @@ import os
 import signal
 import socket
 import struct
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Optional
 
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import Host, client, received, wait_for, wait_for_index
+from tests.kernel.restart_fixtures import edge
+from tests.kernel.restarts import Edge
+from tests.kernel.support import (
+    ROOT,
+    Host,
+    client,
+    received,
+    remove_cgroup,
+    wait_for,
+    wait_for_index,
+)
 from udpgrm.abi import Option
-from udpgrm.kernel import libbpf
+from udpgrm.kernel import cgroups, libbpf
+from udpgrm.restart.evidence import KernelProber
+from udpgrm.restart.groups import Groups
+from udpgrm.restart.steps import StepFailed
+from udpgrm.services import loader
+
+__all__ = ["edge"]
 
 ADDRESS = "127.0.0.1:4433"
+SHORT_LIVED = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+import udpgrm.client as grm
+grm.enroll(grm.bind("127.0.0.1:4434"), 0, timeout=60)
+"""
 _ATTACH_CBPF, _ATTACH_EBPF, _DETACH = 51, 52, 68
 _SO_LOCK_FILTER = 44
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -163,3 +187,68 @@ def test_a_locked_socket_is_named(host: Host) -> None:
         sock.setsockopt(socket.SOL_SOCKET, _SO_LOCK_FILTER, 1)
         sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, 0)
         wait_for(lambda: "SO_LOCK_FILTER" in host.errors.read_text(), "the daemon to say why not")
+
+
+@pytest.fixture
+def outside(host: Host) -> Iterator[Path]:
+    """A cgroup without hooks, beside that of the tests."""
+    path = cgroups.default_root() / f"udpgrm-beside-{os.getpid()}"
+    path.mkdir()
+    yield path
+    remove_cgroup(path)
+
+
+def made_outside(outside: Path, home: Path) -> socket.socket:
+    """A socket that no hook sees: one keeps the cgroup that it is made in."""
+    (outside / "cgroup.procs").write_text(str(os.getpid()))
+    try:
+        return bound()
+    finally:
+        (home / "cgroup.procs").write_text(str(os.getpid()))
+
+
+@pytest.mark.parametrize(
+    "take, words",
+    [
+        (attach_classic, "a program of classic BPF"),
+        (attach_extended, "(other)"),
+        (lambda sock: _set(sock, _DETACH, bytes(4)), "no program"),
+    ],
+)
+def test_one_from_outside_is_noticed_and_undone(
+    host: Host,
+    working: socket.socket,
+    outside: Path,
+    take: Callable[[socket.socket], Optional[int]],
+    words: str,
+) -> None:
+    with made_outside(outside, host.cgroup) as new:
+        assert take(new) is None
+        done = host.run("doctor", ADDRESS)
+        assert done.returncode == 1
+        assert "another program steers its group" in done.stdout and words in done.stdout
+        # the daemon looks every 30 s, and when a process with sockets ends
+        with subprocess.Popen([sys.executable, "-c", SHORT_LIVED]) as server:
+            assert server.wait() == 0
+        wait_for(lambda: "its own program is back" in host.errors.read_text(), "the repair")
+        assert words in host.errors.read_text()
+        assert "another program" not in host.run("doctor", ADDRESS).stdout
+        assert_steered(working, new)
+
+
+def test_verify_notices_it(edge: Edge, outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is, probes that happen to be answered by the right instance are no proof."""
+    assert edge.restart().returncode == 0
+    with made_outside(outside, edge.host.cgroup) as new:
+        os.kill(edge.host.process.pid, signal.SIGSTOP)  # or it would be undone
+        try:
+            assert attach_extended(new) is None
+            service = loader.load("edge", edge.services)
+            groups = Groups(edge.host.directory, service.groups)
+            with (
+                KernelProber(service, groups) as prober,
+                pytest.raises(StepFailed, match=r"steered by program [0-9]+ \(other\)"),
+            ):
+                prober.verify(None, 1, {})
+        finally:
+            os.kill(edge.host.process.pid, signal.SIGCONT)

@@ -4,7 +4,17 @@
 
 from __future__ import annotations
 
+import os
+import time
+from typing import Callable, Optional
+
 from udpgrm import abi, log
+from udpgrm.abi import GroupState
+from udpgrm.kernel import pidfd
+from udpgrm.kernel.descriptors import Unreachable
+from udpgrm.state import address, steered
+from udpgrm.state.connected import Record
+from udpgrm.state.maps import Maps
 
 #: Socket options that change the program of all sockets of an address.
 _OPTIONS = {
@@ -12,14 +22,18 @@ _OPTIONS = {
     52: "SO_ATTACH_REUSEPORT_EBPF",
     68: "SO_DETACH_REUSEPORT_BPF",
 }
+#: Between two looks: so long, and so many times as long as a look took.
+_REST_S = 5.0
+_REST_FACTOR = 20
 
 
 class Foreign:
-    """Reports attempts to replace a group's program."""
+    """Reports attempts to replace a group's program, and undoes those outside of hooked cgroups."""
 
     def __init__(self) -> None:
         """Start without any report."""
         self._reported: dict[int, tuple[int, int]] = {}  # group id -> epoch, pid
+        self._not_before = 0.0  # monotonic seconds
 
     def refused(self, message: abi.Message, where: str) -> None:
         """Log that the hooks refused a server's option, once for each process in turn."""
@@ -32,3 +46,44 @@ class Foreign:
             f"{option} of process {message.ns_pid or message.pid} at {where} was refused (EPERM): "
             "its program would replace udpgrm's for all instances; turn it off in the server"
         )
+
+    def put_back(self, maps: Maps, attach: Callable[[int, int], bool]) -> None:
+        """Give groups their program back where another one is in its place.
+
+        attach: attaches the program of a group (by id) through a socket (by descriptor); False:
+        it is not there yet. A look goes over all sockets, so there is a rest after each.
+        """
+        began = time.monotonic()
+        if began < self._not_before:
+            return
+        live = maps.groups_in(GroupState.LIVE)
+        for namespace in {int(maps.group(number).key.netns) for number in live}:
+            for number, found in steered.foreign(maps, namespace).items():
+                fd = _duplicate(found.record)
+                if fd is None:
+                    continue
+                try:
+                    done = attach(number, fd)
+                finally:
+                    os.close(fd)
+                if done:
+                    where = address.of_key(maps.group(number).key)
+                    log.step(
+                        f"{where} was steered by {found.program} and not by udpgrm: its own "
+                        "program is back; who has attached that runs in no hooked cgroup"
+                    )
+        now = time.monotonic()
+        self._not_before = now + max(_REST_S, _REST_FACTOR * (now - began))
+
+
+def _duplicate(record: Record) -> Optional[int]:
+    """A duplicate of a socket; None: no process that can be reached has it."""
+    try:
+        fd = pidfd.socket_at(record.pid, record.descriptor, record.cookie)
+        if fd is not None:
+            return fd
+        for _, fd in pidfd.find_sockets({record.cookie}).values():
+            return fd
+    except Unreachable as error:
+        log.step(str(error.strerror))
+    return None

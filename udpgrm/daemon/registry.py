@@ -170,6 +170,19 @@ class Registry:
             finally:
                 os.close(fd)
 
+    def put_back_programs(self) -> None:
+        """Steer groups by their own program again where another one has taken its place."""
+
+        def attach(number: int, fd: int) -> bool:
+            if not self._has_program(number, self._maps.group(number)):
+                return False
+            if number not in self._programs:
+                return False
+            self._linker.attach(fd, self._programs[number])
+            return True
+
+        self._foreign.put_back(self._maps, attach)
+
     def _sockets_of(self, number: int) -> dict[int, int]:
         """One living socket's cookie, with the group's id."""
         with contextlib.suppress(LookupError), GroupSeats(self._maps, number) as group_seats:

@@ -219,6 +219,7 @@ class Server:
         began = time.monotonic()
         self._guarded(self._adoptions.reconcile)
         self._guarded(self._collect_in_steps)
+        self._guarded(self._registry.put_back_programs)
         now = time.monotonic()
         self._collect_not_before = now + (now - began)
         self._is_short = True

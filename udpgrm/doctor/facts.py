@@ -14,6 +14,7 @@ class Group:
     """A live group. alive: living sockets by slot; working: generations by application.
 
     failing_loads: positions of the instructions of its filter that no steering program can do.
+    foreign_program: what steers it in the place of our program; empty: nothing that was seen.
     """
 
     number: int
@@ -27,6 +28,7 @@ class Group:
     working: tuple[int, ...]
     alive: Mapping[int, int]
     failing_loads: tuple[int, ...] = ()
+    foreign_program: str = ""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from udpgrm.kernel.descriptors import Unreachable
 from udpgrm.state import address
 from udpgrm.state.maps import Maps
 from udpgrm.state.seats import GroupSeats
+from udpgrm.state.steered import Foreign, foreign
 from udpgrm.state.view import Viewer
 
 _SO_BINDTOIFINDEX = 62
@@ -53,8 +54,12 @@ def host_of(
 
 def _groups(maps: Maps) -> list[Group]:
     groups = []
+    programs: dict[int, dict[int, Foreign]] = {}  # by namespace and group
     for view in Viewer(maps).groups(with_flows=False):
         record = maps.group(view.number)
+        if view.netns not in programs:
+            programs[view.netns] = foreign(maps, view.netns)
+        taken = programs[view.netns].get(view.number)
         groups.append(
             Group(
                 number=view.number,
@@ -67,6 +72,7 @@ def _groups(maps: Maps) -> list[Group]:
                 max_apps=record.max_apps,
                 working=tuple(view.working),
                 alive={item.slot: item.alive for item in view.generations},
+                foreign_program=taken.program if taken is not None else "",
                 failing_loads=_failing_loads(maps.dissector(view.number)),
             )
         )

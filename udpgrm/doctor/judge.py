@@ -38,6 +38,8 @@ def _judge(host: Host, sock: Socket, sockets: Sequence[Socket]) -> Diagnosis:
         return Diagnosis(sock, False, [obstacle] if obstacle else [])
     if not group.has_program:
         return Diagnosis(sock, False, [_no_program(group)])
+    if group.foreign_program:
+        return Diagnosis(sock, False, [_foreign_program(group)])
     if any(_splits(sock, other) for other in sockets):
         return Diagnosis(sock, False, [_split(sock)])
     findings = [
@@ -189,6 +191,16 @@ def _not_entered(sock: Socket) -> Finding:
         "connect(2) takes a socket out of its reuseport group, for good when it was bound to a "
         "wildcard address",
         "let the server connect other sockets than those it serves all peers with, and restart it",
+    )
+
+
+def _foreign_program(group: Group) -> Finding:
+    return Finding(
+        "foreign_program",
+        "another program steers its group",
+        f"all packets to {group.address} are given out by {group.foreign_program}, which a process "
+        "outside of hooked cgroups has put in the place of udpgrm's",
+        "turn it off in that server; the daemon puts its own back within a minute (docs/limits.md)",
     )
 
 

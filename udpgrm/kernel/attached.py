@@ -81,4 +81,4 @@ def _query(cgroup: Path, attach_type: int) -> tuple[int, list[int]]:
 
 def _described(programs: list[int]) -> Iterator[str]:
     for number in programs:
-        yield f"program {number} ({libbpf.program_name(number) or 'without a name'})"
+        yield f"program {number} ({libbpf.program(number)[0] or 'without a name'})"

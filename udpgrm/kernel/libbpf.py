@@ -359,17 +359,18 @@ def programs_of_type(kind: int) -> Iterator[tuple[str, list[int]]]:
             yield info.name.decode(errors="replace"), list(ids[: min(info.nr_map_ids, len(ids))])
 
 
-def program_name(number: int) -> str:
-    """Return the name of the program with this id; "": it has none, or is gone."""
+def program(number: int) -> tuple[str, list[int]]:
+    """(name, ids of its maps) of the program with this id; ("", []): it is gone."""
     fd = _lib.bpf_prog_get_fd_by_id(number)
     if fd < 0:
-        return ""
+        return "", []
     try:
-        info = _ProgInfo()
+        ids = (ctypes.c_uint32 * 64)()
+        info = _ProgInfo(nr_map_ids=len(ids), map_ids=ctypes.addressof(ids))
         _info(fd, info)
     finally:
         os.close(fd)
-    return bytes(info.name).decode(errors="replace")
+    return info.name.decode(errors="replace"), list(ids[: min(info.nr_map_ids, len(ids))])
 
 
 def link_cgroup(fd: int) -> int:

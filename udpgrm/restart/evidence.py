@@ -20,6 +20,7 @@ from udpgrm.services.definition import Group, Service
 from udpgrm.state import address
 from udpgrm.state.maps import Maps
 from udpgrm.state.probing import Probing
+from udpgrm.state.steered import foreign
 from udpgrm.state.view import GroupView
 
 _PAYLOAD = b"udpgrm probe"
@@ -188,11 +189,22 @@ class KernelProber:
     def verify(self, old: Optional[int], new: int, evidence: dict[str, Any]) -> None:
         """New flows reach the new generation, those that were begun still the old one."""
         try:
+            self._verify_programs()
             self._verify_new(new, evidence)
             if old is not None:
                 self._verify_old(old, evidence)
         finally:
             self._release()
+
+    def _verify_programs(self) -> None:
+        """Raise StepFailed if the kernel runs another program than udpgrm's for a group."""
+        for target in self._targets():
+            taken = foreign(self._groups.maps, target.view.netns).get(target.view.number)
+            if taken is not None:
+                raise StepFailed(
+                    f"{target.group.address} is steered by {taken.program}, not by udpgrm: it was "
+                    "attached outside of hooked cgroups (docs/limits.md)"
+                )
 
     def _verify_new(self, new: int, evidence: dict[str, Any]) -> None:
         seen = evidence["probes"] = []

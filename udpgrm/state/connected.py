@@ -74,7 +74,8 @@ def has_any(maps: Maps, number: int, group: abi.Group) -> bool:
 class Record(NamedTuple):
     """A socket of a generation. pid and descriptor are hints, bound_at is in jiffies (32 bits).
 
-    kernel_group names the kernel's reuseport group, 0: none.
+    kernel_group names the kernel's reuseport group, 0: none; program: the id of its program, 0:
+    none, PROGRAM_CLASSIC: one of classic BPF.
     """
 
     cookie: int
@@ -86,6 +87,7 @@ class Record(NamedTuple):
     pid: int
     descriptor: int
     bound_at: int
+    program: int
 
 
 def records(maps: Maps, namespace: int) -> Optional[list[Record]]:
@@ -116,6 +118,7 @@ def _records_here(maps: Maps) -> Iterator[Record]:
             pid=item.pid,
             descriptor=item.fd,
             bound_at=item.bound_at,
+            program=item.program,
         )
 
 

@@ -94,6 +94,7 @@ def test_steered() -> None:
         (replace(PENDING, crowded=True), HOST, "generation_full"),
         (replace(PENDING, crowded=True), replace(HOST, daemon=None), "generation_full"),
         (STEERED, host_with(has_program=False), "no_program"),
+        (STEERED, host_with(foreign_program="program 7 (x)"), "foreign_program"),
         (PENDING, replace(HOST, daemon_lacks="EPERM: a right"), "daemon_lacks_right"),
         (replace(STEERED, entered=False), HOST, "not_in_group"),
         (replace(STEERED, entered=False), replace(HOST, daemon=None), "not_in_group"),

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Which program the kernel runs for a group: ours, or one that somebody put in its place."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from udpgrm import abi
+from udpgrm.kernel import libbpf
+from udpgrm.state import connected, layout
+from udpgrm.state.connected import Record
+from udpgrm.state.maps import Maps
+
+
+class Foreign(NamedTuple):
+    """A socket of a group that another program steers, and that program in words."""
+
+    record: Record
+    program: str
+
+
+def foreign(maps: Maps, namespace: int) -> dict[int, Foreign]:
+    """Return the groups of a network namespace that are not steered by our program, by group id.
+
+    Groups without a program of ours are left out, and those that cannot be seen.
+    """
+    ours = libbpf.map_id(maps["groups"])
+    look = lru_cache(maxsize=None)(libbpf.program)
+    found: dict[int, Foreign] = {}
+    seen: set[tuple[int, int]] = set()
+    for record in connected.records(maps, namespace) or ():
+        number = record.member.group_id
+        if not record.entered or (number, record.kernel_group) in seen:
+            continue
+        seen.add((number, record.kernel_group))
+        group = maps.group(number)
+        if not record.kernel_group or group.epoch != record.member.epoch or not group.program:
+            continue
+        if record.program in (0, abi.PROGRAM_CLASSIC):
+            words = "a program of classic BPF" if record.program else "no program"
+        else:
+            name, ids = look(record.program)
+            if name == f"{layout.STEERING_PREFIX}{number}" and ours in ids:
+                continue
+            words = f"program {record.program} ({name or 'without a name'})"
+        found[number] = Foreign(record, words)
+    return found
