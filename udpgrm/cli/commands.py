@@ -91,6 +91,12 @@ COMMANDS = {
             _APP,
         ),
     ),
+    "adopt": Command(
+        "adopt",
+        "SERVICE",
+        "make the unit that serves now the service's first generation",
+        (Option("--unit", "UNIT", "the unit, which goes on running"), _CHECK),
+    ),
     "dissector": Command(
         "dissector",
         "list | show NAME | check NAME [KEY=VALUE...]\n"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any, Optional
 
@@ -10,7 +11,12 @@ from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.restart import journal as journals
+from udpgrm.restart.groups import Groups
+from udpgrm.restart.plan import Refused
+from udpgrm.restart.strays import Stray
 from udpgrm.services import loader, validate
+from udpgrm.services.definition import Service
+from udpgrm.state import maps as state
 from udpgrm.state.view import GroupView, Viewer
 from udpgrm.version import __version__
 from udpgrm.views import services
@@ -56,7 +62,8 @@ def _document(arguments: Arguments, only: Optional[str]) -> dict[str, Any]:
                 raise
             problems.append(str(error))  # the others are not to go without for this one
             continue
-        described.append(services.service(definition, journal, running, views, earlier))
+        strays = _strays(arguments, definition)
+        described.append(services.service(definition, journal, running, views, earlier, strays))
     if only is not None and not described:
         raise CommandError(f"no service {only!r} in {directory}")
     managed = {group.address for _, item in found.services for group in item.groups}
@@ -67,6 +74,13 @@ def _document(arguments: Arguments, only: Optional[str]) -> dict[str, Any]:
         "problems": problems,
         "others": sorted({view.address for view in views} - managed),
     }
+
+
+def _strays(arguments: Arguments, definition: Service) -> list[Stray]:
+    """Sockets at a service's addresses that nothing steers to; without state, none are told."""
+    with contextlib.suppress(FileNotFoundError, Refused, state.StateError):
+        return Groups(common.pin_dir(arguments), definition.groups).strays()
+    return []
 
 
 def _definitions(directory: Path, only: Optional[str]) -> loader.Found:

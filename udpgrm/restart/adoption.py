@@ -59,6 +59,17 @@ def bound_sockets(pids: Iterable[int], where: str) -> list[tuple[int, socket.soc
     return sorted(found.items())
 
 
+def said(pids: Iterable[int]) -> str:
+    """What processes have bound, in words."""
+    found = set()
+    for pid in pids:
+        for _, fd in pidfd.sockets_of(pid):
+            with socket.socket(fileno=fd) as sock:
+                where = address.bound(sock) if pidfd.is_udp_server(sock) else None
+                found |= set() if where is None else {where}
+    return ", ".join(sorted(found)) or "no UDP socket"
+
+
 def adopt(
     maps: Maps,
     cgroup: Path,

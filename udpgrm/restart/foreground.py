@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from udpgrm.restart import journal as journals
-from udpgrm.restart import machine, transaction
+from udpgrm.restart import machine, prepare, transaction
 from udpgrm.restart.decoy import DecoyUnit
 from udpgrm.restart.evidence import KernelProber
 from udpgrm.restart.groups import Groups
@@ -17,7 +17,7 @@ from udpgrm.restart.instances import Instances, TemplateUnits
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Outcome, Position, Result
 from udpgrm.restart.progress import Patient, Progress
-from udpgrm.restart.steps import Steps, choose
+from udpgrm.restart.steps import Steps
 from udpgrm.restart.transaction import Wishes
 from udpgrm.services import loader
 from udpgrm.services.definition import Service
@@ -36,7 +36,7 @@ def plan(service: Service, pin_dir: Path) -> dict[str, Any]:
     refuse_unfinished(service.name)
     groups = Groups(pin_dir, service.groups)
     instances = instances_of(service, groups)
-    chosen = choose(service.name, groups, instances)
+    chosen = prepare.check(service, groups, instances)
     working = groups.working()
     return {
         "service": service.name,

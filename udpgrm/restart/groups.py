@@ -12,10 +12,11 @@ from typing import Any, Optional
 
 from udpgrm import abi
 from udpgrm.kernel import netns
-from udpgrm.restart import drops
+from udpgrm.restart import drops, strays
 from udpgrm.restart.adoption import bound_sockets
 from udpgrm.restart.drain import Sample
 from udpgrm.restart.plan import GroupFacts, Refused
+from udpgrm.restart.strays import Stray
 from udpgrm.services import policy
 from udpgrm.services.definition import Group, Service
 from udpgrm.state import counters, policies
@@ -112,8 +113,17 @@ class Groups:
             },
         )
 
+    def check_dissectors(self, service: Service) -> None:
+        """Raise Refused where an address cannot get the dissector that the definition names."""
+        for _ in self._dissectors(service):
+            pass
+
     def set_dissectors(self, service: Service) -> None:
         """Give the addresses the dissectors that the definition names. Raises Refused."""
+        for where, wanted in self._dissectors(service):
+            policies.put(self.maps, where, wanted)
+
+    def _dissectors(self, service: Service) -> Iterator[tuple[str, abi.Policy]]:
         for group in self.groups:
             wanted = policy.of_group(service, group)
             if wanted is None:
@@ -121,7 +131,16 @@ class Groups:
             conflict = policies.conflict(self.maps, group.address, wanted)
             if conflict is not None:
                 raise Refused(conflict)
-            policies.put(self.maps, group.address, wanted)
+            yield group.address, wanted
+
+    def strays(self) -> list[Stray]:
+        """Sockets at the addresses that are in no generation."""
+        found = []
+        for where in dict.fromkeys(group.address for group in self.groups):
+            view = self.view(next(group for group in self.groups if group.address == where))
+            known = 0 if view is None else sum(item.alive for item in view.generations)
+            found += strays.find(self.maps, where, known)
+        return found
 
     def living(self, generation: int) -> dict[str, int]:
         """Living sockets of a generation, by address; without state, none."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from udpgrm.kernel import cgroups
-from udpgrm.restart import adoption
+from udpgrm.restart import adoption, former
 from udpgrm.restart.adoption import AdoptionError
 from udpgrm.services.definition import Service
 
@@ -67,8 +67,8 @@ class TemplateUnits:
         self._service = service
 
     def name(self, generation: int) -> str:
-        """The unit."""
-        return self._service.instances.unit_of(generation)
+        """The unit: of the template, or the one that was adopted."""
+        return former.unit_of(self._service, generation)
 
     def check(self) -> None:
         """Whether systemd knows the template."""
@@ -79,6 +79,7 @@ class TemplateUnits:
     def start(self, generation: int, look_up: Callable[[], None]) -> None:
         """Start the unit; it is up when systemd says so (Type=notify: when the server does)."""
         limit = self._service.timeouts.start_s
+        former.discard(self._service.name, generation)
         run_job("start", self.name(generation), limit, look_up)
 
     def stop(self, generation: int) -> None:
@@ -87,6 +88,7 @@ class TemplateUnits:
         run_job("stop", self.name(generation), math.inf, lambda: None)
         # a unit that failed would stay listed, one for every generation
         systemctl("reset-failed", "--", self.name(generation))
+        former.discard(self._service.name, generation)
 
     def is_alive(self, generation: int) -> bool:
         """Whether the unit is active, or becomes so."""

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, Optional, Protocol
 
 import udpgrm.client as grm
-from udpgrm.restart import adoption, plan
+from udpgrm.restart import adoption, prepare
 from udpgrm.restart.adoption import AdoptionError
 from udpgrm.restart.drain import Decision, Watcher
 from udpgrm.restart.groups import DISPATCH_ERRORS, MISDIRECTED, Groups
 from udpgrm.restart.instances import InstanceError, Instances
-from udpgrm.restart.journal import Journal, waiting_for_their_stop
+from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Facts, Result, Step
-from udpgrm.restart.plan import Generations, Refused
+from udpgrm.restart.plan import Refused
 from udpgrm.services.definition import Service
 from udpgrm.state import adoptions
 
@@ -105,7 +105,7 @@ class Steps:
         time.sleep(seconds)
 
     def _prepare(self, evidence: Evidence) -> None:
-        chosen = choose(self._service.name, self._groups, self._instances)
+        chosen = prepare.check(self._service, self._groups, self._instances)
         self._groups.set_dissectors(self._service)
         journal = self._journal
         journal.from_generation, journal.to_generation = chosen.old, chosen.new
@@ -274,7 +274,7 @@ class Steps:
 
     def _stop_instance(self, generation: int, evidence: Evidence) -> None:
         evidence["instance"] = self._instances.name(generation)
-        if self._service.enrollment == "adopted" and self._instances.is_alive(generation):
+        if self._instances.is_alive(generation):
             adoptions.forget(self._groups.maps, self._instances.cgroup(generation))
         self._instances.stop(generation)
         left = {where: count for where, count in self._groups.living(generation).items() if count}
@@ -318,19 +318,3 @@ class Steps:
 
     def _stop_new(self, evidence: Evidence) -> None:
         self._stop_instance(self._new, evidence)
-
-
-def choose(service: str, groups: Groups, instances: Instances) -> Generations:
-    """The generations of a restart that would begin now. Raises Refused, InstanceError."""
-    instances.check()
-    # an earlier restart would stop the new instance in place of its old one
-    waiting = waiting_for_their_stop(service)
-    chosen = plan.choose(
-        groups.facts(), lambda number: number in waiting or instances.is_alive(number)
-    )
-    if chosen.old is not None and not instances.is_alive(chosen.old):
-        raise Refused(
-            f"generation {chosen.old} serves, but {instances.name(chosen.old)} does not run: "
-            "it could not be stopped after the drain. Find what runs it (udpgrm doctor), stop that"
-        )
-    return chosen

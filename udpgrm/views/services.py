@@ -7,8 +7,10 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Optional
 
+from udpgrm.restart import former
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Step
+from udpgrm.restart.strays import Stray
 from udpgrm.services.definition import Group, Service
 from udpgrm.state import address
 from udpgrm.state.view import GenerationView, GroupView
@@ -37,8 +39,12 @@ def service(
     running: bool,
     views: Sequence[GroupView],
     earlier: Iterable[Journal] = (),
+    strays: Sequence[Stray] = (),
 ) -> Document:
-    """One service. running: a process works at its restart now. earlier: restarts before."""
+    """Return one service. running: a process works at its restart now. earlier: restarts before.
+
+    strays: sockets at its addresses that are in no generation.
+    """
     restart = None
     if journal is not None:
         whole = journal.to_json()
@@ -53,7 +59,7 @@ def service(
             if whole["outcome"] != "finished"
         ],
         "groups": [
-            _group(definition, item, journal, view)
+            {**_group(definition, item, journal, view), "unsteered": _unsteered(item, strays)}
             for item in definition.groups
             for view in _at(item, views)
         ],
@@ -93,7 +99,7 @@ def _group(
         "generations": [
             {
                 **generation(view, item),
-                "instance": definition.instances.unit_of(item.generation),
+                "instance": former.unit_of(definition, item.generation),
                 "expected_sockets": group.sockets,
                 "working_for_s": _working_for(journal, item),
             }
@@ -101,6 +107,14 @@ def _group(
             if item.application == group.application
         ],
     }
+
+
+def _unsteered(group: Group, strays: Iterable[Stray]) -> list[Document]:
+    return [
+        {"pid": stray.pid, "unit": stray.unit or None, "socket_cookie": stray.socket_cookie}
+        for stray in strays
+        if stray.address == group.address
+    ]
 
 
 def generation(view: GroupView, item: GenerationView) -> Document:
@@ -140,6 +154,10 @@ def text(document: Document) -> str:
                 f"    {group['connected_unknown']} connected sockets of no known generation: "
                 "no drain waits for them (udpgrm doctor)"
             )
+        lines += [
+            f"    unsteered: pid {item['pid']} of {item['unit'] or 'no unit'}"
+            for item in group["unsteered"]
+        ]
     return "\n".join(lines) + "\n"
 
 

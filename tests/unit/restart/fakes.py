@@ -15,6 +15,7 @@ from udpgrm.restart.groups import MISDIRECTED
 from udpgrm.restart.instances import InstanceError
 from udpgrm.restart.plan import GroupFacts
 from udpgrm.restart.steps import StepFailed
+from udpgrm.restart.strays import Stray
 from udpgrm.services.definition import (
     Budget,
     Drain,
@@ -100,8 +101,14 @@ class FakeGroups:
             for where, working in self.by_address.items()
         ]
 
+    def check_dissectors(self, service: Service) -> None:
+        pass
+
     def set_dissectors(self, service: Service) -> None:
         self.dissectors_of = service
+
+    def strays(self) -> list[Stray]:
+        return []
 
     def living(self, generation: int) -> dict[str, int]:
         count = self.sockets if generation in self.instances.running else 0

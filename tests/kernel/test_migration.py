@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""A server that ran before udpgrm came is seen, and moved gracefully once it is adopted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from tests.kernel.restart_fixtures import edge
+from tests.kernel.restarts import UNTIL_NO_FLOWS, WHERE, Edge, Traffic, serving_only
+from tests.kernel.support import client
+
+__all__ = ["edge"]
+
+#: Knows nothing of udpgrm: one socket, with or without SO_REUSEPORT. Answers `?` with 0.
+OLD_SERVER = """
+import os, socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(sys.argv[1]))
+sock.bind(("127.0.0.1", int(sys.argv[2])))
+channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+channel.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+while True:
+    data, peer = sock.recvfrom(2048)
+    sock.sendto(b"0" if data == b"?" else data, peer)
+"""
+
+
+def start_old(edge: Edge, reuseport: int = 1, port: int = 4433) -> None:
+    """Start edge-old.service, as an administrator had it."""
+    server = edge.units / "old.py"
+    server.write_text(OLD_SERVER)
+    command = f"{sys.executable} {server} {reuseport} {port}"
+    (edge.units / "edge-old.service").write_text(command)
+    subprocess.run(["systemctl", "start", "edge-old.service"], check=True)
+
+
+def define(edge: Edge, **changes: Any) -> None:
+    """With the dissector that the servers of the tests ask for."""
+    flow = {"name": "flow", "parameters": {"flow_timeout": 1}}
+    edge.define(groups=[{"address": WHERE, "sockets": 2, "dissector": flow}], **changes)
+
+
+def is_active(unit: str) -> bool:
+    shown = subprocess.run(
+        ["systemctl", "show", "--property=ActiveState", "--value", "--", unit],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return shown.stdout.strip() == "active"
+
+
+@pytest.mark.parametrize("words", [["--check"], []])
+def test_a_restart_would_cut_it_off(edge: Edge, words: list[str]) -> None:
+    """--check fails wherever a restart would, before anything is touched."""
+    start_old(edge)
+    with Traffic(1) as traffic:
+        done = edge.restart(*words)
+    assert done.returncode == 255
+    assert "of edge-old.service is in no generation" in done.stderr
+    assert "udpgrm adopt edge --unit edge-old.service" in done.stderr
+    assert (traffic.lost, traffic.moved, edge.alive()) == (0, 0, [])
+    assert not (edge.state / "edge.json").exists()
+    [group] = edge.host.json("status")["services"][0]["groups"]
+    [stray] = group["unsteered"]
+    assert stray["unit"] == "edge-old.service"
+    assert f"unsteered: pid {stray['pid']} of edge-old.service" in edge.host.run("status").stdout
+
+
+@pytest.mark.parametrize("reuseport", [1, 0], ids=["reuseport", "exclusive"])
+def test_the_first_restart_moves_it(edge: Edge, reuseport: int) -> None:
+    define(edge, drain={**UNTIL_NO_FLOWS, "max_s": 20})
+    start_old(edge, reuseport)
+    with Traffic() as traffic:
+        plan = edge.host.json("adopt", "edge", "--unit=edge-old.service", "--check")
+        assert (plan["generation"], plan["changed"], plan["sockets"]) == (0, True, {WHERE: 1})
+        assert edge.host.json("list", WHERE)["groups"] == []
+        done = edge.host.json("adopt", "edge", "--unit=edge-old.service")
+        assert {**plan, "notes": done["notes"]} == done
+        assert done["notes"][0].startswith(f"{WHERE}: a client's flow is known once")
+        again = edge.host.json("adopt", "edge", "--unit=edge-old.service")
+        assert (again["generation"], again["changed"]) == (0, False)
+        [group] = edge.host.json("status")["services"][0]["groups"]
+        assert [item["instance"] for item in group["generations"]] == ["edge-old.service"]
+        assert group["unsteered"] == []
+        time.sleep(0.5)  # every client is heard of
+        command = edge.start("restart", "edge", "--json")
+        edge.await_step("drain")
+        assert is_active("edge-old.service")
+    printed, errors = command.communicate(timeout=200)
+    assert command.returncode == 0, printed + errors
+    journal: dict[str, Any] = json.loads(printed)
+    assert (journal["from_generation"], journal["to_generation"]) == (0, 1)
+    assert (traffic.lost, traffic.moved) == (0, 0)
+    assert not is_active("edge-old.service")
+    assert serving_only(edge, 1)
+    assert edge.restart().returncode == 0
+    assert serving_only(edge, 2)
+    refused = edge.host.run("adopt", "edge", "--unit=edge-old.service")
+    assert "unit edge-old.service has no cgroup: it does not run" in refused.stderr
+
+
+def test_a_service_whose_server_chooses_the_dissector(edge: Edge) -> None:
+    start_old(edge)
+    done = edge.host.run("adopt", "edge", "--unit=edge-old.service")
+    assert (done.returncode, "name the one in the definition" in done.stderr) == (255, True)
+
+
+def test_a_rollback_goes_back_to_it(edge: Edge) -> None:
+    edge.unit("mute-1")
+    define(edge)
+    start_old(edge)
+    with Traffic() as traffic:
+        assert edge.host.run("adopt", "edge", "--unit=edge-old.service").returncode == 0
+        time.sleep(0.5)
+        assert edge.restart().returncode == 1
+    assert (traffic.lost, traffic.moved) == (0, 0)
+    assert is_active("edge-old.service") and edge.alive() == []
+    with client() as sock:
+        sock.settimeout(5)
+        sock.sendto(b"?", ("127.0.0.1", 4433))
+        assert sock.recv(10) == b"0"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["edge"], "say which unit serves now"),
+        (["edge", "--unit=no.service"], "unit no.service has no cgroup: it does not run"),
+        (
+            ["edge", "--unit=edge-old.service"],
+            f"edge-old.service has no socket at {WHERE}: it has 127.0.0.1:5353",
+        ),
+        (["nobody", "--unit=edge-old.service"], "no service 'nobody'"),
+    ],
+)
+def test_refusals(edge: Edge, words: list[str], said: str) -> None:
+    define(edge)
+    start_old(edge, port=5353)
+    done = edge.host.run("adopt", *words)
+    assert (done.returncode, done.stdout) == (255, "")
+    assert said in done.stderr and len(done.stderr.splitlines()) == 1

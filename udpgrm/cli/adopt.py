@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""udpgrm adopt."""
+
+from __future__ import annotations
+
+from udpgrm.cli import common
+from udpgrm.cli.errors import CommandError
+from udpgrm.cli.options import Arguments
+from udpgrm.cli.restart import explained, service_name
+from udpgrm.client import NotHooked
+from udpgrm.restart import foreground, migration
+from udpgrm.restart import journal as journals
+from udpgrm.restart.adoption import AdoptionError
+from udpgrm.services import loader
+
+
+def run(arguments: Arguments) -> int:
+    """Make a running unit the first generation of a service."""
+    name = service_name(arguments)
+    unit = arguments.given.get("--unit")
+    if not unit:
+        raise CommandError("adopt: say which unit serves now with --unit=UNIT")
+    common.open_state(arguments).close()
+    dry = arguments.flag("--check")
+    try:
+        with explained(), journals.locked(name):
+            foreground.refuse_unfinished(name)
+            service = loader.load(name, common.services_dir())
+            done = migration.adopt(service, unit, common.pin_dir(arguments), dry)
+    except (AdoptionError, NotHooked) as error:
+        raise CommandError(str(error)) from error
+    if arguments.flag("--json"):
+        common.print_json(
+            {
+                "service": name,
+                "unit": done.unit,
+                "generation": done.generation,
+                "changed": done.changed,
+                "sockets": done.sockets,
+                "notes": done.notes,
+            }
+        )
+        return 0
+    verb = "would be" if dry and done.changed else "is"
+    print(f"{name}: {done.unit} {verb} generation {done.generation}")
+    for note in done.notes:
+        print(f"  {note}")
+    return 0

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""The unit that served before udpgrm came: it runs a generation, though it has another's name.
+
+NAME.unit, beside the journal. It is good for this start of the machine, until it is stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from typing import Optional
+
+from udpgrm.restart import journal as journals
+from udpgrm.restart import stored
+from udpgrm.services.definition import Service
+
+
+@dataclass(frozen=True)
+class Former:
+    """A generation and the unit that runs it."""
+
+    generation: int
+    unit: str
+
+
+def load(service: str) -> Optional[Former]:
+    """Return a service's former unit; None: there is none, or no more."""
+    path = journals.path_of(service, ".unit")
+    with contextlib.suppress(FileNotFoundError, LookupError, TypeError, ValueError):
+        value = stored.mapping(json.loads(path.read_text(encoding="utf-8")))
+        generation = stored.generation(value["generation"])
+        if value["boot_id"] == journals.boot_id() and generation is not None:
+            return Former(generation, stored.text(value["unit"]))
+    return None
+
+
+def save(service: str, former: Former) -> None:
+    """Note it. Raises OSError."""
+    path = journals.path_of(service, ".unit")
+    content = {
+        "generation": former.generation,
+        "unit": former.unit,
+        "boot_id": journals.boot_id(),
+    }
+    new = path.with_name(f"{path.name}.new")
+    new.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    new.replace(path)
+
+
+def discard(service: str, generation: int) -> None:
+    """Forget it, when it is that generation's: its unit is stopped, or the number used again."""
+    former = load(service)
+    if former is not None and former.generation == generation:
+        journals.path_of(service, ".unit").unlink(missing_ok=True)
+
+
+def unit_of(service: Service, generation: int) -> str:
+    """Return the unit that runs a generation of a service."""
+    former = load(service.name)
+    if former is not None and former.generation == generation:
+        return former.unit
+    return service.instances.unit_of(generation)

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""A running unit that knows nothing of udpgrm becomes the first generation of a service."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Optional
+
+import udpgrm.client as grm
+from udpgrm.abi import DissectorType
+from udpgrm.daemon import hooks
+from udpgrm.kernel import cgroups, netns
+from udpgrm.restart import adoption, former, prepare, reuseport
+from udpgrm.restart.former import Former
+from udpgrm.restart.groups import Groups
+from udpgrm.restart.instances import TemplateUnits
+from udpgrm.restart.plan import GroupFacts, Refused
+from udpgrm.services.definition import Service
+from udpgrm.state import enrolling
+
+_TIMEOUT_S = 10.0
+#: Their packets tell nothing of a flow, or all that is needed.
+_FLOWLESS = ("noop", "dns")
+
+
+@dataclass
+class Migration:
+    """What was done, or would be. sockets: by address."""
+
+    unit: str
+    generation: int
+    changed: bool
+    sockets: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def adopt(service: Service, unit: str, pin_directory: Path, dry: bool) -> Migration:
+    """Make a running unit the working generation of a service. Raises Refused, AdoptionError.
+
+    dry: only say what would be done. What was done already is done.
+    """
+    if service.instances.kind != "template":
+        raise Refused(f"{service.name}: only a service of template units can adopt another unit")
+    for group in service.groups:
+        if group.dissector is None and service.enrollment != "adopted":
+            # the group gets its dissector now, and would refuse another one later
+            raise Refused(
+                f"{service.name}: its server may ask for any dissector at {group.address}: "
+                "name the one in the definition (groups.dissector)"
+            )
+    groups = Groups(pin_directory, service.groups)
+    cgroup = adoption.cgroup_of_unit(unit, cgroups.default_root())
+    facts = groups.facts()
+    done = _already(service, unit, facts)
+    if done is not None:
+        return done
+    with _held(service, unit, cgroup) as held:
+        generation = _generation(service, unit, facts)
+        groups.check_dissectors(service)
+        others = [one for one in groups.strays() if one.unit != unit]
+        prepare.refuse_strays(service, others)
+        found = {where: len(sockets) for where, sockets in held.items()}
+        migration = Migration(unit, generation, True, found, list(_notes(service)))
+        if not dry:
+            groups.set_dissectors(service)
+            _hook(pin_directory, cgroup)
+            for where, sockets in held.items():
+                _share(where, sockets, migration)
+    if not dry:
+        former.save(service.name, Former(generation, unit))
+        _enroll(service, groups, cgroup, migration)
+    return migration
+
+
+def _already(service: Service, unit: str, facts: list[GroupFacts]) -> Optional[Migration]:
+    """What an earlier adoption of the unit has done; None: there was none, or not all of it."""
+    sockets = {one.address: one.living.get(one.working or 0, 0) for one in facts}
+    numbers = {one.working for one in facts}
+    number = facts[0].working
+    if len(numbers) == 1 and number is not None and all(sockets.values()):
+        if former.unit_of(service, number) == unit:
+            return Migration(unit, number, False, sockets)
+        raise Refused(
+            f"{service.name} is served by generation {number} of "
+            f"{former.unit_of(service, number)}: udpgrm restart {service.name} replaces it"
+        )
+    return None
+
+
+def _generation(service: Service, unit: str, facts: list[GroupFacts]) -> int:
+    """The number that the unit's instance has, else the one that works and has no sockets."""
+    serving = [one.address for one in facts if one.living.get(one.working or 0)]
+    number = max(one.working or 0 for one in facts)
+    for candidate in {item for one in facts for item in one.living} | set(range(1, 32)):
+        if service.instances.unit_of(candidate) == unit:
+            number = candidate
+    taken = [one.address for one in facts if number in one.living]
+    instances = TemplateUnits(service)
+    is_other = instances.name(number) != unit and instances.is_alive(number)
+    if serving or taken or is_other:
+        where = ", ".join(sorted({*serving, *taken})) or instances.name(number)
+        raise Refused(f"{service.name}: generation {number} lives already: {where} (udpgrm list)")
+    return number
+
+
+@contextlib.contextmanager
+def _held(service: Service, unit: str, cgroup: Path) -> Iterator[dict[str, list[socket.socket]]]:
+    """Duplicates of the unit's sockets, by address. Raises Refused."""
+    pids = cgroups.processes(cgroup)
+    with contextlib.ExitStack() as stack:
+        held = {}
+        for group in service.groups:
+            sockets = [sock for _, sock in adoption.bound_sockets(pids, group.address)]
+            for sock in sockets:
+                stack.enter_context(sock)
+            if not sockets:
+                raise Refused(
+                    f"{unit} has no socket at {group.address}: it has {adoption.said(pids)}"
+                )
+            if any(enrolling.netns_of(sock) != netns.own_cookie() for sock in sockets):
+                raise Refused(f"{unit} runs in another network namespace: run this in that one")
+            held[group.address] = sockets
+        yield held
+
+
+def _notes(service: Service) -> Iterator[str]:
+    """What cannot be known of the flows that the unit has by now."""
+    for group in service.groups:
+        name = "flow" if group.dissector is None else group.dissector.name
+        if name == DissectorType.FLOW.name.lower():
+            yield (
+                f"{group.address}: a client's flow is known once the server has sent to it again: "
+                "restart when every client has been heard of"
+            )
+        elif name not in _FLOWLESS:
+            yield (
+                f"{group.address}: connections of {name} that began without its cookies are new "
+                "flows after the first restart"
+            )
+
+
+def _hook(pin_directory: Path, cgroup: Path) -> None:
+    hooked = {Path(path) for path in hooks.hooked_cgroups(pin_directory)}
+    if not hooked.intersection((cgroup, *cgroup.parents)):
+        hooks.install(pin_directory, cgroup, with_sendmsg=True)
+
+
+def _share(where: str, sockets: list[socket.socket], migration: Migration) -> None:
+    for sock in sockets:
+        if reuseport.is_shared(sock):
+            continue
+        try:
+            lost = reuseport.share(sock)
+        except OSError as error:
+            raise Refused(
+                f"{where}: a socket is bound without SO_REUSEPORT, which cannot be changed now "
+                f"({os.strerror(error.errno or 0)}): turn the server's reuseport on"
+            ) from error
+        if lost:
+            migration.notes.append(f"{where}: {lost} packets were lost as its address was shared")
+
+
+def _enroll(service: Service, groups: Groups, cgroup: Path, migration: Migration) -> None:
+    for group in service.groups:
+        adoption.adopt(
+            groups.maps,
+            cgroup,
+            group.address,
+            migration.generation,
+            migration.sockets[group.address],
+            _TIMEOUT_S,
+            group.application,
+        )
+    with groups.held(migration.generation, cgroups.processes(cgroup)) as sockets:
+        for sock in sockets.values():
+            if grm.working_generation(sock) != migration.generation:
+                grm.promote(sock, migration.generation)

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""What must hold before a restart begins: asked by `--check` and by its first step alike."""
+
+from __future__ import annotations
+
+from udpgrm.restart import plan
+from udpgrm.restart.groups import Groups
+from udpgrm.restart.instances import Instances
+from udpgrm.restart.journal import waiting_for_their_stop
+from udpgrm.restart.plan import Generations, Refused
+from udpgrm.restart.strays import Stray
+from udpgrm.services.definition import Service
+
+
+def check(service: Service, groups: Groups, instances: Instances) -> Generations:
+    """Return the generations of a restart that would begin now. Raises Refused, InstanceError."""
+    instances.check()
+    # an earlier restart would stop the new instance in place of its old one
+    waiting = waiting_for_their_stop(service.name)
+    chosen = plan.choose(
+        groups.facts(), lambda number: number in waiting or instances.is_alive(number)
+    )
+    if chosen.old is not None and not instances.is_alive(chosen.old):
+        raise Refused(
+            f"generation {chosen.old} serves, but {instances.name(chosen.old)} does not run: "
+            "it could not be stopped after the drain. Find what runs it (udpgrm doctor), stop that"
+        )
+    groups.check_dissectors(service)
+    refuse_strays(service, groups.strays())
+    return chosen
+
+
+def refuse_strays(service: Service, strays: list[Stray]) -> None:
+    """Raise Refused for sockets that a restart would take the packets from."""
+    if not strays:
+        return
+    first = strays[0]
+    others = f" (and {len(strays) - 1} more)" if len(strays) > 1 else ""
+    how = f"udpgrm adopt {service.name} --unit {first.unit}" if first.unit else "stop it"
+    raise Refused(
+        f"{first.address}: a socket of {first} is in no generation{others}: "
+        f"what it serves would be cut off. To move it gracefully: {how}"
+    )
