@@ -94,7 +94,7 @@ COMMANDS = {
     "adopt": Command(
         "adopt",
         "SERVICE",
-        "make the unit that serves now the service's first generation",
+        "make the running unit a service's first generation",
         (Option("--unit", "UNIT", "the unit, which goes on running"), _CHECK),
     ),
     "dissector": Command(

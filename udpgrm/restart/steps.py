@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Optional, Protocol
 
 import udpgrm.client as grm
-from udpgrm.restart import adoption, prepare
+from udpgrm.restart import adoption, former, prepare
 from udpgrm.restart.adoption import AdoptionError
 from udpgrm.restart.drain import Decision, Watcher
 from udpgrm.restart.groups import DISPATCH_ERRORS, MISDIRECTED, Groups
@@ -274,12 +274,19 @@ class Steps:
 
     def _stop_instance(self, generation: int, evidence: Evidence) -> None:
         evidence["instance"] = self._instances.name(generation)
-        if self._instances.is_alive(generation):
+        if self._is_adopted(generation) and self._instances.is_alive(generation):
             adoptions.forget(self._groups.maps, self._instances.cgroup(generation))
         self._instances.stop(generation)
         left = {where: count for where, count in self._groups.living(generation).items() if count}
         if left:
             evidence["sockets_left"] = left
+
+    def _is_adopted(self, generation: int) -> bool:
+        """Whether udpgrm has enrolled its sockets, as systemd may start it again meanwhile."""
+        before = former.load(self._service.name)
+        return self._service.enrollment == "adopted" or (
+            before is not None and before.generation == generation
+        )
 
     def _demote(self, evidence: Evidence) -> None:
         """Give new flows back to whom they went to before, wherever we have taken them."""
