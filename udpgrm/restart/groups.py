@@ -33,7 +33,9 @@ DISPATCH_ERRORS = (
     "rx_new_flow_working_gen_dispatch_error",
 )
 #: Those, and sends on a flow that belongs to another socket: it has moved.
-MISDIRECTED = (*DISPATCH_ERRORS, "tx_flow_update_conflict")
+FLOW_CONFLICT = "tx_flow_update_conflict"
+MISDIRECTED = (*DISPATCH_ERRORS, FLOW_CONFLICT)
+_PACKETS = ("rx_processed_total", "tx_total")
 
 
 def find(view: GroupView, application: int, generation: int) -> Optional[GenerationView]:
@@ -227,16 +229,18 @@ class Groups:
         if view is None:
             return {}
         totals = counters.read(self.maps, view.number).metrics
-        return {name: totals[name] for name in MISDIRECTED}
+        return {name: totals[name] for name in (*MISDIRECTED, *_PACKETS)}
 
     def spent(self, before: dict[str, Any]) -> dict[str, int]:
-        """Packets that went wrong since an earlier reading."""
+        """Packets that went wrong since an earlier reading, and how many there were of all."""
         now = self.reading()
-        spent = dict.fromkeys((*MISDIRECTED, "dropped"), 0)
+        spent = dict.fromkeys((*MISDIRECTED, "dropped", "packets"), 0)
         for where, reading in now.items():
             then = before.get(where, {"metrics": {}, "drops": {}})
             for name, count in reading["metrics"].items():
                 # a group that is made anew counts from 0
-                spent[name] += max(0, count - then["metrics"].get(name, 0))
+                spent["packets" if name in _PACKETS else name] += max(
+                    0, count - then["metrics"].get(name, 0)
+                )
             spent["dropped"] += drops.since(then["drops"], reading["drops"])
         return spent

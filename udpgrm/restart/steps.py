@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, Optional, Protocol
 
 import udpgrm.client as grm
-from udpgrm.restart import adoption, former, prepare
+from udpgrm.restart import adoption, budget, former, prepare
 from udpgrm.restart.adoption import AdoptionError
+from udpgrm.restart.budget import OverBudget
 from udpgrm.restart.drain import Decision, Watcher
-from udpgrm.restart.groups import DISPATCH_ERRORS, MISDIRECTED, Groups
+from udpgrm.restart.groups import DISPATCH_ERRORS, Groups
 from udpgrm.restart.instances import InstanceError, Instances
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Facts, Result, Step
@@ -81,7 +82,7 @@ class Steps:
         """Do a step. Raises StepFailed."""
         try:
             return getattr(self, f"_{step.value}")(evidence) or Result.DONE
-        except (AdoptionError, InstanceError, Refused) as error:
+        except (AdoptionError, InstanceError, OverBudget, Refused) as error:
             raise StepFailed(str(error)) from error
 
     def facts(self) -> Facts:
@@ -201,21 +202,7 @@ class Steps:
         self._check_budget(evidence)
 
     def _check_budget(self, evidence: Evidence) -> None:
-        """Against the reading before all, or where nobody served then, before the promotion."""
-        budget = self._service.budget
-        if budget.misdirected is None and budget.dropped is None:
-            return
-        taken = self._journal.plan
-        first = self._journal.from_generation is None
-        spent = self._groups.spent((taken["promotion"] if first else taken)["reading"])
-        total = {
-            "misdirected": sum(spent[name] for name in MISDIRECTED),
-            "dropped": spent["dropped"],
-        }
-        evidence["budget"] = total
-        for name, limit in (("misdirected", budget.misdirected), ("dropped", budget.dropped)):
-            if limit is not None and total[name] > limit:
-                raise StepFailed(f"{total[name]} packets {name}, the budget is {limit}")
+        budget.check(self._service.budget, self._groups, self._journal, evidence)
 
     def _drain(self, evidence: Evidence) -> Result:
         old = self._journal.from_generation
@@ -229,6 +216,7 @@ class Steps:
             with contextlib.suppress(InstanceError):  # nobody says: that is not its end
                 if not self._instances.is_alive(self._new) and self._instances.is_alive(old):
                     raise StepFailed(f"{self._instances.name(self._new)} has ended")
+            budget.check_conflicts(self._service.budget, self._groups, self._journal, evidence)
             self._check_budget(evidence)
 
         if self._watch(old, evidence, watch) is Decision.DRAINED:

@@ -92,7 +92,7 @@ class FakeGroups:
         self.history: list[int] = []
         self.sockets = 2
         self.flows: list[int] = []
-        self.wrong = dict.fromkeys((*MISDIRECTED, "dropped"), 0)
+        self.wrong = dict.fromkeys((*MISDIRECTED, "dropped", "packets"), 0)
 
     def facts(self) -> list[GroupFacts]:
         living = dict.fromkeys(self.instances.running, self.sockets)
