@@ -20,6 +20,7 @@ from tests.kernel import support
 from tests.kernel.hanging import hung_process
 from tests.kernel.support import ROOT, Host, wait_for, wait_for_index
 from udpgrm.abi import Option
+from udpgrm.kernel import netns
 
 ADDRESS = "127.0.0.1:4433"
 WITHOUT_PTRACE = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"]
@@ -39,6 +40,14 @@ def serve():
     sys.stdin.read()
 threading.Thread(target=serve).start()
 ctypes.CDLL(None).syscall(60, 0)
+"""
+
+_TELLS_NAMESPACE = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from udpgrm.kernel import netns
+print(netns.own_cookie(), flush=True)
+sys.stdin.read()
 """
 
 
@@ -63,6 +72,22 @@ def test_a_process_that_hangs_in_execve(host: Host, tmp_path: Path) -> None:
             host.process.terminate()
             assert host.process.wait(5) == 0, "a thread of it keeps it"
             assert time.monotonic() - began < 3
+
+
+def test_other_namespaces_are_found_beside_a_process_that_hangs(tmp_path: Path) -> None:
+    with hung_process(tmp_path / "mount"):
+        holder = subprocess.Popen(
+            ["unshare", "--net", sys.executable, "-c", _TELLS_NAMESPACE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        with holder:
+            assert holder.stdout is not None
+            cookie = int(holder.stdout.readline())
+            assert netns.run_in(cookie, netns.own_cookie) == cookie
+            assert netns.run_in(1 << 60, netns.own_cookie) is None
+            assert netns.own_cookie() != cookie
+            holder.kill()
 
 
 def test_one_that_asks_and_hangs_is_registered_later(host: Host, tmp_path: Path) -> None:

@@ -5,18 +5,24 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Optional, TypeVar
+from typing import Generic, Optional, TypeVar
+
+from udpgrm.kernel.descriptors import state
 
 _SO_NETNS_COOKIE = 71
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 _Result = TypeVar("_Result")
+#: Seconds between two looks at the thread, and how many in a row find it blocked in the kernel.
+_LOOK_EVERY_S = 0.01
+_LOOKS = 5
 
 
 def own_cookie() -> int:
@@ -26,49 +32,116 @@ def own_cookie() -> int:
     return int.from_bytes(raw, sys.byteorder)
 
 
-def _candidates() -> Iterator[Path]:
-    """Return a path of each namespace: those of processes, and those with a name (ip netns)."""
-    seen = set()
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        path = Path(f"/proc/{name}/ns/net")
-        with contextlib.suppress(OSError):  # it has ended
-            identity = path.stat().st_ino
-            if identity not in seen:
-                seen.add(identity)
-                yield path
-    with contextlib.suppress(OSError):
-        yield from Path("/run/netns").iterdir()
-
-
 def run_in(cookie: int, action: Callable[[], _Result]) -> Optional[_Result]:
     """Run an action inside a network namespace; None: no process or name leads to it.
 
-    In a thread of its own: the caller's namespace stays as it is.
+    In a thread of its own: the caller's namespace stays as it is. A process that hangs in execve(2)
+    blocks the look at its namespace, so a thread that is blocked is left, and the next one passes
+    that process over.
     """
-    found: list[_Result] = []
-    failed: list[BaseException] = []
+    while len(_blocking) < _MOST_BLOCKING:
+        attempt = _Attempt(cookie, action)
+        attempt.start()
+        if not attempt.has_ended():
+            continue
+        if attempt.failed:
+            raise attempt.failed[0]
+        return attempt.found[0] if attempt.found else None
+    return None
 
-    def enter(path: Path) -> bool:
+
+#: Processes at which a thread is blocked at this moment, and the most there may be.
+_blocking: set[int] = set()
+_MOST_BLOCKING = 64
+
+
+class _Attempt(threading.Thread, Generic[_Result]):
+    """A look for a namespace, and the action in it."""
+
+    def __init__(self, cookie: int, action: Callable[[], _Result]) -> None:
+        super().__init__(daemon=True, name="udpgrm-netns")
+        self.found: list[_Result] = []
+        self.failed: list[BaseException] = []
+        self._cookie = cookie
+        self._action = action
+        self._lock = threading.Lock()
+        self._looking_at = 0  # a process; 0: none
+        self._left = False
+
+    def has_ended(self) -> bool:
+        """Wait for the end; False: it is blocked at a process, and left to itself."""
+        blocked = 0
+        while True:
+            self.join(_LOOK_EVERY_S)
+            if not self.is_alive():
+                return True
+            blocked = blocked + 1 if state(os.getpid(), self.native_id) == "D" else 0
+            if blocked < _LOOKS:
+                continue
+            with self._lock:
+                if self._looking_at:
+                    _blocking.add(self._looking_at)
+                    self._left = True
+                    return False
+
+    def run(self) -> None:
+        """Try one namespace after the other."""
+        try:
+            if any(self._enter(path) for path in self._candidates()):
+                self.found.append(self._action())
+        except BaseException as error:
+            self.failed.append(error)
+
+    def _enter(self, path: Path) -> bool:
         with contextlib.suppress(OSError):
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = self._open(path)
+            if fd is None:
+                return False
             try:
-                return bool(_libc.setns(fd, _CLONE_NEWNET) == 0) and own_cookie() == cookie
+                return bool(_libc.setns(fd, _CLONE_NEWNET) == 0) and own_cookie() == self._cookie
             finally:
                 os.close(fd)
         return False
 
-    def work() -> None:
-        try:
-            if any(enter(path) for path in _candidates()):
-                found.append(action())
-        except BaseException as error:
-            failed.append(error)
+    def _candidates(self) -> Iterator[Path]:
+        """A path of each namespace: those of processes, and those with a name (ip netns)."""
+        seen = set()
+        for name in os.listdir("/proc"):
+            if not name.isdigit() or int(name) in _blocking:
+                continue
+            path = Path(f"/proc/{name}/ns/net")
+            identity = self._guarded(int(name), functools.partial(_identity, path))
+            if self._left:
+                return
+            if identity is not None and identity not in seen:
+                seen.add(identity)
+                yield path
+        with contextlib.suppress(OSError):
+            yield from Path("/run/netns").iterdir()
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
-    return found[0] if found else None
+    def _open(self, path: Path) -> Optional[int]:
+        name = path.parts[2]
+        if not name.isdigit():  # one with a name
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = self._guarded(int(name), lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        if self._left and fd is not None:
+            os.close(fd)
+            return None
+        return fd
+
+    def _guarded(self, pid: int, look: Callable[[], int]) -> Optional[int]:
+        """Look at a process, which may block; None: it has ended, or nobody waits any more."""
+        with self._lock:
+            self._looking_at = pid
+        result = None
+        with contextlib.suppress(OSError):  # it has ended
+            result = look()
+        with self._lock:
+            self._looking_at = 0
+            if self._left:
+                _blocking.discard(pid)
+        return result
+
+
+def _identity(path: Path) -> int:
+    return os.stat(path).st_ino

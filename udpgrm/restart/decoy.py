@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from udpgrm.kernel import cgroups, pidfd
+from udpgrm.kernel.descriptors import state
 from udpgrm.restart import adoption
 from udpgrm.restart.adoption import AdoptionError
 from udpgrm.restart.groups import Groups
@@ -111,7 +112,4 @@ def _kill(pid: int, number: signal.Signals) -> None:
 
 def _runs(pid: int) -> bool:
     """Whether a process is there, and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    return state(pid) not in ("Z", "")
