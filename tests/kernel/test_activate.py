@@ -248,3 +248,18 @@ def test_values_of_the_option_are_those_of_the_kernel(host: Host) -> None:
     )
     value = abi.Dissector.from_buffer_copy(bytes.fromhex(done.stdout))
     assert (value.type, value.flow_timeout_s, value.label) == (0, 9, b"LABEL")
+
+
+@pytest.mark.parametrize("words", [(), ("-n",)])
+def test_the_operators_dissector(host: Host, words: tuple[str, ...]) -> None:
+    """That of the library holds beside any option, another one where none is asked for."""
+    kind = ("dns",) if words else ("flow", "flow_timeout=7")
+    assert host.run("dissector", "set", WHERE, *kind).returncode == 0
+    done = activate("--generation=5", *words, "edge", WHERE, "--", sys.executable, "-c", REPORT)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["gen"] == [5]
+
+
+def test_a_generation_goes_with_a_registration(host: Host) -> None:
+    done = activate("--generation=5", "--no-register", "edge", WHERE, "--", "true")
+    assert (done.returncode, "--generation excludes" in done.stderr) == (255, True)

@@ -72,6 +72,9 @@ class Unit:
         remove_cgroup(self.cgroup)
         self.process.communicate()
 
+    def cgroup_processes(self) -> str:
+        return (self.cgroup / "cgroup.procs").read_text()
+
     def workers(self) -> list[int]:
         pids = [int(pid) for pid in (self.cgroup / "cgroup.procs").read_text().split()]
         return [pid for pid in pids if pid != self.process.pid]
@@ -225,6 +228,24 @@ def test_refusals(
     assert done.returncode == 255
     assert complaint in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_server_that_has_failed(host: Host, units: Units) -> None:
+    """It is seen at once, whatever the timeout."""
+    unit = units.start("server")
+    (unit.cgroup / "cgroup.kill").write_text("1")
+    unit.process.wait()
+    wait_for(lambda: not unit.cgroup_processes(), "its end")
+    began = time.monotonic()
+    done = enroll(host, unit, "--timeout=3000")  # longer than any command may take here
+    assert (done.returncode, "has the server failed?" in done.stderr) == (255, True)
+    assert time.monotonic() - began < 60
+
+
+def test_what_a_server_binds_instead_is_said(host: Host, units: Units) -> None:
+    unit = units.start("server")
+    words = ("enroll", "127.0.0.1:5353", f"--cgroup={unit.cgroup}", "--timeout=0")
+    assert f"its processes have {WHERE}" in host.run(*words).stderr
 
 
 def test_no_hooks(bare_host: Host, units: Units) -> None:

@@ -45,8 +45,10 @@ def _activate(settings: Settings) -> int:
     if notify_socket:
         store.replace(notify_socket, settings.name, made)
     if settings.register:
-        working = grm.working_generation(made[0])
-        generation = ((0 if working is None else working) + 1) % 2**32
+        generation = settings.generation
+        if generation is None:
+            working = grm.working_generation(made[0])
+            generation = ((0 if working is None else working) + 1) % 2**32
         grm.enroll(made, generation, _TIMEOUT_S)
         if settings.advance:
             grm.promote(made[0], generation)

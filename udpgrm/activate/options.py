@@ -42,6 +42,7 @@ Applications (-b, -d):
 
 Registration:
      --no-register          leave it to the service
+     --generation=N         register in this generation, as %i of a template unit
      --advance-working-gen  make the new generation the working one
 
   -h --help                 this text
@@ -74,6 +75,7 @@ _LONG = [
     "apps-max=",
     "no-register",
     "advance-working-gen",
+    "generation=",
     "help",
 ]
 _MOST_U32 = 0xFFFFFFFF
@@ -104,6 +106,13 @@ class Settings:
     apps_max: int = 0
     register: bool = True
     advance: bool = False
+    generation: Optional[int] = None
+
+    @property
+    def names_dissector(self) -> bool:
+        """Whether a dissector is asked for; else that of the group will do."""
+        chosen = (self.bpf, self.digest, self.flow_timeout or None, self.label or None)
+        return self.noop or any(item is not None for item in chosen)
 
 
 def parse(words: list[str]) -> Optional[Settings]:
@@ -139,6 +148,11 @@ def parse(words: list[str]) -> Optional[Settings]:
         apps_max=apps_max,
         register="--no-register" not in given,
         advance="--advance-working-gen" in given,
+        generation=(
+            _number(given, "--generation", 0, 0, abi.GENERATION_NONE - 1)
+            if "--generation" in given
+            else None
+        ),
     )
     _check_combination(settings)
     return settings
@@ -166,6 +180,8 @@ def _check_combination(settings: Settings) -> None:
         raise ValueError("--apps-max goes with --bpf or --digest")
     if settings.advance and not settings.register:
         raise ValueError("--advance-working-gen excludes --no-register")
+    if settings.generation is not None and not settings.register:
+        raise ValueError("--generation excludes --no-register")
 
 
 def _number(given: dict[str, str], option: str, default: int, low: int, high: int) -> int:

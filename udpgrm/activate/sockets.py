@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import socket
 import sys
 from pathlib import Path
@@ -58,7 +59,7 @@ def make(settings: Settings, value: abi.Dissector) -> list[socket.socket]:
     try:
         for _ in range(settings.count):
             made.append(_bound(settings))
-            _set_dissector(made[-1], settings.address, value)
+            _set_dissector(made[-1], settings, value)
             if settings.app:
                 grm.set_option(made[-1], Option.SOCKET_APP, settings.app.to_bytes(4, sys.byteorder))
     except BaseException:
@@ -68,14 +69,30 @@ def make(settings: Settings, value: abi.Dissector) -> list[socket.socket]:
     return made
 
 
-def _set_dissector(sock: socket.socket, where: str, value: abi.Dissector) -> None:
+def _set_dissector(sock: socket.socket, settings: Settings, value: abi.Dissector) -> None:
     try:
         grm.set_option(sock, Option.DISSECTOR, bytes(value))
     except PermissionError as error:
+        if _is_operators(sock, settings):
+            return
         raise ValueError(
-            f"{where}: the group has another dissector (udpgrm list), "
+            f"{settings.address}: the group has another dissector (udpgrm list), "
             "or the kernel does not take this one"
         ) from error
+
+
+def _is_operators(sock: socket.socket, settings: Settings) -> bool:
+    """Whether the group has a dissector that is the operator's to choose.
+
+    So is any where none is asked for here, and one of the library, which no option here names.
+    """
+    try:
+        size = ctypes.sizeof(abi.Dissector)
+        raw = sock.getsockopt(socket.IPPROTO_UDP, Option.DISSECTOR, size)
+    except OSError:  # there is no group: the value itself was refused
+        return False
+    kind = abi.Dissector.from_buffer_copy(raw).type & ~abi.DISSECTOR_VERBOSE
+    return not settings.names_dissector or kind == DissectorType.NAMED
 
 
 def _bound(settings: Settings) -> socket.socket:

@@ -11,6 +11,7 @@ from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.kernel import cgroups
 from udpgrm.restart import adoption
+from udpgrm.restart.instances import InstanceError, is_active
 from udpgrm.state.maps import Maps
 from udpgrm.state.view import Viewer
 
@@ -26,9 +27,16 @@ def run(arguments: Arguments) -> int:
     generation = _generation(arguments, maps, where, application)
     try:
         done = adoption.adopt(
-            maps, _cgroup(arguments), where, generation, count, timeout, application
+            maps,
+            _cgroup(arguments),
+            where,
+            generation,
+            count,
+            timeout,
+            application,
+            lambda: _may_come(arguments),
         )
-    except adoption.AdoptionError as error:
+    except (adoption.AdoptionError, InstanceError) as error:
         raise CommandError(str(error)) from error
     if arguments.flag("--json"):
         common.print_json(
@@ -57,6 +65,12 @@ def _cgroup(arguments: Arguments) -> Path:
     if not cgroups.is_directory(directory):
         raise CommandError(f"--cgroup: {directory} is not a cgroup2 directory")
     return directory
+
+
+def _may_come(arguments: Arguments) -> bool:
+    """Whether a process of the server may still be started: systemd says so of a unit."""
+    unit = arguments.given.get("--unit")
+    return unit is not None and is_active(unit)
 
 
 def _generation(arguments: Arguments, maps: Maps, where: str, application: int) -> int:

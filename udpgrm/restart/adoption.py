@@ -14,7 +14,7 @@ import errno
 import socket
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,23 +78,28 @@ def adopt(
     count: int,
     timeout: float,
     application: int = 0,
+    is_alive: Callable[[], bool] = lambda: False,
 ) -> Enrolled:
     """Put the sockets of a cgroup's processes into a generation of their group.
 
-    Waits at most `timeout` seconds until there are `count` of them and the
-    daemon has placed them. Raises AdoptionError; nothing is promoted.
+    Waits at most `timeout` seconds until there are `count` of them and the daemon has placed
+    them. is_alive: asked where the cgroup has no process, whether one may come. Raises
+    AdoptionError; nothing is promoted.
     """
     deadline = time.monotonic() + timeout
     held: list[tuple[int, socket.socket]] = []
     try:
         while True:
-            held = bound_sockets(cgroups.processes(cgroup), where)
+            pids = cgroups.processes(cgroup)
+            held = bound_sockets(pids, where)
             if len(held) >= count:
                 break
+            if not pids and not is_alive():
+                raise AdoptionError(f"no process runs in {cgroup}: has the server failed?")
             if time.monotonic() > deadline:
                 raise AdoptionError(
                     f"{len(held)} of {count} sockets are bound to {where} in {cgroup} "
-                    f"after {timeout:g} s: is the server up, and does it bind there?"
+                    f"after {timeout:g} s: its processes have {said(pids)}"
                 )
             _close(held)
             time.sleep(_POLL_S)

@@ -155,6 +155,7 @@ class Steps:
                 group.sockets,
                 max(0.0, deadline - time.monotonic()),
                 group.application,
+                lambda: self._instances.is_alive(self._new),
             )
 
     def _canary(self, evidence: Evidence) -> None:
