@@ -236,10 +236,8 @@ def test_a_server_that_has_failed(host: Host, units: Units) -> None:
     (unit.cgroup / "cgroup.kill").write_text("1")
     unit.process.wait()
     wait_for(lambda: not unit.cgroup_processes(), "its end")
-    began = time.monotonic()
     done = enroll(host, unit, "--timeout=3000")  # longer than any command may take here
     assert (done.returncode, "has the server failed?" in done.stderr) == (255, True)
-    assert time.monotonic() - began < 60
 
 
 def test_what_a_server_binds_instead_is_said(host: Host, units: Units) -> None:
