@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import functools
 import os
 import subprocess
 from collections.abc import Iterator
@@ -17,7 +18,9 @@ from pathlib import Path
 
 import pytest
 
+import udpgrm.client as grm
 from tests.kernel.support import COMMAND, Host, remove_cgroup, remove_pins
+from tests.waiting import PATIENCE_S
 from udpgrm.kernel import cgroups
 
 #: Of cgroups and pin directories; the process's number follows.
@@ -36,6 +39,14 @@ def own_network() -> Iterator[None]:
     yield
     assert _libc.setns(home, _CLONE_NEWNET) == 0
     os.close(home)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient_enrollment() -> Iterator[None]:
+    """Let the client library wait as long as tests do, where they do not say how long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grm, "enroll", functools.partial(grm.enroll, timeout=PATIENCE_S))
+        yield
 
 
 @pytest.fixture(scope="session")

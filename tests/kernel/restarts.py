@@ -22,7 +22,14 @@ from tests.waiting import PATIENCE_S, wait_for
 WHERE = "127.0.0.1:4433"
 ALSO = "127.0.0.1:4434"
 TO = ("127.0.0.1", 4433)
-UNTIL_NO_FLOWS = {"until": {"flows": 0, "quiet_s": None}}
+#: How long a flow lives that is not used: longer than a busy machine takes between two packets.
+FLOW_S = 4
+#: Ends with the last flow, however long that takes.
+UNTIL_NO_FLOWS = {
+    "until": {"flows": 0, "quiet_s": None},
+    "max_s": 600,
+    "on_timeout": "fail",
+}
 #: Answers `?` with its generation, echoes the rest; its arguments say how it is no good.
 SERVER = f"""
 import os, signal, socket, sys, threading
@@ -43,9 +50,9 @@ for address in addresses:
     if "noop" in wrong:
         sockets = [noop(address) for _ in range(2)]
     else:
-        sockets = grm.bind(address, 2, flow_timeout=1)
+        sockets = grm.bind(address, 2, flow_timeout={FLOW_S})
     if f"unenrolled-{{generation}}" not in wrong:
-        grm.enroll(sockets, generation)
+        grm.enroll(sockets, generation, {PATIENCE_S})
     held += sockets
 def serve(sock):
     while True:
@@ -91,14 +98,14 @@ class Edge:
         words = [sys.executable, str(server or self.server), "%i", ",".join(self.addresses)]
         (self.units / "edge@.service").write_text(" ".join([*words, *wrong]))
 
-    def define(self, **changes: Any) -> None:
-        """Write the definition (JSON is YAML)."""
+    def define(self, answer_s: float = 30, **changes: Any) -> None:
+        """Write the definition (JSON is YAML); answer_s: how long a probe waits for its answer."""
         definition = {
             "groups": [{"address": where, "sockets": 2} for where in self.addresses],
             "instances": {"unit": "edge@.service"},
-            "probes": [{"type": "echo", "timeout_s": 0.5, "retries": 0}],
-            "drain": {**UNTIL_NO_FLOWS, "max_s": 20, "on_timeout": "stop"},
-            "timeouts": {"enroll_s": 3},
+            "probes": [{"type": "echo", "timeout_s": answer_s, "retries": 0}],
+            "drain": UNTIL_NO_FLOWS,
+            "timeouts": {"enroll_s": 60},
             **changes,
         }
         (self.services / "edge.yaml").write_text(json.dumps(definition))
@@ -180,10 +187,17 @@ class Traffic:
     without keep, all of them begin new ones.
     """
 
-    def __init__(self, clients: int = 4, keep: bool = True, pause: float = 0.02) -> None:
+    def __init__(
+        self,
+        clients: int = 4,
+        keep: bool = True,
+        pause: float = 0.02,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        """Prepare clients; patience_s: after which a question counts as lost."""
         self.asked = self.lost = self.moved = 0
         self.first: Optional[int] = None  # the generation that answered first
-        self._pause = pause
+        self._pause, self._patience_s = pause, patience_s
         self._done = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=(keep and number % 2 == 0,))
@@ -197,7 +211,7 @@ class Traffic:
             if not keep:
                 sock.close()
                 sock = client()
-            sock.settimeout(1)
+            sock.settimeout(self._patience_s)
             sock.sendto(b"?", TO)
             try:
                 got = int(sock.recv(100).split()[0])

@@ -376,7 +376,7 @@ def test_new_programs(
         seen.update(reached(apps, initial(HELLO)))
         return 3 in seen
 
-    wait_for(is_replaced, "the new programs", 30)
+    wait_for(is_replaced, "the new programs")
     assert seen == {2, 3}
     assert reached(apps, initial(HELLO), initial(PING)) == [3, 0]
 

@@ -251,7 +251,7 @@ def test_a_group_that_waits_for_its_filter_is_kept(host: Host, sockets: Sockets)
     ]
     for sock in waiting:
         sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, (1).to_bytes(4, sys.byteorder))
-    code = "import udpgrm.client as grm; grm.enroll(grm.bind('127.0.0.1:4434'), 1)"
+    code = "import udpgrm.client as grm; grm.enroll(grm.bind('127.0.0.1:4434'), 1, 120)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
     assert grm.socket_generation(waiting[-1]).index is None, "it did not wait for its filter"
     for sock in waiting:

@@ -129,7 +129,7 @@ sys.path.insert(0, {str(ROOT)!r})
 import udpgrm.client as grm
 from tests.kernel.test_connected import accept
 [sock] = grm.bind("0.0.0.0:4433")
-grm.enroll([sock], 2)
+grm.enroll([sock], 2, 120)
 go, ready = os.pipe(), os.pipe()
 if os.fork() == 0:
     os.read(go[0], 1)
@@ -280,7 +280,7 @@ sys.path.insert(0, {str(ROOT)!r})
 import udpgrm.client as grm
 from tests.kernel.test_connected import accept
 [sock] = grm.bind("0.0.0.0:4433")
-grm.enroll([sock], 7)
+grm.enroll([sock], 7, 120)
 kept = [accept(("127.0.0.1", port)) for port in (9, 10, 11)]
 print("made", flush=True)
 sys.stdin.read()

@@ -30,9 +30,7 @@ TARGET = ("127.0.0.1", 4433)
 
 def test_clean_exit_takes_everything_away(host: Host) -> None:
     assert host.directory.is_dir()
-    started = time.monotonic()
     assert host.kill(signal.SIGTERM) == 0
-    assert time.monotonic() - started < 3
     assert not host.directory.exists()
     with client() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -233,13 +231,13 @@ def test_killed_under_traffic(bare_host: Host) -> None:
             assert grm.socket_generation(late).index is None
             bare_host.start("--persist")
             wait_for_index(late)
-        time.sleep(0.2)
+        wait_for(lambda: traffic.answered > 500, "more traffic")
     finally:
         traffic.stopping.set()
-        traffic.join(10)
+        traffic.join(PATIENCE_S)
         echo.stopping.set()
-        echo.join(10)
-    assert traffic.sent == traffic.answered > 500
+        echo.join(PATIENCE_S)
+    assert traffic.sent == traffic.answered
     assert traffic.moved == []
     after = bare_host.group(ADDRESS)
     assert after["applications"] == before["applications"]
@@ -381,7 +379,7 @@ def spawn_owner(generation: int, address: str = ADDRESS) -> subprocess.Popen[byt
     code = (
         "import sys, udpgrm.client as grm\n"
         f"s = grm.bind({address!r})\n"
-        f"grm.enroll(s, {generation}); grm.promote(s[0], {generation})\n"
+        f"grm.enroll(s, {generation}, {PATIENCE_S}); grm.promote(s[0], {generation})\n"
         "print('ready', flush=True); sys.stdin.read()\n"
     )
     process = subprocess.Popen(

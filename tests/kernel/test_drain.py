@@ -24,7 +24,7 @@ import sys
 import udpgrm.client as grm
 from tests.kernel.support import wait_for_index
 made = grm.bind("{ADDRESS}")
-grm.enroll(made, 9)
+grm.enroll(made, 9, {PATIENCE_S})
 wait_for_index(made[0])
 print("there", flush=True)
 sys.stdin.read()

@@ -25,7 +25,7 @@ subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 import udpgrm.client as grm
 old, new = grm.bind("127.0.0.1:4433")[0], grm.bind("127.0.0.1:4433")[0]
 assert grm.working_generation(old) == 0, "this namespace's group is another one"
-grm.enroll([old], 7); grm.promote(old, 7)
+grm.enroll([old], 7, 120); grm.promote(old, 7)
 peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 def exchange(expected):
     peer.sendto(b"hi", ("127.0.0.1", 4433))
@@ -34,7 +34,7 @@ def exchange(expected):
     _, sender = ready[0].recvfrom(100)
     ready[0].sendto(b"yo", sender)
 exchange(old)
-grm.enroll([new], 8); grm.promote(new, 8)
+grm.enroll([new], 8, 120); grm.promote(new, 8)
 exchange(old)
 print("ready", flush=True); sys.stdin.read()
 assert grm.working_generation(old) == 8

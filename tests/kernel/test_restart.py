@@ -16,6 +16,7 @@ import pytest
 import udpgrm.client as grm
 from tests.kernel.restarts import (
     ALSO,
+    FLOW_S,
     TO,
     UNTIL_NO_FLOWS,
     WHERE,
@@ -54,17 +55,17 @@ def test_a_restart_under_traffic(serving: Edge) -> None:
     with Traffic() as traffic:
         command = serving.start("restart", "edge", "--json")
         serving.await_step("drain")
-        time.sleep(1.5)  # longer than a flow lives that is not used
+        time.sleep(FLOW_S + 0.5)  # longer than a flow lives that is not used
         assert (serving.alive(), serving.working()) == ([1, 2], 2)
+        until(lambda: traffic.asked > 100, "enough questions")
     printed, errors = command.communicate(timeout=PATIENCE_S)
     assert command.returncode == 0, errors
-    assert traffic.asked > 100
     assert (traffic.lost, traffic.moved) == (0, 0)
     assert (serving.alive(), serving.working()) == ([2], 2)
     journal = json.loads(printed)
     assert journal["outcome"] == "finished"
     assert (journal["from_generation"], journal["to_generation"]) == (1, 2)
-    assert 0 < journal["promotion_window_s"] < 0.3
+    assert journal["promotion_window_s"] > 0
     steps = {step["step"]: step["evidence"] for step in journal["steps"]}
     [canary] = steps["canary"]["probes"]
     assert (canary["received_generation"], canary["path"]) == (2, "steered")
@@ -107,7 +108,7 @@ def test_a_first_deployment_with_two_groups(edge: Edge) -> None:
 )
 def test_a_new_instance_that_is_no_good(serving: Edge, wrong: str, step: str, reason: str) -> None:
     serving.unit(wrong)
-    serving.define(timeouts={"enroll_s": 1})
+    serving.define(answer_s=0.5, timeouts={"enroll_s": 1})
     with Traffic() as traffic:
         done = serving.restart("--json")
     assert done.returncode == 1
@@ -122,13 +123,14 @@ def test_a_new_instance_that_is_no_good(serving: Edge, wrong: str, step: str, re
 
 def test_users_meet_nothing_of_a_canary(serving: Edge) -> None:
     serving.unit("mute-2")
+    serving.define(answer_s=0.5)
     with Traffic() as traffic:
         assert serving.restart().returncode == 1
     assert traffic.lost == 0
 
 
 def test_rollback_while_the_old_one_drains(serving: Edge) -> None:
-    serving.define(drain={**UNTIL_NO_FLOWS, "max_s": 60})
+    serving.define(drain=UNTIL_NO_FLOWS)
     with Traffic() as traffic, client() as late:
         command = serving.start("restart", "edge", "--json")
         serving.await_step("drain")
@@ -152,7 +154,7 @@ def test_rollback_while_the_old_one_drains(serving: Edge) -> None:
 
 
 def test_rollback_that_is_not_waited_for(serving: Edge) -> None:
-    serving.define(drain={**UNTIL_NO_FLOWS, "max_s": 60})
+    serving.define(drain=UNTIL_NO_FLOWS)
     with Traffic():
         command = serving.start("restart", "edge", "--json")
         serving.await_step("drain")
@@ -165,18 +167,18 @@ def test_rollback_that_is_not_waited_for(serving: Edge) -> None:
 
 
 def test_the_second_of_two_is_refused(serving: Edge) -> None:
-    serving.define(drain={**UNTIL_NO_FLOWS, "max_s": 60}, timeouts={"enroll_s": 3})
     serving.unit("unenrolled-2")
     command = serving.start("restart", "edge", "--json")
     serving.await_step("enroll")
     done = serving.restart()
     assert done.returncode == 255
     assert f"edge: a restart runs already: pid {command.pid} of root, since" in done.stderr
+    assert serving.host.run("rollback", "edge").returncode == 0
     assert command.communicate(timeout=PATIENCE_S) and command.returncode == 1
 
 
 def test_a_restart_is_followed(serving: Edge) -> None:
-    serving.define(drain={**UNTIL_NO_FLOWS, "max_s": 60})
+    serving.define(drain=UNTIL_NO_FLOWS)
     with Traffic(1):
         command = serving.start("restart", "edge", "--json")
         serving.await_step("drain")
@@ -189,7 +191,7 @@ def test_a_restart_is_followed(serving: Edge) -> None:
 
 
 def test_a_signal_while_it_drains_leaves_it_and_resume_ends_it(serving: Edge) -> None:
-    serving.define(drain={**UNTIL_NO_FLOWS, "max_s": 60})
+    serving.define(drain=UNTIL_NO_FLOWS)
     with Traffic(1):
         command = serving.start("restart", "edge")
         serving.await_step("drain")
@@ -233,7 +235,7 @@ def test_nowhere_to_print(serving: Edge, words: tuple[str, ...]) -> None:
 
 
 def test_a_rollback_that_was_asked_for_as_it_was_cut(serving: Edge) -> None:
-    serving.define(drain={**UNTIL_NO_FLOWS, "max_s": 60})
+    serving.define(drain=UNTIL_NO_FLOWS)
     with Traffic(1):
         command = serving.start("restart", "edge")
         serving.await_step("drain")
@@ -256,7 +258,7 @@ def test_a_drain_that_may_fail(serving: Edge) -> None:
 
 
 def test_running_out_is_refused_before_anything_starts(serving: Edge) -> None:
-    others = grm.bind(WHERE, 31, flow_timeout=1)
+    others = grm.bind(WHERE, 31, flow_timeout=FLOW_S)
     for generation, sock in zip(range(2, 33), others):
         grm.enroll([sock], generation)
     before = serving.journal()
@@ -292,7 +294,7 @@ def test_ipv6(edge: Edge) -> None:
 def test_noop(edge: Edge) -> None:
     """Nothing counts flows: quiet tells when the old one has drained."""
     edge.unit("noop")
-    edge.define(drain={"until": {"flows": 0, "quiet_s": 0.5}, "max_s": 20})
+    edge.define(drain={**UNTIL_NO_FLOWS, "until": {"flows": 0, "quiet_s": 0.5}})
     assert edge.restart().returncode == 0
     with Traffic() as traffic:
         done = edge.restart("--json")
@@ -375,7 +377,8 @@ def test_an_unmodified_server_is_adopted(edge: Edge) -> None:
     server.write_text(PLAIN_SERVER)
     edge.unit(server=server)
     # its flows live for the default of 125 s
-    edge.define(enrollment="adopted", drain={**UNTIL_NO_FLOWS, "max_s": 2})
+    until_quiet = {**UNTIL_NO_FLOWS, "until": {"flows": None, "quiet_s": 2}}
+    edge.define(enrollment="adopted", drain=until_quiet)
     done = edge.restart("--json")
     assert done.returncode == 0, done.stdout + done.stderr
     with Traffic() as traffic:
@@ -389,7 +392,7 @@ def test_an_unmodified_server_is_adopted(edge: Edge) -> None:
 
 def test_the_budget(serving: Edge) -> None:
     """Packets that a stalled instance has no room for cost more than the budget."""
-    serving.define(budget={"dropped": 0}, drain={**UNTIL_NO_FLOWS, "max_s": 20})
+    serving.define(budget={"dropped": 0})
     with Traffic(1) as old:
         command = serving.start("restart", "edge", "--json")
         serving.await_step("drain")

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.kernel.restarts import UNTIL_NO_FLOWS, WHERE, Edge, Traffic, until
+from tests.kernel.restarts import FLOW_S, WHERE, Edge, Traffic, until
 from tests.kernel.support import ROOT
 from tests.waiting import PATIENCE_S
 
@@ -20,7 +20,7 @@ SERVER = f"""
 import os, signal, socket, sys, threading
 sys.path.insert(0, {str(ROOT)!r})
 import udpgrm.client as grm
-sockets = grm.bind({WHERE!r}, 2, flow_timeout=1)
+sockets = grm.bind({WHERE!r}, 2, flow_timeout={FLOW_S})
 generation = grm.working_generation(sockets[0]) + 1
 told = []
 def drain(*_):
@@ -29,7 +29,7 @@ def drain(*_):
     told.append(1)
     os.kill(os.getppid(), signal.SIGURG)
 signal.signal(signal.SIGTERM, drain)
-grm.enroll(sockets, generation)
+grm.enroll(sockets, generation, {PATIENCE_S})
 def serve(sock):
     while True:
         data, peer = sock.recvfrom(2048)
@@ -79,6 +79,7 @@ def test_a_restart(decoyed: Edge) -> None:
 
 def test_the_way_back_and_forth(decoyed: Edge) -> None:
     unit(decoyed, "mute-2")
+    decoyed.define(answer_s=0.5, instances={"decoy": "edge.service"})
     with Traffic() as traffic:
         done = decoyed.restart("--json")
         assert done.returncode == 1, done.stdout
@@ -86,6 +87,7 @@ def test_the_way_back_and_forth(decoyed: Edge) -> None:
         assert (living(decoyed), decoyed.working()) == ([1], 1)
     assert (traffic.lost, traffic.moved) == (0, 0)
     unit(decoyed)
+    decoyed.define(instances={"decoy": "edge.service"})
     done = decoyed.restart("--json")
     assert done.returncode == 0, done.stdout
     assert (living(decoyed), decoyed.working()) == ([2], 2)
@@ -93,7 +95,6 @@ def test_the_way_back_and_forth(decoyed: Edge) -> None:
 
 @pytest.mark.parametrize("step", ["start", "enroll", "promote", "drain"])
 def test_killed(decoyed: Edge, step: str) -> None:
-    decoyed.define(instances={"decoy": "edge.service"}, drain={**UNTIL_NO_FLOWS, "max_s": 20})
     with Traffic() as traffic:
         command = decoyed.start("restart", "edge")
         decoyed.await_step(step)

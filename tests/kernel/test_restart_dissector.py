@@ -14,7 +14,7 @@ import pytest
 
 import udpgrm.client as grm
 from tests.kernel.restart_fixtures import edge
-from tests.kernel.restarts import TO, WHERE, Edge, ask
+from tests.kernel.restarts import TO, UNTIL_NO_FLOWS, WHERE, Edge, Traffic, ask, until
 from tests.kernel.support import client
 from tests.waiting import PATIENCE_S
 from udpgrm import abi
@@ -52,7 +52,7 @@ def define(edge: Edge, timeout: int, flows: int) -> None:
         groups=[{"address": WHERE, "sockets": 2, "dissector": dissector}],
         enrollment="adopted",
         flows_per_generation=flows,
-        drain={"until": {"flows": 0, "quiet_s": None}, "max_s": 1, "on_timeout": "stop"},
+        drain={**UNTIL_NO_FLOWS, "until": {"flows": None, "quiet_s": 2}},
     )
 
 
@@ -62,8 +62,7 @@ def test_adopted_with_the_definitions_dissector(edge: Edge) -> None:
     done = edge.restart("--json")
     assert done.returncode == 0, done.stdout + done.stderr
     assert edge.host.group(WHERE)["dissector"]["flow_timeout"] == 9
-    with client() as old:
-        assert ask(old) == 1
+    with Traffic(1) as old:
         maps = state.open_pinned(edge.host.directory)
         group = maps.group(next(Viewer(maps).numbers(WHERE)))
         with maps.inner("flow_tables", group.table[abi.slot_of(1, 0, 1)]) as table:
@@ -72,11 +71,13 @@ def test_adopted_with_the_definitions_dissector(edge: Edge) -> None:
         maps.close()
         restart = edge.start()
         edge.await_step("drain")
-        assert ask(old) == 1
         with client() as new:
             assert ask(new) == 2
-        assert restart.wait(PATIENCE_S) == 0
-    restart.communicate()
+        asked = old.asked
+        until(lambda: old.asked > asked + 5, "answers to a flow of before")
+    restart.communicate(timeout=PATIENCE_S)
+    assert restart.returncode == 0
+    assert (old.first, old.lost, old.moved) == (1, 0, 0)
 
 
 def test_applied_before_the_first_instance_that_no_restart_started(edge: Edge) -> None:

@@ -53,7 +53,7 @@ def far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def define(edge: Edge, address: str, host: str = "probe@far") -> None:
     edge.addresses = [address]
     edge.unit()
-    edge.define(probes=[{"type": "echo", "from": host, "timeout_s": 1}])
+    edge.define(probes=[{"type": "echo", "from": host, "timeout_s": 30}])
 
 
 def evidence(document: dict[str, Any], step: str) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def test_whatever_was_cut_is_taken_up(serving: Edge) -> None:
 
 def test_a_machine_that_was_started_anew(serving: Edge) -> None:
     """Pins and processes are gone; what is left is the journal."""
-    with Traffic(1):
+    with Traffic(1, patience_s=1):
         kill_at(serving, "drain")
         serving.host.kill()
         for generation in (1, 2):
@@ -104,7 +104,7 @@ def test_a_machine_that_was_started_anew(serving: Edge) -> None:
 @pytest.mark.parametrize("step", ["start", "verify", "drain", "stop"])
 def test_the_machine_was_started_anew_and_numbers_begin_anew(serving: Edge, step: str) -> None:
     """At boot the units have started generation 1 again, and then the restart is taken up."""
-    with Traffic(1, keep=step != "stop"):
+    with Traffic(1, keep=step != "stop", patience_s=1):
         kill_at(serving, step)
         serving.host.kill()
         serving.clean()

@@ -11,17 +11,11 @@ from typing import Any
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.restarts import WHERE, Edge, Traffic, serving_only, until
+from tests.kernel.restarts import FLOW_S, UNTIL_NO_FLOWS, WHERE, Edge, Traffic, serving_only, until
 from tests.waiting import PATIENCE_S
 from udpgrm.restart import journal
 
 pytest_plugins = ("tests.kernel.restart_fixtures",)
-
-
-@pytest.fixture(autouse=True)
-def patient(edge: Edge) -> None:
-    """Drains take as long as their flows."""
-    edge.define(drain={"until": {"flows": 0, "quiet_s": None}, "max_s": 60, "on_timeout": "fail"})
 
 
 def draining(edge: Edge, generation: int) -> dict[str, Any]:
@@ -94,7 +88,7 @@ def test_status_and_the_way_back(serving: Edge) -> None:
 def test_a_new_instance_that_ends_is_no_matter_of_an_earlier_drain(serving: Edge) -> None:
     with Traffic(1) as old:
         begun(serving)
-        with Traffic(1):
+        with Traffic(1, patience_s=1):
             last = begun(serving)
             (serving.host.cgroup / "edge@2.service/cgroup.kill").write_text("1")
             assert last.communicate(timeout=PATIENCE_S) and last.returncode == 0
@@ -108,7 +102,7 @@ def test_a_new_instance_that_ends_is_no_matter_of_an_earlier_drain(serving: Edge
 def test_no_generation_left(serving: Edge) -> None:
     with Traffic(1) as old:
         first = begun(serving)
-        sockets = grm.bind(WHERE, 30, flow_timeout=1)
+        sockets = grm.bind(WHERE, 30, flow_timeout=FLOW_S)
         for number, sock in enumerate(sockets):
             grm.enroll([sock], 3 + number)
         refused = serving.restart()
@@ -182,11 +176,11 @@ def test_files_of_those_that_have_ended_go(serving: Edge) -> None:
 
 def test_one_that_has_failed_is_not_forgotten(serving: Edge) -> None:
     """Nobody else knows that its old instance is still to be stopped."""
-    until_none = {"until": {"flows": 0, "quiet_s": None}, "on_timeout": "fail"}
     with Traffic(1):
-        serving.define(drain={**until_none, "max_s": 4})
+        # long enough for the next one to begin meanwhile
+        serving.define(drain={**UNTIL_NO_FLOWS, "max_s": 20})
         begun(serving)
-        serving.define(drain={**until_none, "max_s": 60})
+        serving.define()
         with Traffic(1):
             begun(serving)
             until(lambda: draining(serving, 1)["outcome"] == "failed", "the end of its time")
@@ -221,9 +215,9 @@ def cut(edge: Edge) -> None:
 
 
 def test_a_number_is_not_used_again_before_its_drain_has_ended(serving: Edge) -> None:
-    with Traffic(1):
+    with Traffic(1, patience_s=1):
         begun(serving)
-        with Traffic(1):
+        with Traffic(1, patience_s=1):
             cut(serving)
     first = serving.restart()
     assert first.returncode == 0, first.stderr
@@ -237,9 +231,9 @@ def test_a_number_is_not_used_again_before_its_drain_has_ended(serving: Edge) ->
 @pytest.mark.parametrize("resumed_first", [True, False], ids=["resumed first", "resumed after"])
 def test_the_numbers_of_another_boot(serving: Edge, resumed_first: bool) -> None:
     """Units start generation 1 at boot: it is not the one that was drained."""
-    with Traffic(1):
+    with Traffic(1, patience_s=1):
         begun(serving)
-        with Traffic(1):
+        with Traffic(1, patience_s=1):
             cut(serving)
     for path in serving.state.glob("*.json"):
         path.write_text(json.dumps({**json.loads(path.read_text()), "boot_id": "earlier"}))

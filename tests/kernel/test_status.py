@@ -9,8 +9,7 @@ import re
 
 import udpgrm.client as grm
 from tests.kernel.restart_fixtures import edge, serving
-from tests.kernel.restarts import ALSO, WHERE, Edge, ask
-from tests.kernel.support import client
+from tests.kernel.restarts import ALSO, WHERE, Edge, Traffic
 from tests.waiting import PATIENCE_S
 
 __all__ = ["edge", "serving"]
@@ -25,8 +24,7 @@ def test_before_there_is_anything(edge: Edge) -> None:
 
 
 def test_a_service_that_serves(serving: Edge) -> None:
-    with client() as sock:
-        ask(sock)
+    with Traffic(1):
         [service] = serving.host.json("status", "edge")["services"]
     assert (service["state"], service["restart"]["outcome"]) == ("settled", "finished")
     [group] = service["groups"]
@@ -38,24 +36,22 @@ def test_a_service_that_serves(serving: Edge) -> None:
         2,
     )
     assert generation["flows"] >= 1
-    assert generation["working_for_s"] < 60
+    assert 0 <= generation["working_for_s"] < 600
     shown = serving.host.run("status").stdout
     assert re.search(r"^edge  finished None -> 1, switched in \d+ ms$", shown, re.MULTILINE)
     assert re.search(r"    gen 1  working  edge@1.service  2/2 sockets  \d+ flows  in ", shown)
 
 
 def test_while_it_drains(serving: Edge) -> None:
-    serving.define(drain={"until": {"flows": 0}, "max_s": 20, "on_timeout": "stop"})
-    with client() as sock:
-        ask(sock)
+    with Traffic(1):  # whose flow keeps it draining
         restart = serving.start()
         serving.await_step("drain")
         [service] = serving.host.json("status")["services"]
         assert service["state"] == "drain"
         states = {item["generation"]: item["state"] for item in service["groups"][0]["generations"]}
         assert states[2] == "working"
-        assert states[1] in ("draining", "drained")  # its flows live for a second
-        restart.communicate(timeout=PATIENCE_S)
+        assert states[1] == "draining"
+    restart.communicate(timeout=PATIENCE_S)
     assert serving.host.json("status")["services"][0]["state"] == "settled"
 
 
