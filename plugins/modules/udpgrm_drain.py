@@ -110,13 +110,18 @@ flows:
   type: int
   returned: when something drains
   sample: 0
+generation:
+  description: The generation that drains, V(null) where none does.
+  type: int
+  returned: success
+  sample: 4
 elapsed:
   description: How long was waited, in seconds.
   type: float
   returned: success
   sample: 12.1
 restart:
-  description: The restart, as in RV(udpgrm.fleet.udpgrm_restart#module:restart).
+  description: The restart, as in RV(udpgrm.fleet.udpgrm_restart#module:restart), V(null) if there was none.
   type: dict
   returned: when O(service) is given
   sample: {"service": "dns", "state": "drain", "outcome": null, "from_generation": 1, "to_generation": 2}

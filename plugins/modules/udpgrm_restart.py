@@ -125,12 +125,20 @@ restart:
   type: dict
   returned: success, and when a restart did not end well
   contains:
+    service:
+      description: Name of the service.
+      type: str
+      sample: dns
     started:
       description: When it began, in seconds since the epoch by the host's clock.
       type: float
       sample: 1767225600.125
     state:
       description: The outcome, or the step it is in.
+      type: str
+      sample: drain
+    step:
+      description: The step it is in, or the last one.
       type: str
       sample: drain
     outcome:
@@ -146,13 +154,14 @@ restart:
       type: int
       sample: 2
     promotion_window_s:
-      description: Time from the begin of the promotion to its proof.
+      description: Time from the begin of the promotion to its proof, V(null) before that.
       type: float
       sample: 0.031
     steps:
       description: The steps, in their order, with C(step), C(started), C(ended), C(result), C(reason), C(evidence).
       type: list
       elements: dict
+      sample: [{"step": "drain", "started": 1767225600.125, "ended": null, "result": null, "reason": "", "evidence": {}}]
   sample: {"service": "dns", "state": "drain", "outcome": null, "from_generation": 1, "to_generation": 2}
 serves:
   description: What serves, as in RV(udpgrm.fleet.udpgrm_service_info#module:services[].serves).

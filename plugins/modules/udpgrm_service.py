@@ -126,12 +126,13 @@ def main() -> None:
     text = None
     if present:
         text = HEADER + yaml.safe_dump(params["definition"], sort_keys=False)
-    executable = module.get_bin_path("udpgrm", required=present)
+    # a definition is removed also where the command is gone
+    host = Host.of_module(module) if present else None
     try:
         change = compare(service_name(params["name"]), text)
         if change.changed:
-            host = Host(lambda arguments: module.run_command([executable, *arguments]))
-            validate(host, change, module.tmpdir)
+            if host is not None:
+                validate(host, change, module.tmpdir)
             if not module.check_mode:
                 apply(change, module.atomic_move, module.tmpdir)
     except (HostError, OSError) as error:

@@ -80,30 +80,35 @@ services:
       type: dict
       sample: {"run": "control:4711:123456:a1b2", "by": "root@control", "since": 1767225600.125}
     restart:
-      description: The last restart, as in RV(udpgrm.fleet.udpgrm_restart#module:restart).
+      description: The last restart, as in RV(udpgrm.fleet.udpgrm_restart#module:restart), V(null) if there was none.
       type: dict
       sample: {"service": "dns", "state": "drain", "outcome": null, "from_generation": 1, "to_generation": 2}
     draining:
       description: Earlier restarts whose drains go on, or have failed, with C(from_generation) and C(to_generation).
       type: list
       elements: dict
+      sample: [{"service": "dns", "state": "drain", "outcome": null, "from_generation": 1, "to_generation": 2}]
     groups:
       description: Its groups, with the generations of each.
       type: list
       elements: dict
+      sample: [{"address": "0.0.0.0:53", "application": 0, "dissector": "flow", "working_generation": 2, "generations": []}]
     measured:
       description: Counters and flows now, as in RV(udpgrm.fleet.udpgrm_restart#module:measured).
       type: dict
+      sample: {"at": 1767225600.125, "processed": 120000, "errors": 0, "moved": 0, "dropped": 0, "flows": {"2": 4}}
 problems:
   description: Definitions that cannot be read, and restarts of services that cannot, a line each.
   type: list
   elements: str
   returned: success
+  sample: ["/etc/udpgrm/services.d/edge.yaml: groups: is missing"]
 others:
   description: Addresses of groups that belong to no service.
   type: list
   elements: str
   returned: success
+  sample: ["0.0.0.0:4433"]
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
 
-"""Services of a host, made of a JSON file: restarts take the time that the file says."""
+"""Services of a host, made of a JSON file: drains last as many looks as the file says."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import typing as t
 
 Document = dict[str, t.Any]
 _FORWARD = ["prepare", "start", "enroll", "canary", "promote", "verify", "drain", "stop"]
+#: More looks than any test takes.
+FOREVER = 1_000_000
 METRICS = {
     "rx_processed_total": 1000,
     "rx_internal_state_error": 0,
@@ -24,7 +26,7 @@ METRICS = {
 def service(name: str = "echo", **behaviour: t.Any) -> Document:
     """A service that generation 1 serves.
 
-    C(drain_s): how long an instance drains; C(rolls_back), C(refuses): the reason;
+    C(looks): in how many answers of status a restart drains; C(rolls_back), C(refuses): the reason;
     C(errors): dispatch errors that a restart begins to cause; C(cut): the step in which the
     first process that works at a restart dies; C(loses_power): seconds after a switch at which the
     host is started anew, with generation 1.
@@ -35,7 +37,7 @@ def service(name: str = "echo", **behaviour: t.Any) -> Document:
         "working": 1,
         "journal": None,
         "metrics": dict(METRICS),
-        "behaviour": {"drain_s": 0.0, **behaviour},
+        "behaviour": {"looks": 0, **behaviour},
     }
 
 
@@ -67,7 +69,7 @@ class FakeServices:
         return 0, json.dumps({"schema": 1, **document}), ""
 
     def _go_on(self, item: Document) -> None:
-        """Let time have its way with a drain."""
+        """End a drain that was looked at often enough."""
         journal = item["journal"]
         if journal is None:
             return
@@ -78,7 +80,7 @@ class FakeServices:
             return
         if journal["outcome"] is not None or not journal["running"]:
             return
-        if time.time() >= journal["ends"]:
+        if journal["looks"] <= 0:
             undone = journal["step"] == "drain_new"
             journal.update(outcome="rolled_back" if undone else "finished", running=False)
             journal["step"] = "stop_new" if undone else "stop"
@@ -103,6 +105,7 @@ class FakeServices:
         journal = item["journal"]
         living = {item["working"]}
         if journal is not None and journal["outcome"] is None:
+            journal["looks"] -= 1
             living |= {journal["from_generation"], journal["to_generation"]}
         return {
             "name": item["name"],
@@ -148,7 +151,7 @@ class FakeServices:
         item = self._services[name]
         journal = item["journal"]
         if "--resume" in options:
-            journal.update(running=True, outcome=None, ends=time.time())
+            journal.update(running=True, outcome=None, looks=0)
             self._promote(item)
             return {"service": name, "unit": "udpgrm-restart-echo.service"}
         if "refuses" in item["behaviour"]:
@@ -178,7 +181,7 @@ class FakeServices:
             "promotion_window_s": None,
             "progress": None,
             "steps": [self._step(name, now) for name in _FORWARD[:4]],
-            "ends": now + behaviour["drain_s"],
+            "looks": behaviour["looks"],
         }
         if "rolls_back" in behaviour:
             journal["steps"][-1].update(result="failed", reason=behaviour["rolls_back"])
@@ -211,6 +214,6 @@ class FakeServices:
             ended=time.time(), result="cancelled", reason="asked for by udpgrm rollback"
         )
         journal["steps"].append({**self._step("drain_new", time.time()), "ended": None})
-        journal.update(step="drain_new", state="drain_new", running=True, ends=time.time())
+        journal.update(step="drain_new", state="drain_new", running=True, looks=0)
         item["working"] = journal["from_generation"]
         return {"service": name, "unit": "udpgrm-restart-echo.service"}

@@ -12,15 +12,21 @@ import subprocess
 import sys
 import typing as t
 
+import pytest
+
 from .fake_command import FakeCommand
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PLAYBOOKS = ROOT / "playbooks"
+MODULES = sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("udpgrm_*.py"))
 # The newest ansible-core is that of the tests themselves.
 INTERPRETERS = {
     "newest": pathlib.Path(sys.executable),
     "oldest": ROOT / "build" / "venvs" / "oldest" / "bin" / "python3",
 }
+# For tests of what differs between their versions: templates, variables, errors, plugins.
+both_versions = pytest.mark.parametrize("ansible", sorted(INTERPRETERS), indirect=True)
+# For what hangs (tests/waiting.py is not beside these where ansible-test has them).
 LIMIT_S = 300
 GONE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
 

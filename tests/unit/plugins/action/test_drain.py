@@ -13,8 +13,8 @@ import pytest
 
 from ..fake_command import FakeCommand
 from ..fake_host import group
-from ..fake_services import service
-from ..playbook import Ansible
+from ..fake_services import FOREVER, service
+from ..playbook import Ansible, both_versions
 
 EDGE = "0.0.0.0:4433"
 GENERATION = {"address": EDGE, "generation": 1}
@@ -24,7 +24,7 @@ GENERATION = {"address": EDGE, "generation": 1}
 def fleet(ansible: Ansible) -> dict[str, FakeCommand]:
     """One host; its generation 1 loses a flow with each look, of 3."""
     place = ansible.directory / "fl1"
-    return {"fl1": FakeCommand(place, [group(EDGE, 2, [1, 2])], [service(drain_s=60)])}
+    return {"fl1": FakeCommand(place, [group(EDGE, 2, [1, 2])], [service(looks=FOREVER)])}
 
 
 def run(
@@ -36,6 +36,7 @@ def run(
     return ansible.run(playbook, fleet, *options)
 
 
+@both_versions
 def test_flows_left(ansible: Ansible, fleet: dict[str, FakeCommand]) -> None:
     status, said = run(ansible, fleet, GENERATION)
     assert status == 0, said
@@ -43,6 +44,7 @@ def test_flows_left(ansible: Ansible, fleet: dict[str, FakeCommand]) -> None:
     assert [line.split(", ")[1] for line in lines] == ["2 flows left", "1 flows left"]
 
 
+@both_versions
 def test_time_is_up(ansible: Ansible, fleet: dict[str, FakeCommand]) -> None:
     status, said = run(ansible, fleet, {**GENERATION, "timeout": 0})
     assert status == 2, said

@@ -11,6 +11,7 @@ import sys
 import typing as t
 
 from ..fake_command import FakeCommand
+from ..playbook import LIMIT_S
 
 
 class Machine(FakeCommand):
@@ -25,7 +26,7 @@ class Machine(FakeCommand):
             env=self.environment,
             text=True,
             capture_output=True,
-            timeout=60,
+            timeout=LIMIT_S,
             check=False,
         )
         assert done.stderr == ""

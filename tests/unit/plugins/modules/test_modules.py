@@ -124,8 +124,11 @@ def test_group_failure_is_one_line(machine: Machine) -> None:
 def test_without_the_command(machine: Machine, module: str, arguments: dict[str, t.Any]) -> None:
     (machine.path / "udpgrm").unlink()
     result = machine.run(module, arguments)
-    assert result["failed"] is True
-    assert "udpgrm" in result["msg"]
+    assert (result["failed"], result["msg"]) == (
+        True,
+        "udpgrm is not installed on this host; the playbook udpgrm.fleet.site installs it",
+    )
+    assert machine.calls == []
 
 
 def test_hooks(empty: Machine) -> None:
@@ -268,6 +271,13 @@ def test_service_that_is_wrong_replaces_nothing(empty: Machine, check: bool) -> 
         "edge.yaml",
         "other.yaml",
     ]
+
+
+def test_service_that_goes_where_the_command_is_gone(empty: Machine) -> None:
+    (empty.path / "services.d" / "edge.yaml").write_text("good\n")
+    (empty.path / "udpgrm").unlink()
+    assert empty.run("udpgrm_service", {"name": "edge", "state": "absent"})["changed"] is True
+    assert not (empty.path / "services.d" / "edge.yaml").exists()
 
 
 def test_service_beside_a_broken_one(empty: Machine) -> None:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ..fake_services import service
+from ..fake_services import FOREVER, service
 from .machine import Machine
 
 
@@ -38,7 +38,7 @@ def test_restart_by_fingerprint(machine: Machine) -> None:
 
 
 def test_restart_returns_while_the_old_instance_drains(machine: Machine) -> None:
-    machine.set_services(service(drain_s=1.5))
+    machine.set_services(service(looks=4))
     result = machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
     assert (result["changed"], result["restart"]["state"]) == (True, "drain")
     # asked for again, it waits for the same
@@ -52,7 +52,7 @@ def test_restart_returns_while_the_old_instance_drains(machine: Machine) -> None
 
 
 def test_restart_to_another_release_meanwhile(machine: Machine) -> None:
-    machine.set_services(service(drain_s=60))
+    machine.set_services(service(looks=FOREVER))
     machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
     result = machine.run("udpgrm_restart", {"service": "echo", "release": "3"})
     assert result["changed"] is True
@@ -117,7 +117,7 @@ def test_rollback_while_it_drains(machine: Machine) -> None:
     back = {"service": "echo", "state": "rolled_back", "wait": "finished"}
     refused = machine.run("udpgrm_restart", back)
     assert (refused["failed"], "there was no restart" in refused["msg"]) == (True, True)
-    machine.set_services(service(drain_s=60))
+    machine.set_services(service(looks=FOREVER))
     machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
     assert machine.run("udpgrm_restart", back, check=True)["changed"] is True
     assert machine.services["echo"]["working"] == 2
@@ -134,7 +134,7 @@ def test_rollback_after_the_end(machine: Machine) -> None:
 
 
 def test_release_of_a_restart_that_was_undone_does_not_serve(machine: Machine) -> None:
-    machine.set_services(service(drain_s=60))
+    machine.set_services(service(looks=FOREVER))
     task = {"service": "echo", "release": "2"}
     releases = []
     for state in ("started", "rolled_back"):
@@ -150,11 +150,11 @@ def test_resume_of_nothing(machine: Machine) -> None:
 
 def test_drain_of_a_service(machine: Machine) -> None:
     assert machine.run("udpgrm_drain", {"service": "echo"})["drained"] is True
-    machine.set_services(service(drain_s=4.0))
+    machine.set_services(service(looks=5))
     machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
     looked = machine.run("udpgrm_drain", {"service": "echo"})
     assert (looked["drained"], looked["flows"], looked["generation"]) == (False, 3, 1)
-    task = {"service": "echo", "timeout": 20}
+    task = {"service": "echo", "timeout": 120, "interval": 120}
     assert machine.run("udpgrm_drain", task, check=True)["drained"] is False
     waited = machine.run("udpgrm_drain", task)
     assert (waited["drained"], waited["restart"]["outcome"]) == (True, "finished")

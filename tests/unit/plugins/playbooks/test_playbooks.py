@@ -9,13 +9,15 @@ import typing as t
 
 import pytest
 
-from ..fake_services import service
-from ..playbook import Ansible
+from ..fake_services import FOREVER, service
+from ..playbook import Ansible, both_versions
 from .fleet import Fleet
 
 
+
+@both_versions
 def test_all_hosts_once(ansible: Ansible) -> None:
-    fleet = Fleet(ansible, [{"drain_s": 1.0}, {}, {}, {"drain_s": 4.0}])
+    fleet = Fleet(ansible, [{"looks": 3}, {}, {}, {"looks": 6}])
     status, said = fleet.run("--check")
     assert (status, fleet.working) == (0, [1, 1, 1, 1]), said
     assert "echo: 4 planned" in said
@@ -23,16 +25,20 @@ def test_all_hosts_once(ansible: Ansible) -> None:
     status, said = fleet.run()
     assert (status, fleet.working) == (0, [2, 2, 2, 2]), said
     assert "echo: 4 updated" in said
-    # to switch, to look, to wait for the end; the canary is looked at again
-    modules = [len(host.modules) - 1 for host in fleet.hosts.values()]
-    assert modules[0] <= 4, fleet.hosts["fl1"].modules
-    assert max(modules[1:]) <= 3, fleet.hosts["fl2"].modules
+    # to switch, and to look; the canary is looked at again
+    begun, look, wait = (f"udpgrm_{name}.py" for name in ("restart", "service_info", "drain"))
+    for name, host in fleet.hosts.items():
+        modules = host.modules[1:]  # check mode's
+        others = [module for module in modules if module != wait]
+        assert others == [begun, *([look] * (2 if name == "fl1" else 1))], name
+        assert wait in modules, name
     assert all(name in fleet.report for name in fleet.hosts)
     status, said = fleet.run()
     assert (status, fleet.working) == (0, [2, 2, 2, 2]), said
     assert "echo: 4 unchanged" in said
 
 
+@both_versions
 def test_one_budget_for_all_batches(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{}, {}, {}, {"rolls_back": "nobody answers"}, {}, {}])
     fleet.gone = {"fl2"}
@@ -60,8 +66,9 @@ def test_failures_within_the_budget_fail_the_run_at_its_end(ansible: Ansible) ->
     assert "echo: 2 updated, 1 failed" in said
 
 
+@both_versions
 def test_go_back_where_that_is_possible(ansible: Ansible) -> None:
-    fleet = Fleet(ansible, [{"drain_s": 600}, {}, {"rolls_back": "dead"}, {}])
+    fleet = Fleet(ansible, [{"looks": FOREVER}, {}, {"rolls_back": "dead"}, {}])
     status, said = fleet.run(udpgrm_on_stop="rollback")
     assert (status, fleet.working) == (2, [1, 2, 1, 1]), said
     assert "echo: 1 updated, 2 rolled back, 1 untouched" in said
@@ -71,7 +78,7 @@ def test_go_back_where_that_is_possible(ansible: Ansible) -> None:
 
 
 def test_go_back_where_the_look_failed(ansible: Ansible) -> None:
-    fleet = Fleet(ansible, [{"drain_s": 600}, {}])
+    fleet = Fleet(ansible, [{"looks": FOREVER}, {}])
     fleet.hosts["fl1"].break_module("udpgrm_service_info")
     status, said = fleet.run(udpgrm_on_stop="rollback")
     assert (status, fleet.working) == (2, [1, 1]), said
@@ -87,7 +94,7 @@ def test_batches_bake_and_wait(ansible: Ansible) -> None:
 
 
 def test_run_again_while_hosts_drain(ansible: Ansible) -> None:
-    fleet = Fleet(ansible, [{"drain_s": 45}])
+    fleet = Fleet(ansible, [{"looks": 9}])
     fleet.hosts["fl1"].break_module("udpgrm_drain")
     assert fleet.run()[0] == 2
     (fleet.hosts["fl1"].path / "broken-udpgrm_drain.py").unlink()
@@ -115,6 +122,7 @@ def test_canaries_come_first(ansible: Ansible) -> None:
     assert fleet.working == [1, 1, 1]
 
 
+@both_versions
 @pytest.mark.parametrize("nothing", ["", None, []])
 def test_no_canary_is_not_all_of_them(ansible: Ansible, nothing: object) -> None:
     fleet = Fleet(ansible, [{"rolls_back": "dead"}, {}, {}])
@@ -123,19 +131,28 @@ def test_no_canary_is_not_all_of_them(ansible: Ansible, nothing: object) -> None
     assert "echo: 1 rolled back, 2 untouched" in said
 
 
+@both_versions
 def test_canaries_as_a_list(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{}, {"rolls_back": "dead"}, {}])
     status, said = fleet.run(udpgrm_canary=["fl2", "fl3"])
     assert (status, fleet.working) == (2, [1, 1, 2]), said
 
 
-@pytest.mark.parametrize("playbook", ["rolling_restart", "status", "rollback", "upgrade_daemon"])
-@pytest.mark.parametrize("hosts, named", [("nosuch", "nosuch"), ("fl1,nosuch", "nosuch"), ("", "")])
-def test_hosts_that_are_not_there(ansible: Ansible, playbook: str, hosts: str, named: str) -> None:
-    fleet = Fleet(ansible, [{}])
+def assert_not_there(fleet: Fleet, playbook: str, hosts: str, named: str) -> None:
     status, said = fleet.run(playbook=playbook, udpgrm_hosts=hosts)
     assert (status != 0, fleet.working) == (True, [1])
     assert f"no host of the inventory is meant by '{named}'" in " ".join(said.split())
+
+
+@pytest.mark.parametrize("playbook", ["status", "rollback", "upgrade_daemon"])
+def test_hosts_that_are_not_there(ansible: Ansible, playbook: str) -> None:
+    assert_not_there(Fleet(ansible, [{}]), playbook, "fl1,nosuch", "nosuch")
+
+
+@both_versions
+@pytest.mark.parametrize("hosts, named", [("nosuch", "nosuch"), ("fl1,nosuch", "nosuch"), ("", "")])
+def test_hosts_that_are_not_there_to_restart(ansible: Ansible, hosts: str, named: str) -> None:
+    assert_not_there(Fleet(ansible, [{}]), "rolling_restart", hosts, named)
 
 
 def test_canaries_with_commas_and_a_limit(ansible: Ansible) -> None:
@@ -150,6 +167,7 @@ def test_canaries_with_commas_and_a_limit(ansible: Ansible) -> None:
     assert (status, "echo: 4 planned" in said) == (0, True), said
 
 
+@both_versions
 @pytest.mark.parametrize(
     "name, value, wanted",
     [
@@ -177,6 +195,7 @@ def test_the_wrong_variable_is_named(
     assert "Traceback" not in said
 
 
+@both_versions
 def test_batches_as_words(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{}, {"rolls_back": "dead"}, {}])
     status, said = fleet.run(udpgrm_batches="[2, 100%]")
@@ -187,6 +206,7 @@ def test_batches_as_words(ansible: Ansible) -> None:
     assert "Traceback" not in said
 
 
+@both_versions
 def test_words_of_hosts_are_no_templates(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{"refuses": "{{ 6 * 7 }} <b>"}, {}])
     status, said = fleet.run()
@@ -195,8 +215,9 @@ def test_words_of_hosts_are_no_templates(ansible: Ansible) -> None:
     assert "{{ 6 * 7 }} &lt;b&gt;" in fleet.report
 
 
+@both_versions
 def test_rollback_and_status(ansible: Ansible) -> None:
-    fleet = Fleet(ansible, [{"drain_s": 600}, {"drain_s": 600}])
+    fleet = Fleet(ansible, [{"looks": FOREVER}, {"looks": FOREVER}])
     fleet.hosts["fl1"].break_module("udpgrm_drain")
     fleet.hosts["fl2"].break_module("udpgrm_drain")
     fleet.run()
