@@ -133,15 +133,34 @@ def test_a_drain_alone_in_lines() -> None:
     assert json.loads(stream.getvalue()) == {"schema": 1, "event": "wait", **SAMPLE}
 
 
+class Counted:
+    """Counts how often something is shown."""
+
+    def __init__(self, shown: Lines) -> None:
+        self.times = 0
+        self._shown = shown
+
+    def show(self, journal: dict[str, Any]) -> None:
+        self.times += 1
+        self._shown.show(journal)
+
+
 def test_a_reader_that_goes_away() -> None:
+    """Nothing is raised, and nothing more is shown: what is left of the restart is done unseen."""
+    document = {"schema": 1, "service": "edge", "steps": [], "progress": None, "outcome": "x"}
     reader, writer = os.pipe()
     with os.fdopen(writer, "w") as stream:
-        shown = Patient(Lines(stream))
-        document = {"schema": 1, "service": "edge", "steps": [], "progress": None, "outcome": "x"}
+        counted = Counted(Lines(stream))
+        shown = Patient(counted)
         shown.show(document)
+        assert json.loads(os.read(reader, 1000))["outcome"] == "x"
         os.close(reader)
-        shown.show(document)
-        shown.show(document)
+        for _ in range(3):
+            shown.show(document)
+        assert counted.times == 2
         os.dup2(os.open(os.devnull, os.O_WRONLY), writer)  # for what was not written
-    shown = Patient(Lines(stream))
-    shown.show(document)
+    counted = Counted(Lines(stream))
+    shown = Patient(counted)
+    for _ in range(3):
+        shown.show(document)  # the stream is closed
+    assert counted.times == 1

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""functions.c as a library, and values for it."""
+"""functions.c as a library and as a program with sanitizers, and values for both."""
 
 from __future__ import annotations
 
 import ctypes
 import struct
+import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,3 +107,35 @@ class Code:
         return Opened(
             None if app < 0 else app, out[0].raw[: there.value], out[1].raw, out[2].raw, calls.value
         )
+
+
+class Sanitized:
+    """A program of the functions that ends where a packet makes it do what C leaves undefined.
+
+    What is read of an integer's size at any address is what BPF may do: alignment is not checked.
+    """
+
+    def __init__(self, scratch: Path) -> None:
+        options = ["-g", "-Wall", "-Wno-unused-function", "-Wno-unknown-pragmas"]
+        options += ["-fsanitize=address,undefined", "-fno-sanitize=alignment"]
+        options += ["-fno-sanitize-recover=all"]
+        source = Path(__file__).with_name("sanitized.c")
+        self._program = compile_c(source, scratch / "sanitized", *options)
+
+    def initial(self, value: abi.Dissector, packets: Iterable[bytes]) -> list[Opened]:
+        """Open Initial packets one after the other."""
+        datagrams = [UDP_HEADER + packet for packet in packets]
+        sized = b"".join(len(data).to_bytes(4, sys.byteorder) + data for data in datagrams)
+        done = subprocess.run(
+            [str(self._program)],
+            input=quic_tables.contents() + bytes(value) + sized,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        answers = list(struct.iter_unpack(f"=i{BYTES}s{BYTES}s", done.stdout))
+        assert len(answers) == len(datagrams)
+        return [
+            Opened(None if app < 0 else app, b"", stream, present, 0)
+            for app, stream, present in answers
+        ]
