@@ -98,8 +98,9 @@ class Edge:
         words = [sys.executable, str(server or self.server), "%i", ",".join(self.addresses)]
         (self.units / "edge@.service").write_text(" ".join([*words, *wrong]))
 
-    def define(self, answer_s: float = 30, **changes: Any) -> None:
+    def define(self, **changes: Any) -> None:
         """Write the definition (JSON is YAML); answer_s: how long a probe waits for its answer."""
+        answer_s = changes.pop("answer_s", 30)
         definition = {
             "groups": [{"address": where, "sockets": 2} for where in self.addresses],
             "instances": {"unit": "edge@.service"},

@@ -19,6 +19,7 @@ from tests.kernel.restarts import UNTIL_NO_FLOWS, Edge, Traffic, serving_only
 from tests.kernel.support import Host, wait_for
 from tests.kernel.test_adoption import WHERE, Unit, Units, ask, enroll, units
 from tests.kernel.test_restart import PLAIN_SERVER
+from tests.waiting import PATIENCE_S
 
 __all__ = ["edge", "units"]
 
@@ -120,7 +121,8 @@ def test_restarts_after_a_crash(edge: Edge) -> None:
     server = edge.units / "plain.py"
     server.write_text(PLAIN_SERVER)
     edge.unit(server=server)
-    edge.define(enrollment="adopted", drain={**UNTIL_NO_FLOWS, "max_s": 2})
+    until_quiet = {**UNTIL_NO_FLOWS, "until": {"flows": None, "quiet_s": 2}}
+    edge.define(enrollment="adopted", drain=until_quiet)
     assert edge.restart().returncode == 0
     time.sleep(1.2)
     for verb in ("stop", "start"):
@@ -129,7 +131,7 @@ def test_restarts_after_a_crash(edge: Edge) -> None:
     with Traffic() as traffic:
         command = edge.start("restart", "edge", "--json")
         edge.await_step("drain")
-    printed, errors = command.communicate(timeout=60)
+    printed, errors = command.communicate(timeout=PATIENCE_S)
     assert command.returncode == 0, printed + errors
     journal: dict[str, Any] = json.loads(printed)
     assert (journal["from_generation"], journal["outcome"]) == (1, "finished")

@@ -16,6 +16,7 @@ import pytest
 
 import udpgrm.client as grm
 from tests.kernel.support import Host, wait_for, wait_for_index
+from tests.waiting import PATIENCE_S
 from udpgrm import abi
 from udpgrm.abi import Option
 
@@ -147,7 +148,7 @@ udpgrm.daemon.server.Server._guarded = guarded
         grm.promote(sock, 1)
         bare_host.fault.touch()
         ask(sock, 2)
-        assert bare_host.process.wait(10) != 0
+        assert bare_host.process.wait(PATIENCE_S) != 0
         bare_host.daemon = None
         assert grm.working_generation(sock) == 1
         bare_host.start("--persist")

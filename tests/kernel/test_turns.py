@@ -80,7 +80,6 @@ def test_root_is_served_first(bare_host: Host) -> None:
         wait_for(
             lambda: bare_host.errors.read_text().count("was closed before") == 90,
             "the users' messages",
-            60,
         )
         assert bare_host.errors.read_text().count("loading a program") == 3
 
