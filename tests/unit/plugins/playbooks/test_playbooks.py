@@ -14,7 +14,6 @@ from ..playbook import Ansible, both_versions
 from .fleet import Fleet
 
 
-
 @both_versions
 def test_all_hosts_once(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{"looks": 3}, {}, {}, {"looks": 6}])

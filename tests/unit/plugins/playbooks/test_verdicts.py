@@ -16,7 +16,7 @@ import pytest
 
 from ..fake_command import FakeCommand
 from ..fake_services import service
-from ..playbook import LIMIT_S, PLAYBOOKS, Ansible
+from ..playbook import LIMIT_S, PLAYBOOKS, Ansible, both_versions
 from .fleet import Fleet
 
 BOOT_ID = pathlib.Path("/proc/sys/kernel/random/boot_id")
@@ -33,6 +33,7 @@ def two_services(ansible: Ansible) -> Fleet:
     return fleet
 
 
+@both_versions
 def test_two_rollouts_in_one_run(ansible: Ansible) -> None:
     """What tasks of the first have returned says nothing about the second."""
     fleet = two_services(ansible)
@@ -70,6 +71,7 @@ def test_several_services_in_one_rollout(ansible: Ansible) -> None:
     assert status != 0
 
 
+@both_versions
 @pytest.mark.parametrize("strategy", ["free", "host_pinned"])
 def test_the_strategy_is_the_playbooks(
     ansible: Ansible, strategy: str, monkeypatch: pytest.MonkeyPatch
@@ -138,6 +140,7 @@ def test_a_run_of_nothing_is_no_success(
     assert wrong in " ".join(said.split())
 
 
+@both_versions
 @pytest.mark.parametrize("playbook", ["rolling_restart", "status"])
 def test_misspelt_variables(ansible: Ansible, playbook: str) -> None:
     fleet = Fleet(ansible, [{}])
@@ -150,6 +153,7 @@ def test_misspelt_variables(ansible: Ansible, playbook: str) -> None:
     )
 
 
+@both_versions
 def test_messages_keep_their_cause(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{}, {}])
     fleet.hosts["fl1"].break_module("udpgrm_restart", "No space left on device")

@@ -11,7 +11,7 @@ import typing as t
 import yaml
 
 from ..fake_command import FakeCommand
-from ..playbook import ROOT, Ansible
+from ..playbook import ROOT, Ansible, both_versions
 
 ROLE = ROOT / "roles" / "udpgrm"
 SERVICES = [
@@ -46,6 +46,7 @@ def rendered(ansible: Ansible, template: str) -> dict[str, str]:
     return {item["path"]: item["content"] for item in yaml.safe_load(place.read_text())}
 
 
+@both_versions
 def test_units_of_services(ansible: Ansible) -> None:
     files = rendered(ansible, "service_files.yml.j2")
     units = "/etc/systemd/system/"
@@ -62,6 +63,7 @@ def test_units_of_services(ansible: Ansible) -> None:
     assert "TOKEN" not in "".join(files.values())
 
 
+@both_versions
 def test_secrets(ansible: Ansible) -> None:
     files = rendered(ansible, "environment_files.yml.j2")
     assert files == {
@@ -69,6 +71,7 @@ def test_secrets(ansible: Ansible) -> None:
     }
 
 
+@both_versions
 def test_the_daemons_files(ansible: Ansible) -> None:
     files = rendered(ansible, "daemon_files.yml.j2")
     assert sorted(files) == [
