@@ -54,7 +54,7 @@ test: lint unit unit-ansible kernel molecule ## all checks and tests
 
 # A limit is for what hangs: several times as long as it takes on two busy cores.
 unit: setup ## tests of single parts, without Ansible
-	$(call PYTEST,600,tests/unit --ignore=tests/unit/plugins --numprocesses=auto)
+	$(call PYTEST,600,tests/unit --ignore=tests/unit/plugins --numprocesses=3)
 
 unit-ansible: build/venvs/oldest/installed setup ## tests of modules, plugins and playbooks
 	$(call PYTEST,900,tests/unit/plugins --numprocesses=auto)

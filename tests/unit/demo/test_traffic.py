@@ -16,6 +16,7 @@ import pytest
 
 from demo import flows
 from demo.traffic import HOLD, LONG_FLOWS
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -82,7 +83,7 @@ def finish(service: Service, generator: subprocess.Popen[str], path: Path) -> li
     assert generator.stdin
     generator.stdin.close()
     service.serve(2.5)
-    assert generator.wait(5) == 0
+    assert generator.wait(PATIENCE_S) == 0
     return list(flows.read(path / "flows"))
 
 

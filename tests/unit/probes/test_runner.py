@@ -13,9 +13,12 @@ from collections.abc import Iterable
 import pytest
 
 from tests.unit.probes.servers import closed_port, server
+from tests.waiting import PATIENCE_S
 from udpgrm.probes import runner, specs
 
+#: Where no answer comes, and where one does.
 ECHO = specs.EchoProbe(timeout_s=0.2)
+ANSWERED = specs.EchoProbe(timeout_s=PATIENCE_S)
 Replies = Iterable["bytes | float"]
 
 
@@ -29,13 +32,13 @@ def silence(_data: bytes, _number: int) -> Replies:
 
 def test_a_right_answer() -> None:
     with server(echo) as there:
-        result = runner.run(ECHO, there.address)
+        result = runner.run(ANSWERED, there.address)
     assert result.passed
     assert result.reason == "the nonce came back"
     assert (result.type, result.address, result.attempts) == ("echo", there.address, 1)
     assert result.sent == result.received == there.seen[0][0].hex()
     assert result.source == there.seen[0][1]
-    assert 0 < result.elapsed_s < 0.2
+    assert result.elapsed_s > 0
 
 
 def test_no_answer() -> None:
@@ -47,12 +50,12 @@ def test_no_answer() -> None:
     assert result.attempts == len(there.seen) == 3
     # the same question each time, from the same port
     assert len(set(there.seen)) == 1
-    assert 0.6 <= result.elapsed_s < 1.5
+    assert result.elapsed_s >= 0.6
 
 
 def test_a_lost_question_is_asked_again() -> None:
     with server(lambda data, number: [data] if number == 2 else []) as there:
-        result = runner.run(ECHO, there.address)
+        result = runner.run(specs.EchoProbe(timeout_s=1), there.address)
     assert result.passed
     assert result.attempts == 3
 
@@ -65,15 +68,15 @@ def test_no_retries() -> None:
 
 
 def test_a_late_answer_counts_for_the_attempt_after() -> None:
-    with server(lambda data, number: [0.3, data] if number == 0 else []) as there:
-        result = runner.run(ECHO, there.address)
+    with server(lambda data, number: [2.1, data] if number == 0 else []) as there:
+        result = runner.run(specs.EchoProbe(timeout_s=2), there.address)
     assert result.passed
     assert result.attempts == 2
 
 
 def test_a_wrong_answer() -> None:
     with server(lambda _data, _number: [b"wrong"]) as there:
-        result = runner.run(ECHO, there.address)
+        result = runner.run(specs.EchoProbe(timeout_s=1), there.address)
     assert not result.passed
     assert result.reason == "this is not the nonce that was sent"
     assert result.received == b"wrong".hex()
@@ -87,27 +90,27 @@ def test_a_wrong_answer() -> None:
 
 def test_a_wrong_answer_before_the_right_one() -> None:
     with server(lambda data, _number: [b"wrong", b"", data]) as there:
-        result = runner.run(ECHO, there.address)
+        result = runner.run(ANSWERED, there.address)
     assert result.passed
     assert result.attempts == 1
 
 
 def test_a_wrong_answer_to_this_very_question_is_not_asked_again() -> None:
-    refused = specs.DnsProbe(rcode="NOERROR", timeout_s=5)
+    refused = specs.DnsProbe(rcode="NOERROR", timeout_s=PATIENCE_S)
     with server(lambda data, _number: [data[:2] + b"\x81\x05" + data[4:]]) as there:
         result = runner.run(refused, there.address)
     assert not result.passed
     assert result.reason == "DNS REFUSED, NOERROR was expected"
     assert result.attempts == 1
-    assert result.elapsed_s < 2
+    assert result.elapsed_s < PATIENCE_S
 
 
 def test_refused() -> None:
-    result = runner.run(specs.EchoProbe(timeout_s=5), closed_port())
+    result = runner.run(ANSWERED, closed_port())
     assert not result.passed
     assert result.reason == "refused: no socket at that port (ICMP port unreachable)"
     assert result.attempts == 3
-    assert result.elapsed_s < 2
+    assert result.elapsed_s < PATIENCE_S
     assert str(result).endswith("got nothing")
 
 
@@ -119,12 +122,12 @@ def test_refused_at_first() -> None:
         time.sleep(0.25)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.bind(("127.0.0.1", int(where.rpartition(":")[2])))
-            sock.settimeout(5)
+            sock.settimeout(PATIENCE_S)
             sock.sendto(*sock.recvfrom(100))
 
     thread = threading.Thread(target=open_and_answer)
     thread.start()
-    result = runner.run(specs.EchoProbe(timeout_s=5, retries=20), where)
+    result = runner.run(specs.EchoProbe(timeout_s=PATIENCE_S, retries=1000), where)
     thread.join()
     assert result.passed
     assert result.attempts > 1
@@ -134,10 +137,10 @@ def test_a_given_source() -> None:
     where = closed_port()
     port = int(where.rpartition(":")[2])
     with server(echo) as there:
-        result = runner.run(ECHO, there.address, source=("127.0.0.2", port))
+        result = runner.run(ANSWERED, there.address, source=("127.0.0.2", port))
         assert result.passed
         assert result.source == there.seen[0][1] == ("127.0.0.2", port)
-        assert runner.run(ECHO, there.address, source=("127.0.0.2", port)).passed
+        assert runner.run(ANSWERED, there.address, source=("127.0.0.2", port)).passed
 
 
 @pytest.mark.parametrize(
@@ -175,7 +178,7 @@ def test_a_source_that_is_taken() -> None:
 def test_wildcards(listens: str, wildcard: str, source: tuple[str, int] | None) -> None:
     with server(echo, listens) as there:
         where = f"{wildcard}:{there.address.rpartition(':')[2]}"
-        result = runner.run(ECHO, where, source=source)
+        result = runner.run(ANSWERED, where, source=source)
     assert result.passed
     assert result.address == where
     assert result.source is not None
@@ -183,7 +186,7 @@ def test_wildcards(listens: str, wildcard: str, source: tuple[str, int] | None) 
 
 
 def test_a_held_flow_keeps_its_port_and_asks_anew() -> None:
-    with server(echo) as there, runner.hold(ECHO, there.address) as held:
+    with server(echo) as there, runner.hold(ANSWERED, there.address) as held:
         results = [held.ask() for _ in range(3)]
         assert {peer for _, peer in there.seen} == {held.source}
     assert all(result.passed and result.source == held.source for result in results)
@@ -196,7 +199,7 @@ def test_an_answer_to_an_earlier_question_does_not_count() -> None:
         return [late[number - 1]] if number else []
 
     late: list[bytes] = []
-    spec = specs.EchoProbe(timeout_s=0.1, retries=0)
+    spec = specs.EchoProbe(timeout_s=1, retries=0)
     with server(one_behind) as there, runner.hold(spec, there.address) as held:
         assert held.ask().received is None
         result = held.ask()
@@ -206,20 +209,20 @@ def test_an_answer_to_an_earlier_question_does_not_count() -> None:
 
 def test_a_second_answer_does_not_count_for_the_next_question() -> None:
     """Not even where replies have no sign of what they answer."""
-    spec = specs.RawProbe(payload="00", timeout_s=0.2, retries=0)
+    spec = specs.RawProbe(payload="00", timeout_s=1, retries=0)
     with (
         server(lambda _data, number: [b"1", b"2"] if number == 0 else []) as there,
         runner.hold(spec, there.address) as held,
     ):
         assert held.ask().received == b"1".hex()
-        time.sleep(0.1)
+        time.sleep(1)
         result = held.ask()
     assert not result.passed
     assert result.received is None
 
 
 def test_a_held_flow_recovers() -> None:
-    spec = specs.EchoProbe(timeout_s=0.1, retries=0)
+    spec = specs.EchoProbe(timeout_s=1, retries=0)
     with (
         server(lambda data, number: [data] if number != 1 else []) as there,
         runner.hold(spec, there.address) as held,
@@ -241,7 +244,7 @@ def test_every_type_is_sent_as_it_is() -> None:
     for spec, begins in spoken.items():
         with server(lambda _data, _number: [b"x"]) as there:
             with runner.hold(spec, there.address) as held:
-                held._spec = type(spec)(**{**vars(spec), "timeout_s": 0.05, "retries": 0})
+                held._spec = type(spec)(**{**vars(spec), "timeout_s": 0.5, "retries": 0})
                 result = held.ask()
             assert there.seen[0][0].startswith(begins)
             assert result.type == spec.type

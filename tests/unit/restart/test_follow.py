@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import wait_for
 from udpgrm.restart import follow
 from udpgrm.restart import journal as journals
 from udpgrm.restart.follow import LaunchError
@@ -57,7 +58,7 @@ def test_follow_to_the_end() -> None:
             journal = make()
             record = journal.begin(Step.DRAIN)
             held.set()
-            time.sleep(0.3)
+            wait_for(lambda: seen.states, "the drain to be shown")
             journal.end(record, Result.DONE, "", Position(Step.STOP, Outcome.FINISHED))
 
     worker = threading.Thread(target=work)
@@ -74,7 +75,7 @@ def test_follow_one_that_nobody_works_at() -> None:
     journal.begin(Step.DRAIN)
     begun = time.monotonic()
     assert follow.follow("edge", Seen()) == journal
-    assert 0.2 < time.monotonic() - begun < 3
+    assert time.monotonic() - begun > 0.2
 
 
 def test_follow_none() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.restart.fakes import service
+from tests.waiting import PATIENCE_S
 from udpgrm.restart import instances
 from udpgrm.restart.instances import InstanceError, TemplateUnits
 from udpgrm.services.definition import Timeouts
@@ -94,11 +95,11 @@ def test_the_reason_of_systemctl(log: Path) -> None:
 
 
 def test_a_start_that_hangs(log: Path) -> None:
-    units = says(log, "exec sleep 20")
+    units = says(log, "exec sleep 1000")
     begun = time.monotonic()
     with pytest.raises(InstanceError, match=r"edge@7.service: not done with start after 0.3 s"):
         units.start(7, lambda: None)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < PATIENCE_S
 
 
 def test_a_start_is_given_up(log: Path) -> None:
@@ -110,8 +111,8 @@ def test_a_start_is_given_up(log: Path) -> None:
 
     begun = time.monotonic()
     with pytest.raises(Enough):
-        says(log, "exec sleep 20").start(7, look_up)
-    assert time.monotonic() - begun < 5
+        says(log, "exec sleep 1000").start(7, look_up)
+    assert time.monotonic() - begun < PATIENCE_S
 
 
 def test_the_cgroup(log: Path) -> None:

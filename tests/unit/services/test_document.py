@@ -83,9 +83,9 @@ def test_refused(text: str, key: str, reason: str) -> None:
 def test_aliases_that_multiply_are_not_followed() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
-    started = time.monotonic()
+    started = time.process_time()
     assert complaints("\n".join(lines)) == [("", "more than 20000 values")]
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_not_utf8() -> None:
