@@ -79,6 +79,18 @@ def test_second_daemon_is_refused(host: Host) -> None:
     assert host.json("list")["daemon"] == {"running": True, "pid": host.process.pid}
 
 
+def test_a_second_daemon_with_other_pins_is_refused(host: Host) -> None:
+    """Its hooks on the same cgroup would never be asked."""
+    other = host.directory.with_name(f"{host.directory.name}-2")
+    second = host.run(f"--pin-dir={other}", "--daemon", "--persist", f"--install={host.cgroup}")
+    assert second.returncode == 255
+    assert f"{host.cgroup} is hooked by another udpgrm daemon" in second.stderr
+    assert f"whose pins are in {host.directory}:" in second.stderr
+    assert not other.exists()
+    with grm.bind(ADDRESS)[0] as sock:
+        assert grm.enroll([sock], 1) == [0]
+
+
 def test_install_later(bare_host: Host) -> None:
     """--install alone attaches what a daemon has pinned; without one it fails."""
     alone = bare_host.run(f"--install={bare_host.cgroup}")

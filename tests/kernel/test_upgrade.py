@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import shutil
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import ROOT, Host, client, received, wait_for
+from tests.kernel.support import COMMAND, ROOT, Host, client, received, wait_for
 from tests.waiting import PATIENCE_S
 from udpgrm.kernel import libbpf
 
@@ -114,3 +115,35 @@ def test_groups_of_an_earlier_daemon(bare_host: Host) -> None:
     other.close()
     sockets[0].close()
     wait_for(lambda: "(old)" not in bare_host.run("list").stdout, "the old group to go")
+
+
+_ELSEWHERE = """
+mount -t bpf bpf /sys/fs/bpf || exit 1
+"$@" &
+trap 'kill -TERM $!; wait $!' EXIT
+read -r line
+"""
+
+
+def test_groups_of_another_container_are_not_of_an_earlier_daemon(bare_host: Host) -> None:
+    """Its pin directory has the same path, in a bpf file system of its own."""
+    log = bare_host.scratch / "elsewhere"
+    with log.open("wb") as out:
+        daemon = subprocess.Popen(
+            [
+                *("unshare", "-m", "sh", "-c", _ELSEWHERE, "sh", *COMMAND, "--daemon"),
+                *(f"--pin-dir={bare_host.directory}", f"--install={bare_host.cgroup}"),
+            ],
+            stdin=subprocess.PIPE,
+            stderr=out,
+        )
+        wait_for(lambda: "Tailing" in log.read_text(), "the other daemon to start")
+        sockets = grm.bind(WHERE)
+        grm.enroll(sockets, 5)
+        daemon.communicate(b"")
+    bare_host.start()
+    with sockets[0]:
+        assert bare_host.run("list").stdout == ""
+        with grm.bind("127.0.0.1:7000")[0] as mine:
+            grm.enroll([mine], 1)
+            assert WHERE not in bare_host.run("list").stdout

@@ -165,7 +165,12 @@ class Server:
             pass
         if self._options.cgroup is not None:
             log.step(f"Installing BPF into cgroup {self._options.cgroup}")
-            hooks.install(self._options.directory, self._options.cgroup, self._options.with_sendmsg)
+            hooks.install(
+                self._options.directory,
+                self._options.cgroup,
+                self._options.with_sendmsg,
+                anew=self._options.force,
+            )
         if self._options.tubular:
             log.step(f"Tubular path {self._options.tubular}")
         for name in layout.RINGS:

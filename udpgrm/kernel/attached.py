@@ -40,7 +40,7 @@ def explain(error: OSError, cgroup: Path, attach_type: int, what: str) -> OSErro
     """Return the error of an attachment with the programs that are in its way, if there are."""
     if error.errno == errno.EPERM:
         for path in (cgroup, *cgroup.parents):
-            flags, programs = _query(path, attach_type)
+            flags, programs = query(path, attach_type)
             # below a cgroup with BPF_F_ALLOW_MULTI nothing above it counts
             if flags & _ALLOW_MULTI and programs:
                 break
@@ -53,7 +53,7 @@ def explain(error: OSError, cgroup: Path, attach_type: int, what: str) -> OSErro
                     "have its owner set that flag, or hook another cgroup",
                 )
     if error.errno == errno.E2BIG:
-        _, programs = _query(cgroup, attach_type)
+        _, programs = query(cgroup, attach_type)
         return Taken(
             errno.E2BIG,
             f"cannot attach {what} to {cgroup}: it has {len(programs)} programs already, as many "
@@ -62,8 +62,8 @@ def explain(error: OSError, cgroup: Path, attach_type: int, what: str) -> OSErro
     return error
 
 
-def _query(cgroup: Path, attach_type: int) -> tuple[int, list[int]]:
-    """(flags, ids) of the programs that are attached to a cgroup itself."""
+def query(cgroup: Path, attach_type: int) -> tuple[int, list[int]]:
+    """Return (flags, ids) of the programs that are attached to a cgroup itself."""
     flags, count = ctypes.c_uint32(), ctypes.c_uint32(_MOST)
     ids = (ctypes.c_uint32 * _MOST)()
     try:

@@ -281,5 +281,10 @@ RELOCATIONS = {
 
 
 def groups_name(directory: Path) -> str:
-    """What the map of groups is called: by it maps that outlive their pins are known."""
-    return f"udpgrm_{zlib.crc32(os.fsencode(directory.resolve())):08x}"
+    """Return what the map of groups is called: by it maps that outlive their pins are known.
+
+    The name stands for the directory and its bpf file system: those of containers have equal paths.
+    """
+    above = os.stat(directory.absolute().parent)
+    identity = f"{above.st_dev}/{above.st_ino}/{directory.name}"
+    return f"udpgrm_{zlib.crc32(os.fsencode(identity)):08x}"
