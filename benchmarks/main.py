@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
-from benchmarks import breakdown, footprint, growth, hooks, server_name, steering
+from benchmarks import breakdown, footprint, growth, hooks, server_name, steering, turns
 from benchmarks.measure import PASSES, ROUNDS
 from benchmarks.place import Place, daemon, place, templates
 from benchmarks.report import Row, document, table
@@ -57,6 +57,11 @@ def _footprint(where: Place) -> Iterator[Row]:
         yield from footprint.map_memory(groups)
 
 
+def _turns(where: Place) -> Iterator[Row]:
+    with daemon(where):
+        yield from turns.measure()
+
+
 SECTIONS: dict[str, Callable[[Place], Iterator[Row]]] = {
     "steering": _steering,
     "server_name": _server_name,
@@ -64,6 +69,7 @@ SECTIONS: dict[str, Callable[[Place], Iterator[Row]]] = {
     "breakdown": _breakdown,
     "growth": _growth,
     "footprint": _footprint,
+    "turns": _turns,
 }
 
 

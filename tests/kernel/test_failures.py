@@ -201,3 +201,26 @@ def test_a_registration_waits_for_memory(bare_host: Host, name: str) -> None:
         bare_host.start("--persist")
         wait_for(lambda: is_at(third, 8), "the next daemon's work")
         third.close()
+
+
+@pytest.mark.parametrize("content", ["empty", "cut", "zeroes"])
+def test_broken_templates_are_compiled_once_more(
+    bare_host: Host, empty_cache: Path, content: str
+) -> None:
+    """Those of hooks, iterators and dissectors; before, the daemon never started again."""
+    broken = [
+        next(empty_cache.glob(f"{name}-*.bpf"))
+        for name in ("hook_setsockopt", "steer_flow", "steer_noop")
+    ]
+    before = {path: path.read_bytes() for path in broken}
+    for path, code in before.items():
+        bad = {"empty": b"", "cut": code[: len(code) // 2 - 3], "zeroes": bytes(len(code))}
+        path.write_bytes(bad[content])
+    bare_host.start()
+    with grm.bind(WHERE)[0] as sock:
+        ask(sock)
+        wait_for_index(sock)
+        assert bare_host.group(WHERE)["metrics"]["socket_critical"] == 0
+    for path in broken[:2]:
+        assert path.read_bytes() == before[path]
+    assert bare_host.errors.read_text().count("compiled once more") == 2

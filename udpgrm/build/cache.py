@@ -141,6 +141,17 @@ def prune_filters() -> None:
         path.unlink()
 
 
+def discard(programs: Sequence[Program]) -> bool:
+    """Remove templates, so that they are compiled once more; False: there is no compiler."""
+    if not _compiler():
+        return False
+    for program in programs:
+        found = _find(program)
+        if found is not None:
+            found.unlink(missing_ok=True)
+    return True
+
+
 def template(program: Program) -> bytes:
     """A program's instructions with its references still to be linked.
 

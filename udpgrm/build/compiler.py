@@ -68,7 +68,8 @@ def _compile() -> int:
             code = module.dump_func(program.function.encode())
             module.cleanup()
             part = out / f".{job['file']}.{os.getpid()}"
-            with part.open("wb") as file:
+            part.unlink(missing_ok=True)  # of a compiler that was killed; "x" follows no link
+            with part.open("xb") as file:
                 file.write(code)
                 file.flush()
                 os.fsync(file.fileno())

@@ -34,6 +34,7 @@ class Compiler:
         self._queue: list[Program] = []
         self._trusted: set[Program] = set()
         self._failed: dict[Program, str] = {}
+        self._renewed: set[Program] = set()
         self._running: Optional[cache.Compilation] = None
         self._started = self._rest_until = self._not_before = 0.0
         self._patience = _TRY_AGAIN_AFTER
@@ -54,6 +55,16 @@ class Compiler:
         if program not in self._queue:
             self._queue.append(program)
         return False
+
+    def renew(self, program: Program) -> bool:
+        """Discard templates that do not load, to be compiled once more; False: they were already.
+
+        A filter is its application's: that it does not load says nothing of a template.
+        """
+        if program.filter or program in self._renewed or not cache.discard(parts(program)):
+            return False
+        self._renewed.add(program)
+        return True
 
     @property
     def due(self) -> Optional[float]:

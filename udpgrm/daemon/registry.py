@@ -14,7 +14,7 @@ from typing import Optional
 from udpgrm import abi, log
 from udpgrm.abi import GroupState, MessageFlag
 from udpgrm.build.cache import BuildError
-from udpgrm.daemon import connecting, failures
+from udpgrm.daemon import connecting, failures, renewing
 from udpgrm.daemon.compiling import Compiler
 from udpgrm.daemon.deferred import Deferred, key_of
 from udpgrm.daemon.entering import Entrance
@@ -224,9 +224,17 @@ class Registry:
                 return False
             if self._tubular is not None and self._label(number) and not group.next_seat:
                 self._pool.ensure_sockmap(number)
-            self._programs[number] = self._linker.steering(number)
+            try:
+                self._programs[number] = self._linker.steering(number)
+            except renewing.BROKEN as error:
+                if failures.is_machines(error) or not self._compiler.renew(program):
+                    raise
+                log.step(f"a template does not load and is compiled once more: {error}")
+                self._compiler.ready(program, group.uid)
+                self._unready.add(number)
+                return False
             group.program = digest_of(program)
-        except (BuildError, FileNotFoundError, libbpf.VerifierError) as error:
+        except (BuildError, FileNotFoundError, *renewing.BROKEN) as error:
             if failures.is_machines(error):
                 raise
             # it still delivers: without a program the kernel's own hash chooses

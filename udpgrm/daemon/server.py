@@ -6,8 +6,6 @@ from __future__ import annotations
 import os
 import resource
 import select
-import signal
-import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from typing import Callable, Optional
 
 from udpgrm import abi, log
 from udpgrm.build import cache, sources
-from udpgrm.daemon import directory, failures, hooks, iterators
+from udpgrm.daemon import directory, failures, hooks, iterators, renewing
 from udpgrm.daemon.adoptions import Adoptions
 from udpgrm.daemon.collection import Collector
 from udpgrm.daemon.compiling import Compiler
@@ -24,6 +22,7 @@ from udpgrm.daemon.inbox import Inbox, Item
 from udpgrm.daemon.pool import Pool
 from udpgrm.daemon.programs import Linker
 from udpgrm.daemon.registry import Registry
+from udpgrm.daemon.supervision import StopSignals, notify
 from udpgrm.daemon.tubular import Tubular
 from udpgrm.kernel import pidfd
 from udpgrm.state import layout
@@ -53,18 +52,6 @@ class Options:
     tubular: Optional[str]
 
 
-def _notify(text: str) -> None:
-    """Tell the service manager, when there is one: sd_notify(3)."""
-    where = os.environ.get("NOTIFY_SOCKET")
-    if not where:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-        try:
-            channel.sendto(text.encode(), "\0" + where[1:] if where[0] == "@" else where)
-        except OSError as error:
-            log.step(f"cannot tell the service manager {text}: {error.strerror}")
-
-
 def run(options: Options) -> None:
     """Run a daemon until SIGINT or SIGTERM.
 
@@ -72,7 +59,7 @@ def run(options: Options) -> None:
     what it has pinned by then is gone again, unless it was there before. Once
     it serves, a persistent daemon leaves its state however it ends.
     """
-    stopping = _StopSignals()
+    stopping = StopSignals()
     log.step("Loading BPF")
     cache.compile_missing(sources.all_programs())
     lock_fd = directory.take(options.directory, options.force)
@@ -96,37 +83,10 @@ def _raise_descriptors() -> int:
     return most
 
 
-class _StopSignals:
-    """SIGINT and SIGTERM as bytes on a socket, from now on."""
-
-    def __init__(self) -> None:
-        """Take the signals over."""
-        self._reader, self._writer = socket.socketpair()
-        self._writer.setblocking(False)
-        signal.set_wakeup_fd(self._writer.fileno())
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: None)
-        # a mask is inherited
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
-
-    def fileno(self) -> int:
-        """Readable when a signal has come; no other signal has a handler here."""
-        return self._reader.fileno()
-
-    def wait(self, seconds: float) -> bool:
-        """Wait for a signal; whether one has come."""
-        return bool(select.select([self._reader], [], [], seconds)[0])
-
-    @property
-    def have_come(self) -> bool:
-        """Whether a signal has come."""
-        return self.wait(0)
-
-
 class Server:
     """A started daemon."""
 
-    def __init__(self, options: Options, maps: Maps, stopping: _StopSignals) -> None:
+    def __init__(self, options: Options, maps: Maps, stopping: StopSignals) -> None:
         """Load the programs and adopt what the maps hold."""
         self._options = options
         self._maps = maps
@@ -136,8 +96,12 @@ class Server:
         maps.write_config(config)
         log.step(f"Pinning bpf programs to {options.directory}")
         linker = Linker(self._maps, options.limits)
-        hooks.load(options.directory, linker)
-        iterators.load(options.directory, linker, maps)
+        hook_programs = [hook.program for hook in sources.HOOKS]
+        renewing.load(hook_programs, lambda: hooks.load(options.directory, linker))
+        renewing.load(
+            list(sources.ITERATORS.values()),
+            lambda: iterators.load(options.directory, linker, maps),
+        )
         self._pool = Pool(self._maps, options.limits)
         self._poll = select.epoll()
         self._compiler = Compiler(self._poll)
@@ -178,7 +142,7 @@ class Server:
         self._poll.register(self._stopping.fileno(), select.EPOLLIN)
         self._poll.register(self._adoptions.fileno(), select.EPOLLIN)
         log.step("Tailing message ring buffer")
-        _notify("READY=1")
+        notify("READY=1")
 
     def serve(self) -> None:
         """Serve until a signal to stop comes; no error of one thing ends it."""
@@ -187,7 +151,7 @@ class Server:
         while not self._stopping.have_come:
             if not self._guarded(self._round):
                 self._stopping.wait(_REST_AFTER_ERROR)
-        _notify("STOPPING=1")
+        notify("STOPPING=1")
         config = self._maps.config
         config.pid = 0
         self._maps.write_config(config)

@@ -172,7 +172,8 @@ class Journal:
     def _write(self, durable: bool) -> None:
         self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         draft = self.path.with_suffix(".json.new")
-        with draft.open("w", encoding="utf-8") as file:
+        draft.unlink(missing_ok=True)  # of a restart that was killed; "x" follows no link
+        with draft.open("x", encoding="utf-8") as file:
             json.dump(self.to_json(), file)
             file.flush()
             if durable:
@@ -354,12 +355,16 @@ def _user() -> str:
         return str(os.getuid())
 
 
+def _without_links(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o644)
+
+
 @contextlib.contextmanager
 def locked(service: str) -> Iterator[None]:
     """Be the only one to work at a service. Raises Busy, naming the other one."""
     path = path_of(service, ".lock")
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
+    with open(path, "a+", encoding="utf-8", opener=_without_links) as file:
         deadline = time.monotonic() + _LOOK_S
         while not _try_lock(file):
             # who only looks whether it is locked holds it for an instant

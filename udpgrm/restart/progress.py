@@ -134,7 +134,7 @@ def _width() -> int:
 
 def step_line(step: Document) -> str:
     """A step that has ended."""
-    took = step["ended"] - step["started"]
+    took = max(0.0, step["ended"] - step["started"])  # the clock may have been set back
     reason = f": {step['reason']}" if step["reason"] else ""
     return f"{step['step']:<10} {step['result']:<9} {took:8.3f} s{reason}"
 

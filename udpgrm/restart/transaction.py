@@ -127,7 +127,8 @@ def run(
         if step is Step.VERIFY and result is Result.DONE:
             promotion = journal.last(Step.PROMOTE)
             assert promotion is not None
-            journal.promotion_window_s = round(time.time() - promotion.evidence["begin"], 4)
+            window = time.time() - promotion.evidence["begin"]
+            journal.promotion_window_s = round(max(0.0, window), 4)  # of a clock that was set back
         try:
             to = machine.after(step, result, doer.facts)
         except InstanceError as error:

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""What whoever started the daemon says to it, and is told: signals, and sd_notify(3)."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+
+from udpgrm import log
+
+
+def notify(text: str) -> None:
+    """Tell the service manager, when there is one: sd_notify(3)."""
+    where = os.environ.get("NOTIFY_SOCKET")
+    if not where:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+        try:
+            channel.sendto(text.encode(), "\0" + where[1:] if where[0] == "@" else where)
+        except OSError as error:
+            log.step(f"cannot tell the service manager {text}: {error.strerror}")
+
+
+class StopSignals:
+    """SIGINT and SIGTERM as bytes on a socket, from now on."""
+
+    def __init__(self) -> None:
+        """Take the signals over."""
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        signal.set_wakeup_fd(self._writer.fileno())
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
+        # a mask is inherited
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+
+    def fileno(self) -> int:
+        """Readable when a signal has come; no other signal has a handler here."""
+        return self._reader.fileno()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for a signal; whether one has come."""
+        return bool(select.select([self._reader], [], [], seconds)[0])
+
+    @property
+    def have_come(self) -> bool:
+        """Whether a signal has come."""
+        return self.wait(0)
