@@ -145,8 +145,8 @@ struct group {
 	u32 flows;   /* entries of its flow tables; 0: those that hooks take */
 	u32 probes;  /* how many probe records it has */
 	u32 program; /* which program steers it: head of its digest */
-	u32 awaited; /* the daemon was told that adopted cgroups have bound sockets */
-	u32 pad;
+	u32 awaited; /* the daemon was told to look at its sockets */
+	u32 parted;  /* connected sockets at its address have SO_REUSEADDR, and no SO_REUSEPORT */
 };
 
 /*
@@ -172,6 +172,11 @@ struct membership {
 	u32 app;
 };
 
+enum parted {
+	PARTED_OF_BOTH = 1, /* SO_REUSEPORT was taken from it, and SO_REUSEADDR given */
+	PARTED_OF_ONE = 2,  /* it had SO_REUSEADDR already */
+};
+
 /*
  * What a socket asked for: socket storage, written by hooks, and by
  * udpgrm enroll where the bind hook came too late.
@@ -187,7 +192,10 @@ struct socket_request {
 	u32 ifindex; /* device it was bound on */
 	u32 uid;     /* sk_uid: with whose sockets the kernel lets it share an address */
 	struct membership process; /* of which it is one when it connects and asked for none */
-	u32 adopted;   /* its cgroup was: the daemon is to enter it unless it connects */
+	u8 adopted; /* its cgroup was: the daemon is to enter it unless it connects */
+	u8 parted;  /* enum parted: connect(2) has set options of it */
+	u8 lent;    /* bind(2) has set SO_REUSEADDR, for the daemon to take back */
+	u8 pad;
 	u32 bound_at;  /* jiffies */
 	u32 bound_pid; /* a hint, as in struct message */
 	s32 bound_fd;
@@ -318,7 +326,7 @@ struct socket_record {
 	u8 connected;
 	u8 adopted;
 	u8 entered; /* the group's array has it */
-	u8 pad;
+	u8 parted;  /* it lacks SO_REUSEPORT, which connect(2) took */
 	u32 program; /* id of the program of its kernel group; 0: none */
 	u32 pad2;
 };
@@ -367,7 +375,7 @@ enum message_flag {
 	MESSAGE_REGISTER = 2,
 	MESSAGE_WORKING_GEN = 4,
 	MESSAGE_PROGRAM = 8,  /* refused an option that would change the group's program */
-	MESSAGE_ADOPTED = 16, /* of no socket: an adopted cgroup has bound some */
+	MESSAGE_LOOK = 16,    /* of no socket: look at those of the group in a moment */
 	MESSAGE_CONNECT = 32, /* a socket with an array entry connects */
 };
 
@@ -443,6 +451,7 @@ enum relocation {
 	CONST_REUSEPORT_PROG_OFFSET,
 	CONST_PROG_AUX_OFFSET,
 	CONST_PROG_ID_OFFSET,
+	CONST_CONNECT_PARTS,
 	/* of a named dissector, in the order of its schema */
 	CONST_PARAMETERS = 128,
 };

@@ -30,7 +30,6 @@ static __always_inline struct socket_request *newly_bound(struct bpf_sock *ctx)
 static __always_inline int adopt(struct socket_request *request, struct group_key *key)
 {
 	struct adopted_key who = { .cgroup = bpf_get_current_cgroup_id() };
-	struct message message = {};
 	struct adopted *adopted;
 	struct group *group;
 	u32 id = 0;
@@ -50,17 +49,8 @@ static __always_inline int adopt(struct socket_request *request, struct group_ke
 	request->generation = adopted->generation;
 	request->registered = 1;
 	request->app = adopted->app;
-	request->bound_pid = daemons_pid();
-	request->bound_fd = called_with();
-	request->bound_at = bpf_jiffies64();
 	request->adopted = 1;
-	if (group->awaited)
-		return 1;
-	message.flags = MESSAGE_ADOPTED;
-	message.group = id;
-	message.epoch = group->epoch;
-	if (!notify(&message, request))
-		group->awaited = 1;
+	have_looked_at(group, id, request);
 	return 1;
 }
 

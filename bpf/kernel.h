@@ -16,6 +16,7 @@ enum {
 	AF_INET6 = 10,
 	IPPROTO_UDP = 17,
 	SOL_SOCKET = 1,
+	SO_REUSEADDR = 2,
 	SO_REUSEPORT = 15,
 };
 

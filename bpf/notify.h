@@ -37,6 +37,19 @@ static __always_inline s32 called_with(void)
 	return arg0;
 }
 
+/* A number that bpf_setsockopt takes. */
+static __always_inline bool set_option(struct bpf_sock_addr *ctx, u32 option, int value)
+{
+	return !bpf_setsockopt(ctx, SOL_SOCKET, option, &value, sizeof(value));
+}
+
+static __always_inline bool has_option(struct bpf_sock_addr *ctx, u32 option)
+{
+	int value = 0;
+
+	return !bpf_getsockopt(ctx, SOL_SOCKET, option, &value, sizeof(value)) && value;
+}
+
 /*
  * Tell the daemon. The process is named by its thread group, and the
  * descriptor by the call's first argument: a hint the daemon checks by the
@@ -64,6 +77,19 @@ static __always_inline int notify(struct message *message, const struct socket_r
 		return -EAGAIN;
 	__sync_fetch_and_add(&user->messages_sent, 1);
 	return 0;
+}
+
+/* Have the daemon look at a group's sockets in a moment; said once until it does. */
+static __always_inline void have_looked_at(struct group *group, u32 id,
+					   struct socket_request *request)
+{
+	struct message message = { .flags = MESSAGE_LOOK, .group = id, .epoch = group->epoch };
+
+	request->bound_pid = daemons_pid();
+	request->bound_fd = called_with();
+	request->bound_at = bpf_jiffies64();
+	if (!group->awaited && !notify(&message, request))
+		group->awaited = 1;
 }
 
 #endif

@@ -74,8 +74,15 @@ class MessageFlag(IntFlag):
     REGISTER = 2
     WORKING_GEN = 4
     PROGRAM = 8
-    ADOPTED = 16
+    LOOK = 16
     CONNECT = 32
+
+
+class Parted(IntEnum):
+    """What connect(2) has changed of a socket: enum parted."""
+
+    OF_BOTH = 1
+    OF_ONE = 2
 
 
 class Relocation(IntEnum):
@@ -134,6 +141,7 @@ class Relocation(IntEnum):
     REUSEPORT_PROG_OFFSET = 84
     PROG_AUX_OFFSET = 85
     PROG_ID_OFFSET = 86
+    CONNECT_PARTS = 87
     PARAMETERS = 128
 
 
@@ -250,7 +258,7 @@ class Group(ctypes.Structure):
         ("probes", _u32),
         ("program", _u32),
         ("awaited", _u32),
-        ("pad", _u32),
+        ("parted", _u32),
     ]
 
 
@@ -293,7 +301,10 @@ class SocketRequest(ctypes.Structure):
         ("ifindex", _u32),
         ("uid", _u32),
         ("process", Membership),
-        ("adopted", _u32),
+        ("adopted", _u8),
+        ("parted", _u8),
+        ("lent", _u8),
+        ("pad", _u8),
         ("bound_at", _u32),
         ("bound_pid", _u32),
         ("bound_fd", ctypes.c_int32),
@@ -421,7 +432,7 @@ class SocketRecord(ctypes.Structure):
         ("connected", _u8),
         ("adopted", _u8),
         ("entered", _u8),
-        ("pad", _u8),
+        ("parted", _u8),
         ("program", _u32),
         ("pad2", _u32),
     ]

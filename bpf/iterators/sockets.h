@@ -11,7 +11,10 @@
 
 #include "groups.h"
 
-enum { TCP_ESTABLISHED = 1 }; /* a UDP socket's state while it is connected */
+enum {
+	TCP_ESTABLISHED = 1,  /* a UDP socket's state while it is connected */
+	HAS_REUSEPORT = 0x10, /* of the bit fields skc_reuse (4 bits), skc_reuseport, ... */
+};
 
 /* Heads of the kernel's struct bpf_iter_meta and struct bpf_iter__udp. */
 struct iterator_meta {

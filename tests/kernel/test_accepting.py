@@ -5,19 +5,23 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.kernel.acceptor import Acceptor, ask
-from tests.kernel.support import Host, client, wait_for
+import udpgrm.client as grm
+from tests.kernel.acceptor import Acceptor, ask, reuseport
+from tests.kernel.support import Host, client, received, wait_for
 
 #: More than a generation has array entries.
 PEERS = 300
-ADDRESSES = [("0.0.0.0", 4433), ("::", 4433), ("::1", 4433)]
+ADDRESSES = [("0.0.0.0", 4433), ("127.0.0.1", 4433), ("::", 4433), ("::1", 4433)]
 
 
 def form(where: tuple[str, int]) -> str:
@@ -100,3 +104,96 @@ def test_a_restart_with_a_socket_for_each_peer(servers: Servers, cgroup: Path) -
             peer.sendto(b"bye", servers.target)
         wait_for(lambda: servers.generations()[1]["connected"] == 0, "the sessions to end")
     assert new.process.poll() is None
+
+
+EXACT = ("127.0.0.1", 4433)
+
+
+def accept(where: tuple[str, int] = EXACT, port: int = 9) -> socket.socket:
+    """A socket of the group that is connected to a peer."""
+    sock = reuseport(where)
+    sock.connect(("127.0.0.1", port))
+    return sock
+
+
+def options(sock: socket.socket) -> tuple[int, int]:
+    """Its SO_REUSEPORT and SO_REUSEADDR."""
+    return (
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT),
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR),
+    )
+
+
+def test_more_sockets_that_connect_than_a_generation_holds(host: Host) -> None:
+    """Those that were registered before give their entries back."""
+    with contextlib.ExitStack() as stack:
+        for where in (EXACT, ("0.0.0.0", 4434)):
+            main = stack.enter_context(reuseport(where))
+            grm.enroll([main], 1)
+            for number in range(PEERS):
+                sock = stack.enter_context(reuseport(where))
+                grm.enroll([sock], 1)
+                sock.connect(("127.0.0.1", 1000 + number))
+            last = stack.enter_context(reuseport(where))
+            assert grm.enroll([last], 1)[0] < 256
+            [item] = host.group(form(where))["generations"]
+            assert item["connected"] == PEERS
+            wait_for(
+                lambda where=where: host.group(form(where))["generations"][0]["sockets_alive"] == 2,
+                "the entries to be given back",
+            )
+
+
+def test_a_connect_that_fails(host: Host) -> None:
+    """The socket takes new flows as before, and steering goes on."""
+    with contextlib.ExitStack() as stack:
+        made = [stack.enter_context(reuseport(EXACT)) for _ in range(2)]
+        grm.enroll(made, 1)
+        grm.promote(made[0], 1)
+        stray = stack.enter_context(reuseport(EXACT))
+        for sock in (made[1], stray):
+            with pytest.raises(OSError):
+                sock.connect(("203.0.113.1", 9))  # no route
+        wait_for(lambda: options(stray) == options(made[1]) == (1, 0), "the options")
+
+        def reached() -> set[int]:
+            for _ in range(20):
+                with client() as peer:
+                    peer.sendto(b"?", EXACT)
+            return {position for position, _ in received([*made, stray])}
+
+        wait_for(lambda: reached() == {0, 1}, "both to get new flows")
+
+
+def test_options_of_connected_sockets_and_of_those_bound_later(host: Host) -> None:
+    """SO_REUSEADDR is lent until the daemon has registered the socket: others may not bind."""
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(reuseport(EXACT))
+        grm.enroll([first], 1)
+        session = stack.enter_context(accept())
+        last = stack.enter_context(reuseport(EXACT))
+        grm.enroll([last], 2)
+        assert [options(sock) for sock in (first, session, last)] == [(1, 0), (0, 1), (1, 0)]
+        first.close()
+        code = """
+import os, socket, sys
+os.setuid(1234)
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+sock.bind(("127.0.0.1", 4433))
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+        assert b"Address already in use" in done.stderr
+
+
+def test_a_daemon_that_goes_takes_nothing_from_a_server(host: Host) -> None:
+    """Without hooks its sockets have to be as they would be without udpgrm."""
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(reuseport(EXACT))
+        grm.enroll([first], 1)
+        session = stack.enter_context(accept())
+        assert host.kill(signal.SIGTERM) == 0
+        assert options(session) == (1, 0)
+        stack.enter_context(accept(port=10))
+        stack.enter_context(reuseport(EXACT))

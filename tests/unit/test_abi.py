@@ -27,6 +27,7 @@ ENUMS: list[tuple[type[IntEnum], str]] = [
     (abi.DissectorType, "DISSECTOR_"),
     (abi.GroupState, "GROUP_"),
     (abi.ProbePath, "PATH_"),
+    (abi.Parted, "PARTED_"),
 ]
 #: Relocations from this one on are constants, those below are maps.
 FIRST_CONSTANT = 64

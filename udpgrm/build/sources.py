@@ -59,10 +59,12 @@ def _hook(name: str, source: str, prog_type: int, attach_type: int) -> Hook:
 
 _ADDR, _OPT = libbpf.PROG_CGROUP_SOCK_ADDR, libbpf.PROG_CGROUP_SOCKOPT
 HOOKS = (
-    _hook("bind4", "bind", _ADDR, libbpf.CGROUP_INET4_BIND),
-    _hook("bind6", "bind", _ADDR, libbpf.CGROUP_INET6_BIND),
+    _hook("bind4", "bind4", _ADDR, libbpf.CGROUP_INET4_BIND),
+    _hook("bind6", "bind6", _ADDR, libbpf.CGROUP_INET6_BIND),
     _hook("post_bind4", "post_bind4", libbpf.PROG_CGROUP_SOCK, libbpf.CGROUP_INET4_POST_BIND),
     _hook("post_bind6", "post_bind6", libbpf.PROG_CGROUP_SOCK, libbpf.CGROUP_INET6_POST_BIND),
+    _hook("connect4", "connect", _ADDR, libbpf.CGROUP_INET4_CONNECT),
+    _hook("connect6", "connect", _ADDR, libbpf.CGROUP_INET6_CONNECT),
     _hook("release", "release", libbpf.PROG_CGROUP_SOCK, libbpf.CGROUP_INET_SOCK_RELEASE),
     _hook("getsockopt", "getsockopt", _OPT, libbpf.CGROUP_GETSOCKOPT),
     _hook("setsockopt", "setsockopt", _OPT, libbpf.CGROUP_SETSOCKOPT),

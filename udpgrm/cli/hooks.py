@@ -9,7 +9,7 @@ from udpgrm.build import sources
 from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
-from udpgrm.daemon import hooks
+from udpgrm.daemon import connecting, hooks
 from udpgrm.kernel import cgroups
 
 _ACTIONS = ("list", "add", "remove")
@@ -22,7 +22,7 @@ def run(arguments: Arguments) -> int:
     if action not in _ACTIONS:
         raise CommandError(f"hooks: {action!r} is none of {', '.join(_ACTIONS)}")
     directory = common.pin_dir(arguments)
-    common.open_state(arguments).close()
+    maps = common.open_state(arguments)
     hooked = hooks.hooked_cgroups(directory)
     if action == "list":
         common.want_operands(arguments, 1, 1)
@@ -42,6 +42,7 @@ def run(arguments: Arguments) -> int:
             hooks.install(directory, cgroup, with_sendmsg=True)
         else:
             hooks.uninstall(directory, cgroup)
+            connecting.rejoin_all(maps, set(cgroups.processes(cgroup)))
     if arguments.flag("--json"):
         common.print_json({"cgroup": str(cgroup), "changed": changed})
     else:

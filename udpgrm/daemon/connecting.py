@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import socket
 import sys
 from typing import Optional
 
 from udpgrm import abi
-from udpgrm.kernel import libbpf
-from udpgrm.state import seats
+from udpgrm.kernel import libbpf, pidfd
+from udpgrm.state import connected, seats
 from udpgrm.state.maps import Maps, index
 from udpgrm.state.seats import GroupSeats
 
@@ -62,10 +63,62 @@ def give_back(maps: Maps, group_seats: GroupSeats, message: abi.Message, fd: int
     libbpf.map_update(maps["socket_place"], _key(fd), bytes(place))
 
 
-def list_again(maps: Maps, group_seats: GroupSeats, message: abi.Message, fd: int) -> None:
-    """Give a socket new flows again whose connect(2) has failed: the hook took them from it."""
+def undo(maps: Maps, group_seats: GroupSeats, message: abi.Message, fd: int) -> None:
+    """Give a socket back what the hook took from it: its connect(2) has failed."""
     place = _place_of(maps, fd, message.group, message.epoch)
     if place is not None and place.slot < abi.GENERATION_SLOTS and place.index != abi.INDEX_NONE:
         slot = group_seats.slot(place.slot)
         seats.set_seat(slot, place.index, place.seat)
         group_seats.write_slot(place.slot, slot)
+    rejoin(maps, fd)
+
+
+def rejoin(maps: Maps, fd: int) -> None:
+    """Give a socket the options again that connect(2) has changed."""
+    request = _request_of(maps, fd)
+    if request is None or not request.parted:
+        return
+    _set(fd, socket.SO_REUSEPORT, 1)
+    if request.parted == abi.Parted.OF_BOTH:
+        _set(fd, socket.SO_REUSEADDR, 0)
+
+
+def rejoin_all(maps: Maps, pids: Optional[set[int]] = None) -> None:
+    """Give all connected sockets their options again, or those of some processes.
+
+    Without hooks the server's next socket would conflict with them.
+    """
+    parted: set[int] = set()
+    live = (maps.group(number) for number in maps.groups_in(abi.GroupState.LIVE))
+    for namespace in {group.key.netns for group in live if group.parted}:
+        for record in connected.records(maps, namespace) or ():
+            if record.parted:
+                parted.add(record.cookie)
+    for pid, fd in pidfd.find_sockets(parted).values():
+        if pids is None or pid in pids:
+            rejoin(maps, fd)
+        os.close(fd)
+
+
+def take_lent(maps: Maps, fd: int) -> None:
+    """Take SO_REUSEADDR from a socket to which the bind hook has lent it.
+
+    With it on every socket of an address, other users could bind there.
+    """
+    request = _request_of(maps, fd)
+    if request is not None and request.lent:
+        _set(fd, socket.SO_REUSEADDR, 0)
+
+
+def _request_of(maps: Maps, fd: int) -> Optional[abi.SocketRequest]:
+    size = ctypes.sizeof(abi.SocketRequest)
+    data = libbpf.map_lookup(maps["socket_request"], _key(fd), size)
+    return None if data is None else abi.SocketRequest.from_buffer_copy(data)
+
+
+def _set(fd: int, option: int, value: int) -> None:
+    sock = socket.socket(fileno=fd)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, option, value)
+    finally:
+        sock.detach()

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Optional
 
-from udpgrm.daemon import hooks, iterators
+from udpgrm.daemon import connecting, hooks, iterators
 from udpgrm.kernel import bpffs, clock
 from udpgrm.state import maps as state
 from udpgrm.state.layout import Limits
@@ -79,6 +79,8 @@ def take_away(directory: Path, lock_fd: int) -> None:
     """Remove hooks and pins, unless another daemon has put its own there."""
     if _is_there(directory, lock_fd):
         hooks.detach_all(directory)
+        with contextlib.suppress(OSError, state.StateError):
+            connecting.rejoin_all(state.open_pinned(directory))
         _remove_pins(directory)
 
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Sockets that adopted cgroups bind later get their array entries a little later.
+"""Looks, a moment after the hooks have said so, which sockets are unconnected still.
 
-Servers bind a socket and connect it to a peer at once: an entry for it would be dead a moment
-later, and 256 of them all that a generation can have. The hooks say once that there are new
-sockets; which of them are still unconnected after a moment, an iterator tells.
+Servers bind a socket and connect it to a peer at once. An array entry for it would be dead a
+moment later, and 256 of them all that a generation can have: those that adopted cgroups bind get
+theirs only then. And what the connect hooks changed is undone where connect(2) has failed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _GRACE_S = 0.1
 
 
 class Entrance:
-    """Finds unconnected sockets of adopted cgroups that have no array entry."""
+    """Finds sockets that are unconnected, and should or should not be."""
 
     def __init__(self, maps: Maps) -> None:
         """An earlier daemon may have left some."""
@@ -36,35 +36,51 @@ class Entrance:
         self.due: Optional[float] = time.monotonic()
         self._everywhere = True
         self._tried: set[int] = set()
+        self._connecting: dict[int, tuple[float, abi.Message]] = {}  # since when, by cookie
 
-    def expect(self) -> None:
-        """An adopted cgroup has bound a socket: look in a moment."""
-        self.due = self.due or time.monotonic() + _GRACE_S
+    def expect(self, connecting: Optional[abi.Message] = None) -> None:
+        """Look in a moment: a group has new sockets, or one was about to connect."""
+        now = time.monotonic()
+        self.due = self.due or now + _GRACE_S
+        if connecting is not None:
+            self._connecting[connecting.cookie] = now, connecting
 
     def look(self) -> Iterator[abi.Message]:
-        """Return messages of sockets that are to be entered, as if they had asked."""
-        if self.due is None or time.monotonic() < self.due:
+        """Return messages of sockets that are to be entered, or whose connect(2) has failed."""
+        now = time.monotonic()
+        if self.due is None or now < self.due:
             return
         self.due = None
+        for cookie, (since, message) in list(self._connecting.items()):
+            if now - since < _GRACE_S:
+                self.expect()
+                continue
+            del self._connecting[cookie]
+            message.flags |= MessageFlag.LOOK
+            yield message
+        yield from self._look_at_sockets()
+
+    def _look_at_sockets(self) -> Iterator[abi.Message]:
         namespaces, awaited = set(), []
         for number in self._maps.groups_in(GroupState.LIVE):
             group = self._maps.group(number)
             if group.awaited or self._everywhere:
-                group.awaited = 0  # before the look: what is bound from now on says so again
+                group.awaited = 0  # before the look: what happens from now on is said again
                 awaited.append(group)
                 namespaces.add(group.key.netns)
         self._everywhere = False
         now, seen = self._jiffies.now(), set()
         for namespace in namespaces:
             for record in connected.records(self._maps, namespace) or ():
-                if not record.adopted or record.connected or record.entered:
+                flags = _asks(record)
+                if flags is None:
                     continue
                 seen.add(record.cookie)
                 if (now - record.bound_at) % 2**32 < self._grace:
                     self._look_again(awaited)
                 elif record.cookie not in self._tried:
                     self._tried.add(record.cookie)
-                    yield self._message(record)
+                    yield self._message(record, flags)
         self._tried &= seen
 
     def _look_again(self, awaited: list[abi.Group]) -> None:
@@ -73,10 +89,10 @@ class Entrance:
         for group in awaited:
             group.awaited = 1
 
-    def _message(self, record: Record) -> abi.Message:
+    def _message(self, record: Record, flags: MessageFlag) -> abi.Message:
         member = record.member
         return abi.Message(
-            flags=MessageFlag.JOIN | MessageFlag.REGISTER,
+            flags=flags,
             group=member.group_id,
             epoch=member.epoch,
             pid=record.pid,
@@ -87,3 +103,14 @@ class Entrance:
             cookie=record.cookie,
             uid=self._maps.group(member.group_id).uid,
         )
+
+
+def _asks(record: Record) -> Optional[MessageFlag]:
+    """What is to be done for an unconnected socket, as a message has it."""
+    if record.connected:
+        return None
+    if record.parted:
+        return MessageFlag.CONNECT | MessageFlag.LOOK
+    if record.adopted and not record.entered:
+        return MessageFlag.JOIN | MessageFlag.REGISTER
+    return None

@@ -100,9 +100,11 @@ class Registry:
         if message.flags & MessageFlag.PROGRAM:
             self._foreign.refused(message, address.of_key(group.key))
             return None
-        if message.flags & MessageFlag.ADOPTED:
+        if message.flags == MessageFlag.LOOK:
             self.entrance.expect()
             return None
+        if message.flags & MessageFlag.CONNECT:
+            return self._look_at_connect(message)
         if message.flags & MessageFlag.WORKING_GEN and self._waits_for_sockets(number, group):
             self.deferred.await_program(message)
             return None
@@ -275,6 +277,27 @@ class Registry:
         finally:
             os.close(fd)
 
+    def _look_at_connect(self, message: abi.Message) -> Optional[int]:
+        """See what became of a connect(2); the kernel calls its hook before."""
+        fd = None
+        with contextlib.suppress(OSError):
+            fd = pidfd.socket_at(message.ns_pid, message.fd, message.cookie)
+        if fd is None:
+            self.missed_one = True  # what the kernel took from the array is seen then
+            return None
+        try:
+            with GroupSeats(self._maps, message.group) as group_seats:
+                if connecting.is_connected(fd):
+                    connecting.give_back(self._maps, group_seats, message, fd)
+                    self._taken_until.clear()
+                elif message.flags & MessageFlag.LOOK:
+                    connecting.undo(self._maps, group_seats, message, fd)
+                else:
+                    self.entrance.expect(message)
+        finally:
+            os.close(fd)
+        return int(message.ns_pid)
+
     def serve(self, message: abi.Message, found: Optional[tuple[int, int]]) -> Optional[int]:
         """Give a socket its place; found: a pid that has it, and a duplicate.
 
@@ -310,6 +333,7 @@ class Registry:
                     return
                 if number in self._programs:
                     self._linker.attach(fd, self._programs[number])
+                connecting.take_lent(self._maps, fd)
                 place = self._seat(number, group, group_seats, message.cookie, fd)
                 if message.flags & MessageFlag.REGISTER:
                     self._register(number, group, group_seats, message, place, fd)

@@ -82,6 +82,15 @@ def function_id(name: str) -> int:
     return found
 
 
+def has_member(struct: str, member: str) -> bool:
+    """Whether a struct of the running kernel has a direct member. Raises OSError."""
+    try:
+        member_offset(struct, member)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def member_offset(struct: str, member: str) -> int:
     """Byte offset of a direct member of a struct of the running kernel.
 

@@ -72,10 +72,12 @@ def has_any(maps: Maps, number: int, group: abi.Group) -> bool:
 
 
 class Record(NamedTuple):
-    """A socket of a generation. pid and descriptor are hints, bound_at is in jiffies (32 bits).
+    """A socket of a generation.
 
-    kernel_group names the kernel's reuseport group, 0: none; program: the id of its program, 0:
-    none, PROGRAM_CLASSIC: one of classic BPF.
+    entered: the group's array has it. parted: it lacks SO_REUSEPORT, as connect(2) took it from
+    it. kernel_group names the kernel's reuseport group, 0: none; program: the id of its program,
+    0: none, PROGRAM_CLASSIC: one of classic BPF. pid, descriptor and bound_at (jiffies, 32 bits)
+    are of the last bind(2) or connect(2) that the daemon is to look at: hints.
     """
 
     cookie: int
@@ -83,6 +85,7 @@ class Record(NamedTuple):
     connected: bool
     adopted: bool
     entered: bool
+    parted: bool
     kernel_group: int
     pid: int
     descriptor: int
@@ -114,6 +117,7 @@ def _records_here(maps: Maps) -> Iterator[Record]:
             connected=bool(item.connected),
             adopted=bool(item.adopted),
             entered=bool(item.entered),
+            parted=bool(item.parted),
             kernel_group=item.kernel_group,
             pid=item.pid,
             descriptor=item.fd,

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Copyright the udpgrm authors */
+#include "enrolled.h"
+#include "unlist.h"
+
+/* The generation of a socket that has asked for none, of a process that has by now. */
+static __always_inline void find_process(struct bpf_sock_addr *ctx, struct bpf_sock *sk,
+					 struct socket_request *request)
+{
+	struct group_key key = {};
+	struct group *group;
+	u32 id = 0;
+
+	group_key_of(ctx, sk, request, &key);
+	group = group_at(&key, &id);
+	if (group && may_join(request, group))
+		find_enrolled(id, group->epoch, &request->process);
+}
+
+/*
+ * From Linux 6.13 on, connect(2) takes an IPv4 socket out of its reuseport group even if it was
+ * bound to a particular address, but leaves it SO_REUSEPORT: the next socket to bind finds it
+ * first and makes a second group with it, which gets all new flows. Without SO_REUSEPORT it is
+ * passed by; with SO_REUSEADDR on both, it is no conflict. The packets of others that come before
+ * connect(2) has its way, for about a microsecond, are the socket's: as they may be anyhow, from
+ * bind(2) on, where nothing steers. Where connect(2) fails, the daemon sets it right.
+ */
+static __always_inline void part(struct bpf_sock_addr *ctx, struct socket_request *request)
+{
+	u32 id = (request->registered ? request->group : request->process.group) - 1;
+	u32 epoch = request->registered ? request->epoch : request->process.epoch;
+	struct group *group = live_group(id, epoch);
+	bool had;
+
+	if (!group || !has_option(ctx, SO_REUSEPORT))
+		return;
+	had = has_option(ctx, SO_REUSEADDR);
+	if (!had && !set_option(ctx, SO_REUSEADDR, 1))
+		return;
+	group->parted = 1;
+	request->parted = had ? PARTED_OF_ONE : PARTED_OF_BOTH;
+	set_option(ctx, SO_REUSEPORT, 0);
+	have_looked_at(group, id, request);
+}
+
+/*
+ * connect4, connect6: a socket that connects takes packets of one peer only. It gets no new flow
+ * any more, and gives its array entry back; the daemon looks whether it has connected. Refuses
+ * nothing. Costs UDP sockets without state one storage lookup.
+ */
+int hook_connect(struct bpf_sock_addr *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct socket_request *request;
+	struct socket_place *place;
+	struct group *group;
+
+	if (!sk || ctx->protocol != IPPROTO_UDP)
+		return 1;
+	request = request_of(sk);
+	if (!request || !sk->src_port)
+		return 1;
+	place = place_of(sk);
+	group = place ? unlist_place(place) : NULL;
+	if (group) {
+		struct message message = { .flags = MESSAGE_CONNECT,
+					   .group = place->group - 1,
+					   .epoch = group->epoch };
+
+		notify(&message, request);
+	}
+	if (!request->registered && !request->process.group)
+		find_process(ctx, sk, request);
+	if (CONST(CONNECT_PARTS) && sk->family == AF_INET && !request->wildcard)
+		part(ctx, request);
+	return 1;
+}
