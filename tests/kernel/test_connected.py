@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import socket
 import subprocess
@@ -18,6 +19,10 @@ import pytest
 
 import udpgrm.client as grm
 from tests.kernel.support import ROOT, Host, client, wait_for
+from udpgrm.restart.groups import Groups
+from udpgrm.restart.plan import Refused
+from udpgrm.services.definition import Group
+from udpgrm.state.connected import connect_parts
 
 WHERE = "0.0.0.0:4433"
 TARGET = ("127.0.0.1", 4433)
@@ -271,6 +276,57 @@ sys.stdin.read()
             assert (answer["drained"], answer["connected_unknown"]) == (True, 1)
     finally:
         outside.rmdir()
+
+
+def test_a_second_group_of_the_kernel(host: Host, cgroup: Path, held: contextlib.ExitStack) -> None:
+    """Of sockets that connected where no hooks are: refused before there is one, named after."""
+    where = "127.0.0.1:4433"
+    sock = group_of(held, 1, where)
+    groups = Groups(host.directory, [Group(where)])
+    groups.refuse_second_groups()
+    code = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from tests.kernel.test_connected import accept
+kept = accept(("127.0.0.1", 9), ("127.0.0.1", 4433))
+print("made", flush=True)
+sys.stdin.read()
+"""
+    outside = cgroup.parent / f"{cgroup.name}-outside"
+    outside.mkdir()
+    try:
+        words = ["sh", "-c", 'echo $$ >"$0/cgroup.procs"; exec "$@"', str(outside)]
+        with subprocess.Popen(
+            [*words, sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None and process.stdout.readline() == "made\n"
+            if not connect_parts():
+                pytest.skip("this kernel leaves connected sockets in their group")
+            with pytest.raises(Refused, match="1 sockets that were connected without hooks"):
+                groups.refuse_second_groups()
+            [diagnosis] = findings(host, where)
+            assert diagnosis == (True, ["second_kernel_group"])
+            [late] = grm.bind(where)
+            held.enter_context(late)
+            grm.enroll([late], 2)
+        with pytest.raises(Refused, match="in 2 reuseport groups"):
+            groups.refuse_second_groups()
+        assert findings(host, where) == [(False, ["second_kernel_group"])] * 2
+    finally:
+        outside.rmdir()
+    assert grm.working_generation(sock) == 1
+
+
+def findings(host: Host, where: str) -> list[tuple[bool, list[str]]]:
+    """Whether each socket is steered, and the codes of what doctor finds wrong."""
+    done = host.run("doctor", where, f"--pid={os.getpid()}", "--json")
+    return [
+        (item["steered"], [found["code"] for found in item["findings"] if found["problem"]])
+        for item in json.loads(done.stdout)["sockets"]
+    ]
 
 
 def test_groups_of_other_namespaces(host: Host, held: contextlib.ExitStack) -> None:

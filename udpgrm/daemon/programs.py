@@ -20,7 +20,7 @@ from udpgrm.build.cbpf import Instruction
 from udpgrm.build.link import link
 from udpgrm.build.parameters import DissectorError
 from udpgrm.kernel import btf, libbpf
-from udpgrm.state import layout
+from udpgrm.state import connected, layout
 from udpgrm.state.layout import Limits
 from udpgrm.state.maps import Maps, index
 
@@ -128,8 +128,7 @@ class Linker:
             Relocation.REUSEPORT_PROG_OFFSET: btf.member_offset("sock_reuseport", "prog"),
             Relocation.PROG_AUX_OFFSET: btf.member_offset("bpf_prog", "aux"),
             Relocation.PROG_ID_OFFSET: btf.member_offset("bpf_prog_aux", "id"),
-            # since Linux 6.13, with a table of connected sockets (hash4)
-            Relocation.CONNECT_PARTS: btf.has_member("udp_sock", "udp_lrpa_node"),
+            Relocation.CONNECT_PARTS: connected.connect_parts(),
             Relocation.PARENT_OFFSET: btf.member_offset("task_struct", "real_parent"),
             Relocation.SYSCALL_ARG0_OFFSET: _SYSCALL_ARG0.get(platform.machine(), 0),
             Relocation.ATTACH_TOKEN: self._attach_token,

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Optional
 
+from udpgrm.state.second_groups import SecondGroup
+
 
 @dataclass(frozen=True)
 class Group:
@@ -27,6 +29,7 @@ class Group:
     max_apps: int
     working: tuple[int, ...]
     alive: Mapping[int, int]
+    second: Optional[SecondGroup] = None
     failing_loads: tuple[int, ...] = ()
     foreign_program: str = ""
 

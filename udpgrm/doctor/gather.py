@@ -27,7 +27,7 @@ from udpgrm.doctor.facts import Group, Host, Socket
 from udpgrm.doctor.options import limits_of
 from udpgrm.kernel import cgroups, descriptors, libbpf, pidfd
 from udpgrm.kernel.descriptors import Unreachable
-from udpgrm.state import address
+from udpgrm.state import address, second_groups
 from udpgrm.state.maps import Maps
 from udpgrm.state.seats import GroupSeats
 from udpgrm.state.steered import Foreign, foreign
@@ -73,6 +73,7 @@ def _groups(maps: Maps) -> list[Group]:
                 working=tuple(view.working),
                 alive={item.slot: item.alive for item in view.generations},
                 foreign_program=taken.program if taken is not None else "",
+                second=second_groups.find(maps, view),
                 failing_loads=_failing_loads(maps.dissector(view.number)),
             )
         )

@@ -12,6 +12,7 @@ from udpgrm import abi
 from udpgrm.doctor import limits
 from udpgrm.doctor.facts import Diagnosis, Finding, Group, Host, Socket
 from udpgrm.doctor.host import hooked_ancestor, is_pending, lacks_right, no_state
+from udpgrm.state.second_groups import SecondGroup
 
 
 def judge(host: Host, sockets: Sequence[Socket]) -> list[Diagnosis]:
@@ -42,8 +43,12 @@ def _judge(host: Host, sock: Socket, sockets: Sequence[Socket]) -> Diagnosis:
         return Diagnosis(sock, False, [_foreign_program(group)])
     if any(_splits(sock, other) for other in sockets):
         return Diagnosis(sock, False, [_split(sock)])
+    second = [] if group.second is None else [_second(group.second)]
+    if group.second is not None and group.second.exists:
+        return Diagnosis(sock, False, second)
     findings = [
         _of_lost_hooks(sock),
+        *second,
         _of_generation(sock, group),
         _of_other_groups(host, group),
         *limits.of_filter(group),
@@ -202,6 +207,10 @@ def _foreign_program(group: Group) -> Finding:
         "outside of hooked cgroups has put in the place of udpgrm's",
         "turn it off in that server; the daemon puts its own back within a minute (docs/limits.md)",
     )
+
+
+def _second(second: SecondGroup) -> Finding:
+    return Finding("second_kernel_group", second.what, second.why, second.do)
 
 
 def _no_program(group: Group) -> Finding:

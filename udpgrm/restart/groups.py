@@ -19,7 +19,7 @@ from udpgrm.restart.plan import GroupFacts, Refused
 from udpgrm.restart.strays import Stray
 from udpgrm.services import policy
 from udpgrm.services.definition import Group, Service
-from udpgrm.state import counters, policies
+from udpgrm.state import counters, policies, second_groups
 from udpgrm.state import maps as state
 from udpgrm.state.maps import Maps
 from udpgrm.state.seats import GroupSeats
@@ -94,6 +94,16 @@ class Groups:
     def facts(self) -> list[GroupFacts]:
         """What a plan is made of. Raises Refused."""
         return [self._facts(group) for group in self.groups]
+
+    def refuse_second_groups(self) -> None:
+        """Refuse to bind sockets that would be another group to the kernel. Raises Refused."""
+        for group in self.groups:
+            view = self.view(group)
+            found = None if view is None else second_groups.find(self.maps, view)
+            if found is not None:
+                raise Refused(
+                    f"sockets at {group.address} are {found.what}: {found.why} ({found.do})"
+                )
 
     def _facts(self, group: Group) -> GroupFacts:
         view = self.view(group)

@@ -28,6 +28,7 @@ def check(service: Service, groups: Groups, instances: Instances) -> Generations
         )
     groups.check_dissectors(service)
     refuse_strays(service, groups.strays())
+    groups.refuse_second_groups()
     return chosen
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, Optional
 
 from udpgrm import abi
-from udpgrm.kernel import libbpf, netns
+from udpgrm.kernel import btf, libbpf, netns
 from udpgrm.state.maps import Maps
 
 _READ_BYTES = 1 << 16
@@ -59,6 +59,14 @@ def _count_here(maps: Maps) -> Counts:
             counts[_member(key.of)] = int.from_bytes(value, sys.byteorder)
             libbpf.map_delete(table, raw)
     return counts
+
+
+def connect_parts() -> bool:
+    """Whether connect(2) takes an IPv4 socket of any address out of its reuseport group.
+
+    It does since Linux 6.13, with the kernel's table of connected sockets.
+    """
+    return btf.has_member("udp_sock", "udp_lrpa_node")
 
 
 def has_any(maps: Maps, number: int, group: abi.Group) -> bool:

@@ -104,6 +104,9 @@ class FakeGroups:
     def check_dissectors(self, service: Service) -> None:
         pass
 
+    def refuse_second_groups(self) -> None:
+        """There are none."""
+
     def set_dissectors(self, service: Service) -> None:
         self.dissectors_of = service
 

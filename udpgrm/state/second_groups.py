@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Sockets of a group that are, or would be, a second reuseport group to the kernel.
+
+From Linux 6.13 on, connect(2) takes an IPv4 socket of a particular address out of its reuseport
+group. The hooks see to it that the next socket to bind passes over it; where they have not been,
+it makes another group with it, which gets all new flows.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Optional
+
+from udpgrm.state import connected
+from udpgrm.state.maps import Maps
+from udpgrm.state.view import GroupView
+
+
+@dataclass(frozen=True)
+class SecondGroup:
+    """What is wrong, why, and what to do. exists: it is there already, not only to come."""
+
+    exists: bool
+    what: str
+    why: str
+    do: str
+
+
+def find(maps: Maps, view: GroupView) -> Optional[SecondGroup]:
+    """Return what is wrong with a group's sockets; None: nothing."""
+    records = [
+        record
+        for record in connected.records(maps, view.netns) or ()
+        if record.member.group_id == view.number
+    ]
+    groups = {record.kernel_group for record in records if record.entered} - {0}
+    if len(groups) > 1:
+        return SecondGroup(
+            exists=True,
+            what=f"in {len(groups)} reuseport groups of the kernel",
+            why="new flows go to one of them whatever is promoted: some were bound while others "
+            "at the address were connected without hooks, or differ in IPV6_V6ONLY",
+            do="stop all instances but the one that serves, then restart that one",
+        )
+    unseen = _unseen(view, records)
+    if not unseen:
+        return None
+    return SecondGroup(
+        exists=False,
+        what=f"beside {unseen} sockets that were connected without hooks",
+        why="sockets of a new instance would be a second reuseport group to the kernel, which "
+        "gets all new flows at once",
+        do=f"let them end (ss -u state connected sport = :{view.port}), or restart their "
+        "server in a hooked cgroup",
+    )
+
+
+def _unseen(view: GroupView, records: list[connected.Record]) -> int:
+    """Connected sockets at an IPv4 address that the next to bind would meet."""
+    ip = ipaddress.ip_address(view.ip)
+    if ip.version != 4 or ip.is_unspecified:
+        return 0
+    count = (view.connected_unknown or 0) + sum(
+        record.connected and not record.parted for record in records
+    )
+    return count if count and connected.connect_parts() else 0
