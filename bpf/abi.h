@@ -325,8 +325,8 @@ struct socket_record {
 	s32 fd;
 	u8 connected;
 	u8 adopted;
-	u8 entered; /* the group's array has it */
-	u8 parted;  /* it lacks SO_REUSEPORT, which connect(2) took */
+	u8 entered;  /* the group's array has it */
+	u8 parted;   /* it lacks SO_REUSEPORT, which connect(2) took */
 	u32 program; /* id of the program of its kernel group; 0: none */
 	u32 pad2;
 };

@@ -7,14 +7,16 @@ from __future__ import annotations
 import contextlib
 import ctypes
 from collections.abc import Iterator
-from typing import Optional
+from pathlib import Path
+from typing import Optional, Union
 
 from udpgrm import abi
 from udpgrm.abi import GroupState
 from udpgrm.daemon.adoptions import Adoptions
+from udpgrm.daemon.inbox import Inbox
 from udpgrm.daemon.pool import Pool
 from udpgrm.daemon.registry import Registry
-from udpgrm.kernel import clock, libbpf
+from udpgrm.kernel import clock, libbpf, pidfd
 from udpgrm.state import connected, seats
 from udpgrm.state import maps as state
 from udpgrm.state.maps import Maps
@@ -24,13 +26,22 @@ from udpgrm.state.seats import GroupSeats
 class Collector:
     """Goes through all groups, now and then."""
 
-    def __init__(self, maps: Maps, pool: Pool, registry: Registry, adoptions: Adoptions) -> None:
+    def __init__(
+        self,
+        maps: Maps,
+        pool: Pool,
+        registry: Registry,
+        adoptions: Adoptions,
+        inbox: Inbox,
+    ) -> None:
         """Nothing is taken back yet."""
         self._adoptions = adoptions
+        self._inbox = inbox
         self._maps = maps
         self._pool = pool
         self._registry = registry
         self._jiffies = clock.Jiffies()
+        self._sees_all_pids = pidfd.sees_all_pids()
         self._childless: dict[int, int] = {}  # group id -> epoch
 
     @property
@@ -66,8 +77,23 @@ class Collector:
             yield
         self._pool.count_seats((number, len(seated)) for number, seated in by_group.items())
         self._collect_probes()
+        self._collect_enrolled()
 
-    def _group_of(self, key: abi.ProbeKey) -> Optional[abi.Group]:
+    def _collect_enrolled(self) -> None:
+        """Delete notes on processes and cgroups of groups that are gone, or that have ended."""
+        enrolled = self._maps["enrolled"]
+        sizes = ctypes.sizeof(abi.AdoptedKey), ctypes.sizeof(abi.Adopted)
+        for raw, _ in list(libbpf.map_items(enrolled, *sizes)):
+            key = abi.AdoptedKey.from_buffer_copy(raw)
+            if self._group_of(key) is None or not self._is_there(key):
+                libbpf.map_delete(enrolled, raw)
+
+    def _is_there(self, key: abi.AdoptedKey) -> bool:
+        """Whether a process may still run; those of other pid namespaces cannot be asked."""
+        pid = key.cgroup - abi.ENROLLED_PROCESS
+        return pid < 0 or not self._sees_all_pids or Path(f"/proc/{pid}").exists()
+
+    def _group_of(self, key: Union[abi.ProbeKey, abi.AdoptedKey]) -> Optional[abi.Group]:
         """The live group that a record belongs to."""
         if key.group >= self._maps.config.groups:
             return None
@@ -107,8 +133,8 @@ class Collector:
                 or connected.has_any(self._maps, number, group)
             ):
                 self._childless.pop(number, None)
-            elif self._childless.get(number) == group.epoch:
-                # nobody for two rounds, so no registration is on its way either
+            elif self._childless.get(number) == group.epoch and self._inbox.has_nothing():
+                # nobody for two rounds, and no registration is on its way either
                 del self._childless[number]
                 state.forget(self._maps, number)
             else:

@@ -101,6 +101,11 @@ class Inbox:
         """Whether nothing is left of what was read."""
         return not self._root and not self._users
 
+    def has_nothing(self) -> bool:
+        """Whether nothing is left, and nothing has come since it was read."""
+        self._read()
+        return self.is_empty
+
     def roots(self) -> Optional[Item]:
         """Return root's next message; None: there is none, not even a new one."""
         self._read()

@@ -19,14 +19,13 @@ from udpgrm.build import cache, library, quic_tables, sources
 from udpgrm.build.cbpf import Instruction
 from udpgrm.build.link import link
 from udpgrm.build.parameters import DissectorError
-from udpgrm.kernel import btf, libbpf
+from udpgrm.kernel import btf, libbpf, pidfd
 from udpgrm.state import connected, layout
 from udpgrm.state.layout import Limits
 from udpgrm.state.maps import Maps, index
 
 _SO_ATTACH_REUSEPORT_EBPF = 52
 _libc = ctypes.CDLL(None, use_errno=True)
-_FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO
 _HELPER_NS_PID = 120
 #: Where the entry code leaves the first argument of a system call in pt_regs.
 _SYSCALL_ARG0 = {"x86_64": 112, "aarch64": 0}
@@ -40,11 +39,11 @@ DISSECTOR_NAMES = {
 
 def _pid_namespace() -> tuple[int, int]:
     """(device, inode) for bpf_get_ns_current_pid_tgid; zeroes: do not ask."""
-    info = os.stat("/proc/self/ns/pid")
-    if info.st_ino == _FIRST_PID_NAMESPACE:
+    if pidfd.sees_all_pids():
         return 0, 0
     if not libbpf.has_helper(libbpf.PROG_CGROUP_SOCKOPT, _HELPER_NS_PID):
         return 0, 0
+    info = os.stat("/proc/self/ns/pid")
     # the kernel's own encoding of a device number
     return os.major(info.st_dev) << 20 | os.minor(info.st_dev), info.st_ino
 

@@ -110,10 +110,12 @@ class Server:
         self._adoptions = Adoptions(
             self._maps, self._registry, options.directory, options.with_sendmsg
         )
-        self._collector = Collector(self._maps, self._pool, self._registry, self._adoptions)
+        self._inbox = Inbox(maps)
+        self._collector = Collector(
+            self._maps, self._pool, self._registry, self._adoptions, self._inbox
+        )
         self._watched: dict[int, int] = {}  # pid -> pidfd
         self._most_watched = _raise_descriptors() // 2
-        self._inbox = Inbox(maps)
         #: When (monotonic seconds) to collect, and when at the earliest
         self._due = self._collect_not_before = 0.0
         #: Whether prepared groups or tables may have been taken

@@ -21,6 +21,7 @@ from udpgrm.kernel.descriptors import (
 
 __all__ = ["SO_COOKIE"]
 
+_FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO
 #: Descriptors that are looked at before others get a turn.
 _AT_A_TIME = 64
 
@@ -105,6 +106,11 @@ def is_udp_server(sock: socket.socket) -> bool:
     except OSError as error:
         return error.errno == errno.ENOTCONN
     return False
+
+
+def sees_all_pids() -> bool:
+    """Whether this is the first pid namespace, in which every process has a number."""
+    return os.stat("/proc/self/ns/pid").st_ino == _FIRST_PID_NAMESPACE
 
 
 def all_pids() -> list[int]:

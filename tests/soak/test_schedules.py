@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""A thousand random schedules of bind, connect, close, fork and kill."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, given, settings
+
+from tests.kernel import schedules
+from tests.kernel.support import Host
+
+
+@settings(
+    max_examples=1000,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(acts=schedules.ACTS)
+def test_the_count_is_what_ss_lists(host: Host, acts: list[schedules.Act]) -> None:
+    schedules.run(host, acts)
