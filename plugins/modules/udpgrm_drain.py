@@ -125,6 +125,11 @@ restart:
   type: dict
   returned: when O(service) is given
   sample: {"service": "dns", "state": "drain", "outcome": null, "from_generation": 1, "to_generation": 2}
+serves:
+  description: What serves, as in RV(udpgrm.fleet.udpgrm_service_info#module:services[].serves).
+  type: dict
+  returned: success and O(service) is given
+  sample: {"generations": [2], "release": "2.4.1", "boot_id": "0f2e5a8c-3b1d-4c66-9a57-0d6f0e1b2c3d"}
 measured:
   description: The looks, in their order. With O(service), as in RV(udpgrm.fleet.udpgrm_restart#module:measured).
   type: list

@@ -50,16 +50,21 @@ UNCHANGED = {
     "See whether a dissector of our own loads on this kernel",
     "Take up a restart that a crash of the host's systemd has cut",
 }
-READ_ONLY = {"drain", "info", "probe", "report", "service_info"}
+READ_ONLY = {"drain", "info", "probe", "service_info"}
+# Parts of a playbook or of the role, which would change this machine, or need the rest of it.
+PARTS = {"udpgrm_files", "udpgrm_instances", "udpgrm_report", "udpgrm_rollout"}
 
 
-# What the versions differ in is not the modules' doing; two of these have action plugins.
-OLDEST = ["udpgrm_drain", "udpgrm_report", "udpgrm_restart"]
+# What the versions differ in is not the modules' doing; one of these has an action plugin.
+OLDEST = ["udpgrm_drain", "udpgrm_restart"]
 
 
 @pytest.mark.parametrize(
     "name, ansible",
-    [*((name, "newest") for name in MODULES), *((name, "oldest") for name in OLDEST)],
+    [
+        *((name, "newest") for name in MODULES if name not in PARTS),
+        *((name, "oldest") for name in OLDEST),
+    ],
     indirect=["ansible"],
 )
 def test_examples(name: str, ansible: Ansible) -> None:
@@ -76,5 +81,3 @@ def test_examples(name: str, ansible: Ansible) -> None:
     assert results == [
         "changed" if changes and task["name"] not in UNCHANGED else "ok" for task in examples
     ], said
-    if name == "udpgrm_report":
-        assert "dns: 1 updated" in said

@@ -91,6 +91,14 @@ def test_group_refuses_before_anything_runs(
     assert machine.calls == []
 
 
+def test_group_knows_every_dissector(machine: Machine) -> None:
+    wanted = {"type": "named", "name": "quic"}
+    result = machine.run("udpgrm_group", {"address": ADDRESS, "dissector": wanted})
+    assert (
+        "name: expected 'quic', found None; type: expected 'named', found 'flow'" in result["msg"]
+    )
+
+
 def test_info_refuses_before_anything_runs(machine: Machine) -> None:
     result = machine.run("udpgrm_info", {"address": [ADDRESS, "nowhere"]})
     assert (result["failed"], result["msg"].partition(";")[0]) == (
