@@ -7,7 +7,6 @@ from __future__ import annotations
 import socket
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,10 +90,6 @@ def test_nothing_of_the_working_generation_lives(host: Host, dead_daemon: bool) 
     close(sockets[36])
 
 
-def killed(unit: Path) -> None:
-    (unit / "cgroup.kill").write_text("1")
-
-
 def test_an_adopted_instance_crashes(host: Host, units: Units) -> None:
     """Adopted from a command that has ended long since; the server is killed, all of it."""
     old, new = units.start("old"), units.start("new")
@@ -102,8 +97,9 @@ def test_an_adopted_instance_crashes(host: Host, units: Units) -> None:
         assert enroll(host, unit, "--count=2", f"--gen={number}").returncode == 0
     assert host.run("working-gen", WHERE, "2").returncode == 0
     assert ask_names(20) == {"new"}
-    killed(new.cgroup)
+    (new.cgroup / "cgroup.kill").write_text("1")
     new.process.wait()
+    wait_for(lambda: not new.cgroup_processes(), "the end of its workers")
     assert ask_names(50) == {"old"}
     wait_for(lambda: [item["sockets_alive"] for item in generations(host)] == [2], "collection", 5)
 
