@@ -197,3 +197,25 @@ def test_a_daemon_that_goes_takes_nothing_from_a_server(host: Host) -> None:
         assert options(session) == (1, 0)
         stack.enter_context(accept(port=10))
         stack.enter_context(reuseport(EXACT))
+
+
+@pytest.mark.parametrize("where", [EXACT, ("0.0.0.0", 4433)], ids=form)
+def test_a_server_with_sessions_that_is_adopted(bare_host: Host, where: tuple[str, int]) -> None:
+    """What it had connected before there were hooks is counted, and makes no second group."""
+    made = Servers(bare_host, where, adopted=True)
+    made.all.append(Acceptor(bare_host.cgroup, "early", where))
+    try:
+        with contextlib.ExitStack() as stack:
+            peers = [stack.enter_context(client()) for _ in range(5)]
+            assert set(ask(peers, made.target)) == {"early"}
+            bare_host.start()
+            words = [f"--cgroup={made.all[0].cgroup}", "--gen=0"]
+            assert bare_host.run("enroll", form(where), *words).returncode == 0
+            assert made.generations()[0]["connected"] == 5
+            made.start(1)
+            late = [stack.enter_context(client()) for _ in range(20)]
+            assert set(ask([*peers, *late], made.target)) == {"early"}
+            assert made.generations()[0]["connected"] == 25
+    finally:
+        for server in made.all:
+            server.stop()

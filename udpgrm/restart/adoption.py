@@ -108,6 +108,7 @@ def adopt(
         sockets = [sock for _, sock in held]
         indices = enroll(sockets, generation, max(deadline - time.monotonic(), 1.0))
         _note(maps, cgroup, held, generation, application)
+        _note_connected(maps, cgroup, held, generation, application)
         return Enrolled(where, generation, [cookie for cookie, _ in held], indices)
     except NotHooked as error:
         if error.errno == errno.ENOPROTOOPT:
@@ -156,6 +157,24 @@ def _note(
             adoptions.note(
                 maps, Adoption(identity, group_id, epoch, generation, application, directory)
             )
+
+
+def _note_connected(
+    maps: Maps,
+    cgroup: Path,
+    held: Iterable[tuple[int, socket.socket]],
+    generation: int,
+    application: int,
+) -> None:
+    """Count what its processes had connected before there were hooks."""
+    groups = {enrolling.request_of(maps, *found).group - 1 for found in held}
+    for pid in cgroups.processes(cgroup):
+        for cookie, fd in pidfd.sockets_of(pid):
+            with socket.socket(fileno=fd) as sock:
+                for group_id in groups:
+                    enrolling.note_connected(
+                        maps, group_id, generation, application, (cookie, sock)
+                    )
 
 
 def cgroup_of_unit(unit: str, root: Path) -> Path:

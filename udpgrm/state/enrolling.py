@@ -13,6 +13,7 @@ import sys
 
 from udpgrm import abi
 from udpgrm.kernel import libbpf
+from udpgrm.state import address, connected
 from udpgrm.state.maps import Maps
 
 _SO_BINDTOIFINDEX = 62
@@ -38,6 +39,50 @@ def note_bound(maps: Maps, cookie: int, sock: socket.socket) -> None:
     """Note of a socket what the bind hook would have, if that came too late."""
     with contextlib.suppress(FileExistsError):
         _write(maps, request_of(maps, cookie, sock), sock, libbpf.NOEXIST)
+
+
+def note_connected(
+    maps: Maps, group_id: int, generation: int, application: int, found: tuple[int, socket.socket]
+) -> None:
+    """Note of a socket that was connected before the hooks came whose flow it is.
+
+    found: its SO_COOKIE and a duplicate. Nothing is noted of one at another address than the
+    group's, or of one of which the hooks know it.
+    """
+    cookie, sock = found
+    group = maps.group(group_id)
+    request = request_of(maps, cookie, sock)
+    if request.registered or request.process.group or not _is_at(group, sock):
+        return
+    ip = ipaddress.ip_address(address.ip_of(group.key))
+    request.wildcard = ip.is_unspecified
+    request.process = abi.Membership(
+        group=group_id + 1, epoch=group.epoch, generation=generation, app=application
+    )
+    reuseport = sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
+    if reuseport and ip.version == 4 and not ip.is_unspecified and connected.connect_parts():
+        # as the connect hook would have
+        had = sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
+        request.parted = abi.Parted.OF_ONE if had else abi.Parted.OF_BOTH
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        group.parted = 1
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
+    write_request(maps, request, sock)
+
+
+def _is_at(group: abi.Group, sock: socket.socket) -> bool:
+    """Whether a connected socket was bound at the group's address."""
+    if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.proto != socket.IPPROTO_UDP:
+        return False
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    if netns_of(sock) != group.key.netns or sock.getsockname()[1] != address.port_of(group.key):
+        return False
+    if ipaddress.ip_address(address.ip_of(group.key)).is_unspecified:
+        return bool(group.key.family == sock.family)
+    return address.bound(sock) == address.of_key(group.key)
 
 
 def write_request(maps: Maps, request: abi.SocketRequest, sock: socket.socket) -> None:
