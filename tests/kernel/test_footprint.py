@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import udpgrm.client as grm
-from tests.kernel.support import Host, cpu_seconds
+from tests.kernel.support import Host, cpu_seconds, wait_for
 
 ADDRESS = "127.0.0.1:4433"
 
@@ -43,16 +43,18 @@ def test_memory_and_descriptors(host: Host) -> None:
 
 def test_idle_daemon_sleeps(host: Host) -> None:
     pid = host.process.pid
-    with grm.bind(ADDRESS)[0] as sock:
-        grm.enroll([sock], 1)
-        time.sleep(0.5)
 
-        def activity() -> tuple[int, float]:
-            return status(pid, "voluntary_ctxt_switches"), cpu_seconds(pid)
+    def activity() -> tuple[int, float]:
+        return status(pid, "voluntary_ctxt_switches"), cpu_seconds(pid)
 
+    def sleeps() -> bool:
         before = activity()
         time.sleep(5)
-        assert activity() == before, "the daemon woke up with nothing to do"
+        return activity() == before
+
+    with grm.bind(ADDRESS)[0] as sock:
+        grm.enroll([sock], 1)
+        wait_for(sleeps, "the daemon to sleep, after what follows a registration")
 
 
 def test_registration_beside_many_descriptors(host: Host) -> None:
