@@ -90,7 +90,7 @@ struct socket_gen {
 	u32 generation;
 	u32 index;
 	u16 cookie;
-	u16 reserved;
+	u16 pending; /* 1: it moves, and the index is still that of its last generation */
 };
 
 /* IPv4 addresses are kept as ::ffff:a.b.c.d; all in network byte order. */
@@ -331,12 +331,12 @@ struct socket_record {
 	u32 pad2;
 };
 
-/* Names are those of the metrics; the order is that of udpgrm/abi.py. */
+/* Names and order are those of the metrics in `udpgrm list`, and of udpgrm/abi.py. */
 enum counter {
 	RX_PROCESSED_TOTAL,
-	RX_PACKET_TOO_SHORT_ERROR,
-	RX_CBPF_PROG_ERROR,
 	RX_INTERNAL_STATE_ERROR,
+	RX_CBPF_PROG_ERROR,
+	RX_PACKET_TOO_SHORT_ERROR,
 	RX_DISSECTED_OK_TOTAL,
 	RX_FLOW_OK,
 	RX_FLOW_RG_CONFLICT,

@@ -10,15 +10,32 @@
 /* Sends can be preempted on their CPU, so unlike receives they add atomically. */
 #define COUNT(field) __sync_fetch_and_add(&(field), 1)
 
+static __always_inline struct counters *counters_of(u32 id)
+{
+	void *own = bpf_map_lookup_elem(MAP(COUNTERS), &id);
+	u32 zero = 0;
+
+	return own ? bpf_map_lookup_elem(own, &zero) : NULL;
+}
+
+/* A send in a group with a flow table, or an assurance: what became of its flow. */
+static __always_inline void count_flow(struct counters *counters, u32 result, bool stale)
+{
+	COUNT(counters->total[TX_TOTAL]);
+	if (result < NR_COUNTERS)
+		COUNT(counters->total[result]);
+	if (result == TX_FLOW_CREATE_OK && stale)
+		COUNT(counters->total[TX_FLOW_CREATE_FROM_EXPIRED_OK]);
+}
+
 static __always_inline int account_send(struct bpf_sock *sk, struct flow_key *key)
 {
 	struct socket_place *place = place_of(sk);
-	u32 id = 0, slot = 0, result, zero = 0;
+	u32 id = 0, slot = 0, result;
 	u16 seat = SEAT_NONE;
 	struct counters *counters;
 	struct group *group = NULL;
 	bool stale = false;
-	void *own;
 	u64 owner = 0;
 
 	if (place) {
@@ -41,13 +58,9 @@ static __always_inline int account_send(struct bpf_sock *sk, struct flow_key *ke
 			return 1;
 		slot = slot_of(group, request->app, request->generation);
 	}
-	own = bpf_map_lookup_elem(MAP(COUNTERS), &id);
-	if (!own)
-		return 1;
-	counters = bpf_map_lookup_elem(own, &zero);
+	counters = counters_of(id);
 	if (!counters)
 		return 1;
-	COUNT(counters->total[TX_TOTAL]);
 	if (slot < GENERATION_SLOTS) {
 		COUNT(counters->generation[slot].packets_out);
 		counters->generation[slot].last_out = bpf_jiffies64();
@@ -60,10 +73,7 @@ static __always_inline int account_send(struct bpf_sock *sk, struct flow_key *ke
 		return 1;
 	ensure_table(group, id, slot);
 	result = refresh_flow(group, slot, key, owner, seat, &stale);
-	if (result < NR_COUNTERS)
-		COUNT(counters->total[result]);
-	if (result == TX_FLOW_CREATE_OK && stale)
-		COUNT(counters->total[TX_FLOW_CREATE_FROM_EXPIRED_OK]);
+	count_flow(counters, result, stale);
 	return 1;
 }
 

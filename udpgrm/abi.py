@@ -147,9 +147,9 @@ class Relocation(IntEnum):
 
 COUNTERS = (
     "rx_processed_total",
-    "rx_packet_too_short_error",
-    "rx_cbpf_prog_error",
     "rx_internal_state_error",
+    "rx_cbpf_prog_error",
+    "rx_packet_too_short_error",
     "rx_dissected_ok_total",
     "rx_flow_ok",
     "rx_flow_rg_conflict",
@@ -220,7 +220,7 @@ class Dissector(ctypes.Structure):
 class SocketGen(ctypes.Structure):
     """struct socket_gen."""
 
-    _fields_ = [("generation", _u32), ("index", _u32), ("cookie", _u16), ("reserved", _u16)]
+    _fields_ = [("generation", _u32), ("index", _u32), ("cookie", _u16), ("pending", _u16)]
 
 
 class GroupKey(ctypes.Structure):

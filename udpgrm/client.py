@@ -37,7 +37,7 @@ class NotHooked(OSError):
 
 @dataclass(frozen=True)
 class SocketGeneration:
-    """What a socket knows of its place; index None: not registered yet."""
+    """What a socket knows of its place; index None: not registered there yet."""
 
     generation: int
     index: Optional[int]
@@ -154,7 +154,8 @@ def socket_generation(sock: socket.socket) -> SocketGeneration:
     """The socket's generation, index and udpgrm cookie."""
     raw = _get(sock, Option.SOCKET_GEN, ctypes.sizeof(abi.SocketGen))
     value = abi.SocketGen.from_buffer_copy(raw)
-    index = None if value.index == abi.GENERATION_NONE else value.index
+    is_placed = value.index != abi.GENERATION_NONE and not value.pending
+    index = value.index if is_placed else None
     return SocketGeneration(value.generation, index, value.cookie)
 
 

@@ -18,15 +18,19 @@ static __always_inline int answer_socket_gen(struct bpf_sockopt *ctx, struct gro
 {
 	struct socket_place *place = place_of(ctx->sk);
 	u32 index = GENERATION_NONE, slot;
+	bool is_pending = false;
 	u32 *word;
 
 	if (group)
 		slot = slot_of(group, request->app, request->generation);
 	else
 		slot = request->generation % GENERATION_SLOTS;
+	/* one that moves keeps its index until the daemon has the next for it */
 	if (group && place && place->group == group_id + 1 && place->epoch == group->epoch &&
-	    place->generation == request->generation && place->index != INDEX_NONE)
+	    place->index != INDEX_NONE) {
 		index = place->index;
+		is_pending = place->generation != request->generation;
+	}
 
 	word = word_of(ctx, 0, false);
 	if (word)
@@ -36,7 +40,7 @@ static __always_inline int answer_socket_gen(struct bpf_sockopt *ctx, struct gro
 		*word = index;
 	word = word_of(ctx, 2, false);
 	if (word)
-		*word = make_cookie(slot, index);
+		*word = make_cookie(slot, index) | (u32)is_pending << 16;
 	ctx->retval = 0;
 	return 1;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include "account.h"
 #include "enrolled.h"
-#include "flows.h"
 #include "options.h"
 
 /*
@@ -160,6 +160,7 @@ static __always_inline int assure_flow(struct bpf_sockopt *ctx, struct bpf_sock 
 	struct flow_key key = { .port = head >> 16 };
 	struct socket_place *place = place_of(sk);
 	u32 slot = slot_of(group, request->app, request->generation);
+	struct counters *counters = counters_of(id);
 	u16 seat = SEAT_NONE;
 	bool stale;
 	u32 result;
@@ -184,6 +185,8 @@ static __always_inline int assure_flow(struct bpf_sockopt *ctx, struct bpf_sock 
 	}
 	ensure_table(group, id, slot);
 	result = refresh_flow(group, slot, &key, request->cookie, seat, &stale);
+	if (counters)
+		count_flow(counters, result, stale);
 	if (result == TX_FLOW_UPDATE_CONFLICT)
 		return EEXIST;
 	return result == TX_FLOW_CREATE_ERROR ? EAGAIN : 0;

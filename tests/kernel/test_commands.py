@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line on a real group: forms of the reference, JSON, errors."""
+"""The command line on a real group: JSON, errors, commands of our own.
+
+test_reference_commands.py has the forms of the reference.
+"""
 
 from __future__ import annotations
 
@@ -33,58 +36,6 @@ def group(host: Host) -> Iterator[list[socket.socket]]:
     yield made
     for sock in made:
         sock.close()
-
-
-def test_list(host: Host, group: list[socket.socket]) -> None:
-    lines = host.run("list").stdout.splitlines()
-    assert lines[0] == ADDRESS
-    assert re.fullmatch(r"\tnetns 0x[0-9a-f]+  dissector flow  flow timeout 125 s", lines[1])
-    assert lines[2:6] == [
-        "\tsocket generations:",
-        "\t\tgen 1  0x00a1",
-        "\t\tgen 2  0x00c2  <=  app 0  gen 2",
-        "\tmetrics:",
-    ]
-    assert "\t\trx_processed_total 2" in lines[6:]
-    assert all(re.fullmatch(r"\t\t[a-z_]+ [1-9][0-9]*", line) for line in lines[6:])
-
-
-def test_list_verbose(host: Host, group: list[socket.socket]) -> None:
-    group[0].close()
-    lines = host.run("list", "-v", ADDRESS).stdout.splitlines()
-    assert lines[3] == "\t\tgen 1  dead"
-    assert lines[4] == "\t\tgen 2  0:0x00c2  <=  app 0  gen 2"
-    assert "\t\trx_flow_rg_conflict 0" in lines
-    assert "\t\tsocket_critical_gauge 0" in lines
-
-
-def test_list_of_another_address_is_empty(host: Host, group: list[socket.socket]) -> None:
-    done = host.run("list", "127.0.0.1:9")
-    assert (done.returncode, done.stdout) == (0, "")
-
-
-def test_six_in_brackets(host: Host) -> None:
-    with grm.bind("[::1]:4433")[0] as sock:
-        grm.enroll([sock], 1)
-        assert host.run("list", "[0:0::1]:4433").stdout.startswith("[::1]:4433\n")
-
-
-def test_flows(host: Host, group: list[socket.socket]) -> None:
-    lines = host.run("flows", ADDRESS).stdout.splitlines()
-    assert lines[0] == ADDRESS
-    assert len(lines) == 5
-    for head, flow in (lines[1:3], lines[3:5]):
-        assert re.fullmatch(r"\tso_cookie 0x[0-9a-f]+", head)
-        assert re.fullmatch(r"\t\t0x[0-9a-f]{8}  age \d+\.\ds", flow)
-    assert host.run("flows", "-v").stdout.count("s  127.0.0.1:") == 2
-
-
-def test_metrics(host: Host, group: list[socket.socket]) -> None:
-    lines = host.run("metrics").stdout.splitlines()
-    assert re.fullmatch(r'build_info\{version="[^"]+"\} 1', lines[0])
-    assert f'working_gen{{socket="{ADDRESS}",app_idx="0"}} 2' in lines
-    assert f'tx_total{{socket="{ADDRESS}"}} 2' in lines
-    assert f'rx_flow_rg_conflict{{socket="{ADDRESS}"}} 0' in lines
 
 
 def test_metrics_of_one_address(host: Host, group: list[socket.socket]) -> None:
@@ -222,12 +173,6 @@ def test_preflight_and_build(host: Host) -> None:
     view = host.json("build")
     assert view["changed"] is False
     assert "steer_noop" in view["cached"]
-
-
-def test_help(bare_host: Host) -> None:
-    done = bare_host.run("-h")
-    assert done.returncode == 254
-    assert done.stdout.startswith("Usage: udpgrm ")
 
 
 def test_top(host: Host) -> None:

@@ -77,18 +77,6 @@ def test_registration_beside_many_descriptors(host: Host) -> None:
             sock.close()
 
 
-def test_commands_load_no_compiler(host: Host) -> None:
-    with grm.bind(ADDRESS)[0] as sock:
-        grm.enroll([sock], 1)
-        for words in (["list"], ["flows"], ["metrics"], ["list", "--json"], ["-h"]):
-            traced = host.run_python(
-                "import sys; from udpgrm.cli.main import main; status = main(sys.argv[1:]);"
-                "sys.exit(9 if {'bcc', 'jinja2'} & set(sys.modules) else status)",
-                *words,
-            )
-            assert traced.returncode in (0, 254), traced.stderr
-
-
 def test_registration_survives_a_busy_group_table(host: Host) -> None:
     """More groups than are prepared at a time, one after another."""
     made = []

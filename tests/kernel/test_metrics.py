@@ -55,7 +55,7 @@ def test_a_group_with_two_generations(host: Host) -> None:
         f'udpgrm_dispatched_packets_total{{{group},path="new"}}': 2,
         f'udpgrm_dispatch_errors_total{{{group},reason="no_working_socket"}}': 0,
         f'udpgrm_flow_misses_total{{{group},reason="unseen"}}': 2,
-        f"udpgrm_sent_packets_total{{{group}}}": 3,
+        f"udpgrm_flow_sends_total{{{group}}}": 3,
         f"udpgrm_flows_created_total{{{group}}}": 2,
         f"udpgrm_flow_refreshes_total{{{group}}}": 1,
         f'udpgrm_working_generation{{{group},application="0"}}': 2,

@@ -208,10 +208,14 @@ def takers(name: str) -> list[str]:
 
 
 def usage(word: str = "") -> str:
-    """The help text, of everything or of one command."""
+    """Return the help text, of everything or of one command.
+
+    Scripts know it by its first two lines: Usage, Options.
+    """
     if word in COMMANDS:
         return _usage_of(word, COMMANDS[word])
-    lines = ["Usage: udpgrm [OPTIONS] [COMMAND [OPERANDS]]", "", "Daemon:"]
+    lines = ["Usage: udpgrm [OPTIONS] [COMMAND [OPERANDS]]", "Options:", *_general()]
+    lines += ["", "Daemon:"]
     for option in DAEMON:
         if option.name == "--install":
             lines.append(_line("  -i --install[=CGROUP]", option.text))
@@ -221,14 +225,18 @@ def usage(word: str = "") -> str:
     lines += ["", "Commands (udpgrm COMMAND --help says more):"]
     lines += [_line(f"  {name}", command.text) for name, command in COMMANDS.items()]
     lines += [_line(f"  {name}", text) for name, (_, text) in HELPERS.items()]
-    return "\n".join([*lines, "", "General:", *_general()]) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def _usage_of(word: str, command: Command) -> str:
-    lines = [f"Usage: udpgrm {word} [OPTIONS] {command.operands}".rstrip(), "", command.text]
-    if command.options:
-        lines += ["", "Options:", *(option.line() for option in command.options)]
-    return "\n".join([*lines, "", "General:", *_general()]) + "\n"
+    is_long = "\n" in command.operands
+    operands = "ACTION" if is_long else command.operands
+    lines = [f"Usage: udpgrm {word} [OPTIONS] {operands}".rstrip()]
+    lines += ["Options:", *(option.line() for option in command.options), *_general()]
+    lines += ["", f"{word}: {command.text}"]
+    if is_long:
+        lines += ["", "Actions:", "         " + command.operands]
+    return "\n".join(lines) + "\n"
 
 
 def _general() -> Iterable[str]:

@@ -19,19 +19,31 @@ def run(arguments: Arguments) -> int:
             {"groups": [{"address": group.address, "flows": _flows(group)} for group in groups]}
         )
         return 0
-    verbose = arguments.flag("--verbose")
     for group in groups:
-        print(group.address)
-        by_socket: dict[int, list[FlowView]] = {}
-        for flow in group.flows:
-            if not flow.expired or verbose:
-                by_socket.setdefault(flow.so_cookie, []).append(flow)
-        for cookie, flows in sorted(by_socket.items()):
-            print(f"\tso_cookie {cookie:#x}")
-            for flow in sorted(flows, key=lambda item: item.age):
-                remote = f"  {flow.remote}" if verbose else ""
-                print(f"\t\t0x{flow.hash:08x}  age {flow.age:.1f}s{remote}")
+        print(text(group, arguments.flag("--verbose")), end="")
     return 0
+
+
+def text(group: GroupView, verbose: bool) -> str:
+    """Return the lines that the reference prints of a group's flows."""
+    # entries of dissectors without a flow table name no owner
+    by_seat = {
+        socket.seat: socket.so_cookie
+        for generation in group.generations
+        for socket in generation.sockets
+    }
+    by_socket: dict[int, list[FlowView]] = {}
+    for flow in group.flows:
+        if not flow.expired or verbose:
+            cookie = flow.so_cookie or by_seat.get(flow.seat, 0)
+            by_socket.setdefault(cookie, []).append(flow)
+    lines = [group.address]
+    for cookie, flows in sorted(by_socket.items()):
+        lines.append(f"\tso_cookie {cookie:#x}")
+        for flow in sorted(flows, key=lambda item: item.age):
+            stale = "(stale)" if flow.expired else ""
+            lines.append(f"\t\t{flow.hash:08x}  age {flow.age:.1f}s {stale}")
+    return "\n".join(lines) + "\n"
 
 
 def _flows(group: GroupView) -> list[dict[str, Any]]:

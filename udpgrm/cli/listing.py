@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Optional
 
+from udpgrm import abi
+from udpgrm.abi import DissectorType
 from udpgrm.cli import common
 from udpgrm.cli.options import Arguments
 from udpgrm.daemon import hooks
 from udpgrm.state import old
-from udpgrm.state.view import GenerationView, GroupView, Viewer
+from udpgrm.state.view import GenerationView, GroupView, SocketView, Viewer
 from udpgrm.version import __version__
 
 
@@ -24,7 +27,7 @@ def run(arguments: Arguments) -> int:
     for group in Viewer(maps).groups(only):
         print(text(group, verbose), end="")
     for group in old.groups(common.pin_dir(arguments), maps, only):
-        print(text(group, verbose, " (old)"), end="")
+        print(text(group, verbose, is_old=True), end="")
     return 0
 
 
@@ -95,40 +98,55 @@ def _generation(item: GenerationView) -> dict[str, Any]:
     }
 
 
-def text(group: GroupView, verbose: bool, mark: str = "") -> str:
-    """The reference's view."""
-    lines = [group.address + mark]
-    about = f"\tnetns {group.netns:#x}  dissector {group.name}"
-    if group.parameters:
-        about += f" {group.parameters}"
-    if group.flow_timeout:
-        about += f"  flow timeout {group.flow_timeout} s"
-    if group.ifindex:
-        about += f"  ifindex {group.ifindex}"
-    lines.append(about)
-    lines.append("\tsocket generations:")
-    shown = {item.application for item in group.generations if item.working}
-    for item in group.generations:
-        lines.append("\t\t" + _sockets(item, verbose) + (_working(item) if item.working else ""))
-    for application, generation in enumerate(group.working):
-        if application not in shown:
-            lines.append(f"\t\tgen {generation}   <=  app {application}  gen {generation}")
+def text(group: GroupView, verbose: bool, is_old: bool = False) -> str:
+    """Return the lines that the reference prints of a group."""
+    lines = [f"{group.address} (old)" if is_old else group.address]
+    lines.append("\t" + "  ".join(_about(group)))
+    if not is_old:
+        lines.append("\tsocket generations:")
+        lines += [f"\t\t{line}" for line in _generation_lines(group, verbose)]
     lines.append("\tmetrics:")
     lines += [f"\t\t{name} {value}" for name, value in group.metrics.items() if value or verbose]
     return "\n".join(lines) + "\n"
 
 
-def _sockets(item: GenerationView, verbose: bool) -> str:
-    words = []
-    for socket in item.sockets:
-        if not socket.alive:
-            words.append("dead")
-        elif verbose:
-            words.append(f"{socket.index}:0x{socket.cookie:04x}")
-        else:
-            words.append(f"0x{socket.cookie:04x}")
-    return f"gen {item.generation}  {' '.join(words)}"
+def _about(group: GroupView) -> Iterator[str]:
+    yield f"netns {group.netns:#x}"
+    yield f"dissector {group.name}" + (f" {group.parameters}" if group.parameters else "")
+    if group.dissector == DissectorType.FLOW:
+        yield f"flow_timeout_sec {group.flow_timeout}"
+    if group.dissector == DissectorType.CBPF and group.filter_len:
+        yield f"apps {group.max_apps}"
+        yield f"filter_len {group.filter_len}"
+    if group.digest:
+        yield f"digest {group.digest:#x}"
+    if group.label:
+        yield f"label {group.label}"
+    if group.verbose:
+        yield "verbose"
+    if group.ifindex:
+        yield f"ifindex {group.ifindex}"
 
 
-def _working(item: GenerationView) -> str:
-    return f"  <=  app {item.application}  gen {item.generation}"
+def _generation_lines(group: GroupView, verbose: bool) -> Iterator[str]:
+    """A line for each slot with sockets, and for those that new flows go to."""
+    generations = {item.slot: item for item in group.generations}
+    working: dict[int, list[str]] = {}
+    for application, generation in enumerate(group.working):
+        slot = abi.slot_of(group.max_apps, application, generation)
+        working.setdefault(slot, []).append(f"app {application}  gen {generation}")
+    for slot in sorted(generations.keys() | working.keys()):
+        item = generations.get(slot)
+        words = [f"gen {slot:2d}"]
+        if item is not None:
+            words.append(" ".join(_socket(socket, verbose) for socket in item.sockets))
+        if slot in working:
+            words += ["<=", *working[slot]]
+        elif item is not None and item.generation != slot:
+            words.append(f"(app {item.application}  gen {item.generation})")
+        yield "  ".join(words)
+
+
+def _socket(socket: SocketView, verbose: bool) -> str:
+    word = f"{socket.so_cookie:#x}" if socket.alive else "dead"
+    return f"{socket.index}:{word}" if verbose else word

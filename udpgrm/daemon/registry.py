@@ -431,23 +431,19 @@ class Registry:
         number_of_slot = abi.slot_of(group.max_apps, message.app, generation)
         if _has_flows(group):  # takes memory: before anything of the socket has changed
             self._pool.ensure_table(number, group, number_of_slot)
-        if place.slot < abi.GENERATION_SLOTS:
-            old = group_seats.slot(place.slot)
-            seats.drop_seats(old, {seat})
-            group_seats.write_slot(place.slot, old)
-            self._taken_until.pop((number, place.slot), None)
         slot = group_seats.slot(number_of_slot)
-        place.generation, place.slot = generation, number_of_slot
-        position = _index_of(slot, seat)
-        if position is None:
-            start = self._taken_until.get((number, number_of_slot), 0)
-            position = group_seats.first_free_index(slot, start)
-            taken = abi.SLOT_SOCKETS if position is None else position + 1
-            self._taken_until[number, number_of_slot] = taken
+        if place.slot == number_of_slot and place.index != abi.INDEX_NONE:
+            seats.drop_seats(slot, {seat})
+            self._taken_until.pop((number, number_of_slot), None)
+        position = self._free_index(number, number_of_slot, slot, seat, group_seats)
         if position is None:
             log.event("too many sockets in the gen!")
-            place.index = abi.INDEX_NONE
+            if place.index == abi.INDEX_NONE:  # else it stays where it is
+                place.generation, place.slot = generation, number_of_slot
             return
+        if place.slot < abi.GENERATION_SLOTS and place.slot != number_of_slot:
+            self._leave_slot(number, place, group_seats)
+        place.generation, place.slot = generation, number_of_slot
         if _has_flows(group):
             group.table_mask |= 1 << number_of_slot
         if not slot.live or slot.generation != generation:
@@ -471,6 +467,25 @@ class Registry:
             if here and request.registered:
                 return int(request.generation)
         return int(message.generation)
+
+    def _free_index(
+        self, number: int, slot_number: int, slot: abi.Slot, seat: int, group_seats: GroupSeats
+    ) -> Optional[int]:
+        """Return the lowest index of a generation that a socket can have; None: it is full."""
+        position = _index_of(slot, seat)
+        if position is None:
+            start = self._taken_until.get((number, slot_number), 0)
+            position = group_seats.first_free_index(slot, start)
+            taken = abi.SLOT_SOCKETS if position is None else position + 1
+            self._taken_until[number, slot_number] = taken
+        return position
+
+    def _leave_slot(self, number: int, place: abi.SocketPlace, group_seats: GroupSeats) -> None:
+        """Take a socket out of the generation that it moves from."""
+        slot = group_seats.slot(place.slot)
+        seats.drop_seats(slot, {place.seat})
+        group_seats.write_slot(place.slot, slot)
+        self._taken_until.pop((number, place.slot), None)
 
     def _packets(self, number: int, slot: int) -> tuple[int, int]:
         reading = counters.read(self._maps, number)

@@ -57,8 +57,8 @@ _GROUP_COUNTERS: dict[str, tuple[str, list[tuple[str, dict[str, str]]]]] = {
         "Of the unseen: packets that carry a cookie with a wrong checksum.",
         [("rx_flow_new_bad_cookie", {})],
     ),
-    "sent_packets_total": (
-        "Packets sent by the group's sockets.",
+    "flow_sends_total": (
+        "Sends in a group with a flow table; flows that were assured count as well.",
         [("tx_total", {})],
     ),
     "flows_created_total": (

@@ -32,13 +32,13 @@ def read(maps: Maps, number: int) -> GroupCounters:
             data = libbpf.map_lookup(fd, index(0), size * cpus)
     per_cpu = (abi.Counters * cpus).from_buffer_copy(data or bytes(size * cpus))
     slots = range(abi.GENERATION_SLOTS)
-    metrics = {
-        name: sum(cpu.total[position] for cpu in per_cpu)
-        for position, name in enumerate(abi.COUNTERS)
-    }
     group = maps.group(number)
-    metrics["socket_critical"] = group.critical
-    metrics["socket_critical_gauge"] = group.critical_gauge
+    metrics = {
+        "socket_critical_gauge": group.critical_gauge,
+        "socket_critical": group.critical,
+    }
+    for position, name in enumerate(abi.COUNTERS):
+        metrics[name] = sum(cpu.total[position] for cpu in per_cpu)
     return GroupCounters(
         metrics=metrics,
         packets_in=[sum(cpu.generation[slot].packets_in for cpu in per_cpu) for slot in slots],

@@ -111,6 +111,8 @@ class GroupView:
     flows: list[FlowView] = field(default_factory=list)
     seen: int = 0  # slots whose peers are counted although there is no flow table
     connected_unknown: Optional[int] = None  # connected sockets of no known generation
+    filter_len: int = 0  # instructions of its filter; 0 also: not known
+    digest: int = 0  # which built-in of BESPOKE
 
 
 def printable(text: str) -> str:
@@ -181,6 +183,8 @@ class Viewer:
             working=list(group.working)[: max(group.max_apps, 1)],
             metrics={},
             seen=sum(1 << slot for slot, table in enumerate(group.table) if table),
+            filter_len=dissector.filter_len if kind == DissectorType.CBPF else 0,
+            digest=dissector.digest,
         )
         if kind != DissectorType.NOOP and with_flows:
             view.flows = list(self._flows(group))

@@ -134,10 +134,10 @@ def test_series_are_unique_and_names_conventional() -> None:
         assert len(series) == len(set(series)), family.name
     assert len({family.name for family in found}) == len(found)
     lines = render(found).splitlines()
-    assert f'udpgrm_sent_packets_total{{{GROUP},group="0"}} 0' in lines
-    assert f'udpgrm_sent_packets_total{{{GROUP},group="1"}} 0' in lines
+    assert f'udpgrm_flow_sends_total{{{GROUP},group="0"}} 0' in lines
+    assert f'udpgrm_flow_sends_total{{{GROUP},group="1"}} 0' in lines
     alone = GROUP.replace('ifindex="0"', 'ifindex="7"')
-    assert f"udpgrm_sent_packets_total{{{alone}}} 0" in lines
+    assert f"udpgrm_flow_sends_total{{{alone}}} 0" in lines
 
 
 def test_help_and_type_come_once_before_their_series() -> None:
