@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _COLUMN = 28
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """An option of commands or of the daemon; argument "" means that it takes none."""
 
     name: str
@@ -28,8 +27,7 @@ class Option:
         return _line(f"  {short or '  '} {shown}", self.text)
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """A command, in udpgrm/cli/MODULE.py."""
 
     module: str

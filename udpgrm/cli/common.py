@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -157,4 +156,6 @@ def unread() -> Iterator[None]:
 
 def print_json(content: dict[str, Any]) -> None:
     """One JSON object."""
+    import json  # the text forms do without
+
     print(json.dumps({"schema": SCHEMA, **content}))

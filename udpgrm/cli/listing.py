@@ -10,7 +10,6 @@ from udpgrm import abi
 from udpgrm.abi import DissectorType
 from udpgrm.cli import common
 from udpgrm.cli.options import Arguments
-from udpgrm.daemon import hooks
 from udpgrm.state import old
 from udpgrm.state.view import GenerationView, GroupView, SocketView, Viewer
 from udpgrm.version import __version__
@@ -33,6 +32,8 @@ def run(arguments: Arguments) -> int:
 
 def document(arguments: Arguments, only: Optional[str]) -> dict[str, Any]:
     """The JSON view; without any state it has no groups."""
+    from udpgrm.daemon import hooks  # with all that builds programs
+
     directory = common.pin_dir(arguments)
     head = {"version": __version__, "pin_dir": str(directory)}
     maps = common.state_if_any(arguments)
@@ -130,7 +131,7 @@ def _about(group: GroupView) -> Iterator[str]:
 
 def _generation_lines(group: GroupView, verbose: bool) -> Iterator[str]:
     """A line for each slot with sockets, and for those that new flows go to."""
-    generations = {item.slot: item for item in group.generations}
+    generations = {item.slot: item for item in group.generations if item.sockets}
     working: dict[int, list[str]] = {}
     for application, generation in enumerate(group.working):
         slot = abi.slot_of(group.max_apps, application, generation)

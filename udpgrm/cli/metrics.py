@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from udpgrm.cli import common, prometheus
+from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.state.view import Viewer
@@ -16,10 +16,10 @@ def run(arguments: Arguments) -> int:
     forms = [form for form in ("--prometheus", "--listen", "--json") if arguments.flag(form)]
     if len(forms) > 1:
         raise CommandError(f"metrics: {forms[0]} and {forms[1]} exclude each other")
-    if arguments.flag("--listen"):
-        return prometheus.listen(arguments)
-    if arguments.flag("--prometheus"):
-        return prometheus.run(arguments)
+    if arguments.flag("--listen") or arguments.flag("--prometheus"):
+        from udpgrm.cli import prometheus  # with its families and the daemon's health
+
+        return (prometheus.listen if arguments.flag("--listen") else prometheus.run)(arguments)
     if arguments.flag("--output"):
         raise CommandError("metrics: --output goes with --prometheus")
     groups = Viewer(common.open_state(arguments)).groups(only, with_flows=False)

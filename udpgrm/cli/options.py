@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import getopt
-from dataclasses import dataclass, field
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from udpgrm.cli import commands
 from udpgrm.cli.errors import CommandError
@@ -18,13 +17,12 @@ _VALUED = {"-p", "--pin-dir", "-t", "--tubular", "--config"}
 _DAEMON_OPTIONS = {option.name for option in commands.DAEMON} - {"--daemon", "--install"}
 
 
-@dataclass
-class Arguments:
+class Arguments(NamedTuple):
     """A command line that was understood."""
 
-    command: Optional[str] = None
-    operands: list[str] = field(default_factory=list)
-    given: dict[str, str] = field(default_factory=dict)
+    command: Optional[str]
+    operands: list[str]
+    given: dict[str, str]
 
     def flag(self, name: str) -> bool:
         """Whether an option was given."""
@@ -89,10 +87,9 @@ def parse(argv: list[str]) -> Arguments:
         raise CommandError(f"{error.msg} (see udpgrm --help)") from error
     if any(name in ("-p", "--pin-dir") and not value for name, value in options):
         raise CommandError("--pin-dir: the directory is missing")
-    arguments = Arguments(given={commands.SHORT.get(name, name): value for name, value in options})
+    given = {commands.SHORT.get(name, name): value for name, value in options}
+    arguments = Arguments(operands[0] if operands else None, operands[1:], given)
     serving = arguments.flag("--daemon") or arguments.flag("--install")
-    if operands:
-        arguments.command, *arguments.operands = operands
     if arguments.flag("--help"):
         return arguments
     if arguments.command is not None:

@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from udpgrm import abi
 from udpgrm.kernel import libbpf
 from udpgrm.state.maps import Maps, index
 
 
-@dataclass(frozen=True)
-class GroupCounters:
+class GroupCounters(NamedTuple):
     """One reading. Packets per slot; last_* in jiffies, 0: never."""
 
     metrics: dict[str, int]

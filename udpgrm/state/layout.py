@@ -8,9 +8,8 @@ import ctypes
 import os
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Union
+from typing import NamedTuple, Optional, Union
 
 from udpgrm import abi
 from udpgrm.abi import Relocation
@@ -46,8 +45,7 @@ _MAX_ENROLLED = 65536
 _MAX_CONNECTED = 4096
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """Sizes, from the configuration.
 
     groups: how many groups there can be. flows: entries of a generation's flow
@@ -80,8 +78,7 @@ _Struct = type[ctypes.Structure]
 _Entries = Union[int, Callable[[Limits], int]]
 
 
-@dataclass(frozen=True)
-class _Map:
+class _Map(NamedTuple):
     make: _Make
     relocation: Optional[Relocation] = None
 

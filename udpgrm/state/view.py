@@ -6,9 +6,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Optional
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Optional
 
 from udpgrm import abi
 from udpgrm.abi import DissectorType, GroupState
@@ -23,14 +22,14 @@ from udpgrm.state.seats import GroupSeats
 SEEN_LATELY_S = 30
 
 
-@dataclass
 class SocketView:
-    """A socket of a generation; cookie is the udpgrm one, so_cookie the kernel's."""
+    """A socket of a generation; cookie is the udpgrm one, so_cookie the kernel's (0: dead)."""
 
-    index: int
-    cookie: int
-    so_cookie: int  # 0 when the socket is dead
-    seat: int
+    def __init__(self, index: int, cookie: int, so_cookie: int, seat: int) -> None:
+        self.index = index
+        self.cookie = cookie
+        self.so_cookie = so_cookie
+        self.seat = seat
 
     @property
     def alive(self) -> bool:
@@ -38,8 +37,7 @@ class SocketView:
         return self.so_cookie != 0
 
 
-@dataclass
-class FlowView:
+class FlowView(NamedTuple):
     """An entry of a flow table; age in seconds since its last refresh."""
 
     remote: str
@@ -51,8 +49,7 @@ class FlowView:
     expired: bool
 
 
-@dataclass
-class GenerationView:
+class GenerationView(NamedTuple):
     """A generation that has sockets; closed ones until they are collected.
 
     `sockets` are those that take packets of any peer: a connected one is a flow.
@@ -87,8 +84,7 @@ class GenerationView:
         return min(ages, default=None)
 
 
-@dataclass
-class GroupView:
+class GroupView(NamedTuple):
     """A group."""
 
     number: int
@@ -107,12 +103,15 @@ class GroupView:
     parameters: str  # of a named dissector, as JSON
     working: list[int]  # by application
     metrics: dict[str, int]
-    generations: list[GenerationView] = field(default_factory=list)
-    flows: list[FlowView] = field(default_factory=list)
-    seen: int = 0  # slots whose peers are counted although there is no flow table
+    generations: list[GenerationView]
+    flows: list[FlowView]
     connected_unknown: Optional[int] = None  # connected sockets of no known generation
     filter_len: int = 0  # instructions of its filter; 0 also: not known
     digest: int = 0  # which built-in of BESPOKE
+
+
+#: Counts the flows of a slot with these sockets; None: they are not counted.
+_FlowCounter = Callable[[int, list[SocketView]], Optional[int]]
 
 
 def printable(text: str) -> str:
@@ -120,6 +119,10 @@ def printable(text: str) -> str:
     return "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
     )
+
+
+def _working(group: abi.Group) -> list[int]:
+    return list(group.working)[: max(group.max_apps, 1)]
 
 
 def _text(chosen: bytes) -> str:
@@ -165,7 +168,12 @@ class Viewer:
         kind = DissectorType(group.type & ~abi.DISSECTOR_VERBOSE)
         dissector = self._maps.dissector(number)
         named = kind == DissectorType.NAMED
-        view = GroupView(
+        flows = list(self._flows(group)) if kind != DissectorType.NOOP and with_flows else []
+        reading = counters.read(self._maps, number)
+        count = _flow_counter(group, flows) if with_flows else None
+        found = list(self._generations(number, _working(group), reading, count))
+        generations, connected_unknown = self._with_connected(number, group, found, with_flows)
+        return GroupView(
             number=number,
             address=address.of_key(group.key),
             ip=address.ip_of(group.key),
@@ -180,44 +188,45 @@ class Viewer:
             label=_text(dissector.label),
             name=_text(dissector.name) if named else kind.name.lower(),
             parameters=_text(dissector.parameters) if named else "",
-            working=list(group.working)[: max(group.max_apps, 1)],
-            metrics={},
-            seen=sum(1 << slot for slot, table in enumerate(group.table) if table),
+            working=_working(group),
+            metrics=reading.metrics,
+            generations=generations,
+            flows=flows,
+            connected_unknown=connected_unknown,
             filter_len=dissector.filter_len if kind == DissectorType.CBPF else 0,
             digest=dissector.digest,
         )
-        if kind != DissectorType.NOOP and with_flows:
-            view.flows = list(self._flows(group))
-        reading = counters.read(self._maps, number)
-        view.metrics = reading.metrics
-        view.generations = list(self._generations(view, reading, with_flows))
-        self._add_connected(view, group, with_flows)
-        return view
 
-    def _add_connected(self, view: GroupView, group: abi.Group, with_flows: bool) -> None:
-        """Add connected sockets to their generations, which may have no other left."""
-        counts = self.connected(view.netns)
+    def _with_connected(
+        self, number: int, group: abi.Group, found: list[GenerationView], with_flows: bool
+    ) -> tuple[list[GenerationView], Optional[int]]:
+        """Add connected sockets to their generations, which may have no other left.
+
+        Returns also how many are of no known generation; None: they cannot be counted.
+        """
+        working = _working(group)
+        counts = self.connected(group.key.netns)
         if counts is None:
-            return
+            return found, None
         of_group = {
             (member.application, member.generation): count
             for member, count in counts.items()
-            if (member.group_id, member.epoch) == (view.number, group.epoch)
-            and member.application < len(view.working)
+            if (member.group_id, member.epoch) == (number, group.epoch)
+            and member.application < len(working)
         }
-        view.connected_unknown = of_group.pop((0, abi.GENERATION_NONE), 0)
-        for item in view.generations:
-            item.connected = of_group.pop((item.application, item.generation), 0)
-            if item.flows is not None:
-                item.flows += item.connected
-        for (application, generation), count in sorted(of_group.items()):
-            slot = abi.slot_of(group.max_apps, application, generation)
-            view.generations.append(
+        unknown = of_group.pop((0, abi.GENERATION_NONE), 0)
+        merged = []
+        for item in found:
+            count = of_group.pop((item.application, item.generation), 0)
+            flows = None if item.flows is None else item.flows + count
+            merged.append(item._replace(connected=count, flows=flows))
+        for (application, generation), count in of_group.items():
+            merged.append(
                 GenerationView(
                     application=application,
                     generation=generation,
-                    slot=slot,
-                    working=view.working[application] == generation,
+                    slot=abi.slot_of(group.max_apps, application, generation),
+                    working=working[application] == generation,
                     sockets=[],
                     flows=count if with_flows else None,
                     packets_in=0,
@@ -227,13 +236,17 @@ class Viewer:
                     connected=count,
                 )
             )
-        view.generations.sort(key=lambda item: (item.slot, item.generation))
+        return sorted(merged, key=lambda item: (item.slot, item.generation)), unknown
 
     def _generations(
-        self, view: GroupView, reading: counters.GroupCounters, with_flows: bool
+        self,
+        group_id: int,
+        working: list[int],
+        reading: counters.GroupCounters,
+        count: Optional[_FlowCounter],
     ) -> Iterator[GenerationView]:
         try:
-            group_seats = GroupSeats(self._maps, view.number)
+            group_seats = GroupSeats(self._maps, group_id)
         except LookupError:  # being made or taken apart this moment
             return
         with group_seats:
@@ -244,7 +257,7 @@ class Viewer:
                         alive = group_seats.cookie_at(seat) or 0
                         cookie = abi.make_cookie(number, position)
                         sockets.append(SocketView(position, cookie, alive, seat))
-                flows = _count_flows(view, number, sockets) if with_flows else None
+                flows = count(number, sockets) if count is not None else None
                 last_in, last_out = reading.last_in[number], reading.last_out[number]
                 packets_in = reading.packets_in[number] - slot.base_in
                 packets_out = reading.packets_out[number] - slot.base_out
@@ -252,7 +265,7 @@ class Viewer:
                     application=slot.app,
                     generation=slot.generation,
                     slot=number,
-                    working=view.working[slot.app] == slot.generation,
+                    working=working[slot.app] == slot.generation,
                     sockets=sockets,
                     flows=flows,
                     packets_in=packets_in,
@@ -288,15 +301,22 @@ class Viewer:
                     )
 
 
-def _count_flows(view: GroupView, slot: int, sockets: list[SocketView]) -> Optional[int]:
-    """Live flows of a generation; of cookie kinds, of one that drains: those seen lately."""
-    fresh = (flow for flow in view.flows if not flow.expired)
-    if view.dissector == DissectorType.FLOW:
+def _flow_counter(group: abi.Group, flows: list[FlowView]) -> _FlowCounter:
+    """Return what counts a generation's live flows; of cookie kinds, of one that drains.
+
+    Those of cookie kinds are the flows seen lately.
+    """
+    fresh = [flow for flow in flows if not flow.expired]
+
+    def of_sockets(_: int, sockets: list[SocketView]) -> int:
         owners = {socket.so_cookie for socket in sockets if socket.alive}
         return sum(flow.so_cookie in owners for flow in fresh)
-    if view.seen & 1 << slot:
-        return sum(flow.slot == slot for flow in fresh)
-    return None
+
+    def of_slot(slot: int, _: list[SocketView]) -> Optional[int]:
+        return sum(flow.slot == slot for flow in fresh) if group.table[slot] else None
+
+    has_table = group.type & ~abi.DISSECTOR_VERBOSE == DissectorType.FLOW
+    return of_sockets if has_table else of_slot
 
 
 def newest(view: GroupView, application: int) -> Optional[int]:

@@ -188,23 +188,23 @@ def test_i_takes_the_rest_of_its_word(head: str, value: str) -> None:
 
 @pytest.mark.parametrize("text, value", [("0", 0), ("3", 3), ("007", 7)])
 def test_numbers(text: str, value: int) -> None:
-    assert options.Arguments(given={"--app": text}).number("--app", 9, 0, 7) == value
+    assert options.Arguments(None, [], {"--app": text}).number("--app", 9, 0, 7) == value
 
 
 def test_a_number_that_was_not_given() -> None:
-    assert options.Arguments().number("--app", 9, 0, 3) == 9
+    assert options.Arguments(None, [], {}).number("--app", 9, 0, 3) == 9
 
 
 @pytest.mark.parametrize("text", ["", "-1", "8", "1.0", "+1", " 1", "1_0", "0x1", "٣", "one"])
 def test_wrong_numbers(text: str) -> None:
     with pytest.raises(CommandError) as error:
-        options.Arguments(given={"--app": text}).number("--app", 0, 0, 7)
+        options.Arguments(None, [], {"--app": text}).number("--app", 0, 0, 7)
     assert str(error.value) == f"--app: {text!r} is not a number of 0..7"
 
 
 def test_a_number_longer_than_python_reads() -> None:
     with pytest.raises(CommandError):
-        options.Arguments(given={"--app": "1" * 5000}).number("--app", 0, 0, 7)
+        options.Arguments(None, [], {"--app": "1" * 5000}).number("--app", 0, 0, 7)
 
 
 def test_the_help_names_every_command_and_option() -> None:

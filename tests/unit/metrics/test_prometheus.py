@@ -43,6 +43,8 @@ def group(number: int = 0, label: str = "", ifindex: int = 0, **counters: Any) -
         parameters="",
         working=[2],
         metrics={**metrics, **counters},
+        generations=[],
+        flows=[],
     )
 
 
@@ -71,7 +73,7 @@ GROUP = 'address="192.0.2.1:443",netns="4097",ifindex="0"'
 
 def test_a_group() -> None:
     view = group(label="edge", rx_processed_total=7, rx_packet_too_short_error=3)
-    view.generations = [generation()]
+    view = view._replace(generations=[generation()])
     lines = text_of(view).splitlines()
     place = f'{GROUP},application="0",generation="2"'
     for line in (
@@ -95,7 +97,7 @@ def test_a_group() -> None:
 
 def test_flows_that_nobody_counts_have_no_series() -> None:
     view = group()
-    view.generations = [generation(flows=None)]
+    view = view._replace(generations=[generation(flows=None)])
     assert "udpgrm_generation_flows" not in text_of(view)
 
 
@@ -123,9 +125,9 @@ def test_a_packet_counts_once_in_a_family() -> None:
 
 def test_series_are_unique_and_names_conventional() -> None:
     one = group(0)
-    one.generations = [generation(), generation(generation=1, working=False)]
+    one = one._replace(generations=[generation(), generation(generation=1, working=False)])
     twin, other_device = group(1), group(2, ifindex=7)
-    twin.generations = [generation()]
+    twin = twin._replace(generations=[generation()])
     found = families.of_groups([one, twin, other_device], 512, NOW)
     for family in found:
         assert family.name.startswith("udpgrm_")
@@ -173,7 +175,7 @@ def test_any_label_can_be_read_again(label: str) -> None:
 def test_the_client_library_reads_it() -> None:
     parser = pytest.importorskip("prometheus_client.parser")
     view = group(label='a "label" \\ of\nusers', rx_processed_total=7)
-    view.generations = [generation(), generation(generation=1)]
+    view = view._replace(generations=[generation(), generation(generation=1)])
     text = render(families.of_build("1.2.3")) + text_of(view)
     read = {family.name: family for family in parser.text_string_to_metric_families(text)}
     assert read["udpgrm_group_info"].samples[0].labels["label"] == view.label

@@ -54,6 +54,7 @@ def group(working: list[int], generations: list[GenerationView]) -> GroupView:
         working=working,
         metrics={},
         generations=generations,
+        flows=[],
     )
 
 
