@@ -14,7 +14,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
-from benchmarks import breakdown, footprint, growth, hooks, server_name, steering, turns
+from benchmarks import (
+    breakdown,
+    commands,
+    footprint,
+    growth,
+    hooks,
+    server_name,
+    steering,
+    turns,
+)
 from benchmarks.measure import PASSES, ROUNDS
 from benchmarks.place import Place, daemon, place, templates
 from benchmarks.report import Row, document, table
@@ -62,6 +71,11 @@ def _turns(where: Place) -> Iterator[Row]:
         yield from turns.measure()
 
 
+def _commands(where: Place) -> Iterator[Row]:
+    with daemon(where) as host:
+        yield from commands.measure(host)
+
+
 SECTIONS: dict[str, Callable[[Place], Iterator[Row]]] = {
     "steering": _steering,
     "server_name": _server_name,
@@ -70,6 +84,7 @@ SECTIONS: dict[str, Callable[[Place], Iterator[Row]]] = {
     "growth": _growth,
     "footprint": _footprint,
     "turns": _turns,
+    "commands": _commands,
 }
 
 
