@@ -54,7 +54,10 @@ class Registry:
         self._compiler = compiler
         self._linker = linker
         self._tubular = tubular
-        self._programs: dict[int, int] = {}  # group id -> fd
+        #: Group id -> program id: sockets hold the program, so that no descriptor has to
+        self._programs: dict[int, int] = {}
+        #: Group id -> fd of a program that no socket has yet, within a round
+        self._unattached: dict[int, int] = {}
         self._rejected: dict[int, int] = {}  # group id -> epoch
         self._known: dict[int, int] = {}  # group id -> epoch
         self._outdated: set[int] = set()
@@ -77,6 +80,8 @@ class Registry:
         """Before some messages: sockets and programs may have changed since the last ones."""
         self._taken_until.clear()
         self._unready.clear()
+        while self._unattached:
+            os.close(self._unattached.popitem()[1])
 
     def _group_of(self, message: abi.Message) -> Optional[abi.Group]:
         """The message's group; None: it is no more."""
@@ -167,8 +172,8 @@ class Registry:
             number = wanted[cookie]
             group = self._maps.group(number)
             try:
-                if self._has_program(number, group) and number in self._programs:
-                    self._linker.attach(fd, self._programs[number])
+                if self._has_program(number, group):
+                    self._attach(number, fd)
             finally:
                 os.close(fd)
 
@@ -227,7 +232,7 @@ class Registry:
             if self._tubular is not None and self._label(number) and not group.next_seat:
                 self._pool.ensure_sockmap(number)
             try:
-                self._programs[number] = self._linker.steering(number)
+                self._load(number)
             except renewing.BROKEN as error:
                 if failures.is_machines(error) or not self._compiler.renew(program):
                     raise
@@ -245,6 +250,26 @@ class Registry:
             group.critical_gauge = 1
             log.step(f"no steering for {address.of_key(group.key)}: {error}")
         return True
+
+    def _load(self, number: int) -> None:
+        fd = self._linker.steering(number)
+        self._programs[number] = libbpf.prog_id(fd)
+        self._unattached[number] = fd
+
+    def _attach(self, number: int, fd: int) -> None:
+        """Make the group's program that of a socket's reuseport group, unless there is none."""
+        if number not in self._programs:
+            return
+        if number not in self._unattached:
+            try:
+                self._unattached[number] = libbpf.prog_by_id(self._programs[number])
+            except FileNotFoundError:  # all sockets that had it are closed
+                self._load(number)
+        program = self._unattached.pop(number)
+        try:
+            self._linker.attach(fd, program)
+        finally:
+            os.close(program)
 
     def announce(self, number: int, group: abi.Group) -> None:
         """Log a group that is new."""
@@ -331,8 +356,7 @@ class Registry:
                     connecting.give_back(self._maps, group_seats, message, fd)
                     self._taken_until.clear()
                     return
-                if number in self._programs:
-                    self._linker.attach(fd, self._programs[number])
+                self._attach(number, fd)
                 connecting.take_lent(self._maps, fd)
                 place = self._seat(number, group, group_seats, message.cookie, fd)
                 if message.flags & MessageFlag.REGISTER:
@@ -493,9 +517,7 @@ class Registry:
 
     def drop_program(self, number: int) -> None:
         """Forget a group's program: the group is gone."""
-        program = self._programs.pop(number, None)
-        if program is not None:
-            os.close(program)
+        self._programs.pop(number, None)
         self._known.pop(number, None)
 
 

@@ -342,6 +342,18 @@ def map_id(fd: int) -> int:
     return int(map_info(fd).id)
 
 
+def prog_id(fd: int) -> int:
+    """Return the number under which the kernel knows a program."""
+    info = _ProgInfo()
+    _info(fd, info)
+    return int(info.id)
+
+
+def prog_by_id(number: int) -> int:
+    """Return a new fd of the program with this id. Raises FileNotFoundError."""
+    return _check(_lib.bpf_prog_get_fd_by_id(number), f"program id {number}")
+
+
 def programs_of_type(kind: int) -> Iterator[tuple[str, list[int]]]:
     """(name, ids of its maps) of every loaded program of a type."""
     number = ctypes.c_uint32(0)
