@@ -90,39 +90,35 @@ class Registry:
         group = self._maps.group(message.group)
         return group if group.state == GroupState.LIVE and group.epoch == message.epoch else None
 
-    def handle(self, message: abi.Message) -> Optional[int]:
-        """Serve one message, or put it off: its group's program or its socket is not there yet.
-
-        Returns the pid of a process that has sockets here.
-        """
+    def handle(self, message: abi.Message) -> None:
+        """Serve one message, or put it off: its group's program or its socket is not there yet."""
         number, group = message.group, self._group_of(message)
         if group is None:
-            return None
+            return
         self.announce(number, group)
         if not message.flags:  # another user's service is refused because of it
             self.missed_one = True
-            return None
+            return
         if message.flags & MessageFlag.PROGRAM:
             self._foreign.refused(message, address.of_key(group.key))
-            return None
+            return
         if message.flags == MessageFlag.LOOK:
             self.entrance.expect()
-            return None
+            return
         if message.flags & MessageFlag.CONNECT:
-            return self._look_at_connect(message)
+            self._look_at_connect(message)
+            return
         if message.flags & MessageFlag.WORKING_GEN and self._waits_for_sockets(number, group):
             self.deferred.await_program(message)
-            return None
-        owner = None
+            return
         if message.flags & (MessageFlag.JOIN | MessageFlag.REGISTER):
-            owner = self._serve_at_once(message)
+            self._serve_at_once(message)
         if message.flags & MessageFlag.WORKING_GEN:
             where = address.of_key(group.key)
             log.event(f"Working gen app={message.app} {message.generation} {where}")
             log.event("setting working gen")
             group.critical_gauge = 0
             self._hand_on(number, group, message)
-        return owner
 
     def _waits_for_sockets(self, number: int, group: abi.Group) -> bool:
         """Whether tubular would not get sockets that wait for a program."""
@@ -277,7 +273,7 @@ class Registry:
             self._known[number] = group.epoch
             log.event(f"socket group created {address.of_key(group.key)}")
 
-    def _serve_at_once(self, message: abi.Message) -> Optional[int]:
+    def _serve_at_once(self, message: abi.Message) -> None:
         """Serve a message whose socket is where it says; else it is looked for."""
         fd = None
         try:
@@ -288,28 +284,28 @@ class Registry:
                 self.deferred.await_program(message)
                 if message.flags & MessageFlag.REGISTER:
                     log.step(f"socket {message.cookie:#x} cannot be registered: {error.strerror}")
-                return None
+                return
         except OSError:  # no descriptor is left
             pass
         if fd is None:  # handed on, or its process lives in another pid namespace
             self.deferred.add(message)
             self._search.add(message)
-            return None
+            return
         try:
             for earlier in self._search.drop(message.cookie):
                 self.settle(earlier)
-            return self.serve(message, (message.ns_pid, fd))
+            self.serve(message, (message.ns_pid, fd))
         finally:
             os.close(fd)
 
-    def _look_at_connect(self, message: abi.Message) -> Optional[int]:
+    def _look_at_connect(self, message: abi.Message) -> None:
         """See what became of a connect(2); the kernel calls its hook before."""
         fd = None
         with contextlib.suppress(OSError):
             fd = pidfd.socket_at(message.ns_pid, message.fd, message.cookie)
         if fd is None:
             self.missed_one = True  # what the kernel took from the array is seen then
-            return None
+            return
         try:
             with GroupSeats(self._maps, message.group) as group_seats:
                 if connecting.is_connected(fd):
@@ -321,13 +317,9 @@ class Registry:
                     self.entrance.expect(message)
         finally:
             os.close(fd)
-        return int(message.ns_pid)
 
-    def serve(self, message: abi.Message, found: Optional[tuple[int, int]]) -> Optional[int]:
-        """Give a socket its place; found: a pid that has it, and a duplicate.
-
-        Returns that pid.
-        """
+    def serve(self, message: abi.Message, found: Optional[tuple[int, int]]) -> None:
+        """Give a socket its place; found: a pid that has it, and a duplicate."""
         if found is None:
             excuse = self._search.excuse
             log.step(
@@ -335,17 +327,15 @@ class Registry:
                 + (f", unless one has it that cannot be asked: {excuse}" if excuse else "")
             )
             self.missed_one = True
-            return None
-        pid, fd = found
+            return
         group = self._group_of(message)
         if group is None:
-            return None
+            return
         # not before its socket is found: anybody can ask for a program and close it
         if not self._has_program(message.group, group):
             self.deferred.await_program(message)
-            return None
-        self._place(group, message, fd)
-        return pid
+            return
+        self._place(group, message, found[1])
 
     def _place(self, group: abi.Group, message: abi.Message, fd: int) -> None:
         number, where = message.group, address.of_key(group.key)

@@ -24,12 +24,11 @@ from udpgrm.daemon.programs import Linker
 from udpgrm.daemon.registry import Registry
 from udpgrm.daemon.supervision import StopSignals, notify
 from udpgrm.daemon.tubular import Tubular
-from udpgrm.kernel import pidfd
 from udpgrm.state import layout
 from udpgrm.state.layout import Limits
 from udpgrm.state.maps import Maps
 
-#: Sockets may be closed by processes that live on: look that often (seconds).
+#: The close of a socket outside of the hooks is not told: look that often (seconds).
 COLLECT_EVERY = 30.0
 LOOK_AGAIN_AFTER = 1.0
 #: Seconds between rounds that fail, as for want of memory.
@@ -76,11 +75,10 @@ def run(options: Options) -> None:
         os.close(lock_fd)
 
 
-def _raise_descriptors() -> int:
-    """Allow as many descriptors as there may be: processes and groups take one each."""
+def _raise_descriptors() -> None:
+    """Allow as many descriptors as there may be: sockets of labelled groups take one each."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return most
 
 
 class Server:
@@ -114,8 +112,7 @@ class Server:
         self._collector = Collector(
             self._maps, self._pool, self._registry, self._adoptions, self._inbox
         )
-        self._watched: dict[int, int] = {}  # pid -> pidfd
-        self._most_watched = _raise_descriptors() // 2
+        _raise_descriptors()
         #: When (monotonic seconds) to collect, and when at the earliest
         self._due = self._collect_not_before = 0.0
         #: Whether prepared groups or tables may have been taken
@@ -166,7 +163,9 @@ class Server:
         self._search()
         self._adopt()
         if self._collector.should_look_again:
-            self._due = min(self._due, time.monotonic() + LOOK_AGAIN_AFTER)
+            # whoever opens and closes sockets makes it look for half of the time at most
+            soon = max(time.monotonic() + LOOK_AGAIN_AFTER, self._collect_not_before)
+            self._due = min(self._due, soon)
         wake = min(moment for moment in (self._due, *self._moments()) if moment is not None)
         events = dict(self._poll.poll(max(0.0, wake - time.monotonic())))
         if self._stopping.have_come:
@@ -179,9 +178,6 @@ class Server:
         due = self._adoptions.due
         if self._adoptions.fileno() in events or (due is not None and time.monotonic() >= due):
             self._guarded(self._adoptions.reconcile)
-        if self._reap(set(events)):
-            # whoever starts and ends processes makes it look for half of the time at most
-            self._due = min(self._due, max(time.monotonic(), self._collect_not_before))
         if time.monotonic() >= self._due:
             self._collect()
 
@@ -249,11 +245,11 @@ class Server:
         self._inbox.done(item)
 
     def _attempt(
-        self, message: abi.Message, serve: Callable[..., Optional[int]], *arguments: object
+        self, message: abi.Message, serve: Callable[..., None], *arguments: object
     ) -> None:
         """Serve a message; what the machine has no room for now is deferred."""
         try:
-            self._watch(serve, *arguments)
+            serve(*arguments)
         except Exception as error:
             log.step(f"{type(error).__name__}: {error}")
             if failures.is_machines(error):
@@ -294,27 +290,3 @@ class Server:
             log.step(f"{type(error).__name__}: {error}")
             return False
         return True
-
-    def _watch(self, serve: Callable[..., Optional[int]], *arguments: object) -> None:
-        """Serve, and learn when the process that has the socket ends."""
-        pid = serve(*arguments)
-        if pid is None or pid in self._watched or len(self._watched) >= self._most_watched:
-            return  # of one that is not watched the end is seen later
-        watch = pidfd.watch(pid)
-        if watch is None:
-            return
-        try:
-            self._poll.register(watch, select.EPOLLIN)
-        except OSError:
-            os.close(watch)
-        else:
-            self._watched[pid] = watch
-
-    def _reap(self, ready: set[int]) -> bool:
-        """Forget processes that have ended; whether there were any."""
-        ended = [pid for pid, fd in self._watched.items() if fd in ready]
-        for pid in ended:
-            fd = self._watched.pop(pid)
-            self._poll.unregister(fd)
-            os.close(fd)
-        return bool(ended)
