@@ -119,8 +119,11 @@ static __always_inline bool has_flow_table(const struct group *group)
 	return (group->type & ~DISSECTOR_VERBOSE) == DISSECTOR_FLOW;
 }
 
-/* A generation of it that stops being the working one gets a table of who is still there. */
-static __always_inline bool counts_seen(const struct group *group)
+/*
+ * Flows are told apart by what packets hold, not by their peer. A generation of such a group that
+ * stops being the working one gets a table of who is still there.
+ */
+static __always_inline bool reads_payload(const struct group *group)
 {
 	u32 type = group->type & ~DISSECTOR_VERBOSE;
 

@@ -17,6 +17,7 @@ enum {
 	SO_ATTACH_REUSEPORT_CBPF = 51,
 	SO_ATTACH_REUSEPORT_EBPF = 52,
 	SO_DETACH_REUSEPORT_BPF = 68,
+	UDP_GRO = 104,
 };
 
 /* The options that change the program of a socket's whole reuseport group. */
@@ -25,6 +26,12 @@ static __always_inline bool changes_program(const struct bpf_sockopt *ctx)
 	return ctx->level == SOL_SOCKET && (ctx->optname == SO_ATTACH_REUSEPORT_CBPF ||
 					    ctx->optname == SO_ATTACH_REUSEPORT_EBPF ||
 					    ctx->optname == SO_DETACH_REUSEPORT_BPF);
+}
+
+/* Lets the kernel join the datagrams of a peer to a train, of which a program sees the first. */
+static __always_inline bool asks_for_trains(const struct bpf_sockopt *ctx)
+{
+	return ctx->level == IPPROTO_UDP && ctx->optname == UDP_GRO;
 }
 
 /* Let the kernel have the call; 0 tells it that a long value is untouched. */

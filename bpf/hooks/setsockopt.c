@@ -192,6 +192,39 @@ static __always_inline int assure_flow(struct bpf_sockopt *ctx, struct bpf_sock 
 	return result == TX_FLOW_CREATE_ERROR ? EAGAIN : 0;
 }
 
+/* The group of a socket's address, whether or not the socket is enrolled. */
+static __always_inline struct group *group_around(struct bpf_sockopt *ctx, struct bpf_sock *sk,
+						  const struct socket_request *request, u32 *id)
+{
+	struct group_key key = {};
+	struct group *group = NULL;
+
+	if (request && request->group) {
+		*id = request->group - 1;
+		group = live_group(*id, request->epoch);
+	}
+	if (group)
+		return group;
+	group_key_of(ctx, sk, request, &key);
+	return group_at(&key, id);
+}
+
+/*
+ * A train goes to one socket, and may hold flows of several where they are told apart by content.
+ * UDP_GRO fails there as on a kernel that has none. What was set before the daemon turns off.
+ */
+static __always_inline int guard_trains(struct bpf_sockopt *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct group *group;
+	u32 id = 0;
+
+	if (!sk || !is_udp(sk) || !sk->src_port || !word_at(ctx, 0))
+		return pass(ctx);
+	group = group_around(ctx, sk, request_of(sk), &id);
+	return group && reads_payload(group) ? refuse(ENOPROTOOPT) : pass(ctx);
+}
+
 /*
  * A reuseport program is that of all sockets of the address: a server's own
  * would take the place of ours, for the working instance as well, and stay
@@ -204,8 +237,7 @@ static __always_inline int guard_program(struct bpf_sockopt *ctx)
 	struct message message = { .flags = MESSAGE_PROGRAM, .generation = ctx->optname };
 	struct socket_request *request, unknown = {};
 	struct bpf_sock *sk = ctx->sk;
-	struct group_key key = {};
-	struct group *group = NULL;
+	struct group *group;
 	u64 token = CONST(ATTACH_TOKEN);
 	u32 id = 0;
 
@@ -217,14 +249,7 @@ static __always_inline int guard_program(struct bpf_sockopt *ctx)
 		return 1;
 	}
 	request = request_of(sk);
-	if (request && request->group) {
-		id = request->group - 1;
-		group = live_group(id, request->epoch);
-	}
-	if (!group) {
-		group_key_of(ctx, sk, request, &key);
-		group = group_at(&key, &id);
-	}
+	group = group_around(ctx, sk, request, &id);
 	if (!group)
 		return pass(ctx);
 	message.group = id;
@@ -237,7 +262,8 @@ static __always_inline int guard_program(struct bpf_sockopt *ctx)
  * setsockopt: carries out options 200..204 on the caller's own socket and on
  * the group it is bound to, with no daemon needed; what only user space can
  * do (a socket's index) is asked of it. Keeps a group's program from being
- * replaced. Any other option costs two comparisons, of SOL_SOCKET five.
+ * replaced, and trains out of groups that tell flows apart by content. Any other option costs
+ * two comparisons, of SOL_SOCKET five.
  */
 int hook_setsockopt(struct bpf_sockopt *ctx)
 {
@@ -249,6 +275,8 @@ int hook_setsockopt(struct bpf_sockopt *ctx)
 	u32 id = 0, value, app, before;
 	int error = 0;
 
+	if (asks_for_trains(ctx))
+		return guard_trains(ctx);
 	if (!is_ours(ctx))
 		return changes_program(ctx) ? guard_program(ctx) : pass(ctx);
 	sk = ctx->sk;
@@ -302,7 +330,7 @@ int hook_setsockopt(struct bpf_sockopt *ctx)
 
 	switch (ctx->optname) {
 	case UDP_GRM_WORKING_GEN:
-		if (counts_seen(group))
+		if (reads_payload(group))
 			ensure_table(group, id, group->working_slot[app]);
 		group->working[app] = value;
 		group->working_slot[app] = slot_of(group, app, value);

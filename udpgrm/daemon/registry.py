@@ -14,7 +14,7 @@ from typing import Optional
 from udpgrm import abi, log
 from udpgrm.abi import GroupState, MessageFlag
 from udpgrm.build.cache import BuildError
-from udpgrm.daemon import connecting, failures, renewing
+from udpgrm.daemon import connecting, failures, renewing, trains
 from udpgrm.daemon.compiling import Compiler
 from udpgrm.daemon.deferred import Deferred, key_of
 from udpgrm.daemon.entering import Entrance
@@ -348,6 +348,7 @@ class Registry:
                     return
                 self._attach(number, fd)
                 connecting.take_lent(self._maps, fd)
+                trains.turn_off(group, fd, f"socket {message.cookie:#x} of {where}")
                 place = self._seat(number, group, group_seats, message.cookie, fd)
                 if message.flags & MessageFlag.REGISTER:
                     self._register(number, group, group_seats, message, place, fd)

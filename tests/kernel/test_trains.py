@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""UDP_GRO: only where a train cannot hold flows of two sockets."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from tests.kernel import sockopts as grm
+from tests.kernel.support import Host
+
+UDP_SEGMENT, UDP_GRO = 103, 104
+BY_PEER = [grm.dissector(grm.FLOW), grm.dissector(grm.NOOP | grm.VERBOSE)]
+BY_CONTENT = [
+    grm.dissector(grm.CBPF, rest=grm.filter_of(*grm.COOKIE_FIRST)),
+    grm.dissector(grm.BESPOKE | grm.VERBOSE, digest=0xDEAD),
+]
+
+
+@pytest.fixture
+def sock(host: Host) -> Iterator[socket.socket]:
+    with grm.udp() as made:
+        yield made
+
+
+def has_trains(sock: socket.socket) -> bool:
+    return bool(sock.getsockopt(socket.IPPROTO_UDP, UDP_GRO))
+
+
+@pytest.mark.parametrize("value", BY_PEER)
+def test_flows_by_peer_may_come_in_trains(host: Host, sock: socket.socket, value: bytes) -> None:
+    sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+    grm.put(sock, grm.DISSECTOR, value)
+    grm.register(sock, 1)
+    assert has_trains(sock)
+    sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 0)
+    sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+    assert has_trains(sock)
+
+
+@pytest.mark.parametrize("value", BY_CONTENT)
+def test_flows_by_content_do_not(host: Host, sock: socket.socket, value: bytes) -> None:
+    """Set before there is a group it is turned off, set later it is refused."""
+    sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+    grm.put(sock, grm.DISSECTOR, value)
+    grm.register(sock, 1)
+    assert not has_trains(sock)
+    assert "UDP_GRO is off now" in host.errors.read_text()
+    with grm.udp() as other:  # in the group by its address alone
+        for one in (sock, other):
+            with pytest.raises(OSError) as caught:
+                one.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+            assert caught.value.errno == errno.ENOPROTOOPT
+            one.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 0)
+            one.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 1200)
+    with grm.udp(port=4434) as elsewhere:
+        elsewhere.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+        assert has_trains(elsewhere)
+
+
+def test_a_train_counts_once(host: Host, sock: socket.socket) -> None:
+    """One send of ten datagrams, which no socket without UDP_GRO gets as one."""
+    grm.put(sock, grm.DISSECTOR, grm.dissector(grm.NOOP))
+    grm.register(sock, 1)
+    grm.put(sock, grm.WORKING_GEN, grm.u32(1))
+    segment = (socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("=H", 100))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.sendmsg([b"x" * 1000], [segment], 0, ("127.0.0.1", 4433))
+    sock.settimeout(5)
+    assert [len(sock.recv(2000)) for _ in range(10)] == [100] * 10
+    assert "\t\trx_processed_total 1\n" in host.run("list").stdout
