@@ -11,7 +11,6 @@ import re
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -273,27 +272,40 @@ def test_old_groups_come_last(bare_host: Host, sockets: list[socket.socket]) -> 
     assert sum(line == "\tsocket generations:" for line in lines) == 1
 
 
+def assured(sockets: list[socket.socket], port: int, timeout: int) -> list[str]:
+    """Two sockets of a group with three flows; return the lines that begin them."""
+    value = grm.dissector(grm.FLOW, timeout=timeout)
+    made = [enrolled(sockets, generation, port, value) for generation in (1, 2)]
+    for sock, peers in zip(made, ((1001, 1002), (1003,))):
+        for peer in peers:
+            grm.put(sock, grm.FLOW_ASSURE, grm.sockaddr("192.0.2.1", peer))
+    return sorted(f"\tso_cookie {grm.so_cookie(sock):#x}" for sock in made)
+
+
+def check_flows(lines: list[str], heads: list[str], mark: str) -> None:
+    assert sorted(line for line in lines if line.startswith("\tso_cookie")) == heads
+    flows = [line for line in lines if line.startswith("\t\t")]
+    assert len(flows) == 3
+    for line in flows:
+        assert re.fullmatch(rf"\t\t[0-9a-f]{{8}}  age \d+\.\ds {mark}", line)
+
+
 def test_flows(host: Host, sockets: list[socket.socket]) -> None:
-    """A line for each socket, one for each of its flows; stale ones only with -v."""
-    value = grm.dissector(grm.FLOW, timeout=1)
-    for generation in (1, 2):
-        enrolled(sockets, generation, value=value)
-    assert lines_of(host, "flows") == [ADDRESS]
-    for sock, ports in zip(sockets, ((1001, 1002), (1003,))):
-        for port in ports:
-            grm.put(sock, grm.FLOW_ASSURE, grm.sockaddr("192.0.2.1", port))
-    fresh = lines_of(host, "flows", ADDRESS)
-    time.sleep(1.3)
-    assert lines_of(host, "flows", ADDRESS) == [ADDRESS]
-    stale = lines_of(host, "flows", "-v")
-    for lines, mark in ((fresh, ""), (stale, r"\(stale\)")):
-        assert lines[0] == ADDRESS
-        heads = [line for line in lines if line.startswith("\tso_cookie")]
-        assert sorted(heads) == sorted(f"\tso_cookie {grm.so_cookie(s):#x}" for s in sockets)
-        flows = [line for line in lines if line.startswith("\t\t")]
-        assert len(flows) == 3
-        for line in flows:
-            assert re.fullmatch(rf"\t\t[0-9a-f]{{8}}  age \d+\.\ds {mark}", line)
+    """A line for each socket, one for each of its flows."""
+    enrolled(sockets, 1, port=4434)
+    heads = assured(sockets, 4433, timeout=3600)
+    lines = lines_of(host, "flows", ADDRESS)
+    assert lines[0] == ADDRESS
+    check_flows(lines, heads, "")
+    assert lines_of(host, "flows", "127.0.0.1:4434") == ["127.0.0.1:4434"]
+    assert lines_of(host, "flows")[-1] == "127.0.0.1:4434"
+
+
+def test_stale_flows(host: Host, sockets: list[socket.socket]) -> None:
+    """Only with -v, and marked."""
+    heads = assured(sockets, 4433, timeout=1)
+    wait_for(lambda: lines_of(host, "flows") == [ADDRESS], "the flows to expire")
+    check_flows(lines_of(host, "flows", "-v"), heads, r"\(stale\)")
 
 
 def test_metrics(host: Host, sockets: list[socket.socket]) -> None:
