@@ -509,6 +509,9 @@ class Registry:
     def drop_program(self, number: int) -> None:
         """Forget a group's program: the group is gone."""
         self._programs.pop(number, None)
+        unattached = self._unattached.pop(number, None)
+        if unattached is not None:
+            os.close(unattached)
         self._known.pop(number, None)
 
 
