@@ -7,8 +7,7 @@ import ipaddress
 import re
 import socket
 import sys
-from dataclasses import dataclass
-from typing import Optional, Union
+from typing import NamedTuple, Optional, Union
 
 from udpgrm import abi
 from udpgrm.numbers import whole_number
@@ -20,8 +19,7 @@ _DEVICE = re.compile(r"[^\s/:%\[\]]{1,15}")
 IPAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 
-@dataclass(frozen=True)
-class Where:
+class Where(NamedTuple):
     """An address as users write it: ADDRESS[%DEVICE]:PORT, IPv6 in brackets.
 
     The device is that of a link-local address, or the one that sockets are bound to. "" means that
