@@ -181,7 +181,7 @@ class Registry:
                 return False
             if number not in self._programs:
                 return False
-            self._linker.attach(fd, self._programs[number])
+            self._attach(number, fd)
             return True
 
         self._foreign.put_back(self._maps, attach)
