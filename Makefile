@@ -126,6 +126,11 @@ format: setup ## let the formatters have their way with Python and C
 	ruff format
 	$(C_FILES) | xargs clang-format -i
 
+.PHONY: kernel-filters
+kernel-filters: setup ## 100,000 packets through random filters, against two other interpreters
+	tools/ensure_bpffs
+	UDPGRM_FILTER_RUNS=100000 timeout --foreground --signal=INT 3600 pytest tests/kernel/test_filters.py
+
 .PHONY: soak
 soak: setup ## 100 restarts in a row under 2,000 flows and 20,000 packets a second
 	tools/ensure_bpffs

@@ -456,6 +456,11 @@ enum relocation {
 	CONST_PARAMETERS = 128,
 };
 
+/* Functions that the package makes; beyond the numbers of the kernel's own. */
+enum linked_function {
+	FUNCTION_FILTER = 0x10000, /* a group's cBPF filter */
+};
+
 _Static_assert(sizeof(struct dissector) == 632, "dissector");
 _Static_assert(sizeof(struct socket_gen) == 12, "socket_gen");
 _Static_assert(sizeof(struct group_key) == 32, "group_key");

@@ -68,6 +68,9 @@ static __always_inline void tail_call(void *ctx, u32 stage)
 	((long (*)(void *, void *, u32))BPF_FUNC_tail_call)(ctx, MAP(QUIC_STAGES), stage);
 }
 
+/* A function of the context that the package makes and links: enum linked_function. */
+#define CALL_LINKED(name, ctx) (((s64(*)(void *))FUNCTION_##name)(ctx))
+
 static __always_inline int ctx_retval(void)
 {
 	return ((int (*)(void))BPF_FUNC_get_retval)();

@@ -145,6 +145,12 @@ class Relocation(IntEnum):
     PARAMETERS = 128
 
 
+class LinkedFunction(IntEnum):
+    """Numbers that programs call functions by that are made when they are linked."""
+
+    FILTER = 0x10000
+
+
 COUNTERS = (
     "rx_processed_total",
     "rx_internal_state_error",

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import socket
+from pathlib import Path
 from typing import Any, Optional
 
 import udpgrm.client as grm
@@ -14,6 +15,35 @@ from udpgrm import abi
 from udpgrm.abi import DissectorType, Option
 
 ADDRESS = "127.0.0.1:4433"
+
+
+FIRST_BYTE = """\
+#include "dissectors/results.h"
+
+static __always_inline int dissect(struct steering *s)
+{
+	u32 cookie;
+
+	if (payload_half(s->md, PARAMETER(at), &cookie))
+		return pass_unread(s, RX_PACKET_TOO_SHORT_ERROR);
+	return to_named(s, cookie);
+}
+"""
+SCHEMA = {
+    "about": "a cookie somewhere",
+    "parameters": [
+        {"name": "at", "type": "integer", "minimum": 0, "maximum": 99, "description": "offset"}
+    ],
+}
+
+
+def write(library: Path, name: str, body: str) -> Path:
+    """Make a folder of an operator's dissector."""
+    folder = library / name
+    folder.mkdir(exist_ok=True)
+    (folder / "body.h").write_text(body)
+    (folder / "parameters.json").write_text(json.dumps(SCHEMA))
+    return folder
 
 
 def dissector(name: str, parameters: dict[str, Any]) -> bytes:

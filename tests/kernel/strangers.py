@@ -28,6 +28,8 @@ def attempt(sock, option, value):
     except OSError as error:
         return errno.errorcode[error.errno]
     return "done"
+def index_of(sock):
+    return struct.unpack_from("=II", sock.getsockopt(UDP, GEN, 12))[1]
 """
 
 

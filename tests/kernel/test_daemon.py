@@ -266,29 +266,6 @@ def test_killed_under_traffic(bare_host: Host) -> None:
         sock.close()
 
 
-def test_killed_while_sockets_wait_for_the_compiler(bare_host: Host) -> None:
-    """Of what a socket has asked for the last holds."""
-    bare_host.start()
-    code = abi.CbpfInstruction(code=6, k=os.getpid() << 8)  # nobody has compiled that
-    dissector = abi.Dissector(type=abi.DissectorType.CBPF, filter_len=1)
-    dissector.filter[0] = code
-    made = [client() for _ in range(12)]
-    for sock in made:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind(TARGET)
-        sock.setsockopt(socket.IPPROTO_UDP, Option.DISSECTOR, bytes(dissector))
-    for generation in (1, 2):
-        for sock in made:
-            sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, bytes([generation, 0, 0, 0]))
-    bare_host.kill()
-    bare_host.start()
-    for sock in made:
-        wait_for_index(sock)
-    assert [item["generation"] for item in bare_host.group(ADDRESS)["generations"]] == [2]
-    for sock in made:
-        sock.close()
-
-
 def test_adoption_after_a_generation_ended(bare_host: Host) -> None:
     """Its table's number is free again, those above it are not."""
     bare_host.start("--persist")

@@ -4,16 +4,29 @@
 
 from __future__ import annotations
 
-import json
+import os
+import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.named import ADDRESS, Sockets, cookie_of, dissector, got, send
-from tests.kernel.support import Host, client, wait_for
+from tests.kernel.named import (
+    ADDRESS,
+    FIRST_BYTE,
+    Sockets,
+    cookie_of,
+    dissector,
+    got,
+    send,
+    write,
+)
+from tests.kernel.support import Host, client, wait_for, wait_for_index
+from udpgrm.abi import Option
 
 
 @pytest.fixture
@@ -22,25 +35,7 @@ def sockets() -> Iterator[Sockets]:
         yield sockets
 
 
-FIRST_BYTE = """\
-#include "dissectors/results.h"
-
-static __always_inline int dissect(struct steering *s)
-{
-	u32 cookie;
-
-	if (payload_half(s->md, PARAMETER(at), &cookie))
-		return pass_unread(s, RX_PACKET_TOO_SHORT_ERROR);
-	return to_named(s, cookie);
-}
-"""
 UNBOUNDED = FIRST_BYTE.replace("PARAMETER(at), &cookie)", "0, &cookie) + *(u8 *)s->md->data")
-SCHEMA = {
-    "about": "a cookie somewhere",
-    "parameters": [
-        {"name": "at", "type": "integer", "minimum": 0, "maximum": 99, "description": "offset"}
-    ],
-}
 
 
 @pytest.fixture
@@ -50,14 +45,6 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory.mkdir(mode=0o755)
     monkeypatch.setenv("UDPGRM_DISSECTORS_DIR", str(directory))
     return directory
-
-
-def write(library: Path, name: str, body: str) -> Path:
-    folder = library / name
-    folder.mkdir(exist_ok=True)
-    (folder / "body.h").write_text(body)
-    (folder / "parameters.json").write_text(json.dumps(SCHEMA))
-    return folder
 
 
 def test_an_operators_dissector(library: Path, bare_host: Host, sockets: Sockets) -> None:
@@ -105,6 +92,82 @@ def test_an_operators_bad_dissector(
     send(cookie_of(sock).to_bytes(2, "big"))
     assert got([sock]) == [0]
     assert bare_host.counters(ADDRESS)["rx_flow_ok"] == 1
+
+
+@pytest.fixture
+def uncompiled(library: Path) -> bytes:
+    """A dissector that no test before has left in the cache."""
+    write(library, "slow", FIRST_BYTE + f"/* {library} */\n")
+    return dissector("slow", {"at": 0})
+
+
+def ask(sock: socket.socket, generation: int = 1) -> None:
+    sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, bytes([generation, 0, 0, 0]))
+
+
+def test_without_a_compiler_the_group_still_delivers(
+    uncompiled: bytes,
+    bare_host: Host,
+    sockets: Sockets,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cache = tmp_path / "cache"
+    shutil.copytree(os.environ["UDPGRM_CACHE_DIR"], cache)
+    monkeypatch.setenv("UDPGRM_CACHE_DIR", str(cache))
+    bare_host.start()
+    shutil.rmtree(cache)
+    cache.write_text("in the way")
+    sock = sockets.bound(uncompiled)
+    assert grm.enroll([sock], 1) == [0]
+    grm.promote(sock, 1)
+    send(b"x")
+    assert got([sock]) == [0]
+    assert bare_host.counters(ADDRESS)["socket_critical"] == 1
+    said = [line for line in bare_host.errors.read_text().splitlines() if "no steering" in line]
+    assert len(said) == 1
+    assert said[0].startswith(f"no steering for {ADDRESS}: cannot use the cache directory")
+
+
+def test_killed_while_sockets_wait_for_the_compiler(
+    uncompiled: bytes, bare_host: Host, sockets: Sockets
+) -> None:
+    """Of what a socket has asked for the last holds."""
+    bare_host.start("--persist")
+    made = [sockets.bound(uncompiled) for _ in range(12)]
+    for generation in (1, 2):
+        for sock in made:
+            ask(sock, generation)
+    wait_for(lambda: "socket group created" in bare_host.events.read_text(), "the compilation")
+    bare_host.kill()
+    assert grm.socket_generation(made[0]).index is None
+    bare_host.start("--persist")
+    for sock in made:
+        wait_for_index(sock)
+    assert [item["generation"] for item in bare_host.group(ADDRESS)["generations"]] == [2]
+    assert "socket_critical" not in bare_host.counters(ADDRESS)
+
+
+def test_others_are_served_while_a_dissector_compiles(
+    uncompiled: bytes, host: Host, sockets: Sockets
+) -> None:
+    sock = sockets.bound(uncompiled)
+    ask(sock)
+    with grm.bind("127.0.0.1:4434")[0] as other:
+        grm.enroll([other], 1)
+        assert grm.socket_generation(sock).index is None, "it did not wait for the compiler"
+    wait_for_index(sock)
+
+
+def test_a_group_that_waits_for_the_compiler_is_kept(
+    uncompiled: bytes, host: Host, sockets: Sockets
+) -> None:
+    """Also when the daemon looks for groups without sockets meanwhile, as a process has ended."""
+    sock = sockets.bound(uncompiled)
+    ask(sock)
+    code = "import udpgrm.client as grm; grm.enroll(grm.bind('127.0.0.1:4434'), 1)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    wait_for_index(sock)
 
 
 def test_folders_that_others_can_write_to(library: Path, host: Host) -> None:

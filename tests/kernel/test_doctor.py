@@ -20,8 +20,8 @@ from typing import Any, Callable, Optional
 import pytest
 
 import udpgrm.client as grm
+from tests.kernel.named import FIRST_BYTE, dissector, write
 from tests.kernel.support import Host, client, received, wait_for, wait_for_index
-from tests.kernel.test_cbpf import dissector, unlike_any_other
 from udpgrm import abi
 from udpgrm.abi import Option
 from udpgrm.kernel import cgroups
@@ -333,11 +333,15 @@ def test_no_program(bare_host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyP
     cache = tmp_path / "cache"
     shutil.copytree(os.environ["UDPGRM_CACHE_DIR"], cache)
     monkeypatch.setenv("UDPGRM_CACHE_DIR", str(cache))
+    library = tmp_path / "dissectors"
+    library.mkdir(mode=0o755)
+    monkeypatch.setenv("UDPGRM_DISSECTORS_DIR", str(library))
+    write(library, "uncompiled", FIRST_BYTE)
     bare_host.start()
     shutil.rmtree(cache)
     cache.write_text("in the way")
     with own_socket() as sock:
-        value = dissector(unlike_any_other(77))
+        value = dissector("uncompiled", {"at": 0})
         sock.setsockopt(socket.IPPROTO_UDP, Option.DISSECTOR, value)
         grm.enroll([sock], 0)
         patient = Patient(bare_host, ADDRESS)

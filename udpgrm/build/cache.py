@@ -22,7 +22,6 @@ from udpgrm.build import sources
 from udpgrm.build.sources import Program
 
 DEFAULT_DIR = "/var/cache/udpgrm"
-_MOST_FILTERS = 1024
 
 
 class BuildError(Exception):
@@ -132,13 +131,6 @@ def compile_missing(programs: Sequence[Program]) -> list[Program]:
     if todo:
         Compilation(todo).finish()
     return todo
-
-
-def prune_filters() -> None:
-    """Remove the oldest templates of filters: applications can ask for ever new ones."""
-    found = directory().glob(f"{sources.FILTER_PREFIX}*.bpf")
-    for path in sorted(found, key=lambda path: path.stat().st_mtime)[:-_MOST_FILTERS]:
-        path.unlink()
 
 
 def discard(programs: Sequence[Program]) -> bool:

@@ -59,7 +59,7 @@ def _compile() -> int:
         from bcc import BPF  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
         for job in jobs:
-            program = Program.of(job["program"])
+            program = Program(**job["program"])
             try:
                 module = BPF(text=render(program), cflags=[f"-I{BPF_DIR}", "-Wall", "-Werror"])
             except Exception as error:

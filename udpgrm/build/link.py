@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Templates to programs: numbers in the bytecode become maps and constants.
+"""Templates to programs: numbers in the bytecode become maps, constants, functions.
 
 A reference is a 64-bit load (BPF_LD | BPF_IMM | BPF_DW, two instructions) with
-source register BPF_PSEUDO_MAP_FD and a number of bpf/abi.h's enum relocation.
+source register BPF_PSEUDO_MAP_FD and a number of bpf/abi.h's enum relocation. A
+call of a function that is linked in has a number of enum linked_function where
+others have the number of a kernel function.
 """
 
 from __future__ import annotations
@@ -10,28 +12,50 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 
+from udpgrm.abi import LinkedFunction
+from udpgrm.build.ebpf import CALL_CODE, PSEUDO_CALL
 from udpgrm.kernel.libbpf import PSEUDO_MAP_FD
 
 _INSTRUCTION = struct.Struct("=BBhi")
 _LD_IMM64 = 0x18
+#: The kernel's own functions have lower numbers.
+_FIRST_FUNCTION = min(LinkedFunction)
+NO_FUNCTIONS: Mapping[int, bytes] = {}
+
+
+def _instructions(code: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """(byte offset, code, source register, number) of every instruction."""
+    offset = 0
+    while offset < len(code):
+        opcode, registers, _, number = _INSTRUCTION.unpack_from(code, offset)
+        yield offset, opcode, registers >> 4, number
+        offset += 16 if opcode == _LD_IMM64 else 8
 
 
 def references(code: bytes) -> Iterator[tuple[int, int]]:
     """(byte offset, number) of every reference of a template."""
-    offset = 0
-    while offset < len(code):
-        opcode, registers, _, number = _INSTRUCTION.unpack_from(code, offset)
-        if opcode == _LD_IMM64:
-            if registers >> 4 == PSEUDO_MAP_FD:
-                yield offset, number
-            offset += 8
-        offset += 8
+    for offset, opcode, source, number in _instructions(code):
+        if opcode == _LD_IMM64 and source == PSEUDO_MAP_FD:
+            yield offset, number
 
 
-def link(code: bytes, maps: Mapping[int, int], constants: Mapping[int, int]) -> bytes:
+def _calls(code: bytes) -> Iterator[tuple[int, int]]:
+    """(byte offset, number) of every call of a linked function."""
+    for offset, opcode, source, number in _instructions(code):
+        if opcode == CALL_CODE and source == 0 and number >= _FIRST_FUNCTION:
+            yield offset, number
+
+
+def link(
+    code: bytes,
+    maps: Mapping[int, int],
+    constants: Mapping[int, int],
+    functions: Mapping[int, bytes] = NO_FUNCTIONS,
+) -> bytes:
     """Bind every reference to a map's fd or to an unsigned 64-bit constant.
 
-    Raises KeyError with the number of a reference that is neither.
+    Functions that are called are put behind the program, each once. Raises
+    KeyError with the number of a reference that is bound to nothing.
     """
     linked = bytearray(code)
     for offset, number in references(code):
@@ -43,4 +67,11 @@ def link(code: bytes, maps: Mapping[int, int], constants: Mapping[int, int]) -> 
         low, high = struct.unpack("=ii", struct.pack("=Q", value))
         _INSTRUCTION.pack_into(linked, offset, _LD_IMM64, registers & 0x0F, 0, low)
         _INSTRUCTION.pack_into(linked, offset + 8, 0, 0, 0, high)
+    placed: dict[int, int] = {}
+    for offset, number in _calls(code):
+        if number not in placed:
+            placed[number] = len(linked)
+            linked += functions[number]
+        distance = (placed[number] - offset) // _INSTRUCTION.size - 1
+        _INSTRUCTION.pack_into(linked, offset, CALL_CODE, PSEUDO_CALL << 4, 0, distance)
     return bytes(linked)

@@ -8,17 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-from udpgrm.build import cbpf, library
+from udpgrm.build import library
 from udpgrm.kernel import libbpf
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 #: Inside of the package when it came as a wheel; else beside it.
 BPF_DIR = next(path for path in (_PACKAGE / "bpf", _PACKAGE.parent / "bpf") if path.is_dir())
 
-#: Dissectors without parameters: their programs can be compiled beforehand.
-PLAIN_DISSECTORS = ("flow", "noop")
+#: Dissectors whose programs are compiled before a group asks for one.
+PLAIN_DISSECTORS = ("flow", "noop", "cbpf")
 
 
 @dataclass(frozen=True)
@@ -32,14 +31,7 @@ class Program:
     source: str
     function: str
     dissector: str = ""
-    filter: tuple[cbpf.Instruction, ...] = ()
     folder: str = ""
-
-    @classmethod
-    def of(cls, fields: dict[str, Any]) -> Program:
-        """A program from its fields, as dataclasses.asdict and JSON have left them."""
-        filter_ = tuple(cbpf.Instruction(**item) for item in fields.pop("filter"))
-        return cls(**fields, filter=filter_)
 
 
 @dataclass(frozen=True)
@@ -76,18 +68,12 @@ ITERATORS = {
     "connected": Program("iterate_connected", "iterators/connected.c", "count_connected"),
     "listed": Program("iterate_listed", "iterators/listed.c", "list_sockets"),
 }
-#: Templates of filters; which is part of the name.
-FILTER_PREFIX = "steer_cbpf_"
 SENDMSG_HOOKS = frozenset({"sendmsg4", "sendmsg6"})
 
 
-def steering(dissector: str, filter_: tuple[cbpf.Instruction, ...] = ()) -> Program:
-    """The steering program of a dissector; one for every filter of cbpf."""
-    name = f"steer_{dissector}"
-    if filter_:
-        # long: an application may look for a filter that has the name of another's
-        name = FILTER_PREFIX + hashlib.sha256(repr(filter_).encode()).hexdigest()[:32]
-    return Program(name, "steer.c.j2", "steer", dissector, filter_)
+def steering(dissector: str) -> Program:
+    """Return the steering program of a dissector."""
+    return Program(f"steer_{dissector}", "steer.c.j2", "steer", dissector)
 
 
 def _stage(name: str) -> Program:
@@ -152,7 +138,6 @@ def render(program: Program) -> str:
         dissector=program.dissector,
         folder=program.folder or below,
         positions=positions,
-        statements=cbpf.statements(program.filter),
     )
 
 

@@ -111,6 +111,8 @@ def _check_programs(maps: Maps, check: Callable[[str, Callable[[], object]], boo
         for kind, name in DISSECTOR_NAMES.items()
         if name in (*sources.PLAIN_DISSECTORS, "bespoke")
     }
+    values["cbpf"].filter_len = 1
+    values["cbpf"].filter[0] = abi.CbpfInstruction(0x06, 0, 0, abi.GENERATION_NONE)  # ret #-1
     for program in sources.shipped_named():
         values[program.dissector] = _with_required(program.dissector)
     for name, value in values.items():

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Filters are compiled one at a time, beside the daemon's other work."""
+"""Dissectors without a template are compiled one at a time, beside the daemon's other work.
+
+Which there are is the operator's choice: clients can only name them.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import time
@@ -14,54 +16,42 @@ from udpgrm.build import cache
 from udpgrm.build.sources import Program, parts
 from udpgrm.kernel import pidfd
 
-_MOST_FAILED = 1024
 #: Seconds until the machine may let a compiler run that it has not.
 _TRY_AGAIN_AFTER = 1.0
 _TRY_AGAIN_AT_LEAST_EVERY = 30.0
 
 
 class Compiler:
-    """A queue of programs, and the compiler at work on the first.
-
-    After each compilation it rests as long as that took: applications that ask
-    for ever new filters get half a processor at most. Root's neither wait for
-    others' nor for a rest.
-    """
+    """A queue of programs, and the compiler at work on the first."""
 
     def __init__(self, poll: select.epoll) -> None:
-        """Nothing to do yet; the poll will tell when a compiler has ended."""
+        """Start with an empty queue; the poll will tell when a compiler has ended."""
         self._poll = poll
         self._queue: list[Program] = []
-        self._trusted: set[Program] = set()
         self._failed: dict[Program, str] = {}
         self._renewed: set[Program] = set()
         self._running: Optional[cache.Compilation] = None
-        self._started = self._rest_until = self._not_before = 0.0
+        self._not_before = 0.0
         self._patience = _TRY_AGAIN_AFTER
         #: Readable when the compiler has ended; None: none is at work.
         self.watch: Optional[int] = None
 
-    def ready(self, program: Program, uid: int) -> bool:
+    def ready(self, program: Program) -> bool:
         """Whether a steering program's templates are there; what is not will be made.
 
-        uid: whose group it is for. Raises BuildError when that was tried and failed.
+        Raises BuildError when that was tried and failed.
         """
         if program in self._failed:
             raise cache.BuildError(self._failed[program])
         if not cache.missing(parts(program)):
             return True
-        if uid == 0:
-            self._trusted.add(program)
         if program not in self._queue:
             self._queue.append(program)
         return False
 
     def renew(self, program: Program) -> bool:
-        """Discard templates that do not load, to be compiled once more; False: they were already.
-
-        A filter is its application's: that it does not load says nothing of a template.
-        """
-        if program.filter or program in self._renewed or not cache.discard(parts(program)):
+        """Discard templates that do not load, to be compiled once more; False: they were already."""
+        if program in self._renewed or not cache.discard(parts(program)):
             return False
         self._renewed.add(program)
         return True
@@ -71,22 +61,20 @@ class Compiler:
         """When (monotonic seconds) `start` has something to do; None: it has not."""
         if not self._queue or self._running is not None:
             return None
-        return max(self._not_before, self._started if self._trusted else self._rest_until)
+        return self._not_before
 
     def start(self) -> bool:
         """Begin with the next program when it is time to; True: it is settled already."""
         due = self.due
         if due is None or time.monotonic() < due:
             return False
-        self._started = time.monotonic()
-        self._queue.sort(key=lambda item: item not in self._trusted)
         try:
             self._running = cache.Compilation(cache.missing(parts(self._queue[0])))
         except cache.Unavailable as error:
             self._try_again(error)
             return False
         except cache.BuildError as error:
-            self._fail(self._pop(), error)
+            self._failed[self._queue.pop(0)] = str(error)
             return True
         self.watch = pidfd.watch(self._running.pid)
         if self.watch is not None:
@@ -113,27 +101,13 @@ class Compiler:
             self._try_again(error)
             return
         except cache.BuildError as error:
-            self._fail(self._pop(), error)
+            self._failed[self._queue.pop(0)] = str(error)
         else:
+            self._queue.pop(0)
             self._patience = _TRY_AGAIN_AFTER
-            if self._pop().filter:
-                with contextlib.suppress(OSError):  # the disk may be read-only by now
-                    cache.prune_filters()
-        now = time.monotonic()
-        self._rest_until = now + (now - self._started)
 
     def _try_again(self, error: cache.Unavailable) -> None:
         """Leave the program in the queue: it is not what has failed."""
         log.step(f"{error}: to be tried again")
         self._not_before = time.monotonic() + self._patience
         self._patience = min(2 * self._patience, _TRY_AGAIN_AT_LEAST_EVERY)
-
-    def _fail(self, program: Program, error: cache.BuildError) -> None:
-        self._failed[program] = str(error)
-        if len(self._failed) > _MOST_FAILED:  # it may be tried again
-            del self._failed[next(iter(self._failed))]
-
-    def _pop(self) -> Program:
-        program = self._queue.pop(0)
-        self._trusted.discard(program)
-        return program

@@ -14,9 +14,8 @@ import struct
 import sys
 
 from udpgrm import abi
-from udpgrm.abi import DissectorType, Relocation
-from udpgrm.build import cache, library, quic_tables, sources
-from udpgrm.build.cbpf import Instruction
+from udpgrm.abi import DissectorType, LinkedFunction, Relocation
+from udpgrm.build import cache, cbpf, library, quic_tables, sources
 from udpgrm.build.link import link
 from udpgrm.build.parameters import DissectorError
 from udpgrm.kernel import btf, libbpf, pidfd
@@ -56,11 +55,7 @@ def steering_of(dissector: abi.Dissector) -> sources.Program:
     kind = DissectorType(dissector.type & ~abi.DISSECTOR_VERBOSE)
     if kind == DissectorType.NAMED:
         return sources.named(_named(dissector))
-    filter_ = tuple(
-        Instruction(item.code, item.jt, item.jf, item.k)
-        for item in dissector.filter[: dissector.filter_len if kind == DissectorType.CBPF else 0]
-    )
-    return sources.steering(DISSECTOR_NAMES[kind], filter_)
+    return sources.steering(DISSECTOR_NAMES[kind])
 
 
 def _named(dissector: abi.Dissector) -> library.Dissector:
@@ -87,9 +82,31 @@ def parameters_of(dissector: abi.Dissector) -> dict[int, int]:
     return dict(enumerate(schema.constants(values), Relocation.PARAMETERS))
 
 
-def digest_of(program: sources.Program) -> int:
+def _filter_of(dissector: abi.Dissector) -> list[cbpf.Instruction]:
+    if dissector.type & ~abi.DISSECTOR_VERBOSE != DissectorType.CBPF:
+        return []
+    return [
+        cbpf.Instruction(item.code, item.jt, item.jf, item.k)
+        for item in dissector.filter[: dissector.filter_len]
+    ]
+
+
+def _functions_of(dissector: abi.Dissector) -> dict[int, bytes]:
+    """The functions that a group's program calls, to be linked with it."""
+    filter_ = _filter_of(dissector)
+    return {LinkedFunction.FILTER: cbpf.convert(filter_)} if filter_ else {}
+
+
+def faults_of(dissector: abi.Dissector) -> list[str]:
+    """What of a dissector is accepted and cannot be run."""
+    return cbpf.faults(_filter_of(dissector))
+
+
+def digest_of(dissector: abi.Dissector) -> int:
     """What `group.program` holds while this template steers the group."""
+    program = steering_of(dissector)
     code = b"".join(cache.template(part) for part in sources.parts(program))
+    code += b"".join(_functions_of(dissector).values())
     return int.from_bytes(hashlib.sha256(code).digest()[:4], "big") | 1
 
 
@@ -214,7 +231,7 @@ class Linker:
                     raise LookupError(f"group {number} has no {outer}")
                 bound[key] = fd
             try:
-                code = link(template, bound, constants)
+                code = link(template, bound, constants, _functions_of(dissector))
             except KeyError as error:
                 raise cache.BuildError(
                     f"{program.name} refers to {error}, which is no map and no constant"

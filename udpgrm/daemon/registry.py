@@ -20,7 +20,7 @@ from udpgrm.daemon.deferred import Deferred, key_of
 from udpgrm.daemon.entering import Entrance
 from udpgrm.daemon.foreign import Foreign
 from udpgrm.daemon.pool import Pool
-from udpgrm.daemon.programs import Linker, digest_of, steering_of
+from udpgrm.daemon.programs import Linker, digest_of, faults_of, steering_of
 from udpgrm.daemon.searching import Search
 from udpgrm.daemon.tubular import Tubular
 from udpgrm.kernel import libbpf, pidfd
@@ -158,10 +158,10 @@ class Registry:
                 self._outdated.discard(number)
                 continue
             with contextlib.suppress(BuildError):
-                program = steering_of(self._maps.dissector(number))
-                if not self._compiler.ready(program, group.uid):
+                dissector = self._maps.dissector(number)
+                if not self._compiler.ready(steering_of(dissector)):
                     continue
-                if group.program != digest_of(program):
+                if group.program != digest_of(dissector):
                     wanted.update(self._sockets_of(number))
             self._outdated.discard(number)
         for cookie, (_, fd) in pidfd.find_sockets(set(wanted)).items():
@@ -221,8 +221,9 @@ class Registry:
         if number in self._unready:
             return False
         try:
-            program = steering_of(self._maps.dissector(number))
-            if not self._compiler.ready(program, group.uid):
+            dissector = self._maps.dissector(number)
+            program = steering_of(dissector)
+            if not self._compiler.ready(program):
                 self._unready.add(number)
                 return False
             if self._tubular is not None and self._label(number) and not group.next_seat:
@@ -233,10 +234,12 @@ class Registry:
                 if failures.is_machines(error) or not self._compiler.renew(program):
                     raise
                 log.step(f"a template does not load and is compiled once more: {error}")
-                self._compiler.ready(program, group.uid)
+                self._compiler.ready(program)
                 self._unready.add(number)
                 return False
-            group.program = digest_of(program)
+            group.program = digest_of(dissector)
+            for fault in faults_of(dissector):
+                log.step(f"filter of {address.of_key(group.key)}: {fault}")
         except (BuildError, FileNotFoundError, *renewing.BROKEN) as error:
             if failures.is_machines(error):
                 raise

@@ -183,7 +183,7 @@ def _of_place(host: Host, sock: Socket) -> Optional[Finding]:
         "waiting",
         "registration pending",
         f"generation {sock.generation} was asked for, and the daemon (pid {host.daemon}) has "
-        "not answered: it compiles a filter, is busy, or is stopped",
+        "not answered: it compiles a dissector, is busy, or is stopped",
         "try again; look at the daemon's log (journalctl -u udpgrm) and state",
     )
 

@@ -307,7 +307,7 @@ class _LinkInfo(ctypes.Structure):
 
 
 class _ProgInfo(ctypes.Structure):
-    """Head of struct bpf_prog_info."""
+    """Head of struct bpf_prog_info; what is not read here is padding."""
 
     _fields_ = [
         ("type", ctypes.c_uint32),
@@ -322,6 +322,8 @@ class _ProgInfo(ctypes.Structure):
         ("nr_map_ids", ctypes.c_uint32),
         ("map_ids", ctypes.c_uint64),
         ("name", ctypes.c_char * 16),
+        ("middle", ctypes.c_uint64 * 17),
+        ("verified_insns", ctypes.c_uint32),
     ]
 
 
@@ -352,6 +354,13 @@ def prog_id(fd: int) -> int:
 def prog_by_id(number: int) -> int:
     """Return a new fd of the program with this id. Raises FileNotFoundError."""
     return _check(_lib.bpf_prog_get_fd_by_id(number), f"program id {number}")
+
+
+def verified_instructions(fd: int) -> int:
+    """How many instructions the verifier followed to accept a program."""
+    info = _ProgInfo()
+    _info(fd, info)
+    return int(info.verified_insns)
 
 
 def programs_of_type(kind: int) -> Iterator[tuple[str, list[int]]]:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
@@ -16,7 +15,6 @@ import pytest
 
 from tests.unit.bpf.support import BPF, ROOT
 from udpgrm.build import cache, sources
-from udpgrm.build.cbpf import Instruction
 from udpgrm.build.sources import Program
 
 ONE = Program("one", "hooks/one.c", "answer")
@@ -203,16 +201,3 @@ def test_a_cache_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_an_empty_variable_is_no_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("UDPGRM_CACHE_DIR")
     assert cache.directory() == Path("/var/cache/udpgrm")
-
-
-def test_filters_do_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("UDPGRM_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(cache, "_MOST_FILTERS", 3)
-    filters = [(Instruction(6, 0, 0, number),) for number in range(5)]
-    programs = [*(sources.steering("cbpf", item) for item in filters), sources.steering("flow")]
-    paths = [tmp_path / cache._file_name(program) for program in programs]
-    for age, path in enumerate(reversed(paths)):
-        path.touch()
-        os.utime(path, (1000 - age, 1000 - age))
-    cache.prune_filters()
-    assert [path.exists() for path in paths] == [False, False, True, True, True, True]

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from udpgrm.abi import LinkedFunction
 from udpgrm.build.link import link, references
 
 MAPS = {1: 17, 2: 2**31 - 1, 15: 3}
+FIRST_FUNCTION = LinkedFunction.FILTER
 CONSTANTS = {64: 0, 65: 2**64 - 1, 66: 250, 67: 1 << 32}
 
 EXIT = bytes.fromhex("9500000000000000")
@@ -103,6 +105,26 @@ def test_an_unknown_reference(number: int) -> None:
     with pytest.raises(KeyError) as error:
         link(load(1, 1, 1) + load(1, 1, number), MAPS, CONSTANTS)
     assert error.value.args == (number,)
+
+
+def call(number: int, source: int = 0) -> bytes:
+    return instruction(0x85, source << 4, 0, number)
+
+
+def test_functions_come_behind_the_program_once() -> None:
+    first, second = instruction(0xB7, 0, 0, 1) + EXIT, instruction(0xB7, 0, 0, 2) + EXIT
+    code = call(FIRST_FUNCTION + 1) + load(1, 0, 0) + call(FIRST_FUNCTION) + call(26)
+    code += call(FIRST_FUNCTION + 1) + EXIT
+    linked = link(code, {}, {}, {FIRST_FUNCTION: first, FIRST_FUNCTION + 1: second, 9: b""})
+    assert linked == (
+        call(6, 1) + load(1, 0, 0) + call(5, 1) + call(26) + call(1, 1) + EXIT + second + first
+    )
+
+
+def test_a_function_that_there_is_not() -> None:
+    with pytest.raises(KeyError) as error:
+        link(call(FIRST_FUNCTION), {}, {}, {})
+    assert error.value.args == (FIRST_FUNCTION,)
 
 
 def test_nothing_to_link() -> None:
