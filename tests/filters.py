@@ -170,7 +170,8 @@ CODES = [
 ]
 #: Those that end no path early: the rest of a filter is then seldom for nothing.
 _FREQUENT = [code for code in CODES if code not in (0x06, 0x16, 0x05, 0x40, 0x48, 0x50)]
-_FROM_NETWORK = [NET_OFF, NET_OFF + 9, NET_OFF + 12, NET_OFF + 16, NET_OFF + 0xFFF00]
+#: Addresses, and what no packet has; the header's length only where no more is loaded.
+_FROM_NETWORK = [NET_OFF + 12, NET_OFF + 14, NET_OFF + 16, NET_OFF + 0xFFF00]
 
 
 def random_filter(source: random.Random, unknown: float = 0.01) -> list[Instruction]:
@@ -189,6 +190,8 @@ def random_filter(source: random.Random, unknown: float = 0.01) -> list[Instruct
             k = source.randrange(17 if source.random() < 0.05 else 16)
         elif code in (0x20, 0x28, 0x30, 0xB1):
             network = source.choice([PROTOCOL, CPU, XOR_X, *_FROM_NETWORK])
+            if code == 0xB1 and source.random() < 0.5:
+                network = NET_OFF
             k = network if source.random() < 0.1 else source.randrange(44)
         elif code & 0x07 == 0x04 and code & 0xF0 in (0x60, 0x70):
             k = source.randrange(32)
