@@ -31,11 +31,10 @@ static __always_inline void count_flow(struct counters *counters, u32 result, bo
 static __always_inline int account_send(struct bpf_sock *sk, struct flow_key *key)
 {
 	struct socket_place *place = place_of(sk);
-	u32 id = 0, slot = 0, result;
+	u32 id = 0, slot = 0, stale = 0, result;
 	u16 seat = SEAT_NONE;
 	struct counters *counters;
 	struct group *group = NULL;
-	bool stale = false;
 	u64 owner = 0;
 
 	if (place) {

@@ -11,7 +11,7 @@
 
 static __always_inline void *flow_table(struct group *group, u32 slot)
 {
-	u32 table = group->table[slot & (GENERATION_SLOTS - 1)];
+	u64 table = array_key(group->table[slot & (GENERATION_SLOTS - 1)]);
 
 	return bpf_map_lookup_elem(MAP(FLOW_TABLES), &table);
 }
@@ -23,65 +23,48 @@ static __always_inline struct flow *flow_in(struct group *group, u32 slot, struc
 	return table ? bpf_map_lookup_elem(table, key) : NULL;
 }
 
-static __always_inline bool is_fresh(const struct group *group, const struct flow *flow, u64 now)
+/* Whether an entry was refreshed since `oldest`. */
+static __always_inline bool is_fresh(const struct flow *flow, u64 oldest)
 {
-	return (s64)(now - flow->last) <= (s64)group->timeout_jiffies;
-}
-
-/*
- * Position of the highest bit of a word that is not 0. Without branches: each
- * would double what the verifier has to follow, and BPF has no such instruction.
- */
-static __always_inline u32 highest_bit(u32 word)
-{
-	word |= word >> 1;
-	word |= word >> 2;
-	word |= word >> 4;
-	word |= word >> 8;
-	word |= word >> 16;
-	word -= (word >> 1) & 0x55555555;
-	word = (word & 0x33333333) + ((word >> 2) & 0x33333333);
-	word = (word + (word >> 4)) & 0x0f0f0f0f;
-	return ((u32)(word * 0x01010101) >> 24) - 1;
+	return (s64)(flow->last - oldest) >= 0;
 }
 
 /*
  * The fresh entry of a flow, looked for first in the table of slot `first`.
- * *slot tells where it is, *stale whether an expired one was passed on the way.
+ * *slot tells where it is, *stale how many expired ones were passed on the way.
  */
 static __always_inline struct flow *find_flow(struct group *group, u32 first, struct flow_key *key,
-					      u64 now, u32 *slot, bool *stale)
+					      u64 now, u32 *slot, u32 *stale)
 {
 	struct flow *flow = flow_in(group, first, key);
-	u64 others;
-	u32 i;
+	u64 others, oldest = now - group->timeout_jiffies, i;
 
 	*slot = first;
-	*stale = false;
+	*stale = unknown_zero(now);
 	if (flow) {
-		if (is_fresh(group, flow, now))
+		if (is_fresh(flow, oldest))
 			return flow;
-		*stale = true;
+		++*stale;
 	}
 	others = group->table_mask;
 	others &= ~(1ULL << first);
-	/* bit 31 becomes the slot just before `first`: the newest that drains */
-	others = (u32)((others | others << 32) >> first);
+	/* the lowest bit becomes the slot just before `first`: the newest that drains */
+	others = reversed((others | others << 32) >> first);
 #pragma clang loop unroll(disable)
 	for (i = 0; i < GENERATION_SLOTS - 1; i++) {
 		u32 bit;
 
 		if (!others)
 			break;
-		bit = highest_bit(others);
-		others &= ~(1ULL << bit);
-		*slot = (first + bit) & (GENERATION_SLOTS - 1);
+		bit = lowest_bit(others);
+		others &= others - 1;
+		*slot = (first - 1 - bit) & (GENERATION_SLOTS - 1);
 		flow = flow_in(group, *slot, key);
 		if (!flow)
 			continue;
-		if (is_fresh(group, flow, now))
+		if (is_fresh(flow, oldest))
 			return flow;
-		*stale = true;
+		++*stale;
 	}
 	return NULL;
 }
@@ -136,7 +119,7 @@ static __always_inline bool reads_payload(const struct group *group)
  * Returns the counter of the outcome.
  */
 static __always_inline u32 refresh_flow(struct group *group, u32 slot, struct flow_key *key,
-					u64 owner, u16 seat, bool *stale)
+					u64 owner, u16 seat, u32 *stale)
 {
 	struct flow entry = { .owner = owner, .last = bpf_jiffies64(), .seat = seat };
 	struct flow *flow;
@@ -154,7 +137,7 @@ static __always_inline u32 refresh_flow(struct group *group, u32 slot, struct fl
 		}
 		if (!(flow->flags & FLOW_ORPHAN))
 			return TX_FLOW_UPDATE_CONFLICT;
-		*stale = true;
+		++*stale;
 		if (where != slot)
 			flow->last = 0;
 	}

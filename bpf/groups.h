@@ -5,6 +5,32 @@
 
 #include "kernel.h"
 
+/*
+ * Words of a bit per slot. Without branches: each would double what the verifier has to
+ * follow. In 64 bits, which need not be cut to 32 after each step.
+ */
+
+/* A word of 32 bits, the last bit first. */
+static __always_inline u64 reversed(u32 word)
+{
+	u64 bits = __builtin_bswap32(word);
+
+	bits = (bits >> 4 & 0x0f0f0f0f) | (bits & 0x0f0f0f0f) << 4;
+	bits = (bits >> 2 & 0x33333333) | (bits & 0x33333333) << 2;
+	return (bits >> 1 & 0x55555555) | (bits & 0x55555555) << 1;
+}
+
+/* Position of the lowest bit of a word of 32 that is not 0; BPF has no such instruction. */
+static __always_inline u32 lowest_bit(u64 word)
+{
+	u64 below = (word & -word) - 1;
+
+	below -= below >> 1 & 0x55555555;
+	below = (below & 0x33333333) + (below >> 2 & 0x33333333);
+	below = (below + (below >> 4)) & 0x0f0f0f0f;
+	return below * 0x01010101 >> 24 & 0xff;
+}
+
 static __always_inline u32 slots_per_app(const struct group *group)
 {
 	u32 apps = group->max_apps;

@@ -71,6 +71,31 @@ static __always_inline void tail_call(void *ctx, u32 stage)
 /* A function of the context that the package makes and links: enum linked_function. */
 #define CALL_LINKED(name, ctx) (((s64(*)(void *))FUNCTION_##name)(ctx))
 
+/*
+ * An array's index as a key on the stack, of which a lookup reads 4 bytes. All 8 are
+ * written: a slot of the stack that is half written counts as one that is read, and
+ * paths that differ only in what was there before are followed apart.
+ */
+static __always_inline u64 array_key(u32 index)
+{
+	return __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? index : (u64)index << 32;
+}
+
+/* Has a variable of the stack written whole before its parts, for the same reason. */
+#define WRITE_WHOLE(variable) asm volatile("" : : "r"(&(variable)) : "memory")
+
+/*
+ * 0, made of any number that the verifier does not know, so that it does not know this
+ * one either: what differs only in such numbers is to it the same, and followed once.
+ */
+static __always_inline u32 unknown_zero(u64 number)
+{
+	u64 zero = number;
+
+	asm volatile("" : "+r"(zero));
+	return zero ^ number;
+}
+
 static __always_inline int ctx_retval(void)
 {
 	return ((int (*)(void))BPF_FUNC_get_retval)();

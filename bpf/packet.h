@@ -31,11 +31,19 @@ enum { UDP_HEADER = 8, MAX_OFFSET = 0xffff };
 
 enum { ETH_P_IP = 0x0800, ETH_P_IPV6 = 0x86dd, IP_SOURCE = 12, IPV6_SOURCE = 8 };
 
+/* A key on the stack and what fills its last 8 bytes: see array_key(). */
+struct remote {
+	struct flow_key key;
+	u32 fill;
+};
+
 /* A packet's source address and port; -1 when it is too short. */
-static __always_inline int read_remote(struct sk_reuseport_md *md, struct flow_key *key)
+static __always_inline int read_remote(struct sk_reuseport_md *md, struct remote *remote)
 {
+	struct flow_key *key = &remote->key;
 	u16 *udp = md->data;
 
+	WRITE_WHOLE(*remote);
 	if ((void *)(udp + 1) > md->data_end)
 		return -1;
 	key->port = udp[0];

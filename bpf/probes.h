@@ -12,9 +12,17 @@
 static __always_inline struct probe *find_probe(const struct group *group, u32 id,
 						const struct flow_key *remote)
 {
-	struct probe_key key = { .group = id, .epoch = group->epoch, .remote = *remote };
-	struct probe *probe = bpf_map_lookup_elem(MAP(PROBES), &key);
+	struct {
+		struct probe_key key;
+		u32 fill; /* as in struct remote */
+	} wanted = {};
+	struct probe *probe;
 
+	WRITE_WHOLE(wanted);
+	wanted.key.group = id;
+	wanted.key.epoch = group->epoch;
+	wanted.key.remote = *remote;
+	probe = bpf_map_lookup_elem(MAP(PROBES), &wanted.key);
 	if (!probe || (s64)(bpf_jiffies64() - probe->expires) > 0)
 		return NULL;
 	return probe;

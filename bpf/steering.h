@@ -2,7 +2,8 @@
 /*
  * What dissectors build on. A dissector's body.h defines
  *	static __always_inline int dissect(struct steering *s);
- * which ends in pass_unread(), to_existing(), to_cookie() or to_new().
+ * which ends in pass_unread(), to_existing(), to_cookie() or to_new(). These say
+ * what is to be done; finish() does it, once, as the verifier follows every copy.
  */
 #ifndef UDPGRM_STEERING_H
 #define UDPGRM_STEERING_H
@@ -13,8 +14,17 @@
 #include "packet.h"
 #include "probes.h"
 
-/* Of two sockets that close at once one may stay listed until the daemon has looked. */
-enum { DISPATCH_TRIES = 4 };
+/*
+ * Of two sockets that close at once one may stay listed until the daemon has looked. A
+ * probe's packet that meets such a one is left to the dissector.
+ */
+enum { DISPATCH_TRIES = 4, PROBE_TRIES = 1 };
+
+/* A generation whose last sockets have closed stays listed as long: how many to look past. */
+enum { ANOTHER_TRIES = 3 };
+
+/* What dissect() returns: SK_PASS, or that the packet begins a flow. */
+enum { NEW_FLOW = 2 };
 
 struct steering {
 	struct sk_reuseport_md *md;
@@ -22,7 +32,10 @@ struct steering {
 	struct counters *counters;
 	void *slots; /* maps of the group */
 	void *sockets;
-	struct probe *probe; /* of this packet's peer, mostly none */
+	u32 working; /* of a new flow: the slot of its application's working generation */
+	u32 path;    /* how a socket was selected; PATH_NONE: none was */
+	u32 slot;    /* where it is */
+	u32 seat;
 };
 
 /* A packet that could not be read: counted, and the kernel's hash chooses. */
@@ -32,56 +45,66 @@ static __always_inline int pass_unread(struct steering *s, u32 counter)
 	return SK_PASS;
 }
 
-static __always_inline int select_seat(struct steering *s, u32 seat, u32 slot)
+static __always_inline int select_seat(struct steering *s, u32 seat, u32 slot, u32 path)
 {
-	struct generation_counters *generation;
-	int error;
+	u64 key = array_key(seat);
+	int error = bpf_sk_select_reuseport(s->md, s->sockets, &key, 0);
 
-	error = bpf_sk_select_reuseport(s->md, s->sockets, &seat, 0);
 	if (error)
 		return error;
-	generation = &s->counters->generation[slot & (GENERATION_SLOTS - 1)];
-	generation->packets_in++;
-	generation->last_in = bpf_jiffies64();
-	if (unlikely(s->probe)) {
-		s->probe->received = slot + 1;
-		s->probe->received_seat = seat;
-		s->probe->packets_in++;
-	}
+	s->seat = seat;
+	s->slot = slot;
+	s->path = path;
 	return 0;
 }
 
-static __always_inline void note_path(struct steering *s, enum probe_path path)
-{
-	if (unlikely(s->probe))
-		s->probe->path = path;
-}
-
 /* A living socket of a generation, chosen by the packet's hash; -1: there is none. */
-static __always_inline int to_generation(struct steering *s, u32 slot_id)
+static __always_inline int to_generation(struct steering *s, u32 slot_id, u32 tries, u32 path)
 {
-	u32 i, count, start;
+	u64 key = array_key(slot_id), count, start, i;
 	struct slot *slot;
 
-	slot = bpf_map_lookup_elem(s->slots, &slot_id);
+	slot = bpf_map_lookup_elem(s->slots, &key);
 	if (!slot || !slot->live)
 		return -1;
 	count = slot->live;
-	start = (u64)s->md->hash * count >> 32;
+	start = s->md->hash * count >> 32;
 #pragma clang loop unroll(disable)
-	for (i = 0; i < DISPATCH_TRIES; i++) {
-		u32 index = start + i;
+	for (i = 0; i < tries; i++) {
+		u64 index = start + i - count, wrap = (s64)index >> 63;
 
+		/* no branch: the verifier would follow both ways out of each try */
+		asm volatile("" : "+r"(wrap));
+		index += count & wrap;
 		/* or clang 18 counts down from `count`, and the verifier sees no end of that */
 		asm volatile("" : "+r"(i));
 		if (i >= count)
 			break;
-		if (index >= count)
-			index -= count;
-		if (!select_seat(s, slot->live_seat[index & (SLOT_SOCKETS - 1)], slot_id))
+		if (!select_seat(s, slot->live_seat[index & (SLOT_SOCKETS - 1)], slot_id, path))
 			return 0;
 	}
 	return -1;
+}
+
+/* Slots of the group that have living sockets, a bit each. */
+static __always_inline u64 living_slots(struct steering *s)
+{
+	u64 living = 0, i;
+
+#pragma clang loop unroll(disable)
+	for (i = 0; i < GENERATION_SLOTS; i++) {
+		u64 key = array_key(i), live;
+		struct slot *slot;
+
+		slot = bpf_map_lookup_elem(s->slots, &key);
+		if (!slot)
+			return 0;
+		live = slot->live;
+		/* hidden, or clang makes a branch of it, which is followed in every round */
+		asm volatile("" : "+r"(live));
+		living |= -live >> 63 << i;
+	}
+	return living;
 }
 
 /*
@@ -90,63 +113,105 @@ static __always_inline int to_generation(struct steering *s, u32 slot_id)
  */
 static __always_inline int to_another(struct steering *s, u32 working)
 {
-	/* slots_per_app without its branch, which the verifier would follow through the loop */
-	u32 share = GENERATION_SLOTS / s->group->max_apps, first = working - working % share, i;
+	/* slots_per_app without its branch, which the verifier would follow on */
+	u32 share = GENERATION_SLOTS / s->group->max_apps, from, at;
+	u64 mask = (1ULL << share) - 1, others, i;
 
+	asm volatile("" : "+r"(working));
+	working &= GENERATION_SLOTS - 1;
+	at = working % share;
+	from = working - at;
+	others = living_slots(s) >> from & mask & ~(1ULL << at);
+	/* the lowest bit becomes the slot just before the working one */
+	others = reversed(((others | others << share) >> at & mask) << (GENERATION_SLOTS - share));
 #pragma clang loop unroll(disable)
-	for (i = 1; i < GENERATION_SLOTS; i++) {
+	for (i = 0; i < ANOTHER_TRIES; i++) {
 		u32 slot_id, index;
 		struct slot *slot;
+		u64 key;
 
-		/* as in to_generation */
-		asm volatile("" : "+r"(i));
-		if (i >= share)
+		if (!others)
 			break;
-		slot_id = first + (working + share - i) % share;
-		slot = bpf_map_lookup_elem(s->slots, &slot_id);
-		if (!slot || !slot->live)
-			continue;
+		slot_id = from + (at + share - 1 - lowest_bit(others)) % share;
+		/* the verifier takes its range for the same in every round */
+		asm volatile("" : "+r"(slot_id));
+		slot_id &= GENERATION_SLOTS - 1;
+		others &= others - 1;
+		key = array_key(slot_id);
+		slot = bpf_map_lookup_elem(s->slots, &key);
+		if (!slot)
+			break;
 		index = (u64)s->md->hash * slot->live >> 32;
-		if (!select_seat(s, slot->live_seat[index & (SLOT_SOCKETS - 1)], slot_id))
+		if (!select_seat(s, slot->live_seat[index & (SLOT_SOCKETS - 1)], slot_id, PATH_NEW))
 			return 0;
 	}
 	return -1;
 }
 
-/*
- * A socket of the application's working generation; while it has none, one of another's.
- */
+/* A new flow of an application. */
 static __always_inline int to_new(struct steering *s, u32 app)
 {
-	u32 working = s->group->working_slot[app & (MAX_APPS - 1)];
-
-	s->counters->total[RX_NEW_FLOW_TOTAL]++;
-	if (to_generation(s, working)) {
-		s->counters->total[RX_NEW_FLOW_WORKING_GEN_DISPATCH_ERROR]++;
-		if (!to_another(s, working))
-			note_path(s, PATH_NEW);
-		return SK_PASS;
-	}
-	s->counters->total[RX_NEW_FLOW_WORKING_GEN_DISPATCH_OK]++;
-	note_path(s, PATH_NEW);
-	return SK_PASS;
+	/* not the application: of what memory holds, the verifier takes all for the same */
+	s->working = s->group->working_slot[app & (MAX_APPS - 1)];
+	return NEW_FLOW;
 }
 
-/*
- * A probe's packet: whether its record, not the dissector, decides. Leaves the
- * record in s->probe for what follows.
- */
+/* A socket of the working generation; while it has none, one of another's. */
+static __always_inline void dispatch(struct steering *s)
+{
+	s->counters->total[RX_NEW_FLOW_TOTAL]++;
+	if (!to_generation(s, s->working, DISPATCH_TRIES, PATH_NEW)) {
+		s->counters->total[RX_NEW_FLOW_WORKING_GEN_DISPATCH_OK]++;
+		return;
+	}
+	s->counters->total[RX_NEW_FLOW_WORKING_GEN_DISPATCH_ERROR]++;
+	to_another(s, s->working);
+}
+
+/* A probe's packet: whether its record, not the dissector, decides. */
 static __always_inline bool to_probed(struct steering *s, u32 id)
 {
-	struct flow_key remote = {};
+	struct remote remote = {};
+	struct probe *probe;
 
 	if (read_remote(s->md, &remote))
 		return false;
-	s->probe = find_probe(s->group, id, &remote);
-	if (!s->probe || !s->probe->steer || to_generation(s, s->probe->steer - 1))
-		return false;
-	note_path(s, PATH_STEERED);
-	return true;
+	probe = find_probe(s->group, id, &remote.key);
+	return probe && probe->steer &&
+	       !to_generation(s, probe->steer - 1, PROBE_TRIES, PATH_STEERED);
+}
+
+static __always_inline void note_probed(struct steering *s, u32 id)
+{
+	struct remote remote = {};
+	struct probe *probe;
+
+	if (read_remote(s->md, &remote))
+		return;
+	probe = find_probe(s->group, id, &remote.key);
+	if (!probe)
+		return;
+	probe->received = s->slot + 1;
+	probe->received_seat = s->seat;
+	probe->path = s->path;
+	probe->packets_in++;
+}
+
+/* What follows from what a dissector says; the result of the program. */
+static __always_inline int finish(struct steering *s, u32 id, int verdict)
+{
+	struct generation_counters *generation;
+
+	if (verdict == NEW_FLOW)
+		dispatch(s);
+	if (s->path == PATH_NONE)
+		return SK_PASS;
+	generation = &s->counters->generation[s->slot & (GENERATION_SLOTS - 1)];
+	generation->packets_in++;
+	generation->last_in = bpf_jiffies64();
+	if (unlikely(s->group->probes))
+		note_probed(s, id);
+	return SK_PASS;
 }
 
 /*
@@ -156,7 +221,7 @@ static __always_inline bool to_probed(struct steering *s, u32 id)
 static __always_inline void note_seen(struct steering *s, u32 slot, u32 seat)
 {
 	struct flow entry = { .last = bpf_jiffies64(), .seat = seat };
-	struct flow_key remote = {};
+	struct remote remote = {};
 	void *table;
 
 	/* the compiler knows its range and would drop the mask that the verifier needs */
@@ -166,7 +231,7 @@ static __always_inline void note_seen(struct steering *s, u32 slot, u32 seat)
 		return;
 	table = flow_table(s->group, slot);
 	if (table)
-		bpf_map_update_elem(table, &remote, &entry, BPF_ANY);
+		bpf_map_update_elem(table, &remote.key, &entry, BPF_ANY);
 }
 
 /*
@@ -175,11 +240,10 @@ static __always_inline void note_seen(struct steering *s, u32 slot, u32 seat)
  */
 static __always_inline int to_existing(struct steering *s, u32 seat, u32 slot)
 {
-	int error = select_seat(s, seat, slot);
+	int error = select_seat(s, seat, slot, PATH_EXISTING);
 
 	if (!error) {
 		s->counters->total[RX_FLOW_OK]++;
-		note_path(s, PATH_EXISTING);
 	} else if (error == -ENOENT) {
 		s->counters->total[RX_FLOW_OTHER_ERROR]++;
 	} else {
@@ -193,13 +257,15 @@ static __always_inline int to_cookie(struct steering *s, u32 cookie)
 {
 	u32 slot_id = cookie & (GENERATION_SLOTS - 1), index = cookie >> 8 & 0xff, seat, app;
 	struct slot *slot;
+	u64 key;
 
 	if (make_cookie(slot_id, index) != cookie) {
 		s->counters->total[RX_FLOW_NEW_UNSEEN]++;
 		s->counters->total[RX_FLOW_NEW_BAD_COOKIE]++;
 		return to_new(s, 0);
 	}
-	slot = bpf_map_lookup_elem(s->slots, &slot_id);
+	key = array_key(slot_id);
+	slot = bpf_map_lookup_elem(s->slots, &key);
 	if (!slot)
 		return pass_unread(s, RX_INTERNAL_STATE_ERROR);
 	seat = slot->seat[index];

@@ -162,7 +162,7 @@ static __always_inline int assure_flow(struct bpf_sockopt *ctx, struct bpf_sock 
 	u32 slot = slot_of(group, request->app, request->generation);
 	struct counters *counters = counters_of(id);
 	u16 seat = SEAT_NONE;
-	bool stale;
+	u32 stale;
 	u32 result;
 
 	if (!has_flow_table(group))

@@ -16,6 +16,7 @@ int quic_choose(struct sk_reuseport_md *md)
 	struct quic_scratch *scratch;
 	u32 id, zero = 0;
 	void *counters;
+	int verdict;
 
 	scratch = bpf_map_lookup_elem(MAP(QUIC_SCRATCH), &zero);
 	if (!scratch)
@@ -37,9 +38,8 @@ int quic_choose(struct sk_reuseport_md *md)
 	if (!s.slots || !s.sockets || read_connection(md, &found))
 		return pass_unread(&s, RX_INTERNAL_STATE_ERROR);
 	if (unlikely(s.group->probes) && to_probed(&s, id))
-		return SK_PASS;
+		return finish(&s, id, SK_PASS);
 	s.counters->total[RX_DISSECTED_OK_TOTAL]++;
-	if (scratch->is_garbled)
-		return to_connection(&s, &found);
-	return to_new_of(&s, scratch->app);
+	verdict = scratch->is_garbled ? to_connection(&s, &found) : to_new_of(&s, scratch->app);
+	return finish(&s, id, verdict);
 }

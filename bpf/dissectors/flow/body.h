@@ -7,13 +7,12 @@
 
 static __always_inline int dissect(struct steering *s)
 {
-	struct flow_key key = {};
-	u32 slot, working, first;
+	struct remote remote = {};
+	u32 slot, working, first, stale;
 	struct flow *flow;
-	bool stale;
 	u8 *hint;
 
-	if (read_remote(s->md, &key))
+	if (read_remote(s->md, &remote))
 		return pass_unread(s, RX_PACKET_TOO_SHORT_ERROR);
 	s->counters->total[RX_DISSECTED_OK_TOTAL]++;
 	working = s->group->working_slot[0] & (GENERATION_SLOTS - 1);
@@ -21,7 +20,7 @@ static __always_inline int dissect(struct steering *s)
 	first = working;
 	if (*hint && s->group->table_mask & ~(1ULL << working))
 		first = *hint & (GENERATION_SLOTS - 1);
-	flow = find_flow(s->group, first, &key, bpf_jiffies64(), &slot, &stale);
+	flow = find_flow(s->group, first, &remote.key, bpf_jiffies64(), &slot, &stale);
 	if (flow && slot != first)
 		*hint = slot | 0x80;
 	if (!flow) {

@@ -81,7 +81,8 @@ static __always_inline bool is_living(struct steering *s, u32 cookie)
 /* A peer's request came for another generation than the last one did. */
 static __always_inline void forget_elsewhere(struct group *group, u32 slot, struct flow_key *peer)
 {
-	u32 others = group->table_mask & ~(1U << slot), i;
+	u64 others = group->table_mask & ~(1ULL << slot);
+	u32 i;
 
 #pragma clang loop unroll(disable)
 	for (i = 0; i < GENERATION_SLOTS - 1; i++) {
@@ -90,8 +91,8 @@ static __always_inline void forget_elsewhere(struct group *group, u32 slot, stru
 
 		if (!others)
 			break;
-		bit = highest_bit(others);
-		others &= ~(1U << bit);
+		bit = lowest_bit(others);
+		others &= others - 1;
 		/* the compiler knows its range and would drop the mask that the verifier needs */
 		asm volatile("" : "+r"(bit));
 		table = flow_table(group, bit);
@@ -122,17 +123,16 @@ static __always_inline int to_session(struct steering *s, u32 cookie, struct flo
 static __always_inline int dissect(struct steering *s)
 {
 	u32 working = s->group->working_slot[0] & (GENERATION_SLOTS - 1);
-	struct flow_key peer = {};
+	struct remote remote = {};
 	u64 now = bpf_jiffies64();
 	struct flow *flow;
-	u32 cookie, slot;
-	bool stale;
+	u32 cookie, slot, stale;
 
-	if (read_remote(s->md, &peer))
+	if (read_remote(s->md, &remote))
 		return pass_unread(s, RX_PACKET_TOO_SHORT_ERROR);
 	if (!read_ufrag(s->md, &cookie))
-		return to_session(s, cookie, &peer);
-	flow = find_flow(s->group, working, &peer, now, &slot, &stale);
+		return to_session(s, cookie, &remote.key);
+	flow = find_flow(s->group, working, &remote.key, now, &slot, &stale);
 	if (!flow) {
 		if (stale)
 			s->counters->total[RX_FLOW_NEW_HAD_EXPIRED]++;

@@ -101,9 +101,14 @@ u32 test_slot_of(const struct group *group, u32 app, u32 generation)
 	return slot_of(group, app, generation);
 }
 
-u32 test_highest_bit(u32 word)
+u32 test_lowest_bit(u32 word)
 {
-	return highest_bit(word);
+	return lowest_bit(word);
+}
+
+u32 test_reversed(u32 word)
+{
+	return reversed(word);
 }
 
 void test_group_key(struct group_key *key, u32 family, u16 port, const u32 *addr,

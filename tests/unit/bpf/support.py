@@ -50,7 +50,8 @@ def load_functions(scratch: Path) -> ctypes.CDLL:
     for name, result, arguments in (
         ("test_make_cookie", u32, [u32, u32]),
         ("test_slot_of", u32, [pointer, u32, u32]),
-        ("test_highest_bit", u32, [u32]),
+        ("test_lowest_bit", u32, [u32]),
+        ("test_reversed", u32, [u32]),
         ("test_group_key", None, [pointer, u32, u16, pointer, pointer]),
         ("test_word", flag, [pointer, u32, ctypes.c_int32, u32, flag, pointer]),
         ("test_clear", None, [u64]),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""highest_bit of bpf/flows.h."""
+"""Words of a bit per slot, of bpf/groups.h."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from hypothesis import strategies as st
 
 @pytest.mark.parametrize("bit", range(32))
 def test_single_bits(functions: ctypes.CDLL, bit: int) -> None:
-    assert functions.test_highest_bit(1 << bit) == bit
+    assert functions.test_lowest_bit(1 << bit) == bit
+    assert functions.test_reversed(1 << bit) == 1 << 31 - bit
 
 
 @pytest.mark.parametrize("bit", range(32))
-def test_all_bits_below_do_not_matter(functions: ctypes.CDLL, bit: int) -> None:
-    assert functions.test_highest_bit((2 << bit) - 1) == bit
+def test_all_bits_above_do_not_matter(functions: ctypes.CDLL, bit: int) -> None:
+    assert functions.test_lowest_bit(2**32 - (1 << bit)) == bit
 
 
 @given(word=st.integers(1, 2**32 - 1))
 @example(word=0x80000000)
-@example(word=0xFFFFFFFE)
+@example(word=0x7FFFFFFF)
 def test_any_word(functions: ctypes.CDLL, word: int) -> None:
-    assert functions.test_highest_bit(word) == word.bit_length() - 1
+    assert functions.test_lowest_bit(word) == (word & -word).bit_length() - 1
+    assert functions.test_reversed(word) == int(f"{word:032b}"[::-1], 2)
