@@ -19,7 +19,6 @@ import pytest
 import udpgrm.client as grm
 from tests.kernel.support import COMMAND, Host, answer, client, received, wait_for, wait_for_index
 from tests.waiting import PATIENCE_S
-from udpgrm import abi
 from udpgrm.abi import Option
 from udpgrm.daemon import directory as pins
 from udpgrm.state import maps as state

@@ -445,7 +445,7 @@ def test_a_group_of_ipv4_beside_a_wildcard_of_both(host: Host) -> None:
 
 def test_a_filter_that_cannot_work(host: Host) -> None:
     value = abi.Dissector(type=abi.DissectorType.CBPF, filter_len=2)
-    value.filter[0] = abi.CbpfInstruction(0x20, 0, 0, 0xFFFFF020)  # ld rxhash
+    value.filter[0] = abi.CbpfInstruction(0x20, 0, 0, 0xFFFFF02C)  # ld vlan_tci
     value.filter[1] = abi.CbpfInstruction(0x06, 0, 0, 0x80000000)
     with own_socket() as sock:
         sock.setsockopt(socket.IPPROTO_UDP, Option.DISSECTOR, bytes(value))

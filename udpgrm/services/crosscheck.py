@@ -46,7 +46,7 @@ def _filter(key: str, group: Group) -> Iterator[tuple[str, str]]:
     for position in loads_beside_packet(program):
         yield (
             f"{key}.{position}",
-            "loads headers or ancillary data, which a steering program has not (docs/limits.md)",
+            "loads ancillary data, which a steering program has not (docs/limits.md)",
         )
 
 
