@@ -58,7 +58,7 @@ def of_filter(group: Group) -> Iterator[Finding]:
         yield Finding(
             "limit_filter",
             "its filter cannot work",
-            f"instruction {places} loads headers or ancillary data (SKF_AD_OFF, SKF_NET_OFF), "
+            f"instruction {places} loads ancillary data (SKF_AD_OFF), "
             "which a steering program has not: the kernel spreads every packet that gets there",
             "write the filter over the UDP payload (docs/limits.md)",
         )
