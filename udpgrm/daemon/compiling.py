@@ -50,7 +50,7 @@ class Compiler:
         return False
 
     def renew(self, program: Program) -> bool:
-        """Discard templates that do not load, to be compiled once more; False: they were already."""
+        """Discard templates that do not load, to be compiled again; False: they were already."""
         if program in self._renewed or not cache.discard(parts(program)):
             return False
         self._renewed.add(program)
