@@ -224,3 +224,23 @@ def test_broken_templates_are_compiled_once_more(
     for path in broken[:2]:
         assert path.read_bytes() == before[path]
     assert bare_host.errors.read_text().count("compiled once more") == 2
+
+
+NO_THREADS = """
+import threading
+start = threading.Thread.start
+def starts(self):
+    if failing():
+        raise RuntimeError("can't start new thread")
+    start(self)
+threading.Thread.start = starts
+"""
+
+
+def test_no_threads_for_a_while(bare_host: Host) -> None:
+    """As where the limit of processes is reached: one that the daemon has is enough."""
+    bare_host.start(fault=NO_THREADS)
+    bare_host.fault.touch()
+    with grm.bind(WHERE)[0] as sock:
+        ask(sock)
+        wait_for_index(sock)

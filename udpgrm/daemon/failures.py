@@ -31,4 +31,6 @@ def is_machines(error: Exception) -> bool:
     """Whether the same may succeed when the machine has memory, descriptors or room again."""
     if isinstance(error, OSError):
         return error.errno in _MACHINES
+    if isinstance(error, RuntimeError):  # the limit of processes is reached
+        return "start new thread" in str(error)
     return isinstance(error, (MemoryError, Unavailable))

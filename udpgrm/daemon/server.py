@@ -24,6 +24,7 @@ from udpgrm.daemon.programs import Linker
 from udpgrm.daemon.registry import Registry
 from udpgrm.daemon.supervision import StopSignals, notify
 from udpgrm.daemon.tubular import Tubular
+from udpgrm.kernel import descriptors
 from udpgrm.state import layout
 from udpgrm.state.layout import Limits
 from udpgrm.state.maps import Maps
@@ -93,6 +94,7 @@ class Server:
         config.pid = os.getpid()
         maps.write_config(config)
         log.step(f"Pinning bpf programs to {options.directory}")
+        descriptors.prepare()
         linker = Linker(self._maps, options.limits)
         hook_programs = [hook.program for hook in sources.HOOKS]
         renewing.load(hook_programs, lambda: hooks.load(options.directory, linker))
@@ -268,7 +270,7 @@ class Server:
             for message in self._registry.entrance.look():
                 self._attempt(message, self._registry.handle, message)
                 self._serve_root()
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             log.step(f"cannot look for adopted sockets now: {error}")
 
     def _search(self) -> None:
@@ -279,7 +281,7 @@ class Server:
                 self._attempt(message, self._registry.serve, message, found)
                 self._registry.settle(message)
                 self._serve_root()
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             log.step(f"cannot look for sockets now: {error}")
 
     def _guarded(self, action: Callable[..., object], *arguments: object) -> bool:

@@ -200,7 +200,10 @@ class _Worker(threading.Thread):
         self._replies: queue.SimpleQueue[_Reply] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._abandoned = False
-        self.start()
+        try:
+            self.start()
+        except RuntimeError as error:  # the limit of processes is reached
+            raise OSError(errno.EAGAIN, f"cannot start a thread: {error}") from error
 
     def ask(
         self, process: Process, numbers: Sequence[int], cookies: Optional[Container[int]]
@@ -241,6 +244,12 @@ class _Worker(threading.Thread):
 #: Workers without a question, and processes that a worker waits for.
 _idle: list[_Worker] = []
 _stuck: set[int] = set()
+
+
+def prepare() -> None:
+    """Start a worker now: where the limit of processes is reached later, it is there."""
+    if not _idle:
+        _idle.append(_Worker())
 
 
 def _take(
@@ -294,7 +303,10 @@ def _give_back(fd: int) -> None:
     close(2) of a file waits for whoever serves its file system, which nobody but a thread of its
     own may do.
     """
-    threading.Thread(target=os.close, args=(fd,), daemon=True).start()
+    try:
+        threading.Thread(target=os.close, args=(fd,), daemon=True).start()
+    except RuntimeError:  # the limit of processes is reached
+        os.close(fd)
 
 
 def _is_roots(pid: int) -> bool:
