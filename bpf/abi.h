@@ -27,6 +27,7 @@ enum {
 	USERS = 1024,
 	HINTS = 4096,
 	RESERVE = 8, /* of the ids of groups and flow tables, one of so many is for root only */
+	UNIT_NAME_BYTES = 128,
 };
 
 /* Socket options, level IPPROTO_UDP. */
@@ -332,6 +333,22 @@ struct socket_record {
 };
 
 /* Names and order are those of the metrics in `udpgrm list`, and of udpgrm/abi.py. */
+/*
+ * A unit of a service, by the control group above its own and its name, which ends at the @ of
+ * a template.
+ */
+struct unit_key {
+	u64 parent;
+	char name[UNIT_NAME_BYTES];
+};
+
+/* An address (of no namespace and no device) that a service's instances share. */
+struct shared_key {
+	u64 service;
+	struct group_key address;
+};
+
+/* Names are those of the metrics; the order is that of udpgrm/abi.py. */
 enum counter {
 	RX_PROCESSED_TOTAL,
 	RX_INTERNAL_STATE_ERROR,
@@ -423,6 +440,9 @@ enum relocation {
 	MAP_ROOT_GROUPS,
 	MAP_ROOT_TABLES,
 	MAP_ROOT_MESSAGES,
+	MAP_SERVICE_UNITS,
+	MAP_SERVICE_CGROUPS,
+	MAP_SHARED_ADDRESSES,
 	/* of one group */
 	MAP_OWN_SLOTS = 32,
 	MAP_OWN_SOCKETS,
@@ -452,6 +472,12 @@ enum relocation {
 	CONST_PROG_AUX_OFFSET,
 	CONST_PROG_ID_OFFSET,
 	CONST_CONNECT_PARTS,
+	CONST_CGROUP_KN_OFFSET,
+	CONST_CGROUP_ROOT_OFFSET,
+	CONST_ROOT_HIERARCHY_OFFSET,
+	CONST_CSS_PARENT_OFFSET,
+	CONST_KN_ID_OFFSET,
+	CONST_KN_NAME_OFFSET,
 	/* of a named dissector, in the order of its schema */
 	CONST_PARAMETERS = 128,
 };
@@ -481,6 +507,8 @@ _Static_assert(sizeof(struct adopted) == 8, "adopted");
 _Static_assert(sizeof(struct membership) == 16, "membership");
 _Static_assert(sizeof(struct connected_key) == 24, "connected_key");
 _Static_assert(sizeof(struct socket_record) == 56, "socket_record");
+_Static_assert(sizeof(struct unit_key) == 136, "unit_key");
+_Static_assert(sizeof(struct shared_key) == 40, "shared_key");
 _Static_assert(sizeof(struct counters) == 5280, "counters");
 _Static_assert(sizeof(struct message) == 48, "message");
 

@@ -1,37 +1,49 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * State for UDP sockets that bind with SO_REUSEPORT set. Here because the socket
- * cookie is not to be had in the sockopt hooks.
+ * State for UDP sockets that bind with SO_REUSEPORT set, by their server or here. Here because the
+ * socket cookie is not to be had in the sockopt hooks.
  */
 #ifndef UDPGRM_BIND_H
 #define UDPGRM_BIND_H
 
 #include "notify.h"
+#include "sharing.h"
 
-/* The state of a socket that is about to be bound; false: it gets none. */
-static __always_inline bool new_request(struct bpf_sock_addr *ctx, struct socket_request *request)
+/* Whether sockets that connect(2) has parted from their group are at the address. */
+static __always_inline bool has_parted(const struct group_key *key, u32 uid)
 {
+	struct group *group;
+	u32 id = 0;
+
+	group = group_at(key, &id);
+	return group && group->parted && group->uid == uid;
+}
+
+/* Give state to a socket that is about to be bound; key: its address alone. Allows every bind. */
+static __always_inline int bind_at(struct bpf_sock_addr *ctx, struct group_key *key)
+{
+	struct socket_request request = { .generation = GENERATION_NONE };
 	struct bpf_sock *sk = ctx->sk;
 	int reuseport = 0;
 
 	/* a second bind(2) fails */
 	if (!sk || ctx->protocol != IPPROTO_UDP || sk->src_port)
-		return false;
+		return 1;
 	if (bpf_getsockopt(ctx, SOL_SOCKET, SO_REUSEPORT, &reuseport, sizeof(reuseport)))
-		return false;
+		return 1;
 	/* of an attempt that failed, or of a port that it has left */
 	bpf_sk_storage_delete(MAP(SOCKET_REQUEST), sk);
-	if (!reuseport)
-		return false;
-	request->generation = GENERATION_NONE;
-	request->cookie = socket_cookie(ctx);
-	request->uid = field_of(sk, CONST(SK_UID_OFFSET));
-	return true;
-}
-
-static __always_inline void store_request(struct bpf_sock_addr *ctx, struct socket_request *request)
-{
-	bpf_sk_storage_get(MAP(SOCKET_REQUEST), ctx->sk, request, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!reuseport && !share_address(ctx, key))
+		return 1;
+	request.cookie = socket_cookie(ctx);
+	request.uid = field_of(sk, CONST(SK_UID_OFFSET));
+	key->netns = bpf_get_netns_cookie(ctx);
+	key->ifindex = sk->bound_dev_if;
+	/* it would conflict with those; the daemon takes this back when it registers the socket */
+	if (CONST(CONNECT_PARTS) && has_parted(key, request.uid) && !has_option(ctx, SO_REUSEADDR))
+		request.lent = set_option(ctx, SO_REUSEADDR, 1);
+	bpf_sk_storage_get(MAP(SOCKET_REQUEST), sk, &request, BPF_SK_STORAGE_GET_F_CREATE);
+	return 1;
 }
 
 #endif

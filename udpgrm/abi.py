@@ -27,6 +27,7 @@ NAME_BYTES = 32
 PARAMETERS_BYTES = 484
 USERS = 1024
 HINTS = 4096
+UNIT_NAME_BYTES = 128
 #: In the map of those enrolled: the key's first word names a process, not a cgroup.
 ENROLLED_PROCESS = 1 << 62
 #: Of the ids of groups and flow tables, one of so many is for root only.
@@ -115,6 +116,9 @@ class Relocation(IntEnum):
     ROOT_GROUPS = 25
     ROOT_TABLES = 26
     ROOT_MESSAGES = 27
+    SERVICE_UNITS = 28
+    SERVICE_CGROUPS = 29
+    SHARED_ADDRESSES = 30
     OWN_SLOTS = 32
     OWN_SOCKETS = 33
     OWN_COUNTERS = 34
@@ -142,6 +146,12 @@ class Relocation(IntEnum):
     PROG_AUX_OFFSET = 85
     PROG_ID_OFFSET = 86
     CONNECT_PARTS = 87
+    CGROUP_KN_OFFSET = 88
+    CGROUP_ROOT_OFFSET = 89
+    ROOT_HIERARCHY_OFFSET = 90
+    CSS_PARENT_OFFSET = 91
+    KN_ID_OFFSET = 92
+    KN_NAME_OFFSET = 93
     PARAMETERS = 128
 
 
@@ -413,6 +423,18 @@ class Adopted(ctypes.Structure):
     """struct adopted."""
 
     _fields_ = [("generation", _u32), ("app", _u32)]
+
+
+class UnitKey(ctypes.Structure):
+    """struct unit_key."""
+
+    _fields_ = [("parent", _u64), ("name", ctypes.c_char * UNIT_NAME_BYTES)]
+
+
+class SharedKey(ctypes.Structure):
+    """struct shared_key."""
+
+    _fields_ = [("service", _u64), ("address", GroupKey)]
 
 
 class ConnectedKey(ctypes.Structure):

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "bind.h"
 
-/* bind6: the same for IPv6, where connect(2) parts nothing. */
+/* bind6: the same for IPv6. */
 int hook_bind6(struct bpf_sock_addr *ctx)
 {
-	struct socket_request request = {};
+	struct group_key key = { .family = AF_INET6,
+				 .port = ctx->user_port,
+				 .addr = { ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2],
+					   ctx->user_ip6[3] } };
 
-	if (new_request(ctx, &request))
-		store_request(ctx, &request);
-	return 1;
+	unmap(&key);
+	return bind_at(ctx, &key);
 }

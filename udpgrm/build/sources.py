@@ -68,6 +68,11 @@ ITERATORS = {
     "connected": Program("iterate_connected", "iterators/connected.c", "count_connected"),
     "listed": Program("iterate_listed", "iterators/listed.c", "list_sockets"),
 }
+#: Programs at tracepoints, by the name of their pin: which control groups are services'.
+TRACEPOINTS = {
+    "cgroup_mkdir": Program("cgroup_made", "units/made.c", "cgroup_made"),
+    "cgroup_rmdir": Program("cgroup_removed", "units/removed.c", "cgroup_removed"),
+}
 SENDMSG_HOOKS = frozenset({"sendmsg4", "sendmsg6"})
 
 
@@ -107,7 +112,12 @@ def named(dissector: library.Dissector) -> Program:
 def all_programs() -> list[Program]:
     """Every program that any host needs, each once."""
     hooks = {hook.program.name: hook.program for hook in HOOKS}
-    return [*hooks.values(), *ITERATORS.values(), *(steering(name) for name in PLAIN_DISSECTORS)]
+    return [
+        *hooks.values(),
+        *ITERATORS.values(),
+        *TRACEPOINTS.values(),
+        *(steering(name) for name in PLAIN_DISSECTORS),
+    ]
 
 
 def shipped_named() -> list[Program]:

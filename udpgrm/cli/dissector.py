@@ -210,6 +210,8 @@ def _put(arguments: Arguments, maps: Maps, where: str, after: abi.Policy) -> dic
 
 def _apply(arguments: Arguments) -> int:
     """What a service's definition says of its addresses, as a restart does before all."""
+    from udpgrm.restart import sharing
+    from udpgrm.restart.plan import Refused
     from udpgrm.services import loader, validate
 
     name = arguments.operands[1]
@@ -220,6 +222,11 @@ def _apply(arguments: Arguments) -> int:
     maps = common.open_state(arguments)
     wanted = [(group.address, policy.of_group(service, group)) for group in service.groups]
     changes = [_put(arguments, maps, where, after) for where, after in wanted if after]
+    if not arguments.flag("--check"):
+        try:
+            sharing.apply(maps, service)
+        except Refused as error:
+            raise CommandError(str(error)) from error
     if arguments.flag("--json"):
         common.print_json({"service": name, "addresses": changes})
     else:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Optional
 
-from udpgrm.daemon import connecting, hooks, iterators
+from udpgrm.daemon import connecting, hooks, iterators, tracepoints
 from udpgrm.kernel import bpffs, clock
 from udpgrm.state import maps as state
 from udpgrm.state.layout import Limits
@@ -87,6 +87,7 @@ def take_away(directory: Path, lock_fd: int) -> None:
 def _remove_pins(directory: Path) -> None:
     hooks.unpin(directory)
     iterators.unpin(directory)
+    tracepoints.unpin(directory)
     state.unpin(directory)
     directory.rmdir()
 

@@ -145,6 +145,12 @@ class Linker:
             Relocation.PROG_AUX_OFFSET: btf.member_offset("bpf_prog", "aux"),
             Relocation.PROG_ID_OFFSET: btf.member_offset("bpf_prog_aux", "id"),
             Relocation.CONNECT_PARTS: connected.connect_parts(),
+            Relocation.CGROUP_KN_OFFSET: btf.member_offset("cgroup", "kn"),
+            Relocation.CGROUP_ROOT_OFFSET: btf.member_offset("cgroup", "root"),
+            Relocation.ROOT_HIERARCHY_OFFSET: btf.member_offset("cgroup_root", "hierarchy_id"),
+            Relocation.CSS_PARENT_OFFSET: btf.member_offset("cgroup_subsys_state", "parent"),
+            Relocation.KN_ID_OFFSET: btf.member_offset("kernfs_node", "id"),
+            Relocation.KN_NAME_OFFSET: btf.member_offset("kernfs_node", "name"),
             Relocation.PARENT_OFFSET: btf.member_offset("task_struct", "real_parent"),
             Relocation.SYSCALL_ARG0_OFFSET: _SYSCALL_ARG0.get(platform.machine(), 0),
             Relocation.ATTACH_TOKEN: self._attach_token,
@@ -180,6 +186,18 @@ class Linker:
         )
         try:
             return libbpf.iterator_create(fd)
+        finally:
+            os.close(fd)
+
+    def tracepoint(self, name: str, program: sources.Program) -> int:
+        """Load a program and attach it to a tracepoint. Returns the link's fd."""
+        code = link(cache.template(program), self._bound, self._constants)
+        target = btf.tracepoint_id(name)
+        fd = libbpf.prog_load(
+            libbpf.PROG_TRACING, f"udpgrm_{name}", code, libbpf.TRACE_RAW_TP, target
+        )
+        try:
+            return libbpf.tracepoint_open(fd)
         finally:
             os.close(fd)
 

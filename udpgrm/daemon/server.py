@@ -14,7 +14,7 @@ from typing import Callable, Optional
 
 from udpgrm import abi, log
 from udpgrm.build import cache, sources
-from udpgrm.daemon import directory, failures, hooks, iterators, renewing
+from udpgrm.daemon import directory, failures, hooks, iterators, renewing, tracepoints
 from udpgrm.daemon.adoptions import Adoptions
 from udpgrm.daemon.collection import Collector
 from udpgrm.daemon.compiling import Compiler
@@ -101,6 +101,10 @@ class Server:
         renewing.load(
             list(sources.ITERATORS.values()),
             lambda: iterators.load(options.directory, linker, maps),
+        )
+        renewing.load(
+            list(sources.TRACEPOINTS.values()),
+            lambda: tracepoints.load(options.directory, linker),
         )
         self._pool = Pool(self._maps, options.limits)
         self._poll = select.epoll()

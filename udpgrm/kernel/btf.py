@@ -30,6 +30,7 @@ _lib.btf__name_by_offset.restype = ctypes.c_char_p
 
 _KIND_STRUCT = 4
 _KIND_FUNC = 12
+_KIND_TYPEDEF = 8
 
 
 def storage_type(size: int) -> tuple[int, int, int]:
@@ -70,15 +71,24 @@ class _Member(ctypes.Structure):
 
 def function_id(name: str) -> int:
     """Return the BTF id of a function of the running kernel. Raises OSError."""
+    return _id_of(name, _KIND_FUNC)
+
+
+def tracepoint_id(name: str) -> int:
+    """Return the BTF id of a tracepoint of the running kernel. Raises OSError."""
+    return _id_of(f"btf_trace_{name}", _KIND_TYPEDEF)
+
+
+def _id_of(name: str, kind: int) -> int:
     btf = _lib.btf__load_vmlinux_btf()
     if not btf:
         raise OSError(ctypes.get_errno(), "this kernel has no BTF (/sys/kernel/btf/vmlinux)")
     try:
-        found: int = _lib.btf__find_by_name_kind(btf, name.encode(), _KIND_FUNC)
+        found: int = _lib.btf__find_by_name_kind(btf, name.encode(), kind)
     finally:
         _lib.btf__free(btf)
     if found <= 0:
-        raise OSError(2, f"this kernel's BTF has no function {name}")
+        raise OSError(2, f"this kernel's BTF has no {name}")
     return found
 
 

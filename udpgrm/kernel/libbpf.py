@@ -55,6 +55,7 @@ CGROUP_UDP6_SENDMSG = 15
 CGROUP_GETSOCKOPT = 21
 CGROUP_SETSOCKOPT = 22
 TRACE_ITER = 28
+TRACE_RAW_TP = 23
 CGROUP_INET_SOCK_RELEASE = 34
 SK_REUSEPORT_SELECT = 39
 
@@ -442,6 +443,12 @@ def link_create(prog_fd: int, target_fd: int, attach_type: int) -> int:
 def iterator_create(prog_fd: int) -> int:
     """Attach an iterator program; its pin, when read, runs it. Returns an fd."""
     return _check(_lib.bpf_link_create(prog_fd, 0, TRACE_ITER, None), "cannot attach an iterator")
+
+
+def tracepoint_open(prog_fd: int) -> int:
+    """Attach a program to the tracepoint that it was loaded for. Returns a link's fd."""
+    opened = _lib.bpf_raw_tracepoint_open(None, prog_fd)
+    return _check(opened, "cannot attach to a tracepoint")
 
 
 def iterator_run(link_fd: int) -> int:

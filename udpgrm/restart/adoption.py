@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Servers that know nothing of udpgrm: their sockets are enrolled from outside.
 
-A server that binds with SO_REUSEPORT is enough. Its sockets are duplicated
+Its sockets are duplicated
 (pidfd_getfd(2)) and put into a generation through the same socket options that
 a server would use itself. Sockets that it makes later, as a worker that is
 started again does, are enrolled by the hooks: the generation is noted for the
@@ -132,7 +132,8 @@ def _prepare(maps: Maps, cookie: int, sock: socket.socket, where: str, applicati
     """Give a socket the state that the bind hook would have, where it came too late."""
     if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT):
         raise AdoptionError(
-            f"a socket at {where} is bound without SO_REUSEPORT: turn the server's reuseport on"
+            f"a socket at {where} is bound without SO_REUSEPORT: start the instance again after "
+            "udpgrm dissector apply SERVICE, or turn the server's reuseport on"
         )
     enrolling.note_bound(maps, cookie, sock)
     if application:

@@ -12,6 +12,7 @@ from typing import Any, Literal, Optional
 from udpgrm.probes.specs import ProbeSpec
 
 Enrollment = Literal["socket_api", "store", "adopted"]
+Reuseport = Literal["server", "set"]
 OnTimeout = Literal["stop", "keep", "fail"]
 
 
@@ -33,13 +34,15 @@ class Group:
     """One reuseport group of the service.
 
     sockets: how many each instance registers. dissector: None = the application
-    decides, by UDP_GRM_DISSECTOR or not at all.
+    decides, by UDP_GRM_DISSECTOR or not at all. reuseport: who sets SO_REUSEPORT, the server or
+    the bind hooks; None = the hooks where sockets are adopted.
     """
 
     address: str
     sockets: int = 1
     application: int = 0
     dissector: Optional[Dissector] = None
+    reuseport: Optional[Reuseport] = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,10 @@ class Service:
     flows_per_generation: int = 65536
     budget: Budget = Budget()
     timeouts: Timeouts = Timeouts()
+
+    def reuseport_of(self, group: Group) -> Reuseport:
+        """Return who sets SO_REUSEPORT on sockets of a group."""
+        return group.reuseport or ("set" if self.enrollment == "adopted" else "server")
 
     def probes_of(self, group: Group) -> tuple[ProbeSpec, ...]:
         """The probes that are meant for a group."""

@@ -43,6 +43,9 @@ ADOPTED_PATH_BYTES = 512
 _MAX_ENROLLED = 65536
 #: Generations with connected sockets in one reading, of all readers at a time.
 _MAX_CONNECTED = 4096
+_MAX_UNITS = 1024
+_MAX_SERVICE_CGROUPS = 4096
+_MAX_SHARED = 16384
 
 
 class Limits(NamedTuple):
@@ -244,6 +247,16 @@ MAPS = {
     ),
     "enrolled": _Map(
         _hash("udpgrm_enrolled", abi.AdoptedKey, abi.Adopted, _MAX_ENROLLED), Relocation.ENROLLED
+    ),
+    "service_units": _Map(
+        _hash("udpgrm_units", abi.UnitKey, 8, _MAX_UNITS), Relocation.SERVICE_UNITS
+    ),
+    "service_cgroups": _Map(
+        _plain(libbpf.MAP_HASH, "udpgrm_ucgroups", 8, 8, _MAX_SERVICE_CGROUPS),
+        Relocation.SERVICE_CGROUPS,
+    ),
+    "shared_addresses": _Map(
+        _hash("udpgrm_shared", abi.SharedKey, 4, _MAX_SHARED), Relocation.SHARED_ADDRESSES
     ),
     "connected": _Map(
         _plain(libbpf.MAP_LRU_HASH, "udpgrm_connectd", abi.ConnectedKey, 8, _MAX_CONNECTED),

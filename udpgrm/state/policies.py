@@ -25,8 +25,8 @@ from udpgrm.state.view import Viewer, printable
 _MAPPED = bytes(10) + b"\xff\xff"
 
 
-def _key(where: str) -> bytes:
-    """The group_key of an ADDRESS:PORT, of no namespace and no device."""
+def address_key(where: str) -> bytes:
+    """Return the group_key of an ADDRESS:PORT, of no namespace and no device."""
     ip, port = address.parse(where)
     family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
     packed = ip.packed if ip.version == 6 else _MAPPED + ip.packed
@@ -37,18 +37,18 @@ def _key(where: str) -> bytes:
 
 def get(maps: Maps, where: str) -> Optional[abi.Policy]:
     """The policy of an address; None: there is none."""
-    raw = libbpf.map_lookup(maps["policies"], _key(where), ctypes.sizeof(abi.Policy))
+    raw = libbpf.map_lookup(maps["policies"], address_key(where), ctypes.sizeof(abi.Policy))
     return None if raw is None else abi.Policy.from_buffer_copy(raw)
 
 
 def put(maps: Maps, where: str, policy: abi.Policy) -> None:
     """Set the policy of an address; it holds for groups that are made from now on."""
-    libbpf.map_update(maps["policies"], _key(where), bytes(policy))
+    libbpf.map_update(maps["policies"], address_key(where), bytes(policy))
 
 
 def remove(maps: Maps, where: str) -> bool:
     """Forget the policy of an address; False: there was none."""
-    return libbpf.map_delete(maps["policies"], _key(where))
+    return libbpf.map_delete(maps["policies"], address_key(where))
 
 
 def each(maps: Maps) -> Iterator[tuple[str, abi.Policy]]:

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Which addresses a service's instances share by the bind hooks, as its definition says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from udpgrm.kernel import cgroups
+from udpgrm.restart.instances import systemctl, words_of
+from udpgrm.restart.plan import Refused
+from udpgrm.services.definition import Service
+from udpgrm.state import sharing
+from udpgrm.state.maps import Maps
+
+
+def apply(maps: Maps, service: Service) -> None:
+    """Have the bind hooks set SO_REUSEPORT where the definition says so. Raises Refused."""
+    addresses = [group.address for group in service.groups if service.reuseport_of(group) == "set"]
+    if not addresses:
+        sharing.withdraw(maps, service.name)
+        return
+    unit = service.instances.unit
+    try:
+        sharing.share(maps, service.name, unit, _slice_of(service), addresses)
+    except (OSError, ValueError) as error:
+        raise Refused(f"{unit}: its control group cannot be known beforehand: {error}") from error
+
+
+def _slice_of(service: Service) -> Path:
+    """Return the directory of the slice that instances run in, which is started for that."""
+    instance = service.instances.unit_of(0)
+    shown = systemctl("show", "--property=Slice", "--value", "--", instance)
+    name = shown.stdout.strip()
+    if shown.returncode or not name:
+        raise Refused(f"{instance}: {words_of(shown, 'systemd does not say in which slice it is')}")
+    systemctl("start", "--", name)
+    shown = systemctl("show", "--property=ControlGroup", "--value", "--", name)
+    path = shown.stdout.strip()
+    if shown.returncode or not path:
+        raise Refused(f"{name}: {words_of(shown, 'systemd does not say where it is')}")
+    return cgroups.default_root() / path.lstrip("/")

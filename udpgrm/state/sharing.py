@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Addresses that the instances of a service share although their server sets no SO_REUSEPORT.
+
+The bind hooks set it for processes in the service's control groups. The kernel's rule stays that
+sockets of one user id only share an address.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from udpgrm import abi
+from udpgrm.kernel import cgroups, libbpf
+from udpgrm.state.maps import Maps
+from udpgrm.state.policies import address_key
+
+_ID_BYTES = 8
+
+
+def service_id(name: str) -> bytes:
+    """Return what the maps call a service."""
+    return hashlib.sha256(name.encode()).digest()[:_ID_BYTES]
+
+
+def _unit_name(unit: str) -> bytes:
+    """Return a unit's name as the tracepoint cuts it. Raises ValueError for one too long."""
+    stem, at, _ = unit.partition("@")
+    name = (stem + at).encode()
+    if len(name) >= abi.UNIT_NAME_BYTES:
+        raise ValueError(f"{unit}: a unit's name has at most {abi.UNIT_NAME_BYTES - 1} bytes here")
+    return name
+
+
+def _shared_key(service: bytes, where: str) -> bytes:
+    address = abi.GroupKey.from_buffer_copy(address_key(where))
+    return bytes(abi.SharedKey(service=int.from_bytes(service, sys.byteorder), address=address))
+
+
+def share(maps: Maps, name: str, unit: str, above: Path, addresses: Iterable[str]) -> None:
+    """Have a service's instances share these addresses, and no others.
+
+    unit: its template, or its one unit. above: the directory of the control group in which systemd
+    makes those of its instances. Raises ValueError.
+    """
+    service, cut = service_id(name), _unit_name(unit)
+    withdraw(maps, name)
+    for where in addresses:
+        libbpf.map_update(maps["shared_addresses"], _shared_key(service, where), bytes(4))
+    key = abi.UnitKey(parent=cgroups.identity(above), name=cut)
+    libbpf.map_update(maps["service_units"], bytes(key), service)
+    # those that are there already, as of a unit that systemd starts again and again
+    for path in above.iterdir():
+        stem, at, _ = path.name.partition("@")
+        if path.is_dir() and (stem + at).encode() == cut:
+            identity = cgroups.identity(path).to_bytes(8, sys.byteorder)
+            libbpf.map_update(maps["service_cgroups"], identity, service)
+
+
+def withdraw(maps: Maps, name: str) -> None:
+    """Let a service's instances share nothing from now on; what is bound stays so."""
+    service = service_id(name)
+    for key, value in list(libbpf.map_items(maps["service_units"], ctypes.sizeof(abi.UnitKey), 8)):
+        if value == service:
+            libbpf.map_delete(maps["service_units"], key)
+    size = ctypes.sizeof(abi.SharedKey)
+    for key, _ in list(libbpf.map_items(maps["shared_addresses"], size, 4)):
+        if key.startswith(service):
+            libbpf.map_delete(maps["shared_addresses"], key)
