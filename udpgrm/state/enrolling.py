@@ -51,8 +51,10 @@ def note_connected(
     """
     cookie, sock = found
     group = maps.group(group_id)
+    if not _is_at(group, sock):  # a server has sockets of other families, too
+        return
     request = request_of(maps, cookie, sock)
-    if request.registered or request.process.group or not _is_at(group, sock):
+    if request.registered or request.process.group:
         return
     ip = ipaddress.ip_address(address.ip_of(group.key))
     request.wildcard = ip.is_unspecified
