@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -103,30 +101,6 @@ def uncompiled(library: Path) -> bytes:
 
 def ask(sock: socket.socket, generation: int = 1) -> None:
     sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, bytes([generation, 0, 0, 0]))
-
-
-def test_without_a_compiler_the_group_still_delivers(
-    uncompiled: bytes,
-    bare_host: Host,
-    sockets: Sockets,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    cache = tmp_path / "cache"
-    shutil.copytree(os.environ["UDPGRM_CACHE_DIR"], cache)
-    monkeypatch.setenv("UDPGRM_CACHE_DIR", str(cache))
-    bare_host.start()
-    shutil.rmtree(cache)
-    cache.write_text("in the way")
-    sock = sockets.bound(uncompiled)
-    assert grm.enroll([sock], 1) == [0]
-    grm.promote(sock, 1)
-    send(b"x")
-    assert got([sock]) == [0]
-    assert bare_host.counters(ADDRESS)["socket_critical"] == 1
-    said = [line for line in bare_host.errors.read_text().splitlines() if "no steering" in line]
-    assert len(said) == 1
-    assert said[0].startswith(f"no steering for {ADDRESS}: cannot use the cache directory")
 
 
 def test_killed_while_sockets_wait_for_the_compiler(

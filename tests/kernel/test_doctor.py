@@ -8,7 +8,6 @@ import contextlib
 import ctypes
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,7 +19,7 @@ from typing import Any, Callable, Optional
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.named import FIRST_BYTE, dissector, write
+from tests.kernel.named import dissector, write
 from tests.kernel.support import Host, client, received, wait_for, wait_for_index
 from udpgrm import abi
 from udpgrm.abi import Option
@@ -330,18 +329,13 @@ def test_a_generation_without_sockets_works(host: Host) -> None:
 
 
 def test_no_program(bare_host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cache = tmp_path / "cache"
-    shutil.copytree(os.environ["UDPGRM_CACHE_DIR"], cache)
-    monkeypatch.setenv("UDPGRM_CACHE_DIR", str(cache))
     library = tmp_path / "dissectors"
     library.mkdir(mode=0o755)
     monkeypatch.setenv("UDPGRM_DISSECTORS_DIR", str(library))
-    write(library, "uncompiled", FIRST_BYTE)
+    write(library, "broken", "no C")
     bare_host.start()
-    shutil.rmtree(cache)
-    cache.write_text("in the way")
     with own_socket() as sock:
-        value = dissector("uncompiled", {"at": 0})
+        value = dissector("broken", {"at": 0})
         sock.setsockopt(socket.IPPROTO_UDP, Option.DISSECTOR, value)
         grm.enroll([sock], 0)
         patient = Patient(bare_host, ADDRESS)
