@@ -23,11 +23,11 @@ class RingBuffer:
     """Consumer side of a ring buffer map of `size` bytes."""
 
     def __init__(self, fd: int, size: int) -> None:
-        """Map the positions and the data (twice in a row, so records never wrap)."""
+        """Map the positions and the data, once: a second time would count as memory in use."""
         page = mmap.PAGESIZE
-        self._mask = size - 1
+        self._size = size
         self._consumer = mmap.mmap(fd, page)
-        self._data = mmap.mmap(fd, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
+        self._data = mmap.mmap(fd, page + size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
         self._position: int = _POSITION.unpack_from(self._consumer)[0]
 
     def consume(self, position: int) -> None:
@@ -36,14 +36,20 @@ class RingBuffer:
 
     def ahead(self) -> Iterator[tuple[int, Optional[bytes]]]:
         """Read the records that have come since, each with its end; None for a discarded one."""
-        page = mmap.PAGESIZE
         end: int = _POSITION.unpack_from(self._data)[0]
         while self._position < end:
-            start = page + (self._position & self._mask)
-            length, _ = _HEADER.unpack_from(self._data, start)
+            # headers do not wrap: records begin at multiples of 8 bytes
+            length, _ = _HEADER.unpack(self._bytes(self._position, _HEADER.size))
             if length & _BUSY:
                 return
             size = length & ~(_BUSY | _DISCARDED)
-            self._position += (size + 8 + 7) & ~7
-            whole = not length & _DISCARDED
-            yield self._position, bytes(self._data[start + 8 : start + 8 + size]) if whole else None
+            begin = self._position + _HEADER.size
+            self._position += (size + _HEADER.size + 7) & ~7
+            yield self._position, None if length & _DISCARDED else self._bytes(begin, size)
+
+    def _bytes(self, position: int, length: int) -> bytes:
+        """Return some of the data, which goes on at its beginning where it ends."""
+        start = mmap.PAGESIZE + position % self._size
+        found = bytes(self._data[start : start + length])
+        lacking = length - len(found)
+        return found + bytes(self._data[mmap.PAGESIZE : mmap.PAGESIZE + lacking])
