@@ -62,7 +62,7 @@ unit-ansible: build/venvs/oldest/installed setup ## tests of modules, plugins an
 # These wait more than they compute.
 kernel: setup ## tests with real programs and sockets
 	tools/ensure_bpffs
-	$(call PYTEST,1500,tests/kernel --numprocesses=4 --dist=worksteal)
+	$(call PYTEST,2400,tests/kernel --numprocesses=4 --dist=worksteal)
 
 # Molecule's own choice of a directory is the same for every checkout of this name.
 molecule: build/venvs/oldest/installed setup ## the collection on two hosts, an upgrade and a restart under traffic included

@@ -51,8 +51,9 @@ def load(path: str, required: bool) -> Limits:
         if number is None:
             raise ConfigError(f"{path}: limits.{key}: {text!r} is not a number of {low}..{high}")
         values[field] = number
-    groups = values.get("groups", Limits.groups)
-    prepared = values.setdefault("prepared_groups", min(Limits.prepared_groups, groups))
+    defaults = Limits()
+    groups = values.get("groups", defaults.groups)
+    prepared = values.setdefault("prepared_groups", min(defaults.prepared_groups, groups))
     if prepared > groups:
         raise ConfigError(
             f"{path}: limits.prepared_groups: {prepared} is more than limits.groups, {groups}"

@@ -19,6 +19,7 @@ from tests.kernel.support import Host, wait_for, wait_for_index
 from tests.waiting import PATIENCE_S
 from udpgrm import abi
 from udpgrm.abi import Option
+from udpgrm.build import sources
 
 WHERE = "127.0.0.1:4433"
 #: A named dissector that the cache of `empty_cache` has no template of.
@@ -99,9 +100,9 @@ def test_no_compiler_for_a_while(bare_host: Host, fault: str) -> None:
 #: What the daemon calls in its main loop; each fails while the fault is there.
 CALLS = (
     "registry.Registry.handle",
-    "collection.Collector.collect",
+    "collection.Collector.steps",
     "pool.Pool.refill",
-    "server.Server._reap",
+    "server.Server._adopt",
     "server.Server._search",
     "server.Server._serve",
     "compiling.Compiler.start",
@@ -209,7 +210,7 @@ def test_broken_templates_are_compiled_once_more(
 ) -> None:
     """Those of hooks, iterators and dissectors; before, the daemon never started again."""
     broken = [
-        next(empty_cache.glob(f"{name}-*.bpf"))
+        next(empty_cache.glob(f"{name}-{sources.sources_digest()[:16]}-*.bpf"))
         for name in ("hook_setsockopt", "steer_flow", "steer_noop")
     ]
     before = {path: path.read_bytes() for path in broken}

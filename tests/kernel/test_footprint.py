@@ -34,11 +34,12 @@ def test_memory_and_descriptors(host: Host) -> None:
     for generation in range(200):
         with grm.bind(ADDRESS)[0] as sock:
             grm.enroll([sock], generation)
-    assert len(os.listdir(f"/proc/{pid}/fd")) == before
+    wait_for(lambda: len(os.listdir(f"/proc/{pid}/fd")) == before, "as many descriptors as before")
     resident = status(pid, "VmRSS")
     print(f"daemon: {resident} kB resident")
     assert resident < 25 * 1024
-    assert status(pid, "Threads") == 1
+    # one that asks what the kernel may hold up, and waits
+    assert status(pid, "Threads") <= 2
 
 
 def test_idle_daemon_sleeps(host: Host) -> None:

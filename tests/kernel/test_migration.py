@@ -43,7 +43,7 @@ def start_old(edge: Edge, reuseport: int = 1, port: int = 4433) -> None:
 
 def define(edge: Edge, **changes: Any) -> None:
     """With the dissector that the servers of the tests ask for."""
-    flow = {"name": "flow", "parameters": {"flow_timeout": 1}}
+    flow = {"name": "flow", "parameters": {"flow_timeout": 4}}
     edge.define(groups=[{"address": WHERE, "sockets": 2, "dissector": flow}], **changes)
 
 

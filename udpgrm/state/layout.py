@@ -18,9 +18,9 @@ from udpgrm.kernel import btf, libbpf
 #: Ids of flow tables, of all groups together; 0 is no table.
 MAX_TABLES = 4096
 #: Of each of the ring buffers, root's and the one for everybody else; root's is served first.
-MESSAGE_BYTES = 1 << 19
+MESSAGE_BYTES = 1 << 18
 RINGS = ("root_messages", "messages")
-#: Of about 9,300 that the ring buffer has room for (48 bytes and a header of 8).
+#: Of about 4,600 that the ring buffer has room for (48 bytes and a header of 8).
 MESSAGES_PER_USER = 1000
 #: Messages put off, as a program is compiled or a socket looked for: by socket cookie and flags.
 DEFERRED_KEY_BYTES = 12
