@@ -12,7 +12,7 @@ from typing import Any, Optional
 
 from udpgrm import abi
 from udpgrm.kernel import netns
-from udpgrm.restart import drops, strays
+from udpgrm.restart import drops, sharing, strays
 from udpgrm.restart.adoption import bound_sockets
 from udpgrm.restart.drain import Sample
 from udpgrm.restart.plan import GroupFacts, Refused
@@ -153,6 +153,10 @@ class Groups:
             known = 0 if view is None else sum(item.alive for item in view.generations)
             found += strays.find(self.maps, where, known)
         return found
+
+    def share_addresses(self, service: Service) -> None:
+        """Have the bind hooks set SO_REUSEPORT where the definition says so. Raises Refused."""
+        sharing.apply(self.maps, service)
 
     def living(self, generation: int) -> dict[str, int]:
         """Living sockets of a generation, by address; without state, none."""

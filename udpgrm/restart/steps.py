@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Optional, Protocol
 
 import udpgrm.client as grm
-from udpgrm.restart import adoption, budget, former, prepare, sharing
+from udpgrm.restart import adoption, budget, former, prepare
 from udpgrm.restart.adoption import AdoptionError
 from udpgrm.restart.budget import OverBudget
 from udpgrm.restart.drain import Decision, Watcher
@@ -108,7 +108,7 @@ class Steps:
     def _prepare(self, evidence: Evidence) -> None:
         chosen = prepare.check(self._service, self._groups, self._instances)
         self._groups.set_dissectors(self._service)
-        sharing.apply(self._groups.maps, self._service)
+        self._groups.share_addresses(self._service)
         journal = self._journal
         journal.from_generation, journal.to_generation = chosen.old, chosen.new
         journal.plan = {

@@ -110,6 +110,9 @@ class FakeGroups:
     def set_dissectors(self, service: Service) -> None:
         self.dissectors_of = service
 
+    def share_addresses(self, service: Service) -> None:
+        self.shared_by = service
+
     def strays(self) -> list[Stray]:
         return []
 
