@@ -57,7 +57,7 @@ unit: setup ## tests of single parts, without Ansible
 	$(call PYTEST,600,tests/unit --ignore=tests/unit/plugins --numprocesses=3)
 
 unit-ansible: build/venvs/oldest/installed setup ## tests of modules, plugins and playbooks
-	$(call PYTEST,900,tests/unit/plugins --numprocesses=auto)
+	$(call PYTEST,1800,tests/unit/plugins --numprocesses=auto)
 
 # These wait more than they compute.
 kernel: setup ## tests with real programs and sockets
