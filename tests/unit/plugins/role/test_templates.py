@@ -58,7 +58,8 @@ def test_units_of_services(ansible: Ansible) -> None:
     assert 'Environment="PLAIN=a \\"b\\""' in dns.splitlines()
     assert "EnvironmentFile=/etc/udpgrm/environment/dns" in dns.splitlines()
     assert "EnvironmentFile" not in echo
-    assert echo.startswith("# SPDX") and echo.endswith("Restart=on-failure\n")
+    assert echo.startswith("# SPDX") and "Restart=on-failure" in echo.splitlines()
+    assert "NoNewPrivileges=true" in echo.splitlines()
     assert "ExecStart=/usr/bin/udpgrm dissector apply dns" in files[f"{units}dns-first.service"]
     assert "TOKEN" not in "".join(files.values())
 
