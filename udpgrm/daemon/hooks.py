@@ -12,7 +12,7 @@ from pathlib import Path
 from udpgrm.build import sources
 from udpgrm.daemon import rivals
 from udpgrm.daemon.programs import Linker
-from udpgrm.kernel import attached, cgroups, libbpf
+from udpgrm.kernel import attached, bpffs, cgroups, libbpf
 
 
 def _program_pin(directory: Path, hook: sources.Hook) -> Path:
@@ -143,7 +143,4 @@ def detach_all(directory: Path) -> None:
 def unpin(directory: Path) -> None:
     """Remove the pins of links and programs."""
     for name in ("links", "programs"):
-        with contextlib.suppress(FileNotFoundError):
-            for path in (directory / name).iterdir():
-                path.unlink()
-            (directory / name).rmdir()
+        bpffs.remove_pins(directory / name)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from udpgrm.build import sources
 from udpgrm.daemon.programs import Linker
-from udpgrm.kernel import libbpf
+from udpgrm.kernel import bpffs
 from udpgrm.state import maps as state
 from udpgrm.state.maps import Maps
 
@@ -21,16 +21,9 @@ def load(directory: Path, linker: Linker, maps: Maps) -> None:
     for name, program in sources.ITERATORS.items():
         link = linker.iterator(name, program)
         maps.iterators[name] = link
-        new = place / f"{name}-new"
-        new.unlink(missing_ok=True)  # of a daemon that was killed
-        libbpf.pin(link, str(new))
-        new.rename(place / name)
+        bpffs.replace_pin(link, place / name)
 
 
 def unpin(directory: Path) -> None:
     """Remove the pins of all iterators."""
-    place = directory / state.ITERATORS
-    if place.is_dir():
-        for path in place.iterdir():
-            path.unlink()
-        place.rmdir()
+    bpffs.remove_pins(directory / state.ITERATORS)

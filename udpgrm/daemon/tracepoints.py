@@ -9,7 +9,7 @@ from pathlib import Path
 
 from udpgrm.build import sources
 from udpgrm.daemon.programs import Linker
-from udpgrm.kernel import libbpf
+from udpgrm.kernel import bpffs
 
 _PLACE = "tracepoints"
 
@@ -19,20 +19,13 @@ def load(directory: Path, linker: Linker) -> None:
     place = directory / _PLACE
     place.mkdir(exist_ok=True)
     for name, program in sources.TRACEPOINTS.items():
-        new = place / f"{name}-new"
-        new.unlink(missing_ok=True)  # of a daemon that was killed
         link = linker.tracepoint(name, program)
         try:
-            libbpf.pin(link, str(new))
+            bpffs.replace_pin(link, place / name)
         finally:
             os.close(link)
-        new.rename(place / name)
 
 
 def unpin(directory: Path) -> None:
     """Remove the pins, and with them the programs."""
-    place = directory / _PLACE
-    if place.is_dir():
-        for path in place.iterdir():
-            path.unlink()
-        place.rmdir()
+    bpffs.remove_pins(directory / _PLACE)

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import stat
 from pathlib import Path
 from typing import Optional
+
+from udpgrm.kernel import libbpf
 
 _MAGIC = 0xCAFE4A11
 #: How to mount it so that only root can make directories; its own default is mode 1777.
@@ -77,3 +80,19 @@ def distrusted_way(directory: Path) -> Optional[str]:
 
 def _is_trusted(found: os.stat_result) -> bool:
     return found.st_uid in (0, os.geteuid())
+
+
+def replace_pin(fd: int, path: Path) -> None:
+    """Pin an object in the place of an earlier one, in one step."""
+    new = path.with_name(f"{path.name}-new")
+    new.unlink(missing_ok=True)  # of a daemon that was killed
+    libbpf.pin(fd, str(new))
+    new.rename(path)
+
+
+def remove_pins(directory: Path) -> None:
+    """Remove a directory of pins, if there is one."""
+    with contextlib.suppress(FileNotFoundError):
+        for path in directory.iterdir():
+            path.unlink()
+        directory.rmdir()
