@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import select
@@ -173,9 +174,18 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+#: Below the ports that the kernel chooses; tens of thousands of clients until one comes again.
+_client_ports = itertools.cycle(range(6000, 32768))
+
+
 def client(family: int = socket.AF_INET) -> socket.socket:
-    """A plain UDP socket that is in no group."""
-    return socket.socket(family, socket.SOCK_DGRAM)
+    """Return a UDP socket that is in no group, at a port that no earlier client has had.
+
+    The flow of an earlier client of the same port may still live, in an older generation.
+    """
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1" if family == socket.AF_INET else "::", next(_client_ports)))
+    return sock
 
 
 def received(sockets: Sequence[socket.socket], timeout: float = 0.2) -> list[tuple[int, Any]]:

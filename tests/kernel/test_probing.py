@@ -47,7 +47,6 @@ def probing(maps: Maps, sockets: list[socket.socket]) -> Iterator[Probing]:
 
 def test_canary(probing: Probing, sockets: list[socket.socket], host: Host) -> None:
     with client() as probe, client() as user:
-        probe.bind(("127.0.0.1", 0))
         peer = probe.getsockname()
         probing.steer(peer, 2)
         probe.sendto(b"probe", TO)
@@ -67,7 +66,6 @@ def test_canary(probing: Probing, sockets: list[socket.socket], host: Host) -> N
 
 def test_paths(probing: Probing, sockets: list[socket.socket]) -> None:
     with client() as probe:
-        probe.bind(("127.0.0.1", 0))
         peer = probe.getsockname()
         probing.watch(peer)
         assert probing.evidence(peer).path is None
@@ -85,7 +83,6 @@ def test_paths(probing: Probing, sockets: list[socket.socket]) -> None:
 def test_nothing_is_left(maps: Maps, sockets: list[socket.socket]) -> None:
     number = next(Viewer(maps).numbers(WHERE))
     with client() as probe, Probing(maps, number) as probing:
-        probe.bind(("127.0.0.1", 0))
         probing.steer(probe.getsockname(), 2)
         assert maps.group(number).probes == 1
         probing.clear(probe.getsockname())
