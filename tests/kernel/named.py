@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import udpgrm.client as grm
-from tests.kernel.support import client, received
+from tests.kernel.support import client, plain_socket, received
 from udpgrm import abi
 from udpgrm.abi import DissectorType, Option
 
@@ -73,7 +73,7 @@ class Sockets:
             sock.close()
 
     def bound(self, value: bytes) -> socket.socket:
-        sock = client()
+        sock = plain_socket()
         self.all.append(sock)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(("127.0.0.1", 4433))

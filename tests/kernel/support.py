@@ -174,16 +174,21 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def plain_socket(family: int = socket.AF_INET) -> socket.socket:
+    """Return an unbound UDP socket that is in no group."""
+    return socket.socket(family, socket.SOCK_DGRAM)
+
+
 #: Below the ports that the kernel chooses; tens of thousands of clients until one comes again.
 _client_ports = itertools.cycle(range(6000, 32768))
 
 
 def client(family: int = socket.AF_INET) -> socket.socket:
-    """Return a UDP socket that is in no group, at a port that no earlier client has had.
+    """Return a client's socket, in no group, at a loopback port that no earlier client has had.
 
     The flow of an earlier client of the same port may still live, in an older generation.
     """
-    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock = plain_socket(family)
     sock.bind(("127.0.0.1" if family == socket.AF_INET else "::", next(_client_ports)))
     return sock
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import subprocess
@@ -98,16 +97,11 @@ def units(cgroup: Path) -> Iterator[Units]:
         unit.stop()
 
 
-#: The kernel's choice could be that of an old flow.
-_ports = itertools.count(10000)
-
-
 def ask(count: int = 1) -> set[str]:
     """Names of the servers that answer new flows."""
     names = set()
     for _ in range(count):
         with client() as sock:
-            sock.bind(("127.0.0.1", next(_ports)))
             sock.settimeout(PATIENCE_S)
             sock.sendto(b"?", TO)
             names.add(sock.recv(100).decode().split()[0])

@@ -19,7 +19,15 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 
 import udpgrm.client as grm
-from tests.kernel.support import ROOT, Host, client, received, wait_for, wait_for_index
+from tests.kernel.support import (
+    ROOT,
+    Host,
+    client,
+    plain_socket,
+    received,
+    wait_for,
+    wait_for_index,
+)
 from tests.unit.bpf.dissectors.bespoke.code import Code, dissector
 from tests.unit.bpf.dissectors.bespoke.packets import (
     PING,
@@ -55,7 +63,7 @@ class Sockets:
         self.host = "127.0.0.1"
 
     def bound(self, app: int = 0) -> socket.socket:
-        sock = client(socket.AF_INET6 if ":" in self.host else socket.AF_INET)
+        sock = plain_socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET)
         self.all.append(sock)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind((self.host, 4433))
@@ -454,7 +462,7 @@ def test_values(host: Host) -> None:
 
 def set_on_new_group(value: abi.Dissector) -> int:
     """The error of a socket option, 0 for none; reads back what was set."""
-    with client() as sock:
+    with plain_socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(("127.0.0.1", 0))
         try:

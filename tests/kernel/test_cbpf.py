@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import Host, client, received
+from tests.kernel.support import Host, client, plain_socket, received
 from udpgrm import abi
 from udpgrm.abi import DissectorType, Option
 
@@ -40,7 +40,7 @@ class Sockets:
         self.all: list[socket.socket] = []
 
     def bound(self, value: bytes, port: int = 4433, app: int = 0) -> socket.socket:
-        sock = client()
+        sock = plain_socket()
         self.all.append(sock)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(("127.0.0.1", port))

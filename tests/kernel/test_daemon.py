@@ -17,7 +17,16 @@ from typing import Optional
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import COMMAND, Host, answer, client, received, wait_for, wait_for_index
+from tests.kernel.support import (
+    COMMAND,
+    Host,
+    answer,
+    client,
+    plain_socket,
+    received,
+    wait_for,
+    wait_for_index,
+)
 from tests.waiting import PATIENCE_S
 from udpgrm.abi import Option
 from udpgrm.daemon import directory as pins
@@ -31,7 +40,7 @@ def test_clean_exit_takes_everything_away(host: Host) -> None:
     assert host.directory.is_dir()
     assert host.kill(signal.SIGTERM) == 0
     assert not host.directory.exists()
-    with client() as sock:
+    with plain_socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(TARGET)
         try:
@@ -47,7 +56,7 @@ def test_interrupt_is_a_clean_exit(host: Host) -> None:
 
 
 def test_messages(host: Host) -> None:
-    sock = client()
+    sock = plain_socket()
     with sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(TARGET)

@@ -23,7 +23,7 @@ from tests.kernel.named import (
     send,
     write,
 )
-from tests.kernel.support import Host, client, wait_for, wait_for_index
+from tests.kernel.support import Host, plain_socket, wait_for, wait_for_index
 from udpgrm.abi import Option
 
 
@@ -164,7 +164,7 @@ def test_policies(host: Host, sockets: Sockets) -> None:
         "parameters": {"cid_length": 8},
         "flows": 0,
     }
-    sock = client()
+    sock = plain_socket()
     sockets.all.append(sock)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     sock.bind(("127.0.0.1", 4433))

@@ -20,7 +20,7 @@ import pytest
 
 import udpgrm.client as grm
 from tests.kernel.named import dissector, write
-from tests.kernel.support import Host, client, received, wait_for, wait_for_index
+from tests.kernel.support import Host, client, plain_socket, received, wait_for, wait_for_index
 from udpgrm import abi
 from udpgrm.abi import Option
 from udpgrm.kernel import cgroups
@@ -74,7 +74,7 @@ def outside() -> Iterator[Path]:
 
 
 def own_socket(reuseport: int = 1) -> socket.socket:
-    sock = client()
+    sock = plain_socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, reuseport)
     sock.bind(("127.0.0.1", 4433))
     return sock
@@ -344,7 +344,7 @@ def test_no_program(bare_host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_two_groups_at_one_address(host: Host) -> None:
-    with own_socket() as plain, client() as bound:
+    with own_socket() as plain, plain_socket() as bound:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
         bound.bind(("127.0.0.1", 4433))

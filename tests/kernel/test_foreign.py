@@ -25,6 +25,7 @@ from tests.kernel.support import (
     ROOT,
     Host,
     client,
+    plain_socket,
     received,
     remove_cgroup,
     wait_for,
@@ -53,7 +54,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def bound() -> socket.socket:
     """A server's socket, not enrolled."""
-    sock = client()
+    sock = plain_socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     sock.bind(("127.0.0.1", 4433))
     return sock
@@ -132,7 +133,7 @@ def test_sockets_of_no_group_keep_their_freedom(host: Host) -> None:
 
 
 def test_the_kernel_keeps_a_program_from_before_bind_apart(working: socket.socket) -> None:
-    with client() as new:
+    with plain_socket() as new:
         new.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         assert attach_classic(new) is None
         with pytest.raises(OSError, match="Address already in use"):

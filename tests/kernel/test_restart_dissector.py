@@ -15,7 +15,7 @@ import pytest
 import udpgrm.client as grm
 from tests.kernel.restart_fixtures import edge
 from tests.kernel.restarts import TO, UNTIL_NO_FLOWS, WHERE, Edge, Traffic, ask, until
-from tests.kernel.support import client
+from tests.kernel.support import client, plain_socket
 from tests.waiting import PATIENCE_S
 from udpgrm import abi
 from udpgrm.kernel import libbpf
@@ -101,7 +101,7 @@ def test_applied_before_the_first_instance_that_no_restart_started(edge: Edge) -
 @contextlib.contextmanager
 def enrolled() -> Iterator[None]:
     """A socket of a server that knows of no dissector, in a generation."""
-    with client() as sock:
+    with plain_socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(TO)
         grm.enroll([sock], 1)

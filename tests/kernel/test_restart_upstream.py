@@ -12,7 +12,7 @@ import pytest
 
 from tests.kernel.restart_fixtures import edge, serving
 from tests.kernel.restarts import SERVER, TO, UNTIL_NO_FLOWS, Edge, serving_only
-from tests.kernel.support import client
+from tests.kernel.support import client, plain_socket
 
 __all__ = ["edge", "serving"]
 
@@ -36,7 +36,7 @@ def callers() -> Iterator[None]:
             with client() as sock:
                 sock.sendto(b"call", TO)
 
-    with client() as upstream:
+    with plain_socket() as upstream:
         upstream.bind(UPSTREAM)
         thread = threading.Thread(target=call)
         thread.start()

@@ -14,7 +14,16 @@ from collections.abc import Iterator
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import ROOT, Host, answer, client, received, wait_for, wait_for_index
+from tests.kernel.support import (
+    ROOT,
+    Host,
+    answer,
+    client,
+    plain_socket,
+    received,
+    wait_for,
+    wait_for_index,
+)
 from udpgrm import abi
 from udpgrm.abi import DissectorType, Option
 from udpgrm.state import maps as state
@@ -292,7 +301,7 @@ def test_noop(host: Host, fleet: Fleet, address: str) -> None:
     """Every packet is a new flow, and sending makes none."""
 
     def generation(number: int) -> socket.socket:
-        sock = socket.socket(family_of(address), socket.SOCK_DGRAM)
+        sock = plain_socket(family_of(address))
         fleet.all.append(sock)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(target(address))
