@@ -116,6 +116,35 @@ def _set_program(fd: int, value: bytes) -> None:
         raise OSError(error, f"cannot attach the steering program: {os.strerror(error)}")
 
 
+def _kernel_offsets() -> dict[int, int]:
+    """Return where the running kernel's structs have what programs read. Raises OSError."""
+    with btf.KernelTypes() as types:
+        offset = types.offset
+        return {
+            Relocation.TGID_OFFSET: offset("task_struct", "tgid"),
+            Relocation.SK_UID_OFFSET: offset("sock", "sk_uid"),
+            Relocation.SK_DEVICE_OFFSET: offset("sock_common", "skc_bound_dev_if"),
+            # a union without a name: the ports, just before the family
+            Relocation.SK_PORTS_OFFSET: offset("sock_common", "skc_family") - 4,
+            Relocation.SK_NET_OFFSET: offset("sock_common", "skc_net"),
+            # the first union: the remote address, then the local one
+            Relocation.SK_ADDRESS_OFFSET: 4,
+            Relocation.SK_ADDRESS6_OFFSET: offset("sock_common", "skc_v6_rcv_saddr"),
+            Relocation.NET_COOKIE_OFFSET: offset("net", "net_cookie"),
+            Relocation.SK_REUSEPORT_OFFSET: offset("sock", "sk_reuseport_cb"),
+            Relocation.REUSEPORT_PROG_OFFSET: offset("sock_reuseport", "prog"),
+            Relocation.PROG_AUX_OFFSET: offset("bpf_prog", "aux"),
+            Relocation.PROG_ID_OFFSET: offset("bpf_prog_aux", "id"),
+            Relocation.CGROUP_KN_OFFSET: offset("cgroup", "kn"),
+            Relocation.CGROUP_ROOT_OFFSET: offset("cgroup", "root"),
+            Relocation.ROOT_HIERARCHY_OFFSET: offset("cgroup_root", "hierarchy_id"),
+            Relocation.CSS_PARENT_OFFSET: offset("cgroup_subsys_state", "parent"),
+            Relocation.KN_ID_OFFSET: offset("kernfs_node", "id"),
+            Relocation.KN_NAME_OFFSET: offset("kernfs_node", "name"),
+            Relocation.PARENT_OFFSET: offset("task_struct", "real_parent"),
+        }
+
+
 class Linker:
     """Loads programs with the state's maps."""
 
@@ -130,28 +159,8 @@ class Linker:
             Relocation.HZ: maps.config.hz,
             Relocation.PIDNS_DEV: device,
             Relocation.PIDNS_INO: inode,
-            Relocation.TGID_OFFSET: btf.member_offset("task_struct", "tgid"),
-            Relocation.SK_UID_OFFSET: btf.member_offset("sock", "sk_uid"),
-            Relocation.SK_DEVICE_OFFSET: btf.member_offset("sock_common", "skc_bound_dev_if"),
-            # a union without a name: the ports, just before the family
-            Relocation.SK_PORTS_OFFSET: btf.member_offset("sock_common", "skc_family") - 4,
-            Relocation.SK_NET_OFFSET: btf.member_offset("sock_common", "skc_net"),
-            # the first union: the remote address, then the local one
-            Relocation.SK_ADDRESS_OFFSET: 4,
-            Relocation.SK_ADDRESS6_OFFSET: btf.member_offset("sock_common", "skc_v6_rcv_saddr"),
-            Relocation.NET_COOKIE_OFFSET: btf.member_offset("net", "net_cookie"),
-            Relocation.SK_REUSEPORT_OFFSET: btf.member_offset("sock", "sk_reuseport_cb"),
-            Relocation.REUSEPORT_PROG_OFFSET: btf.member_offset("sock_reuseport", "prog"),
-            Relocation.PROG_AUX_OFFSET: btf.member_offset("bpf_prog", "aux"),
-            Relocation.PROG_ID_OFFSET: btf.member_offset("bpf_prog_aux", "id"),
             Relocation.CONNECT_PARTS: connected.connect_parts(),
-            Relocation.CGROUP_KN_OFFSET: btf.member_offset("cgroup", "kn"),
-            Relocation.CGROUP_ROOT_OFFSET: btf.member_offset("cgroup", "root"),
-            Relocation.ROOT_HIERARCHY_OFFSET: btf.member_offset("cgroup_root", "hierarchy_id"),
-            Relocation.CSS_PARENT_OFFSET: btf.member_offset("cgroup_subsys_state", "parent"),
-            Relocation.KN_ID_OFFSET: btf.member_offset("kernfs_node", "id"),
-            Relocation.KN_NAME_OFFSET: btf.member_offset("kernfs_node", "name"),
-            Relocation.PARENT_OFFSET: btf.member_offset("task_struct", "real_parent"),
+            **_kernel_offsets(),
             Relocation.SYSCALL_ARG0_OFFSET: _SYSCALL_ARG0.get(platform.machine(), 0),
             Relocation.ATTACH_TOKEN: self._attach_token,
             Relocation.USER_GROUPS: limits.groups_per_user,
@@ -180,7 +189,8 @@ class Linker:
     def iterator(self, name: str, program: sources.Program) -> int:
         """Load an iterator over UDP sockets and attach it. Returns the link's fd."""
         code = link(cache.template(program), self._bound, self._constants)
-        target = btf.function_id("bpf_iter_udp")
+        with btf.KernelTypes() as types:
+            target = types.function("bpf_iter_udp")
         fd = libbpf.prog_load(
             libbpf.PROG_TRACING, f"udpgrm_{name}", code, libbpf.TRACE_ITER, target
         )
@@ -192,7 +202,8 @@ class Linker:
     def tracepoint(self, name: str, program: sources.Program) -> int:
         """Load a program and attach it to a tracepoint. Returns the link's fd."""
         code = link(cache.template(program), self._bound, self._constants)
-        target = btf.tracepoint_id(name)
+        with btf.KernelTypes() as types:
+            target = types.tracepoint(name)
         fd = libbpf.prog_load(
             libbpf.PROG_TRACING, f"udpgrm_{name}", code, libbpf.TRACE_RAW_TP, target
         )

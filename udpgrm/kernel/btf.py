@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 
 _lib = ctypes.CDLL("libbpf.so.1", use_errno=True)
@@ -69,56 +70,50 @@ class _Member(ctypes.Structure):
     ]
 
 
-def function_id(name: str) -> int:
-    """Return the BTF id of a function of the running kernel. Raises OSError."""
-    return _id_of(name, _KIND_FUNC)
+class KernelTypes:
+    """The types of the running kernel, parsed once for a with block (20 ms)."""
 
+    def __init__(self) -> None:
+        """Parse them. Raises OSError when the kernel has no BTF."""
+        self._btf = _lib.btf__load_vmlinux_btf()
+        if not self._btf:
+            raise OSError(ctypes.get_errno(), "this kernel has no BTF (/sys/kernel/btf/vmlinux)")
 
-def tracepoint_id(name: str) -> int:
-    """Return the BTF id of a tracepoint of the running kernel. Raises OSError."""
-    return _id_of(f"btf_trace_{name}", _KIND_TYPEDEF)
+    def function(self, name: str) -> int:
+        """Return the type id of a function. Raises FileNotFoundError."""
+        return self._find(name, _KIND_FUNC)
 
+    def tracepoint(self, name: str) -> int:
+        """Return the type id of a tracepoint. Raises FileNotFoundError."""
+        return self._find(f"btf_trace_{name}", _KIND_TYPEDEF)
 
-def _id_of(name: str, kind: int) -> int:
-    btf = _lib.btf__load_vmlinux_btf()
-    if not btf:
-        raise OSError(ctypes.get_errno(), "this kernel has no BTF (/sys/kernel/btf/vmlinux)")
-    try:
-        found: int = _lib.btf__find_by_name_kind(btf, name.encode(), kind)
-    finally:
-        _lib.btf__free(btf)
-    if found <= 0:
-        raise OSError(2, f"this kernel's BTF has no {name}")
-    return found
+    def has_member(self, struct: str, member: str) -> bool:
+        """Return whether a struct has a direct member."""
+        try:
+            self.offset(struct, member)
+        except FileNotFoundError:
+            return False
+        return True
 
+    def offset(self, struct: str, member: str) -> int:
+        """Return the byte offset of a direct member of a struct. Raises FileNotFoundError."""
+        address = _lib.btf__type_by_id(self._btf, self._find(struct, _KIND_STRUCT))
+        head = _Type.from_address(address)
+        members = (_Member * (head.info & 0xFFFF)).from_address(address + ctypes.sizeof(_Type))
+        for item in members:
+            if _lib.btf__name_by_offset(self._btf, item.name_off) == member.encode():
+                # with bit fields in a struct the offset has the width in its top byte
+                return (int(item.offset) & 0xFFFFFF) // 8
+        raise FileNotFoundError(errno.ENOENT, f"this kernel's BTF has no {struct}.{member}")
 
-def has_member(struct: str, member: str) -> bool:
-    """Whether a struct of the running kernel has a direct member. Raises OSError."""
-    try:
-        member_offset(struct, member)
-    except FileNotFoundError:
-        return False
-    return True
+    def _find(self, name: str, kind: int) -> int:
+        found: int = _lib.btf__find_by_name_kind(self._btf, name.encode(), kind)
+        if found <= 0:
+            raise FileNotFoundError(errno.ENOENT, f"this kernel's BTF has no {name}")
+        return found
 
+    def __enter__(self) -> KernelTypes:
+        return self
 
-def member_offset(struct: str, member: str) -> int:
-    """Byte offset of a direct member of a struct of the running kernel.
-
-    Raises OSError when the kernel has no BTF or no such member.
-    """
-    btf = _lib.btf__load_vmlinux_btf()
-    if not btf:
-        raise OSError(ctypes.get_errno(), "this kernel has no BTF (/sys/kernel/btf/vmlinux)")
-    try:
-        found = _lib.btf__find_by_name_kind(btf, struct.encode(), _KIND_STRUCT)
-        if found > 0:
-            address = _lib.btf__type_by_id(btf, found)
-            head = _Type.from_address(address)
-            members = (_Member * (head.info & 0xFFFF)).from_address(address + ctypes.sizeof(_Type))
-            for item in members:
-                if _lib.btf__name_by_offset(btf, item.name_off) == member.encode():
-                    # with bit fields in a struct the offset has the width in its top byte
-                    return (int(item.offset) & 0xFFFFFF) // 8
-        raise OSError(2, f"this kernel's BTF has no {struct}.{member}")
-    finally:
-        _lib.btf__free(btf)
+    def __exit__(self, *_: object) -> None:
+        _lib.btf__free(self._btf)

@@ -66,7 +66,8 @@ def connect_parts() -> bool:
 
     It does since Linux 6.13, with the kernel's table of connected sockets.
     """
-    return btf.has_member("udp_sock", "udp_lrpa_node")
+    with btf.KernelTypes() as types:
+        return types.has_member("udp_sock", "udp_lrpa_node")
 
 
 def has_any(maps: Maps, number: int, group: abi.Group) -> bool:
