@@ -43,46 +43,43 @@ static __always_inline int pass(struct bpf_sockopt *ctx)
 }
 
 /*
- * Values are as long as the longest of 4, 8, 12, 16, 28 (set only), 116, 376
- * and 632 bytes that fits into optlen: how long optlen has to be for word i.
+ * Values are as long as the longest of 4, 8, 12, 16, 28 (set only), 116, 376 and 632 bytes that
+ * fits into optlen. A shorter value being set counts as 4: the kernel shows 16 bytes of it, zero
+ * beyond its length.
  */
-static __always_inline s32 length_for(u32 i, bool is_set)
+static __always_inline s64 set_length(const struct bpf_sockopt *ctx)
 {
-	u32 end = 4 * i + 4;
+	s32 given = ctx->optlen;
 
-	if (end <= 16)
-		return end;
-	if (is_set && end <= 28)
-		return 28;
-	if (end <= 116)
+	if (given >= 632)
+		return 632;
+	if (given >= 376)
+		return 376;
+	if (given >= 116)
 		return 116;
-	return end <= 376 ? 376 : 632;
+	if (given >= 28)
+		return 28;
+	if (given >= 16)
+		return 16;
+	if (given >= 12)
+		return 12;
+	return given >= 8 ? 8 : 4;
 }
 
 /*
- * Where word i of the value is, or NULL. The context is read anew for each
- * word: what the verifier learns of a length it would follow through every
- * loop after it.
+ * Bytes [offset, offset + size) of the value being set, of which `length` count; zero beyond.
+ * Copied by the kernel: the verifier would follow a loop over the words for each of them.
  */
-static __always_inline u32 *word_of(struct bpf_sockopt *ctx, u32 i, bool is_set)
+static __always_inline void read_value(struct bpf_sockopt *ctx, s64 length, s64 offset, u64 *to,
+				       s64 size)
 {
-	volatile struct bpf_sockopt *fresh = ctx;
-	u32 *word = (u32 *)fresh->optval + i;
+	s64 have = length - offset;
 
-	/* of a shorter value being set the kernel shows 16 bytes, zeroed beyond it */
-	if ((i || !is_set) && fresh->optlen < length_for(i, is_set))
-		return NULL;
-	if ((void *)(word + 1) > fresh->optval_end)
-		return NULL;
-	return word;
-}
-
-/* Word i of the value being set; zero beyond its length. */
-static __always_inline u32 word_at(struct bpf_sockopt *ctx, u32 i)
-{
-	u32 *word = word_of(ctx, i, true);
-
-	return word ? *word : 0;
+	__builtin_memset(to, 0, size);
+	if (have > size)
+		have = size;
+	if (have > 0)
+		read_kernel(to, have, ctx->optval + offset);
 }
 
 #endif

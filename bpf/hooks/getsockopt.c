@@ -2,9 +2,27 @@
 #include "cookie.h"
 #include "options.h"
 
+/*
+ * Where word i of the answer is, or NULL: it is as long as the longest of 4, 8, 12, 16, 116, 376
+ * and 632 bytes that fits into optlen. The context is read again for each word: what the verifier
+ * learns of a length it would follow through every loop after it.
+ */
+static __always_inline u32 *word_of(struct bpf_sockopt *ctx, u32 i)
+{
+	volatile struct bpf_sockopt *fresh = ctx;
+	u32 *word = (u32 *)fresh->optval + i;
+	s32 end = 4 * i + 4;
+
+	if (fresh->optlen < (end <= 16 ? end : end <= 116 ? 116 : end <= 376 ? 376 : 632))
+		return NULL;
+	if ((void *)(word + 1) > fresh->optval_end)
+		return NULL;
+	return word;
+}
+
 static __always_inline int answer_word(struct bpf_sockopt *ctx, u32 value)
 {
-	u32 *word = word_of(ctx, 0, false);
+	u32 *word = word_of(ctx, 0);
 
 	if (!word)
 		return refuse(EFAULT);
@@ -32,13 +50,13 @@ static __always_inline int answer_socket_gen(struct bpf_sockopt *ctx, struct gro
 		is_pending = place->generation != request->generation;
 	}
 
-	word = word_of(ctx, 0, false);
+	word = word_of(ctx, 0);
 	if (word)
 		*word = request->generation;
-	word = word_of(ctx, 1, false);
+	word = word_of(ctx, 1);
 	if (word)
 		*word = index;
-	word = word_of(ctx, 2, false);
+	word = word_of(ctx, 2);
 	if (word)
 		*word = make_cookie(slot, index) | (u32)is_pending << 16;
 	ctx->retval = 0;
@@ -54,7 +72,7 @@ static __always_inline int answer_dissector(struct bpf_sockopt *ctx, u32 group_i
 		return refuse(EBADFD);
 #pragma clang loop unroll(disable)
 	for (i = 0; i < sizeof(struct dissector) / 4; i++) {
-		u32 *word = word_of(ctx, i, false);
+		u32 *word = word_of(ctx, i);
 
 		if (!word)
 			break;

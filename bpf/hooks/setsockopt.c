@@ -49,6 +49,68 @@ static __always_inline bool is_valid(const struct dissector *d)
 	return !d->max_apps && !d->filter_len;
 }
 
+enum { PART_BYTES = 32 }; /* of a value: the stack has no room for a dissector */
+
+/* A part of the value being set; the first has all of any option's but a dissector's. */
+union part {
+	u32 words[PART_BYTES / 4];
+	u64 longs[PART_BYTES / 8];
+};
+
+static __always_inline void read_first(struct bpf_sockopt *ctx, union part *first)
+{
+	read_value(ctx, set_length(ctx), 0, first->longs, sizeof(*first));
+}
+
+/* Whole parts of a dissector; what is left of it is the last, shorter one. */
+enum {
+	WHOLE_PARTS = sizeof(struct dissector) / PART_BYTES * PART_BYTES,
+	LAST_PART = sizeof(struct dissector) - WHOLE_PARTS,
+};
+
+/* The value being set. */
+static __always_inline void read_dissector(struct bpf_sockopt *ctx, struct dissector *to)
+{
+	s64 length = set_length(ctx), offset;
+
+#pragma clang loop unroll(disable)
+	for (offset = 0; offset < WHOLE_PARTS; offset += PART_BYTES)
+		read_value(ctx, length, offset, (void *)to + offset, PART_BYTES);
+	read_value(ctx, length, WHOLE_PARTS, (void *)to + WHOLE_PARTS, LAST_PART);
+}
+
+/* The bits of a part of the value being set that a dissector has otherwise, but those ignored. */
+static __always_inline u64 difference_of(struct bpf_sockopt *ctx, s64 length, s64 offset, s64 size,
+					 union part *part, const struct dissector *from,
+					 u64 ignored)
+{
+	const u64 *stored = (const void *)from + offset;
+	u64 difference;
+	s32 i;
+
+	read_value(ctx, length, offset, part->longs, size);
+	difference = (part->longs[0] ^ stored[0]) & ~ignored;
+#pragma clang loop unroll(full)
+	for (i = 1; i < size / 8; i++)
+		difference |= part->longs[i] ^ stored[i];
+	return difference;
+}
+
+/* Whether the value being set differs from a dissector in more than the verbose flag. */
+static __always_inline bool differs(struct bpf_sockopt *ctx, union part *part,
+				    const struct dissector *from)
+{
+	u64 difference = 0, ignored = DISSECTOR_VERBOSE; /* of the first word */
+	s64 length = set_length(ctx), offset;
+
+#pragma clang loop unroll(disable)
+	for (offset = 0; offset < WHOLE_PARTS; offset += PART_BYTES) {
+		difference |= difference_of(ctx, length, offset, PART_BYTES, part, from, ignored);
+		ignored = 0;
+	}
+	return difference | difference_of(ctx, length, offset, LAST_PART, part, from, 0);
+}
+
 /* A prepared group's id; other than 0: there is none. Root has some of its own. */
 static __always_inline long take_prepared(u32 uid, u32 *id)
 {
@@ -75,9 +137,10 @@ static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struc
 						  int *error)
 {
 	bool given = ctx->optname == UDP_GRM_DISSECTOR;
-	struct group_key address = *key;
+	u64 netns = key->netns;
+	u32 ifindex = key->ifindex;
 	struct dissector *dissector;
-	u32 *words, *policy;
+	struct policy *policy;
 	struct group *group;
 	struct user *user;
 	u32 i;
@@ -86,19 +149,24 @@ static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struc
 	user = user_of(request->uid);
 	if (!user || over(request->uid, user->groups_made, user->groups_gone, CONST(USER_GROUPS)))
 		return NULL;
-	address.netns = 0;
-	address.ifindex = 0;
-	policy = bpf_map_lookup_elem(MAP(POLICIES), &address);
+	/* of any device and namespace; not in a copy, for which the stack has no room */
+	key->netns = 0;
+	key->ifindex = 0;
+	policy = bpf_map_lookup_elem(MAP(POLICIES), key);
+	key->netns = netns;
+	key->ifindex = ifindex;
 	if (take_prepared(request->uid, id))
 		return NULL;
 	group = bpf_map_lookup_elem(MAP(GROUPS), id);
 	dissector = bpf_map_lookup_elem(MAP(DISSECTORS), id);
 	if (!group || !dissector)
 		return NULL;
-	words = (u32 *)dissector;
-#pragma clang loop unroll(disable)
-	for (i = 0; i < sizeof(*dissector) / 4; i++)
-		words[i] = policy ? policy[i] : given ? word_at(ctx, i) : 0;
+	if (policy)
+		read_kernel(dissector, sizeof(*dissector), &policy->dissector);
+	else if (given)
+		read_dissector(ctx, dissector);
+	else
+		read_kernel(dissector, sizeof(*dissector), NULL); /* fails, and leaves zeroes */
 	if (!is_valid(dissector)) {
 		*error = EPERM;
 		give_back(*id);
@@ -110,7 +178,7 @@ static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struc
 	group->flow_timeout_s = dissector->flow_timeout_s ?: DEFAULT_FLOW_TIMEOUT_S;
 	group->timeout_jiffies = group->flow_timeout_s * CONST(HZ);
 	group->max_apps = dissector->max_apps ?: 1;
-	group->flows = policy ? ((struct policy *)policy)->flows : 0;
+	group->flows = policy ? policy->flows : 0;
 	group->uid = request->uid;
 #pragma clang loop unroll(full)
 	for (i = 0; i < MAX_APPS; i++)
@@ -134,50 +202,41 @@ static __always_inline void leave(struct group *group, struct group_key *key)
 }
 
 /* Once set, a dissector stays; only its verbose flag may change. */
-static __always_inline int set_dissector(struct bpf_sockopt *ctx, struct group *group, u32 id)
+static __always_inline int set_dissector(struct bpf_sockopt *ctx, union part *first,
+					 struct group *group, u32 id)
 {
-	u32 *stored = bpf_map_lookup_elem(MAP(DISSECTORS), &id);
-	u32 i;
+	u32 type = first->words[0];
+	struct dissector *stored = bpf_map_lookup_elem(MAP(DISSECTORS), &id);
 
 	if (!stored)
 		return EBADF;
-	if ((word_at(ctx, 0) ^ stored[0]) & ~DISSECTOR_VERBOSE)
+	if (differs(ctx, first, stored))
 		return EPERM;
-#pragma clang loop unroll(disable)
-	for (i = 1; i < sizeof(struct dissector) / 4; i++) {
-		if (word_at(ctx, i) != stored[i])
-			return EPERM;
-	}
-	stored[0] = word_at(ctx, 0);
-	group->type = stored[0];
+	stored->type = type;
+	group->type = type;
 	return 0;
 }
 
-static __always_inline int assure_flow(struct bpf_sockopt *ctx, struct bpf_sock *sk,
-				       struct group *group, u32 id, struct socket_request *request)
+static __always_inline int assure_flow(const u32 *words, struct bpf_sock *sk, struct group *group,
+				       u32 id, struct socket_request *request)
 {
-	u32 head = word_at(ctx, 0);
-	struct flow_key key = { .port = head >> 16 };
+	struct flow_key key = { .port = words[0] >> 16 };
 	struct socket_place *place = place_of(sk);
 	u32 slot = slot_of(group, request->app, request->generation);
 	struct counters *counters = counters_of(id);
-	u16 seat = SEAT_NONE;
-	u32 stale;
-	u32 result;
+	u32 family = words[0] & 0xffff, six, stale, result;
+	u16 seat = SEAT_NONE | unknown_zero(request->cookie);
 
 	if (!has_flow_table(group))
 		return EPERM;
-	if ((head & 0xffff) == AF_INET) {
-		key.addr[2] = V4_MAPPED;
-		key.addr[3] = word_at(ctx, 1);
-	} else if ((head & 0xffff) == AF_INET6 && sk->family == AF_INET6) {
-		key.addr[0] = word_at(ctx, 2);
-		key.addr[1] = word_at(ctx, 3);
-		key.addr[2] = word_at(ctx, 4);
-		key.addr[3] = word_at(ctx, 5);
-	} else {
+	if (family != AF_INET && (family != AF_INET6 || sk->family != AF_INET6))
 		return EPERM;
-	}
+	/* without branches for the families, and below: refresh_flow() is followed once for each */
+	six = -(family >> 3 & 1);
+	key.addr[0] = words[2] & six;
+	key.addr[1] = words[3] & six;
+	key.addr[2] = (words[4] & six) | (V4_MAPPED & ~six);
+	key.addr[3] = (words[5] & six) | (words[1] & ~six);
 	if (place && place->group == id + 1 && place->epoch == group->epoch) {
 		seat = place->seat;
 		if (place->slot < GENERATION_SLOTS)
@@ -217,9 +276,13 @@ static __always_inline int guard_trains(struct bpf_sockopt *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct group *group;
+	union part first;
 	u32 id = 0;
 
-	if (!sk || !is_udp(sk) || !sk->src_port || !word_at(ctx, 0))
+	if (!sk || !is_udp(sk) || !sk->src_port)
+		return pass(ctx);
+	read_first(ctx, &first);
+	if (!first.words[0])
 		return pass(ctx);
 	group = group_around(ctx, sk, request_of(sk), &id);
 	return group && reads_payload(group) ? refuse(ENOPROTOOPT) : pass(ctx);
@@ -239,12 +302,14 @@ static __always_inline int guard_program(struct bpf_sockopt *ctx)
 	struct bpf_sock *sk = ctx->sk;
 	struct group *group;
 	u64 token = CONST(ATTACH_TOKEN);
+	union part first;
 	u32 id = 0;
 
 	if (!sk || !is_udp(sk) || !sk->src_port)
 		return pass(ctx);
-	if (ctx->optname == SO_ATTACH_REUSEPORT_EBPF && word_at(ctx, 1) == (u32)token &&
-	    word_at(ctx, 2) == token >> 32) {
+	read_first(ctx, &first);
+	if (ctx->optname == SO_ATTACH_REUSEPORT_EBPF && first.words[1] == (u32)token &&
+	    first.words[2] == token >> 32) {
 		ctx->optlen = 4;
 		return 1;
 	}
@@ -258,34 +323,26 @@ static __always_inline int guard_program(struct bpf_sockopt *ctx)
 	return refuse(EPERM);
 }
 
-/*
- * setsockopt: carries out options 200..204 on the caller's own socket and on
- * the group it is bound to, with no daemon needed; what only user space can
- * do (a socket's index) is asked of it. Keeps a group's program from being
- * replaced, and trains out of groups that tell flows apart by content. Any other option costs
- * two comparisons, of SOL_SOCKET five.
- */
-int hook_setsockopt(struct bpf_sockopt *ctx)
+/* Carry out one of the options 200..204. */
+static __always_inline int carry_out(struct bpf_sockopt *ctx)
 {
 	struct socket_request *request;
 	struct message message = {};
 	struct group_key key = {};
 	struct group *group = NULL;
 	struct bpf_sock *sk;
+	union part first;
 	u32 id = 0, value, app, before;
 	int error = 0;
 
-	if (asks_for_trains(ctx))
-		return guard_trains(ctx);
-	if (!is_ours(ctx))
-		return changes_program(ctx) ? guard_program(ctx) : pass(ctx);
 	sk = ctx->sk;
 	if (!sk || !is_udp(sk) || ctx->optlen == -1 || ctx_retval())
 		return pass(ctx);
 	request = request_of(sk);
 	if (!request || !sk->src_port)
 		return refuse(EBADF);
-	value = word_at(ctx, 0);
+	read_first(ctx, &first);
+	value = first.words[0];
 
 	if (request->group) {
 		id = request->group - 1;
@@ -340,10 +397,10 @@ int hook_setsockopt(struct bpf_sockopt *ctx)
 		message.flags |= MESSAGE_REGISTER;
 		break;
 	case UDP_GRM_DISSECTOR:
-		error = set_dissector(ctx, group, id);
+		error = set_dissector(ctx, &first, group, id);
 		break;
 	case UDP_GRM_FLOW_ASSURE:
-		error = assure_flow(ctx, sk, group, id, request);
+		error = assure_flow(first.words, sk, group, id, request);
 		break;
 	default:
 		if (value == request->app)
@@ -385,4 +442,20 @@ int hook_setsockopt(struct bpf_sockopt *ctx)
 		return refuse(error);
 	ctx->optlen = -1;
 	return 1;
+}
+
+/*
+ * setsockopt: carries out options 200..204 on the caller's own socket and on
+ * the group it is bound to, with no daemon needed; what only user space can
+ * do (a socket's index) is asked of it. Keeps a group's program from being
+ * replaced, and trains out of groups that tell flows apart by content. Any other option costs
+ * two comparisons, of SOL_SOCKET five.
+ */
+int hook_setsockopt(struct bpf_sockopt *ctx)
+{
+	if (is_ours(ctx))
+		return carry_out(ctx);
+	if (asks_for_trains(ctx))
+		return guard_trains(ctx);
+	return changes_program(ctx) ? guard_program(ctx) : pass(ctx);
 }
