@@ -79,7 +79,7 @@ class _Parts:
     def send(self, program: Program, table: int) -> int:
         """Load a part of a send hook. Returns an fd."""
         bound: dict[int, int] = {
-            Relocation.SOCKET_PLACE: self._groups.maps["socket_place"],
+            Relocation.REGISTRATIONS: self._groups.maps["registrations"],
             Relocation.FLOW_TABLES: table,
         }
         code = link(cache.template(program), bound, {})

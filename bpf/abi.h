@@ -13,12 +13,12 @@
 enum {
 	GENERATION_SLOTS = 32,
 	SLOT_SOCKETS = 256,
-	GROUP_SEATS = 8192,
+	GROUP_ENTRIES = 8192,
 	MAX_APPS = 4,
 	MAX_FILTER = 64,
 	DEFAULT_FLOW_TIMEOUT_S = 125,
 	GENERATION_NONE = 0xffffffff,
-	SEAT_NONE = 0xffff,
+	ENTRY_NONE = 0xffff,
 	INDEX_NONE = 0xffff,
 	MAX_SNI = 8,
 	HOSTNAME_BYTES = 62,
@@ -139,7 +139,7 @@ struct group {
 	u16 table[GENERATION_SLOTS]; /* flow table of a slot; 0: none */
 	u32 epoch;		     /* which use of this id; 0: never used */
 	u32 table_mask;		     /* slots whose table packets have to look in */
-	u32 next_seat;		     /* seats are handed out in turn, so reuse comes late */
+	u32 next_entry;		     /* entries are handed out in turn, so reuse comes late */
 	u32 critical;		     /* socket_critical */
 	u32 critical_gauge;
 	u32 uid;     /* who bound its first socket: its owner */
@@ -203,14 +203,14 @@ struct socket_request {
 };
 
 /* Where the daemon has put it: socket storage, written by the daemon only. */
-struct socket_place {
+struct registration {
 	u64 cookie;
 	u32 group; /* id + 1 */
 	u32 epoch;
 	u32 generation;
-	u16 slot; /* 0..31; INDEX_NONE: seated, in no generation */
+	u16 slot; /* 0..31; INDEX_NONE: entered, in no generation */
 	u16 index;
-	u16 seat;
+	u16 array_entry;
 	u16 pad[3];
 };
 
@@ -225,13 +225,13 @@ struct slot {
 	u32 pad;
 	u64 base_in; /* its slot's packet counters when the generation came */
 	u64 base_out;
-	u16 live_seat[SLOT_SOCKETS]; /* the first `live` of them */
-	u16 seat[SLOT_SOCKETS];	     /* by index */
+	u16 live_entries[SLOT_SOCKETS]; /* the first `live` of them */
+	u16 array_entry[SLOT_SOCKETS];	/* by index */
 };
 
 /* Where a socket cookie sits. */
-struct seat_ref {
-	u32 seat;
+struct entry_ref {
+	u32 array_entry;
 	u32 group;
 };
 
@@ -246,7 +246,7 @@ enum { FLOW_ORPHAN = 1 }; /* its socket was found closed */
 struct flow {
 	u64 owner; /* socket cookie */
 	u64 last;  /* jiffies of the last refresh */
-	u16 seat;
+	u16 array_entry;
 	u16 flags;
 	u32 pad;
 };
@@ -278,7 +278,7 @@ enum probe_path {
 struct probe {
 	u32 steer; /* 0: like any packet */
 	u32 received;
-	u32 received_seat;
+	u32 received_entry;
 	u32 path;
 	u32 replied;
 	u32 pad;
@@ -414,7 +414,7 @@ struct message {
 /* What a program refers to; the package binds the numbers when it links. */
 enum relocation {
 	MAP_SOCKET_REQUEST = 1,
-	MAP_SOCKET_PLACE,
+	MAP_REGISTRATIONS,
 	MAP_GROUP_INDEX,
 	MAP_GROUPS,
 	MAP_DISSECTORS,
@@ -423,7 +423,7 @@ enum relocation {
 	MAP_TABLE_INDEX,
 	MAP_FLOW_TABLES,
 	MAP_COUNTERS,
-	MAP_SEATS,
+	MAP_ENTRIES,
 	MAP_MESSAGES,
 	MAP_POLICIES,
 	MAP_USERS,
@@ -492,9 +492,9 @@ _Static_assert(sizeof(struct socket_gen) == 12, "socket_gen");
 _Static_assert(sizeof(struct group_key) == 32, "group_key");
 _Static_assert(sizeof(struct group) == 200, "group");
 _Static_assert(sizeof(struct socket_request) == 64, "socket_request");
-_Static_assert(sizeof(struct socket_place) == 32, "socket_place");
+_Static_assert(sizeof(struct registration) == 32, "registration");
 _Static_assert(sizeof(struct slot) == 1056, "slot");
-_Static_assert(sizeof(struct seat_ref) == 8, "seat_ref");
+_Static_assert(sizeof(struct entry_ref) == 8, "entry_ref");
 _Static_assert(sizeof(struct flow_key) == 20, "flow_key");
 _Static_assert(sizeof(struct flow) == 24, "flow");
 _Static_assert(sizeof(struct table_key) == 12, "table_key");

@@ -30,19 +30,19 @@ static __always_inline void count_flow(struct counters *counters, u32 result, bo
 
 static __always_inline int account_send(struct bpf_sock *sk, struct flow_key *key)
 {
-	struct socket_place *place = place_of(sk);
+	struct registration *registration = registration_of(sk);
 	u32 id = 0, slot = 0, stale = 0, result;
-	u16 seat = SEAT_NONE;
+	u16 array_entry = ENTRY_NONE;
 	struct counters *counters;
 	struct group *group = NULL;
 	u64 owner = 0;
 
-	if (place) {
-		id = place->group - 1;
-		slot = place->slot;
-		seat = place->seat;
-		owner = place->cookie;
-		group = live_group(id, place->epoch);
+	if (registration) {
+		id = registration->group - 1;
+		slot = registration->slot;
+		array_entry = registration->array_entry;
+		owner = registration->cookie;
+		group = live_group(id, registration->epoch);
 	}
 	if (!group) {
 		struct socket_request *request = request_of(sk);
@@ -50,7 +50,7 @@ static __always_inline int account_send(struct bpf_sock *sk, struct flow_key *ke
 		if (!request || !request->group)
 			return 1;
 		id = request->group - 1;
-		seat = SEAT_NONE;
+		array_entry = ENTRY_NONE;
 		owner = request->cookie;
 		group = live_group(id, request->epoch);
 		if (!group)
@@ -63,7 +63,7 @@ static __always_inline int account_send(struct bpf_sock *sk, struct flow_key *ke
 	if (slot < GENERATION_SLOTS) {
 		COUNT(counters->generation[slot].packets_out);
 		counters->generation[slot].last_out = bpf_jiffies64();
-	} else { /* seated, in no generation: that of -1 */
+	} else { /* entered, in no generation: that of -1 */
 		slot = GENERATION_SLOTS - 1;
 	}
 	if (unlikely(group->probes))
@@ -71,7 +71,7 @@ static __always_inline int account_send(struct bpf_sock *sk, struct flow_key *ke
 	if (!has_flow_table(group))
 		return 1;
 	ensure_table(group, id, slot);
-	result = refresh_flow(group, slot, key, owner, seat, &stale);
+	result = refresh_flow(group, slot, key, owner, array_entry, &stale);
 	count_flow(counters, result, stale);
 	return 1;
 }

@@ -119,9 +119,9 @@ static __always_inline bool reads_payload(const struct group *group)
  * Returns the counter of the outcome.
  */
 static __always_inline u32 refresh_flow(struct group *group, u32 slot, struct flow_key *key,
-					u64 owner, u16 seat, u32 *stale)
+					u64 owner, u16 array_entry, u32 *stale)
 {
-	struct flow entry = { .owner = owner, .last = bpf_jiffies64(), .seat = seat };
+	struct flow entry = { .owner = owner, .last = bpf_jiffies64(), .array_entry = array_entry };
 	struct flow *flow;
 	void *table;
 	u32 where;
@@ -131,8 +131,8 @@ static __always_inline u32 refresh_flow(struct group *group, u32 slot, struct fl
 		if (flow->owner == owner) {
 			if (flow->last != entry.last)
 				flow->last = entry.last;
-			if (flow->seat != seat)
-				flow->seat = seat;
+			if (flow->array_entry != array_entry)
+				flow->array_entry = array_entry;
 			return TX_FLOW_UPDATE_OK;
 		}
 		if (!(flow->flags & FLOW_ORPHAN))

@@ -146,9 +146,9 @@ static __always_inline struct socket_request *request_of(struct bpf_sock *sk)
 	return bpf_sk_storage_get(MAP(SOCKET_REQUEST), sk, NULL, 0);
 }
 
-static __always_inline struct socket_place *place_of(struct bpf_sock *sk)
+static __always_inline struct registration *registration_of(struct bpf_sock *sk)
 {
-	return bpf_sk_storage_get(MAP(SOCKET_PLACE), sk, NULL, 0);
+	return bpf_sk_storage_get(MAP(REGISTRATIONS), sk, NULL, 0);
 }
 
 /* A cgroup hook sees every socket of its processes; ours are bound UDP ones. */

@@ -43,6 +43,24 @@ static __always_inline int pass(struct bpf_sockopt *ctx)
 }
 
 /*
+ * Where word i of the answer is, or NULL: it is as long as the longest of 4, 8, 12, 16, 116, 376
+ * and 632 bytes that fits into optlen. The context is read again for each word: what the verifier
+ * learns of a length it would follow through every loop after it.
+ */
+static __always_inline u32 *word_of(struct bpf_sockopt *ctx, u32 i)
+{
+	volatile struct bpf_sockopt *fresh = ctx;
+	u32 *word = (u32 *)fresh->optval + i;
+	s32 end = 4 * i + 4;
+
+	if (fresh->optlen < (end <= 16 ? end : end <= 116 ? 116 : end <= 376 ? 376 : 632))
+		return NULL;
+	if ((void *)(word + 1) > fresh->optval_end)
+		return NULL;
+	return word;
+}
+
+/*
  * Values are as long as the longest of 4, 8, 12, 16, 28 (set only), 116, 376 and 632 bytes that
  * fits into optlen. A shorter value being set counts as 4: the kernel shows 16 bytes of it, zero
  * beyond its length.

@@ -35,7 +35,7 @@ struct steering {
 	u32 working; /* of a new flow: the slot of its application's working generation */
 	u32 path;    /* how a socket was selected; PATH_NONE: none was */
 	u32 slot;    /* where it is */
-	u32 seat;
+	u32 array_entry;
 };
 
 /* A packet that could not be read: counted, and the kernel's hash chooses. */
@@ -45,14 +45,14 @@ static __always_inline int pass_unread(struct steering *s, u32 counter)
 	return SK_PASS;
 }
 
-static __always_inline int select_seat(struct steering *s, u32 seat, u32 slot, u32 path)
+static __always_inline int select_entry(struct steering *s, u32 array_entry, u32 slot, u32 path)
 {
-	u64 key = array_key(seat);
+	u64 key = array_key(array_entry);
 	int error = bpf_sk_select_reuseport(s->md, s->sockets, &key, 0);
 
 	if (error)
 		return error;
-	s->seat = seat;
+	s->array_entry = array_entry;
 	s->slot = slot;
 	s->path = path;
 	return 0;
@@ -80,7 +80,7 @@ static __always_inline int to_generation(struct steering *s, u32 slot_id, u32 tr
 		asm volatile("" : "+r"(i));
 		if (i >= count)
 			break;
-		if (!select_seat(s, slot->live_seat[index & (SLOT_SOCKETS - 1)], slot_id, path))
+		if (!select_entry(s, slot->live_entries[index & (SLOT_SOCKETS - 1)], slot_id, path))
 			return 0;
 	}
 	return -1;
@@ -142,7 +142,8 @@ static __always_inline int to_another(struct steering *s, u32 working)
 		if (!slot)
 			break;
 		index = (u64)s->md->hash * slot->live >> 32;
-		if (!select_seat(s, slot->live_seat[index & (SLOT_SOCKETS - 1)], slot_id, PATH_NEW))
+		if (!select_entry(s, slot->live_entries[index & (SLOT_SOCKETS - 1)], slot_id,
+				  PATH_NEW))
 			return 0;
 	}
 	return -1;
@@ -192,7 +193,7 @@ static __always_inline void note_probed(struct steering *s, u32 id)
 	if (!probe)
 		return;
 	probe->received = s->slot + 1;
-	probe->received_seat = s->seat;
+	probe->received_entry = s->array_entry;
 	probe->path = s->path;
 	probe->packets_in++;
 }
@@ -218,9 +219,9 @@ static __always_inline int finish(struct steering *s, u32 id, int verdict)
  * Dissectors without a flow table: which peers of a generation that drains are
  * still there. It has a table since it stopped being the working one.
  */
-static __always_inline void note_seen(struct steering *s, u32 slot, u32 seat)
+static __always_inline void note_seen(struct steering *s, u32 slot, u32 array_entry)
 {
-	struct flow entry = { .last = bpf_jiffies64(), .seat = seat };
+	struct flow entry = { .last = bpf_jiffies64(), .array_entry = array_entry };
 	struct remote remote = {};
 	void *table;
 
@@ -238,9 +239,9 @@ static __always_inline void note_seen(struct steering *s, u32 slot, u32 seat)
  * The socket of a known flow; a new flow when it cannot be had. Returns the
  * error of the selection, 0 when the flow's own socket was chosen.
  */
-static __always_inline int to_existing(struct steering *s, u32 seat, u32 slot)
+static __always_inline int to_existing(struct steering *s, u32 array_entry, u32 slot)
 {
-	int error = select_seat(s, seat, slot, PATH_EXISTING);
+	int error = select_entry(s, array_entry, slot, PATH_EXISTING);
 
 	if (!error) {
 		s->counters->total[RX_FLOW_OK]++;
@@ -255,7 +256,7 @@ static __always_inline int to_existing(struct steering *s, u32 seat, u32 slot)
 /* The socket that a udpgrm cookie names; its application's new flow if there is none. */
 static __always_inline int to_cookie(struct steering *s, u32 cookie)
 {
-	u32 slot_id = cookie & (GENERATION_SLOTS - 1), index = cookie >> 8 & 0xff, seat, app;
+	u32 slot_id = cookie & (GENERATION_SLOTS - 1), index = cookie >> 8 & 0xff, array_entry, app;
 	struct slot *slot;
 	u64 key;
 
@@ -268,11 +269,11 @@ static __always_inline int to_cookie(struct steering *s, u32 cookie)
 	slot = bpf_map_lookup_elem(s->slots, &key);
 	if (!slot)
 		return pass_unread(s, RX_INTERNAL_STATE_ERROR);
-	seat = slot->seat[index];
-	if (seat == SEAT_NONE) {
+	array_entry = slot->array_entry[index];
+	if (array_entry == ENTRY_NONE) {
 		s->counters->total[RX_FLOW_NEW_UNSEEN]++;
-	} else if (!to_existing(s, seat, slot_id)) {
-		note_seen(s, slot_id, seat);
+	} else if (!to_existing(s, array_entry, slot_id)) {
+		note_seen(s, slot_id, array_entry);
 		return SK_PASS;
 	}
 	/* of three applications, none has the last two slots */

@@ -14,12 +14,12 @@ LAYOUT = 4
 
 GENERATION_SLOTS = 32
 SLOT_SOCKETS = 256
-GROUP_SEATS = 8192
+GROUP_ENTRIES = 8192
 MAX_APPS = 4
 MAX_FILTER = 64
 DEFAULT_FLOW_TIMEOUT_S = 125
 GENERATION_NONE = 0xFFFFFFFF
-SEAT_NONE = 0xFFFF
+ENTRY_NONE = 0xFFFF
 INDEX_NONE = 0xFFFF
 MAX_SNI = 8
 HOSTNAME_BYTES = 62
@@ -90,7 +90,7 @@ class Relocation(IntEnum):
     """Numbers that programs use for what is bound when they are linked."""
 
     SOCKET_REQUEST = 1
-    SOCKET_PLACE = 2
+    REGISTRATIONS = 2
     GROUP_INDEX = 3
     GROUPS = 4
     DISSECTORS = 5
@@ -99,7 +99,7 @@ class Relocation(IntEnum):
     TABLE_INDEX = 8
     FLOW_TABLES = 9
     COUNTERS = 10
-    SEATS = 11
+    ENTRIES = 11
     MESSAGES = 12
     POLICIES = 13
     USERS = 14
@@ -266,7 +266,7 @@ class Group(ctypes.Structure):
         ("table", _u16 * GENERATION_SLOTS),
         ("epoch", _u32),
         ("table_mask", _u32),
-        ("next_seat", _u32),
+        ("next_entry", _u32),
         ("critical", _u32),
         ("critical_gauge", _u32),
         ("uid", _u32),
@@ -327,8 +327,8 @@ class SocketRequest(ctypes.Structure):
     ]
 
 
-class SocketPlace(ctypes.Structure):
-    """struct socket_place."""
+class Registration(ctypes.Structure):
+    """struct registration."""
 
     _fields_ = [
         ("cookie", _u64),
@@ -337,7 +337,7 @@ class SocketPlace(ctypes.Structure):
         ("generation", _u32),
         ("slot", _u16),
         ("index", _u16),
-        ("seat", _u16),
+        ("array_entry", _u16),
         ("pad", _u16 * 3),
     ]
 
@@ -352,15 +352,15 @@ class Slot(ctypes.Structure):
         ("pad", _u32),
         ("base_in", _u64),
         ("base_out", _u64),
-        ("live_seat", _u16 * SLOT_SOCKETS),
-        ("seat", _u16 * SLOT_SOCKETS),
+        ("live_entries", _u16 * SLOT_SOCKETS),
+        ("array_entry", _u16 * SLOT_SOCKETS),
     ]
 
 
-class SeatRef(ctypes.Structure):
-    """struct seat_ref."""
+class EntryRef(ctypes.Structure):
+    """struct entry_ref."""
 
-    _fields_ = [("seat", _u32), ("group", _u32)]
+    _fields_ = [("array_entry", _u32), ("group", _u32)]
 
 
 class FlowKey(ctypes.Structure):
@@ -372,7 +372,13 @@ class FlowKey(ctypes.Structure):
 class Flow(ctypes.Structure):
     """struct flow."""
 
-    _fields_ = [("owner", _u64), ("last", _u64), ("seat", _u16), ("flags", _u16), ("pad", _u32)]
+    _fields_ = [
+        ("owner", _u64),
+        ("last", _u64),
+        ("array_entry", _u16),
+        ("flags", _u16),
+        ("pad", _u32),
+    ]
 
 
 class TableKey(ctypes.Structure):
@@ -402,7 +408,7 @@ class Probe(ctypes.Structure):
     _fields_ = [
         ("steer", _u32),
         ("received", _u32),
-        ("received_seat", _u32),
+        ("received_entry", _u32),
         ("path", _u32),
         ("replied", _u32),
         ("pad", _u32),

@@ -20,7 +20,7 @@ enum {
 int part_steer(struct sk_reuseport_md *md)
 {
 	struct steering s = { .md = md };
-	u32 id = CONST(GROUP), zero = 0, slot_id, seat;
+	u32 id = CONST(GROUP), zero = 0, slot_id, array_entry;
 	struct flow_key key = {};
 	struct flow *flow;
 	struct slot *slot;
@@ -41,10 +41,11 @@ int part_steer(struct sk_reuseport_md *md)
 		slot = bpf_map_lookup_elem(MAP(OWN_SLOTS), &slot_id);
 		if (!slot || !slot->live)
 			return SK_PASS;
-		seat = slot->live_seat[((u64)md->hash * slot->live >> 32) & (SLOT_SOCKETS - 1)];
+		array_entry =
+			slot->live_entries[((u64)md->hash * slot->live >> 32) & (SLOT_SOCKETS - 1)];
 		if (PART == STEER_SLOT_SELECT)
-			bpf_sk_select_reuseport(md, MAP(OWN_SOCKETS), &seat, 0);
-		return seat == SEAT_NONE ? SK_DROP : SK_PASS;
+			bpf_sk_select_reuseport(md, MAP(OWN_SOCKETS), &array_entry, 0);
+		return array_entry == ENTRY_NONE ? SK_DROP : SK_PASS;
 	}
 	if (read_remote(md, &key) || PART == STEER_KEY)
 		return SK_PASS;
@@ -54,13 +55,13 @@ int part_steer(struct sk_reuseport_md *md)
 	flow = bpf_map_lookup_elem(table, &key);
 	if (!flow || !is_fresh(s.group, flow, bpf_jiffies64()) || PART == STEER_FLOW)
 		return SK_PASS;
-	seat = flow->seat;
-	bpf_sk_select_reuseport(md, MAP(OWN_SOCKETS), &seat, 0);
+	array_entry = flow->array_entry;
+	bpf_sk_select_reuseport(md, MAP(OWN_SOCKETS), &array_entry, 0);
 	return SK_PASS;
 }
 
 enum {
-	SEND_STORAGE = 1, /* the socket's place */
+	SEND_STORAGE = 1, /* the socket's registration record */
 	SEND_FRESH,	  /* nothing but an entry in a table, made anew */
 };
 
@@ -72,7 +73,7 @@ int part_send(struct bpf_sock_addr *ctx)
 	struct flow entry = { .last = bpf_jiffies64() };
 
 	if (PART == SEND_STORAGE)
-		return ctx->sk && place_of(ctx->sk) ? 1 : 1;
+		return ctx->sk && registration_of(ctx->sk) ? 1 : 1;
 	bpf_map_update_elem(MAP(FLOW_TABLES), &key, &entry, BPF_ANY);
 	return 1;
 }

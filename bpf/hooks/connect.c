@@ -52,7 +52,7 @@ int hook_connect(struct bpf_sock_addr *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct socket_request *request;
-	struct socket_place *place;
+	struct registration *registration;
 	struct group *group;
 
 	if (!sk || ctx->protocol != IPPROTO_UDP)
@@ -60,11 +60,11 @@ int hook_connect(struct bpf_sock_addr *ctx)
 	request = request_of(sk);
 	if (!request || !sk->src_port)
 		return 1;
-	place = place_of(sk);
-	group = place ? unlist_place(place) : NULL;
+	registration = registration_of(sk);
+	group = registration ? unlist_registration(registration) : NULL;
 	if (group) {
 		struct message message = { .flags = MESSAGE_CONNECT,
-					   .group = place->group - 1,
+					   .group = registration->group - 1,
 					   .epoch = group->epoch };
 
 		notify(&message, request);

@@ -2,24 +2,6 @@
 #include "cookie.h"
 #include "options.h"
 
-/*
- * Where word i of the answer is, or NULL: it is as long as the longest of 4, 8, 12, 16, 116, 376
- * and 632 bytes that fits into optlen. The context is read again for each word: what the verifier
- * learns of a length it would follow through every loop after it.
- */
-static __always_inline u32 *word_of(struct bpf_sockopt *ctx, u32 i)
-{
-	volatile struct bpf_sockopt *fresh = ctx;
-	u32 *word = (u32 *)fresh->optval + i;
-	s32 end = 4 * i + 4;
-
-	if (fresh->optlen < (end <= 16 ? end : end <= 116 ? 116 : end <= 376 ? 376 : 632))
-		return NULL;
-	if ((void *)(word + 1) > fresh->optval_end)
-		return NULL;
-	return word;
-}
-
 static __always_inline int answer_word(struct bpf_sockopt *ctx, u32 value)
 {
 	u32 *word = word_of(ctx, 0);
@@ -34,7 +16,7 @@ static __always_inline int answer_word(struct bpf_sockopt *ctx, u32 value)
 static __always_inline int answer_socket_gen(struct bpf_sockopt *ctx, struct group *group,
 					     u32 group_id, struct socket_request *request)
 {
-	struct socket_place *place = place_of(ctx->sk);
+	struct registration *registration = registration_of(ctx->sk);
 	u32 index = GENERATION_NONE, slot;
 	bool is_pending = false;
 	u32 *word;
@@ -44,10 +26,10 @@ static __always_inline int answer_socket_gen(struct bpf_sockopt *ctx, struct gro
 	else
 		slot = request->generation % GENERATION_SLOTS;
 	/* one that moves keeps its index until the daemon has the next for it */
-	if (group && place && place->group == group_id + 1 && place->epoch == group->epoch &&
-	    place->index != INDEX_NONE) {
-		index = place->index;
-		is_pending = place->generation != request->generation;
+	if (group && registration && registration->group == group_id + 1 &&
+	    registration->epoch == group->epoch && registration->index != INDEX_NONE) {
+		index = registration->index;
+		is_pending = registration->generation != request->generation;
 	}
 
 	word = word_of(ctx, 0);

@@ -10,19 +10,19 @@ int hook_release(struct bpf_sock *ctx)
 {
 	struct socket_request *request;
 	struct message message = {};
-	struct socket_place *place;
+	struct registration *registration;
 	struct group *group;
 
 	if (ctx->protocol != IPPROTO_UDP)
 		return 1;
-	place = bpf_sk_storage_get(MAP(SOCKET_PLACE), ctx, NULL, 0);
-	if (!place)
+	registration = bpf_sk_storage_get(MAP(REGISTRATIONS), ctx, NULL, 0);
+	if (!registration)
 		return 1;
 	request = bpf_sk_storage_get(MAP(SOCKET_REQUEST), ctx, NULL, 0);
-	group = unlist_place(place);
+	group = unlist_registration(registration);
 	if (!group || !request)
 		return 1;
-	message.group = place->group - 1;
+	message.group = registration->group - 1;
 	message.epoch = group->epoch;
 	notify(&message, request);
 	return 1;

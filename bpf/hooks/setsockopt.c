@@ -221,11 +221,11 @@ static __always_inline int assure_flow(const u32 *words, struct bpf_sock *sk, st
 				       u32 id, struct socket_request *request)
 {
 	struct flow_key key = { .port = words[0] >> 16 };
-	struct socket_place *place = place_of(sk);
+	struct registration *registration = registration_of(sk);
 	u32 slot = slot_of(group, request->app, request->generation);
 	struct counters *counters = counters_of(id);
 	u32 family = words[0] & 0xffff, six, stale, result;
-	u16 seat = SEAT_NONE | unknown_zero(request->cookie);
+	u16 array_entry = ENTRY_NONE | unknown_zero(request->cookie);
 
 	if (!has_flow_table(group))
 		return EPERM;
@@ -237,13 +237,13 @@ static __always_inline int assure_flow(const u32 *words, struct bpf_sock *sk, st
 	key.addr[1] = words[3] & six;
 	key.addr[2] = (words[4] & six) | (V4_MAPPED & ~six);
 	key.addr[3] = (words[5] & six) | (words[1] & ~six);
-	if (place && place->group == id + 1 && place->epoch == group->epoch) {
-		seat = place->seat;
-		if (place->slot < GENERATION_SLOTS)
-			slot = place->slot;
+	if (registration && registration->group == id + 1 && registration->epoch == group->epoch) {
+		array_entry = registration->array_entry;
+		if (registration->slot < GENERATION_SLOTS)
+			slot = registration->slot;
 	}
 	ensure_table(group, id, slot);
-	result = refresh_flow(group, slot, &key, request->cookie, seat, &stale);
+	result = refresh_flow(group, slot, &key, request->cookie, array_entry, &stale);
 	if (counters)
 		count_flow(counters, result, stale);
 	if (result == TX_FLOW_UPDATE_CONFLICT)

@@ -27,7 +27,7 @@ int list_sockets(struct udp_iterator *ctx)
 {
 	struct socket_record record = {};
 	struct socket_request *request;
-	struct socket_place *place;
+	struct registration *registration;
 	struct socket_words words;
 
 	if (!ctx->sk)
@@ -45,9 +45,11 @@ int list_sockets(struct udp_iterator *ctx)
 	read_member(ctx->sk, CONST(SK_REUSEPORT_OFFSET), &record.kernel_group,
 		    sizeof(record.kernel_group));
 	record.program = program_of(record.kernel_group);
-	place = bpf_sk_storage_get(MAP(SOCKET_PLACE), ctx->sk, NULL, 0);
-	if (place && place->group == record.of.group && place->epoch == record.of.epoch &&
-	    place->generation == record.of.generation && place->seat != SEAT_NONE)
+	registration = bpf_sk_storage_get(MAP(REGISTRATIONS), ctx->sk, NULL, 0);
+	if (registration && registration->group == record.of.group &&
+	    registration->epoch == record.of.epoch &&
+	    registration->generation == record.of.generation &&
+	    registration->array_entry != ENTRY_NONE)
 		record.entered = 1;
 	emit(ctx, &record, sizeof(record));
 	return 0;

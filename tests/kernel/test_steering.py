@@ -236,7 +236,7 @@ def test_assured_flow_is_steered(host: Host, fleet: Fleet) -> None:
     assert host.counters(V4)["rx_flow_ok"] == 1
 
 
-def test_flow_made_before_the_daemon_seated_the_socket(host: Host, fleet: Fleet) -> None:
+def test_flow_made_before_the_daemon_entered_the_socket(host: Host, fleet: Fleet) -> None:
     sock = grm.bind(V4)[0]
     fleet.all.append(sock)
     peer = fleet.clients(1)[0]

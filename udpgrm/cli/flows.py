@@ -27,15 +27,15 @@ def run(arguments: Arguments) -> int:
 def text(group: GroupView, verbose: bool) -> str:
     """Return the lines that the reference prints of a group's flows."""
     # entries of dissectors without a flow table name no owner
-    by_seat = {
-        socket.seat: socket.so_cookie
+    by_entry = {
+        socket.array_entry: socket.so_cookie
         for generation in group.generations
         for socket in generation.sockets
     }
     by_socket: dict[int, list[FlowView]] = {}
     for flow in group.flows:
         if not flow.expired or verbose:
-            cookie = flow.so_cookie or by_seat.get(flow.seat, 0)
+            cookie = flow.so_cookie or by_entry.get(flow.array_entry, 0)
             by_socket.setdefault(cookie, []).append(flow)
     lines = [group.address]
     for cookie, flows in sorted(by_socket.items()):

@@ -19,8 +19,8 @@ from udpgrm.kernel import cgroups, pidfd
 from udpgrm.kernel.inotify import Directories
 from udpgrm.state import address, adoptions, enrolling
 from udpgrm.state.adoptions import Adoption
+from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
-from udpgrm.state.seats import GroupSeats
 
 #: How long a group without sockets waits for its unit to be started again (seconds).
 _PATIENCE_S = 300.0
@@ -102,8 +102,11 @@ class Adoptions:
     def _is_taken(self, group: abi.Group, adoption: Adoption) -> bool:
         """Whether another generation has the slot by now."""
         number = abi.slot_of(group.max_apps, adoption.application, adoption.generation)
-        with contextlib.suppress(LookupError), GroupSeats(self._maps, adoption.group_id) as seats:
-            return bool(seats.slot(number).generation != adoption.generation)
+        with (
+            contextlib.suppress(LookupError),
+            GroupEntries(self._maps, adoption.group_id) as entries,
+        ):
+            return bool(entries.slot(number).generation != adoption.generation)
         return False
 
     def _renew(self, adoption: Adoption, identity: int) -> None:

@@ -17,10 +17,10 @@ from udpgrm.daemon.inbox import Inbox
 from udpgrm.daemon.pool import Pool
 from udpgrm.daemon.registry import Registry
 from udpgrm.kernel import clock, libbpf, pidfd
-from udpgrm.state import connected, seats
+from udpgrm.state import connected, entries
 from udpgrm.state import maps as state
+from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
-from udpgrm.state.seats import GroupSeats
 
 
 class Collector:
@@ -57,10 +57,10 @@ class Collector:
         self._registry.missed_one = False
         by_group: dict[int, dict[int, bytes]] = {}
         for key, value in list(
-            libbpf.map_items(self._maps["seats"], 8, ctypes.sizeof(abi.SeatRef))
+            libbpf.map_items(self._maps["entries"], 8, ctypes.sizeof(abi.EntryRef))
         ):
-            ref = abi.SeatRef.from_buffer_copy(value)
-            by_group.setdefault(ref.group, {})[ref.seat] = key
+            ref = abi.EntryRef.from_buffer_copy(value)
+            by_group.setdefault(ref.group, {})[ref.array_entry] = key
         live = self._maps.groups_in(GroupState.LIVE)
         for number in self._childless.keys() - set(live):
             del self._childless[number]
@@ -71,11 +71,11 @@ class Collector:
             yield
         for number in self._maps.groups_in(GroupState.DELETED):
             for key in by_group.pop(number, {}).values():
-                libbpf.map_delete(self._maps["seats"], key)
+                libbpf.map_delete(self._maps["entries"], key)
             self._registry.drop_program(number)
             self._pool.release_group(number, self._maps.group(number))
             yield
-        self._pool.count_seats((number, len(seated)) for number, seated in by_group.items())
+        self._pool.count_entries((number, len(entered)) for number, entered in by_group.items())
         self._collect_probes()
         self._collect_enrolled()
 
@@ -110,24 +110,28 @@ class Collector:
             if (group is None or expired) and libbpf.map_delete(probes, raw) and group is not None:
                 group.probes -= 1
 
-    def _collect_group(self, number: int, group: abi.Group, seated: dict[int, bytes]) -> None:
-        with contextlib.suppress(LookupError), GroupSeats(self._maps, number) as group_seats:
-            dead = {seat for seat in seated if group_seats.cookie_at(seat) is None}
+    def _collect_group(self, number: int, group: abi.Group, entered: dict[int, bytes]) -> None:
+        with contextlib.suppress(LookupError), GroupEntries(self._maps, number) as group_entries:
+            dead = {
+                array_entry
+                for array_entry in entered
+                if group_entries.cookie_at(array_entry) is None
+            }
             living = set()
-            for slot_number, slot in group_seats.used_slots():
-                if dead.intersection(slot.live_seat[: slot.live]):
-                    seats.drop_seats(slot, dead)
+            for slot_number, slot in group_entries.used_slots():
+                if dead.intersection(slot.live_entries[: slot.live]):
+                    entries.drop_entries(slot, dead)
                     # without a socket it still says which generation it had: for udpgrm drain
-                    group_seats.write_slot(slot_number, slot)
+                    group_entries.write_slot(slot_number, slot)
                 if slot.live:
                     living.add(slot_number)
             for slot_number in range(abi.GENERATION_SLOTS):
                 if group.table[slot_number] and slot_number not in living:
-                    self._collect_table(number, group, slot_number, set(seated) - dead)
-            for seat in dead:
-                libbpf.map_delete(self._maps["seats"], seated.pop(seat))
+                    self._collect_table(number, group, slot_number, set(entered) - dead)
+            for array_entry in dead:
+                libbpf.map_delete(self._maps["entries"], entered.pop(array_entry))
             if (
-                seated
+                entered
                 or self._registry.awaits(number, group.epoch)
                 or self._adoptions.holds(number, group.epoch)
                 or connected.has_any(self._maps, number, group)
@@ -148,7 +152,7 @@ class Collector:
         now = self._jiffies.now()
         with self._maps.inner("flow_tables", group.table[slot]) as fd:
             for flow in state.flows_in(fd) if fd is not None else ():
-                if flow.seat in alive and now - flow.last <= group.timeout_jiffies:
+                if flow.array_entry in alive and now - flow.last <= group.timeout_jiffies:
                     group.table_mask |= 1 << slot
                     return
         self._pool.release_table(number, group, slot)

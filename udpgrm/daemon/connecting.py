@@ -12,9 +12,9 @@ from typing import Optional
 
 from udpgrm import abi
 from udpgrm.kernel import libbpf, pidfd
-from udpgrm.state import connected, seats
+from udpgrm.state import connected, entries
+from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps, index
-from udpgrm.state.seats import GroupSeats
 
 
 def is_connected(fd: int) -> bool:
@@ -33,43 +33,47 @@ def _key(fd: int) -> bytes:
     return fd.to_bytes(4, sys.byteorder)
 
 
-def _place_of(maps: Maps, fd: int, number: int, epoch: int) -> Optional[abi.SocketPlace]:
-    """Return the socket's place in a group; None: it has no array entry there."""
-    size = ctypes.sizeof(abi.SocketPlace)
-    data = libbpf.map_lookup(maps["socket_place"], _key(fd), size)
+def _registration_of(maps: Maps, fd: int, number: int, epoch: int) -> Optional[abi.Registration]:
+    """Return the socket's registration record in a group, None if it has no array entry there."""
+    size = ctypes.sizeof(abi.Registration)
+    data = libbpf.map_lookup(maps["registrations"], _key(fd), size)
     if data is None:
         return None
-    place = abi.SocketPlace.from_buffer_copy(data)
-    here = (place.group, place.epoch) == (number + 1, epoch)
-    return place if here and place.seat != abi.SEAT_NONE else None
+    registration = abi.Registration.from_buffer_copy(data)
+    here = (registration.group, registration.epoch) == (number + 1, epoch)
+    return registration if here and registration.array_entry != abi.ENTRY_NONE else None
 
 
-def give_back(maps: Maps, group_seats: GroupSeats, message: abi.Message, fd: int) -> None:
+def give_back(maps: Maps, group_entries: GroupEntries, message: abi.Message, fd: int) -> None:
     """Take a connected socket out of its generation's lists and of the array.
 
     Its record keeps the index that its server was told: an index never goes.
     """
-    place = _place_of(maps, fd, message.group, message.epoch)
-    if place is None:
+    registration = _registration_of(maps, fd, message.group, message.epoch)
+    if registration is None:
         return
-    if place.slot < abi.GENERATION_SLOTS:
-        slot = group_seats.slot(place.slot)
-        seats.drop_seats(slot, {place.seat})
-        group_seats.write_slot(place.slot, slot)
-    if group_seats.cookie_at(place.seat) == place.cookie:
-        libbpf.map_delete(group_seats.sockets, index(place.seat))
-    libbpf.map_delete(maps["seats"], int(place.cookie).to_bytes(8, sys.byteorder))
-    place.seat = abi.SEAT_NONE
-    libbpf.map_update(maps["socket_place"], _key(fd), bytes(place))
+    if registration.slot < abi.GENERATION_SLOTS:
+        slot = group_entries.slot(registration.slot)
+        entries.drop_entries(slot, {registration.array_entry})
+        group_entries.write_slot(registration.slot, slot)
+    if group_entries.cookie_at(registration.array_entry) == registration.cookie:
+        libbpf.map_delete(group_entries.sockets, index(registration.array_entry))
+    libbpf.map_delete(maps["entries"], int(registration.cookie).to_bytes(8, sys.byteorder))
+    registration.array_entry = abi.ENTRY_NONE
+    libbpf.map_update(maps["registrations"], _key(fd), bytes(registration))
 
 
-def undo(maps: Maps, group_seats: GroupSeats, message: abi.Message, fd: int) -> None:
+def undo(maps: Maps, group_entries: GroupEntries, message: abi.Message, fd: int) -> None:
     """Give a socket back what the hook took from it: its connect(2) has failed."""
-    place = _place_of(maps, fd, message.group, message.epoch)
-    if place is not None and place.slot < abi.GENERATION_SLOTS and place.index != abi.INDEX_NONE:
-        slot = group_seats.slot(place.slot)
-        seats.set_seat(slot, place.index, place.seat)
-        group_seats.write_slot(place.slot, slot)
+    registration = _registration_of(maps, fd, message.group, message.epoch)
+    if (
+        registration is not None
+        and registration.slot < abi.GENERATION_SLOTS
+        and registration.index != abi.INDEX_NONE
+    ):
+        slot = group_entries.slot(registration.slot)
+        entries.set_entry(slot, registration.index, registration.array_entry)
+        group_entries.write_slot(registration.slot, slot)
     rejoin(maps, fd)
 
 

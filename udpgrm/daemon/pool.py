@@ -13,9 +13,9 @@ from udpgrm import abi
 from udpgrm.abi import GroupState
 from udpgrm.kernel import libbpf
 from udpgrm.state import layout
+from udpgrm.state.entries import empty_slot
 from udpgrm.state.layout import Limits
 from udpgrm.state.maps import Maps, index
-from udpgrm.state.seats import empty_slot
 
 #: States of a group that has an owner.
 _IN_USE = (GroupState.LIVE, GroupState.DELETED)
@@ -43,7 +43,7 @@ class Pool:
         """Take stock of what an earlier daemon has prepared or given out."""
         self._maps = maps
         self._limits = limits
-        self._seats: Counter[int] = Counter()
+        self._entries: Counter[int] = Counter()
         #: Ids without a flow table: by whether they are root's
         self._spare_tables: dict[bool, list[int]] = {True: [], False: []}
         self._groups = Counter(is_reserved(number) for number in range(limits.groups))
@@ -101,30 +101,30 @@ class Pool:
     def _groups_in(self, state: GroupState, roots: bool) -> list[int]:
         return [item for item in self._maps.groups_in(state) if is_reserved(item) == roots]
 
-    def count_seats(self, of_groups: Iterable[tuple[int, int]]) -> None:
-        """Take stock of the sockets that have seats: (group id, how many)."""
-        self._seats = Counter()
+    def count_entries(self, of_groups: Iterable[tuple[int, int]]) -> None:
+        """Take stock of the sockets that have entries: (group id, how many)."""
+        self._entries = Counter()
         for number, count in of_groups:
-            self._seats[abi.user_of(self._maps.group(number).uid)] += count
+            self._entries[abi.user_of(self._maps.group(number).uid)] += count
 
-    def take_seat(self, group: abi.Group) -> None:
+    def take_entry(self, group: abi.Group) -> None:
         """Count one more. Raises LookupError when its owner, or everybody, has all there may be."""
         owner = abi.user_of(group.uid)
-        most = self._limits.groups_per_user * layout.SEATS_PER_GROUP
-        if group.uid and self._seats[owner] >= most:
+        most = self._limits.groups_per_user * layout.ENTRIES_PER_GROUP
+        if group.uid and self._entries[owner] >= most:
             raise LookupError(
-                f"uid {group.uid} has {self._seats[owner]} sockets "
-                f"({layout.SEATS_PER_GROUP} for each of limits.groups_per_user)"
+                f"uid {group.uid} has {self._entries[owner]} sockets "
+                f"({layout.ENTRIES_PER_GROUP} for each of limits.groups_per_user)"
             )
-        there_can_be = self._maps.config.groups * layout.SEATS_PER_GROUP
+        there_can_be = self._maps.config.groups * layout.ENTRIES_PER_GROUP
         if group.uid:
             there_can_be -= there_can_be // abi.RESERVE
-        if sum(self._seats.values()) >= there_can_be:
+        if sum(self._entries.values()) >= there_can_be:
             raise LookupError(
                 f"all sockets there can be are registered "
-                f"({layout.SEATS_PER_GROUP} for each of limits.groups)"
+                f"({layout.ENTRIES_PER_GROUP} for each of limits.groups)"
             )
-        self._seats[owner] += 1
+        self._entries[owner] += 1
 
     def _install(self, outer: str, numbers: Sequence[int], make: Callable[[], int]) -> None:
         made: dict[int, int] = {}

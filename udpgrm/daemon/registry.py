@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages to registrations: sockets get their seats, indices and programs."""
+"""Messages to registrations: sockets get their entries, indices and programs."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from udpgrm.daemon.searching import Search
 from udpgrm.daemon.tubular import Tubular
 from udpgrm.kernel import libbpf, pidfd
 from udpgrm.kernel.descriptors import Unreachable
-from udpgrm.state import address, counters, seats
+from udpgrm.state import address, counters, entries
+from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
-from udpgrm.state.seats import GroupSeats
 
 #: What the kernel does not do with a socket, and why.
 _REFUSED = {
@@ -188,9 +188,9 @@ class Registry:
 
     def _sockets_of(self, number: int) -> dict[int, int]:
         """One living socket's cookie, with the group's id."""
-        with contextlib.suppress(LookupError), GroupSeats(self._maps, number) as group_seats:
-            for seat in range(min(self._maps.group(number).next_seat, abi.GROUP_SEATS)):
-                cookie = group_seats.cookie_at(seat)
+        with contextlib.suppress(LookupError), GroupEntries(self._maps, number) as group_entries:
+            for array_entry in range(min(self._maps.group(number).next_entry, abi.GROUP_ENTRIES)):
+                cookie = group_entries.cookie_at(array_entry)
                 if cookie is not None:
                     return {cookie: number}
         return {}
@@ -226,7 +226,7 @@ class Registry:
             if not self._compiler.ready(program):
                 self._unready.add(number)
                 return False
-            if self._tubular is not None and self._label(number) and not group.next_seat:
+            if self._tubular is not None and self._label(number) and not group.next_entry:
                 self._pool.ensure_sockmap(number)
             try:
                 self._load(number)
@@ -310,19 +310,19 @@ class Registry:
             self.missed_one = True  # what the kernel took from the array is seen then
             return
         try:
-            with GroupSeats(self._maps, message.group) as group_seats:
+            with GroupEntries(self._maps, message.group) as group_entries:
                 if connecting.is_connected(fd):
-                    connecting.give_back(self._maps, group_seats, message, fd)
+                    connecting.give_back(self._maps, group_entries, message, fd)
                     self._taken_until.clear()
                 elif message.flags & MessageFlag.LOOK:
-                    connecting.undo(self._maps, group_seats, message, fd)
+                    connecting.undo(self._maps, group_entries, message, fd)
                 else:
                     self.entrance.expect(message)
         finally:
             os.close(fd)
 
     def serve(self, message: abi.Message, found: Optional[tuple[int, int]]) -> None:
-        """Give a socket its place; found: a pid that has it, and a duplicate."""
+        """Register a socket; found: a pid that has it, and a duplicate."""
         if found is None:
             excuse = self._search.excuse
             log.step(
@@ -344,19 +344,19 @@ class Registry:
         number, where = message.group, address.of_key(group.key)
         try:
             log.event(f"socket found {where} so_cookie {message.cookie:#x}")
-            with GroupSeats(self._maps, number) as group_seats:
+            with GroupEntries(self._maps, number) as group_entries:
                 if connecting.is_connected(fd):
-                    connecting.give_back(self._maps, group_seats, message, fd)
+                    connecting.give_back(self._maps, group_entries, message, fd)
                     self._taken_until.clear()
                     return
                 self._attach(number, fd)
                 connecting.take_lent(self._maps, fd)
                 trains.turn_off(group, fd, f"socket {message.cookie:#x} of {where}")
-                place = self._seat(number, group, group_seats, message.cookie, fd)
+                registration = self._enter(number, group, group_entries, message.cookie, fd)
                 if message.flags & MessageFlag.REGISTER:
-                    self._register(number, group, group_seats, message, place, fd)
+                    self._register(number, group, group_entries, message, registration, fd)
                 libbpf.map_update(
-                    self._maps["socket_place"], fd.to_bytes(4, sys.byteorder), bytes(place)
+                    self._maps["registrations"], fd.to_bytes(4, sys.byteorder), bytes(registration)
                 )
         except OSError as error:
             if error.errno not in _REFUSED:
@@ -366,21 +366,21 @@ class Registry:
                 f"{_REFUSED[error.errno]}"
             )
 
-    def _seat(
-        self, number: int, group: abi.Group, group_seats: GroupSeats, cookie: int, fd: int
-    ) -> abi.SocketPlace:
-        """The socket's present place, or a new seat outside any generation."""
+    def _enter(
+        self, number: int, group: abi.Group, group_entries: GroupEntries, cookie: int, fd: int
+    ) -> abi.Registration:
+        """Return the socket's registration record, or a new one outside any generation."""
         data = libbpf.map_lookup(
-            self._maps["socket_place"],
+            self._maps["registrations"],
             fd.to_bytes(4, sys.byteorder),
-            ctypes.sizeof(abi.SocketPlace),
+            ctypes.sizeof(abi.Registration),
         )
         if data is not None:
-            place = abi.SocketPlace.from_buffer_copy(data)
-            here = place.group == number + 1 and place.epoch == group.epoch
-            if here and place.seat != abi.SEAT_NONE:
-                return place
-        place = abi.SocketPlace(
+            registration = abi.Registration.from_buffer_copy(data)
+            here = registration.group == number + 1 and registration.epoch == group.epoch
+            if here and registration.array_entry != abi.ENTRY_NONE:
+                return registration
+        registration = abi.Registration(
             cookie=cookie,
             group=number + 1,
             epoch=group.epoch,
@@ -389,88 +389,88 @@ class Registry:
             index=abi.INDEX_NONE,
         )
         key = cookie.to_bytes(8, sys.byteorder)
-        data = libbpf.map_lookup(self._maps["seats"], key, ctypes.sizeof(abi.SeatRef))
+        data = libbpf.map_lookup(self._maps["entries"], key, ctypes.sizeof(abi.EntryRef))
         if data is not None:
-            # a daemon was killed between seating it and telling it so
-            ref = abi.SeatRef.from_buffer_copy(data)
+            # a daemon was killed between entering it and telling it so
+            ref = abi.EntryRef.from_buffer_copy(data)
             if ref.group == number:
-                place.seat = ref.seat
-                if group_seats.cookie_at(ref.seat) != cookie:
-                    group_seats.sit(ref.seat, fd)
-                return place
+                registration.array_entry = ref.array_entry
+                if group_entries.cookie_at(ref.array_entry) != cookie:
+                    group_entries.enter(ref.array_entry, fd)
+                return registration
         try:
-            self._pool.take_seat(group)
+            self._pool.take_entry(group)
         except LookupError:
-            self.missed_one = True  # closed ones hold seats until they are seen
+            self.missed_one = True  # closed ones hold entries until they are seen
             raise
-        place.seat = self._new_seat(group, group_seats)
-        ref = abi.SeatRef(seat=place.seat, group=number)
-        libbpf.map_update(self._maps["seats"], key, bytes(ref))
-        group_seats.sit(place.seat, fd)
-        return place
+        registration.array_entry = self._new_entry(group, group_entries)
+        ref = abi.EntryRef(array_entry=registration.array_entry, group=number)
+        libbpf.map_update(self._maps["entries"], key, bytes(ref))
+        group_entries.enter(registration.array_entry, fd)
+        return registration
 
-    def _new_seat(self, group: abi.Group, group_seats: GroupSeats) -> int:
-        for _ in range(abi.GROUP_SEATS):
-            turn: int = group.next_seat
-            group.next_seat = turn + 1
-            seat = turn % abi.GROUP_SEATS
-            if group_seats.cookie_at(seat) is not None:
+    def _new_entry(self, group: abi.Group, group_entries: GroupEntries) -> int:
+        for _ in range(abi.GROUP_ENTRIES):
+            turn: int = group.next_entry
+            group.next_entry = turn + 1
+            array_entry = turn % abi.GROUP_ENTRIES
+            if group_entries.cookie_at(array_entry) is not None:
                 continue
-            if turn >= abi.GROUP_SEATS:
-                for number, slot in group_seats.used_slots():
-                    if seat in slot.seat[:]:
-                        seats.drop_seats(slot, {seat})
-                        group_seats.write_slot(number, slot)
-                for table, key in list(seats.flows_of_seat(self._maps, group, seat)):
+            if turn >= abi.GROUP_ENTRIES:
+                for number, slot in group_entries.used_slots():
+                    if array_entry in slot.array_entry[:]:
+                        entries.drop_entries(slot, {array_entry})
+                        group_entries.write_slot(number, slot)
+                for table, key in list(entries.flows_of_entry(self._maps, group, array_entry)):
                     with self._maps.inner("flow_tables", table) as fd:
                         if fd is not None:
                             libbpf.map_delete(fd, key)
-            return seat
-        raise LookupError(f"all {abi.GROUP_SEATS} seats of the group are taken")
+            return array_entry
+        raise LookupError(f"all {abi.GROUP_ENTRIES} entries of the group are taken")
 
     def _register(
         self,
         number: int,
         group: abi.Group,
-        group_seats: GroupSeats,
+        group_entries: GroupEntries,
         message: abi.Message,
-        place: abi.SocketPlace,
+        registration: abi.Registration,
         fd: int,
     ) -> None:
         where = address.of_key(group.key)
-        generation, seat = self._generation_asked_for(message, fd), place.seat
+        generation, array_entry = self._generation_asked_for(message, fd), registration.array_entry
         log.event(
             f"registering socket {where} app {message.app} gen {generation} "
             f"so_cookie {message.cookie:#x}"
         )
-        if place.generation == generation and place.index != abi.INDEX_NONE:
+        if registration.generation == generation and registration.index != abi.INDEX_NONE:
             log.event("registering socket again is legal but weird")
             return
         number_of_slot = abi.slot_of(group.max_apps, message.app, generation)
         if _has_flows(group):  # takes memory: before anything of the socket has changed
             self._pool.ensure_table(number, group, number_of_slot)
-        slot = group_seats.slot(number_of_slot)
-        if place.slot == number_of_slot and place.index != abi.INDEX_NONE:
-            seats.drop_seats(slot, {seat})
+        slot = group_entries.slot(number_of_slot)
+        if registration.slot == number_of_slot and registration.index != abi.INDEX_NONE:
+            entries.drop_entries(slot, {array_entry})
             self._taken_until.pop((number, number_of_slot), None)
-        position = self._free_index(number, number_of_slot, slot, seat, group_seats)
+        position = self._free_index(number, number_of_slot, slot, array_entry, group_entries)
         if position is None:
             log.event("too many sockets in the gen!")
-            if place.index == abi.INDEX_NONE:  # else it stays where it is
-                place.generation, place.slot = generation, number_of_slot
+            if registration.index == abi.INDEX_NONE:  # else it stays where it is
+                registration.generation, registration.slot = generation, number_of_slot
             return
-        if place.slot < abi.GENERATION_SLOTS and place.slot != number_of_slot:
-            self._leave_slot(number, place, group_seats)
-        place.generation, place.slot = generation, number_of_slot
+        if registration.slot < abi.GENERATION_SLOTS and registration.slot != number_of_slot:
+            self._leave_slot(number, registration, group_entries)
+        registration.generation, registration.slot = generation, number_of_slot
         if _has_flows(group):
             group.table_mask |= 1 << number_of_slot
         if not slot.live or slot.generation != generation:
             slot.generation, slot.app = generation, message.app
             if not slot.live:
                 slot.base_in, slot.base_out = self._packets(number, number_of_slot)
-        seats.set_seat(slot, position, seat)
-        group_seats.write_slot(number_of_slot, slot)
-        place.index = position
+        entries.set_entry(slot, position, array_entry)
+        group_entries.write_slot(number_of_slot, slot)
+        registration.index = position
         if self._tubular is not None and self._label(number):
             self._tubular.hold(number, number_of_slot, fd)
 
@@ -487,23 +487,30 @@ class Registry:
         return int(message.generation)
 
     def _free_index(
-        self, number: int, slot_number: int, slot: abi.Slot, seat: int, group_seats: GroupSeats
+        self,
+        number: int,
+        slot_number: int,
+        slot: abi.Slot,
+        array_entry: int,
+        group_entries: GroupEntries,
     ) -> Optional[int]:
         """Return the lowest index of a generation that a socket can have; None: it is full."""
-        position = _index_of(slot, seat)
+        position = _index_of(slot, array_entry)
         if position is None:
             start = self._taken_until.get((number, slot_number), 0)
-            position = group_seats.first_free_index(slot, start)
+            position = group_entries.first_free_index(slot, start)
             taken = abi.SLOT_SOCKETS if position is None else position + 1
             self._taken_until[number, slot_number] = taken
         return position
 
-    def _leave_slot(self, number: int, place: abi.SocketPlace, group_seats: GroupSeats) -> None:
+    def _leave_slot(
+        self, number: int, registration: abi.Registration, group_entries: GroupEntries
+    ) -> None:
         """Take a socket out of the generation that it moves from."""
-        slot = group_seats.slot(place.slot)
-        seats.drop_seats(slot, {place.seat})
-        group_seats.write_slot(place.slot, slot)
-        self._taken_until.pop((number, place.slot), None)
+        slot = group_entries.slot(registration.slot)
+        entries.drop_entries(slot, {registration.array_entry})
+        group_entries.write_slot(registration.slot, slot)
+        self._taken_until.pop((number, registration.slot), None)
 
     def _packets(self, number: int, slot: int) -> tuple[int, int]:
         reading = counters.read(self._maps, number)
@@ -518,9 +525,9 @@ class Registry:
         self._known.pop(number, None)
 
 
-def _index_of(slot: abi.Slot, seat: int) -> Optional[int]:
-    found = list(slot.seat)
-    return found.index(seat) if seat in found else None
+def _index_of(slot: abi.Slot, array_entry: int) -> Optional[int]:
+    found = list(slot.array_entry)
+    return found.index(array_entry) if array_entry in found else None
 
 
 def _has_flows(group: abi.Group) -> bool:

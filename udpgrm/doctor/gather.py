@@ -28,8 +28,8 @@ from udpgrm.doctor.options import limits_of
 from udpgrm.kernel import cgroups, descriptors, libbpf, pidfd
 from udpgrm.kernel.descriptors import Unreachable
 from udpgrm.state import address, second_groups
+from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
-from udpgrm.state.seats import GroupSeats
 from udpgrm.state.steered import Foreign, foreign
 from udpgrm.state.view import Viewer
 
@@ -175,10 +175,10 @@ def _look_at(
 def _with_notes(seen: Socket, sock: socket.socket, maps: Maps) -> Socket:
     """Add what hooks and daemon have noted in the socket's storage."""
     request = abi.SocketRequest()
-    place = abi.SocketPlace()
+    record = abi.Registration()
     if not _storage(maps["socket_request"], sock, request):
         return seen
-    _storage(maps["socket_place"], sock, place)
+    _storage(maps["registrations"], sock, record)
     seen = replace(seen, known=True, uid=request.uid, application=request.app)
     if not request.group:
         return seen
@@ -189,18 +189,18 @@ def _with_notes(seen: Socket, sock: socket.socket, maps: Maps) -> Socket:
     if request.generation == abi.GENERATION_NONE:
         return seen
     seen = replace(seen, generation=request.generation)
-    same = (place.group, place.epoch) == (request.group, request.epoch)
-    if not same or place.generation != request.generation or place.slot >= abi.GENERATION_SLOTS:
+    same = (record.group, record.epoch) == (request.group, request.epoch)
+    if not same or record.generation != request.generation or record.slot >= abi.GENERATION_SLOTS:
         return seen
-    if place.index == abi.INDEX_NONE:
+    if record.index == abi.INDEX_NONE:
         return replace(seen, crowded=True)
-    with contextlib.suppress(LookupError), GroupSeats(maps, request.group - 1) as seats:
-        seen = replace(seen, entered=seats.cookie_at(place.seat) == seen.cookie)
-    return replace(seen, index=place.index)
+    with contextlib.suppress(LookupError), GroupEntries(maps, request.group - 1) as entries:
+        seen = replace(seen, entered=entries.cookie_at(record.array_entry) == seen.cookie)
+    return replace(seen, index=record.index)
 
 
 def _storage(
-    storage: int, sock: socket.socket, record: Union[abi.SocketRequest, abi.SocketPlace]
+    storage: int, sock: socket.socket, record: Union[abi.SocketRequest, abi.Registration]
 ) -> bool:
     """Read a socket's storage into a record; False: it has none."""
     size = ctypes.sizeof(record)

@@ -21,8 +21,8 @@ from udpgrm.services import policy
 from udpgrm.services.definition import Group, Service
 from udpgrm.state import counters, policies, second_groups
 from udpgrm.state import maps as state
+from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
-from udpgrm.state.seats import GroupSeats
 from udpgrm.state.view import GenerationView, GroupView, Viewer
 
 #: A packet of a new flow that no socket of the working generation could be given to,
@@ -85,8 +85,8 @@ class Groups:
         if view is None:
             return False
         try:
-            with GroupSeats(self.maps, view.number) as seats:
-                slot = seats.slot(abi.slot_of(view.max_apps, group.application, generation))
+            with GroupEntries(self.maps, view.number) as entries:
+                slot = entries.slot(abi.slot_of(view.max_apps, group.application, generation))
         except LookupError:  # the group is being taken apart this moment
             return False
         return (slot.app, slot.generation) == (group.application, generation)

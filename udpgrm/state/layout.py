@@ -29,8 +29,8 @@ MAX_DEFERRED = 8192
 BY_GROUP = ("slots", "sockets", "counters", "sockmaps")
 #: Steering programs are called by this and their group's id.
 STEERING_PREFIX = "udpgrm_"
-#: Room in the map of all seats, and what one user may have, per group.
-SEATS_PER_GROUP = 256
+#: Room in the map of all entries, and what one user may have, per group.
+ENTRIES_PER_GROUP = 256
 #: sizeof(struct quic_tables), sizeof(struct quic_scratch) of bpf/dissectors/bespoke/scratch.h.
 QUIC_TABLES_BYTES = 9528
 QUIC_SCRATCH_BYTES = 13656
@@ -99,8 +99,10 @@ def make_slots() -> int:
 
 
 def make_sockets() -> int:
-    """A group's sockets by seat. Returns an fd."""
-    return libbpf.map_create(libbpf.MAP_REUSEPORT_SOCKARRAY, "udpgrm_socks", 4, 8, abi.GROUP_SEATS)
+    """A group's sockets by array entry. Returns an fd."""
+    return libbpf.map_create(
+        libbpf.MAP_REUSEPORT_SOCKARRAY, "udpgrm_socks", 4, 8, abi.GROUP_ENTRIES
+    )
 
 
 def make_sockmap() -> int:
@@ -109,7 +111,7 @@ def make_sockmap() -> int:
     Tubular keeps them in a SOCKMAP, and the kernel wants a socket in no
     REUSEPORT_SOCKARRAY then.
     """
-    return libbpf.map_create(libbpf.MAP_SOCKMAP, "udpgrm_sockmap", 4, 8, abi.GROUP_SEATS)
+    return libbpf.map_create(libbpf.MAP_SOCKMAP, "udpgrm_sockmap", 4, 8, abi.GROUP_ENTRIES)
 
 
 def make_counters() -> int:
@@ -188,7 +190,7 @@ MAPS = {
     "socket_request": _Map(
         _storage("udpgrm_request", abi.SocketRequest), Relocation.SOCKET_REQUEST
     ),
-    "socket_place": _Map(_storage("udpgrm_place", abi.SocketPlace), Relocation.SOCKET_PLACE),
+    "registrations": _Map(_storage("udpgrm_place", abi.Registration), Relocation.REGISTRATIONS),
     "group_index": _Map(
         _plain(libbpf.MAP_HASH, "udpgrm_index", abi.GroupKey, 4, _groups),
         Relocation.GROUP_INDEX,
@@ -226,9 +228,9 @@ MAPS = {
     "counters": _Map(
         _outer("udpgrm_countss", _groups, lambda _: make_counters()), Relocation.COUNTERS
     ),
-    "seats": _Map(
-        _hash("udpgrm_seats", 8, abi.SeatRef, lambda limits: limits.groups * SEATS_PER_GROUP),
-        Relocation.SEATS,
+    "entries": _Map(
+        _hash("udpgrm_entries", 8, abi.EntryRef, lambda limits: limits.groups * ENTRIES_PER_GROUP),
+        Relocation.ENTRIES,
     ),
     # whole from the start: where there is no memory, a message can still be deferred
     "deferred": _Map(

@@ -245,10 +245,10 @@ def forget(maps: Maps, number: int) -> None:
     libbpf.map_delete(maps["group_index"], bytes(group.key))
     group.state = abi.GroupState.DELETED
     with maps.inner(maps.socket_map(number), number) as fd:
-        # a socket that is still here could not take a seat in its next group
+        # a socket that is still here could not take an array entry in its next group
         if fd is not None:
-            for seat in range(min(group.next_seat, abi.GROUP_SEATS)):
-                libbpf.map_delete(fd, index(seat))
+            for array_entry in range(min(group.next_entry, abi.GROUP_ENTRIES)):
+                libbpf.map_delete(fd, index(array_entry))
 
 
 def lock(directory: Path, shared: bool = False) -> Optional[int]:

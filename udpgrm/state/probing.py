@@ -12,8 +12,8 @@ from udpgrm import abi
 from udpgrm.abi import ProbePath
 from udpgrm.kernel import clock, libbpf
 from udpgrm.state import address
+from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
-from udpgrm.state.seats import GroupSeats
 
 #: A record whose command has died stops counting after that (seconds).
 LIFETIME_S = 60
@@ -66,8 +66,8 @@ class Probing:
         Raises LookupError when the generation has no registered socket.
         """
         slot = abi.slot_of(self._group.max_apps, application, generation)
-        with GroupSeats(self._maps, self._number) as seats:
-            record = seats.slot(slot)
+        with GroupEntries(self._maps, self._number) as entries:
+            record = entries.slot(slot)
             if not record.live or record.generation != generation:
                 raise LookupError(f"generation {generation} has no registered socket")
         self._write(peer, abi.Probe(steer=slot + 1))
@@ -76,9 +76,9 @@ class Probing:
         """What was recorded since the peer was last watched or steered."""
         raw = libbpf.map_lookup(self._maps["probes"], self._key(peer), ctypes.sizeof(abi.Probe))
         probe = abi.Probe() if raw is None else abi.Probe.from_buffer_copy(raw)
-        with GroupSeats(self._maps, self._number) as seats:
-            generations = {slot + 1: item.generation for slot, item in seats.used_slots()}
-            received = seats.cookie_at(probe.received_seat) if probe.received else None
+        with GroupEntries(self._maps, self._number) as entries:
+            generations = {slot + 1: item.generation for slot, item in entries.used_slots()}
+            received = entries.cookie_at(probe.received_entry) if probe.received else None
         path = ProbePath(probe.path)
         return Evidence(
             received_generation=generations.get(probe.received),

@@ -14,8 +14,8 @@ from udpgrm.abi import DissectorType, GroupState
 from udpgrm.kernel import clock, libbpf
 from udpgrm.state import address, connected, counters
 from udpgrm.state.connected import Counts
+from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
-from udpgrm.state.seats import GroupSeats
 
 #: A flow of a cookie kind that was quiet for longer counts as ended. QUIC's idle
 #: timeout is mostly that or less, NATs forget sooner (RFC 4787, 4.3: 2 minutes at most).
@@ -25,11 +25,11 @@ SEEN_LATELY_S = 30
 class SocketView:
     """A socket of a generation; cookie is the udpgrm one, so_cookie the kernel's (0: dead)."""
 
-    def __init__(self, index: int, cookie: int, so_cookie: int, seat: int) -> None:
+    def __init__(self, index: int, cookie: int, so_cookie: int, array_entry: int) -> None:
         self.index = index
         self.cookie = cookie
         self.so_cookie = so_cookie
-        self.seat = seat
+        self.array_entry = array_entry
 
     @property
     def alive(self) -> bool:
@@ -43,7 +43,7 @@ class FlowView(NamedTuple):
     remote: str
     hash: int  # a short name for people
     so_cookie: int
-    seat: int
+    array_entry: int
     slot: int
     age: float
     expired: bool
@@ -246,17 +246,17 @@ class Viewer:
         count: Optional[_FlowCounter],
     ) -> Iterator[GenerationView]:
         try:
-            group_seats = GroupSeats(self._maps, group_id)
+            group_entries = GroupEntries(self._maps, group_id)
         except LookupError:  # being made or taken apart this moment
             return
-        with group_seats:
-            for number, slot in group_seats.used_slots():
+        with group_entries:
+            for number, slot in group_entries.used_slots():
                 sockets = []
-                for position, seat in enumerate(slot.seat):
-                    if seat != abi.SEAT_NONE:
-                        alive = group_seats.cookie_at(seat) or 0
+                for position, array_entry in enumerate(slot.array_entry):
+                    if array_entry != abi.ENTRY_NONE:
+                        alive = group_entries.cookie_at(array_entry) or 0
                         cookie = abi.make_cookie(number, position)
-                        sockets.append(SocketView(position, cookie, alive, seat))
+                        sockets.append(SocketView(position, cookie, alive, array_entry))
                 flows = count(number, sockets) if count is not None else None
                 last_in, last_out = reading.last_in[number], reading.last_out[number]
                 packets_in = reading.packets_in[number] - slot.base_in
@@ -294,7 +294,7 @@ class Viewer:
                         remote=address.of_key(key),
                         hash=zlib.crc32(key_bytes),
                         so_cookie=flow.owner,
-                        seat=flow.seat,
+                        array_entry=flow.array_entry,
                         slot=slot,
                         age=self._age(flow.last),
                         expired=self._now - flow.last > timeout,

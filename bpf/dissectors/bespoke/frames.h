@@ -27,7 +27,7 @@ static __always_inline u64 next_varint(struct quic_scratch *s)
 	return (head & ~0ULL >> 2) >> (64 - bits);
 }
 
-/* The next `there` bytes, data of a CRYPTO frame, to their place in the stream. */
+/* The next `there` bytes, data of a CRYPTO frame, to their position in the stream. */
 static __always_inline void keep_crypto(const struct quic_tables *tables, struct quic_scratch *s,
 					u64 offset, u64 there)
 {

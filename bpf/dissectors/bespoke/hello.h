@@ -60,7 +60,7 @@ static __always_inline int find_extensions(const struct quic_scratch *s, u32 *at
 	return 0;
 }
 
-/* The place of the name in the stream; -1: there is none, or it has not come. */
+/* The position of the name in the stream; -1: there is none, or it has not come. */
 static __always_inline int find_name(struct quic_scratch *s, struct host_name *name)
 {
 	u32 position, end, type, length, kind, i;

@@ -56,7 +56,7 @@ static __always_inline int find_number(struct sk_reuseport_md *md, u32 scid_at, 
 }
 
 /*
- * Leaves the payload's place, key and nonce in the scratch. -1: this is no
+ * Leaves the payload's position, key and nonce in the scratch. -1: this is no
  * Initial packet under the keys of its connection ID.
  */
 static __always_inline int open_packet(struct sk_reuseport_md *md, const struct quic_tables *tables,

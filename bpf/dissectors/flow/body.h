@@ -29,19 +29,19 @@ static __always_inline int dissect(struct steering *s)
 			s->counters->total[RX_FLOW_NEW_HAD_EXPIRED]++;
 		return to_new(s, 0);
 	}
-	if (flow->seat == SEAT_NONE) {
-		/* made before the daemon had seated the socket that sent */
+	if (flow->array_entry == ENTRY_NONE) {
+		/* made before the daemon had entered the socket that sent */
 		u64 owner = flow->owner;
-		struct seat_ref *ref = bpf_map_lookup_elem(MAP(SEATS), &owner);
+		struct entry_ref *ref = bpf_map_lookup_elem(MAP(ENTRIES), &owner);
 
 		if (ref)
-			flow->seat = ref->seat;
+			flow->array_entry = ref->array_entry;
 	}
-	switch (to_existing(s, flow->seat, slot)) {
+	switch (to_existing(s, flow->array_entry, slot)) {
 	case 0:
 		return SK_PASS;
 	case -ENOENT:
-		if (flow->seat != SEAT_NONE)
+		if (flow->array_entry != ENTRY_NONE)
 			flow->flags |= FLOW_ORPHAN;
 	}
 	return to_new(s, 0);

@@ -141,5 +141,5 @@ static __always_inline int dissect(struct steering *s)
 	s->counters->total[RX_DISSECTED_OK_TOTAL]++;
 	if (flow->last != now)
 		flow->last = now;
-	return to_existing(s, flow->seat, slot) ? to_new(s, 0) : SK_PASS;
+	return to_existing(s, flow->array_entry, slot) ? to_new(s, 0) : SK_PASS;
 }

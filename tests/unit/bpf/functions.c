@@ -123,18 +123,26 @@ void test_group_key(struct group_key *key, u32 family, u16 port, const u32 *addr
 	group_key_of(NULL, &sk, request, key);
 }
 
-/* Word i of a value of `size` bytes given with optlen; false: there is none. */
-bool test_word(const void *value, u32 size, s32 optlen, u32 i, bool is_set, u32 *word)
+/* Word i of an answer of `size` bytes asked for with optlen; false: there is none. */
+bool test_word(const void *value, u32 size, s32 optlen, u32 i, u32 *word)
 {
 	struct bpf_sockopt ctx = { .optlen = optlen };
 	u32 *found;
 
 	ctx.optval = (void *)value;
 	ctx.optval_end = (void *)value + size;
-	found = word_of(&ctx, i, is_set);
+	found = word_of(&ctx, i);
 	if (found)
 		*word = *found;
 	return found;
+}
+
+/* How much counts of a value that is set with optlen. */
+s32 test_set_length(s32 optlen)
+{
+	struct bpf_sockopt ctx = { .optlen = optlen };
+
+	return set_length(&ctx);
 }
 
 void test_clear(u64 jiffies)
@@ -169,8 +177,8 @@ u32 test_find(struct group *group, u32 first, struct flow_key *key, u64 *owner, 
 	return lookups;
 }
 
-u32 test_refresh(struct group *group, u32 slot, struct flow_key *key, u64 owner, u16 seat,
+u32 test_refresh(struct group *group, u32 slot, struct flow_key *key, u64 owner, u16 array_entry,
 		 bool *stale)
 {
-	return refresh_flow(group, slot, key, owner, seat, stale);
+	return refresh_flow(group, slot, key, owner, array_entry, stale);
 }

@@ -49,7 +49,7 @@ class Group:
             self.record.table[slot] = slot + 1
         functions.test_clear(NOW)
         for slot, jiffies in last.items():
-            self.put(slot, abi.Flow(owner=slot + 100, last=jiffies, seat=slot))
+            self.put(slot, abi.Flow(owner=slot + 100, last=jiffies, array_entry=slot))
 
     def put(self, slot: int, flow: abi.Flow, key: abi.FlowKey = KEY) -> None:
         assert self._functions.test_put(slot + 1, ctypes.byref(key), ctypes.byref(flow))
@@ -71,11 +71,11 @@ class Group:
         )
         return Found(owner.value, slot.value, stale.value, lookups)
 
-    def refresh(self, slot: int, seat: int = 3) -> tuple[str, bool]:
+    def refresh(self, slot: int, array_entry: int = 3) -> tuple[str, bool]:
         """The counter's name, and whether an expired entry was there."""
         stale = ctypes.c_bool()
         counter = self._functions.test_refresh(
-            ctypes.byref(self.record), slot, ctypes.byref(KEY), ME, seat, ctypes.byref(stale)
+            ctypes.byref(self.record), slot, ctypes.byref(KEY), ME, array_entry, ctypes.byref(stale)
         )
         return abi.COUNTERS[counter], stale.value
 
@@ -138,7 +138,7 @@ def test_sending(
         assert (counter, stale) == ("tx_flow_create_ok", before.stale)
         entry = group.entry(slot)
         assert entry is not None
-        assert (entry.owner, entry.last, entry.seat, entry.flags) == (ME, NOW, 3, 0)
+        assert (entry.owner, entry.last, entry.array_entry, entry.flags) == (ME, NOW, 3, 0)
 
 
 @given(slot=slots, where=slots)
@@ -147,11 +147,11 @@ def test_ones_own_entry_is_refreshed_where_it_is(
 ) -> None:
     # a socket that moved on to another generation keeps its flows
     group = Group(functions, {slot, where}, {})
-    group.put(where, abi.Flow(owner=ME, last=NOW - TIMEOUT, seat=abi.SEAT_NONE))
+    group.put(where, abi.Flow(owner=ME, last=NOW - TIMEOUT, array_entry=abi.ENTRY_NONE))
     assert group.refresh(slot) == ("tx_flow_update_ok", False)
     entry = group.entry(where)
     assert entry is not None
-    assert (entry.owner, entry.last, entry.seat) == (ME, NOW, 3)
+    assert (entry.owner, entry.last, entry.array_entry) == (ME, NOW, 3)
     assert where == slot or group.entry(slot) is None
 
 
@@ -160,7 +160,7 @@ def test_the_flow_of_a_closed_socket_is_taken_over(
     functions: ctypes.CDLL, slot: int, where: int
 ) -> None:
     group = Group(functions, {slot, where}, {})
-    group.put(where, abi.Flow(owner=ANOTHER, last=NOW, seat=9, flags=ORPHAN))
+    group.put(where, abi.Flow(owner=ANOTHER, last=NOW, array_entry=9, flags=ORPHAN))
     assert group.refresh(slot) == ("tx_flow_create_ok", True)
     found = group.find(slot)
     assert (found.owner, found.slot) == (ME, slot)

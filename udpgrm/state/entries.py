@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seats and generations of one group: which socket sits where.
+"""Entries and generations of one group: which socket sits where.
 
-Every socket the daemon hears of gets a seat in the group's socket array, for
-as long as it lives; a generation lists the seats of its sockets by index. The
-kernel empties a seat when its socket closes.
+Every socket the daemon hears of gets an array entry in the group's socket array, for
+as long as it lives; a generation lists the entries of its sockets by index. The
+kernel empties an array entry when its socket closes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from udpgrm.kernel import libbpf
 from udpgrm.state.maps import Maps, index
 
 
-class GroupSeats:
+class GroupEntries:
     """One group's sockets and slots maps, open until `close`."""
 
     def __init__(self, maps: Maps, number: int) -> None:
@@ -39,7 +39,7 @@ class GroupSeats:
         """Close the maps."""
         self._stack.close()
 
-    def __enter__(self) -> GroupSeats:
+    def __enter__(self) -> GroupEntries:
         """Use as a context manager."""
         return self
 
@@ -47,16 +47,16 @@ class GroupSeats:
         """Close the maps."""
         self.close()
 
-    def cookie_at(self, seat: int) -> Optional[int]:
-        """SO_COOKIE of the socket in a seat; None: it is empty."""
-        if seat >= abi.GROUP_SEATS:
+    def cookie_at(self, array_entry: int) -> Optional[int]:
+        """SO_COOKIE of the socket in an array entry; None: it is empty."""
+        if array_entry >= abi.GROUP_ENTRIES:
             return None
-        value = libbpf.map_lookup(self.sockets, index(seat), 8)
+        value = libbpf.map_lookup(self.sockets, index(array_entry), 8)
         return None if value is None else int.from_bytes(value, sys.byteorder)
 
-    def sit(self, seat: int, fd: int) -> None:
-        """Put a socket into a seat."""
-        libbpf.map_update(self.sockets, index(seat), fd.to_bytes(8, sys.byteorder))
+    def enter(self, array_entry: int, fd: int) -> None:
+        """Put a socket into an array entry."""
+        libbpf.map_update(self.sockets, index(array_entry), fd.to_bytes(8, sys.byteorder))
 
     def slot(self, number: int) -> abi.Slot:
         """A copy of a slot's record."""
@@ -77,7 +77,7 @@ class GroupSeats:
 
     def first_free_index(self, slot: abi.Slot, start: int) -> Optional[int]:
         """The lowest index from `start` on that is free or dead; None: full."""
-        position = start + libbpf.map_first_missing(self.sockets, slot.seat[start:], 8)
+        position = start + libbpf.map_first_missing(self.sockets, slot.array_entry[start:], 8)
         return position if position < abi.SLOT_SOCKETS else None
 
 
@@ -85,37 +85,37 @@ def empty_slot() -> abi.Slot:
     """The record of a slot that has no generation."""
     slot = abi.Slot()
     for position in range(abi.SLOT_SOCKETS):
-        slot.seat[position] = abi.SEAT_NONE
+        slot.array_entry[position] = abi.ENTRY_NONE
     return slot
 
 
-def set_seat(slot: abi.Slot, position: int, seat: int) -> None:
-    """Give an index of a slot to a seat, and list it for new flows."""
-    old = slot.seat[position]
-    live = [item for item in slot.live_seat[: slot.live] if item not in (old, seat)]
-    live.append(seat)
-    slot.seat[position] = seat
+def set_entry(slot: abi.Slot, position: int, array_entry: int) -> None:
+    """Give an index of a slot to an array entry, and list it for new flows."""
+    old = slot.array_entry[position]
+    live = [item for item in slot.live_entries[: slot.live] if item not in (old, array_entry)]
+    live.append(array_entry)
+    slot.array_entry[position] = array_entry
     _list_live(slot, live)
 
 
-def drop_seats(slot: abi.Slot, seats: set[int]) -> None:
-    """Take seats out of a slot."""
+def drop_entries(slot: abi.Slot, entries: set[int]) -> None:
+    """Take entries out of a slot."""
     for position in range(abi.SLOT_SOCKETS):
-        if slot.seat[position] in seats:
-            slot.seat[position] = abi.SEAT_NONE
-    _list_live(slot, [item for item in slot.live_seat[: slot.live] if item not in seats])
+        if slot.array_entry[position] in entries:
+            slot.array_entry[position] = abi.ENTRY_NONE
+    _list_live(slot, [item for item in slot.live_entries[: slot.live] if item not in entries])
 
 
 def _list_live(slot: abi.Slot, live: list[int]) -> None:
-    """Each seat once: the hooks write others over those of sockets that close."""
+    """Each array entry once: the hooks write others over those of sockets that close."""
     once = dict.fromkeys(live)
     slot.live = len(once)
-    for position, seat in enumerate(once):
-        slot.live_seat[position] = seat
+    for position, array_entry in enumerate(once):
+        slot.live_entries[position] = array_entry
 
 
-def flows_of_seat(maps: Maps, group: abi.Group, seat: int) -> Iterator[tuple[int, bytes]]:
-    """(table id, key) of every flow entry that points to a seat."""
+def flows_of_entry(maps: Maps, group: abi.Group, array_entry: int) -> Iterator[tuple[int, bytes]]:
+    """(table id, key) of every flow entry that points to an array entry."""
     for table in set(group.table) - {0}:
         with maps.inner("flow_tables", table) as fd:
             if fd is None:
@@ -123,5 +123,5 @@ def flows_of_seat(maps: Maps, group: abi.Group, seat: int) -> Iterator[tuple[int
             for key, value in libbpf.map_items(
                 fd, ctypes.sizeof(abi.FlowKey), ctypes.sizeof(abi.Flow)
             ):
-                if abi.Flow.from_buffer_copy(value).seat == seat:
+                if abi.Flow.from_buffer_copy(value).array_entry == array_entry:
                     yield table, key
