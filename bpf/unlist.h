@@ -31,7 +31,7 @@ static __always_inline void unlist(struct slot *slot, u32 array_entry)
 			break;
 		other = other_than(array_entry, slot->live_entries[i], other);
 	}
-	/* read anew: what the loop has told of it would be followed for every i */
+	/* read again: what the loop has told of it would be followed for every i */
 	count = *(volatile u32 *)&slot->live;
 #pragma clang loop unroll(disable)
 	for (i = 0; i < SLOT_SOCKETS; i++) {

@@ -109,7 +109,7 @@ def switched_by(switch: Switch, first_new_answer: float | None) -> float:
     return switch.returned
 
 
-def judge(
+def evaluate(
     host: str, flows: Sequence[Flow], switch: Switch | None, unit: StoppedUnit | None
 ) -> HostReport:
     """Report on one host from its flows.

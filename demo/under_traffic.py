@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Runs a restart of an echo service under traffic, and judges it.
+"""Runs a restart of an echo service under traffic, and evaluates it.
 
     python3 -m demo.under_traffic --inventory FILE --service NAME --port PORT -- COMMAND...
 
@@ -92,7 +92,7 @@ def _judge(
         switch = switches.get(name)
         old = analysis.old_instance(own, switch) if switch else None
         unit = hosts.stopped_unit(name, f"{service}@{old.generation}.service") if old else None
-        reports.append(analysis.judge(name, own, switch, unit))
+        reports.append(analysis.evaluate(name, own, switch, unit))
     return reports
 
 

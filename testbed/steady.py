@@ -85,7 +85,7 @@ def traffic(places: dict[str, str], port: int) -> Iterator[dict[str, Seen]]:
 
 def main() -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description="restart under traffic, judged by clients")
+    parser = argparse.ArgumentParser(description="restart under traffic, evaluated by clients")
     parser.add_argument("--inventory", required=True, type=Path)
     parser.add_argument("--port", required=True, type=int)
     parser.add_argument("--seen", type=int, default=2)

@@ -23,7 +23,7 @@ Usage: udpgrm decoy -- COMMAND...
        mmdecoy -- COMMAND...
 
 Runs COMMAND, passes every signal on to it and exits as it does. When COMMAND
-sends SIGURG to this process, it exits with status 0 and COMMAND goes on.
+sends SIGURG to this process, it exits with status 0 and COMMAND continues.
 """
 
 _SI_KERNEL = 0x80  # a terminal's, say: the whole process group has got it
@@ -73,7 +73,7 @@ def _become(command: list[str], decoy: int, mask: set[int]) -> None:
 
 
 def _stand_in(child: int, everything: set[signal.Signals]) -> Optional[int]:
-    """Wait for the child's end, and return its status; None: it goes on without us."""
+    """Wait for the child's end, and return its status; None: it continues without us."""
     while True:
         info = signal.sigwaitinfo(everything)
         if info.si_signo == signal.SIGCHLD:

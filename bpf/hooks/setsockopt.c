@@ -350,7 +350,7 @@ static __always_inline int carry_out(struct bpf_sockopt *ctx)
 		if (group && group->key.port != htons(sk->src_port))
 			group = NULL; /* it had a port of the kernel's choice, and gave it back */
 		if (!group) {
-			/* forgotten meanwhile: the socket starts anew */
+			/* forgotten meanwhile: the socket starts again */
 			request->group = 0;
 			request->generation = GENERATION_NONE;
 			request->registered = 0;

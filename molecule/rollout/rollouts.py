@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Rolls out on six hosts of which four have something wrong, and judges what becomes of each.
+"""Rolls out on six hosts of which four have something wrong, and evaluates what becomes of each.
 
     rollouts.py --inventory FILE --report FILE -- ansible-playbook OPTIONS...
 

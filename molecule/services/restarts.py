@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Restarts services of several kinds under load, and judges it by what their clients saw.
+"""Restarts services of several kinds under load, and evaluates it by what their clients saw.
 
     restarts.py --inventory FILE --reports DIRECTORY -- ansible-playbook OPTIONS...
 
@@ -123,7 +123,7 @@ def restart(service: Service, places: dict[str, str], command: Sequence[str]) ->
     return sessions
 
 
-def judged(service: Service, places: dict[str, str], command: Sequence[str]) -> bool:
+def evaluated(service: Service, places: dict[str, str], command: Sequence[str]) -> bool:
     """Restart a service, and print what became of it."""
     sessions = restart(service, places, command)
     well = True
@@ -150,7 +150,7 @@ def judged(service: Service, places: dict[str, str], command: Sequence[str]) -> 
 
 def main() -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description="restarts under load, judged by clients")
+    parser = argparse.ArgumentParser(description="restarts under load, evaluated by clients")
     parser.add_argument("--inventory", required=True, type=Path)
     parser.add_argument("--reports", required=True, type=Path)
     parser.add_argument("--only", choices=[service.name for service in SERVICES])
@@ -166,7 +166,7 @@ def main() -> int:
                 variables = f"udpgrm_service={service.name} udpgrm_bake=1 udpgrm_report={report}"
                 command = [*arguments.command, "--extra-vars", variables]
                 command.append("udpgrm.fleet.rolling_restart")
-                well &= judged(service, places, command)
+                well &= evaluated(service, places, command)
     except Interrupted as reason:
         print(f"interrupted by {reason}", file=sys.stderr)
         return 130

@@ -36,12 +36,12 @@ class Rollout:
 
 
 class Claimed(Exception):
-    """Another rollout of the service goes on; with what the host knows of it."""
+    """Another rollout of the service continues; with what the host knows of it."""
 
     def __init__(self, service: str, claim: JsonObject) -> None:
         since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(claim["since"]))
         super().__init__(
-            f"{service}: a rollout of {claim['by']} goes on since {since}; wait until it has ended "
+            f"{service}: a rollout of {claim['by']} continues since {since}; wait until it has ended "
             "(udpgrm_other_rollout=wait), or replace it if it is dead (udpgrm_other_rollout=replace)"
         )
         self.claim = claim
@@ -52,7 +52,7 @@ def _path(service: str) -> pathlib.Path:
 
 
 def current(service: str) -> JsonObject | None:
-    """Return the rollout that goes on, with C(run), C(by) and C(since); None: none since the host was started."""
+    """Return the rollout that continues, with C(run), C(by) and C(since); None: none since the host was started."""
     try:
         value = json.loads(_path(service).read_text(encoding="utf-8"))
         claim = {"run": str(value["run"]), "by": str(value["by"]), "since": float(value["since"])}
@@ -62,14 +62,14 @@ def current(service: str) -> JsonObject | None:
 
 
 def check(service: str, rollout: Rollout) -> None:
-    """Raise Claimed when a rollout goes on that is neither this one nor replaced by it."""
+    """Raise Claimed when a rollout continues that is neither this one nor replaced by it."""
     claim = current(service)
     if claim is not None and claim["run"] not in (rollout.run, rollout.replaces):
         raise Claimed(service, claim)
 
 
 def take(service: str, rollout: Rollout) -> None:
-    """Note that the rollout goes on. The service's lock is held. Raises Claimed, HostError."""
+    """Note that the rollout continues. The service's lock is held. Raises Claimed, HostError."""
     check(service, rollout)
     there = current(service)
     if there is not None and there["run"] == rollout.run:
@@ -86,7 +86,7 @@ def take(service: str, rollout: Rollout) -> None:
 
 
 def drop(service: str, run: str) -> None:
-    """Note that the rollout has ended, unless another one goes on."""
+    """Note that the rollout has ended, unless another one continues."""
     claim = current(service)
     if claim is not None and claim["run"] == run:
         with contextlib.suppress(OSError):

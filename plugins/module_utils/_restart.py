@@ -158,7 +158,7 @@ class Task:
             "after": {"generation": journal["to_generation"], "release": known},
         }
         if restart.running:
-            # what goes on is waited for, which changes nothing
+            # what continues is waited for, which changes nothing
             states["before"] = states["after"]
         if self.check:
             plan = {key: journal[key] for key in ("from_generation", "to_generation")}
@@ -184,7 +184,7 @@ class Task:
             if idle > GRACE_S:
                 step = "its begin" if restart.journal is None else restart.journal["step"]
                 raise HostError(
-                    f"{self.service}: the restart was interrupted in {step}; state=resumed goes on with it"
+                    f"{self.service}: the restart was interrupted in {step}; state=resumed continues with it"
                 )
             self.sleep(delay)
             delay = min(_LAST_POLL_S, delay * 1.5)

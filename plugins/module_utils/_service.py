@@ -103,7 +103,7 @@ class Restart:
 
     @property
     def reason(self) -> str:
-        """Why it did not go on; empty when it did."""
+        """Why it did not continue; empty when it did."""
         steps = [] if self.journal is None else self.journal["steps"]
         return next((step["reason"] for step in steps if step["reason"]), "")
 
@@ -172,7 +172,7 @@ def await_end(host: Host, service: str, limit: float) -> JsonObject:
         idle = 0 if restart.running else idle + 1
         if not ended and idle > GRACE_S:
             raise HostError(
-                f"{service}: the restart was interrupted in {step}; state=resumed goes on with it"
+                f"{service}: the restart was interrupted in {step}; state=resumed continues with it"
             )
         left = deadline - time.monotonic()
         # where nobody works at it, it takes some looks to tell whether that stays so

@@ -63,7 +63,7 @@ pin_dir:
   returned: success
   sample: /sys/fs/bpf/udpgrm
 daemon:
-  description: The daemon that registers sockets. Steering goes on without it.
+  description: The daemon that registers sockets. Steering continues without it.
   type: dict
   returned: success
   contains:

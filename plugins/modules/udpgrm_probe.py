@@ -117,7 +117,7 @@ def main() -> None:
         )
     if params["generation"] not in (None, answer["generation"]):
         module.fail_json(
-            msg=f"{address}: generation {answer['generation']} works, not {params['generation']}",
+            msg=f"{address}: generation {answer['generation']} is active, not {params['generation']}",
             **answer,
         )
     module.exit_json(changed=False, **answer)

@@ -13,7 +13,7 @@ description:
   - Puts a new instance of a service in the place of the one that serves, as a transaction on the host. The new
     instance is started, asked by probes that no user meets, promoted, and asked again. The old one keeps its flows
     until they end.
-  - The transaction runs in a unit of its own. So it goes on, or back, when Ansible or the connection to the host
+  - The transaction runs in a unit of its own. So it runs to its end, or rolls back, when Ansible or the connection to the host
     is lost.
   - Does nothing where the service runs an instance of O(release) already.
 author:
@@ -32,7 +32,7 @@ attributes:
   idempotent:
     support: full
     details:
-      - A restart to the same release that still goes on is waited for, which is no change.
+      - A restart to the same release that still continues is waited for, which is no change.
 options:
   service:
     description:
@@ -142,7 +142,7 @@ restart:
       type: str
       sample: drain
     outcome:
-      description: V(finished), V(rolled_back) or V(failed), V(null) while it goes on.
+      description: V(finished), V(rolled_back) or V(failed), V(null) while it continues.
       type: str
       sample: finished
     from_generation:
@@ -169,7 +169,7 @@ serves:
   returned: success, and when a restart did not end well
   sample: {"generations": [2], "release": "2.4.1", "boot_id": "0f2e5a8c-3b1d-4c66-9a57-0d6f0e1b2c3d"}
 rollout:
-  description: The rolling restart that goes on, as in RV(udpgrm.fleet.udpgrm_service_info#module:services[].rollout).
+  description: The rolling restart that continues, as in RV(udpgrm.fleet.udpgrm_service_info#module:services[].rollout).
   type: dict
   returned: when O(rollout) was refused because of another one
   sample: {"run": "control:4711:123456:a1b2", "by": "root@control", "since": 1767225600.125}

@@ -13,7 +13,7 @@ description:
   - Writes the definition of a service to C(/etc/udpgrm/services.d), or removes it.
   - The host judges the definition, and how it goes together with those of other services, before it replaces
     what is there. It is replaced in one step.
-  - Neither starts nor stops anything. A restart that runs goes on as it was begun.
+  - Neither starts nor stops anything. A restart that runs continues as it was begun.
 author:
   - The udpgrm authors (@udpgrm)
 requirements:

@@ -75,7 +75,7 @@ services:
       sample: {"generations": [2], "release": "2.4.1", "boot_id": "0f2e5a8c-3b1d-4c66-9a57-0d6f0e1b2c3d"}
     rollout:
       description:
-        - The rolling restart that goes on, V(null) if none does. C(run) names it, C(by) is its user and control node,
+        - The rolling restart that continues, V(null) if none does. C(run) names it, C(by) is its user and control node,
           C(since) when it began here.
       type: dict
       sample: {"run": "control:4711:123456:a1b2", "by": "root@control", "since": 1767225600.125}
@@ -84,7 +84,7 @@ services:
       type: dict
       sample: {"service": "dns", "state": "drain", "outcome": null, "from_generation": 1, "to_generation": 2}
     draining:
-      description: Earlier restarts whose drains go on, or have failed, with C(from_generation) and C(to_generation).
+      description: Earlier restarts whose drains continue, or have failed, with C(from_generation) and C(to_generation).
       type: list
       elements: dict
       sample: [{"service": "dns", "state": "drain", "outcome": null, "from_generation": 1, "to_generation": 2}]

@@ -52,7 +52,7 @@ def _moved(looks: list[JsonObject]) -> int:
 
 
 def _lost(drain: JsonObject) -> int | None:
-    """Count the flows that were cut off by the end of a drain; None: unknown, or it goes on."""
+    """Count the flows that were cut off by the end of a drain; None: unknown, or it continues."""
     if not drain.get("result"):
         return None
     return _left(drain) if drain["result"] == "done" else 0

@@ -140,7 +140,7 @@ def _bars(
         bars.append(
             {
                 "step": step["step"],
-                "result": step["result"] or "goes on",
+                "result": step["result"] or "continues",
                 "seconds": ended - step["started"],
                 "reason": step["reason"],
                 "x": left,

@@ -178,7 +178,11 @@ def _taken_over(switch: JsonObject, results: list[JsonObject]) -> str:
 
 def _working(seen: JsonObject) -> str:
     found = [str(generation) for generation in seen["generations"]]
-    return f"generation {' and '.join(found)} works" if found else "no instance works"
+    return (
+        f"generation {' and '.join(found)} {'is' if len(found) == 1 else 'are'} active"
+        if found
+        else "no instance is active"
+    )
 
 
 def _reason(journal: JsonObject) -> str:

@@ -74,7 +74,7 @@ class Host:
             self._note("join", service, result)
 
     def _restart(self, service: str, arguments: dict[str, t.Any], other_rollout: str) -> JsonObject:
-        """Begin a restart, unless another rollout of the service goes on; then do as is asked for."""
+        """Begin a restart, unless another rollout of the service continues; then do as is asked for."""
         mine = {"run": self.run, "by": _run.by()}
         said = 0.0
         while True:

@@ -145,7 +145,7 @@ def test_more_sockets_that_connect_than_a_generation_holds(host: Host) -> None:
 
 
 def test_a_connect_that_fails(host: Host) -> None:
-    """The socket takes new flows as before, and steering goes on."""
+    """The socket takes new flows as before, and steering continues."""
     with contextlib.ExitStack() as stack:
         made = [stack.enter_context(reuseport(EXACT)) for _ in range(2)]
         grm.enroll(made, 1)

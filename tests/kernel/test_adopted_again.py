@@ -48,7 +48,7 @@ def start_again(units: Units, unit: Unit, pause: float = 0.0) -> Unit:
 
 @pytest.fixture
 def two(host: Host, units: Units) -> tuple[Unit, Unit]:
-    """Generation 1 drains, generation 2 works."""
+    """Generation 1 drains, generation 2 is active."""
     old, new = units.start("old"), units.start("new")
     for unit, number in ((old, 1), (new, 2)):
         assert enroll(host, unit, "--count=2", f"--gen={number}").returncode == 0

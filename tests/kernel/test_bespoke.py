@@ -344,7 +344,7 @@ def expected(code: Code, packet: bytes) -> int:
 
 
 def test_daemons_come_and_go(host: Host, sockets: Sockets) -> None:
-    """Steering goes on without a daemon, and with the next."""
+    """Steering continues without a daemon, and with the next."""
     apps = sockets.working(1)
     host.kill(signal.SIGKILL)
     assert reached(apps, initial(HELLO), initial(PING)) == [2, 0]

@@ -23,7 +23,7 @@ TARGET = ("127.0.0.1", 4433)
 
 @pytest.fixture
 def group(host: Host) -> Iterator[list[socket.socket]]:
-    """Two generations of one socket each, one flow each, the second one works."""
+    """Two generations of one socket each, one flow each, the second one is active."""
     made = []
     for generation in (1, 2):
         made += grm.bind(ADDRESS)

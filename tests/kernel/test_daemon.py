@@ -437,7 +437,7 @@ def test_deleted_group(host: Host) -> None:
         assert host.json("list")["groups"] == []
         assert grm.working_generation(sock) is None
         peer.sendto(b"hi", TARGET)
-        assert len(received([sock])) == 1, "a forgotten group still delivers"
+        assert len(received([sock])) == 1, "a deleted group still delivers"
         assert grm.enroll([sock], 2) == [0]
         assert grm.working_generation(sock) == 0
         again = host.run("delete", "127.0.0.1:9")

@@ -85,7 +85,7 @@ def ask_for(sock: socket.socket, generation: int) -> None:
     sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, generation)
 
 
-class Patient:
+class Diagnosis:
     """What the doctor said: as JSON and as text."""
 
     def __init__(self, host: Host, *words: str) -> None:
@@ -123,11 +123,11 @@ def test_all_is_well(host: Host) -> None:
         other.connect(("127.0.0.1", 4433))  # a flow of its own is nobody's business
         pid = os.getpid()
         for words in ([], [ADDRESS], [f"--pid={pid}"], [f"--pid={pid}", ADDRESS]):
-            patient = Patient(host, *words)
-            assert patient.status == 0, patient.lines
+            diagnosis = Diagnosis(host, *words)
+            assert diagnosis.status == 0, diagnosis.lines
             line = f"pid {pid} fd {sock.fileno()} {ADDRESS}: steered, generation 1 index 0"
-            assert patient.lines == [line]
-        assert [patient.only[key] for key in ("steered", "generation", "index")] == [True, 1, 0]
+            assert diagnosis.lines == [line]
+        assert [diagnosis.only[key] for key in ("steered", "generation", "index")] == [True, 1, 0]
 
 
 def test_generations_that_do_not_work_are_no_problem(host: Host) -> None:
@@ -135,42 +135,42 @@ def test_generations_that_do_not_work_are_no_problem(host: Host) -> None:
     for generation, sock in enumerate(sockets, 1):
         grm.enroll([sock], generation)
     grm.promote(sockets[1], 2)
-    patient = Patient(host, ADDRESS)
-    assert (patient.status, patient.codes) == (0, ["draining", "not_promoted"])
-    assert all(sock["steered"] for sock in patient.sockets)
+    diagnosis = Diagnosis(host, ADDRESS)
+    assert (diagnosis.status, diagnosis.codes) == (0, ["draining", "not_promoted"])
+    assert all(sock["steered"] for sock in diagnosis.sockets)
     for sock in sockets:
         sock.close()
 
 
 def test_not_bound(host: Host, start: Start) -> None:
     code = PROCESS.replace('sock.bind(("127.0.0.1", 4433))', "")
-    patient = Patient(host, f"--pid={start(code=code).pid}")
-    assert (patient.status, patient.codes) == (1, ["not_bound"])
-    assert patient.only["address"] is None
-    assert ": NOT steered: not bound: " in patient.lines[0]
+    diagnosis = Diagnosis(host, f"--pid={start(code=code).pid}")
+    assert (diagnosis.status, diagnosis.codes) == (1, ["not_bound"])
+    assert diagnosis.only["address"] is None
+    assert ": NOT steered: not bound: " in diagnosis.lines[0]
 
 
 def test_no_reuseport(host: Host) -> None:
     with own_socket(reuseport=0):
-        patient = Patient(host, ADDRESS)
+        diagnosis = Diagnosis(host, ADDRESS)
         # nobody has said that this process was meant
-        assert (patient.status, patient.codes) == (1, ["no_reuseport"])
-        assert Patient(host).status == 0
+        assert (diagnosis.status, diagnosis.codes) == (1, ["no_reuseport"])
+        assert Diagnosis(host).status == 0
 
 
 def test_no_hooks_in_its_cgroup(host: Host, start: Start, outside: Path) -> None:
     process = start(cgroup=outside)
-    patient = Patient(host, f"--pid={process.pid}")
-    assert (patient.status, patient.codes) == (1, ["no_hooks"])
-    assert patient.only["cgroup"] == str(outside)
-    assert f"hooks are at {host.cgroup}" in patient.lines[0]
-    assert f"udpgrm hooks add {outside}" in patient.lines[0]
+    diagnosis = Diagnosis(host, f"--pid={process.pid}")
+    assert (diagnosis.status, diagnosis.codes) == (1, ["no_hooks"])
+    assert diagnosis.only["cgroup"] == str(outside)
+    assert f"hooks are at {host.cgroup}" in diagnosis.lines[0]
+    assert f"udpgrm hooks add {outside}" in diagnosis.lines[0]
     # what it says to do helps
     assert host.run("hooks", "add", str(outside)).returncode == 0
-    assert Patient(host, ADDRESS).codes == ["bound_before_hooks"]
-    advice = Patient(host, ADDRESS).lines[0].partition("udpgrm enroll ")[2].split()
+    assert Diagnosis(host, ADDRESS).codes == ["bound_before_hooks"]
+    advice = Diagnosis(host, ADDRESS).lines[0].partition("udpgrm enroll ")[2].split()
     assert host.run("enroll", *advice, "--gen=0").returncode == 0
-    assert Patient(host, ADDRESS).status == 0
+    assert Diagnosis(host, ADDRESS).status == 0
 
 
 def test_hooks_of_an_ancestor(host: Host, start: Start) -> None:
@@ -178,7 +178,7 @@ def test_hooks_of_an_ancestor(host: Host, start: Start) -> None:
     below.mkdir()
     try:
         process = start(cgroup=below)
-        assert Patient(host, f"--pid={process.pid}").codes == ["not_registered"]
+        assert Diagnosis(host, f"--pid={process.pid}").codes == ["not_registered"]
     finally:
         (below / "cgroup.kill").write_text("1")
         process.wait()
@@ -187,44 +187,44 @@ def test_hooks_of_an_ancestor(host: Host, start: Start) -> None:
 
 def test_made_outside_and_moved_in(host: Host, start: Start, outside: Path) -> None:
     process = start(f"open('{host.cgroup}/cgroup.procs', 'w').write('0')", outside)
-    patient = Patient(host, f"--pid={process.pid}")
-    assert (patient.status, patient.codes) == (1, ["made_outside"])
-    assert f"hooks are at {host.cgroup}" in patient.lines[0]
+    diagnosis = Diagnosis(host, f"--pid={process.pid}")
+    assert (diagnosis.status, diagnosis.codes) == (1, ["made_outside"])
+    assert f"hooks are at {host.cgroup}" in diagnosis.lines[0]
 
 
 def test_bound_before_the_hooks(bare_host: Host) -> None:
     with own_socket() as sock:
         bare_host.start()
-        assert Patient(bare_host, ADDRESS).codes == ["bound_before_hooks"]
+        assert Diagnosis(bare_host, ADDRESS).codes == ["bound_before_hooks"]
         sock.close()
         with own_socket():
-            assert Patient(bare_host, ADDRESS).codes == ["not_registered"]
+            assert Diagnosis(bare_host, ADDRESS).codes == ["not_registered"]
 
 
 def test_hooks_that_were_taken_off(host: Host) -> None:
     with own_socket() as sock:
         grm.enroll([sock], 0)
         assert host.run("hooks", "remove", str(host.cgroup)).returncode == 0
-        patient = Patient(host, ADDRESS)
-        assert (patient.status, patient.codes) == (1, ["hooks_removed"])
-        assert patient.only["steered"] is True
-        assert f"udpgrm hooks add {host.cgroup}" in patient.lines[-1]
+        diagnosis = Diagnosis(host, ADDRESS)
+        assert (diagnosis.status, diagnosis.codes) == (1, ["hooks_removed"])
+        assert diagnosis.only["steered"] is True
+        assert f"udpgrm hooks add {host.cgroup}" in diagnosis.lines[-1]
 
 
 def test_no_cgroup_has_hooks(bare_host: Host) -> None:
     bare_host.start(install=False)
     with own_socket():
-        patient = Patient(bare_host, ADDRESS)
-        assert (patient.status, patient.codes) == (1, ["no_hooks"])
-        assert patient.general == ["no_hooked_cgroup"]
+        diagnosis = Diagnosis(bare_host, ADDRESS)
+        assert (diagnosis.status, diagnosis.codes) == (1, ["no_hooks"])
+        assert diagnosis.general == ["no_hooked_cgroup"]
 
 
 def test_no_state(bare_host: Host, host: Host) -> None:
     with own_socket():
-        patient = Patient(bare_host, f"--pin-dir={host.directory}-none", ADDRESS)
-        assert (patient.status, patient.codes) == (1, ["no_state"])
-        assert "those of another --pin-dir" in patient.lines[0]
-    assert Patient(bare_host, f"--pin-dir={host.directory}-none").general == ["no_state"]
+        diagnosis = Diagnosis(bare_host, f"--pin-dir={host.directory}-none", ADDRESS)
+        assert (diagnosis.status, diagnosis.codes) == (1, ["no_state"])
+        assert "those of another --pin-dir" in diagnosis.lines[0]
+    assert Diagnosis(bare_host, f"--pin-dir={host.directory}-none").general == ["no_state"]
 
 
 def test_other_network_namespace(host: Host, start: Start) -> None:
@@ -235,10 +235,10 @@ def test_other_network_namespace(host: Host, start: Start) -> None:
             'subprocess.run(["ip", "link", "set", "lo", "up"], check=True)\n'
             "sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)"
         )
-        patient = Patient(host, f"--pid={process.pid}", ADDRESS)
-        assert patient.codes == ["other_namespace"]
-        assert str(patient.only["netns_cookie"]) in patient.lines[0]
-        assert Patient(host, f"--pid={os.getpid()}", ADDRESS).status == 0
+        diagnosis = Diagnosis(host, f"--pid={process.pid}", ADDRESS)
+        assert diagnosis.codes == ["other_namespace"]
+        assert str(diagnosis.only["netns_cookie"]) in diagnosis.lines[0]
+        assert Diagnosis(host, f"--pid={os.getpid()}", ADDRESS).status == 0
 
 
 def test_a_server_of_another_container_is_left_alone(
@@ -250,24 +250,24 @@ def test_a_server_of_another_container_is_left_alone(
         cgroup=outside,
         code=PROCESS.replace('"127.0.0.1"', '"0.0.0.0"'),
     )
-    assert Patient(host, "0.0.0.0:4433").general == ["no_sockets"]
-    assert Patient(host, f"--pid={process.pid}").codes == ["no_hooks"]
+    assert Diagnosis(host, "0.0.0.0:4433").general == ["no_sockets"]
+    assert Diagnosis(host, f"--pid={process.pid}").codes == ["no_hooks"]
 
 
 def test_not_registered(host: Host) -> None:
     with grm.bind(ADDRESS)[0]:  # has set the dissector
-        patient = Patient(host, ADDRESS)
-        assert (patient.status, patient.codes) == (1, ["not_registered"])
-        assert patient.only["generation"] is None
+        diagnosis = Diagnosis(host, ADDRESS)
+        assert (diagnosis.status, diagnosis.codes) == (1, ["not_registered"])
+        assert diagnosis.only["generation"] is None
 
 
 def test_the_group_was_forgotten(host: Host) -> None:
     with grm.bind(ADDRESS)[0] as sock:
         grm.enroll([sock], 0)
         assert host.run("delete", ADDRESS).returncode == 0
-        assert Patient(host, ADDRESS).codes == ["group_forgotten"]
+        assert Diagnosis(host, ADDRESS).codes == ["group_forgotten"]
         grm.enroll([sock], 0)
-        assert Patient(host, ADDRESS).status == 0
+        assert Diagnosis(host, ADDRESS).status == 0
 
 
 def test_daemon_down(bare_host: Host) -> None:
@@ -277,17 +277,17 @@ def test_daemon_down(bare_host: Host) -> None:
         grm.enroll([old], 0)
         bare_host.kill()
         new.close()
-        patient = Patient(bare_host, ADDRESS)
-        # steering goes on, so this is no problem yet
-        assert (patient.status, patient.general, patient.codes) == (0, ["daemon_down"], [])
+        diagnosis = Diagnosis(bare_host, ADDRESS)
+        # steering continues, so this is no problem yet
+        assert (diagnosis.status, diagnosis.general, diagnosis.codes) == (0, ["daemon_down"], [])
         new = own_socket()
         ask_for(new, 0)
-        patient = Patient(bare_host, ADDRESS)
-        assert (patient.status, patient.codes) == (1, ["daemon_down"])
-        assert patient.view["daemon"] == {"running": False, "pid": None}
+        diagnosis = Diagnosis(bare_host, ADDRESS)
+        assert (diagnosis.status, diagnosis.codes) == (1, ["daemon_down"])
+        assert diagnosis.view["daemon"] == {"running": False, "pid": None}
         bare_host.start("--persist")
         wait_for_index(new)
-        assert Patient(bare_host, ADDRESS).status == 0
+        assert Diagnosis(bare_host, ADDRESS).status == 0
         new.close()
 
 
@@ -296,9 +296,9 @@ def test_a_daemon_that_does_not_answer(host: Host) -> None:
     try:
         with own_socket() as sock:
             ask_for(sock, 3)
-            patient = Patient(host, ADDRESS)
-            assert (patient.status, patient.codes) == (1, ["waiting"])
-            assert f"the daemon (pid {host.process.pid}) has not answered" in patient.lines[0]
+            diagnosis = Diagnosis(host, ADDRESS)
+            assert (diagnosis.status, diagnosis.codes) == (1, ["waiting"])
+            assert f"the daemon (pid {host.process.pid}) has not answered" in diagnosis.lines[0]
     finally:
         os.kill(host.process.pid, signal.SIGCONT)
 
@@ -308,9 +308,9 @@ def test_the_257th_socket(host: Host) -> None:
     grm.enroll(sockets, 0)
     sockets.append(own_socket())
     ask_for(sockets[-1], 0)
-    patient = Patient(host, ADDRESS)
-    assert (patient.status, patient.codes) == (1, ["generation_full"])
-    wrong = [sock for sock in patient.sockets if not sock["steered"]]
+    diagnosis = Diagnosis(host, ADDRESS)
+    assert (diagnosis.status, diagnosis.codes) == (1, ["generation_full"])
+    wrong = [sock for sock in diagnosis.sockets if not sock["steered"]]
     assert [sock["fd"] for sock in wrong] == [sockets[-1].fileno()]
     for sock in sockets:
         sock.close()
@@ -320,12 +320,12 @@ def test_a_generation_without_sockets_works(host: Host) -> None:
     with own_socket() as sock:
         grm.enroll([sock], 1)
         grm.promote(sock, 9)
-        patient = Patient(host, ADDRESS)
-        assert (patient.status, patient.codes) == (1, ["working_generation_empty"])
-        assert patient.only["steered"] is True  # flows it has stay with it
-        advice = patient.lines[0].partition("udpgrm working-gen ")[2].split()
+        diagnosis = Diagnosis(host, ADDRESS)
+        assert (diagnosis.status, diagnosis.codes) == (1, ["working_generation_empty"])
+        assert diagnosis.only["steered"] is True  # flows it has stay with it
+        advice = diagnosis.lines[0].partition("udpgrm working-gen ")[2].split()
         assert host.run("working-gen", *advice).returncode == 0
-        assert Patient(host, ADDRESS).status == 0
+        assert Diagnosis(host, ADDRESS).status == 0
 
 
 def test_no_program(bare_host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,8 +338,8 @@ def test_no_program(bare_host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyP
         value = dissector("broken", {"at": 0})
         sock.setsockopt(socket.IPPROTO_UDP, Option.DISSECTOR, value)
         grm.enroll([sock], 0)
-        patient = Patient(bare_host, ADDRESS)
-        assert (patient.status, patient.codes) == (1, ["no_program"])
+        diagnosis = Diagnosis(bare_host, ADDRESS)
+        assert (diagnosis.status, diagnosis.codes) == (1, ["no_program"])
         assert "no steering for" in bare_host.errors.read_text()
 
 
@@ -350,9 +350,9 @@ def test_two_groups_at_one_address(host: Host) -> None:
         bound.bind(("127.0.0.1", 4433))
         for sock in (plain, bound):
             grm.enroll([sock], 0)
-        patient = Patient(host, ADDRESS)
-        assert (patient.status, patient.codes) == (0, ["two_groups", "two_groups"])
-        assert "of device 1" in patient.lines[0]
+        diagnosis = Diagnosis(host, ADDRESS)
+        assert (diagnosis.status, diagnosis.codes) == (0, ["two_groups", "two_groups"])
+        assert "of device 1" in diagnosis.lines[0]
 
 
 def test_two_groups_of_the_kernel(host: Host) -> None:
@@ -365,8 +365,8 @@ def test_two_groups_of_the_kernel(host: Host) -> None:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
             sock.bind(("::", 4433))
             grm.enroll([sock], 0)
-        patient = Patient(host, "[::]:4433")
-        assert (patient.status, set(patient.codes)) == (1, {"two_kernel_groups"})
+        diagnosis = Diagnosis(host, "[::]:4433")
+        assert (diagnosis.status, set(diagnosis.codes)) == (1, {"two_kernel_groups"})
 
 
 def test_a_socket_that_connect_has_taken_out(host: Host) -> None:
@@ -377,9 +377,9 @@ def test_a_socket_that_connect_has_taken_out(host: Host) -> None:
         sock.connect(("127.0.0.1", 9))
         libc = ctypes.CDLL(None, use_errno=True)
         assert libc.connect(sock.fileno(), bytes(16), 16) == 0  # AF_UNSPEC: to no peer
-        patient = Patient(host, f"--pid={os.getpid()}")
-        assert (patient.status, patient.codes) == (1, ["not_in_group"])
-        assert patient.only["steered"] is False
+        diagnosis = Diagnosis(host, f"--pid={os.getpid()}")
+        assert (diagnosis.status, diagnosis.codes) == (1, ["not_in_group"])
+        assert diagnosis.only["steered"] is False
 
 
 def _join(sock: socket.socket, family: int) -> None:
@@ -420,11 +420,11 @@ def test_limits_of_the_kernel(
     with grm.bind(where)[0] as sock, grm.bind(where)[0] as plain:
         grm.enroll([sock, plain], 0)
         do(sock, family)
-        patient = Patient(host, where)
-        assert (patient.status, patient.codes) == (0, [code]), patient.lines
-        noted = [item["fd"] for item in patient.sockets if item["findings"]]
+        diagnosis = Diagnosis(host, where)
+        assert (diagnosis.status, diagnosis.codes) == (0, [code]), diagnosis.lines
+        noted = [item["fd"] for item in diagnosis.sockets if item["findings"]]
         assert noted == [sock.fileno()]
-        assert "docs/limits.md" in patient.lines[0]
+        assert "docs/limits.md" in diagnosis.lines[0]
 
 
 def test_a_group_of_ipv4_beside_a_wildcard_of_both(host: Host) -> None:
@@ -433,8 +433,8 @@ def test_a_group_of_ipv4_beside_a_wildcard_of_both(host: Host) -> None:
         grm.enroll([four], 0)
         sender.sendto(b"?", ("127.0.0.1", 4433))
         assert [position for position, _ in received([both, four])] == [1]
-        patient = Patient(host)
-        assert (patient.status, patient.codes) == (1, ["shadowed"])
+        diagnosis = Diagnosis(host)
+        assert (diagnosis.status, diagnosis.codes) == (1, ["shadowed"])
 
 
 def test_a_filter_that_cannot_work(host: Host) -> None:
@@ -444,14 +444,14 @@ def test_a_filter_that_cannot_work(host: Host) -> None:
     with own_socket() as sock:
         sock.setsockopt(socket.IPPROTO_UDP, Option.DISSECTOR, bytes(value))
         grm.enroll([sock], 0, timeout=30)
-        patient = Patient(host, ADDRESS)
-        assert (patient.status, patient.codes) == (1, ["limit_filter"])
+        diagnosis = Diagnosis(host, ADDRESS)
+        assert (diagnosis.status, diagnosis.codes) == (1, ["limit_filter"])
 
 
 def test_nothing_there(host: Host) -> None:
-    patient = Patient(host, "127.0.0.1:9")
-    assert (patient.status, patient.general) == (1, ["no_sockets"])
-    assert patient.lines[0].startswith("no UDP socket at 127.0.0.1:9: ")
+    diagnosis = Diagnosis(host, "127.0.0.1:9")
+    assert (diagnosis.status, diagnosis.general) == (1, ["no_sockets"])
+    assert diagnosis.lines[0].startswith("no UDP socket at 127.0.0.1:9: ")
 
 
 @pytest.mark.parametrize(
@@ -474,5 +474,5 @@ def test_misuse(host: Host, words: list[str]) -> None:
 
 def test_nothing_is_changed(host: Host) -> None:
     with own_socket():
-        Patient(host, ADDRESS)
+        Diagnosis(host, ADDRESS)
         assert host.json("list")["groups"] == [], "it has made a group"

@@ -33,7 +33,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def group(host: Host) -> Iterator[list[socket.socket]]:
-    """Generations 7, which has a flow, and 8, which works."""
+    """Generations 7, which has a flow, and 8, which is active."""
     made = []
     for generation in (7, 8):
         made += grm.bind(ADDRESS)
@@ -79,7 +79,7 @@ def test_groups_on_different_devices(host: Host, group: list[socket.socket]) -> 
 def test_a_generation_that_never_was(host: Host, group: list[socket.socket]) -> None:
     """77 for 7, and 39, which has the slot of 7."""
     for wrong in ("77", "39", "9"):
-        said = f"udpgrm: generation {wrong} of {ADDRESS} never had a socket (8 works)"
+        said = f"udpgrm: generation {wrong} of {ADDRESS} never had a socket (8 is active)"
         assert refused(host, ADDRESS, wrong, "--json") == said
 
 

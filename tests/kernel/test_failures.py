@@ -84,7 +84,7 @@ tempfile.TemporaryFile = temporary
 @pytest.mark.parametrize("fault", [NO_PROCESSES, KILLED_COMPILER, READ_ONLY_CACHE])
 @pytest.mark.usefixtures("empty_cache")
 def test_no_compiler_for_a_while(bare_host: Host, fault: str) -> None:
-    """The daemon goes on, and the filter is not taken for a bad one."""
+    """The daemon continues, and the filter is not taken for a bad one."""
     bare_host.start("--persist", fault=fault)
     bare_host.fault.touch()
     with ask_for_named() as sock:

@@ -85,7 +85,7 @@ def attach_extended(sock: socket.socket, extra: bytes = b"") -> Optional[int]:
 
 @pytest.fixture
 def working(host: Host) -> Iterator[socket.socket]:
-    """The one socket of generation 1, which works."""
+    """The one socket of generation 1, which is active."""
     with grm.bind(ADDRESS)[0] as sock:
         grm.enroll([sock], 1)
         grm.promote(sock, 1)

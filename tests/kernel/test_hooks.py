@@ -41,7 +41,7 @@ def test_add_and_remove(host: Host, child: Path) -> None:
 
 def test_links_go_with_their_cgroup(host: Host, cgroup: Path) -> None:
     before = set((host.directory / "links").iterdir())
-    for number in range(2):  # a service manager makes one anew at each start
+    for number in range(2):  # a service manager makes one again at each start
         path = cgroup / f"start{number}"
         path.mkdir()
         assert host.json("hooks", "add", str(path))["changed"] is True

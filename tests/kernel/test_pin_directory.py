@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.strangers import NOBODY
 from tests.kernel.support import Host, remove_pins
+from tests.kernel.unprivileged import NOBODY
 from udpgrm.kernel import bpffs
 
 

@@ -29,7 +29,7 @@ def maps(host: Host) -> Iterator[Maps]:
 
 @pytest.fixture
 def sockets(host: Host) -> Iterator[list[socket.socket]]:
-    """One socket in generation 1, which works, one in 2."""
+    """One socket in generation 1, which is active, one in 2."""
     sockets = grm.bind(WHERE, 2)
     for sock, generation in zip(sockets, (1, 2)):
         grm.enroll([sock], generation)
@@ -76,7 +76,7 @@ def test_paths(probing: Probing, sockets: list[socket.socket]) -> None:
         probe.sendto(b"probe", TO)
         seen = probing.evidence(peer)
         assert (seen.received_generation, seen.path, seen.packets_in) == (1, "existing", 2)
-        probing.watch(peer)  # anew
+        probing.watch(peer)  # again
         assert probing.evidence(peer).packets_in == 0
 
 

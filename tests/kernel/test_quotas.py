@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.strangers import NOBODY, stranger, unprivileged
 from tests.kernel.support import Host, cpu_seconds, wait_for
+from tests.kernel.unprivileged import NOBODY, start_unprivileged, unprivileged
 from tests.waiting import PATIENCE_S
 
 WHERE = "127.0.0.1:4433"
@@ -61,7 +61,7 @@ for generation in range(32):
 sys.stdin.read()
 """
     refusal = f"uid {NOBODY} has 8 flow tables (limits.tables_per_user)"
-    with stranger(code) as process, grm.bind("127.0.0.1:7000")[0] as mine:
+    with start_unprivileged(code) as process, grm.bind("127.0.0.1:7000")[0] as mine:
         wait_for(lambda: refusal in small_host.errors.read_text(), "the refusal")
         assert grm.enroll([mine], 1) == [0]
         process.communicate("")
@@ -126,7 +126,7 @@ sys.stdin.read()
 for _ in range(300):
     os.wait()
 """
-    with stranger(code) as process:
+    with start_unprivileged(code) as process:
         assert process.stdout is not None
         assert process.stdout.read(300) == "." * 300
         with grm.bind("127.0.0.1:7000")[0] as mine:
@@ -180,7 +180,7 @@ def test_ever_new_filters_keep_nobody_waiting(host: Host) -> None:
     """Each is steering at once, without a process of its own."""
     compilers = Path(f"/proc/{host.process.pid}/task/{host.process.pid}/children")
     with (
-        stranger(
+        start_unprivileged(
             """
 socks = []
 for number in range(40):
@@ -226,7 +226,7 @@ while not select.select([sys.stdin], [], [], 0)[0]:
 @contextlib.contextmanager
 def closing_sockets() -> Iterator[None]:
     """An unprivileged process that sends the daemon after sockets which are no more."""
-    with stranger(_CLOSES) as process:
+    with start_unprivileged(_CLOSES) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "begins\n"
         yield

@@ -321,7 +321,7 @@ def test_metrics(host: Host, sockets: list[socket.socket]) -> None:
 
 
 def test_delete(host: Host, sockets: list[socket.socket]) -> None:
-    """The state is forgotten: no group at the address, and the socket has no generation."""
+    """The state is deleted: no group at the address, and the socket has no generation."""
     sock = enrolled(sockets, 1)
     promote(sock, 1)
     done = host.run("delete", ADDRESS)

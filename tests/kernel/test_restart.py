@@ -198,7 +198,7 @@ def test_a_signal_while_it_drains_leaves_it_and_resume_ends_it(serving: Edge) ->
         command.send_signal(signal.SIGTERM)
         _, errors = command.communicate(timeout=PATIENCE_S)
         assert command.returncode == 3
-        assert "udpgrm restart edge --resume goes on" in errors
+        assert "udpgrm restart edge --resume continues" in errors
         assert (serving.alive(), serving.working()) == ([1, 2], 2)
     assert serving.restart("--resume").returncode == 0
     assert serving_only(serving, 2)

@@ -39,7 +39,7 @@ def test_killed(serving: Edge, step: str, with_daemon: bool) -> None:
     with Traffic(keep=step != "stop") as traffic:  # the stop comes when no flow is left
         kill_at(serving, step, with_daemon=with_daemon)
         if step != "drain":  # then the next one may begin, see test_restart_overlap.py
-            assert serving.restart().returncode == 255  # it is not forgotten
+            assert serving.restart().returncode == 255  # it is not deleted
         asked = traffic.asked
         until(lambda: traffic.asked > asked + 20, "traffic after the kill")
     done = serving.restart("--resume", "--json")
@@ -132,5 +132,5 @@ def test_a_generation_that_works_again_is_not_stopped(serving: Edge) -> None:
         serving.host.run("working-gen", WHERE, "1")
     said = "".join(command.communicate(timeout=PATIENCE_S))
     assert command.returncode == 2
-    assert "generation 1 works again: it is not stopped (udpgrm list)" in said
+    assert "generation 1 is active again: it is not stopped (udpgrm list)" in said
     assert serving.alive() == [1, 2]

@@ -19,7 +19,7 @@ pytest_plugins = ("tests.kernel.restart_fixtures",)
 
 
 def draining(edge: Edge, generation: int) -> dict[str, Any]:
-    """The journal of a restart that was succeeded by the next."""
+    """The journal of a restart that was superseded by the next."""
     document: dict[str, Any] = json.loads((edge.state / f"edge@{generation}.json").read_text())
     return document
 

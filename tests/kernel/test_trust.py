@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.strangers import NOBODY, stranger, unprivileged
 from tests.kernel.support import Host, answer, client, received, wait_for
+from tests.kernel.unprivileged import NOBODY, start_unprivileged, unprivileged
 from tests.waiting import PATIENCE_S
 
 WHERE = "127.0.0.1:4433"
@@ -26,7 +26,7 @@ TO = ("127.0.0.1", 4433)
 
 @pytest.fixture
 def victim(host: Host) -> Iterator[socket.socket]:
-    """Root's socket, the only one of generation 1, which works."""
+    """Root's socket, the only one of generation 1, which is active."""
     sock = grm.bind(WHERE)[0]
     grm.enroll([sock], 1)
     grm.promote(sock, 1)
@@ -108,7 +108,7 @@ def test_a_socket_stays_with_the_device_it_was_bound_to(host: Host) -> None:
 def test_not_through_connect(host: Host) -> None:
     """It shows an address that was not bound, where others can bind as soon as it has left it."""
     subprocess.run(["ip", "address", "add", "10.9.0.1/32", "dev", "lo"], check=True)
-    attacker = stranger("""
+    attacker = start_unprivileged("""
 sock = bind("0.0.0.0")
 sock.connect(("127.0.0.1", 9))
 assert sock.getsockname()[0] == "127.0.0.1"
@@ -151,7 +151,7 @@ print(attempt(sock, WORKING, 9), attempt(sock, GEN, 9))
         )
         assert done.stdout == "EBADF EBADF\n"
         assert grm.working_generation(victim) == 1
-        with stranger(
+        with start_unprivileged(
             """
 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
@@ -184,7 +184,7 @@ sys.stdin.readline()
 @contextlib.contextmanager
 def left_behind() -> Iterator[None]:
     """A group of nobody's whose only socket was closed, by a process that lives on."""
-    with stranger(_CLOSED) as process:
+    with start_unprivileged(_CLOSED) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "closed\n"
         yield
@@ -232,7 +232,7 @@ while (said := attempt(sock, GEN, 1)) == "EAGAIN":
 print(said, flush=True)
 sys.stdin.readline()
 """
-    with stranger(flood) as process:
+    with start_unprivileged(flood) as process:
         assert process.stdin is not None and process.stdout is not None
         assert process.stdout.readline() == "done done\n"
         host.process.send_signal(signal.SIGCONT)
@@ -303,7 +303,7 @@ def test_a_group_that_is_deleted_meanwhile_is_not_looked_for(host: Host) -> None
 
 
 def test_names_do_not_forge_lines(host: Host) -> None:
-    attacker = stranger(
+    attacker = start_unprivileged(
         """
 value = struct.pack("=IIII100s", 16, 0, 0, 0, b"") + b"x\\n0.0.0.0:53\\x1b[31m"
 sock = bind("127.0.0.1")
@@ -326,7 +326,7 @@ sys.stdin.read()
 
 def test_strangers_in_a_namespace_of_their_own(host: Host) -> None:
     """They may have any address there; commands do not mean them."""
-    process = stranger("""
+    process = start_unprivileged("""
 libc = ctypes.CDLL(None, use_errno=True)
 if libc.unshare(0x10000000 | 0x40000000):  # CLONE_NEWUSER, CLONE_NEWNET
     sys.exit("no user namespaces")

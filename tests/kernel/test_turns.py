@@ -14,8 +14,8 @@ import sys
 from collections.abc import Iterator
 
 import udpgrm.client as grm
-from tests.kernel.strangers import NOBODY, PRELUDE, unprivileged
 from tests.kernel.support import COMMAND, Host, wait_for, wait_for_index
+from tests.kernel.unprivileged import NOBODY, PRELUDE, unprivileged
 from udpgrm.abi import Option
 
 #: Counts the programs that the daemon has loaded for groups, in its log.
@@ -44,7 +44,7 @@ if sys.argv[3] == "keep":
 
 @contextlib.contextmanager
 def stopped(host: Host) -> Iterator[None]:
-    """What is asked meanwhile is all there when the daemon goes on."""
+    """What is asked meanwhile is all there when the daemon continues."""
     host.process.send_signal(signal.SIGSTOP)
     try:
         yield
@@ -117,7 +117,7 @@ def _keeping(code: str, user: int, offset: int) -> subprocess.Popen[str]:
 
 
 def test_users_cannot_take_what_is_prepared_for_root(host: Host) -> None:
-    """While nothing is prepared anew: the daemon is stopped."""
+    """While nothing is prepared again: the daemon is stopped."""
     with stopped(host), contextlib.ExitStack() as stack:
         answers = []
         for number in range(3):

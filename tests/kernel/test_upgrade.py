@@ -121,7 +121,7 @@ def test_groups_of_an_earlier_daemon(bare_host: Host) -> None:
     with client() as sock:
         sock.sendto(b"?", TO)
         assert len(received(sockets)) == 1
-    # asked for anew, it is a group of this daemon
+    # asked for again, it is a group of this daemon
     other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     other.bind(TO)

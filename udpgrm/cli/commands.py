@@ -56,7 +56,7 @@ COMMANDS = {
             Option("--listen", _ADDRESS, "serve them over HTTP, at /metrics"),
         ),
     ),
-    "delete": Command("delete", _ADDRESS, "forget a group's state"),
+    "delete": Command("delete", _ADDRESS, "delete a group's state"),
     "status": Command("status", "[SERVICE]", "services, their instances and last restarts"),
     "top": Command(
         "top",
@@ -93,7 +93,7 @@ COMMANDS = {
         "adopt",
         "SERVICE",
         "make the running unit a service's first generation",
-        (Option("--unit", "UNIT", "the unit, which goes on running"), _CHECK),
+        (Option("--unit", "UNIT", "the unit, which keeps running"), _CHECK),
     ),
     "dissector": Command(
         "dissector",

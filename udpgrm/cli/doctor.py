@@ -14,9 +14,9 @@ from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.daemon import hooks
 from udpgrm.doctor import gather
+from udpgrm.doctor.evaluate import evaluate, is_waiting
 from udpgrm.doctor.facts import Diagnosis, Finding, Host, Socket
 from udpgrm.doctor.host import about_host, concerns
-from udpgrm.doctor.judge import is_waiting, judge
 from udpgrm.kernel import cgroups, netns
 from udpgrm.restart import adoption
 from udpgrm.state.maps import Maps
@@ -31,11 +31,11 @@ def run(arguments: Arguments) -> int:
     where = common.optional_filter(arguments)
     maps = common.state_if_any(arguments)
     host, sockets = _look(arguments, maps, where)
-    diagnoses = judge(host, sockets)
+    diagnoses = evaluate(host, sockets)
     if host.daemon is not None and is_waiting(diagnoses):
         time.sleep(_SECOND_LOOK_S)
         host, sockets = _look(arguments, maps, where)
-        diagnoses = judge(host, sockets)
+        diagnoses = evaluate(host, sockets)
     general = about_host(host, _asked(arguments, where), sockets)
     found = general + [finding for item in diagnoses for finding in item.findings]
     fine = not any(finding.problem for finding in found)

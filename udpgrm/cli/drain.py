@@ -68,7 +68,7 @@ def _refuse_what_cannot_drain(groups: Groups, group: Group, generation: int) -> 
     if working == generation:
         raise CommandError(f"{name} is the working one: it gets flows")
     if abi.is_from(working, generation) and not groups.knew(group, generation):
-        raise CommandError(f"{name} never had a socket ({working} works)")
+        raise CommandError(f"{name} never had a socket ({working} is active)")
 
 
 def _condition(arguments: Arguments, name: str, most: int, default: Optional[float]) -> Any:

@@ -20,8 +20,8 @@ from udpgrm.restart.instances import InstanceError
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Outcome
 from udpgrm.restart.plan import Refused
-from udpgrm.restart.progress import Lines, Nothing, Patient, Progress, Terminal
-from udpgrm.restart.transaction import Detached, Succeeded
+from udpgrm.restart.progress import BestEffort, Lines, Nothing, Progress, Terminal
+from udpgrm.restart.transaction import Detached, Superseded
 from udpgrm.services import loader, validate
 from udpgrm.state import maps as state
 
@@ -115,7 +115,7 @@ def explained() -> Iterator[None]:
 def _make_way(arguments: Arguments, name: str) -> None:
     """Have an earlier restart drain on by itself."""
     last = journals.load(name)
-    if last is None or not last.may_be_succeeded:
+    if last is None or not last.may_be_superseded:
         return
 
     def tend(earlier: str) -> None:
@@ -131,7 +131,7 @@ def _make_way(arguments: Arguments, name: str) -> None:
 
 def _plan(arguments: Arguments, name: str) -> dict[str, Any]:
     last = journals.load(name)
-    drains = last is not None and last.may_be_succeeded
+    drains = last is not None and last.may_be_superseded
     if journals.is_locked(name) and not drains:
         raise CommandError(f"{name}: a restart runs already: {journals.holder(name)}")
     try:
@@ -174,21 +174,21 @@ def here(
     """Do it in this process."""
     try:
         journal = work(_progress(arguments))
-    except Succeeded:
+    except Superseded:
         _note(f"{arguments.operands[0]}: drains on by itself, as the next restart begins")
         return EXIT_LEFT
     except Detached:
         name = arguments.operands[0]
-        # one that was asked for by hand goes on by itself, a unit that is stopped is to stop
+        # one that was asked for by hand continues by itself, a unit that is stopped is to stop
         if follow.systemd_runs() and "INVOCATION_ID" not in os.environ:
             follow.launch(name, [*_globals(arguments), "restart", name, "--resume", "--foreground"])
             _note(f"{name}: drains on in the background (udpgrm restart {name} --follow)")
         else:
-            _note(f"{name}: left while it drains (udpgrm restart {name} --resume goes on)")
+            _note(f"{name}: left while it drains (udpgrm restart {name} --resume continues)")
         return EXIT_LEFT
-    except journals.Left as error:
+    except journals.Suspended as error:
         name = arguments.operands[0]
-        _note(f"{name}: left: {error} (udpgrm restart {name} --resume goes on)")
+        _note(f"{name}: left: {error} (udpgrm restart {name} --resume continues)")
         return EXIT_LEFT
     return _end(arguments, journal, exit_status)
 
@@ -214,9 +214,9 @@ def elsewhere(
 def attend(arguments: Arguments, name: str, exit_status: dict[Outcome, int] = EXIT_STATUS) -> int:
     """Follow what another process does."""
     try:
-        journal = follow.follow(name, Patient(_progress(arguments)))
+        journal = follow.follow(name, BestEffort(_progress(arguments)))
     except KeyboardInterrupt:
-        _note(f"{name}: goes on without being watched (udpgrm restart {name} --follow)")
+        _note(f"{name}: continues without being watched (udpgrm restart {name} --follow)")
         return EXIT_LEFT
     if journal is None:
         raise CommandError(f"{name}: there was no restart")
@@ -232,7 +232,7 @@ def _end(arguments: Arguments, journal: Journal, exit_status: dict[Outcome, int]
         return exit_status[outcome]
     name, step = journal.name, journal.position.step.value
     how = "was left" if journal.detached else "was interrupted"
-    _note(f"{name}: the restart {how} in {step} (udpgrm restart {name} --resume goes on)")
+    _note(f"{name}: the restart {how} in {step} (udpgrm restart {name} --resume continues)")
     return EXIT_LEFT
 
 

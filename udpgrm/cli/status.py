@@ -56,7 +56,7 @@ def _document(arguments: Arguments, only: Optional[str]) -> dict[str, Any]:
         try:
             journal = journals.load(definition.name)
             running = journals.is_locked(definition.name)
-            earlier = journals.succeeded(definition.name)
+            earlier = journals.superseded(definition.name)
         except journals.JournalError as error:
             if only is not None:
                 raise

@@ -140,12 +140,12 @@ class Collector:
             elif self._childless.get(number) == group.epoch and self._inbox.has_nothing():
                 # nobody for two rounds, and no registration is on its way either
                 del self._childless[number]
-                state.forget(self._maps, number)
+                state.delete(self._maps, number)
             else:
                 self._childless[number] = group.epoch
 
     def _collect_table(self, number: int, group: abi.Group, slot: int, alive: set[int]) -> None:
-        """Take back the table of a slot without sockets, but for flows that go on.
+        """Take back the table of a slot without sockets, but for flows that continue.
 
         Those are of sockets that have moved on, or are in no generation.
         """

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Messages that are put off. They lie in a map, so the next daemon has them too."""
+"""Messages that are deferred. They lie in a map, so the next daemon has them too."""
 
 from __future__ import annotations
 
@@ -86,14 +86,14 @@ class Deferred:
         is_new = key not in self._messages
         if is_new and message.uid:
             if self._of[message.uid] >= _PER_USER:
-                raise OverflowError(f"uid {message.uid}: {_PER_USER} messages are put off already")
+                raise OverflowError(f"uid {message.uid}: {_PER_USER} messages are deferred already")
             if sum(self._of.values()) - self._of[0] >= _OF_USERS:
-                raise OverflowError(f"{_OF_USERS} messages of users are put off already")
+                raise OverflowError(f"{_OF_USERS} messages of users are deferred already")
         libbpf.map_update(self._map, key, bytes(message))
         self._messages[key] = message
         self._of[message.uid] += is_new
 
-    def forget(self, key: bytes) -> None:
+    def delete(self, key: bytes) -> None:
         """A message was served, or nobody waits for it any more."""
         self._have_failed.discard(key)
         message = self._messages.pop(key, None)
@@ -102,7 +102,7 @@ class Deferred:
             libbpf.map_delete(self._map, key)
 
     def concerns(self, number: int, epoch: int) -> bool:
-        """Whether sockets of a group are put off."""
+        """Whether sockets of a group are deferred."""
         return any(
             (message.group, message.epoch) == (number, epoch) for message in self._messages.values()
         )

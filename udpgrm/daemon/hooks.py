@@ -84,14 +84,14 @@ def missing(directory: Path, cgroup: Path) -> list[sources.Hook]:
     return [hook for hook in sources.HOOKS if not _link_pin(directory, cgroup, hook).exists()]
 
 
-def install(directory: Path, cgroup: Path, with_sendmsg: bool, anew: bool = False) -> None:
+def install(directory: Path, cgroup: Path, with_sendmsg: bool, starting_over: bool = False) -> None:
     """Attach the pinned hooks to a cgroup, all or none; what is attached stays.
 
     Raises FileNotFoundError when no daemon has pinned them, attached.Taken when programs of others
-    are in the way. anew: the hooks of another daemon may be on their way out.
+    are in the way. starting_over: the hooks of another daemon may be on their way out.
     """
     _forget_removed_cgroups(directory)
-    if not anew:
+    if not starting_over:
         rivals.refuse(directory, cgroup)
     target = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
     made: list[Path] = []

@@ -200,7 +200,7 @@ class Pool:
             self._drop_table(table)
 
     def release_group(self, number: int, group: abi.Group) -> None:
-        """Let a forgotten group's id be used again, and its maps be replaced then."""
+        """Let a deleted group's id be used again, and its maps be replaced then."""
         for slot in range(abi.GENERATION_SLOTS):
             if group.table[slot]:
                 self.release_table(number, group, slot)

@@ -200,10 +200,10 @@ class Registry:
         return self.deferred.concerns(number, epoch)
 
     def settle(self, message: abi.Message) -> None:
-        """Forget a message that was put off, unless it was again."""
+        """Forget a message that was deferred, unless it was again."""
         key = key_of(message)
         if not self.deferred.is_waiting(key) and not self._search.has(message):
-            self.deferred.forget(key)
+            self.deferred.delete(key)
 
     @property
     def search_due(self) -> Optional[float]:

@@ -76,7 +76,7 @@ class Search:
         """Messages with (pid, duplicate) of their socket, or None: no process has it.
 
         The duplicate is open until the next is asked for. Raises OSError when no descriptor is
-        left for it: the look begins anew, later.
+        left for it: the look begins again, later.
         """
         due, began = self.due, time.monotonic()
         if due is None or began < due:

@@ -138,7 +138,7 @@ class Server:
                 self._options.directory,
                 self._options.cgroup,
                 self._options.with_sendmsg,
-                anew=self._options.force,
+                starting_over=self._options.force,
             )
         if self._options.tubular:
             log.step(f"Tubular path {self._options.tubular}")

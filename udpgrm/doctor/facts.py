@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What is known of a host and of a socket before anyone judges it."""
+"""What is known of a host and of a socket before anyone evaluates it."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ class Socket:
     """A UDP socket that is not connected, and what hooks and daemon have noted of it.
 
     address None: not bound. hooked: hooks answer its calls. known: the bind hook
-    has seen it. forgotten: it was in a group that is no more. group: the id of
+    has seen it. deleted: it was in a group that is no more. group: the id of
     the live group it is in. generation: what it asked for. index: its place
-    there; crowded: it has none as the generation is full. entered: the group's
+    there; full: it has none as the generation is full. entered: the group's
     socket array has it. ifindex: the device it is bound to, 0: none. cgroup: that
     of the process. limits: options and memberships that meet a limit of the kernel.
     """
@@ -76,12 +76,12 @@ class Socket:
     hooked: bool = False
     known: bool = False
     uid: int = 0
-    forgotten: bool = False
+    deleted: bool = False
     group: Optional[int] = None
     application: int = 0
     generation: Optional[int] = None
     index: Optional[int] = None
-    crowded: bool = False
+    full: bool = False
     entered: bool = True
     limits: frozenset[str] = frozenset()
 

@@ -184,7 +184,7 @@ def _with_notes(seen: Socket, sock: socket.socket, maps: Maps) -> Socket:
         return seen
     group = maps.group(request.group - 1)
     if group.state != abi.GroupState.LIVE or group.epoch != request.epoch:
-        return replace(seen, forgotten=True)
+        return replace(seen, deleted=True)
     seen = replace(seen, group=request.group - 1)
     if request.generation == abi.GENERATION_NONE:
         return seen
@@ -193,7 +193,7 @@ def _with_notes(seen: Socket, sock: socket.socket, maps: Maps) -> Socket:
     if not same or record.generation != request.generation or record.slot >= abi.GENERATION_SLOTS:
         return seen
     if record.index == abi.INDEX_NONE:
-        return replace(seen, crowded=True)
+        return replace(seen, full=True)
     with contextlib.suppress(LookupError), GroupEntries(maps, request.group - 1) as entries:
         seen = replace(seen, entered=entries.cookie_at(record.array_entry) == seen.cookie)
     return replace(seen, index=record.index)

@@ -69,7 +69,7 @@ def hooked_ancestor(host: Host, cgroup: str) -> Optional[str]:
 def is_pending(sock: Socket) -> bool:
     """Tell if a socket has asked for a generation and has got no index yet."""
     asked = sock.group is not None and sock.generation is not None
-    return asked and sock.index is None and not sock.crowded
+    return asked and sock.index is None and not sock.full
 
 
 def no_state(host: Host, answered: bool) -> Finding:

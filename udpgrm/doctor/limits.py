@@ -37,7 +37,7 @@ _OF_OPTIONS = {
     "errors": (
         "IP_RECVERR is on",
         "ICMP errors reach the socket that the kernel's hash names, of any generation",
-        "see that the server goes on after ECONNREFUSED and other errors of recv and send",
+        "see that the server continues after ECONNREFUSED and other errors of recv and send",
     ),
 }
 

@@ -4,7 +4,7 @@
 
 The call waits while the process is in execve(2), and that waits for the servers of the files it
 closes: FUSE, NFS. Only SIGKILL ends the wait, so a thread makes the calls and is left to itself
-when the kernel does not let it go on.
+when the kernel does not let it continue.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class RingBuffer:
             yield self._position, None if length & _DISCARDED else self._bytes(begin, size)
 
     def _bytes(self, position: int, length: int) -> bytes:
-        """Return some of the data, which goes on at its beginning where it ends."""
+        """Return some of the data, which continues at its beginning where it ends."""
         start = mmap.PAGESIZE + position % self._size
         found = bytes(self._data[start : start + length])
         lacking = length - len(found)

@@ -63,7 +63,7 @@ class Dns:
             + struct.pack("!HH", *self._question[1:])
         )
 
-    def judge(self, reply: bytes) -> Verdict:
+    def evaluate(self, reply: bytes) -> Verdict:
         """Any rcode is a reply unless one was asked for."""
         if len(reply) < _HEADER.size:
             return unrelated("too short for a DNS message")

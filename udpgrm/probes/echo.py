@@ -16,7 +16,7 @@ class Echo:
     def __init__(self) -> None:
         self.request = secrets.token_bytes(_NONCE)
 
-    def judge(self, reply: bytes) -> Verdict:
+    def evaluate(self, reply: bytes) -> Verdict:
         """The nonce is a reply; the nonce of an earlier question is not."""
         if reply == self.request:
             return passed("the nonce came back")

@@ -29,7 +29,7 @@ def failed(reason: str) -> Verdict:
 
 
 def unrelated(reason: str) -> Verdict:
-    """Something else: go on waiting."""
+    """Something else: continue waiting."""
     return Verdict("unrelated", reason)
 
 
@@ -46,6 +46,6 @@ class Exchange(Protocol):
 
     request: bytes
 
-    def judge(self, reply: bytes) -> Verdict:
+    def evaluate(self, reply: bytes) -> Verdict:
         """What a datagram means. Never raises."""
         ...

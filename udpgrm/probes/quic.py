@@ -32,7 +32,7 @@ class VersionNegotiation:
             header += bytes([len(identifier)]) + identifier
         self.request = header.ljust(_SIZE, b"\0")
 
-    def judge(self, reply: bytes) -> Verdict:
+    def evaluate(self, reply: bytes) -> Verdict:
         """The connection ids come back the other way round, and a list of versions."""
         try:
             first, version = struct.unpack_from("!BI", reply)

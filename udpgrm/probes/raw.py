@@ -18,7 +18,7 @@ class Raw:
         self._expect = spec.expect
         self._pattern = _pattern(spec.expect)
 
-    def judge(self, reply: bytes) -> Verdict:
+    def evaluate(self, reply: bytes) -> Verdict:
         """A reply has no sign of what it answers: another one may still be right."""
         if self._pattern is None:
             return passed("a reply came")

@@ -177,7 +177,7 @@ class Held:
             try:
                 link.send(exchange.request)
                 while (reply := link.receive(deadline)) is not None:
-                    verdict = exchange.judge(reply)
+                    verdict = exchange.evaluate(reply)
                     if verdict.kind != "unrelated":
                         return verdict
             except OSError as error:

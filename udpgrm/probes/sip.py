@@ -46,7 +46,7 @@ class Sip:
         )
         self.request = "\r\n".join((*lines, "", "")).encode("ascii")
 
-    def judge(self, reply: bytes) -> Verdict:
+    def evaluate(self, reply: bytes) -> Verdict:
         """A provisional response is none yet."""
         head = reply.decode("utf-8", "replace").partition("\r\n\r\n")[0]
         status = _STATUS.fullmatch(head.partition("\r\n")[0])

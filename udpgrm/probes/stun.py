@@ -26,7 +26,7 @@ class Stun:
         self._transaction = transaction or secrets.token_bytes(12)
         self.request = _HEADER.pack(_REQUEST, 0, _MAGIC, self._transaction)
 
-    def judge(self, reply: bytes) -> Verdict:
+    def evaluate(self, reply: bytes) -> Verdict:
         """An error response is a reply: the server lives."""
         if len(reply) < _HEADER.size:
             return unrelated("too short for a STUN message")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Instances behind a decoy: one unit, whose old server goes on after its stop.
+"""Instances behind a decoy: one unit, whose old server continues after its stop.
 
 A restart of the unit tells the server of the old instance to drain; it sends
 SIGURG to its decoy, lives on, and the unit's new server puts its sockets into
@@ -49,10 +49,10 @@ class DecoyUnit:
         if done.returncode:
             raise InstanceError(words_of(done, f"no unit {self._unit}"))
 
-    def start(self, generation: int, look_up: Callable[[], None]) -> None:
+    def start(self, generation: int, check_cancelled: Callable[[], None]) -> None:
         """Restart the unit, unless that has been done: the old server drains."""
         if not self.is_alive(generation):
-            run_job("restart", self._unit, self._limit, look_up)
+            run_job("restart", self._unit, self._limit, check_cancelled)
 
     def stop(self, generation: int) -> None:
         """End the servers of a generation, or the one that has no generation yet."""

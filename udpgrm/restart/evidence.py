@@ -168,7 +168,7 @@ class KernelProber:
                 except LookupError as error:
                     raise StepFailed(f"{target.where}: {error}") from error
                 seen.append(_ask(flow, probing))
-                judge(seen[-1], new, "steered")
+                evaluate(seen[-1], new, "steered")
 
     def hold(self, old: int, evidence: dict[str, Any]) -> None:
         """Begin flows with the old generation, where it answers."""
@@ -215,7 +215,9 @@ class KernelProber:
                 probing.watch(flow.source)
                 seen.append(_ask(flow, probing))
                 if target.view.dissector in _BLIND or seen[-1]["path"] is not None:
-                    judge(seen[-1], new, *(("new", "existing") if target.converses else ("new",)))
+                    evaluate(
+                        seen[-1], new, *(("new", "existing") if target.converses else ("new",))
+                    )
                 elif not seen[-1]["passed"]:
                     raise StepFailed(_failure(seen[-1]))
 
@@ -225,7 +227,7 @@ class KernelProber:
             with Probing(self._groups.maps, target.view.number) as probing:
                 probing.watch(flow.source)
                 seen.append(_ask(flow, probing))
-            judge(seen[-1], old, "existing")
+            evaluate(seen[-1], old, "existing")
 
     def _begin(self, target: _Target) -> _Flow:
         """A flow from a port of its own. Raises OSError."""
@@ -276,7 +278,7 @@ def _words(result: runner.ProbeResult) -> dict[str, Any]:
     }
 
 
-def judge(entry: dict[str, Any], wanted: int, *paths: str) -> None:
+def evaluate(entry: dict[str, Any], wanted: int, *paths: str) -> None:
     """Raise StepFailed unless the packet went to the wanted generation, and was answered.
 
     The entry is about the last packet, which may have come by any of the paths.

@@ -35,7 +35,7 @@ def systemd_runs() -> bool:
 def launch(service: str, words: Sequence[str]) -> str:
     """Run a udpgrm command for a service in a unit of its own; returns the unit.
 
-    So it goes on when the session that asked for it is lost. Raises LaunchError.
+    So it continues when the session that asked for it is lost. Raises LaunchError.
     """
     unit = f"udpgrm-restart-{service}.service"
     deadline = time.monotonic() + _GRACE_S
@@ -121,8 +121,8 @@ def follow(name: str, progress: Progress) -> Optional[Journal]:
         held = journals.is_locked(name)  # before the journal: its last word is not missed
         journal = journals.load(name)
         if begun is not None and (journal is None or journal.started != begun):
-            succeeded = journals.succeeded(name)
-            name = next((item.name for item in succeeded if item.started == begun), name)
+            superseded = journals.superseded(name)
+            name = next((item.name for item in superseded if item.started == begun), name)
             begun = None
             continue
         if journal is not None:

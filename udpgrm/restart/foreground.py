@@ -16,9 +16,9 @@ from udpgrm.restart.groups import Groups
 from udpgrm.restart.instances import Instances, TemplateUnits
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Outcome, Position, Result
-from udpgrm.restart.progress import Patient, Progress
+from udpgrm.restart.progress import BestEffort, Progress
 from udpgrm.restart.steps import Steps
-from udpgrm.restart.transaction import Wishes
+from udpgrm.restart.transaction import Requests
 from udpgrm.services import loader
 from udpgrm.services.definition import Service
 
@@ -69,7 +69,7 @@ def instances_of(service: Service, groups: Groups) -> Instances:
 def refuse_unfinished(name: str) -> None:
     """Raise NotPossible where the last restart waits for a decision."""
     last = journals.load(name)
-    if last is None or last.position.has_ended or last.may_be_succeeded or last.outlived:
+    if last is None or last.position.has_ended or last.may_be_superseded or last.stale:
         return
     how = "has failed" if last.position.outcome else "was left"
     also = f" or udpgrm rollback {name}" if machine.may_roll_back(last.position) else ""
@@ -80,19 +80,19 @@ def refuse_unfinished(name: str) -> None:
 
 
 def make_way(service: Service, pin_dir: Path, tend: Callable[[str], None]) -> None:
-    """Let an earlier restart that drains go on by itself, so that the next one can begin.
+    """Let an earlier restart that drains continue by itself, so that the next one can begin.
 
     tend: has somebody resume the restart of this name. Nothing is touched when the
     next one would be refused. Raises as begin does.
     """
     name = service.name
     last = journals.load(name)
-    if last is None or not last.may_be_succeeded:
+    if last is None or not last.may_be_superseded:
         return
     plan(service, pin_dir)
     try:
         journals.want_room()
-    except journals.Left as error:
+    except journals.Suspended as error:
         raise NotPossible(f"{name}: {error}") from error
     wish = transaction.succession_path(name)
     deadline = time.monotonic() + _SUCCESSION_S
@@ -102,7 +102,7 @@ def make_way(service: Service, pin_dir: Path, tend: Callable[[str], None]) -> No
             time.sleep(_POLL_S)
         with journals.locked(name):
             last = _last(name)
-            if not last.may_be_succeeded:
+            if not last.may_be_superseded:
                 return
             last.succeed()
     finally:
@@ -111,17 +111,17 @@ def make_way(service: Service, pin_dir: Path, tend: Callable[[str], None]) -> No
 
 
 def begin(service: Service, definition: str, pin_dir: Path, progress: Progress) -> Journal:
-    """Restart a service. Raises Busy, Refused, NotPossible, Detached, Left."""
+    """Restart a service. Raises Busy, Refused, NotPossible, Detached, Suspended."""
     with journals.locked(service.name):
         transaction.rollback_path(service.name).unlink(missing_ok=True)  # of another restart
         plan(service, pin_dir)  # refused before the last journal is lost
         last = journals.load(service.name)
-        if last is not None and last.may_be_succeeded:
+        if last is not None and last.may_be_superseded:
             raise NotPossible(f"{service.name}: an earlier restart has begun to drain: try again")
         journal = Journal(journals.path_of(service.name), service.name, definition, time.time())
         try:
             journal.save()
-        except journals.Left as error:
+        except journals.Suspended as error:
             raise NotPossible(f"{service.name}: {error}") from error
         return _go_on(journal, service, pin_dir, progress, lambda steps: Position())
 
@@ -131,7 +131,7 @@ def resume(name: str, pin_dir: Path, progress: Progress) -> Journal:
     with journals.locked(name):
         journal = _last(name)
         service = _definition(journal)
-        if journal.outlived and not journal.position.has_ended:
+        if journal.stale and not journal.position.has_ended:
             return _close(journal, progress)
         return _go_on(
             journal,
@@ -149,7 +149,7 @@ def _close(journal: Journal, progress: Progress) -> Journal:
     result = Result.DONE if to.outcome is Outcome.FINISHED else Result.CANCELLED
     journal.detached = False
     journal.end(record, result, "the machine was rebooted: its instances are gone", to)
-    Patient(progress).show(journal.to_json())
+    BestEffort(progress).show(journal.to_json())
     return journal
 
 
@@ -173,12 +173,12 @@ def roll_back(name: str, pin_dir: Path, progress: Progress) -> Journal:
 
 def refuse_rollback(journal: Journal) -> None:
     """Raise NotPossible where there is nothing to go back to."""
-    if journal.succeeded:
+    if journal.superseded:
         raise NotPossible(
             f"{journal.name}: {journal.service} was restarted again since: "
             f"udpgrm rollback {journal.service} undoes that"
         )
-    if journal.outlived:
+    if journal.stale:
         raise NotPossible(f"{journal.service}: the machine was rebooted: nothing to roll back")
     if not machine.may_roll_back(journal.position):
         document = journal.to_json()
@@ -210,32 +210,32 @@ def _go_on(
     progress: Progress,
     position: Callable[[Steps], Position],
 ) -> Journal:
-    wishes = Wishes(journal)
+    requests = Requests(journal)
     # a rollback that was asked for meanwhile is a wish to be heard
     transaction.succession_path(journal.name).unlink(missing_ok=True)
     groups = Groups(pin_dir, service.groups)
 
-    watchers = Patient(progress)
+    watchers = BestEffort(progress)
 
-    def tell() -> None:
+    def on_change() -> None:
         watchers.show(journal.to_json())
 
     try:
-        with KernelProber(service, groups) as prober, wishes.heard():
+        with KernelProber(service, groups) as prober, requests.consumed():
             steps = Steps(
                 service,
                 journal,
                 instances_of(service, groups),
                 groups,
                 prober,
-                wishes.look_up,
-                tell,
+                requests.check_cancelled,
+                on_change,
             )
             journal.position = position(steps)
             if journal.position.outcome is not None:
                 journal.save()
-                tell()
-            transaction.run(journal, steps, wishes.look_up, tell)
+                on_change()
+            transaction.run(journal, steps, requests.check_cancelled, on_change)
     finally:
-        wishes.forget()
+        requests.delete()
     return journal

@@ -252,7 +252,7 @@ class Groups:
         for where, reading in now.items():
             then = before.get(where, {"metrics": {}, "drops": {}})
             for name, count in reading["metrics"].items():
-                # a group that is made anew counts from 0
+                # a group that is made again counts from 0
                 spent["packets" if name in _PACKETS else name] += max(
                     0, count - then["metrics"].get(name, 0)
                 )

@@ -35,10 +35,10 @@ class Instances(Protocol):
         """Raise InstanceError when none could be started at all."""
         ...
 
-    def start(self, generation: int, look_up: Callable[[], None]) -> None:
+    def start(self, generation: int, check_cancelled: Callable[[], None]) -> None:
         """Start it and wait until it is up; nothing when it is. Raises InstanceError.
 
-        look_up is called now and then, and may raise to give up.
+        check_cancelled is called now and then, and may raise to give up.
         """
         ...
 
@@ -76,11 +76,11 @@ class TemplateUnits:
         if done.returncode:
             raise InstanceError(words_of(done, f"no unit {self._service.instances.unit}"))
 
-    def start(self, generation: int, look_up: Callable[[], None]) -> None:
+    def start(self, generation: int, check_cancelled: Callable[[], None]) -> None:
         """Start the unit; it is up when systemd says so (Type=notify: when the server does)."""
         limit = self._service.timeouts.start_s
         former.discard(self._service.name, generation)
-        run_job("start", self.name(generation), limit, look_up)
+        run_job("start", self.name(generation), limit, check_cancelled)
 
     def stop(self, generation: int) -> None:
         """Stop the unit, however it is."""
@@ -106,11 +106,11 @@ class TemplateUnits:
         return cgroups.processes(self.cgroup(generation))
 
 
-def run_job(verb: str, unit: str, limit: float, look_up: Callable[[], None]) -> None:
+def run_job(verb: str, unit: str, limit: float, check_cancelled: Callable[[], None]) -> None:
     """Have systemd start, stop or restart a unit, and wait. Raises InstanceError."""
     command = ["systemctl", "--no-ask-password", verb, "--", unit]
     deadline = time.monotonic() + limit
-    look_up()
+    check_cancelled()
     # in a session of its own: a Ctrl-C is for us
     with subprocess.Popen(
         command,
@@ -125,7 +125,7 @@ def run_job(verb: str, unit: str, limit: float, look_up: Callable[[], None]) -> 
                 if time.monotonic() > deadline:
                     raise InstanceError(f"{unit}: not done with {verb} after {limit:g} s")
                 time.sleep(_POLL_S)
-                look_up()
+                check_cancelled()
         finally:
             process.kill()
         said = "" if process.stderr is None else " ".join(process.stderr.read().split())
@@ -136,7 +136,7 @@ def run_job(verb: str, unit: str, limit: float, look_up: Callable[[], None]) -> 
 def is_active(unit: str) -> bool:
     """Whether a unit is active, or becomes so.
 
-    Raises InstanceError when systemd does not say, which is so while it is started anew.
+    Raises InstanceError when systemd does not say, as while it is re-executed.
     """
     deadline = time.monotonic() + _PATIENCE_S
     while True:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A restart's memory: one JSON file per service, and the lock on it.
 
-NAME.json is a service's last restart. One whose drain goes on while the next
+NAME.json is a service's last restart. One whose drain continues while the next
 restart is under way is NAME@GENERATION.json, with a lock of its own.
 
 The file is replaced as a whole (rename(2)) and is on the disk (fsync(2)) before
@@ -41,8 +41,8 @@ class JournalError(Exception):
     """A journal cannot be read; the text says why and what to do."""
 
 
-class Left(Exception):
-    """A restart cannot go on now; the text says why. What it did is in its journal.
+class Suspended(Exception):
+    """A restart cannot continue now; the text says why. What it did is in its journal.
 
     No OSError, which a step's failure is.
     """
@@ -121,20 +121,20 @@ class Journal:
         return self.path.stem
 
     @property
-    def succeeded(self) -> bool:
+    def superseded(self) -> bool:
         """Whether the service has been restarted again since, or is just being so."""
         return "@" in self.name
 
     @property
-    def outlived(self) -> bool:
-        """Whether the machine was started anew since: who has its numbers now is another."""
+    def stale(self) -> bool:
+        """Whether the machine was booted again since: who has its numbers now is another."""
         return self.boot_id != boot_id()
 
     @property
-    def may_be_succeeded(self) -> bool:
+    def may_be_superseded(self) -> bool:
         """Whether the next restart may begin, while this one ends its drain by itself."""
         at_drain = self.position == Position(Step.DRAIN) and self.from_generation is not None
-        return at_drain and not self.succeeded and not self.outlived
+        return at_drain and not self.superseded and not self.stale
 
     def to_json(self) -> dict[str, Any]:
         """As docs/host-interface.md has it."""
@@ -158,11 +158,11 @@ class Journal:
         }
 
     def save(self) -> None:
-        """Replace the file. Raises Left."""
+        """Replace the file. Raises Suspended."""
         try:
             self._write(durable=True)
         except OSError as error:
-            raise Left(f"{self.path} cannot be written ({error.strerror})") from error
+            raise Suspended(f"{self.path} cannot be written ({error.strerror})") from error
 
     def note(self) -> None:
         """The same where losing the last word would not matter."""
@@ -183,11 +183,11 @@ class Journal:
             _sync(self.path.parent)
 
     def succeed(self) -> None:
-        """Make way for the next restart's journal; this one goes on under another name.
+        """Make way for the next restart's journal; this one continues under another name.
 
         The files of earlier ones that have finished are removed.
         """
-        for earlier in succeeded(self.service):
+        for earlier in superseded(self.service):
             if earlier.position.outcome is Outcome.FINISHED and not is_locked(earlier.name):
                 for suffix in (".json", ".lock"):
                     path_of(earlier.name, suffix).unlink(missing_ok=True)
@@ -217,14 +217,14 @@ class Journal:
 
 
 def want_room() -> None:
-    """See that another restart's journal can be written. Raises Left."""
+    """See that another restart's journal can be written. Raises Suspended."""
     try:
         with tempfile.TemporaryFile(dir=directory()) as file:
             file.write(bytes(_ROOM))
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise Left(f"{directory()} cannot be written to ({error.strerror})") from error
+        raise Suspended(f"{directory()} cannot be written to ({error.strerror})") from error
 
 
 def directory() -> Path:
@@ -263,7 +263,7 @@ def _broken(path: Path, verb: str, reason: object) -> JournalError:
 
 
 def unusable(journal: Journal, reason: object) -> JournalError:
-    """The error of a journal that can be read, but not gone on with."""
+    """The error of a journal that can be read, but not continued with."""
     return _broken(journal.path, "used", reason)
 
 
@@ -285,8 +285,8 @@ def want_complete(journal: Journal) -> None:
         raise unusable(journal, f"plan is not what it was: {error}") from error
 
 
-def succeeded(service: str) -> list[Journal]:
-    """Restarts before the last one, whose drains go on, or have gone on and ended."""
+def superseded(service: str) -> list[Journal]:
+    """Restarts before the last one, whose drains continue, or have continued and ended."""
     names = [path.stem for path in sorted(directory().glob(f"{service}@*.json"))]
     found = [load(name) for name in names if _NAME.fullmatch(name)]
     return [journal for journal in found if journal is not None]
@@ -296,10 +296,10 @@ def waiting_for_their_stop(service: str) -> set[int]:
     """Generations whose instances restarts before the last one are still to stop."""
     return {
         journal.from_generation
-        for journal in succeeded(service)
+        for journal in superseded(service)
         if journal.from_generation is not None
         and journal.position.outcome is not Outcome.FINISHED
-        and not journal.outlived
+        and not journal.stale
     }
 
 

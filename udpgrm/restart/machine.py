@@ -73,18 +73,18 @@ class Outcome(str, Enum):
 class Facts:
     """Which instances live; had_old is False for a first deployment.
 
-    succeeded: a later restart has begun, so this one has only its drain to end.
+    superseded: a later restart has begun, so this one has only its drain to end.
     """
 
     had_old: bool
     old_alive: bool
     new_alive: bool
-    succeeded: bool = False
+    superseded: bool = False
 
     @property
     def can_go_back(self) -> bool:
         """Whether going back leaves users no worse off than staying."""
-        if self.succeeded:
+        if self.superseded:
             return False
         return not self.had_old or self.old_alive or not self.new_alive
 
@@ -145,17 +145,17 @@ def back(step: Step, facts: Facts) -> Position:
 
 
 def closed(step: Step) -> Position:
-    """How a restart ends whose instances are gone, as the machine was started anew."""
+    """How a restart ends whose instances are gone, as the machine was booted again."""
     done = step in (Step.DRAIN, Step.STOP)
     return Position(step, Outcome.FINISHED if done else Outcome.ROLLED_BACK)
 
 
 def resumed(position: Position, facts: Facts) -> Position:
-    """Where a restart goes on whose process has died, or which has failed."""
+    """Where a restart continues whose process has died, or which has failed."""
     if position.has_ended:
         return position
     step = position.step
-    lost = not (facts.new_alive or facts.succeeded) and (
+    lost = not (facts.new_alive or facts.superseded) and (
         step in (Step.ENROLL, Step.CANARY, Step.PROMOTE, Step.VERIFY)
         or (step is Step.DRAIN and facts.old_alive)
     )

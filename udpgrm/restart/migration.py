@@ -94,7 +94,7 @@ def _already(service: Service, unit: str, facts: list[GroupFacts]) -> Optional[M
 
 
 def _generation(service: Service, unit: str, facts: list[GroupFacts]) -> int:
-    """The number that the unit's instance has, else the one that works and has no sockets."""
+    """The number that the unit's instance has, else the one that is active and has no sockets."""
     serving = [one.address for one in facts if one.living.get(one.working or 0)]
     number = max(one.working or 0 for one in facts)
     for candidate in {item for one in facts for item in one.living} | set(range(1, 32)):

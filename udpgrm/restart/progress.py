@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A restart as it goes on: words and a bar in a terminal, JSON lines elsewhere."""
+"""A restart as it continues: words and a bar in a terminal, JSON lines elsewhere."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Nothing:
         """Print nothing."""
 
 
-class Patient:
+class BestEffort:
     """Shows a restart until that cannot be done: what becomes of it is not its watchers' matter."""
 
     def __init__(self, progress: Progress) -> None:
@@ -145,12 +145,14 @@ def outcome_line(journal: Document) -> str:
     if journal["outcome"] == "finished":
         window = journal["promotion_window_s"]
         if journal["step"] == "drain":
-            return f"{service}: finished: generation {new} works, {old} was kept running"
-        return f"{service}: finished: generation {new} works, switched in {window * 1000:.0f} ms"
+            return f"{service}: finished: generation {new} is active, {old} was kept running"
+        return (
+            f"{service}: finished: generation {new} is active, switched in {window * 1000:.0f} ms"
+        )
     reason = next((step["reason"] for step in journal["steps"] if step["reason"]), "")
     if journal["outcome"] == "rolled_back":
         who = "none" if old is None else old
-        return f"{service}: rolled back: generation {who} works: {reason}"
+        return f"{service}: rolled back: generation {who} is active: {reason}"
     return f"{service}: failed in {journal['step']}: {reason}"
 
 

@@ -55,8 +55,8 @@ class Prober(Protocol):
 class Steps:
     """The steps of one restart.
 
-    look_up is called now and then while a step waits, and may raise to leave it;
-    tell, when the journal's progress has changed.
+    check_cancelled is called now and then while a step waits, and may raise to leave it;
+    on_change, when the journal's progress has changed.
     """
 
     def __init__(
@@ -66,8 +66,8 @@ class Steps:
         instances: Instances,
         groups: Groups,
         prober: Prober,
-        look_up: Callable[[], None],
-        tell: Callable[[], None],
+        check_cancelled: Callable[[], None],
+        on_change: Callable[[], None],
     ) -> None:
         """Nothing is done yet."""
         self._service = service
@@ -75,8 +75,8 @@ class Steps:
         self._instances = instances
         self._groups = groups
         self._prober = prober
-        self._look_up = look_up
-        self._tell = tell
+        self._check_cancelled = check_cancelled
+        self._on_change = on_change
 
     def perform(self, step: Step, evidence: Evidence) -> Result:
         """Do a step. Raises StepFailed."""
@@ -92,7 +92,7 @@ class Steps:
             had_old=old is not None,
             old_alive=old is not None and self._instances.is_alive(old),
             new_alive=new is not None and self._instances.is_alive(new),
-            succeeded=self._journal.succeeded,
+            superseded=self._journal.superseded,
         )
 
     @property
@@ -102,7 +102,7 @@ class Steps:
         return number
 
     def _wait(self, seconds: float) -> None:
-        self._look_up()
+        self._check_cancelled()
         time.sleep(seconds)
 
     def _prepare(self, evidence: Evidence) -> None:
@@ -120,7 +120,7 @@ class Steps:
 
     def _start(self, evidence: Evidence) -> None:
         evidence["instance"] = self._instances.name(self._new)
-        self._instances.start(self._new, self._look_up)
+        self._instances.start(self._new, self._check_cancelled)
 
     def _enroll(self, evidence: Evidence) -> None:
         deadline = time.monotonic() + self._service.timeouts.enroll_s
@@ -213,7 +213,7 @@ class Steps:
             return Result.DONE
 
         def watch() -> None:
-            if self._journal.succeeded:
+            if self._journal.superseded:
                 return  # how the service fares is the next restart's matter
             with contextlib.suppress(InstanceError):  # nobody says: that is not its end
                 if not self._instances.is_alive(self._new) and self._instances.is_alive(old):
@@ -242,7 +242,7 @@ class Steps:
                     evidence["reason"] = f"{left} after {drain.max_s:g} s"
                 return decision
             self._journal.note()
-            self._tell()
+            self._on_change()
             self._wait(_SAMPLE_S)
 
     def _stop(self, evidence: Evidence) -> None:
@@ -250,7 +250,7 @@ class Steps:
         if old is None:
             return
         if self._serves(old):
-            raise StepFailed(f"generation {old} works again: it is not stopped (udpgrm list)")
+            raise StepFailed(f"generation {old} is active again: it is not stopped (udpgrm list)")
         self._stop_instance(old, evidence)
 
     def _serves(self, generation: int) -> bool:
@@ -265,7 +265,7 @@ class Steps:
     def _stop_instance(self, generation: int, evidence: Evidence) -> None:
         evidence["instance"] = self._instances.name(generation)
         if self._is_adopted(generation) and self._instances.is_alive(generation):
-            adoptions.forget(self._groups.maps, self._instances.cgroup(generation))
+            adoptions.delete(self._groups.maps, self._instances.cgroup(generation))
         self._instances.stop(generation)
         left = {where: count for where, count in self._groups.living(generation).items() if count}
         if left:
@@ -283,7 +283,7 @@ class Steps:
         old = self._journal.from_generation
         try:
             now = self._groups.working()
-        except FileNotFoundError:  # the machine was started anew: nothing is steered
+        except FileNotFoundError:  # the machine was booted again: nothing is steered
             return
         ours = [where for where, number in now.items() if number == self._new]
         # where nobody served: the number that was there, which has no sockets

@@ -13,7 +13,7 @@ from typing import Optional, Protocol
 from udpgrm.restart import journal as journals
 from udpgrm.restart import machine
 from udpgrm.restart.instances import InstanceError
-from udpgrm.restart.journal import Journal, Left
+from udpgrm.restart.journal import Journal, Suspended
 from udpgrm.restart.machine import Facts, Position, Result, Step
 from udpgrm.restart.steps import Evidence, StepFailed
 
@@ -28,15 +28,15 @@ class Detached(Exception):
     """The process is to end; the drain has time."""
 
 
-class Succeeded(Detached):
+class Superseded(Detached):
     """The next restart wants to begin, and takes care of the drain."""
 
 
-class Doer(Protocol):
+class StepRunner(Protocol):
     """What can do steps; steps.Steps does."""
 
     def perform(self, step: Step, evidence: Evidence) -> Result:
-        """Do a step. Raises StepFailed, and what look_up raises."""
+        """Do a step. Raises StepFailed, and what check_cancelled raises."""
         ...
 
     def facts(self) -> Facts:
@@ -44,7 +44,7 @@ class Doer(Protocol):
         ...
 
 
-class Wishes:
+class Requests:
     """What is asked of a running restart: by signals, and by files of other commands."""
 
     def __init__(self, journal: Journal) -> None:
@@ -55,8 +55,8 @@ class Wishes:
         self._signal: Optional[signal.Signals] = None
 
     @contextlib.contextmanager
-    def heard(self) -> Iterator[None]:
-        """Signals are wishes while the with block lasts."""
+    def consumed(self) -> Iterator[None]:
+        """Signals are requests while the with block lasts."""
         before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
         try:
             yield
@@ -67,18 +67,18 @@ class Wishes:
     def _on_signal(self, number: int, _: object) -> None:
         self._signal = signal.Signals(number)
 
-    def forget(self) -> None:
-        """Remove the files: wishes of another time."""
+    def delete(self) -> None:
+        """Remove the files: requests of another time."""
         self._rollback.unlink(missing_ok=True)
         self._succession.unlink(missing_ok=True)
 
-    def look_up(self) -> None:
-        """Leave a step that waits, when somebody wishes so. Raises Cancelled, Detached."""
+    def check_cancelled(self) -> None:
+        """Leave a step that waits, when somebody requests so. Raises Cancelled, Detached."""
         position = self._journal.position
         if machine.may_roll_back(position) and self._rollback.exists():
             raise Cancelled("asked for by udpgrm rollback")
-        if self._journal.may_be_succeeded and self._succession.exists():
-            raise Succeeded
+        if self._journal.may_be_superseded and self._succession.exists():
+            raise Superseded
         if self._signal is None:
             return
         if position.step in (Step.DRAIN, Step.DRAIN_NEW):
@@ -98,24 +98,27 @@ def succession_path(service: str) -> Path:
 
 
 def run(
-    journal: Journal, doer: Doer, look_up: Callable[[], None], tell: Callable[[], None]
+    journal: Journal,
+    runner: StepRunner,
+    check_cancelled: Callable[[], None],
+    on_change: Callable[[], None],
 ) -> Position:
-    """Go on from the journal's position to the end. Raises Detached, Left.
+    """Go on from the journal's position to the end. Raises Detached, Suspended.
 
-    tell is called whenever the journal has changed.
+    on_change is called whenever the journal has changed.
     """
     while journal.position.outcome is None:
         step = journal.position.step
         record = journal.begin(step)
         journal.detached = False
-        tell()
+        on_change()
         reason = ""
         try:
-            look_up()
-            result = doer.perform(step, record.evidence)
+            check_cancelled()
+            result = runner.perform(step, record.evidence)
             reason = str(record.evidence.get("reason", ""))
             if step is Step.CANARY:
-                look_up()  # the last moment to leave without a trace
+                check_cancelled()  # the last moment to leave without a trace
         except Cancelled as error:
             result, reason = Result.CANCELLED, str(error)
         except (StepFailed, OSError) as error:
@@ -130,9 +133,9 @@ def run(
             window = time.time() - promotion.evidence["begin"]
             journal.promotion_window_s = round(max(0.0, window), 4)  # of a clock that was set back
         try:
-            to = machine.after(step, result, doer.facts)
+            to = machine.after(step, result, runner.facts)
         except InstanceError as error:
-            raise Left(f"{reason}; and then: {error}") from error
+            raise Suspended(f"{reason}; and then: {error}") from error
         journal.end(record, result, reason, to)
-        tell()
+        on_change()
     return journal.position

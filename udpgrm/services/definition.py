@@ -78,10 +78,10 @@ class DrainUntil:
 
 @dataclass(frozen=True)
 class Drain:
-    """How long the old instance may go on. on_timeout: what follows after max_s.
+    """How long the old instance may continue. on_timeout: what follows after max_s.
 
-    stop: the instance is stopped, keep: it goes on until somebody stops it,
-    fail: it goes on, and the restart has failed.
+    stop: the instance is stopped, keep: it continues until somebody stops it,
+    fail: it continues, and the restart has failed.
     """
 
     until: DrainUntil = DrainUntil()

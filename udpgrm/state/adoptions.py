@@ -78,7 +78,7 @@ def all_of(maps: Maps) -> list[Adoption]:
     return found
 
 
-def forget(maps: Maps, directory: Path) -> None:
+def delete(maps: Maps, directory: Path) -> None:
     """Enroll nothing more of a cgroup and of those below it, as before it is stopped."""
     identity = cgroups.identity(directory)
     for adoption in all_of(maps):

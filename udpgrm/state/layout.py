@@ -22,7 +22,7 @@ MESSAGE_BYTES = 1 << 18
 RINGS = ("root_messages", "messages")
 #: Of about 4,600 that the ring buffer has room for (48 bytes and a header of 8).
 MESSAGES_PER_USER = 1000
-#: Messages put off, as a program is compiled or a socket looked for: by socket cookie and flags.
+#: Messages deferred, as a program is compiled or a socket looked for: by socket cookie and flags.
 DEFERRED_KEY_BYTES = 12
 MAX_DEFERRED = 8192
 #: Arrays of maps by group id; inner_ids has their ids in this order, after the tables'.
@@ -106,7 +106,7 @@ def make_sockets() -> int:
 
 
 def make_sockmap() -> int:
-    """The same for a group whose sockets go on to tubular. Returns an fd.
+    """The same for a group whose sockets continue to tubular. Returns an fd.
 
     Tubular keeps them in a SOCKMAP, and the kernel wants a socket in no
     REUSEPORT_SOCKARRAY then.

@@ -236,7 +236,7 @@ def flows_in(table: int) -> Iterator[abi.Flow]:
         yield abi.Flow.from_buffer_copy(value)
 
 
-def forget(maps: Maps, number: int) -> None:
+def delete(maps: Maps, number: int) -> None:
     """Delete a group: its sockets are in none until they ask again.
 
     The daemon takes its maps back when it next looks.

@@ -57,7 +57,7 @@ class Probing:
             self._remove(peer)
 
     def watch(self, peer: tuple[str, int]) -> None:
-        """Record what happens to packets from and to (ip, port), anew."""
+        """Record what happens to packets from and to (ip, port), again."""
         self._write(peer, abi.Probe())
 
     def steer(self, peer: tuple[str, int], generation: int, application: int = 0) -> None:

@@ -29,7 +29,7 @@ _RESTART = (
     "progress",
     "steps",
 )
-#: Of a journal whose drain goes on, or has failed, while a later restart is under way.
+#: Of a journal whose drain continues, or has failed, while a later restart is under way.
 _DRAINING = ("started", "step", "outcome", "from_generation", "to_generation", "progress")
 
 

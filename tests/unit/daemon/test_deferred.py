@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Who may put off how many messages, and in which order the next daemon has them."""
+"""Who may deferred how many messages, and in which order the next daemon has them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_last_of_a_socket_counts(content: dict[bytes, bytes]) -> None:
     [kept] = one.take_unsteered()
     assert kept.generation == 2
     assert one.concerns(0, 0) and not one.concerns(1, 0)
-    one.forget(deferred.key_of(kept))
+    one.delete(deferred.key_of(kept))
     assert (one.take_unsteered(), content) == ([], {})
 
 
@@ -58,7 +58,7 @@ def test_what_the_machine_had_no_room_for(content: dict[bytes, bytes]) -> None:
     assert (one.retry_due, one.take_failed()) == (None, [])
     assert not one.await_room(kept)  # the same failure still
     assert [item.cookie for item in make().take_unsteered()] == [7]
-    one.forget(deferred.key_of(kept))
+    one.delete(deferred.key_of(kept))
     assert content == {}
     assert one.await_room(message(7))
 
@@ -76,7 +76,7 @@ def test_quotas(content: dict[bytes, bytes]) -> None:
     one = make()
     cookie = 0
     for uid in range(1, 6):
-        with pytest.raises(OverflowError, match="put off already"):
+        with pytest.raises(OverflowError, match="deferred already"):
             while True:
                 cookie += 1
                 one.add(message(cookie, uid=uid))
@@ -84,5 +84,5 @@ def test_quotas(content: dict[bytes, bytes]) -> None:
     one.add(message(0, uid=0))
     one.add(message(1, uid=1, generation=5))  # no new one
     for key in list(content)[:10]:
-        one.forget(key)
+        one.delete(key)
     one.add(message(cookie + 1, uid=9))

@@ -9,7 +9,7 @@ import dataclasses
 import pytest
 
 from demo import table
-from demo.analysis import HostReport, StoppedUnit, Switch, judge, old_instance
+from demo.analysis import HostReport, StoppedUnit, Switch, evaluate, old_instance
 from demo.flows import LONG, SHORT, Flow, Instance, Run
 
 OLD = Instance(1, 100)
@@ -43,7 +43,7 @@ def clean_flows() -> list[Flow]:
 
 def report(flows: list[Flow], unit: StoppedUnit | None = STOPPED) -> HostReport:
     """Judge flows of a host that switched."""
-    return judge("fl1", flows, SWITCH, unit)
+    return evaluate("fl1", flows, SWITCH, unit)
 
 
 def test_clean_run_has_no_problem_and_counts_every_flow() -> None:
@@ -117,7 +117,7 @@ def test_flow_that_nobody_answers() -> None:
 
 
 def test_no_switch_in_the_playbook() -> None:
-    assert judge("fl1", clean_flows(), None, None).problems == [
+    assert evaluate("fl1", clean_flows(), None, None).problems == [
         "the playbook set no working generation"
     ]
 

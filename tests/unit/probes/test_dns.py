@@ -82,15 +82,15 @@ def test_names_of_rfc_1035() -> None:
     ],
 )
 def test_replies(reply: bytes, kind: str, reason: str) -> None:
-    verdict = Dns(QUERY, 0x1234).judge(reply)
+    verdict = Dns(QUERY, 0x1234).evaluate(reply)
     assert verdict.kind == kind
     assert reason in verdict.reason
 
 
 def test_an_rcode_that_is_expected() -> None:
     query = Dns(specs.DnsProbe(name="F.ISI.ARPA", query_type="A", rcode="NXDOMAIN"), 0x1234)
-    assert query.judge(response(flags=0x8183)).kind == "passed"
-    verdict = query.judge(response(ADDRESS))
+    assert query.evaluate(response(flags=0x8183)).kind == "passed"
+    verdict = query.evaluate(response(ADDRESS))
     assert (verdict.kind, verdict.reason) == ("failed", "DNS NOERROR, NXDOMAIN was expected")
 
 
@@ -106,6 +106,6 @@ def test_an_rcode_that_is_expected() -> None:
 )
 def test_identity(record: tuple[bytes, ...], flags: int, kind: str, reason: str) -> None:
     reply = response(*record, flags=flags, question=IDENTITY_QUESTION)
-    verdict = Dns(specs.DnsProbe(identity=True), 0x1234).judge(reply)
+    verdict = Dns(specs.DnsProbe(identity=True), 0x1234).evaluate(reply)
     assert verdict.kind == kind
     assert reason in verdict.reason

@@ -26,9 +26,9 @@ HERE6 = Endpoints(("2001:db8::4", 5062), ("2001:db8::1", 5060))
 def test_echo() -> None:
     echo = Echo()
     assert len(echo.request) == 16
-    assert echo.judge(echo.request).kind == "passed"
-    assert echo.judge(echo.request + b"\0").kind == "unrelated"
-    assert echo.judge(Echo().request).kind == "unrelated"
+    assert echo.evaluate(echo.request).kind == "passed"
+    assert echo.evaluate(echo.request + b"\0").kind == "unrelated"
+    assert echo.evaluate(Echo().request).kind == "unrelated"
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_echo() -> None:
 def test_raw(expect: str | None, reply: bytes, kind: str) -> None:
     raw = Raw(specs.RawProbe(payload="00Ff10", expect=expect))
     assert raw.request == b"\x00\xff\x10"
-    assert raw.judge(reply).kind == kind
+    assert raw.evaluate(reply).kind == kind
 
 
 DESTINATION, SOURCE = b"\xd0\xd1\xd2\xd3\xd4\xd5\xd6\xd7", b"\x50\x51\x52\x53\x54\x55\x56\x57"
@@ -106,7 +106,7 @@ def test_quic_ids_are_random_and_no_cookies() -> None:
     ],
 )
 def test_quic_replies(reply: bytes, kind: str, reason: str) -> None:
-    verdict = VersionNegotiation(DESTINATION, SOURCE).judge(reply)
+    verdict = VersionNegotiation(DESTINATION, SOURCE).evaluate(reply)
     assert verdict.kind == kind
     assert reason in verdict.reason
 
@@ -179,7 +179,7 @@ Content-Length: 274
 def test_sip_replies(old: str, new: str, kind: str, reason: str) -> None:
     sip = Sip(specs.SipProbe(), HERE, "z9hG4bKhjhs8ass877", "a84b4c76e66710")
     assert old in RFC_3261
-    verdict = sip.judge(RFC_3261.replace(old, new, 1).encode())
+    verdict = sip.evaluate(RFC_3261.replace(old, new, 1).encode())
     assert verdict.kind == kind
     assert reason in verdict.reason
 
@@ -205,7 +205,7 @@ def test_any_reply_is_judged(exchange: Exchange, data: st.DataObject) -> None:
         reply[2] |= 0x80  # a response, to DNS
     if len(reply) > 1 and data.draw(st.booleans()):
         reply[0] |= 0x01  # a success response, to STUN
-    verdict = exchange.judge(bytes(reply))
+    verdict = exchange.evaluate(bytes(reply))
     assert verdict.reason
 
 
@@ -213,4 +213,4 @@ def test_any_reply_is_judged(exchange: Exchange, data: st.DataObject) -> None:
 def test_a_question_is_no_answer_to_itself(exchange: Exchange) -> None:
     """Only echo wants its own words back."""
     expected = {Echo: "passed", Raw: "passed"}.get(type(exchange), "unrelated")
-    assert exchange.judge(exchange.request).kind == expected
+    assert exchange.evaluate(exchange.request).kind == expected

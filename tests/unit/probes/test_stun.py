@@ -41,9 +41,9 @@ def test_request() -> None:
 
 def test_the_sample_responses() -> None:
     stun = Stun(TRANSACTION)
-    verdict = stun.judge(OVER_IPV4)
+    verdict = stun.evaluate(OVER_IPV4)
     assert (verdict.kind, verdict.reason) == ("passed", "STUN mapped address 192.0.2.1:32853")
-    verdict = stun.judge(OVER_IPV6)
+    verdict = stun.evaluate(OVER_IPV6)
     assert verdict.kind == "passed"
     assert verdict.reason.endswith(" [2001:db8:1234:5678:11:2233:4455:6677]:32853")
 
@@ -61,7 +61,7 @@ def test_every_bit_of_the_samples_counts(sample: bytes, attributes: tuple[int, .
         for bit in range(8):
             changed = bytearray(sample)
             changed[byte] ^= 1 << bit
-            assert Stun(TRANSACTION).judge(bytes(changed)).kind != "passed", (byte, bit)
+            assert Stun(TRANSACTION).evaluate(bytes(changed)).kind != "passed", (byte, bit)
 
 
 UNAUTHORIZED = b"\x00\x09\x00\x10\x00\x00\x04\x01Unauthorized"
@@ -85,6 +85,6 @@ UNAUTHORIZED = b"\x00\x09\x00\x10\x00\x00\x04\x01Unauthorized"
     ],
 )
 def test_replies(reply: bytes, kind: str, reason: str) -> None:
-    verdict = Stun(TRANSACTION).judge(reply)
+    verdict = Stun(TRANSACTION).evaluate(reply)
     assert verdict.kind == kind
     assert reason in verdict.reason

@@ -57,9 +57,9 @@ class FakeInstances:
     def check(self) -> None:
         pass
 
-    def start(self, generation: int, look_up: Callable[[], None]) -> None:
+    def start(self, generation: int, check_cancelled: Callable[[], None]) -> None:
         self.calls.append(("start", generation))
-        look_up()
+        check_cancelled()
         if self.broken == "start":
             raise InstanceError("no such program")
         self.running.add(generation)

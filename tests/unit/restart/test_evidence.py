@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from udpgrm.restart.evidence import judge
+from udpgrm.restart.evidence import evaluate
 from udpgrm.restart.steps import StepFailed
 
 GOOD: dict[str, Any] = {
@@ -26,9 +26,9 @@ GOOD: dict[str, Any] = {
 
 
 def test_good() -> None:
-    judge(GOOD, 5, "steered")
+    evaluate(GOOD, 5, "steered")
     # answered by a socket that is in no generation
-    judge({**GOOD, "replied_generation": None}, 5, "steered")
+    evaluate({**GOOD, "replied_generation": None}, 5, "steered")
 
 
 @pytest.mark.parametrize(
@@ -66,5 +66,5 @@ def test_good() -> None:
 )
 def test_bad(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(StepFailed) as caught:
-        judge({**GOOD, **changes}, 5, "steered")
+        evaluate({**GOOD, **changes}, 5, "steered")
     assert str(caught.value) == words

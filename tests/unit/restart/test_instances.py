@@ -106,12 +106,12 @@ def test_a_start_is_given_up(log: Path) -> None:
     class Enough(Exception):
         pass
 
-    def look_up() -> None:
+    def check_cancelled() -> None:
         raise Enough
 
     begun = time.monotonic()
     with pytest.raises(Enough):
-        says(log, "exec sleep 1000").start(7, look_up)
+        says(log, "exec sleep 1000").start(7, check_cancelled)
     assert time.monotonic() - begun < PATIENCE_S
 
 

@@ -172,11 +172,11 @@ def test_which_may_be_succeeded() -> None:
     positions = [Position(step, outcome) for step in Step for outcome in (None, *Outcome)]
     may = []
     for made.position in positions:
-        if made.may_be_succeeded:
+        if made.may_be_superseded:
             may.append(made.position)
     assert may == [Position(Step.DRAIN)]
     made.position, made.from_generation = Position(Step.DRAIN), None
-    assert not made.may_be_succeeded  # there is nothing to drain
+    assert not made.may_be_superseded  # there is nothing to drain
 
 
 def test_succession(directory: Path) -> None:
@@ -184,10 +184,10 @@ def test_succession(directory: Path) -> None:
     made.from_generation, made.position = 1, Position(Step.DRAIN)
     made.save()
     made.succeed()
-    assert (made.name, made.succeeded, made.may_be_succeeded) == ("edge@1", True, False)
+    assert (made.name, made.superseded, made.may_be_superseded) == ("edge@1", True, False)
     assert journal.load("edge") is None
     assert journal.unfinished() == ["edge@1"]
-    assert [item.name for item in journal.succeeded("edge")] == ["edge@1"]
+    assert [item.name for item in journal.superseded("edge")] == ["edge@1"]
     made.position = Position(Step.STOP, Outcome.FINISHED)
     made.save()
     second = make()
@@ -208,20 +208,20 @@ def test_an_earlier_one_that_has_failed_is_kept() -> None:
     second.from_generation = 2
     second.save()
     second.succeed()
-    assert [item.name for item in journal.succeeded("edge")] == ["edge@1", "edge@2"]
+    assert [item.name for item in journal.superseded("edge")] == ["edge@1", "edge@2"]
     assert journal.waiting_for_their_stop("edge") == {1, 2}
 
 
 def test_a_journal_of_another_boot() -> None:
     made = make()
     made.from_generation, made.position = 1, Position(Step.DRAIN)
-    assert (made.boot_id, made.outlived) == (journal.boot_id(), False)
+    assert (made.boot_id, made.stale) == (journal.boot_id(), False)
     made.boot_id = "0f2e5a8c-3b1d-4c66-9a57-0d6f0e1b2c3d"
-    assert (made.outlived, made.may_be_succeeded) == (True, False)
+    assert (made.stale, made.may_be_superseded) == (True, False)
     made.path = journal.path_of("edge@1")
     made.save()
     read = journal.load("edge@1")
-    assert read is not None and read.outlived
+    assert read is not None and read.stale
     assert journal.unfinished() == ["edge@1"]
     assert journal.waiting_for_their_stop("edge") == set()
 

@@ -14,7 +14,7 @@ import pytest
 
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Outcome, Position, Result, Step
-from udpgrm.restart.progress import DrainLine, Lines, Patient, Terminal, drain_line
+from udpgrm.restart.progress import BestEffort, DrainLine, Lines, Terminal, drain_line
 
 SAMPLE: dict[str, Any] = {
     "elapsed_s": 10.2,
@@ -73,17 +73,17 @@ def test_lines_say_everything_once(journal: Journal) -> None:
         (
             Result.DONE,
             Position(Step.STOP, Outcome.FINISHED),
-            "edge: finished: generation 5 works, switched in 120 ms",
+            "edge: finished: generation 5 is active, switched in 120 ms",
         ),
         (
             Result.KEPT,
             Position(Step.DRAIN, Outcome.FINISHED),
-            "edge: finished: generation 5 works, 4 was kept running",
+            "edge: finished: generation 5 is active, 4 was kept running",
         ),
         (
             Result.FAILED,
             Position(Step.STOP_NEW, Outcome.ROLLED_BACK),
-            "edge: rolled back: generation 4 works: no reply",
+            "edge: rolled back: generation 4 is active: no reply",
         ),
         (
             Result.FAILED,
@@ -151,7 +151,7 @@ def test_a_reader_that_goes_away() -> None:
     reader, writer = os.pipe()
     with os.fdopen(writer, "w") as stream:
         counted = Counted(Lines(stream))
-        shown = Patient(counted)
+        shown = BestEffort(counted)
         shown.show(document)
         assert json.loads(os.read(reader, 1000))["outcome"] == "x"
         os.close(reader)
@@ -160,7 +160,7 @@ def test_a_reader_that_goes_away() -> None:
         assert counted.times == 2
         os.dup2(os.open(os.devnull, os.O_WRONLY), writer)  # for what was not written
     counted = Counted(Lines(stream))
-    shown = Patient(counted)
+    shown = BestEffort(counted)
     for _ in range(3):
         shown.show(document)  # the stream is closed
     assert counted.times == 1

@@ -17,10 +17,10 @@ import pytest
 from tests.unit.restart.fakes import ALSO, WHERE, FakeGroups, FakeInstances, FakeProber, service
 from udpgrm.restart import journal as journals
 from udpgrm.restart import machine, transaction
-from udpgrm.restart.journal import Journal, Left
+from udpgrm.restart.journal import Journal, Suspended
 from udpgrm.restart.machine import Outcome, Position, Result, Step
 from udpgrm.restart.steps import Steps
-from udpgrm.restart.transaction import Detached, Wishes, rollback_path
+from udpgrm.restart.transaction import Detached, Requests, rollback_path
 from udpgrm.services.definition import Budget, Drain, DrainUntil, Service
 
 OLD, NEW = 4, 5
@@ -36,10 +36,10 @@ class World:
         self.prober = FakeProber()
         self.journal = Journal(journals.path_of("edge"), "edge", "", 0.0)
         self.told: list[dict[str, Any]] = []
-        self.look_up: Callable[[], None] = lambda: None
+        self.check_cancelled: Callable[[], None] = lambda: None
 
     def run(self) -> Position:
-        def tell() -> None:
+        def on_change() -> None:
             self.told.append(self.journal.to_json())
 
         steps = Steps(
@@ -48,11 +48,11 @@ class World:
             self.instances,
             self.groups,  # type: ignore[arg-type]
             self.prober,
-            lambda: self.look_up(),
-            tell,
+            lambda: self.check_cancelled(),
+            on_change,
         )
         self.journal.position = machine.resumed(self.journal.position, steps.facts())
-        return transaction.run(self.journal, steps, lambda: self.look_up(), tell)
+        return transaction.run(self.journal, steps, lambda: self.check_cancelled(), on_change)
 
     def kill(self) -> None:
         """A process died: all that is left is the file."""
@@ -249,7 +249,7 @@ def test_left_where_nobody_says_what_there_is_to_go_back_to(world: World) -> Non
         verify(old, new, evidence)
 
     world.prober.verify = falls_silent  # type: ignore[method-assign]
-    with pytest.raises(Left, match="no answer"):
+    with pytest.raises(Suspended, match="no answer"):
         world.run()
     world.kill()
     assert world.journal.position == Position(Step.VERIFY)
@@ -271,7 +271,7 @@ def full_disk() -> Iterator[None]:
 
 @pytest.mark.parametrize("step", list(machine.FORWARD))
 def test_a_journal_that_cannot_be_written(world: World, step: Step) -> None:
-    """The restart is left where it was, and goes on when there is room."""
+    """The restart is left where it was, and continues when there is room."""
     world.groups.flows = [9] * 2
     with contextlib.ExitStack() as stack:
         full: list[None] = []
@@ -280,8 +280,8 @@ def test_a_journal_that_cannot_be_written(world: World, step: Step) -> None:
             if world.journal.position.step is step and not full:
                 full.append(stack.enter_context(full_disk()))
 
-        world.look_up = fills
-        with pytest.raises(Left, match=r"edge\.json cannot be written"):
+        world.check_cancelled = fills
+        with pytest.raises(Suspended, match=r"edge\.json cannot be written"):
             world.run()
     world.kill()
     assert world.journal.position == Position(step)
@@ -342,44 +342,44 @@ def test_killed_at_every_step(world: World, step: Step, after: bool) -> None:
 
 @pytest.mark.parametrize("step", [Step.ENROLL, Step.CANARY, Step.PROMOTE, Step.VERIFY, Step.DRAIN])
 def test_killed_and_the_new_instance_with_it(world: World, step: Step) -> None:
-    def look_up() -> None:
+    def check_cancelled() -> None:
         if world.journal.position.step is step:
             raise Killed
 
-    world.look_up = look_up
+    world.check_cancelled = check_cancelled
     with pytest.raises(Killed):
         world.run()
     world.kill()
-    world.look_up = lambda: None
+    world.check_cancelled = lambda: None
     world.instances.running.discard(NEW)
     world.run()
     assert rolled_back(world)
 
 
 @pytest.fixture
-def wishes(world: World) -> Iterator[Wishes]:
-    wishes = Wishes(world.journal)
-    world.look_up = wishes.look_up
-    with wishes.heard():
-        yield wishes
+def requests(world: World) -> Iterator[Requests]:
+    requests = Requests(world.journal)
+    world.check_cancelled = requests.check_cancelled
+    with requests.consumed():
+        yield requests
 
 
 def at(world: World, step: Step, do: Callable[[], None]) -> None:
     """Do something when a step begins."""
-    look_up = world.look_up
+    check_cancelled = world.check_cancelled
 
     def looks() -> None:
         if world.journal.position.step is step:
             do()
-        look_up()
+        check_cancelled()
 
-    world.look_up = looks
+    world.check_cancelled = looks
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("step", [Step.START, Step.ENROLL, Step.CANARY])
 def test_a_signal_before_promote(
-    world: World, wishes: Wishes, step: Step, number: signal.Signals
+    world: World, requests: Requests, step: Step, number: signal.Signals
 ) -> None:
     at(world, step, lambda: os.kill(os.getpid(), number))
     world.run()
@@ -388,7 +388,7 @@ def test_a_signal_before_promote(
     assert world.groups.history == []
 
 
-def test_a_signal_after_promote_leaves_the_drain(world: World, wishes: Wishes) -> None:
+def test_a_signal_after_promote_leaves_the_drain(world: World, requests: Requests) -> None:
     at(world, Step.PROMOTE, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Detached):
         world.run()
@@ -396,20 +396,20 @@ def test_a_signal_after_promote_leaves_the_drain(world: World, wishes: Wishes) -
     assert left is not None and left.detached
     assert left.position == Position(Step.DRAIN)
     world.kill()
-    world.look_up = lambda: None
+    world.check_cancelled = lambda: None
     assert world.run().outcome is Outcome.FINISHED
     assert not world.journal.detached
 
 
 @pytest.mark.parametrize("step", [Step.START, Step.VERIFY, Step.DRAIN])
-def test_rollback_is_asked_for(world: World, wishes: Wishes, step: Step) -> None:
+def test_rollback_is_asked_for(world: World, requests: Requests, step: Step) -> None:
     at(world, step, rollback_path("edge").touch)
     world.run()
     assert rolled_back(world)
     assert world.reason == "asked for by udpgrm rollback"
 
 
-def test_rollback_comes_too_late(world: World, wishes: Wishes) -> None:
+def test_rollback_comes_too_late(world: World, requests: Requests) -> None:
     at(world, Step.STOP, rollback_path("edge").touch)
     assert world.run().outcome is Outcome.FINISHED
 

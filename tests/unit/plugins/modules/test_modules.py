@@ -167,7 +167,7 @@ def test_probe(machine: Machine) -> None:
     other = machine.run("udpgrm_probe", {"address": ADDRESS, "generation": 2})
     assert (other["failed"], other["msg"]) == (
         True,
-        f"{ADDRESS}: generation 1 works, not 2",
+        f"{ADDRESS}: generation 1 is active, not 2",
     )
 
 

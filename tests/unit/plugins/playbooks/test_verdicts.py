@@ -87,7 +87,7 @@ def test_a_host_that_loses_power_after_its_switch(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{"loses_power": 0.5}, {}])
     status, said = fleet.run(udpgrm_bake=1)
     assert (status, fleet.working) == (2, [1, 1]), said
-    assert "generation 1 works, not 2, which the restart has switched to" in said
+    assert "generation 1 is active, not 2, which the restart has switched to" in said
     assert "echo: 1 failed, 1 untouched" in said
 
 
@@ -182,7 +182,7 @@ def test_another_rollout_is_refused_or_replaced(ansible: Ansible) -> None:
     claim = Claim(fleet.hosts["fl1"])
     status, said = fleet.run()
     assert (status, fleet.working) == (2, [1]), said
-    assert "echo: a rollout of ann@other goes on since 2027-01-15 08:00:00 UTC" in said
+    assert "echo: a rollout of ann@other continues since 2027-01-15 08:00:00 UTC" in said
     status, said = fleet.run(udpgrm_other_rollout="replace")
     assert (status, fleet.working) == (0, [2]), said
     assert not claim.path.exists()

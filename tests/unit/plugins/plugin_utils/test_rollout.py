@@ -202,7 +202,7 @@ def look(counters: dict[str, t.Any]) -> dict[str, t.Any]:
         ({"look": look(measured(2.0, dropped=50))}, True),
         # no packet at all, and one answer from the wrong socket
         ({"look": look(measured(2.0, processed=1100, moved=1))}, True),
-        # a group that was made anew counts from zero
+        # a group that was made again counts from zero
         ({"look": look(measured(2.0, processed=3))}, False),
     ],
 )
@@ -273,13 +273,13 @@ SERVES = {"generations": [2], "release": "r", "boot_id": "a"}
     "seen, problem",
     [
         (SERVES, ""),
-        ({**SERVES, "generations": [1]}, "generation 1 works, not 2, which the restart has"),
-        ({**SERVES, "generations": [1, 2]}, "generation 1 and 2 works, not 2"),
-        ({**SERVES, "generations": []}, "no instance works, not 2"),
+        ({**SERVES, "generations": [1]}, "generation 1 is active, not 2, which the restart has"),
+        ({**SERVES, "generations": [1, 2]}, "generation 1 and 2 are active, not 2"),
+        ({**SERVES, "generations": []}, "no instance is active, not 2"),
         ({**SERVES, "release": None}, "after the switch another restart was begun"),
         (
             {**SERVES, "boot_id": "b"},
-            "the host was booted after the switch, and generation 2 works",
+            "the host was booted after the switch, and generation 2 is active",
         ),
     ],
 )

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from udpgrm.cli.doctor import text
+from udpgrm.doctor.evaluate import evaluate, is_waiting
 from udpgrm.doctor.facts import Diagnosis, Group, Host, Socket
 from udpgrm.doctor.host import about_host, concerns, hooked_ancestor
-from udpgrm.doctor.judge import is_waiting, judge
 
 ADDRESS = "192.0.2.1:443"
 GROUP = Group(
@@ -51,7 +51,7 @@ PENDING = replace(STEERED, index=None)
 
 
 def diagnose(sock: Socket, host: Host = HOST, *others: Socket) -> Diagnosis:
-    return judge(host, [sock, *others])[0]
+    return evaluate(host, [sock, *others])[0]
 
 
 def code(found: Diagnosis) -> Optional[str]:
@@ -80,7 +80,7 @@ def test_steered() -> None:
         (replace(UNREGISTERED, hooked=False, cgroup="/sys/fs/cgroup/a"), HOST, "no_hooks"),
         (replace(UNREGISTERED, hooked=False), HOST, "made_outside"),
         (replace(UNREGISTERED, known=False), HOST, "bound_before_hooks"),
-        (replace(UNREGISTERED, forgotten=True), HOST, "group_forgotten"),
+        (replace(UNREGISTERED, deleted=True), HOST, "group_forgotten"),
         (replace(UNREGISTERED, netns=9), HOST, "other_namespace"),
         (replace(UNREGISTERED, uid=1000), host_with(uid=1001), "other_owner"),
         (replace(UNREGISTERED, uid=1000), host_with(uid=1000), "not_registered"),
@@ -91,8 +91,8 @@ def test_steered() -> None:
         (replace(STEERED, generation=None, index=None), HOST, "not_registered"),
         (PENDING, HOST, "waiting"),
         (PENDING, replace(HOST, daemon=None), "daemon_down"),
-        (replace(PENDING, crowded=True), HOST, "generation_full"),
-        (replace(PENDING, crowded=True), replace(HOST, daemon=None), "generation_full"),
+        (replace(PENDING, full=True), HOST, "generation_full"),
+        (replace(PENDING, full=True), replace(HOST, daemon=None), "generation_full"),
         (STEERED, host_with(has_program=False), "no_program"),
         (STEERED, host_with(foreign_program="program 7 (x)"), "foreign_program"),
         (PENDING, replace(HOST, daemon_lacks="EPERM: a right"), "daemon_lacks_right"),
@@ -168,9 +168,9 @@ def test_other_groups_at_the_address() -> None:
 
 def test_two_groups_of_the_kernel() -> None:
     mapped = replace(STEERED, fd=6, cookie=12, family=10)
-    assert [code(found) for found in judge(HOST, [STEERED, mapped])] == ["two_kernel_groups"] * 2
+    assert [code(found) for found in evaluate(HOST, [STEERED, mapped])] == ["two_kernel_groups"] * 2
     other = replace(STEERED, fd=6, cookie=12, v6only=True)
-    assert [code(found) for found in judge(HOST, [STEERED, other])] == ["two_kernel_groups"] * 2
+    assert [code(found) for found in evaluate(HOST, [STEERED, other])] == ["two_kernel_groups"] * 2
     two = replace(HOST, groups=(GROUP, replace(GROUP, number=4, address="192.0.2.2:443")))
     assert code(diagnose(STEERED, two, replace(other, group=4))) is None
     assert code(diagnose(STEERED, HOST, replace(other, v6only=False))) is None
@@ -258,9 +258,9 @@ def test_what_could_not_be_looked_at() -> None:
 
 
 def test_only_a_registration_under_way_is_worth_a_second_look() -> None:
-    assert is_waiting(judge(HOST, [STEERED, PENDING]))
-    assert not is_waiting(judge(HOST, [STEERED, UNREGISTERED]))
-    assert not is_waiting(judge(replace(HOST, daemon=None), [PENDING]))
+    assert is_waiting(evaluate(HOST, [STEERED, PENDING]))
+    assert not is_waiting(evaluate(HOST, [STEERED, UNREGISTERED]))
+    assert not is_waiting(evaluate(replace(HOST, daemon=None), [PENDING]))
 
 
 flags = st.booleans()
@@ -279,11 +279,11 @@ sockets = st.builds(
     hooked=flags,
     known=flags,
     uid=st.integers(0, 2),
-    forgotten=flags,
+    deleted=flags,
     group=st.sampled_from([None, 3]),
     generation=st.sampled_from([None, 0, 1, 2, 3, 2**32 - 2]),
     index=st.sampled_from([None, 0, 255]),
-    crowded=flags,
+    full=flags,
     entered=flags,
     limits=st.frozensets(st.sampled_from(["gro", "errors"])),
 )
@@ -306,7 +306,7 @@ hosts = st.builds(
 
 @given(hosts, st.lists(sockets, max_size=3))
 def test_every_socket_is_steered_or_there_is_a_reason(host: Host, socks: list[Socket]) -> None:
-    diagnoses = judge(host, socks)
+    diagnoses = evaluate(host, socks)
     assert [found.socket for found in diagnoses] == socks
     for found in diagnoses:
         assert found.steered or any(item.problem for item in found.findings)

@@ -15,7 +15,7 @@ from udpgrm.doctor.host import hooked_ancestor, is_pending, lacks_right, no_stat
 from udpgrm.state.second_groups import SecondGroup
 
 
-def judge(host: Host, sockets: Sequence[Socket]) -> list[Diagnosis]:
+def evaluate(host: Host, sockets: Sequence[Socket]) -> list[Diagnosis]:
     """A diagnosis for each socket."""
     return [_judge(host, sock, sockets) for sock in sockets]
 
@@ -28,7 +28,7 @@ def is_waiting(diagnoses: Iterable[Diagnosis]) -> bool:
 def _judge(host: Host, sock: Socket, sockets: Sequence[Socket]) -> Diagnosis:
     group = next((item for item in host.groups if item.number == sock.group), None)
     if group is None and sock.group is not None:  # between the two looks
-        sock = replace(sock, group=None, generation=None, index=None, forgotten=True)
+        sock = replace(sock, group=None, generation=None, index=None, deleted=True)
     obstacle = (
         _of_the_application(sock)
         or _of_hooks(host, sock)
@@ -125,7 +125,7 @@ def _of_lost_hooks(sock: Socket) -> Optional[Finding]:
 def _of_registration(host: Host, sock: Socket) -> Optional[Finding]:
     if sock.group is not None and sock.generation is not None:
         return None
-    if sock.group is None and sock.forgotten:
+    if sock.group is None and sock.deleted:
         return Finding(
             "group_forgotten",
             "its group was forgotten",
@@ -161,7 +161,7 @@ def _of_registration(host: Host, sock: Socket) -> Optional[Finding]:
 
 
 def _of_place(host: Host, sock: Socket) -> Optional[Finding]:
-    if sock.crowded:
+    if sock.full:
         return Finding(
             "generation_full",
             "no room in its generation",
@@ -251,7 +251,7 @@ def _of_generation(sock: Socket, group: Group) -> Optional[Finding]:
         return Finding(
             "working_generation_empty",
             "the working generation has no socket",
-            f"generation {working} works, but no living socket is registered in it: "
+            f"generation {working} is active, but no living socket is registered in it: "
             "the kernel spreads new flows over all sockets",
             f"register sockets in generation {working}, or {alternative}",
         )

@@ -51,7 +51,7 @@ def unprivileged(
     )
 
 
-def stranger(code: str) -> subprocess.Popen[str]:
+def start_unprivileged(code: str) -> subprocess.Popen[str]:
     """Begin to run Python code as nobody, and talk to it."""
     return subprocess.Popen(
         [sys.executable, "-c", PRELUDE + code],
