@@ -16,7 +16,7 @@ from typing import Any, Optional
 
 import pytest
 
-from tests.kernel.support import COMMAND, ROOT, Host, client, remove_cgroup
+from tests.kernel.support import ROOT, Command, Host, client, remove_cgroup
 from tests.waiting import PATIENCE_S, wait_for
 
 WHERE = "127.0.0.1:4433"
@@ -115,15 +115,10 @@ class Edge:
         """Run udpgrm restart to its end."""
         return self.host.run("restart", "edge", *words)
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *words: str) -> Command:
         """Begin a command, by default udpgrm restart."""
         self._earlier = self.journal()["started"] if (self.state / "edge.json").exists() else 0.0
-        return subprocess.Popen(
-            [*COMMAND, f"--pin-dir={self.host.directory}", *(words or ("restart", "edge"))],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return Command(self.host.directory, words or ("restart", "edge"))
 
     def journal(self) -> dict[str, Any]:
         """The journal as it is on the disk."""

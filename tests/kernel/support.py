@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import udpgrm.client as grm
+from tests import contract
 from tests.waiting import PATIENCE_S
 from tests.waiting import wait_for as wait_for  # what tests of a host need is here
 
@@ -55,6 +56,28 @@ def remove_cgroup(path: Path) -> None:
         return not path.exists()
 
     wait_for(is_gone, f"{path} to be empty")
+
+
+class Command(subprocess.Popen[str]):
+    """A udpgrm command that runs; what it has printed at its end is as documented."""
+
+    def __init__(self, directory: Path, words: Sequence[str]) -> None:
+        """Begin it, against a pin directory."""
+        super().__init__(
+            [*COMMAND, f"--pin-dir={directory}", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._words = words
+
+    def communicate(
+        self, input: Optional[str] = None, timeout: Optional[float] = None
+    ) -> tuple[str, str]:
+        """Wait for its end; its output."""
+        out, err = super().communicate(input, timeout)
+        contract.check(self._words, out)
+        return out, err
 
 
 class Host:
@@ -115,14 +138,16 @@ class Host:
         return status
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a command against this pin directory."""
-        return subprocess.run(
+        """Run a command against this pin directory; what it prints is as documented."""
+        done = subprocess.run(
             [*COMMAND, f"--pin-dir={self.directory}", *words],
             capture_output=True,
             text=True,
             timeout=PATIENCE_S,
             check=False,
         )
+        contract.check(words, done.stdout)
+        return done
 
     def run_python(self, code: str, *words: str) -> subprocess.CompletedProcess[str]:
         """Run Python code beside the package, with a command's arguments."""

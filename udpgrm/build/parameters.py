@@ -41,7 +41,7 @@ _MAX_U32 = 2**32 - 1
 _WORD_BYTES = 8
 _MAX_HEX_BYTES = 64
 #: type -> keys of its own
-_TYPES: dict[str, frozenset[str]] = {
+TYPES: dict[str, frozenset[str]] = {
     "integer": frozenset({"minimum", "maximum"}),
     "boolean": frozenset(),
     "enum": frozenset({"values"}),
@@ -258,9 +258,9 @@ def _parameter(fields: Any) -> Parameter:
     name = fields["name"]
     if not _NAME.fullmatch(name):
         raise DissectorError(f"parameter name {name!r} (lower case, digits and _, 31 at most)")
-    own = _TYPES.get(str(fields.get("type")))
+    own = TYPES.get(str(fields.get("type")))
     if own is None:
-        raise DissectorError(f"parameter {name} has no type of {', '.join(_TYPES)}")
+        raise DissectorError(f"parameter {name} has no type of {', '.join(TYPES)}")
     missing = (own | {"description"}) - set(fields)
     if missing:
         raise DissectorError(f"parameter {name}: {min(missing)} is missing")

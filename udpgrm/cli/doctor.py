@@ -124,7 +124,7 @@ def _words(finding: Finding) -> str:
 
 def _finding(finding: Finding) -> dict[str, Any]:
     return {
-        "code": finding.code,
+        "code": finding.code.value,
         "problem": finding.problem,
         "what": finding.what,
         "why": finding.why,

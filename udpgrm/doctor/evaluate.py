@@ -10,7 +10,7 @@ from typing import Optional
 
 from udpgrm import abi
 from udpgrm.doctor import limits
-from udpgrm.doctor.facts import Diagnosis, Finding, Group, Host, Socket
+from udpgrm.doctor.facts import Code, Diagnosis, Finding, Group, Host, Socket
 from udpgrm.doctor.host import hooked_ancestor, is_pending, lacks_right, no_state
 from udpgrm.state.second_groups import SecondGroup
 
@@ -22,7 +22,7 @@ def evaluate(host: Host, sockets: Sequence[Socket]) -> list[Diagnosis]:
 
 def is_waiting(diagnoses: Iterable[Diagnosis]) -> bool:
     """Whether a registration is on its way, which may be over a moment later."""
-    return any(item.code == "waiting" for found in diagnoses for item in found.findings)
+    return any(item.code is Code.WAITING for found in diagnoses for item in found.findings)
 
 
 def _judge(host: Host, sock: Socket, sockets: Sequence[Socket]) -> Diagnosis:
@@ -61,14 +61,14 @@ def _judge(host: Host, sock: Socket, sockets: Sequence[Socket]) -> Diagnosis:
 def _of_the_application(sock: Socket) -> Optional[Finding]:
     if sock.address is None:
         return Finding(
-            "not_bound",
+            Code.NOT_BOUND,
             "not bound",
             "a socket is in a reuseport group from bind() on",
             "set SO_REUSEPORT, then bind() it",
         )
     if not sock.reuseport:
         return Finding(
-            "no_reuseport",
+            Code.NO_REUSEPORT,
             "no SO_REUSEPORT",
             "alone at its address it gets every packet, and no second instance can bind",
             "set SO_REUSEPORT before bind() (a server may have an option for it), and restart it",
@@ -85,7 +85,7 @@ def _of_hooks(host: Host, sock: Socket) -> Optional[Finding]:
     if not sock.hooked and ancestor is None:
         where = f"hooks are at {', '.join(host.cgroups)}" if host.cgroups else "none has hooks"
         return Finding(
-            "no_hooks",
+            Code.NO_HOOKS,
             "no hooks",
             f"its process is in {sock.cgroup}, and {where}",
             f"run it in a hooked cgroup (Slice= of its unit), or udpgrm hooks add {sock.cgroup} "
@@ -93,7 +93,7 @@ def _of_hooks(host: Host, sock: Socket) -> Optional[Finding]:
         )
     if not sock.hooked:
         return Finding(
-            "made_outside",
+            Code.MADE_OUTSIDE,
             "made outside of the hooked cgroup",
             f"hooks are at {ancestor}, but a socket keeps the cgroup it was made in",
             "restart the process inside the hooked cgroup",
@@ -103,7 +103,7 @@ def _of_hooks(host: Host, sock: Socket) -> Optional[Finding]:
         if ancestor is None:
             why += ", or the hooks are those of another --pin-dir"
         return Finding(
-            "bound_before_hooks",
+            Code.BOUND_BEFORE_HOOKS,
             "bound too early",
             why,
             f"restart the process, or {_enroll(sock)}",
@@ -115,7 +115,7 @@ def _of_lost_hooks(sock: Socket) -> Optional[Finding]:
     if sock.hooked:
         return None
     return Finding(
-        "hooks_removed",
+        Code.HOOKS_REMOVED,
         "its hooks are gone",
         "they were taken off its cgroup: what it sends keeps no flow alive any more",
         f"udpgrm hooks add {sock.cgroup}",
@@ -127,7 +127,7 @@ def _of_registration(host: Host, sock: Socket) -> Optional[Finding]:
         return None
     if sock.group is None and sock.deleted:
         return Finding(
-            "group_forgotten",
+            Code.GROUP_FORGOTTEN,
             "its group was forgotten",
             "by udpgrm delete; its sockets are in no group until they register again",
             f"set UDP_GRM_SOCKET_GEN again, or {_enroll(sock)}",
@@ -137,7 +137,7 @@ def _of_registration(host: Host, sock: Socket) -> Optional[Finding]:
         here = [group for group in at_address if group.netns == sock.netns]
         if at_address and not here:
             return Finding(
-                "other_namespace",
+                Code.OTHER_NAMESPACE,
                 "in another network namespace than the group",
                 f"the group of {sock.address} is in namespace {at_address[0].netns}, "
                 f"the socket in {sock.netns}",
@@ -147,13 +147,13 @@ def _of_registration(host: Host, sock: Socket) -> Optional[Finding]:
         for group in here:
             if group.ifindex == sock.ifindex and sock.uid not in (0, group.uid):
                 return Finding(
-                    "other_owner",
+                    Code.OTHER_OWNER,
                     "owned by another user than the group",
                     f"the group is that of uid {group.uid}, the socket that of uid {sock.uid}",
                     "run all instances as one user",
                 )
     return Finding(
-        "not_registered",
+        Code.NOT_REGISTERED,
         "in no generation",
         "nobody has set UDP_GRM_SOCKET_GEN on it",
         f"let the server register its sockets (udpgrm.client.enroll), or {_enroll(sock)}",
@@ -163,7 +163,7 @@ def _of_registration(host: Host, sock: Socket) -> Optional[Finding]:
 def _of_place(host: Host, sock: Socket) -> Optional[Finding]:
     if sock.full:
         return Finding(
-            "generation_full",
+            Code.GENERATION_FULL,
             "no room in its generation",
             f"generation {sock.generation} has {abi.SLOT_SOCKETS} sockets, the most there can be",
             f"let an instance have at most {abi.SLOT_SOCKETS} sockets on an address",
@@ -174,13 +174,13 @@ def _of_place(host: Host, sock: Socket) -> Optional[Finding]:
         return lacks_right(host)
     if host.daemon is None:
         return Finding(
-            "daemon_down",
+            Code.DAEMON_DOWN,
             "registration pending",
             f"generation {sock.generation} was asked for, but no daemon runs",
             "start udpgrm --daemon (systemctl start udpgrm); it registers what was asked meanwhile",
         )
     return Finding(
-        "waiting",
+        Code.WAITING,
         "registration pending",
         f"generation {sock.generation} was asked for, and the daemon (pid {host.daemon}) has "
         "not answered: it compiles a dissector, is busy, or is stopped",
@@ -190,7 +190,7 @@ def _of_place(host: Host, sock: Socket) -> Optional[Finding]:
 
 def _not_entered(sock: Socket) -> Finding:
     return Finding(
-        "not_in_group",
+        Code.NOT_IN_GROUP,
         "taken out of its group by the kernel",
         f"it is registered in generation {sock.generation}, but no packet can be given to it: "
         "connect(2) takes a socket out of its reuseport group, for good when it was bound to a "
@@ -201,7 +201,7 @@ def _not_entered(sock: Socket) -> Finding:
 
 def _foreign_program(group: Group) -> Finding:
     return Finding(
-        "foreign_program",
+        Code.FOREIGN_PROGRAM,
         "another program steers its group",
         f"all packets to {group.address} are given out by {group.foreign_program}, which a process "
         "outside of hooked cgroups has put in the place of udpgrm's",
@@ -210,12 +210,12 @@ def _foreign_program(group: Group) -> Finding:
 
 
 def _second(second: SecondGroup) -> Finding:
-    return Finding("second_kernel_group", second.what, second.why, second.do)
+    return Finding(Code.SECOND_KERNEL_GROUP, second.what, second.why, second.do)
 
 
 def _no_program(group: Group) -> Finding:
     return Finding(
-        "no_program",
+        Code.NO_PROGRAM,
         "its group has no steering program",
         "its filter or dissector could not be compiled or loaded; the kernel spreads packets",
         "see 'no steering for "
@@ -231,7 +231,7 @@ def _splits(sock: Socket, other: Socket) -> bool:
 
 def _split(sock: Socket) -> Finding:
     return Finding(
-        "two_kernel_groups",
+        Code.TWO_KERNEL_GROUPS,
         "beside sockets of another kind",
         "IPV6_V6ONLY, or the address family, differs within its group: the kernel keeps them "
         "apart, and one half gets no packet of the other",
@@ -249,7 +249,7 @@ def _of_generation(sock: Socket, group: Group) -> Optional[Finding]:
         if group.max_apps > 1:
             alternative += f" --app={sock.application}"
         return Finding(
-            "working_generation_empty",
+            Code.WORKING_GENERATION_EMPTY,
             "the working generation has no socket",
             f"generation {working} is active, but no living socket is registered in it: "
             "the kernel spreads new flows over all sockets",
@@ -259,14 +259,14 @@ def _of_generation(sock: Socket, group: Group) -> Optional[Finding]:
         return None
     if abi.is_from(working, sock.generation):
         return Finding(
-            "not_promoted",
+            Code.NOT_PROMOTED,
             "no new flows yet",
             f"they go to generation {working}",
             f"when it is ready: udpgrm working-gen {group.address} {sock.generation}",
             problem=False,
         )
     return Finding(
-        "draining",
+        Code.DRAINING,
         "draining",
         f"new flows go to generation {working}",
         "stop its process once its flows are gone (udpgrm list)",
@@ -285,7 +285,7 @@ def _of_other_groups(host: Host, group: Group) -> Optional[Finding]:
         return None
     devices = ", ".join(_device(item) for item in others)
     return Finding(
-        "two_groups",
+        Code.TWO_GROUPS,
         "not the only group at its address",
         f"this one is {_device(group)}, the other {devices}; each has its own generations",
         "if that is not meant, bind all sockets alike (SO_BINDTODEVICE, address family)",

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Optional
 
 from udpgrm.state.second_groups import SecondGroup
@@ -86,14 +87,53 @@ class Socket:
     limits: frozenset[str] = frozenset()
 
 
+class Code(str, Enum):
+    """What a finding is, for programs: docs/doctor.md explains each."""
+
+    NOT_BOUND = "not_bound"
+    NO_REUSEPORT = "no_reuseport"
+    NO_STATE = "no_state"
+    NO_HOOKS = "no_hooks"
+    MADE_OUTSIDE = "made_outside"
+    BOUND_BEFORE_HOOKS = "bound_before_hooks"
+    GROUP_FORGOTTEN = "group_forgotten"
+    OTHER_NAMESPACE = "other_namespace"
+    OTHER_OWNER = "other_owner"
+    NOT_REGISTERED = "not_registered"
+    GENERATION_FULL = "generation_full"
+    DAEMON_DOWN = "daemon_down"
+    WAITING = "waiting"
+    DAEMON_LACKS_RIGHT = "daemon_lacks_right"
+    NOT_IN_GROUP = "not_in_group"
+    NO_PROGRAM = "no_program"
+    FOREIGN_PROGRAM = "foreign_program"
+    TWO_KERNEL_GROUPS = "two_kernel_groups"
+    SECOND_KERNEL_GROUP = "second_kernel_group"
+    HOOKS_REMOVED = "hooks_removed"
+    WORKING_GENERATION_EMPTY = "working_generation_empty"
+    DRAINING = "draining"
+    NOT_PROMOTED = "not_promoted"
+    TWO_GROUPS = "two_groups"
+    SHADOWED = "shadowed"
+    LIMIT_FILTER = "limit_filter"
+    LIMIT_GRO = "limit_gro"
+    LIMIT_TRANSPARENT = "limit_transparent"
+    LIMIT_MULTICAST = "limit_multicast"
+    LIMIT_BROADCAST = "limit_broadcast"
+    LIMIT_ERRORS = "limit_errors"
+    NO_HOOKED_CGROUP = "no_hooked_cgroup"
+    UNREACHABLE = "unreachable"
+    NO_SOCKETS = "no_sockets"
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing to say: what it is, why, and what to do.
 
-    code is for programs. A problem is something to do; a note is good to know.
+    A problem is something to do; a note is good to know.
     """
 
-    code: str
+    code: Code
     what: str
     why: str
     do: str

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Optional
 
-from udpgrm.doctor.facts import Finding, Host, Socket
+from udpgrm.doctor.facts import Code, Finding, Host, Socket
 
 
 def about_host(host: Host, asked: str, sockets: Sequence[Socket]) -> list[Finding]:
@@ -23,7 +23,7 @@ def about_host(host: Host, asked: str, sockets: Sequence[Socket]) -> list[Findin
     if not host.cgroups:
         findings.append(
             Finding(
-                "no_hooked_cgroup",
+                Code.NO_HOOKED_CGROUP,
                 "no cgroup has hooks",
                 f"the daemon of {host.directory} was started without --install, or it is gone",
                 "udpgrm hooks add CGROUP, of the services or above them",
@@ -32,7 +32,7 @@ def about_host(host: Host, asked: str, sockets: Sequence[Socket]) -> list[Findin
     if host.daemon is None:
         findings.append(
             Finding(
-                "daemon_down",
+                Code.DAEMON_DOWN,
                 "no daemon runs",
                 "sockets in a generation are steered all the same, new ones get no index",
                 "start udpgrm --daemon (systemctl start udpgrm)",
@@ -42,7 +42,7 @@ def about_host(host: Host, asked: str, sockets: Sequence[Socket]) -> list[Findin
     if not sockets and not host.unreachable:
         findings.append(
             Finding(
-                "no_sockets",
+                Code.NO_SOCKETS,
                 f"no UDP socket {asked or 'with SO_REUSEPORT in a hooked cgroup'}",
                 "there is none that is not connected to one peer",
                 "see that the server is up, and where it binds (ss -ulnp)",
@@ -78,7 +78,7 @@ def no_state(host: Host, answered: bool) -> Finding:
     if answered:
         why = "hooks answer, though: they are those of another --pin-dir"
     return Finding(
-        "no_state",
+        Code.NO_STATE,
         f"no udpgrm in {host.directory}",
         why,
         "udpgrm --daemon --install=CGROUP, or name the --pin-dir of the daemon that runs",
@@ -88,7 +88,7 @@ def no_state(host: Host, answered: bool) -> Finding:
 def lacks_right(host: Host) -> Finding:
     """Say that the daemon may not take sockets of other processes."""
     return Finding(
-        "daemon_lacks_right",
+        Code.DAEMON_LACKS_RIGHT,
         "the daemon may not take sockets",
         f"process {host.daemon} registers them by pidfd_getfd(2), and may not: {host.daemon_lacks}",
         "give it the right and start it again; what was asked for meanwhile is registered then",
@@ -97,7 +97,7 @@ def lacks_right(host: Host) -> Finding:
 
 def _unreachable(why: str) -> Finding:
     return Finding(
-        "unreachable",
+        Code.UNREACHABLE,
         "not looked at",
         why,
         "see why (systemctl status of its unit, dmesg), give udpgrm doctor the right, or end it",

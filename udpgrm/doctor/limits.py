@@ -8,33 +8,38 @@ import ipaddress
 import socket
 from collections.abc import Iterator
 
-from udpgrm.doctor.facts import Finding, Group, Host, Socket
+from udpgrm.doctor.facts import Code, Finding, Group, Host, Socket
 from udpgrm.state import address
 
-#: By what doctor/options.py finds: what it is, why it matters, what to do.
+#: By what doctor/options.py finds: its code, what it is, why it matters, what to do.
 _OF_OPTIONS = {
     "gro": (
+        Code.LIMIT_GRO,
         "UDP_GRO is on",
         "the kernel joins packets of one peer into trains and steers each by its first packet",
         "turn UDP_GRO off where flows of one peer are told apart by their content (QUIC and other "
         "cookies)",
     ),
     "transparent": (
+        Code.LIMIT_TRANSPARENT,
         "IP_TRANSPARENT is on",
         "packets that TPROXY hands over pass the steering program by",
         "redirect with DNAT, or route the prefix to lo as local",
     ),
     "multicast": (
+        Code.LIMIT_MULTICAST,
         "member of a multicast group",
         "multicast packets reach every member's socket, of all generations",
         "let one instance alone be a member, or have only it answer",
     ),
     "broadcast": (
+        Code.LIMIT_BROADCAST,
         "SO_BROADCAST is on",
         "broadcast packets reach every socket of a wildcard address, of all generations",
         "if the server takes broadcasts, let only the working instance answer them",
     ),
     "errors": (
+        Code.LIMIT_ERRORS,
         "IP_RECVERR is on",
         "ICMP errors reach the socket that the kernel's hash names, of any generation",
         "see that the server continues after ECONNREFUSED and other errors of recv and send",
@@ -46,9 +51,9 @@ _ALL_IPV4 = "all IPv4 packets"
 
 def of_socket(sock: Socket) -> Iterator[Finding]:
     """Note the options of a socket that meet a limit."""
-    for name, (what, why, do) in _OF_OPTIONS.items():
+    for name, (code, what, why, do) in _OF_OPTIONS.items():
         if name in sock.limits:
-            yield Finding(f"limit_{name}", what, why, f"{do} (docs/limits.md)", problem=False)
+            yield Finding(code, what, why, f"{do} (docs/limits.md)", problem=False)
 
 
 def of_filter(group: Group) -> Iterator[Finding]:
@@ -56,7 +61,7 @@ def of_filter(group: Group) -> Iterator[Finding]:
     if group.failing_loads:
         places = ", ".join(map(str, group.failing_loads))
         yield Finding(
-            "limit_filter",
+            Code.LIMIT_FILTER,
             "its filter cannot work",
             f"instruction {places} loads ancillary data (SKF_AD_OFF), "
             "which a steering program has not: the kernel spreads every packet that gets there",
@@ -72,7 +77,7 @@ def of_groups(host: Host, group: Group, sock: Socket) -> Iterator[Finding]:
         taken = _taken_by(group, other, sock)
         if taken:
             yield Finding(
-                "shadowed",
+                Code.SHADOWED,
                 "another group comes first",
                 f"the kernel gives {taken} to the group at {other.address}, working or not: "
                 "the more exact address is preferred, and AF_INET for IPv4",

@@ -35,6 +35,8 @@ DISPATCH_ERRORS = (
 #: Those, and sends on a flow that belongs to another socket: it has moved.
 FLOW_CONFLICT = "tx_flow_update_conflict"
 MISDIRECTED = (*DISPATCH_ERRORS, FLOW_CONFLICT)
+#: What a restart has cost, by what is counted.
+SPENT = (*MISDIRECTED, "dropped", "packets")
 _PACKETS = ("rx_processed_total", "tx_total")
 
 
@@ -248,7 +250,7 @@ class Groups:
     def spent(self, before: dict[str, Any]) -> dict[str, int]:
         """Packets that went wrong since an earlier reading, and how many there were of all."""
         now = self.reading()
-        spent = dict.fromkeys((*MISDIRECTED, "dropped", "packets"), 0)
+        spent = dict.fromkeys(SPENT, 0)
         for where, reading in now.items():
             then = before.get(where, {"metrics": {}, "drops": {}})
             for name, count in reading["metrics"].items():

@@ -29,7 +29,7 @@ from udpgrm.state import address
 
 _BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 SUFFIX = ".yaml"
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _NAME_RULE = "up to 64 lower case letters, digits, _ and -, not beginning with _ or -"
 
 
@@ -56,7 +56,7 @@ def load(name: str, directory: Path) -> Service:
     cannot be read; validate.MissingLibrary. Other services may be broken.
     """
     file = directory / f"{name}{SUFFIX}"
-    if not _NAME.fullmatch(name) or not file.is_file():
+    if not NAME.fullmatch(name) or not file.is_file():
         raise DefinitionError(f"no service {name!r} in {directory}")
     found = read_directory(directory)
     problems = [problem for problem in found.problems if problem.file == str(file)]
@@ -74,7 +74,7 @@ def read_directory(directory: Path) -> Found:
             continue
         if file.suffix != SUFFIX:
             found.problems.append(Problem(str(file), "", f"is not read: name it {SUFFIX}"))
-        elif not _NAME.fullmatch(file.stem):
+        elif not NAME.fullmatch(file.stem):
             found.problems.append(Problem(str(file), "", f"a service's name is {_NAME_RULE}"))
         else:
             one = _read_entry(file)

@@ -10,6 +10,9 @@ from udpgrm import abi
 from udpgrm.kernel import libbpf
 from udpgrm.state.maps import Maps, index
 
+#: Of a group; the first two are counted by the daemon.
+NAMES = ("socket_critical_gauge", "socket_critical", *abi.COUNTERS)
+
 
 class GroupCounters(NamedTuple):
     """One reading. Packets per slot; last_* in jiffies, 0: never."""
@@ -32,12 +35,8 @@ def read(maps: Maps, number: int) -> GroupCounters:
     per_cpu = (abi.Counters * cpus).from_buffer_copy(data or bytes(size * cpus))
     slots = range(abi.GENERATION_SLOTS)
     group = maps.group(number)
-    metrics = {
-        "socket_critical_gauge": group.critical_gauge,
-        "socket_critical": group.critical,
-    }
-    for position, name in enumerate(abi.COUNTERS):
-        metrics[name] = sum(cpu.total[position] for cpu in per_cpu)
+    totals = (sum(cpu.total[position] for cpu in per_cpu) for position in range(len(abi.COUNTERS)))
+    metrics = dict(zip(NAMES, (group.critical_gauge, group.critical, *totals)))
     return GroupCounters(
         metrics=metrics,
         packets_in=[sum(cpu.generation[slot].packets_in for cpu in per_cpu) for slot in slots],

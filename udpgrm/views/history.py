@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Optional
 
 from udpgrm import abi
@@ -17,13 +18,22 @@ LENGTH = 40
 _BARS = " ▁▂▃▄▅▆▇█"
 
 
+class State(str, Enum):
+    """What a generation is in for; waiting: newer than the working one, not promoted yet."""
+
+    WORKING = "working"
+    WAITING = "waiting"
+    DRAINING = "draining"
+    DRAINED = "drained"
+
+
 @dataclass(frozen=True)
 class Row:
     """A generation at one moment; rates in packets per second, None at first sight."""
 
     generation: int
     application: int
-    state: str  # working, draining, drained or waiting
+    state: State
     sockets: int
     flows: Optional[int]
     packets_in: int
@@ -34,16 +44,13 @@ class Row:
     graph: str
 
 
-def state_of(group: GroupView, item: GenerationView) -> str:
-    """What a generation is in for.
-
-    Waiting: newer than the working one and not promoted yet.
-    """
+def state_of(group: GroupView, item: GenerationView) -> State:
+    """Return the state of a generation."""
     if item.working:
-        return "working"
+        return State.WORKING
     if abi.is_from(group.working[item.application], item.generation):
-        return "waiting"
-    return "draining" if item.flows or item.flows is None else "drained"
+        return State.WAITING
+    return State.DRAINING if item.flows or item.flows is None else State.DRAINED
 
 
 def graph(values: Iterable[float]) -> str:

@@ -10,9 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from udpgrm.state.view import GroupView
-from udpgrm.views.history import Row
+from udpgrm.views.history import Row, State
 
-_STYLES = {"working": "bold green", "draining": "yellow", "waiting": "cyan", "drained": "dim"}
+_STYLES = {
+    State.WORKING: "bold green",
+    State.DRAINING: "yellow",
+    State.WAITING: "cyan",
+    State.DRAINED: "dim",
+}
 _COLUMNS = ("gen", "state", "sockets", "flows", "in/s", "out/s", "in", "out", "quiet")
 
 
@@ -41,7 +46,7 @@ def _cells(row: Row, with_application: bool) -> list[Text]:
         generation = f"{row.application}:{generation}"
     words = [
         generation,
-        row.state,
+        row.state.value,
         str(row.sockets),
         "-" if row.flows is None else str(row.flows),
         _rate(row.rate_in),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from enum import Enum
 from typing import Any, Optional
 
 from udpgrm.restart import former
@@ -17,6 +18,16 @@ from udpgrm.state.view import GenerationView, GroupView
 from udpgrm.views.history import state_of
 
 Document = dict[str, Any]
+
+
+class State(str, Enum):
+    """What a service is in while no step of a restart runs."""
+
+    SETTLED = "settled"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+
 #: Of a journal; the rest is for a resume.
 _RESTART = (
     "started",
@@ -68,10 +79,11 @@ def service(
 
 def _state(restart: Optional[Document]) -> str:
     if restart is None or restart["outcome"] in ("finished", "rolled_back"):
-        return "settled"
+        return State.SETTLED.value
     if restart["outcome"] is None and restart["running"]:
         return str(restart["step"])
-    return "failed" if restart["outcome"] else "interrupted"
+    state = State.FAILED if restart["outcome"] else State.INTERRUPTED
+    return state.value
 
 
 def _at(group: Group, views: Iterable[GroupView]) -> list[Optional[GroupView]]:
@@ -121,7 +133,7 @@ def generation(view: GroupView, item: GenerationView) -> Document:
     """One generation of a group."""
     return {
         "generation": item.generation,
-        "state": state_of(view, item),
+        "state": state_of(view, item).value,
         "sockets": item.alive,
         "flows": item.flows,
         "connected": item.connected,
@@ -166,7 +178,7 @@ def _restart_words(document: Document) -> str:
     if restart is None:
         return "never restarted"
     way = f"{restart['from_generation']} -> {restart['to_generation']}"
-    if document["state"] == "settled":
+    if document["state"] == State.SETTLED:
         window = restart["promotion_window_s"]
         switched = "" if window is None else f", switched in {window * 1000:.0f} ms"
         return f"{restart['outcome'].replace('_', ' ')} {way}{switched}"

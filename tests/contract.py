@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Answers of the udpgrm command against the schemas in udpgrm/interface."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]
+from referencing import Registry, Resource
+
+from udpgrm import interface
+from udpgrm.cli import commands, options
+from udpgrm.cli.options import Arguments
+
+#: Commands whose operand says what is answered.
+_ACTIONS = {
+    "dissector": {"unset": "dissector-set"},
+    "hooks": {"add": "hooks", "remove": "hooks"},
+}
+#: Commands that print no answer: a screen, and a protocol of its own.
+WITHOUT = {"top", "prober"}
+
+
+def answer_of(arguments: Arguments) -> str:
+    """Return the name of the schema that a command's --json answer has."""
+    command = str(arguments.command)
+    if command in _ACTIONS:
+        action = arguments.operands[0]
+        return _ACTIONS[command].get(action, f"{command}-{action}")
+    if command in ("restart", "rollback"):
+        if arguments.flag("--no-follow"):
+            return "restart-begun"
+        return "restart-check" if arguments.flag("--check") else "restart"
+    return "probe-type" if command == "probe" and arguments.flag("--type") else command
+
+
+@cache
+def _registry() -> Any:
+    common = f"{interface.COMMON}.schema.json"
+    return Registry().with_resource(common, Resource.from_contents(interface.load("common")))
+
+
+@cache
+def validator(name: str, *path: str) -> Any:
+    """Return the validator of an answer, or of a part of its schema."""
+    schema = interface.load(name)
+    for key in path:
+        schema = schema[key]
+    return jsonschema.Draft202012Validator(schema, registry=_registry())
+
+
+def misfits(name: str, document: Any, *path: str) -> list[str]:
+    """Say where a document is not what the schema of an answer, or a part of it, allows."""
+    found = []
+    for error in validator(name, *path).iter_errors(document):
+        # of alternatives, what is wrong with the one that comes nearest
+        nearest = jsonschema.exceptions.best_match(error.context) if error.context else error
+        found.append(f"{name} {nearest.json_path}: {nearest.message:.400}")
+    return sorted(found)
+
+
+def check(words: Sequence[str], printed: str) -> None:
+    """See that what a command printed is its documented answer, if it was asked for JSON.
+
+    Without --json, restart, rollback and drain print events where stdout is no terminal.
+    """
+    if not printed or words[0] in commands.HELPERS:
+        return
+    arguments = options.parse(list(words))
+    command = arguments.command
+    if arguments.flag("--help") or command is None or command in WITHOUT:
+        return
+    wrong: list[str] = []
+    if arguments.flag("--json"):
+        wrong = misfits(answer_of(arguments), json.loads(printed))
+    elif command in ("restart", "rollback", "drain") and not arguments.flag("--check"):
+        name = "drain-event" if command == "drain" else "restart-event"
+        for line in printed.splitlines():
+            wrong += misfits(name, json.loads(line))
+    assert wrong == [], f"udpgrm {' '.join(words)}"
