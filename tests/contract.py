@@ -81,4 +81,4 @@ def check(words: Sequence[str], printed: str) -> None:
         name = "drain-event" if command == "drain" else "restart-event"
         for line in printed.splitlines():
             wrong += misfits(name, json.loads(line))
-    assert wrong == [], f"udpgrm {' '.join(words)}"
+    assert not wrong, "\n".join([f"udpgrm {' '.join(words)}", *wrong])

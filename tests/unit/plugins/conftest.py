@@ -10,12 +10,17 @@ plain pytest run in a checkout gets such a directory, with a link to the checkou
 from __future__ import annotations
 
 import importlib
+import json
 import pathlib
 import sys
 import tempfile
+import typing as t
 
 import pytest
 
+from tests import contract
+
+from .fake_host import FakeHost
 from .playbook import INTERPRETERS, Ansible
 
 try:
@@ -29,6 +34,18 @@ except ImportError:
     (_parent / "fleet").symlink_to(_root, target_is_directory=True)
     sys.path.insert(0, _collections.name)
     importlib.invalidate_caches()
+
+
+@pytest.fixture(autouse=True)
+def fakes_answer_as_documented(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> t.Iterator[None]:
+    """Check what fake commands answer against the schemas, in this process and in others."""
+    monkeypatch.setattr(FakeHost, "check", staticmethod(contract.check))
+    yield
+    for file in tmp_path.rglob("answers"):
+        for line in file.read_text().splitlines():
+            contract.check(*json.loads(line))
 
 
 @pytest.fixture

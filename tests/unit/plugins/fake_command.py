@@ -14,9 +14,9 @@ import typing as t
 # Answers from, and changes, files; leaves a line per call.
 COMMAND = """#!{python}
 import json, pathlib, sys
-sys.path.insert(0, {tests!r})
-from fake_host import FakeHost
-from fake_services import FakeServices
+sys.path.insert(0, {checkout!r})
+from tests.unit.plugins.fake_host import FakeHost
+from tests.unit.plugins.fake_services import FakeServices
 here = pathlib.Path({here!r})
 with (here / "calls").open("a") as file:
     print(*sys.argv[1:], file=file)
@@ -26,6 +26,8 @@ else:
     host = FakeHost(*json.loads((here / "groups.json").read_text()))
     status, out, err = host(sys.argv[1:])
     (here / "groups.json").write_text(json.dumps(host.groups))
+with (here / "answers").open("a") as file:
+    print(json.dumps([sys.argv[1:], out]), file=file)
 sys.stdout.write(out)
 sys.stderr.write(err)
 sys.exit(status)
@@ -60,7 +62,7 @@ class FakeCommand:
         self.set_services(*services)
         words = {
             "python": sys.executable,
-            "tests": str(pathlib.Path(__file__).resolve().parent),
+            "checkout": str(pathlib.Path(__file__).resolve().parents[3]),
             "here": str(directory),
         }
         for name, text in (("udpgrm", COMMAND), ("systemctl", SYSTEMCTL), ("python", PYTHON)):

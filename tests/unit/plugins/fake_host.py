@@ -1,45 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
 
-"""A host command made of a Python object, answering as docs/host-interface.md says."""
+"""A host command made of a Python object, answering as the schemas in udpgrm/interface say.
+
+What an answer has beside what a test is about is taken from its schema's sample.
+"""
 
 from __future__ import annotations
 
+import copy
 import json
 import pathlib
 import typing as t
 
-FLOW = {"type": "flow", "flow_timeout": 125, "max_apps": 0, "verbose": False, "label": ""}
+INTERFACE = pathlib.Path(__file__).resolve().parents[3] / "udpgrm" / "interface"
+
+
+def sample(name: str) -> dict[str, t.Any]:
+    """The sample of an answer; for this interface alone the package need not be importable."""
+    schema = json.loads((INTERFACE / f"{name}.schema.json").read_text())
+    found: dict[str, t.Any] = schema["examples"][0]
+    return found
+
+
+GROUP = sample("list")["groups"][0]
+FLOW = GROUP["dissector"]
 
 
 def group(address: str, working: int, alive: t.Iterable[int], ifindex: int = 0) -> dict[str, t.Any]:
     """A group of one application; one open socket in each generation of C(alive)."""
     ip, port = address.rsplit(":", 1)
     return {
+        **copy.deepcopy(GROUP),
         "address": address,
         "ip": ip.strip("[]"),
         "port": int(port),
-        "netns_cookie": 1,
         "ifindex": ifindex,
-        "dissector": dict(FLOW),
         "applications": [{"application": 0, "working_generation": working}],
         "generations": [
             {
-                "application": 0,
+                **copy.deepcopy(GROUP["generations"][0]),
                 "generation": generation,
                 "slot": generation % 32,
                 "working": generation == working,
-                "sockets": [{"index": 0, "cookie": "0x00c2", "socket_cookie": 7, "alive": True}],
-                "sockets_alive": 1,
                 "flows": 3,
-                "packets_in": 5,
-                "packets_out": 5,
-                "last_in_age": 0.2,
-                "last_out_age": 0.2,
             }
             for generation in alive
         ],
-        "metrics": {"rx_processed_total": 5},
     }
 
 
@@ -50,7 +57,17 @@ class FakeHost:
         self.groups = list(groups)
         self.calls: list[list[str]] = []
 
+    @staticmethod
+    def check(words: t.Sequence[str], printed: str) -> None:
+        """Tests put something here that sees whether an answer is as documented."""
+
     def __call__(self, arguments: list[str]) -> tuple[int, str, str]:
+        """Run a command."""
+        answer = self._run(arguments)
+        self.check(arguments, answer[1])
+        return answer
+
+    def _run(self, arguments: list[str]) -> tuple[int, str, str]:
         self.calls.append(arguments)
         command, *rest = arguments
         assert rest.pop() == "--json"
@@ -126,14 +143,15 @@ class FakeHost:
         return status if received else 1, out, err
 
     def _drain(
-        self, found: dict[str, t.Any], address: str, generation: str, *options: str
+        self, group: dict[str, t.Any], address: str, generation: str, *options: str
     ) -> tuple[int, str, str]:
         """One flow goes with each call."""
-        [item] = [g for g in found["generations"] if g["generation"] == int(generation)]
+        [item] = [g for g in group["generations"] if g["generation"] == int(generation)]
         item["flows"] -= 1
         limit = int(options[options.index("--flows") + 1]) if "--flows" in options else 0
         drained = item["flows"] <= limit
-        _status, out, err = self._answer(address=address, drained=drained, flows=item["flows"])
+        found = {**sample("drain"), "address": address, "generation": int(generation)}
+        _status, out, err = self._answer(**{**found, "drained": drained, "flows": item["flows"]})
         return 0 if drained else 1, out, err
 
     def _hooks(self, action: str, cgroup: str, *check: str) -> tuple[int, str, str]:
@@ -170,7 +188,8 @@ class FakeHost:
             if words[0] == "bespoke":
                 return 255, "", "udpgrm: dissector bespoke is a type of its own, not a named one"
             path = pathlib.Path(__file__).parent / "dissectors" / words[0]
-            return self._answer(name=words[0], path=str(path), parameters=[])
+            shown = {**sample("dissector-show"), "name": words[0], "path": str(path)}
+            return self._answer(**shown)
         if action == "check":
             ok = words[0] != "broken"
             reason = "" if ok else "the verifier says no"
@@ -189,7 +208,7 @@ class FakeHost:
 
     @staticmethod
     def _answer(**document: t.Any) -> tuple[int, str, str]:
-        return 0, json.dumps({"schema": 1, **document}), ""
+        return 0, json.dumps({**document, "schema": 1}), ""
 
     @property
     def changes(self) -> list[list[str]]:

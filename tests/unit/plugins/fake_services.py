@@ -10,17 +10,17 @@ import pathlib
 import time
 import typing as t
 
+from .fake_host import sample
+
 Document = dict[str, t.Any]
 _FORWARD = ["prepare", "start", "enroll", "canary", "promote", "verify", "drain", "stop"]
 #: More looks than any test takes.
 FOREVER = 1_000_000
-METRICS = {
-    "rx_processed_total": 1000,
-    "rx_internal_state_error": 0,
-    "rx_flow_rg_conflict": 0,
-    "rx_new_flow_working_gen_dispatch_error": 0,
-    "tx_flow_update_conflict": 0,
-}
+METRICS: dict[str, int] = {**sample("metrics")["groups"][0]["metrics"], "rx_processed_total": 1000}
+STATUS = sample("status")
+GROUP = STATUS["services"][0]["groups"][0]
+GENERATION = GROUP["generations"][0]
+BEGUN = sample("restart-begun")
 
 
 def service(name: str = "echo", **behaviour: t.Any) -> Document:
@@ -66,7 +66,7 @@ class FakeServices:
 
     @staticmethod
     def _answer(**document: t.Any) -> tuple[int, str, str]:
-        return 0, json.dumps({"schema": 1, **document}), ""
+        return 0, json.dumps({**document, "schema": 1}), ""
 
     def _go_on(self, item: Document) -> None:
         """End a drain that was looked at often enough."""
@@ -93,13 +93,7 @@ class FakeServices:
         if names and names[0] not in self._services:
             raise LookupError(f"no service '{names[0]}' in /etc/udpgrm/services.d")
         chosen = [item for name, item in self._services.items() if not names or name in names]
-        return {
-            "version": "0.1.0",
-            "daemon": {"running": True, "pid": 412},
-            "services": [self._described(item) for item in chosen],
-            "problems": [],
-            "others": [],
-        }
+        return {**STATUS, "services": [self._described(item) for item in chosen], "others": []}
 
     def _described(self, item: Document) -> Document:
         journal = item["journal"]
@@ -109,27 +103,36 @@ class FakeServices:
             living |= {journal["from_generation"], journal["to_generation"]}
         return {
             "name": item["name"],
-            "state": "settled" if journal is None else journal["state"],
-            "restart": journal,
+            "state": self._state(journal),
+            "restart": journal and {key: journal[key] for key in journal if key != "looks"},
+            "draining": [],
             "groups": [
                 {
+                    **GROUP,
                     "address": item["address"],
-                    "application": 0,
-                    "dissector": "flow",
                     "working_generation": item["working"],
                     "generations": [
                         {
+                            **GENERATION,
                             "generation": n,
                             "state": "working" if n == item["working"] else "draining",
-                            "sockets": 1,
                             "flows": 3,
                             "instance": f"{item['name']}@{n}.service",
                         }
                         for n in sorted(living)
                     ],
+                    "unsteered": [],
                 }
             ],
         }
+
+    @staticmethod
+    def _state(journal: Document | None) -> str:
+        if journal is None or journal["outcome"] in ("finished", "rolled_back"):
+            return "settled"
+        if journal["outcome"] is not None:
+            return "failed"
+        return str(journal["step"]) if journal["running"] else "interrupted"
 
     def _metrics(self) -> Document:
         for item in self._services.values():
@@ -142,7 +145,11 @@ class FakeServices:
         return {
             "version": "0.1.0",
             "groups": [
-                {"address": item["address"], "working_generations": {}, "metrics": item["metrics"]}
+                {
+                    "address": item["address"],
+                    "working_generations": {"0": item["working"]},
+                    "metrics": item["metrics"],
+                }
                 for item in self._services.values()
             ],
         }
@@ -153,7 +160,7 @@ class FakeServices:
         if "--resume" in options:
             journal.update(running=True, outcome=None, looks=0)
             self._promote(item)
-            return {"service": name, "unit": "udpgrm-restart-echo.service"}
+            return {**BEGUN, "service": name}
         if "refuses" in item["behaviour"]:
             raise LookupError(item["behaviour"]["refuses"])
         drains = journal is not None and (journal["outcome"], journal["step"]) == (None, "drain")
@@ -161,12 +168,17 @@ class FakeServices:
         if not (done or drains):
             raise LookupError("a restart runs already")
         old = item["working"]
-        plan = {"from_generation": old, "to_generation": old + 1, "changed": True}
         if "--check" in options:
-            instances = {"instance": f"{name}@{old + 1}.service", "stops": f"{name}@{old}.service"}
-            return {**plan, **instances, "groups": [{"address": item["address"]}]}
+            return {
+                **sample("restart-check"),
+                "service": name,
+                "from_generation": old,
+                "to_generation": old + 1,
+                "instance": f"{name}@{old + 1}.service",
+                "stops": f"{name}@{old}.service",
+            }
         self._begin(item, old)
-        return {"service": name, "unit": "udpgrm-restart-echo.service"}
+        return {**BEGUN, "service": name}
 
     def _begin(self, item: Document, old: int) -> None:
         now, behaviour = time.time(), item["behaviour"]
@@ -195,7 +207,8 @@ class FakeServices:
         now, journal = time.time(), item["journal"]
         journal["steps"] += [self._step(name, now) for name in ("promote", "verify")]
         journal["steps"][-2]["evidence"]["begin"] = now
-        evidence = {"drain": {"flows": 0, "flows_most": 3}}
+        evidence = {"drain": {**STATUS["services"][0]["restart"]["progress"], "flows": 0}}
+        evidence["drain"]["flows_most"] = 3
         drain = {**self._step("drain", now), "ended": None, "result": None, "evidence": evidence}
         journal["steps"].append(drain)
         journal.update(step="drain", state="drain", promotion_window_s=0.03)
@@ -216,4 +229,4 @@ class FakeServices:
         journal["steps"].append({**self._step("drain_new", time.time()), "ended": None})
         journal.update(step="drain_new", state="drain_new", running=True, looks=0)
         item["working"] = journal["from_generation"]
-        return {"service": name, "unit": "udpgrm-restart-echo.service"}
+        return {**BEGUN, "service": name}
