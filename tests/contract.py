@@ -40,26 +40,40 @@ def answer_of(arguments: Arguments) -> str:
 
 @cache
 def _registry() -> Any:
-    common = f"{interface.COMMON}.schema.json"
-    return Registry().with_resource(common, Resource.from_contents(interface.load("common")))
+    resources = [
+        (f"{name}.schema.json", Resource.from_contents(interface.load(name)))
+        for name in (interface.COMMON, *interface.names())
+    ]
+    return Registry().with_resources(resources)
 
 
 @cache
-def validator(name: str, *path: str) -> Any:
-    """Return the validator of an answer, or of a part of its schema."""
-    schema = interface.load(name)
-    for key in path:
-        schema = schema[key]
-    return jsonschema.Draft202012Validator(schema, registry=_registry())
+def _validator(name: str, pointer: str) -> Any:
+    whole = {"$ref": f"{name}.schema.json#{pointer}"}
+    return jsonschema.Draft202012Validator(whole, registry=_registry())
 
 
-def misfits(name: str, document: Any, *path: str) -> list[str]:
-    """Say where a document is not what the schema of an answer, or a part of it, allows."""
+def _is_of_missing_keys(error: Any) -> bool:
+    """Tell if a document fits once keys are added; to one of the alternatives, if there are."""
+    branches: dict[Any, list[Any]] = {}
+    for inner in error.context or ():
+        branches.setdefault(inner.schema_path[0], []).append(inner)
+    return error.validator == "required" or any(
+        all(map(_is_of_missing_keys, branch)) for branch in branches.values()
+    )
+
+
+def misfits(name: str, document: Any, pointer: str = "", shortened: bool = False) -> list[str]:
+    """Say where a document is not what the schema of an answer allows.
+
+    pointer: to the part of the schema that is meant. shortened: keys may be left out.
+    """
     found = []
-    for error in validator(name, *path).iter_errors(document):
+    for error in _validator(name, pointer).iter_errors(document):
         # of alternatives, what is wrong with the one that comes nearest
         nearest = jsonschema.exceptions.best_match(error.context) if error.context else error
-        found.append(f"{name} {nearest.json_path}: {nearest.message:.400}")
+        if not (shortened and _is_of_missing_keys(error)):
+            found.append(f"{name} {nearest.json_path}: {nearest.message:.400}")
     return sorted(found)
 
 

@@ -124,7 +124,7 @@ restart:
   description: The restart, as in RV(udpgrm.fleet.udpgrm_restart#module:restart), V(null) if there was none.
   type: dict
   returned: when O(service) is given
-  sample: {"service": "dns", "state": "drain", "outcome": null, "from_generation": 1, "to_generation": 2}
+  sample: {"state": "drain", "step": "drain", "outcome": null, "from_generation": 1, "to_generation": 2}
 serves:
   description: What serves, as in RV(udpgrm.fleet.udpgrm_service_info#module:services[].serves).
   type: dict

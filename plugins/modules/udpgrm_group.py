@@ -140,7 +140,7 @@ before:
     dissector:
       description: The group's dissector, as in RV(udpgrm.fleet.udpgrm_info#module:groups[].dissector).
       type: dict
-      sample: {"type": "flow", "flow_timeout": 125, "max_apps": 0, "verbose": false, "label": ""}
+      sample: {"type": "flow", "name": "flow", "flow_timeout": 125, "max_apps": 0, "verbose": false, "label": ""}
     working_gen:
       description: The generation that new flows of the application go to.
       type: int

@@ -197,6 +197,10 @@ groups:
           description: Number of flows that have not expired, V(null) for dissectors without a flow table.
           type: int
           sample: 37
+        connected:
+          description: Number of connected sockets, which C(flows) counts too; V(null) if they cannot be counted.
+          type: int
+          sample: 12
         packets_in:
           description: Packets steered to the generation.
           type: int
@@ -213,6 +217,10 @@ groups:
           description: Seconds since the last packet out, V(null) before the first.
           type: float
           sample: 0.2
+    connected_unknown:
+      description: Number of connected sockets at the address of no known generation, V(null) if they cannot be counted.
+      type: int
+      sample: 0
     metrics:
       description: Counters of the group by name.
       type: dict

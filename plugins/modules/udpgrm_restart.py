@@ -125,10 +125,6 @@ restart:
   type: dict
   returned: success, and when a restart did not end well
   contains:
-    service:
-      description: Name of the service.
-      type: str
-      sample: dns
     started:
       description: When it began, in seconds since the epoch by the host's clock.
       type: float
@@ -157,12 +153,20 @@ restart:
       description: Time from the begin of the promotion to its proof, V(null) before that.
       type: float
       sample: 0.031
+    progress:
+      description: The last sample of a drain that goes on, V(null) outside of drains.
+      type: dict
+      sample: {"elapsed_s": 12.1, "max_s": 300.0, "flows": 37}
+    running:
+      description: Whether a process of the host works at it.
+      type: bool
+      sample: true
     steps:
       description: The steps, in their order, with C(step), C(started), C(ended), C(result), C(reason), C(evidence).
       type: list
       elements: dict
       sample: [{"step": "drain", "started": 1767225600.125, "ended": null, "result": null, "reason": "", "evidence": {}}]
-  sample: {"service": "dns", "state": "drain", "outcome": null, "from_generation": 1, "to_generation": 2}
+  sample: {"state": "drain", "step": "drain", "outcome": null, "from_generation": 1, "to_generation": 2}
 serves:
   description: What serves, as in RV(udpgrm.fleet.udpgrm_service_info#module:services[].serves).
   type: dict

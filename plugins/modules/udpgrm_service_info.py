@@ -82,12 +82,12 @@ services:
     restart:
       description: The last restart, as in RV(udpgrm.fleet.udpgrm_restart#module:restart), V(null) if there was none.
       type: dict
-      sample: {"service": "dns", "state": "drain", "outcome": null, "from_generation": 1, "to_generation": 2}
+      sample: {"state": "drain", "step": "drain", "outcome": null, "from_generation": 1, "to_generation": 2}
     draining:
       description: Earlier restarts whose drains continue, or have failed, with C(from_generation) and C(to_generation).
       type: list
       elements: dict
-      sample: [{"service": "dns", "state": "drain", "outcome": null, "from_generation": 1, "to_generation": 2}]
+      sample: [{"step": "drain", "outcome": null, "from_generation": 1, "to_generation": 2}]
     groups:
       description: Its groups, with the generations of each.
       type: list

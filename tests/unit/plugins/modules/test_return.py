@@ -11,6 +11,9 @@ import typing as t
 import pytest
 import yaml
 
+from tests import contract
+from udpgrm import interface
+
 from ..playbook import MODULES
 from .machine import Machine
 
@@ -29,9 +32,6 @@ COMMON = {"changed", "diff", "invocation"}
 OF_PATHS = {"size", "owner", "group", "mode", "uid", "gid", "state"}
 #: What comes from an action plugin.
 OF_PLUGINS = {("udpgrm_drain", "elapsed")}
-
-#: A document of the host that is passed on: it may have keys that this collection does not know.
-PASSED_ON = "restart"
 
 Spec = dict[str, t.Any]
 
@@ -59,7 +59,7 @@ def misfits(spec: Spec, value: t.Any, where: str) -> t.Iterator[str]:
         for key, item in value.items():
             if key in spec["contains"]:
                 yield from misfits(spec["contains"][key], item, f"{where}.{key}")
-            elif where.rpartition(".")[2] != PASSED_ON:
+            else:
                 yield f"{where}.{key} is not documented"
 
 
@@ -77,6 +77,71 @@ def samples(spec: Spec, where: str) -> t.Iterator[str]:
 @pytest.mark.parametrize("module", MODULES)
 def test_samples(module: str) -> None:
     wrong = [text for name, spec in documented(module).items() for text in samples(spec, name)]
+    assert wrong == []
+
+
+#: What is passed on of the host's answers: where it is in RETURN, the answer, where it is there.
+HOSTS = [
+    ("udpgrm_info", "", "list", ""),
+    ("udpgrm_probe", "", "probe", ""),
+    ("udpgrm_service_info", "", "status", ""),
+    ("udpgrm_restart", "restart", "status", "/$defs/restart"),
+    ("udpgrm_restart", "plan", "restart-check", ""),
+    ("udpgrm_drain", "restart", "status", "/$defs/restart"),
+    ("udpgrm_dissector", "after", "common", "/$defs/policy"),
+    ("udpgrm_hooks", "cgroup", "hooks", "/properties/cgroup"),
+    ("udpgrm_group", "before.dissector", "list", "/properties/groups/items/properties/dissector"),
+]
+#: What modules add to it.
+ADDED = {
+    "udpgrm_service_info": {
+        *("services.serves", "services.release", "services.rollout", "services.measured"),
+    }
+}
+#: What they leave out.
+LEFT_OUT = {"udpgrm_probe": {"schema"}, "udpgrm_service_info": {"schema"}}
+
+
+def properties(name: str, pointer: str) -> dict[str, str]:
+    """Return the fields of an object in a schema, each with a pointer to its own schema."""
+    part: t.Any = interface.load(name)
+    for key in filter(None, pointer.split("/")):
+        part = part[key]
+    if "anyOf" in part:
+        return properties(name, f"{pointer}/anyOf/0")
+    if str(part.get("$ref", "")).startswith("#"):
+        return properties(name, part["$ref"][1:])
+    if "items" in part:
+        return properties(name, f"{pointer}/items")
+    return {key: f"{pointer}/properties/{key}" for key in part.get("properties", {})}
+
+
+def differences(module: str, spec: Spec, path: str, name: str, pointer: str) -> t.Iterator[str]:
+    """Say where the documentation of an object is not what the host's schema says."""
+    fields, inner = properties(name, pointer), spec["contains"]
+    prefix = f"{path}." if path else ""
+    added = {key for key in inner if f"{prefix}{key}" in ADDED.get(module, ())}
+    left_out = LEFT_OUT.get(module, set()) if not path else set()
+    yield from (f"{prefix}{key} is documented in vain" for key in inner.keys() - fields - added)
+    yield from (f"{prefix}{key} is not documented" for key in fields.keys() - inner - left_out)
+    for key in inner.keys() & fields:
+        if "contains" in inner[key] and properties(name, fields[key]):
+            yield from differences(module, inner[key], f"{prefix}{key}", name, fields[key])
+        if "sample" in inner[key]:
+            value = inner[key]["sample"]
+            yield from contract.misfits(name, value, fields[key], shortened=True)
+
+
+@pytest.mark.parametrize("module, path, name, pointer", HOSTS)
+def test_documents_of_the_host(module: str, path: str, name: str, pointer: str) -> None:
+    spec: Spec = {"contains": documented(module)}
+    for key in filter(None, path.split(".")):
+        spec = spec["contains"][key]
+    wrong: list[str] = []
+    if "contains" in spec:
+        wrong += differences(module, spec, "", name, pointer)
+    if "sample" in spec:
+        wrong += contract.misfits(name, spec["sample"], pointer, shortened=True)
     assert wrong == []
 
 
