@@ -44,7 +44,7 @@ _NO_FOLLOW = Option("--no-follow", "", "return once it has begun")
 _FOREGROUND = Option("--foreground", "", "run it in this process, not in a unit")
 
 COMMANDS = {
-    "list": Command("listing", f"[{_ADDRESS}]", "groups, generations, sockets, metrics"),
+    "list": Command("listing", f"[{_ADDRESS}...]", "groups, generations, sockets, metrics"),
     "flows": Command("flows", f"[{_ADDRESS}]", "flows by socket"),
     "metrics": Command(
         "metrics",

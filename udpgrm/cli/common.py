@@ -100,6 +100,14 @@ def optional_filter(arguments: Arguments) -> Optional[str]:
     return operand_address(arguments) if arguments.operands else None
 
 
+def filters(arguments: Arguments) -> list[str]:
+    """The ADDRESS:PORT operands, each once, in their usual spelling."""
+    if "" in arguments.operands:
+        raise CommandError(f"{arguments.command}: an operand is empty")
+    every = range(len(arguments.operands))
+    return list(dict.fromkeys(operand_address(arguments, position) for position in every))
+
+
 def groups_meant(everywhere: list[GroupView]) -> list[GroupView]:
     """Of an address's groups those of this network namespace, else root's only one elsewhere.
 

@@ -4,38 +4,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Optional
+from typing import Any
 
 from udpgrm import abi
 from udpgrm.abi import DissectorType
 from udpgrm.cli import common
 from udpgrm.cli.options import Arguments
 from udpgrm.state import old
+from udpgrm.state.maps import Maps
 from udpgrm.state.view import GenerationView, GroupView, SocketView, Viewer
 from udpgrm.version import __version__
 
 
 def run(arguments: Arguments) -> int:
     """Print the groups."""
-    only = common.optional_filter(arguments)
+    wanted = common.filters(arguments)
     if arguments.flag("--json"):
-        common.print_json(document(arguments, only))
+        common.print_json(document(arguments, wanted))
         return 0
     maps = common.open_state(arguments)
     verbose = arguments.flag("--verbose")
-    for group in Viewer(maps).groups(only):
+    for group in _groups(maps, wanted):
         print(text(group, verbose), end="")
-    for group in old.groups(common.pin_dir(arguments), maps, only):
-        print(text(group, verbose, is_old=True), end="")
+    for only in wanted or [None]:
+        for group in old.groups(common.pin_dir(arguments), maps, only):
+            print(text(group, verbose, is_old=True), end="")
     return 0
 
 
-def document(arguments: Arguments, only: Optional[str]) -> dict[str, Any]:
+def _groups(maps: Maps, wanted: list[str]) -> list[GroupView]:
+    """The groups at some addresses, each once, or all."""
+    viewer = Viewer(maps)
+    if not wanted:
+        return viewer.groups()
+    found = {group.number: group for where in wanted for group in viewer.groups(where)}
+    return sorted(found.values(), key=lambda group: (group.address, group.netns, group.ifindex))
+
+
+def document(arguments: Arguments, wanted: list[str]) -> dict[str, Any]:
     """The JSON view; without any state it has no groups."""
     from udpgrm.daemon import hooks  # with all that builds programs
 
     directory = common.pin_dir(arguments)
-    head = {"version": __version__, "pin_dir": str(directory)}
+    head = {"version": __version__, "pin_dir": str(directory), "addresses": wanted}
     maps = common.state_if_any(arguments)
     if maps is None:
         daemon = {"running": False, "pid": None}
@@ -45,7 +56,7 @@ def document(arguments: Arguments, only: Optional[str]) -> dict[str, Any]:
         **head,
         "daemon": {"running": pid is not None, "pid": pid},
         "cgroups": hooks.hooked_cgroups(directory),
-        "groups": [_group(group) for group in Viewer(maps).groups(only)],
+        "groups": [_group(group) for group in _groups(maps, wanted)],
     }
 
 

@@ -155,7 +155,9 @@ def ip_of(key: Union[abi.GroupKey, abi.FlowKey]) -> str:
     raw = bytes(key.addr)
     if raw.startswith(_V4_MAPPED):
         return socket.inet_ntop(socket.AF_INET, raw[12:])
-    return socket.inet_ntop(socket.AF_INET6, raw)
+    text = socket.inet_ntop(socket.AF_INET6, raw)
+    # ::192.0.2.1 there is ::c000:201 where addresses are read
+    return str(ipaddress.IPv6Address(raw)) if "." in text else text
 
 
 def port_of(key: Union[abi.GroupKey, abi.FlowKey]) -> int:

@@ -101,6 +101,7 @@ def _group(
             "dissector": None,
             "working_generation": None,
             "connected_unknown": None,
+            "metrics": None,
             "generations": [],
         }
     return {
@@ -108,6 +109,7 @@ def _group(
         "dissector": view.name,
         "working_generation": view.working[group.application],
         "connected_unknown": view.connected_unknown,
+        "metrics": view.metrics,
         "generations": [
             {
                 **generation(view, item),
