@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Optional
 
 from udpgrm import abi
 from udpgrm.abi import DissectorType
@@ -26,7 +26,8 @@ def run(arguments: Arguments) -> int:
     verbose = arguments.flag("--verbose")
     for group in _groups(maps, wanted):
         print(text(group, verbose), end="")
-    for only in wanted or [None]:
+    selections: list[Optional[str]] = [*wanted] or [None]
+    for only in selections:
         for group in old.groups(common.pin_dir(arguments), maps, only):
             print(text(group, verbose, is_old=True), end="")
     return 0
