@@ -9,6 +9,7 @@ was enrolled by, and a drain does not end while there is one.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import itertools
 import os
@@ -149,13 +150,14 @@ def _compare(groups: Groups, servers: list[Server]) -> None:
 
 def run(host: Host, acts: list[Act]) -> None:
     """Play one schedule, and compare after each half of it."""
-    groups = Groups(host.directory, [Group(f"{WHERE[0]}:{WHERE[1]}")])
-    servers = [Server(next(_generations)) for _ in range(3)]
-    try:
+    with contextlib.ExitStack() as stack:
+        groups = Groups(host.directory, [Group(f"{WHERE[0]}:{WHERE[1]}")])
+        stack.callback(groups.maps.close)
+        servers = []
+        for _ in range(3):
+            servers.append(Server(next(_generations)))
+            stack.callback(servers[-1].kill)
         for part in (acts[: len(acts) // 2], acts[len(acts) // 2 :]):
             for act in part:
                 _play(servers, act)
             _compare(groups, servers)
-    finally:
-        for server in servers:
-            server.kill()

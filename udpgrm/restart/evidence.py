@@ -26,6 +26,8 @@ from udpgrm.state.view import GroupView
 _PAYLOAD = b"udpgrm probe"
 #: An address of this host is reached in microseconds.
 _DELIVERY_S = 0.01
+#: The kernel's longest tick: what it counts in ticks may expire so much earlier.
+_TICK_S = 0.01
 #: Kinds that read no content: any packet is a flow of its peer, or a new one.
 _BLIND = (DissectorType.FLOW, DissectorType.NOOP)
 #: Named dissectors that read QUIC's connection IDs, as BESPOKE does.
@@ -110,6 +112,25 @@ class _Target:
         return self.converses and reads_ids
 
 
+@dataclass
+class _Held:
+    """A flow that was begun before the promotion.
+
+    asked_at: when (monotonic seconds) its last question was sent; its flow entry is not older.
+    """
+
+    target: _Target
+    flow: _Flow
+    asked_at: float
+
+    def may_have_expired(self) -> bool:
+        """Whether its flow entry may have reached the group's flow timeout by now."""
+        view = self.target.view
+        if view.dissector != DissectorType.FLOW:
+            return False
+        return time.monotonic() - self.asked_at >= view.flow_timeout - _TICK_S
+
+
 class KernelProber:
     """Asks a service, and the kernel where its packets went.
 
@@ -120,7 +141,7 @@ class KernelProber:
         """Nothing is asked yet."""
         self._service = service
         self._groups = groups
-        self._held: list[tuple[_Target, _Flow]] = []
+        self._held: list[_Held] = []
         self._elsewhere: dict[str, remote.Prober] = {}
 
     def __enter__(self) -> KernelProber:
@@ -136,9 +157,9 @@ class KernelProber:
 
     def _release(self) -> None:
         """Let the flows go, and with them their entries: no drain is to wait for ours."""
-        for target, flow in self._held:
-            flow.close()
-            forget_flow(self._groups.maps, target.view.number, flow.source)
+        for held in self._held:
+            held.flow.close()
+            forget_flow(self._groups.maps, held.target.view.number, held.flow.source)
         self._held.clear()
 
     def _targets(self) -> Iterator[_Target]:
@@ -179,20 +200,21 @@ class KernelProber:
             if not target.stays:
                 continue
             flow = self._begin(target)
+            asked_at = time.monotonic()
             result = flow.ask()
             if result.passed:
-                self._held.append((target, flow))
+                self._held.append(_Held(target, flow, asked_at))
             else:  # which may be why it is restarted
                 flow.close()
             held.append(_words(result))
 
     def verify(self, old: Optional[int], new: int, evidence: dict[str, Any]) -> None:
-        """New flows reach the new generation, those that were begun still the old one."""
+        """Check that new flows reach the new generation, and held ones still the old one."""
         try:
+            if old is not None:  # first, as they expire
+                self._verify_old(old, new, evidence)
             self._verify_programs()
             self._verify_new(new, evidence)
-            if old is not None:
-                self._verify_old(old, evidence)
         finally:
             self._release()
 
@@ -221,13 +243,19 @@ class KernelProber:
                 elif not seen[-1]["passed"]:
                     raise StepFailed(_failure(seen[-1]))
 
-    def _verify_old(self, old: int, evidence: dict[str, Any]) -> None:
+    def _verify_old(self, old: int, new: int, evidence: dict[str, Any]) -> None:
         seen = evidence["old_flows"] = []
-        for target, flow in self._held:
-            with Probing(self._groups.maps, target.view.number) as probing:
-                probing.watch(flow.source)
-                seen.append(_ask(flow, probing))
-            evaluate(seen[-1], old, "existing")
+        for held in self._held:
+            with Probing(self._groups.maps, held.target.view.number) as probing:
+                probing.watch(held.flow.source)
+                entry = _ask(held.flow, probing)
+            moved = entry["received_generation"] == new
+            entry["expired"] = moved and held.may_have_expired()
+            seen.append(entry)
+            if entry["expired"]:  # rightly a new flow, whose later packets are of a known one
+                evaluate(entry, new, "new", "existing")
+            else:
+                evaluate(entry, old, "existing")
 
     def _begin(self, target: _Target) -> _Flow:
         """A flow from a port of its own. Raises OSError."""

@@ -4,12 +4,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from udpgrm.restart.evidence import evaluate
+from tests.unit.restart import fakes
+from udpgrm.abi import DissectorType
+from udpgrm.probes import runner, specs
+from udpgrm.probes.runner import ProbeResult
+from udpgrm.restart import evidence
+from udpgrm.restart.evidence import KernelProber, evaluate
+from udpgrm.restart.groups import Groups
 from udpgrm.restart.steps import StepFailed
+from udpgrm.services.definition import Group
+from udpgrm.state.probing import Evidence
 
 GOOD: dict[str, Any] = {
     "probe": "echo",
@@ -68,3 +79,97 @@ def test_bad(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(StepFailed) as caught:
         evaluate({**GOOD, **changes}, 5, "steered")
     assert str(caught.value) == words
+
+
+OLD, NEW, FLOW_TIMEOUT_S = 4, 5, 1
+SOURCE = ("127.0.0.1", 40000)
+
+
+class Kernel:
+    """A FLOW group whose kernel says what tests set, and a clock."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        self.evidence: Callable[[tuple[str, int]], Evidence]
+        view = SimpleNamespace(
+            ip="127.0.0.1",
+            port=4433,
+            ifindex=0,
+            number=0,
+            name="flow",
+            address="127.0.0.1:4433",
+            dissector=DissectorType.FLOW,
+            flow_timeout=FLOW_TIMEOUT_S,
+        )
+        groups = SimpleNamespace(maps=None, view=lambda _: view)
+        service = fakes.service(groups=(Group(view.address, 1),), probes=(specs.EchoProbe(),))
+        self.prober = KernelProber(service, cast(Groups, groups))
+        monkeypatch.setattr(evidence, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(runner, "hold", lambda *_: self)
+        monkeypatch.setattr(evidence, "Probing", lambda *_: contextlib.nullcontext(self))
+        monkeypatch.setattr(evidence, "forget_flow", lambda *_: None)
+        monkeypatch.setattr(evidence, "foreign", lambda *_: {})
+        monkeypatch.setattr(self.prober, "_verify_programs", lambda: None)
+        monkeypatch.setattr(self.prober, "_verify_new", lambda *_: None)
+
+    #: Attributes and methods of the flow, and of what watches it.
+    source = SOURCE
+
+    def ask(self) -> ProbeResult:
+        return ProbeResult("echo", "127.0.0.1:4433", True, "", "ab", "ab", SOURCE, 0.0, 1)
+
+    def close(self) -> None:
+        pass
+
+    def watch(self, peer: tuple[str, int]) -> None:
+        assert peer == SOURCE
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    return Kernel(monkeypatch)
+
+
+MOVED = Evidence(NEW, 2, "new", NEW, 2, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("later_s", "seen", "expired"),
+    [
+        (0.1, Evidence(OLD, 1, "existing", OLD, 1, 1, 1), False),
+        # its server has sent to it meanwhile
+        (5, Evidence(OLD, 1, "existing", OLD, 1, 1, 1), False),
+        (FLOW_TIMEOUT_S, MOVED, True),
+        # its second packet is one of a known flow
+        (FLOW_TIMEOUT_S, Evidence(NEW, 2, "existing", NEW, 2, 2, 2), True),
+    ],
+)
+def test_an_old_flow_that_is_in_order(
+    kernel: Kernel, later_s: float, seen: Evidence, expired: bool
+) -> None:
+    found: dict[str, Any] = {}
+    with kernel.prober as prober:
+        prober.hold(OLD, found)
+        kernel.now += later_s
+        kernel.evidence = lambda _: seen
+        prober.verify(OLD, NEW, found)
+    assert [entry["expired"] for entry in found["old_flows"]] == [expired]
+
+
+@pytest.mark.parametrize(
+    ("later_s", "seen"),
+    [
+        (FLOW_TIMEOUT_S - 0.1, MOVED),
+        # expired or not: a new flow is the new generation's
+        (5, Evidence(OLD, 1, "new", OLD, 1, 1, 1)),
+        (5, Evidence(None, None, None, None, None, 0, 0)),
+        (5, Evidence(3, 1, "new", 3, 1, 1, 1)),
+    ],
+)
+def test_an_old_flow_that_moved(kernel: Kernel, later_s: float, seen: Evidence) -> None:
+    with kernel.prober as prober:
+        prober.hold(OLD, {})
+        kernel.now += later_s
+        kernel.evidence = lambda _: seen
+        with pytest.raises(StepFailed, match="wanted generation 4 to get it as existing"):
+            prober.verify(OLD, NEW, {})
