@@ -10,6 +10,7 @@ import sys
 
 from udpgrm.cli import commands, options
 from udpgrm.cli.errors import EXIT_ERROR, EXIT_HELP, EXIT_INTERRUPTED, CommandError
+from udpgrm.kernel import limits
 
 
 def main(argv: list[str]) -> int:
@@ -35,7 +36,7 @@ def main(argv: list[str]) -> int:
         where = f"{error.filename}: " if error.filename else ""
         _complain(f"{where}{error.strerror or error}: {_needed()}")
     except (CommandError, OSError) as error:
-        _complain(str(error))
+        _complain(limits.explain(error))
     except KeyboardInterrupt:
         _complain("interrupted")
         return EXIT_INTERRUPTED

@@ -14,7 +14,7 @@ from typing import Optional
 from udpgrm import log
 from udpgrm.build import cache
 from udpgrm.build.sources import Program, parts
-from udpgrm.kernel import pidfd
+from udpgrm.kernel import limits, pidfd
 
 #: Seconds until the machine may let a compiler run that it has not.
 _TRY_AGAIN_AFTER = 1.0
@@ -108,6 +108,6 @@ class Compiler:
 
     def _try_again(self, error: cache.Unavailable) -> None:
         """Leave the program in the queue: it is not what has failed."""
-        log.step(f"{error}: to be tried again")
+        log.step(f"{limits.explain(error)}: to be tried again")
         self._not_before = time.monotonic() + self._patience
         self._patience = min(2 * self._patience, _TRY_AGAIN_AT_LEAST_EVERY)

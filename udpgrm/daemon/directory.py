@@ -79,8 +79,10 @@ def take_away(directory: Path, lock_fd: int) -> None:
     """Remove hooks and pins, unless another daemon has put its own there."""
     if _is_there(directory, lock_fd):
         hooks.detach_all(directory)
-        with contextlib.suppress(OSError, state.StateError):
-            connecting.rejoin_all(state.open_pinned(directory))
+        with contextlib.suppress(OSError, state.StateError), contextlib.ExitStack() as stack:
+            maps = state.open_pinned(directory)
+            stack.callback(maps.close)
+            connecting.rejoin_all(maps)
         _remove_pins(directory)
 
 

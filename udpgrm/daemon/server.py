@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import select
@@ -24,7 +25,7 @@ from udpgrm.daemon.programs import Linker
 from udpgrm.daemon.registry import Registry
 from udpgrm.daemon.supervision import StopSignals, notify
 from udpgrm.daemon.tubular import Tubular
-from udpgrm.kernel import descriptors
+from udpgrm.kernel import descriptors, limits
 from udpgrm.state import layout
 from udpgrm.state.layout import Limits
 from udpgrm.state.maps import Maps
@@ -60,16 +61,19 @@ def run(options: Options) -> None:
     it serves, a persistent daemon leaves its state however it ends.
     """
     stopping = StopSignals()
+    _raise_descriptors()
     log.step("Loading BPF")
     cache.compile_missing(sources.all_programs())
     lock_fd = directory.take(options.directory, options.force)
     keep = (options.directory / "config").exists()
     try:
-        server = Server(options, directory.open_maps(options.directory, options.limits), stopping)
-        server.start()
-        keep = keep or options.persist
-        server.serve()
-        keep = options.persist
+        maps = directory.open_maps(options.directory, options.limits)
+        with contextlib.closing(maps):  # to remove pins takes descriptors, too
+            server = Server(options, maps, stopping)
+            server.start()
+            keep = keep or options.persist
+            server.serve()
+            keep = options.persist
     finally:
         if not keep:
             directory.take_away(options.directory, lock_fd)
@@ -118,7 +122,6 @@ class Server:
         self._collector = Collector(
             self._maps, self._pool, self._registry, self._adoptions, self._inbox
         )
-        _raise_descriptors()
         #: When (monotonic seconds) to collect, and when at the earliest
         self._due = self._collect_not_before = 0.0
         #: Whether prepared groups or tables may have been taken
@@ -257,7 +260,7 @@ class Server:
         try:
             serve(*arguments)
         except Exception as error:
-            log.step(f"{type(error).__name__}: {error}")
+            log.step(f"{type(error).__name__}: {limits.explain(error)}")
             if failures.is_machines(error):
                 self._guarded(self._registry.try_again, message)
 
@@ -275,7 +278,7 @@ class Server:
                 self._attempt(message, self._registry.handle, message)
                 self._serve_root()
         except (OSError, RuntimeError) as error:
-            log.step(f"cannot look for adopted sockets now: {error}")
+            log.step(f"cannot look for adopted sockets now: {limits.explain(error)}")
 
     def _search(self) -> None:
         """Serve sockets that were not where their messages said."""
@@ -286,13 +289,13 @@ class Server:
                 self._registry.settle(message)
                 self._serve_root()
         except (OSError, RuntimeError) as error:
-            log.step(f"cannot look for sockets now: {error}")
+            log.step(f"cannot look for sockets now: {limits.explain(error)}")
 
     def _guarded(self, action: Callable[..., object], *arguments: object) -> bool:
         """Do something of which no error ends the daemon; False: it failed, the log says why."""
         try:
             action(*arguments)
         except Exception as error:
-            log.step(f"{type(error).__name__}: {error}")
+            log.step(f"{type(error).__name__}: {limits.explain(error)}")
             return False
         return True

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -29,6 +30,7 @@ _lib.btf__type_by_id.restype = ctypes.c_void_p
 _lib.btf__name_by_offset.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
 _lib.btf__name_by_offset.restype = ctypes.c_char_p
 
+_KERNELS = "/sys/kernel/btf/vmlinux"
 _KIND_STRUCT = 4
 _KIND_FUNC = 12
 _KIND_TYPEDEF = 8
@@ -77,7 +79,10 @@ class KernelTypes:
         """Parse them. Raises OSError when the kernel has no BTF."""
         self._btf = _lib.btf__load_vmlinux_btf()
         if not self._btf:
-            raise OSError(ctypes.get_errno(), "this kernel has no BTF (/sys/kernel/btf/vmlinux)")
+            error = ctypes.get_errno()
+            with contextlib.suppress(FileNotFoundError):  # libbpf hides a lack of descriptors
+                os.close(os.open(_KERNELS, os.O_RDONLY))
+            raise OSError(error, f"this kernel has no BTF ({_KERNELS})")
 
     def function(self, name: str) -> int:
         """Return the type id of a function. Raises FileNotFoundError."""

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Limits of descriptors: what an error that comes of one means, and what to do."""
+
+from __future__ import annotations
+
+import errno
+import resource
+from typing import Optional
+
+#: What a daemon needs, with room for a few hundred sockets that tubular has not taken yet.
+_ENOUGH = 1024
+
+
+def explain(error: BaseException) -> str:
+    """Return an error's text; where descriptors have run out, also what to do."""
+    advice = _advice(error)
+    return str(error) if advice is None else f"{error}: {advice}"
+
+
+def _advice(error: BaseException) -> Optional[str]:
+    """What to do for an error that has too few descriptors as its cause; None: it has not."""
+    cause: Optional[BaseException] = error
+    while cause is not None:
+        number = cause.errno if isinstance(cause, OSError) else None
+        if number == errno.EMFILE:
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            wanted = max(_ENOUGH, 2 * limit)
+            return (
+                f"the limit of {limit} file descriptors is reached: set LimitNOFILE={wanted} in "
+                f"the unit, or run `ulimit -n {wanted}` in the shell"
+            )
+        if number == errno.ENFILE:
+            return "the kernel's file table is full: raise fs.file-max (sysctl)"
+        cause = cause.__cause__
+    return None
