@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -46,6 +47,20 @@ def start_again(units: Units, unit: Unit, pause: float = 0.0) -> Unit:
     return again
 
 
+def await_watch(host: Host, cgroup: Path) -> None:
+    """Wait until the daemon watches (inotify) where this cgroup would be made again."""
+    watch = f" ino:{os.stat(cgroup.parent).st_ino:x} "
+
+    def is_watched() -> bool:
+        found = []
+        for path in Path(f"/proc/{host.process.pid}/fdinfo").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # its descriptors come and go
+                found.append(watch in path.read_text())
+        return any(found)
+
+    wait_for(is_watched, f"the daemon to watch {cgroup.parent}")
+
+
 @pytest.fixture
 def two(host: Host, units: Units) -> tuple[Unit, Unit]:
     """Generation 1 drains, generation 2 is active."""
@@ -53,7 +68,7 @@ def two(host: Host, units: Units) -> tuple[Unit, Unit]:
     for unit, number in ((old, 1), (new, 2)):
         assert enroll(host, unit, "--count=2", f"--gen={number}").returncode == 0
     assert host.run("working-gen", WHERE, "2").returncode == 0
-    time.sleep(1.2)  # the daemon looks for adoptions a second after registrations
+    await_watch(host, new.cgroup)
     return old, new
 
 
@@ -77,7 +92,7 @@ def test_the_only_instance_after_a_while(host: Host, units: Units) -> None:
     unit = units.start("only")
     assert enroll(host, unit, "--count=2", "--gen=5").returncode == 0
     assert host.run("working-gen", WHERE, "5").returncode == 0
-    time.sleep(1.2)
+    await_watch(host, unit.cgroup)
     start_again(units, unit, pause=4)
     wait_for(lambda: alive(host) == {5: 2}, "the new sockets")
     assert host.group(WHERE)["applications"][0]["working_generation"] == 5
@@ -98,7 +113,7 @@ def test_hooks_of_the_cgroup_alone(bare_host: Host, units: Units) -> None:
     unit = units.start("server")
     assert bare_host.run("hooks", "add", str(unit.cgroup)).returncode == 0
     assert enroll(bare_host, unit, "--count=2", "--gen=0").returncode == 0
-    time.sleep(1.2)
+    await_watch(bare_host, unit.cgroup)
     again = start_again(units, unit)
     wait_for(lambda: alive(bare_host) == {0: 2}, "the new sockets")
     assert bare_host.json("hooks", "list")["cgroups"] == [str(again.cgroup)]
@@ -124,7 +139,7 @@ def test_restarts_after_a_crash(edge: Edge) -> None:
     until_quiet = {**UNTIL_NO_FLOWS, "until": {"flows": None, "quiet_s": 2}}
     edge.define(enrollment="adopted", drain=until_quiet)
     assert edge.restart().returncode == 0
-    time.sleep(1.2)
+    await_watch(edge.host, edge.host.cgroup / "edge@1.service")
     for verb in ("stop", "start"):
         subprocess.run(["systemctl", verb, "edge@1.service"], check=True)
     wait_for(lambda: alive(edge.host) == {1: 2}, "the new sockets")
