@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import threading
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import Host, client, received, wait_for
+from tests.kernel.support import Host, client, received, wait_for, wait_for_index
 from udpgrm import abi
 from udpgrm.abi import DissectorType, Option
 from udpgrm.kernel import libbpf
@@ -146,6 +147,27 @@ def test_failures_are_said_and_counted(
             tubular.close()
     counters = bare_host.counters(WHERE)
     assert (counters["socket_critical"], counters["socket_critical_gauge"]) == (1, 1)
+
+
+def test_one_that_hangs_keeps_no_other_waiting(
+    bare_host: Host, path: Path, sockets: list[socket.socket]
+) -> None:
+    """The daemon finds both messages at once, and serves the second one first of all."""
+    tubular = Tubular(path, b"")
+    try:
+        with grm.bind("127.0.0.2:4433")[0] as other:
+            bare_host.process.send_signal(signal.SIGSTOP)
+            grm.promote(sockets[0], 1)
+            other.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, 1)
+            bare_host.process.send_signal(signal.SIGCONT)
+            failure = "Tubular register failed: timed out"
+            wait_for(lambda: failure in events(bare_host), "tubular to be given up")
+            wait_for_index(other)
+            said = events(bare_host)
+            [created] = [line for line in said if "group created 127.0.0.2:4433" in line]
+            assert said.index(created) < said.index(failure)
+    finally:
+        tubular.close()
 
 
 @pytest.fixture

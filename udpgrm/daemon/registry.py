@@ -137,9 +137,16 @@ class Registry:
         if self._tubular is None or not label:
             return
         slot = abi.slot_of(group.max_apps, message.app, message.generation)
-        if not self._tubular.register(number, slot, label):
-            group.critical += 1
-            group.critical_gauge = 1
+        if not self._tubular.register(number, group.epoch, slot, label):
+            _count_failure(group)
+
+    def count_tubulars_failures(self) -> None:
+        """Count what tubular has not taken since."""
+        if self._tubular is not None:
+            for number, epoch in self._tubular.failed():
+                group = self._maps.group(number)
+                if group.state == GroupState.LIVE and group.epoch == epoch:
+                    _count_failure(group)
 
     def _label(self, number: int) -> str:
         label: bytes = self._maps.dissector(number).label
@@ -245,8 +252,7 @@ class Registry:
                 raise
             # it still delivers: without a program the kernel's own hash chooses
             self._rejected[number] = group.epoch
-            group.critical += 1
-            group.critical_gauge = 1
+            _count_failure(group)
             log.step(f"no steering for {address.of_key(group.key)}: {error}")
         return True
 
@@ -523,6 +529,11 @@ class Registry:
         if unattached is not None:
             os.close(unattached)
         self._known.pop(number, None)
+
+
+def _count_failure(group: abi.Group) -> None:
+    group.critical += 1
+    group.critical_gauge = 1
 
 
 def _index_of(slot: abi.Slot, array_entry: int) -> Optional[int]:

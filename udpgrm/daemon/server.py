@@ -149,6 +149,8 @@ class Server:
             self._poll.register(self._maps[name], select.EPOLLIN)
         self._poll.register(self._stopping.fileno(), select.EPOLLIN)
         self._poll.register(self._adoptions.fileno(), select.EPOLLIN)
+        if self._tubular is not None:
+            self._poll.register(self._tubular.fileno(), select.EPOLLIN)
         log.step("Tailing message ring buffer")
         notify("READY=1")
 
@@ -184,6 +186,8 @@ class Server:
             self._resume()
         if self._tubular is not None:
             self._tubular.expire()
+            if self._tubular.fileno() in events:
+                self._registry.count_tubulars_failures()
         due = self._adoptions.due
         if self._adoptions.fileno() in events or (due is not None and time.monotonic() >= due):
             self._guarded(self._adoptions.reconcile)

@@ -3,22 +3,47 @@
 
 A labelled group's generation is registered when it becomes the working one:
 `LABEL#` and the sockets (SCM_RIGHTS) over a SEQPACKET connection, answered by
-`OK`. Waits for a second at most, in which no registration is served.
+`OK`. A thread does that, as tubular may hang: the daemon goes on meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import queue
 import socket
+import threading
 import time
-from typing import Optional
+from collections.abc import Iterator
+from typing import NamedTuple, Optional
 
 from udpgrm import log
 
+#: For the whole exchange of one message.
 _TIMEOUT_S = 1.0
 _HOLD_S = 10.0
+#: Generations that wait for a tubular that does not answer; their sockets take descriptors.
+_MAX_WAITING = 64
 #: SCM_MAX_FD of the kernel: descriptors in one message.
 _AT_ONCE = 253
+
+
+class _Registration(NamedTuple):
+    """The new sockets of a generation, which is the working one of a group's use (epoch)."""
+
+    group: int
+    epoch: int
+    label: str
+    fds: list[int]
+
+
+class _Result(NamedTuple):
+    """How a registration went; error: "" if tubular has the sockets."""
+
+    group: int
+    epoch: int
+    error: str
 
 
 class Tubular:
@@ -28,6 +53,17 @@ class Tubular:
         """Talk to the daemon that listens on this path; connects when there is need."""
         self._path = path
         self._held: dict[tuple[int, int], list[tuple[float, int]]] = {}
+        self._waiting: queue.Queue[_Registration] = queue.Queue(_MAX_WAITING)
+        self._results: queue.SimpleQueue[_Result] = queue.SimpleQueue()
+        self._readable, self._written = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            threading.Thread(target=self._run, name="udpgrm-tubular", daemon=True).start()
+        except RuntimeError as error:  # the limit of processes is reached
+            raise OSError(errno.EAGAIN, f"cannot start a thread: {error}") from error
+
+    def fileno(self) -> int:
+        """Readable when `failed` has something to say."""
+        return self._readable
 
     def hold(self, group: int, slot: int, fd: int) -> None:
         """Keep a duplicate of a socket that has come to a generation."""
@@ -50,28 +86,73 @@ class Tubular:
             if not held:
                 del self._held[key]
 
-    def register(self, group: int, slot: int, label: str) -> bool:
-        """Hand on a generation's new sockets; False when that failed."""
+    def register(self, group: int, epoch: int, slot: int, label: str) -> bool:
+        """Begin to hand on a generation's new sockets; False: too many wait already."""
         fds = [fd for _, fd in self._held.pop((group, slot), [])]
         if not fds:
             log.event("No new sockets to register to tubular")
             return True
         try:
-            for start in range(0, len(fds), _AT_ONCE):
-                self._send(label, fds[start : start + _AT_ONCE])
-        except OSError as error:
-            log.event(f"Tubular register failed: {error.strerror or error}")
+            self._waiting.put_nowait(_Registration(group, epoch, label, fds))
+        except queue.Full:
+            _close(fds)
+            log.event(f"Tubular register failed: {_MAX_WAITING} generations wait for it already")
             return False
-        finally:
-            for fd in fds:
-                os.close(fd)
         return True
 
+    def failed(self) -> Iterator[tuple[int, int]]:
+        """Groups, with their epochs, whose registration has failed since; the log says why."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._readable, 4096)
+        with contextlib.suppress(queue.Empty):
+            while True:
+                result = self._results.get_nowait()
+                if result.error:
+                    log.event(f"Tubular register failed: {result.error}")
+                    yield result.group, result.epoch
+
+    def _run(self) -> None:
+        """Hand on one generation after another, in a thread of its own."""
+        while True:
+            registration = self._waiting.get()
+            error = self._hand_on(registration)
+            self._results.put(_Result(registration.group, registration.epoch, error))
+            with contextlib.suppress(BlockingIOError):  # it is readable then
+                os.write(self._written, b"x")
+
+    def _hand_on(self, registration: _Registration) -> str:
+        """Return what went wrong; "" for nothing."""
+        fds = registration.fds
+        try:
+            for start in range(0, len(fds), _AT_ONCE):
+                self._send(registration.label, fds[start : start + _AT_ONCE])
+        except Exception as error:  # the thread serves the next one
+            return str(getattr(error, "strerror", None) or error)
+        finally:
+            _close(fds)
+        return ""
+
     def _send(self, label: str, fds: list[int]) -> None:
+        deadline = time.monotonic() + _TIMEOUT_S
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as channel:
             channel.settimeout(_TIMEOUT_S)
             channel.connect(self._path)
+            channel.settimeout(_left(deadline))
             socket.send_fds(channel, [f"{label}#".encode()], fds)
+            channel.settimeout(_left(deadline))
             answer = channel.recv(4096)
         if answer.rstrip(b"\0\n") != b"OK":
             raise OSError(f"answered {answer[:100].decode(errors='replace')!r}")
+
+
+def _left(deadline: float) -> float:
+    """Seconds until a time of time.monotonic(). Raises TimeoutError if none is left."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise socket.timeout("timed out")
+    return left
+
+
+def _close(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
