@@ -134,7 +134,16 @@ kernel-filters: setup ## 100,000 packets through random filters, against two oth
 .PHONY: soak
 soak: setup ## 100 restarts in a row under 2,000 flows and 20,000 packets a second
 	tools/ensure_bpffs
-	timeout --foreground --signal=INT 3600 pytest tests/soak --capture=no -o faulthandler_timeout=3600
+	timeout --foreground --signal=INT 3600 pytest tests/soak/test_restarts.py --capture=no -o faulthandler_timeout=3600
+
+.PHONY: soak-connected soak-schedules
+soak-connected: setup ## 5,000 connected sockets in each of two generations under new flows
+	tools/ensure_bpffs
+	timeout --foreground --signal=INT 3600 pytest tests/soak/test_accepting.py --capture=no -o faulthandler_timeout=3600
+
+soak-schedules: setup ## 1,000 random schedules of bind, connect, close, fork, kill: counts are those of ss
+	tools/ensure_bpffs
+	timeout --foreground --signal=INT 3600 pytest tests/soak/test_schedules.py -o faulthandler_timeout=3600
 
 .PHONY: demo bench bench-fleet clean
 demo: setup ## three local hosts, a restart under traffic, a table of what was lost

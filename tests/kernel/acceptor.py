@@ -6,6 +6,8 @@
 
 Answers every packet with its name. GENERATION is empty for a server that knows nothing of
 udpgrm. It takes a new peer's packet on its unconnected socket and answers on a connected one.
+A packet that came to a socket just before it was connected to another peer is a new peer's, too,
+and said: as servers of this kind do, since the kernel promises no more.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import Optional
 
 ROOT = Path(__file__).resolve().parents[2]
+_STRAY = "a packet of another peer"
 
 
 def reuseport(where: tuple[str, int]) -> socket.socket:
@@ -46,27 +49,38 @@ def serve(name: bytes, where: tuple[str, int], generation: Optional[int]) -> Non
     poll = select.epoll()
     poll.register(main, select.EPOLLIN)
     sessions: dict[int, socket.socket] = {}
+
+    def accept(peer: tuple[str, int]) -> None:
+        session = reuseport(where)
+        session.connect(peer)
+        sessions[session.fileno()] = session
+        poll.register(session, select.EPOLLIN)
+        session.send(name)
+
     print("up", flush=True)
     while True:
         for fd, _ in poll.poll():
             if fd == main.fileno():
-                data, peer = main.recvfrom(2048)
-                session = reuseport(where)
-                session.connect(peer)
-                sessions[session.fileno()] = session
-                poll.register(session, select.EPOLLIN)
-                session.send(name)
+                accept(main.recvfrom(2048)[1])
+                continue
+            data, peer = sessions[fd].recvfrom(2048)
+            if peer != sessions[fd].getpeername():
+                print(_STRAY, flush=True)
+                accept(peer)
+            elif data == b"bye":
+                poll.unregister(fd)
+                sessions.pop(fd).close()
             else:
-                data = sessions[fd].recv(2048)
-                if data == b"bye":
-                    poll.unregister(fd)
-                    sessions.pop(fd).close()
-                else:
-                    sessions[fd].send(name)
+                sessions[fd].send(name)
 
 
 class Acceptor:
-    """A server as a process in a cgroup of its own."""
+    """A server as a process in a cgroup of its own.
+
+    strays: packets that came to the socket of another peer, known once it has stopped.
+    """
+
+    strays = 0
 
     def __init__(
         self, parent: Path, name: str, where: tuple[str, int], generation: Optional[int] = None
@@ -98,6 +112,7 @@ class Acceptor:
         (self.cgroup / "cgroup.kill").write_text("1")
         self.process.wait()
         if self.process.stdout is not None:
+            self.strays = self.process.stdout.read().count(_STRAY)
             self.process.stdout.close()
         for _ in range(500):
             with contextlib.suppress(OSError):
