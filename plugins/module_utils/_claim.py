@@ -78,7 +78,9 @@ def take(service: str, rollout: Rollout) -> None:
     draft = path.with_suffix(".rollout.new")
     value = {"run": rollout.run, "by": rollout.by, "since": time.time(), "boot_id": boot_id()}
     try:
-        draft.write_text(json.dumps(value), encoding="utf-8")
+        draft.unlink(missing_ok=True)  # of a module that was killed; "x" follows no link
+        with draft.open("x", encoding="utf-8") as file:
+            json.dump(value, file)
         draft.replace(path)
     except OSError as error:
         draft.unlink(missing_ok=True)

@@ -63,11 +63,11 @@ def locked(service: str) -> t.Iterator[None]:
     path = _path(service).with_suffix(".release.lock")
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        lock = path.open("a")
+        lock = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise HostError(f"{path}: {error.strerror}") from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with open(lock, "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
@@ -77,7 +77,9 @@ def noted(service: str, note: Note) -> t.Iterator[None]:
     path = _path(service)
     draft, last = path.with_suffix(".release.new"), path.with_suffix(".release.last")
     try:
-        draft.write_text(json.dumps(dataclasses.asdict(note)), encoding="utf-8")
+        draft.unlink(missing_ok=True)  # of a module that was killed; "x" follows no link
+        with draft.open("x", encoding="utf-8") as file:
+            json.dump(dataclasses.asdict(note), file)
     except OSError as error:
         draft.unlink(missing_ok=True)
         raise HostError(f"{draft}: {error.strerror}") from error

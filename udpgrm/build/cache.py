@@ -20,6 +20,7 @@ from typing import Optional
 
 from udpgrm.build import sources
 from udpgrm.build.sources import Program
+from udpgrm.kernel import trust
 
 DEFAULT_DIR = "/var/cache/udpgrm"
 
@@ -35,6 +36,13 @@ class Unavailable(BuildError):
 def directory() -> Path:
     """Where templates are kept: UDPGRM_CACHE_DIR or /var/cache/udpgrm."""
     return Path(os.environ.get("UDPGRM_CACHE_DIR", DEFAULT_DIR))
+
+
+def _want_trusted(where: Path) -> None:
+    """Raise Unavailable unless only root can change what is in a directory that root uses."""
+    reason = trust.distrusted(where)
+    if reason is not None:
+        raise Unavailable(f"cannot use the cache directory {where}: {reason}")
 
 
 @lru_cache(maxsize=1)
@@ -74,7 +82,8 @@ class Compilation:
         """Start it. Raises BuildError when there is none."""
         where = directory()
         try:
-            where.mkdir(parents=True, exist_ok=True)
+            where.mkdir(mode=0o755, parents=True, exist_ok=True)
+            _want_trusted(where)
             tempfile.TemporaryFile(dir=where).close()
         except OSError as error:
             raise Unavailable(
@@ -147,9 +156,11 @@ def discard(programs: Sequence[Program]) -> bool:
 def template(program: Program) -> bytes:
     """A program's instructions with its references still to be linked.
 
-    Raises FileNotFoundError when it was not compiled yet.
+    Raises FileNotFoundError when it was not compiled yet, Unavailable where others than root
+    could have put it there.
     """
     found = _find(program)
     if found is None:
         raise FileNotFoundError(2, f"no template of {program.name} in {directory()}")
+    _want_trusted(found.parent)
     return found.read_bytes()

@@ -10,12 +10,11 @@ import stat
 from pathlib import Path
 from typing import Optional
 
-from udpgrm.kernel import libbpf
+from udpgrm.kernel import libbpf, trust
 
 _MAGIC = 0xCAFE4A11
 #: How to mount it so that only root can make directories; its own default is mode 1777.
 MOUNT = "mount -t bpf -o mode=0700 bpf /sys/fs/bpf"
-_MOST_LINKS = 40
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -42,44 +41,27 @@ def distrusted(directory: Path) -> Optional[str]:
         return f"{directory} is a symbolic link: remove it, or name the directory itself"
     if not stat.S_ISDIR(found.st_mode):
         return f"{directory} is not a directory"
-    if not _is_trusted(found):
+    if not trust.is_roots(found):
         return f"{directory} belongs to uid {found.st_uid}: remove it (rm -r), and {MOUNT}"
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if trust.is_shared(found):
         return f"{directory} is writable by others than root (chmod 0700 {directory})"
     return distrusted_way(directory)
 
 
 def distrusted_way(directory: Path) -> Optional[str]:
     """Return why others can put another directory in this one's place; None: they cannot."""
-    here, links = Path("/"), 0
-    left = list(reversed(directory.absolute().parts[1:-1]))
-    while left:
-        name = left.pop()
-        if name == "..":
-            here = here.parent
-            continue
-        path = here / name
-        found = os.lstat(path)
+    for path, found in trust.walk(directory.absolute().parent):
         if stat.S_ISLNK(found.st_mode):
-            links += 1
-            if not _is_trusted(found) or links > _MOST_LINKS:
+            if not trust.is_roots(found):
                 return f"{path} is a symbolic link of uid {found.st_uid}: remove it"
-            target = path.readlink()
-            here = Path("/") if target.is_absolute() else here
-            left += reversed(target.parts[1:] if target.is_absolute() else target.parts)
             continue
-        here = path
-        if not is_bpffs(here):
+        if not is_bpffs(path):
             continue
-        if not _is_trusted(found):
-            return f"{here} belongs to uid {found.st_uid}: remove it (rm -r), and {MOUNT}"
-        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX:
-            return f"{here} is writable by others than root (chmod 0700 {here})"
+        if not trust.is_roots(found):
+            return f"{path} belongs to uid {found.st_uid}: remove it (rm -r), and {MOUNT}"
+        if trust.is_shared(found) and not found.st_mode & stat.S_ISVTX:
+            return f"{path} is writable by others than root (chmod 0700 {path})"
     return None
-
-
-def _is_trusted(found: os.stat_result) -> bool:
-    return found.st_uid in (0, os.geteuid())
 
 
 def replace_pin(fd: int, path: Path) -> None:

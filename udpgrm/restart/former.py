@@ -45,7 +45,9 @@ def save(service: str, former: Former) -> None:
         "boot_id": journals.boot_id(),
     }
     new = path.with_name(f"{path.name}.new")
-    new.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    new.unlink(missing_ok=True)  # of a command that was killed; "x" follows no link
+    with new.open("x", encoding="utf-8") as file:
+        file.write(json.dumps(content) + "\n")
     new.replace(path)
 
 

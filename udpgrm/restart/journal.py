@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Optional
 
+from udpgrm.kernel import trust
 from udpgrm.restart import stored
 from udpgrm.restart.machine import Outcome, Position, Result, Step
 
@@ -233,10 +234,19 @@ def directory() -> Path:
 
 
 def path_of(service: str, suffix: str = ".json") -> Path:
-    """A service's file. Raises JournalError for what can be no service's name."""
+    """Return a service's file.
+
+    Raises JournalError for what can be no service's name, and for a directory that others than
+    root can change.
+    """
     if not _NAME.fullmatch(service):
         raise JournalError(f"no service name: {service!r} (a-z, 0-9, - and _)")
-    return directory() / f"{service}{suffix}"
+    where = directory()
+    with contextlib.suppress(FileNotFoundError):
+        reason = trust.distrusted(where)
+        if reason is not None:
+            raise JournalError(f"cannot use the state directory {where}: {reason}")
+    return where / f"{service}{suffix}"
 
 
 def load(name: str) -> Optional[Journal]:
@@ -315,9 +325,11 @@ def unfinished() -> list[str]:
     """Names of restarts that wait to be taken up; also of those that cannot be read."""
     found = []
     for path in sorted(directory().glob("*.json")):
-        if not _NAME.fullmatch(path.stem) or is_locked(path.stem):
+        if not _NAME.fullmatch(path.stem):
             continue
         try:
+            if is_locked(path.stem):
+                continue
             journal = load(path.stem)
         except JournalError:  # who takes it up is told why
             found.append(path.stem)
@@ -364,6 +376,7 @@ def locked(service: str) -> Iterator[None]:
     """Be the only one to work at a service. Raises Busy, naming the other one."""
     path = path_of(service, ".lock")
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    path = path_of(service, ".lock")  # another user may have been faster
     with open(path, "a+", encoding="utf-8", opener=_without_links) as file:
         deadline = time.monotonic() + _LOOK_S
         while not _try_lock(file):
