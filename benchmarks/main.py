@@ -17,6 +17,7 @@ from typing import Any, Callable
 from benchmarks import (
     breakdown,
     commands,
+    connecting,
     footprint,
     growth,
     hooks,
@@ -45,6 +46,11 @@ def _server_name(where: Place) -> Iterator[Row]:
 def _hooks(where: Place) -> Iterator[Row]:
     with daemon(where) as host, Groups(host.directory) as groups:
         yield from hooks.measure(host, where, groups)
+
+
+def _connecting(where: Place) -> Iterator[Row]:
+    with daemon(where) as host, Groups(host.directory) as groups:
+        yield from connecting.measure(host, where, groups)
 
 
 def _breakdown(where: Place) -> Iterator[Row]:
@@ -80,6 +86,7 @@ SECTIONS: dict[str, Callable[[Place], Iterator[Row]]] = {
     "steering": _steering,
     "server_name": _server_name,
     "hooks": _hooks,
+    "connecting": _connecting,
     "breakdown": _breakdown,
     "growth": _growth,
     "footprint": _footprint,
