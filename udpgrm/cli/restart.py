@@ -48,7 +48,7 @@ def run(arguments: Arguments) -> int:
         if arguments.flag("--check"):
             return _check(arguments, name)
         if not with_resume:
-            _make_way(arguments, name)
+            _hand_over(arguments, name)
         if is_here(arguments) or (with_resume and not _is_left(name)):
             return here(arguments, functools.partial(_work, arguments, name))
         if not with_resume:
@@ -112,21 +112,21 @@ def explained() -> Iterator[None]:
         raise CommandError(str(error)) from error
 
 
-def _make_way(arguments: Arguments, name: str) -> None:
-    """Have an earlier restart drain on by itself."""
+def _hand_over(arguments: Arguments, name: str) -> None:
+    """Hand an earlier restart that drains over to a process of its own."""
     last = journals.load(name)
     if last is None or not last.may_be_superseded:
         return
 
-    def tend(earlier: str) -> None:
-        words = [*_globals(arguments), "restart", earlier, "--resume", "--foreground"]
+    def continue_drain(earlier: str) -> None:
+        command = [*_globals(arguments), "restart", earlier, "--resume", "--foreground"]
         if follow.systemd_runs():
-            follow.launch(earlier, words)
+            follow.launch(earlier, command)
         else:
-            follow.spawn(words)
+            follow.spawn(command)
 
     service = loader.load(name, common.services_dir())
-    foreground.make_way(service, common.pin_dir(arguments), tend)
+    foreground.hand_over(service, common.pin_dir(arguments), continue_drain)
 
 
 def _plan(arguments: Arguments, name: str) -> dict[str, Any]:
@@ -196,13 +196,13 @@ def here(
 def elsewhere(
     arguments: Arguments,
     name: str,
-    words: list[str],
+    options: list[str],
     exit_status: dict[Outcome, int] = EXIT_STATUS,
 ) -> int:
     """Have a unit do it, and follow."""
     before = journals.load(name)
     command = str(arguments.command)
-    unit = follow.launch(name, [*_globals(arguments), command, name, *words, "--foreground"])
+    unit = follow.launch(name, [*_globals(arguments), command, name, *options, "--foreground"])
     follow.await_begin(name, unit, before)
     if arguments.flag("--no-follow"):
         if arguments.flag("--json"):
@@ -231,7 +231,7 @@ def _end(arguments: Arguments, journal: Journal, exit_status: dict[Outcome, int]
     if outcome is not None:
         return exit_status[outcome]
     name, step = journal.name, journal.position.step.value
-    how = "was left" if journal.detached else "was interrupted"
+    how = "was suspended" if journal.detached else "was interrupted"
     _note(f"{name}: the restart {how} in {step} (udpgrm restart {name} --resume continues)")
     return EXIT_LEFT
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Servers that know nothing of udpgrm: their sockets are enrolled from outside.
+"""Enrolling the sockets of servers without udpgrm support, from outside of the server.
 
 Its sockets are duplicated
 (pidfd_getfd(2)) and put into a generation through the same socket options that
@@ -29,7 +29,7 @@ _POLL_S = 0.01
 
 
 class AdoptionError(Exception):
-    """Sockets could not be enrolled; the text says which and what to do."""
+    """Raised when sockets cannot be enrolled; the message says which, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Enrolled:
 
 
 def bound_sockets(pids: Iterable[int], where: str) -> list[tuple[int, socket.socket]]:
-    """(SO_COOKIE, duplicate) of the UDP sockets that these processes bound to an address.
+    """Return (SO_COOKIE, duplicate) of the UDP sockets that these processes bound to an address.
 
     Each once, however many processes share it. The caller closes them.
     """
@@ -59,8 +59,8 @@ def bound_sockets(pids: Iterable[int], where: str) -> list[tuple[int, socket.soc
     return sorted(found.items())
 
 
-def said(pids: Iterable[int]) -> str:
-    """What processes have bound, in words."""
+def describe_bound(pids: Iterable[int]) -> str:
+    """Return the addresses that processes have bound UDP sockets to, for messages."""
     found = set()
     for pid in pids:
         for _, fd in pidfd.sockets_of(pid):
@@ -82,8 +82,8 @@ def adopt(
 ) -> Enrolled:
     """Put the sockets of a cgroup's processes into a generation of their group.
 
-    Waits at most `timeout` seconds until there are `count` of them and the daemon has placed
-    them. is_alive: asked where the cgroup has no process, whether one may come. Raises
+    Waits at most `timeout` seconds until there are `count` of them and the daemon has entered
+    them. is_alive: returns whether a process may still start in a cgroup that has none. Raises
     AdoptionError; nothing is promoted.
     """
     deadline = time.monotonic() + timeout
@@ -99,7 +99,7 @@ def adopt(
             if time.monotonic() > deadline:
                 raise AdoptionError(
                     f"{len(held)} of {count} sockets are bound to {where} in {cgroup} "
-                    f"after {timeout:g} s: its processes have {said(pids)}"
+                    f"after {timeout:g} s: its processes have {describe_bound(pids)}"
                 )
             _close(held)
             time.sleep(_POLL_S)
@@ -129,7 +129,7 @@ def _close(held: list[tuple[int, socket.socket]]) -> None:
 
 
 def _prepare(maps: Maps, cookie: int, sock: socket.socket, where: str, application: int) -> None:
-    """Give a socket the state that the bind hook would have, where it came too late."""
+    """Give a socket that was bound before the hooks the state that the bind hook gives."""
     if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT):
         raise AdoptionError(
             f"a socket at {where} is bound without SO_REUSEPORT: start the instance again after "
@@ -147,7 +147,7 @@ def _note(
     generation: int,
     application: int,
 ) -> None:
-    """Let the hooks enroll what processes of this cgroup bind later, in each of the groups."""
+    """Let the hooks enroll sockets that processes of this cgroup bind later, in each group."""
     groups = set()
     for cookie, sock in held:
         request = enrolling.request_of(maps, cookie, sock)
@@ -167,7 +167,7 @@ def _note_connected(
     generation: int,
     application: int,
 ) -> None:
-    """Count what its processes had connected before there were hooks."""
+    """Count the sockets that its processes connected before the hooks were loaded."""
     groups = {enrolling.request_of(maps, *found).group - 1 for found in held}
     for pid in cgroups.processes(cgroup):
         for cookie, fd in pidfd.sockets_of(pid):
@@ -179,7 +179,7 @@ def _note_connected(
 
 
 def cgroup_of_unit(unit: str, root: Path) -> Path:
-    """The cgroup of a running systemd unit, below the cgroup2 mount.
+    """Return the cgroup of a running systemd unit, below the cgroup2 mount.
 
     Raises AdoptionError when the unit does not run.
     """

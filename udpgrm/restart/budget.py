@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What a restart may cost: packets that go wrong since it began."""
+"""The budget of a restart: how many packets may go wrong while it runs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ _SETTLING_S = 2.0
 
 
 class OverBudget(Exception):
-    """A restart costs more than it may; the text says what."""
+    """Raised when a restart exceeds its budget; the message says which limit."""
 
 
 def check(budget: Budget, groups: Groups, journal: Journal, evidence: dict[str, Any]) -> None:
     """Raise OverBudget when more than the budget was spent, and add that to the evidence.
 
-    Counts from the reading before all, or where nobody served then, from before the promotion.
+    Counts from the reading before the first step, or if no generation was active then, from
+    before the promotion.
     """
     if budget.misdirected is None and budget.dropped is None:
         return
@@ -45,7 +46,7 @@ def check(budget: Budget, groups: Groups, journal: Journal, evidence: dict[str, 
 def check_conflicts(
     budget: Budget, groups: Groups, journal: Journal, evidence: dict[str, Any]
 ) -> None:
-    """Raise OverBudget when the new instance sends on flows of the old one, more than by chance.
+    """Raise OverBudget if the new instance sends on flows of the old one, more than by chance.
 
     A client that was between two packets at the promotion may count once. A peer that both
     instances send to (a fixed upstream) counts again and again, and its answers go astray.

@@ -3,7 +3,7 @@
 
 A restart of the unit tells the server of the old instance to drain; it sends
 SIGURG to its decoy, lives on, and the unit's new server puts its sockets into
-the next generation by itself. So instances are told apart by the generation of
+the next generation by itself. So instances are distinguished by the generation of
 the sockets that their processes have.
 """
 
@@ -22,11 +22,11 @@ from udpgrm.kernel.descriptors import state
 from udpgrm.restart import adoption
 from udpgrm.restart.adoption import AdoptionError
 from udpgrm.restart.groups import Groups
-from udpgrm.restart.instances import InstanceError, is_active, run_job, systemctl, words_of
+from udpgrm.restart.instances import InstanceError, is_active, message_of, run_job, systemctl
 from udpgrm.services.definition import Service
 
 _POLL_S = 0.05
-#: It has drained when it is stopped; one that drains on by itself is killed.
+#: A stopped server has drained already; if it keeps draining, it is killed.
 _STOP_S = 10.0
 
 
@@ -34,20 +34,20 @@ class DecoyUnit:
     """Servers of one unit NAME.service, by the generation of their sockets."""
 
     def __init__(self, service: Service, groups: Groups) -> None:
-        """Of a service whose instances are of the kind decoy."""
+        """Manage a service whose instances are of the kind decoy."""
         self._unit = service.instances.unit
         self._limit = service.timeouts.start_s
         self._groups = groups
 
     def name(self, generation: int) -> str:
-        """The unit, and which of its servers."""
+        """Return the unit, and which of its servers."""
         return f"{self._unit}, generation {generation}"
 
     def check(self) -> None:
-        """Whether systemd knows the unit."""
+        """Raise InstanceError unless systemd knows the unit."""
         done = systemctl("cat", "--", self._unit)
         if done.returncode:
-            raise InstanceError(words_of(done, f"no unit {self._unit}"))
+            raise InstanceError(message_of(done, f"no unit {self._unit}"))
 
     def start(self, generation: int, check_cancelled: Callable[[], None]) -> None:
         """Restart the unit, unless that has been done: the old server drains."""
@@ -55,7 +55,7 @@ class DecoyUnit:
             run_job("restart", self._unit, self._limit, check_cancelled)
 
     def stop(self, generation: int) -> None:
-        """End the servers of a generation, or the one that has no generation yet."""
+        """End the servers of a generation, or the server that has no generation yet."""
         pids = self.processes(generation) or self._fresh()
         number, deadline = signal.SIGTERM, time.monotonic() + _STOP_S
         for pid in pids:
@@ -68,11 +68,11 @@ class DecoyUnit:
             time.sleep(_POLL_S)
 
     def is_alive(self, generation: int) -> bool:
-        """Whether it has sockets, or may be the server that has none yet."""
+        """Return whether an instance has sockets, or may be the server that has none yet."""
         return bool(self.processes(generation) or self._fresh())
 
     def processes(self, generation: int) -> list[int]:
-        """Those that have sockets of a generation."""
+        """Return the processes that have sockets of a generation."""
         cookies = self._groups.cookies(generation)
         found = pidfd.find_sockets(cookies)
         for _, fd in found.values():
@@ -80,14 +80,14 @@ class DecoyUnit:
         return sorted({pid for pid, _ in found.values()})
 
     def cgroup(self, generation: int) -> Path:
-        """The unit's."""
+        """Return the unit's cgroup."""
         try:
             return adoption.cgroup_of_unit(self._unit, cgroups.default_root())
         except AdoptionError as error:
             raise InstanceError(str(error)) from error
 
     def _fresh(self) -> list[int]:
-        """The children of the unit's decoy, when none has a socket of any generation."""
+        """Return the children of the unit's decoy, if none has a socket of any generation."""
         if not is_active(self._unit):
             return []
         shown = systemctl("show", "--property=MainPID", "--value", "--", self._unit)
@@ -111,5 +111,5 @@ def _kill(pid: int, number: signal.Signals) -> None:
 
 
 def _runs(pid: int) -> bool:
-    """Whether a process is there, and no zombie."""
+    """Return whether a process exists and is no zombie."""
     return state(pid) not in ("Z", "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When has a generation drained? Pure: samples in, decision out."""
+"""The decision whether a generation has drained. Pure: samples in, decision out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LEAST_SPAN_S = 0.5
 
 
 class Decision(str, Enum):
-    """What a sample means."""
+    """The result of a sample."""
 
     WAIT = "wait"
     DRAINED = "drained"
@@ -25,13 +25,13 @@ class Decision(str, Enum):
 
 @dataclass(frozen=True)
 class Sample:
-    """One look at a generation, over all groups of a service.
+    """One sample of a generation, over all groups of a service.
 
     at: monotonic seconds. flows None: its dissector counts none. packets: in
     and out since it began. quiet_s: since the last packet; None: never one.
     connected: sockets connected to a peer, of which flows counts each; their
     packets are in none of the other figures. unknown: connected sockets at the
-    addresses of which nobody knows the generation, in none of these figures.
+    addresses whose generation is unknown, in none of these figures.
     """
 
     at: float
@@ -47,7 +47,7 @@ class Watcher:
     """Watches a generation from the first sample on, for max_s seconds."""
 
     def __init__(self, until: DrainUntil, max_s: float) -> None:
-        """Nothing was sampled yet."""
+        """Watch until `until` holds, for at most max_s seconds."""
         self._until = until
         self._max_s = max_s
         self._first: Optional[Sample] = None
@@ -55,7 +55,7 @@ class Watcher:
         self._samples: deque[Sample] = deque()
 
     def look(self, sample: Sample) -> Decision:
-        """Take a sample in."""
+        """Record a sample, and return the decision."""
         if self._first is None:
             self._first = sample
         if sample.flows is not None:
@@ -74,21 +74,21 @@ class Watcher:
             return True
         until = self._until
         if until.quiet_s is not None and sample.connected:
-            return False  # whether those are quiet is not to be seen
+            return False  # connected sockets do not show whether they are quiet
         if until.quiet_s is None:
             return until.flows is not None and (
                 sample.flows is not None and sample.flows <= until.flows
             )
-        # where nothing counts flows, quiet alone tells
+        # if no dissector counts flows, quiet alone decides
         few = until.flows is None or sample.flows is None or sample.flows <= until.flows
         return few and (sample.quiet_s is None or sample.quiet_s >= until.quiet_s)
 
     def report(self) -> dict[str, Any]:
-        """The last sample with what it promises, for people and programs.
+        """Return the last sample with the trend and an estimate, for people and programs.
 
         flows_most: of any sample; cookie kinds count flows only as they are seen.
         trend: flows per second, of the last 10 s (negative: they go).
-        estimate_s: until enough of them have gone, at that trend; None: no telling.
+        estimate_s: until enough of them have gone, at that trend; None: unknown.
         """
         assert self._first is not None
         sample, begin = self._samples[-1], self._samples[0]

@@ -12,14 +12,14 @@ _LOCAL, _REMOTE, _INODE, _DROPS = 1, 2, 9, 12
 
 
 def read(where: str) -> dict[str, int]:
-    """Drops by inode of the sockets at ADDRESS:PORT, in this network namespace."""
+    """Return drops by inode of the sockets at ADDRESS:PORT, in this network namespace."""
     ip, _ = address.parse(where)
     table = Path("/proc/net/udp6" if ip.version == 6 else "/proc/net/udp")
     return parse(table.read_text(encoding="ascii"), where)
 
 
 def parse(table: str, where: str) -> dict[str, int]:
-    """Of a table's text, the drops of unconnected sockets at ADDRESS:PORT."""
+    """Return the drops of unconnected sockets at ADDRESS:PORT from a table's text."""
     ip, port = address.parse(where)
     words = [ip.packed[start : start + 4] for start in range(0, len(ip.packed), 4)]
     local = "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words)
@@ -32,5 +32,5 @@ def parse(table: str, where: str) -> dict[str, int]:
 
 
 def since(before: dict[str, int], now: dict[str, int]) -> int:
-    """Drops between two readings; of sockets that closed meanwhile, unknown, none."""
+    """Return the drops between two readings; sockets that closed meanwhile count as none."""
     return sum(max(0, count - before.get(inode, 0)) for inode, count in now.items())

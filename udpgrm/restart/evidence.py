@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Probes of a service, and the kernel's word on which generation got and answered them."""
+"""Probes of a service, and which generation received and answered them by the kernel."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Peer = tuple[str, int]
 
 
 class _Flow(Protocol):
-    """A flow to a service: runner.Held, another host's, or one that wants no answer."""
+    """A flow to a service: runner.Held, another host's, or one without an answer."""
 
     source: Peer
 
@@ -47,7 +47,7 @@ class _Flow(Protocol):
 
 
 class _Silent:
-    """Packets that nobody need answer: for services without probes."""
+    """Packets without an answer: for services without probes."""
 
     def __init__(self, where: str) -> None:
         self._where = where
@@ -68,7 +68,7 @@ class _Silent:
             type="silent",
             address=self._where,
             passed=True,
-            reason="nothing is answered",
+            reason="packets of this kind have no answer",
             sent=_PAYLOAD.hex(),
             received=None,
             source=self.source,
@@ -83,7 +83,7 @@ class _Silent:
 
 @dataclass(frozen=True)
 class _Target:
-    """One probe of one group; spec None: packets that nobody need answer."""
+    """One probe of one group; spec None: packets without an answer."""
 
     group: Group
     view: GroupView
@@ -91,7 +91,7 @@ class _Target:
 
     @property
     def where(self) -> str:
-        """Where to send: a wildcard address is asked at loopback, unless it is a device's."""
+        """Return the address to probe: loopback for a wildcard address, unless it is a device's."""
         ip = ipaddress.ip_address(self.view.ip)
         device = address.device_name(self.view.ifindex)
         if ip.is_unspecified and not device:
@@ -100,12 +100,12 @@ class _Target:
 
     @property
     def converses(self) -> bool:
-        """Whether one question takes several packets, of which only the first is a new flow."""
+        """Return whether one question takes several packets; only the first is a new flow."""
         return isinstance(self.spec, QuicProbe) and self.spec.handshake
 
     @property
     def stays(self) -> bool:
-        """Whether a flow of this probe has to stay with the instance that it began with."""
+        """Return whether a flow of this probe must stay with the instance that it began with."""
         if self.view.dissector == DissectorType.FLOW:
             return self.spec is not None
         reads_ids = self.view.dissector == DissectorType.BESPOKE or self.view.name in _QUIC
@@ -124,7 +124,7 @@ class _Held:
     asked_at: float
 
     def may_have_expired(self) -> bool:
-        """Whether its flow entry may have reached the group's flow timeout by now."""
+        """Return whether its flow entry may have reached the group's flow timeout by now."""
         view = self.target.view
         if view.dissector != DissectorType.FLOW:
             return False
@@ -132,34 +132,34 @@ class _Held:
 
 
 class KernelProber:
-    """Asks a service, and the kernel where its packets went.
+    """Probes a service, and asks the kernel where the packets went.
 
     Use as a context manager: flows are held till its end.
     """
 
     def __init__(self, service: Service, groups: Groups) -> None:
-        """Nothing is asked yet."""
+        """Probe this service's groups."""
         self._service = service
         self._groups = groups
         self._held: list[_Held] = []
         self._elsewhere: dict[str, remote.Prober] = {}
 
     def __enter__(self) -> KernelProber:
-        """No flow is held yet."""
+        """Return itself: flows that begin are held until the exit."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let the flows go, and the hosts that asked."""
+        """Close the held flows and the probing hosts."""
         self._release()
         for prober in self._elsewhere.values():
             prober.close()
         self._elsewhere.clear()
 
     def _release(self) -> None:
-        """Let the flows go, and with them their entries: no drain is to wait for ours."""
+        """Close the held flows and delete their entries, so that no drain waits for them."""
         for held in self._held:
             held.flow.close()
-            forget_flow(self._groups.maps, held.target.view.number, held.flow.source)
+            delete_flow(self._groups.maps, held.target.view.number, held.flow.source)
         self._held.clear()
 
     def _targets(self) -> Iterator[_Target]:
@@ -175,12 +175,12 @@ class KernelProber:
         for target in self._targets():
             if time.monotonic() > deadline:
                 raise StepFailed(
-                    f"no time was left for the probe of {target.where} ({limit:g} s: see timeouts)"
+                    f"no time remained for the probe of {target.where} ({limit:g} s: see timeouts)"
                 )
             yield target
 
     def canary(self, new: int, evidence: dict[str, Any]) -> None:
-        """Ask the new generation; its packets alone are steered there."""
+        """Probe the new generation; only the probe's packets are steered there."""
         seen = evidence["probes"] = []
         for target in self._timed(self._service.timeouts.canary_s):
             with self._flow(target) as (flow, probing):
@@ -209,7 +209,7 @@ class KernelProber:
             held.append(_words(result))
 
     def verify(self, old: Optional[int], new: int, evidence: dict[str, Any]) -> None:
-        """Check that new flows reach the new generation, and held ones still the old one."""
+        """Verify that new flows reach the new generation, and held flows still the old one."""
         try:
             if old is not None:  # first, as they expire
                 self._verify_old(old, new, evidence)
@@ -232,7 +232,7 @@ class KernelProber:
         seen = evidence["probes"] = []
         for target in self._timed(self._service.timeouts.verify_s):
             if target.spec is None and target.view.dissector not in _BLIND:
-                continue  # a packet of that content could be anybody's
+                continue  # a packet of that content could be any client's
             with self._flow(target) as (flow, probing):
                 probing.watch(flow.source)
                 seen.append(_ask(flow, probing))
@@ -258,7 +258,7 @@ class KernelProber:
                 evaluate(entry, old, "existing")
 
     def _begin(self, target: _Target) -> _Flow:
-        """A flow from a port of its own. Raises OSError."""
+        """Return a flow from a port of its own. Raises OSError."""
         spec = target.spec
         if spec is None:
             return _Silent(target.where)
@@ -269,17 +269,17 @@ class KernelProber:
 
     @contextlib.contextmanager
     def _flow(self, target: _Target) -> Iterator[tuple[_Flow, Probing]]:
-        """A flow for one question; no entry of it stays."""
+        """Yield a flow for one question; its entries are deleted afterwards."""
         maps, number = self._groups.maps, target.view.number
         with contextlib.closing(self._begin(target)) as flow, Probing(maps, number) as probing:
             try:
                 yield flow, probing
             finally:
-                forget_flow(maps, number, flow.source)
+                delete_flow(maps, number, flow.source)
 
 
 def _ask(flow: _Flow, probing: Probing) -> dict[str, Any]:
-    """Ask, and add what the kernel saw of it."""
+    """Probe, and return the result with what the kernel saw of it."""
     result = flow.ask()
     found = probing.evidence(flow.source)
     return {
@@ -323,23 +323,23 @@ def evaluate(entry: dict[str, Any], wanted: int, *paths: str) -> None:
 
 
 def _failure(entry: dict[str, Any]) -> str:
-    """Which probe, what was sent, what came, who got it, who answered."""
+    """Return the probe, what it sent and received, and the generations that got and answered it."""
     got, replied = entry["received_generation"], entry["replied_generation"]
-    words = [f"{entry['probe']} probe of {entry['address']} from {entry['source']}"]
-    words.append("passed" if entry["passed"] else f"failed: {entry['reason']}")
-    words.append(f"sent {entry['sent']}")
-    words.append(f"received {entry['received'] or 'nothing'}")
+    parts = [f"{entry['probe']} probe of {entry['address']} from {entry['source']}"]
+    parts.append("passed" if entry["passed"] else f"failed: {entry['reason']}")
+    parts.append(f"sent {entry['sent']}")
+    parts.append(f"received {entry['received'] or 'nothing'}")
     if got is None:
-        words.append("no generation got it")
+        parts.append("no generation got it")
     else:
-        words.append(f"generation {got} got it as {entry['path']}")
+        parts.append(f"generation {got} got it as {entry['path']}")
     if replied is not None:
-        words.append(f"generation {replied} answered")
-    return "; ".join(words)
+        parts.append(f"generation {replied} answered")
+    return "; ".join(parts)
 
 
-def forget_flow(maps: Maps, number: int, peer: Peer) -> None:
-    """Remove a peer's flow entries in a group, so that a drain does not wait for them."""
+def delete_flow(maps: Maps, number: int, peer: Peer) -> None:
+    """Delete a peer's flow entries in a group, so that a drain does not wait for them."""
     key = address.flow_key(*peer)
     for table in set(maps.group(number).table) - {0}:
         with maps.inner("flow_tables", table) as fd:

@@ -19,21 +19,21 @@ _TAIL_S = 0.1
 #: Between a unit's start and its hold on the lock, and between two processes.
 _GRACE_S = 2.0
 _BEGIN_S = 30.0
-#: What a restart in a unit has to know of who asked for it.
+#: What a restart in a unit needs of the environment of the command that asked for it.
 _ENVIRONMENT = ("SUDO_USER", "UDPGRM_STATE_DIR", "UDPGRM_SERVICES_DIR")
 
 
 class LaunchError(Exception):
-    """The unit did not begin; the text is what it said."""
+    """Raised when the unit did not begin; the message is the unit's."""
 
 
 def systemd_runs() -> bool:
-    """Whether systemd is this machine's init: sd_booted(3)."""
+    """Return whether systemd is this machine's init: sd_booted(3)."""
     return Path("/run/systemd/system").is_dir()
 
 
-def launch(service: str, words: Sequence[str]) -> str:
-    """Run a udpgrm command for a service in a unit of its own; returns the unit.
+def launch(service: str, arguments: Sequence[str]) -> str:
+    """Run a udpgrm command for a service in a unit of its own, and return the unit.
 
     So it continues when the session that asked for it is lost. Raises LaunchError.
     """
@@ -54,7 +54,7 @@ def launch(service: str, words: Sequence[str]) -> str:
             "--property=KillMode=mixed",
             *environment,
             "--",
-            *_command(words),
+            *_command(arguments),
         ],
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -68,10 +68,10 @@ def launch(service: str, words: Sequence[str]) -> str:
     return unit
 
 
-def spawn(words: Sequence[str]) -> None:
-    """The same without systemd: a process that nobody waits for."""
+def spawn(arguments: Sequence[str]) -> None:
+    """Run a udpgrm command without systemd, as a process that is not waited for."""
     subprocess.Popen(
-        _command(words),
+        _command(arguments),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -79,12 +79,12 @@ def spawn(words: Sequence[str]) -> None:
     )
 
 
-def _command(words: Sequence[str]) -> list[str]:
-    return [sys.executable, str(Path(sys.argv[0]).resolve()), *words]
+def _command(arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, str(Path(sys.argv[0]).resolve()), *arguments]
 
 
 def await_begin(service: str, unit: str, before: Optional[Journal]) -> None:
-    """Wait until a unit has begun to work. Raises LaunchError with its words when it ended."""
+    """Wait until a unit has begun to work. Raises LaunchError with its message if it ended."""
     deadline = time.monotonic() + _BEGIN_S
     then = None if before is None else before.to_json()
     while time.monotonic() < deadline:
@@ -92,8 +92,8 @@ def await_begin(service: str, unit: str, before: Optional[Journal]) -> None:
         if journal is not None and journal.to_json() != then:
             return
         if not _is_active(unit) and not journals.is_locked(service):
-            said = _run("journalctl", "--unit", unit, "--lines=1", "--output=cat", "--quiet")
-            raise LaunchError(said.partition("udpgrm: ")[2] or said or f"{unit} ended at once")
+            line = _run("journalctl", "--unit", unit, "--lines=1", "--output=cat", "--quiet")
+            raise LaunchError(line.partition("udpgrm: ")[2] or line or f"{unit} ended at once")
         time.sleep(_TAIL_S)
     raise LaunchError(f"{unit} did not begin in {_BEGIN_S:g} s (systemctl status {unit})")
 
@@ -110,15 +110,15 @@ def _run(*command: str) -> str:
 
 
 def follow(name: str, progress: Progress) -> Optional[Journal]:
-    """Show a restart until it ends, or nobody works at it any more; its last journal.
+    """Show a restart until it ends or its process does, and return its last journal.
 
-    When the next restart begins meanwhile, it is still this one that is followed.
+    If the next restart begins meanwhile, this one is still followed.
     """
     unheld_since: Optional[float] = None
     shown = None
     begun: Optional[float] = None
     while True:
-        held = journals.is_locked(name)  # before the journal: its last word is not missed
+        held = journals.is_locked(name)  # before the journal: its last change is not missed
         journal = journals.load(name)
         if begun is not None and (journal is None or journal.started != begun):
             superseded = journals.superseded(name)

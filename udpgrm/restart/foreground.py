@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Restarts in this process: begun, taken up again, rolled back."""
+"""Restarts in this process: begin, resume and roll back."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from udpgrm.restart.transaction import Requests
 from udpgrm.services import loader
 from udpgrm.services.definition import Service
 
-#: How long a process that drains may take to leave.
+#: How long a process that drains may take to suspend its restart.
 _SUCCESSION_S = 10.0
 _POLL_S = 0.02
 
 
 class NotPossible(Exception):
-    """A restart cannot be begun, resumed or rolled back; the text says why and what to do."""
+    """Raised when a restart cannot begin, resume or roll back; says why, and what to do."""
 
 
 def plan(service: Service, pin_dir: Path) -> dict[str, Any]:
-    """What a restart that began now would do. Raises Refused, InstanceError, NotPossible."""
+    """Return what a restart would do now. Raises Refused, InstanceError, NotPossible."""
     refuse_unfinished(service.name)
     groups = Groups(pin_dir, service.groups)
     instances = instances_of(service, groups)
@@ -60,18 +60,18 @@ def plan(service: Service, pin_dir: Path) -> dict[str, Any]:
 
 
 def instances_of(service: Service, groups: Groups) -> Instances:
-    """What starts and stops a service's instances."""
+    """Return the object that starts and stops a service's instances."""
     if service.instances.kind == "template":
         return TemplateUnits(service)
     return DecoyUnit(service, groups)
 
 
 def refuse_unfinished(name: str) -> None:
-    """Raise NotPossible where the last restart waits for a decision."""
+    """Raise NotPossible if the last restart waits for a decision."""
     last = journals.load(name)
     if last is None or last.position.has_ended or last.may_be_superseded or last.stale:
         return
-    how = "has failed" if last.position.outcome else "was left"
+    how = "has failed" if last.position.outcome else "was suspended"
     also = f" or udpgrm rollback {name}" if machine.may_roll_back(last.position) else ""
     raise NotPossible(
         f"{name}: the last restart {how} in {last.position.step.value}: "
@@ -79,11 +79,11 @@ def refuse_unfinished(name: str) -> None:
     )
 
 
-def make_way(service: Service, pin_dir: Path, tend: Callable[[str], None]) -> None:
-    """Let an earlier restart that drains continue by itself, so that the next one can begin.
+def hand_over(service: Service, pin_dir: Path, continue_drain: Callable[[str], None]) -> None:
+    """Hand a restart that drains over to a process of its own, so that the next one can begin.
 
-    tend: has somebody resume the restart of this name. Nothing is touched when the
-    next one would be refused. Raises as begin does.
+    continue_drain: starts a process that resumes the restart of this name. Nothing is
+    changed if the next one would be refused. Raises as begin does.
     """
     name = service.name
     last = journals.load(name)
@@ -94,20 +94,20 @@ def make_way(service: Service, pin_dir: Path, tend: Callable[[str], None]) -> No
         journals.want_room()
     except journals.Suspended as error:
         raise NotPossible(f"{name}: {error}") from error
-    wish = transaction.succession_path(name)
+    request = transaction.succession_path(name)
     deadline = time.monotonic() + _SUCCESSION_S
     try:
         while journals.is_locked(name) and time.monotonic() < deadline:
-            wish.touch()
+            request.touch()
             time.sleep(_POLL_S)
         with journals.locked(name):
             last = _last(name)
             if not last.may_be_superseded:
                 return
-            last.succeed()
+            last.supersede()
     finally:
-        wish.unlink(missing_ok=True)
-    tend(last.name)
+        request.unlink(missing_ok=True)
+        continue_drain(last.name)
 
 
 def begin(service: Service, definition: str, pin_dir: Path, progress: Progress) -> Journal:
@@ -123,17 +123,17 @@ def begin(service: Service, definition: str, pin_dir: Path, progress: Progress) 
             journal.save()
         except journals.Suspended as error:
             raise NotPossible(f"{service.name}: {error}") from error
-        return _go_on(journal, service, pin_dir, progress, lambda steps: Position())
+        return _run(journal, service, pin_dir, progress, lambda steps: Position())
 
 
 def resume(name: str, pin_dir: Path, progress: Progress) -> Journal:
-    """Take up a restart whose process has died, or which has failed. Raises as begin does."""
+    """Resume a restart whose process has died, or which has failed. Raises as begin does."""
     with journals.locked(name):
         journal = _last(name)
         service = _definition(journal)
         if journal.stale and not journal.position.has_ended:
             return _close(journal, progress)
-        return _go_on(
+        return _run(
             journal,
             service,
             pin_dir,
@@ -143,7 +143,7 @@ def resume(name: str, pin_dir: Path, progress: Progress) -> Journal:
 
 
 def _close(journal: Journal, progress: Progress) -> Journal:
-    """Nothing is left to be done, and instances of the same numbers are not to be touched."""
+    """Close the journal of an earlier boot; the instances of its generations are gone."""
     record = journal.begin(journal.position.step)
     to = machine.closed(record.step)
     result = Result.DONE if to.outcome is Outcome.FINISHED else Result.CANCELLED
@@ -154,7 +154,7 @@ def _close(journal: Journal, progress: Progress) -> Journal:
 
 
 def roll_back(name: str, pin_dir: Path, progress: Progress) -> Journal:
-    """Undo a restart that no process works at. Raises as begin does."""
+    """Roll back a restart that no process runs. Raises as begin does."""
     with journals.locked(name):
         journal = _last(name)
         refuse_rollback(journal)
@@ -168,11 +168,11 @@ def roll_back(name: str, pin_dir: Path, progress: Progress) -> Journal:
             journal.end(journal.begin(step), Result.CANCELLED, "asked for by udpgrm rollback", to)
             return to
 
-        return _go_on(journal, service, pin_dir, progress, position)
+        return _run(journal, service, pin_dir, progress, position)
 
 
 def refuse_rollback(journal: Journal) -> None:
-    """Raise NotPossible where there is nothing to go back to."""
+    """Raise NotPossible if there is nothing to roll back to."""
     if journal.superseded:
         raise NotPossible(
             f"{journal.name}: {journal.service} was restarted again since: "
@@ -196,14 +196,14 @@ def _last(name: str) -> Journal:
 
 
 def _definition(journal: Journal) -> Service:
-    """The service as it was when its restart began. Raises JournalError."""
+    """Return the service as it was when its restart began. Raises JournalError."""
     service, problems = loader.parse(journal.service, journal.definition.encode())
     if service is None:
         raise journals.unusable(journal, ": ".join(filter(None, ("definition", *problems[0]))))
     return service
 
 
-def _go_on(
+def _run(
     journal: Journal,
     service: Service,
     pin_dir: Path,
@@ -211,7 +211,7 @@ def _go_on(
     position: Callable[[Steps], Position],
 ) -> Journal:
     requests = Requests(journal)
-    # a rollback that was asked for meanwhile is a wish to be heard
+    # a rollback that was requested meanwhile must be consumed
     transaction.succession_path(journal.name).unlink(missing_ok=True)
     groups = Groups(pin_dir, service.groups)
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""The unit that served before udpgrm came: it runs a generation, though it has another's name.
+"""The former unit: it served before udpgrm was installed, and runs a generation.
 
-NAME.unit, beside the journal. It is good for this start of the machine, until it is stopped.
+NAME.unit, beside the journal. It is valid for this boot, until the unit is stopped.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Former:
 
 
 def load(service: str) -> Optional[Former]:
-    """Return a service's former unit; None: there is none, or no more."""
+    """Return a service's former unit; None: there is none, or it was stopped."""
     path = journals.path_of(service, ".unit")
     with contextlib.suppress(FileNotFoundError, LookupError, TypeError, ValueError):
         value = stored.mapping(json.loads(path.read_text(encoding="utf-8")))
@@ -37,7 +37,7 @@ def load(service: str) -> Optional[Former]:
 
 
 def save(service: str, former: Former) -> None:
-    """Note it. Raises OSError."""
+    """Save a service's former unit. Raises OSError."""
     path = journals.path_of(service, ".unit")
     content = {
         "generation": former.generation,
@@ -52,7 +52,7 @@ def save(service: str, former: Former) -> None:
 
 
 def discard(service: str, generation: int) -> None:
-    """Forget it, when it is that generation's: its unit is stopped, or the number used again."""
+    """Delete the former unit of that generation: it is stopped, or the generation used again."""
     former = load(service)
     if former is not None and former.generation == generation:
         journals.path_of(service, ".unit").unlink(missing_ok=True)

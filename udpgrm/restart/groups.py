@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A service's groups in the kernel: what a restart reads there and changes."""
+"""A service's groups in the kernel, as a restart reads and changes them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Groups:
     """The groups of a service, in this network namespace."""
 
     def __init__(self, directory: Path, groups: Sequence[Group]) -> None:
-        """directory: where the maps are pinned. They are opened when first needed."""
+        """Use the maps pinned in a directory, which are opened when first needed."""
         self._directory = directory
         self.groups = groups
         self._maps: Optional[Maps] = None
@@ -60,13 +60,13 @@ class Groups:
 
     @property
     def maps(self) -> Maps:
-        """The pinned maps. Raises FileNotFoundError and StateError."""
+        """Return the pinned maps. Raises FileNotFoundError and StateError."""
         if self._maps is None:
             self._maps = state.open_pinned(self._directory)
         return self._maps
 
     def view(self, group: Group, with_flows: bool = False) -> Optional[GroupView]:
-        """A group; None: the kernel knows none at its address. Raises Refused for several."""
+        """Return a group; None: the kernel has none at its address. Raises Refused for several."""
         viewer = Viewer(self.maps)
         numbers = [
             number
@@ -82,7 +82,7 @@ class Groups:
         return None if view is None else find(view, group.application, generation)
 
     def knew(self, group: Group, generation: int) -> bool:
-        """Whether its slot has, or had last, sockets of a generation."""
+        """Return whether its slot has, or had last, sockets of a generation."""
         view = self.view(group)
         if view is None:
             return False
@@ -94,11 +94,11 @@ class Groups:
         return (slot.app, slot.generation) == (group.application, generation)
 
     def facts(self) -> list[GroupFacts]:
-        """What a plan is made of. Raises Refused."""
+        """Return the facts that a plan is made of. Raises Refused."""
         return [self._facts(group) for group in self.groups]
 
     def refuse_second_groups(self) -> None:
-        """Refuse to bind sockets that would be another group to the kernel. Raises Refused."""
+        """Raise Refused for sockets at an address that would be another group to the kernel."""
         for group in self.groups:
             view = self.view(group)
             found = None if view is None else second_groups.find(self.maps, view)
@@ -128,7 +128,7 @@ class Groups:
         )
 
     def check_dissectors(self, service: Service) -> None:
-        """Raise Refused where an address cannot get the dissector that the definition names."""
+        """Raise Refused if an address cannot get the dissector that the definition names."""
         for _ in self._dissectors(service):
             pass
 
@@ -148,7 +148,7 @@ class Groups:
             yield group.address, wanted
 
     def strays(self) -> list[Stray]:
-        """Sockets at the addresses that are in no generation."""
+        """Return the sockets at the addresses that are in no generation."""
         found = []
         for where in dict.fromkeys(group.address for group in self.groups):
             view = self.view(next(group for group in self.groups if group.address == where))
@@ -157,11 +157,11 @@ class Groups:
         return found
 
     def share_addresses(self, service: Service) -> None:
-        """Have the bind hooks set SO_REUSEPORT where the definition says so. Raises Refused."""
+        """Let the bind hooks set SO_REUSEPORT if the definition says so. Raises Refused."""
         sharing.apply(self.maps, service)
 
     def living(self, generation: int) -> dict[str, int]:
-        """Living sockets of a generation, by address; without state, none."""
+        """Return the number of living sockets of a generation, by address; without state, none."""
         found = dict.fromkeys((group.address for group in self.groups), 0)
         with contextlib.suppress(FileNotFoundError):
             for group in self.groups:
@@ -170,7 +170,7 @@ class Groups:
         return found
 
     def cookies(self, generation: Optional[int]) -> set[int]:
-        """SO_COOKIEs of a generation's living sockets, or of all; without state, none."""
+        """Return the SO_COOKIEs of a generation's or all living sockets; without state, none."""
         found: set[int] = set()
         with contextlib.suppress(FileNotFoundError):
             for group in self.groups:
@@ -184,12 +184,12 @@ class Groups:
         return found
 
     def working(self) -> dict[str, Optional[int]]:
-        """The working generation, by address; None: no group there."""
+        """Return the working generation, by address; None: no group there."""
         return {facts.address: facts.working for facts in self.facts()}
 
     @contextlib.contextmanager
     def held(self, generation: int, pids: Sequence[int]) -> Iterator[dict[str, socket.socket]]:
-        """One living socket of a generation by address, duplicated from its processes."""
+        """Yield one living socket of a generation by address, duplicated from its processes."""
         with contextlib.ExitStack() as stack:
             found = {}
             for group in self.groups:
@@ -202,7 +202,7 @@ class Groups:
             yield found
 
     def sample(self, generation: int) -> Sample:
-        """How far a generation has drained, over all groups."""
+        """Return a sample of how far a generation has drained, over all groups."""
         sockets = connected = unknown = packets = flows = 0
         counted = True
         quiet: list[float] = []
@@ -232,7 +232,7 @@ class Groups:
         )
 
     def reading(self) -> dict[str, Any]:
-        """Counters and drops as they are now, to be compared with later ones."""
+        """Return the counters and drops as they are now, to be compared with later ones."""
         with contextlib.suppress(FileNotFoundError):
             return {
                 group.address: {"metrics": self._metrics(group), "drops": drops.read(group.address)}
@@ -248,7 +248,7 @@ class Groups:
         return {name: totals[name] for name in (*MISDIRECTED, *_PACKETS)}
 
     def spent(self, before: dict[str, Any]) -> dict[str, int]:
-        """Packets that went wrong since an earlier reading, and how many there were of all."""
+        """Return the packets that went wrong since an earlier reading, and the count of all."""
         now = self.reading()
         spent = dict.fromkeys(SPENT, 0)
         for where, reading in now.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Instances of a service: what starts and stops them."""
+"""Instances of a service, and how they are started and stopped."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ _ALIVE = ("active", "activating", "reloading")
 
 
 class InstanceError(Exception):
-    """An instance could not be started or stopped; the text says what was said."""
+    """Raised when an instance cannot be started or stopped; the message is systemd's."""
 
 
 class Instances(Protocol):
     """A service's instances, by generation."""
 
     def name(self, generation: int) -> str:
-        """What people call it."""
+        """Return the instance's name, for people."""
         ...
 
     def check(self) -> None:
-        """Raise InstanceError when none could be started at all."""
+        """Raise InstanceError if no instance could be started at all."""
         ...
 
     def start(self, generation: int, check_cancelled: Callable[[], None]) -> None:
-        """Start it and wait until it is up; nothing when it is. Raises InstanceError.
+        """Start an instance and wait until it is up, unless it is. Raises InstanceError.
 
         check_cancelled is called now and then, and may raise to give up.
         """
         ...
 
     def stop(self, generation: int) -> None:
-        """Stop it and wait until it is down; nothing when it is. Raises InstanceError."""
+        """Stop an instance and wait until it is down, unless it is. Raises InstanceError."""
         ...
 
     def is_alive(self, generation: int) -> bool:
-        """Whether it runs or is being started."""
+        """Return whether an instance runs or is being started."""
         ...
 
     def cgroup(self, generation: int) -> Path:
-        """Where its processes are. Raises InstanceError when it does not run."""
+        """Return the cgroup of an instance. Raises InstanceError if it does not run."""
         ...
 
     def processes(self, generation: int) -> list[int]:
-        """Those that may have its sockets. Raises InstanceError when it does not run."""
+        """Return the processes that may have its sockets. Raises InstanceError if there is none."""
         ...
 
 
@@ -63,18 +63,18 @@ class TemplateUnits:
     """Units NAME@GENERATION.service of systemd."""
 
     def __init__(self, service: Service) -> None:
-        """Of a service whose instances are of the kind template."""
+        """Manage a service whose instances are of the kind template."""
         self._service = service
 
     def name(self, generation: int) -> str:
-        """The unit: of the template, or the one that was adopted."""
+        """Return the unit: the template's, or the adopted one."""
         return former.unit_of(self._service, generation)
 
     def check(self) -> None:
-        """Whether systemd knows the template."""
+        """Raise InstanceError unless systemd knows the template."""
         done = systemctl("cat", "--", self._service.instances.unit)
         if done.returncode:
-            raise InstanceError(words_of(done, f"no unit {self._service.instances.unit}"))
+            raise InstanceError(message_of(done, f"no unit {self._service.instances.unit}"))
 
     def start(self, generation: int, check_cancelled: Callable[[], None]) -> None:
         """Start the unit; it is up when systemd says so (Type=notify: when the server does)."""
@@ -83,7 +83,7 @@ class TemplateUnits:
         run_job("start", self.name(generation), limit, check_cancelled)
 
     def stop(self, generation: int) -> None:
-        """Stop the unit, however it is."""
+        """Stop the unit, whatever its state."""
         # systemd has its own limit
         run_job("stop", self.name(generation), math.inf, lambda: None)
         # a unit that failed would stay listed, one for every generation
@@ -91,23 +91,23 @@ class TemplateUnits:
         former.discard(self._service.name, generation)
 
     def is_alive(self, generation: int) -> bool:
-        """Whether the unit is active, or becomes so."""
+        """Return whether the unit is active, or becomes so."""
         return is_active(self.name(generation))
 
     def cgroup(self, generation: int) -> Path:
-        """The unit's."""
+        """Return the unit's cgroup."""
         try:
             return adoption.cgroup_of_unit(self.name(generation), cgroups.default_root())
         except AdoptionError as error:
             raise InstanceError(str(error)) from error
 
     def processes(self, generation: int) -> list[int]:
-        """The unit's."""
+        """Return the unit's processes."""
         return cgroups.processes(self.cgroup(generation))
 
 
 def run_job(verb: str, unit: str, limit: float, check_cancelled: Callable[[], None]) -> None:
-    """Have systemd start, stop or restart a unit, and wait. Raises InstanceError."""
+    """Start, stop or restart a unit through systemd, and wait. Raises InstanceError."""
     command = ["systemctl", "--no-ask-password", verb, "--", unit]
     deadline = time.monotonic() + limit
     check_cancelled()
@@ -128,15 +128,15 @@ def run_job(verb: str, unit: str, limit: float, check_cancelled: Callable[[], No
                 check_cancelled()
         finally:
             process.kill()
-        said = "" if process.stderr is None else " ".join(process.stderr.read().split())
+        message = "" if process.stderr is None else " ".join(process.stderr.read().split())
     if process.returncode:
-        raise InstanceError(f"systemctl {verb} {unit}: {said or 'failed'}")
+        raise InstanceError(f"systemctl {verb} {unit}: {message or 'failed'}")
 
 
 def is_active(unit: str) -> bool:
-    """Whether a unit is active, or becomes so.
+    """Return whether a unit is active, or becomes so.
 
-    Raises InstanceError when systemd does not say, as while it is re-executed.
+    Raises InstanceError if systemd does not answer, as while it is re-executed.
     """
     deadline = time.monotonic() + _PATIENCE_S
     while True:
@@ -144,14 +144,14 @@ def is_active(unit: str) -> bool:
         if not shown.returncode:
             return shown.stdout.strip() in _ALIVE
         if time.monotonic() > deadline:
-            raise InstanceError(f"{unit}: {words_of(shown, 'systemd does not say how it is')}")
+            raise InstanceError(f"{unit}: {message_of(shown, 'systemd does not report its state')}")
         time.sleep(_POLL_S)
 
 
-def systemctl(*words: str) -> subprocess.CompletedProcess[str]:
-    """Ask systemd, in a session of its own: a Ctrl-C is for us."""
+def systemctl(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run systemctl, in a session of its own: a Ctrl-C is for us."""
     return subprocess.run(
-        ["systemctl", "--no-ask-password", *words],
+        ["systemctl", "--no-ask-password", *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -160,6 +160,6 @@ def systemctl(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def words_of(done: subprocess.CompletedProcess[str], otherwise: str) -> str:
-    """What it said, in one line."""
+def message_of(done: subprocess.CompletedProcess[str], otherwise: str) -> str:
+    """Return a command's error message, in one line."""
     return " ".join(done.stderr.split()) or otherwise

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A restart's memory: one JSON file per service, and the lock on it.
+"""The journal of a restart: one JSON file per service, and the lock on it.
 
 NAME.json is a service's last restart. One whose drain continues while the next
 restart is under way is NAME@GENERATION.json, with a lock of its own.
 
 The file is replaced as a whole (rename(2)) and is on the disk (fsync(2)) before
 what it announces is done, so that a restart whose process was killed can be
-taken up where it was.
+resumed where it was.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*(@[0-9]+)?")
 
 
 class JournalError(Exception):
-    """A journal cannot be read; the text says why and what to do."""
+    """Raised when a journal cannot be read; says why, and what to do."""
 
 
 class Suspended(Exception):
-    """A restart cannot continue now; the text says why. What it did is in its journal.
+    """Raised to suspend a restart; the message says why. The journal has what it did.
 
-    No OSError, which a step's failure is.
+    Not an OSError: those mean a failed step.
     """
 
 
 class Busy(Exception):
-    """Another process works at this service; the text says which."""
+    """Raised when another process restarts this service; the message says which."""
 
 
 @dataclass
 class Record:
-    """One try of a step; times in seconds since 1970, ended None: not yet."""
+    """One attempt of a step; times in seconds since 1970, ended None: not yet."""
 
     step: Step
     started: float
@@ -65,7 +65,7 @@ class Record:
     evidence: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """As docs/host-interface.md has it."""
+        """Return the JSON object of docs/host-interface.md."""
         return {
             "step": self.step.value,
             "started": self.started,
@@ -77,7 +77,7 @@ class Record:
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> Record:
-        """The reverse. Raises KeyError, TypeError, ValueError."""
+        """Return the record of a JSON object. Raises KeyError, TypeError, ValueError."""
         return Record(
             step=Step(value["step"]),
             started=stored.number(value["started"]),
@@ -89,17 +89,17 @@ class Record:
 
 
 def boot_id() -> str:
-    """Of this start of the machine, or of the container: random(4)."""
+    """Return the ID of this boot, of the machine or the container: random(4)."""
     return _BOOT_ID.read_text(encoding="ascii").strip()
 
 
 @dataclass
 class Journal:
-    """What is known of the last restart of a service.
+    """The state of a service's last restart.
 
-    boot_id: the start of the machine that its instances belong to. plan is what
-    prepare found: made once, good for every resume. progress is the drain's last
-    sample; detached says that nobody waits for the drain.
+    boot_id: the boot that its instances belong to. plan is what prepare found: made
+    once, valid for every resume. progress is the drain's last sample; detached means
+    that no command waits for the drain.
     """
 
     path: Path
@@ -118,27 +118,27 @@ class Journal:
 
     @property
     def name(self) -> str:
-        """What commands call it: NAME, or NAME@GENERATION."""
+        """Return the name for commands: NAME, or NAME@GENERATION."""
         return self.path.stem
 
     @property
     def superseded(self) -> bool:
-        """Whether the service has been restarted again since, or is just being so."""
+        """Return whether a later restart of the service has begun."""
         return "@" in self.name
 
     @property
     def stale(self) -> bool:
-        """Whether the machine was booted again since: who has its numbers now is another."""
+        """Return whether it is from an earlier boot: its generations may be other instances now."""
         return self.boot_id != boot_id()
 
     @property
     def may_be_superseded(self) -> bool:
-        """Whether the next restart may begin, while this one ends its drain by itself."""
+        """Return whether the next restart may begin, while this one ends its drain by itself."""
         at_drain = self.position == Position(Step.DRAIN) and self.from_generation is not None
         return at_drain and not self.superseded and not self.stale
 
     def to_json(self) -> dict[str, Any]:
-        """As docs/host-interface.md has it."""
+        """Return the JSON object of docs/host-interface.md."""
         outcome = self.position.outcome
         return {
             "schema": SCHEMA,
@@ -159,14 +159,14 @@ class Journal:
         }
 
     def save(self) -> None:
-        """Replace the file. Raises Suspended."""
+        """Replace the journal's file. Raises Suspended."""
         try:
             self._write(durable=True)
         except OSError as error:
             raise Suspended(f"{self.path} cannot be written ({error.strerror})") from error
 
     def note(self) -> None:
-        """The same where losing the last word would not matter."""
+        """Replace the journal's file without an error: losing this change would not matter."""
         with contextlib.suppress(OSError):
             self._write(durable=False)
 
@@ -183,8 +183,8 @@ class Journal:
         if durable:
             _sync(self.path.parent)
 
-    def succeed(self) -> None:
-        """Make way for the next restart's journal; this one continues under another name.
+    def supersede(self) -> None:
+        """Rename the journal to NAME@GENERATION, so that the next restart has NAME.
 
         The files of earlier ones that have finished are removed.
         """
@@ -198,7 +198,7 @@ class Journal:
         self.path = path
 
     def begin(self, step: Step) -> Record:
-        """Note that a step is about to be done."""
+        """Record that a step is about to be done."""
         self.position = Position(step)
         self.progress = None
         record = Record(step, time.time())
@@ -207,18 +207,18 @@ class Journal:
         return record
 
     def end(self, record: Record, result: Result, reason: str, position: Position) -> None:
-        """Note how a step ended and where that leads."""
+        """Record how a step ended, and the position after it."""
         record.ended, record.result, record.reason = time.time(), result, reason
         self.position = position
         self.save()
 
     def last(self, step: Step) -> Optional[Record]:
-        """The newest try of a step."""
+        """Return the newest attempt of a step."""
         return next((record for record in reversed(self.steps) if record.step is step), None)
 
 
 def want_room() -> None:
-    """See that another restart's journal can be written. Raises Suspended."""
+    """Check that another restart's journal can be written. Raises Suspended."""
     try:
         with tempfile.TemporaryFile(dir=directory()) as file:
             file.write(bytes(_ROOM))
@@ -229,15 +229,15 @@ def want_room() -> None:
 
 
 def directory() -> Path:
-    """Where journals are: /var/lib/udpgrm/restarts, or UDPGRM_STATE_DIR."""
+    """Return the directory of the journals: /var/lib/udpgrm/restarts, or UDPGRM_STATE_DIR."""
     return Path(os.environ.get("UDPGRM_STATE_DIR", _DIRECTORY))
 
 
 def path_of(service: str, suffix: str = ".json") -> Path:
-    """Return a service's file.
+    """Return the path of a service's file.
 
-    Raises JournalError for what can be no service's name, and for a directory that others than
-    root can change.
+    Raises JournalError for an impossible name of a service, and for a directory that a user
+    other than root can change.
     """
     if not _NAME.fullmatch(service):
         raise JournalError(f"no service name: {service!r} (a-z, 0-9, - and _)")
@@ -250,9 +250,9 @@ def path_of(service: str, suffix: str = ".json") -> Path:
 
 
 def load(name: str) -> Optional[Journal]:
-    """The journal of a service's last restart, or of NAME@GENERATION; None: there is none.
+    """Return the journal of a service's last restart, or of NAME@GENERATION; None: no journal.
 
-    Raises JournalError for whatever a power cut may have left, PermissionError.
+    Raises JournalError for a damaged file, as after a power cut, and PermissionError.
     """
     path = path_of(name)
     try:
@@ -267,18 +267,18 @@ def load(name: str) -> Optional[Journal]:
 
 def _broken(path: Path, verb: str, reason: object) -> JournalError:
     return JournalError(
-        f"{path} cannot be {verb} ({' '.join(str(reason).split())}): look which generation "
-        "works (udpgrm list), then remove the file"
+        f"{path} cannot be {verb} ({' '.join(str(reason).split())}): check which generation "
+        "is active (udpgrm list), then remove the file"
     )
 
 
 def unusable(journal: Journal, reason: object) -> JournalError:
-    """The error of a journal that can be read, but not continued with."""
+    """Return the error for a journal that can be read, but not continued with."""
     return _broken(journal.path, "used", reason)
 
 
 def want_complete(journal: Journal) -> None:
-    """See that a journal has what the rest of its restart needs. Raises JournalError."""
+    """Check that a journal has what the rest of its restart needs. Raises JournalError."""
     step = journal.position.step
     if journal.position.has_ended or step is Step.PREPARE:
         return
@@ -296,14 +296,14 @@ def want_complete(journal: Journal) -> None:
 
 
 def superseded(service: str) -> list[Journal]:
-    """Restarts before the last one, whose drains continue, or have continued and ended."""
+    """Return the journals of superseded restarts, whose drains continue or have ended."""
     names = [path.stem for path in sorted(directory().glob(f"{service}@*.json"))]
     found = [load(name) for name in names if _NAME.fullmatch(name)]
     return [journal for journal in found if journal is not None]
 
 
 def waiting_for_their_stop(service: str) -> set[int]:
-    """Generations whose instances restarts before the last one are still to stop."""
+    """Return the generations whose instances superseded restarts have yet to stop."""
     return {
         journal.from_generation
         for journal in superseded(service)
@@ -322,7 +322,7 @@ def _sync(directory: Path) -> None:
 
 
 def unfinished() -> list[str]:
-    """Names of restarts that wait to be taken up; also of those that cannot be read."""
+    """Return the names of restarts that wait to be resumed, or whose journal is unreadable."""
     found = []
     for path in sorted(directory().glob("*.json")):
         if not _NAME.fullmatch(path.stem):
@@ -331,7 +331,7 @@ def unfinished() -> list[str]:
             if is_locked(path.stem):
                 continue
             journal = load(path.stem)
-        except JournalError:  # who takes it up is told why
+        except JournalError:  # the resume reports why
             found.append(path.stem)
         else:
             if journal is not None and journal.position.outcome is None:
@@ -373,14 +373,14 @@ def _without_links(path: str, flags: int) -> int:
 
 @contextlib.contextmanager
 def locked(service: str) -> Iterator[None]:
-    """Be the only one to work at a service. Raises Busy, naming the other one."""
+    """Hold the lock on a service. Raises Busy, naming the process that holds it."""
     path = path_of(service, ".lock")
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     path = path_of(service, ".lock")  # another user may have been faster
     with open(path, "a+", encoding="utf-8", opener=_without_links) as file:
         deadline = time.monotonic() + _LOOK_S
         while not _try_lock(file):
-            # who only looks whether it is locked holds it for an instant
+            # is_locked holds it for an instant, too
             if time.monotonic() > deadline:
                 raise Busy(f"{service}: a restart runs already: {holder(service)}")
             time.sleep(_POLL_S)
@@ -399,7 +399,7 @@ def _try_lock(file: IO[str]) -> bool:
 
 
 def is_locked(service: str) -> bool:
-    """Whether a process works at a service now."""
+    """Return whether a process restarts a service now."""
     try:
         with path_of(service, ".lock").open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -411,7 +411,7 @@ def is_locked(service: str) -> bool:
 
 
 def holder(service: str) -> str:
-    """Who works at a service, for people."""
+    """Return the process that restarts a service, for people."""
     try:
         value = json.loads(path_of(service, ".lock").read_text(encoding="utf-8"))
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value["started"]))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The restart's state machine: what comes next. Pure; nothing is done here.
+"""The restart's state machine: which step is next. Pure; nothing is done here.
 
     prepare -> start -> enroll -> canary -> promote -> verify -> drain -> stop -> finished
 
@@ -18,7 +18,7 @@ from typing import Optional
 
 
 class Step(str, Enum):
-    """What a restart does, one at a time."""
+    """A step of a restart."""
 
     PREPARE = "prepare"
     START = "start"
@@ -49,7 +49,7 @@ _AFTER_PROMOTE = (Step.PROMOTE, Step.VERIFY, Step.DRAIN)
 
 
 class Result(str, Enum):
-    """How a step ended."""
+    """The result of a step."""
 
     DONE = "done"
     FAILED = "failed"
@@ -57,12 +57,12 @@ class Result(str, Enum):
     KEPT = "kept"
     #: A drain that ran out of time, by its policy: the restart stays where it is.
     STUCK = "stuck"
-    #: Somebody asked for a rollback meanwhile.
+    #: The operator asked for a rollback meanwhile.
     CANCELLED = "cancelled"
 
 
 class Outcome(str, Enum):
-    """How a restart ended."""
+    """The outcome of a restart."""
 
     FINISHED = "finished"
     ROLLED_BACK = "rolled_back"
@@ -83,7 +83,7 @@ class Facts:
 
     @property
     def can_go_back(self) -> bool:
-        """Whether going back leaves users no worse off than staying."""
+        """Return whether a rollback leaves clients no worse off than staying."""
         if self.superseded:
             return False
         return not self.had_old or self.old_alive or not self.new_alive
@@ -91,26 +91,26 @@ class Facts:
 
 @dataclass(frozen=True)
 class Position:
-    """Where a restart is; with an outcome: where it ended."""
+    """The step that a restart is in; with an outcome: that it ended in."""
 
     step: Step = Step.PREPARE
     outcome: Optional[Outcome] = None
 
     @property
     def has_ended(self) -> bool:
-        """Whether there is nothing left to be done, nor to be decided."""
+        """Return whether nothing remains to be done or decided."""
         return self.outcome in (Outcome.FINISHED, Outcome.ROLLED_BACK)
 
 
 def may_roll_back(position: Position) -> bool:
-    """Whether there is still something to go back to, by an operator's wish."""
+    """Return whether the operator may still roll back."""
     if position.outcome is Outcome.FAILED:
         return position.step in _AFTER_PROMOTE
     return position.outcome is None and position.step in FORWARD and position.step != Step.STOP
 
 
 def after(step: Step, result: Result, facts: Callable[[], Facts]) -> Position:
-    """Where a step's result leads; the facts are asked for where they matter."""
+    """Return the position after a step's result; facts is called only if they matter."""
     if result is Result.DONE:
         return _next(step)
     if result is Result.KEPT:
@@ -134,7 +134,7 @@ def _next(step: Step) -> Position:
 
 
 def back(step: Step, facts: Facts) -> Position:
-    """The way back from a forward step before stop."""
+    """Return the first position of the rollback from a forward step before stop."""
     if step is Step.PREPARE:
         return Position(step, Outcome.ROLLED_BACK)
     if step in _BEFORE_PROMOTE:
@@ -145,13 +145,13 @@ def back(step: Step, facts: Facts) -> Position:
 
 
 def closed(step: Step) -> Position:
-    """How a restart ends whose instances are gone, as the machine was booted again."""
+    """Return the end of a restart whose instances are gone, as the machine was rebooted."""
     done = step in (Step.DRAIN, Step.STOP)
     return Position(step, Outcome.FINISHED if done else Outcome.ROLLED_BACK)
 
 
 def resumed(position: Position, facts: Facts) -> Position:
-    """Where a restart continues whose process has died, or which has failed."""
+    """Return the position to resume a restart at whose process has died, or which has failed."""
     if position.has_ended:
         return position
     step = position.step

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""A running unit that knows nothing of udpgrm becomes the first generation of a service."""
+"""Adoption of a running unit without udpgrm support as a service's first generation."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from udpgrm.services.definition import Service
 from udpgrm.state import enrolling
 
 _TIMEOUT_S = 10.0
-#: Their packets tell nothing of a flow, or all that is needed.
+#: Their packets have nothing of a flow, or all that is needed.
 _FLOWLESS = ("noop", "dns")
 
 
 @dataclass
 class Migration:
-    """What was done, or would be. sockets: by address."""
+    """The result of an adoption, done or planned. sockets: by address."""
 
     unit: str
     generation: int
@@ -43,7 +43,7 @@ class Migration:
 def adopt(service: Service, unit: str, pin_directory: Path, dry: bool) -> Migration:
     """Make a running unit the working generation of a service. Raises Refused, AdoptionError.
 
-    dry: only say what would be done. What was done already is done.
+    dry: only return what would be done. A second adoption changes nothing.
     """
     if service.instances.kind != "template":
         raise Refused(f"{service.name}: only a service of template units can adopt another unit")
@@ -79,7 +79,7 @@ def adopt(service: Service, unit: str, pin_directory: Path, dry: bool) -> Migrat
 
 
 def _already(service: Service, unit: str, facts: list[GroupFacts]) -> Optional[Migration]:
-    """What an earlier adoption of the unit has done; None: there was none, or not all of it."""
+    """Return the result of an earlier adoption of the unit; None: there was none, or not all."""
     sockets = {one.address: one.living.get(one.working or 0, 0) for one in facts}
     numbers = {one.working for one in facts}
     number = facts[0].working
@@ -94,7 +94,7 @@ def _already(service: Service, unit: str, facts: list[GroupFacts]) -> Optional[M
 
 
 def _generation(service: Service, unit: str, facts: list[GroupFacts]) -> int:
-    """The number that the unit's instance has, else the one that is active and has no sockets."""
+    """Return the generation of the unit's instance, else the active one if it has no sockets."""
     serving = [one.address for one in facts if one.living.get(one.working or 0)]
     number = max(one.working or 0 for one in facts)
     for candidate in {item for one in facts for item in one.living} | set(range(1, 32)):
@@ -111,7 +111,7 @@ def _generation(service: Service, unit: str, facts: list[GroupFacts]) -> int:
 
 @contextlib.contextmanager
 def _held(service: Service, unit: str, cgroup: Path) -> Iterator[dict[str, list[socket.socket]]]:
-    """Duplicates of the unit's sockets, by address. Raises Refused."""
+    """Yield duplicates of the unit's sockets, by address. Raises Refused."""
     pids = cgroups.processes(cgroup)
     with contextlib.ExitStack() as stack:
         held = {}
@@ -121,7 +121,8 @@ def _held(service: Service, unit: str, cgroup: Path) -> Iterator[dict[str, list[
                 stack.enter_context(sock)
             if not sockets:
                 raise Refused(
-                    f"{unit} has no socket at {group.address}: it has {adoption.said(pids)}"
+                    f"{unit} has no socket at {group.address}: "
+                    f"it has {adoption.describe_bound(pids)}"
                 )
             if any(enrolling.netns_of(sock) != netns.own_cookie() for sock in sockets):
                 raise Refused(f"{unit} runs in another network namespace: run this in that one")
@@ -130,13 +131,13 @@ def _held(service: Service, unit: str, cgroup: Path) -> Iterator[dict[str, list[
 
 
 def _notes(service: Service) -> Iterator[str]:
-    """What cannot be known of the flows that the unit has by now."""
+    """Yield what cannot be known of the flows that the unit has by now."""
     for group in service.groups:
         name = "flow" if group.dissector is None else group.dissector.name
         if name == DissectorType.FLOW.name.lower():
             yield (
                 f"{group.address}: a client's flow is known once the server has sent to it again: "
-                "restart when every client has been heard of"
+                "restart when every client has got a packet"
             )
         elif name not in _FLOWLESS:
             yield (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which generation a restart goes from, and to. Pure."""
+"""The generations that a restart goes from and to. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from udpgrm import abi
 
 
 class Refused(Exception):
-    """A restart cannot begin; the text says why and what to do."""
+    """Raised when a restart cannot begin; the message says why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class GroupFacts:
     """One group of a service, as it is before a restart.
 
     working None: the kernel knows no such group yet. share: generation slots of
-    the application. living: sockets by generation, those that have any.
+    the application. living: sockets by generation, without empty generations.
     """
 
     address: str
@@ -31,16 +31,16 @@ class GroupFacts:
 
 @dataclass(frozen=True)
 class Generations:
-    """The instance that serves (None: none does), and the one that will."""
+    """The active generation (None: there is none), and the next one."""
 
     old: Optional[int]
     new: int
 
 
 def choose(groups: Sequence[GroupFacts], in_use: Callable[[int], bool]) -> Generations:
-    """The working generation and the next one whose slots and instance are free.
+    """Return the working generation and the next one whose slots and instance are free.
 
-    in_use: whether an instance of that number runs. Raises Refused.
+    in_use: returns whether an instance of a generation runs. Raises Refused.
     """
     serving = {
         group.working: group.address
@@ -48,9 +48,9 @@ def choose(groups: Sequence[GroupFacts], in_use: Callable[[int], bool]) -> Gener
         if group.working is not None and group.living.get(group.working)
     }
     if len(serving) > 1:
-        words = ", ".join(f"{where} has {number}" for number, where in serving.items())
+        found = ", ".join(f"{where} has {number}" for number, where in serving.items())
         raise Refused(
-            f"the groups have different working generations: {words} (udpgrm working-gen)"
+            f"the groups have different working generations: {found} (udpgrm working-gen)"
         )
     old = next(iter(serving), None)
     base = old if old is not None else max((group.working or 0 for group in groups), default=0)
@@ -66,7 +66,7 @@ def choose(groups: Sequence[GroupFacts], in_use: Callable[[int], bool]) -> Gener
 
 
 def _is_free(groups: Sequence[GroupFacts], number: int) -> bool:
-    """Whether no generation that lives shares a slot with this one."""
+    """Return whether no living generation shares a slot with this one."""
     return not any(
         number % group.share == living % group.share for group in groups for living in group.living
     )

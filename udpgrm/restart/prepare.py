@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What must hold before a restart begins: asked by `--check` and by its first step alike."""
+"""The preconditions of a restart, for `--check` and for its first step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from udpgrm.services.definition import Service
 def check(service: Service, groups: Groups, instances: Instances) -> Generations:
     """Return the generations of a restart that would begin now. Raises Refused, InstanceError."""
     instances.check()
-    # an earlier restart would stop the new instance in place of its old one
+    # an earlier restart would stop the new instance instead of its old one
     waiting = waiting_for_their_stop(service.name)
     chosen = plan.choose(
         groups.facts(), lambda number: number in waiting or instances.is_alive(number)
@@ -33,7 +33,7 @@ def check(service: Service, groups: Groups, instances: Instances) -> Generations
 
 
 def refuse_strays(service: Service, strays: list[Stray]) -> None:
-    """Raise Refused for sockets that a restart would take the packets from."""
+    """Raise Refused for sockets that would lose their packets to a restart."""
     if not strays:
         return
     first = strays[0]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A restart as it continues: words and a bar in a terminal, JSON lines elsewhere."""
+"""The progress of a restart: text and a bar in a terminal, JSON lines elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Document = dict[str, Any]
 
 
 class Progress(Protocol):
-    """Is shown the journal, as docs/host-interface.md has it, whenever it has changed."""
+    """Shows the journal, as docs/host-interface.md has it, whenever it has changed."""
 
     def show(self, journal: Document) -> None:
         """Print what is new."""
@@ -22,35 +22,35 @@ class Progress(Protocol):
 
 
 class Nothing:
-    """For those who want the end only."""
+    """Shows nothing: for commands that print the outcome only."""
 
     def show(self, journal: Document) -> None:
         """Print nothing."""
 
 
 class BestEffort:
-    """Shows a restart until that cannot be done: what becomes of it is not its watchers' matter."""
+    """Shows a restart and ignores errors of the output, which must not fail the restart."""
 
     def __init__(self, progress: Progress) -> None:
-        """What shows it."""
+        """Show with this progress."""
         self._progress = progress
 
     def show(self, journal: Document) -> None:
-        """Print what is new, or nothing more."""
+        """Print what is new, until the first error."""
         try:
             self._progress.show(journal)
-        except (OSError, ValueError):  # its reader is gone, or the stream is closed
+        except (OSError, ValueError):  # the reader is gone, or the stream is closed
             self._progress = Nothing()
 
 
 class _Steps:
-    """Which steps have begun or ended since the last look."""
+    """The steps that have begun or ended since the last call."""
 
     def __init__(self) -> None:
         self._begun = self._ended = 0
 
     def news(self, journal: Document) -> list[tuple[str, Document]]:
-        """(begun or ended, step) in their order."""
+        """Return (begun or ended, step) in their order."""
         found = []
         for position, step in enumerate(journal["steps"]):
             if position >= self._begun:
@@ -66,7 +66,7 @@ class Lines:
     """One JSON object a line: steps, samples of a drain, the outcome."""
 
     def __init__(self, stream: TextIO) -> None:
-        """Print there."""
+        """Print to this stream."""
         self._stream = stream
         self._steps = _Steps()
         self._progress: Optional[Document] = None
@@ -89,10 +89,10 @@ class Lines:
 
 
 class Terminal:
-    """A line for each step, and one that changes while an instance drains."""
+    """A line for each step, and a line that changes while an instance drains."""
 
     def __init__(self, stream: TextIO) -> None:
-        """Print there."""
+        """Print to this stream."""
         self._stream = stream
         self._steps = _Steps()
 
@@ -112,10 +112,10 @@ class Terminal:
 
 
 class DrainLine:
-    """A drain outside of a restart."""
+    """The progress of a drain outside of a restart."""
 
     def __init__(self, stream: TextIO) -> None:
-        """Print there."""
+        """Print to this stream."""
         self._stream = stream
 
     def show(self, progress: Document, decision: str) -> None:
@@ -133,14 +133,14 @@ def _width() -> int:
 
 
 def step_line(step: Document) -> str:
-    """A step that has ended."""
+    """Return the line of a step that has ended."""
     took = max(0.0, step["ended"] - step["started"])  # the clock may have been set back
     reason = f": {step['reason']}" if step["reason"] else ""
     return f"{step['step']:<10} {step['result']:<9} {took:8.3f} s{reason}"
 
 
 def outcome_line(journal: Document) -> str:
-    """How it ended, in one sentence."""
+    """Return the outcome of a restart, in one sentence."""
     service, old, new = journal["service"], journal["from_generation"], journal["to_generation"]
     if journal["outcome"] == "finished":
         window = journal["promotion_window_s"]
@@ -151,32 +151,32 @@ def outcome_line(journal: Document) -> str:
         )
     reason = next((step["reason"] for step in journal["steps"] if step["reason"]), "")
     if journal["outcome"] == "rolled_back":
-        who = "none" if old is None else old
-        return f"{service}: rolled back: generation {who} is active: {reason}"
+        active = "none" if old is None else old
+        return f"{service}: rolled back: generation {active} is active: {reason}"
     return f"{service}: failed in {journal['step']}: {reason}"
 
 
 def drain_line(step: str, progress: Document) -> str:
-    """A bar of the flows that are gone, or of the time, where nothing counts flows."""
+    """Return a bar of the flows that are gone, or of the time if flows are not counted."""
     flows, begin = progress["flows"], progress["flows_at_start"]
     if flows is None or not begin:
         share = progress["elapsed_s"] / progress["max_s"] if progress["max_s"] else 1.0
     else:
         share = 1 - flows / max(begin, flows)
     full = round(_BAR * min(1.0, max(0.0, share)))
-    words = [f"{step} [{'#' * full}{'.' * (_BAR - full)}]"]
-    words.append("flows not counted" if flows is None else f"{flows} flows left")
+    parts = [f"{step} [{'#' * full}{'.' * (_BAR - full)}]"]
+    parts.append("flows not counted" if flows is None else f"{flows} flows left")
     if progress.get("connected"):
-        words.append(f"{progress['connected']} connected")
+        parts.append(f"{progress['connected']} connected")
     if progress.get("connected_unknown"):
-        words.append(f"not waiting for {progress['connected_unknown']} unknown connected sockets")
+        parts.append(f"not waiting for {progress['connected_unknown']} unknown connected sockets")
     if progress["trend"] is not None:
-        words.append(f"{progress['trend']:+.1f}/s")
+        parts.append(f"{progress['trend']:+.1f}/s")
     if progress["packets_per_s"] is not None:
-        words.append(f"{progress['packets_per_s']:.0f} packets/s")
+        parts.append(f"{progress['packets_per_s']:.0f} packets/s")
     if progress["quiet_s"] is not None:
-        words.append(f"quiet {progress['quiet_s']:.0f} s")
+        parts.append(f"quiet {progress['quiet_s']:.0f} s")
     if progress["estimate_s"] is not None:
-        words.append(f"about {progress['estimate_s']:.0f} s more")
-    words.append(f"{progress['elapsed_s']:.0f} of {progress['max_s']:.0f} s")
-    return "  ".join(words)
+        parts.append(f"about {progress['estimate_s']:.0f} s more")
+    parts.append(f"{progress['elapsed_s']:.0f} of {progress['max_s']:.0f} s")
+    return "  ".join(parts)

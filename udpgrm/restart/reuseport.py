@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""A bound socket that others cannot share its address with is made one that they can.
+"""Sharing the address of a bound socket that has no SO_REUSEPORT yet.
 
 SO_REUSEPORT may be set after the bind, but the kernel makes the socket's reuseport group only
-when a second one binds. So one is bound for a moment, of the same user as the kernel wants it.
+when a second one binds. So one is bound for a moment, of the same user, as the kernel requires.
 Until its group has a program that names the first socket, some microseconds, it gets a share of
-the packets; those are counted.
+the packets; these packets are counted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _RET_K = 0x06
 
 
 def is_shared(sock: socket.socket) -> bool:
-    """Whether its address may be shared."""
+    """Return whether a socket's address may be shared."""
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT) != 0
 
 
@@ -33,7 +33,7 @@ def share(sock: socket.socket) -> int:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     owner = os.stat(f"/proc/self/fd/{sock.fileno()}").st_uid
     own = os.geteuid()
-    os.seteuid(owner)  # the socket's user is who makes it
+    os.seteuid(owner)  # a socket's user is the user that creates it
     try:
         second = socket.socket(sock.family, socket.SOCK_DGRAM)
     finally:
@@ -55,7 +55,7 @@ def share(sock: socket.socket) -> int:
 
 
 def _waiting(sock: socket.socket) -> int:
-    """How many packets it has got."""
+    """Return how many packets a socket has got."""
     sock.setblocking(False)
     count = 0
     while True:

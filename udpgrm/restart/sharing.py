@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Which addresses a service's instances share by the bind hooks, as its definition says."""
+"""Address sharing of a service's instances by the bind hooks, as its definition says."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from udpgrm.kernel import cgroups
-from udpgrm.restart.instances import systemctl, words_of
+from udpgrm.restart.instances import message_of, systemctl
 from udpgrm.restart.plan import Refused
 from udpgrm.services.definition import Service
 from udpgrm.state import sharing
@@ -15,7 +15,7 @@ from udpgrm.state.maps import Maps
 
 
 def apply(maps: Maps, service: Service) -> None:
-    """Have the bind hooks set SO_REUSEPORT where the definition says so. Raises Refused."""
+    """Let the bind hooks set SO_REUSEPORT if the definition says so. Raises Refused."""
     addresses = [group.address for group in service.groups if service.reuseport_of(group) == "set"]
     if not addresses:
         sharing.withdraw(maps, service.name)
@@ -33,10 +33,10 @@ def _slice_of(service: Service) -> Path:
     shown = systemctl("show", "--property=Slice", "--value", "--", instance)
     name = shown.stdout.strip()
     if shown.returncode or not name:
-        raise Refused(f"{instance}: {words_of(shown, 'systemd does not say in which slice it is')}")
+        raise Refused(f"{instance}: {message_of(shown, 'systemd does not report its slice')}")
     systemctl("start", "--", name)
     shown = systemctl("show", "--property=ControlGroup", "--value", "--", name)
     path = shown.stdout.strip()
     if shown.returncode or not path:
-        raise Refused(f"{name}: {words_of(shown, 'systemd does not say where it is')}")
+        raise Refused(f"{name}: {message_of(shown, 'systemd does not report its cgroup')}")
     return cgroups.default_root() / path.lstrip("/")

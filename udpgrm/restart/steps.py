@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each step of a restart does. Every one may be done again, and changes nothing then."""
+"""The steps of a restart. Each may be done again, and changes nothing then."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ Evidence = dict[str, Any]
 
 
 class StepFailed(Exception):
-    """A step could not be done; the text says why."""
+    """Raised when a step fails; the message says why."""
 
 
 class Prober(Protocol):
-    """Asks the service, and the kernel what became of that. Raises StepFailed.
+    """Probes the service, and asks the kernel where the packets went. Raises StepFailed.
 
     Each adds what it saw to the evidence.
     """
 
     def canary(self, new: int, evidence: Evidence) -> None:
-        """Ask the new generation, before any user meets it."""
+        """Probe the new generation, before any client reaches it."""
         ...
 
     def hold(self, old: int, evidence: Evidence) -> None:
@@ -48,15 +48,15 @@ class Prober(Protocol):
         ...
 
     def verify(self, old: Optional[int], new: int, evidence: Evidence) -> None:
-        """New flows reach the new generation, those that were begun still the old one."""
+        """Verify that new flows reach the new generation, and held flows still the old one."""
         ...
 
 
 class Steps:
     """The steps of one restart.
 
-    check_cancelled is called now and then while a step waits, and may raise to leave it;
-    on_change, when the journal's progress has changed.
+    check_cancelled is called now and then while a step waits, and may raise to end it;
+    on_change is called when the journal's progress has changed.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Steps:
         check_cancelled: Callable[[], None],
         on_change: Callable[[], None],
     ) -> None:
-        """Nothing is done yet."""
+        """Prepare the steps of this restart."""
         self._service = service
         self._journal = journal
         self._instances = instances
@@ -86,7 +86,7 @@ class Steps:
             raise StepFailed(str(error)) from error
 
     def facts(self) -> Facts:
-        """Which instances live."""
+        """Return which instances live."""
         old, new = self._journal.from_generation, self._journal.to_generation
         return Facts(
             had_old=old is not None,
@@ -177,10 +177,10 @@ class Steps:
 
     @contextlib.contextmanager
     def _sockets(self, generation: int) -> Iterator[dict[str, socket.socket]]:
-        """A socket of a generation in each group, by address.
+        """Yield a socket of a generation in each group, by address.
 
         The working generation is set by the option that servers use: so the flows of
-        the one before are counted on, and tubular is told.
+        the one before are counted on, and tubular is notified.
         """
         with self._groups.held(generation, self._instances.processes(generation)) as sockets:
             missing = [one.address for one in self._service.groups if one.address not in sockets]
@@ -193,7 +193,7 @@ class Steps:
         wrong = {where: number for where, number in working.items() if number != self._new}
         if wrong:
             changed = ", ".join(f"{where} has {number}" for where, number in wrong.items())
-            raise StepFailed(f"somebody changed the working generation: {changed}")
+            raise StepFailed(f"the working generation was changed meanwhile: {changed}")
         self._prober.verify(self._journal.from_generation, self._new, evidence)
         spent = self._groups.spent(self._journal.plan["promotion"]["reading"])
         evidence["counters"] = spent
@@ -214,8 +214,8 @@ class Steps:
 
         def watch() -> None:
             if self._journal.superseded:
-                return  # how the service fares is the next restart's matter
-            with contextlib.suppress(InstanceError):  # nobody says: that is not its end
+                return  # the state of the service is the next restart's matter
+            with contextlib.suppress(InstanceError):  # an unknown state is not its end
                 if not self._instances.is_alive(self._new) and self._instances.is_alive(old):
                     raise StepFailed(f"{self._instances.name(self._new)} has ended")
             budget.check_conflicts(self._service.budget, self._groups, self._journal, evidence)
@@ -238,8 +238,8 @@ class Steps:
                 evidence["drained"] = decision is Decision.DRAINED
                 if decision is Decision.TIMEOUT:
                     flows = self._journal.progress["flows"]
-                    left = "it was not quiet" if flows is None else f"{flows} flows were left"
-                    evidence["reason"] = f"{left} after {drain.max_s:g} s"
+                    state = "it was not quiet" if flows is None else f"{flows} flows remained"
+                    evidence["reason"] = f"{state} after {drain.max_s:g} s"
                 return decision
             self._journal.note()
             self._on_change()
@@ -254,7 +254,7 @@ class Steps:
         self._stop_instance(old, evidence)
 
     def _serves(self, generation: int) -> bool:
-        """Whether new flows go to it, by whomever's wish."""
+        """Return whether new flows go to a generation."""
         with contextlib.suppress(FileNotFoundError):  # nothing is steered
             return any(
                 facts.working == generation and facts.living.get(generation)
@@ -267,26 +267,28 @@ class Steps:
         if self._is_adopted(generation) and self._instances.is_alive(generation):
             adoptions.delete(self._groups.maps, self._instances.cgroup(generation))
         self._instances.stop(generation)
-        left = {where: count for where, count in self._groups.living(generation).items() if count}
-        if left:
-            evidence["sockets_left"] = left
+        remaining = {
+            where: count for where, count in self._groups.living(generation).items() if count
+        }
+        if remaining:
+            evidence["sockets_left"] = remaining
 
     def _is_adopted(self, generation: int) -> bool:
-        """Whether udpgrm has enrolled its sockets, as systemd may start it again meanwhile."""
+        """Return whether udpgrm enrolls its sockets; systemd may start it again meanwhile."""
         before = former.load(self._service.name)
         return self._service.enrollment == "adopted" or (
             before is not None and before.generation == generation
         )
 
     def _demote(self, evidence: Evidence) -> None:
-        """Give new flows back to whom they went to before, wherever we have taken them."""
+        """Steer new flows back to the generation before, where this restart has changed that."""
         old = self._journal.from_generation
         try:
             now = self._groups.working()
         except FileNotFoundError:  # the machine was booted again: nothing is steered
             return
         ours = [where for where, number in now.items() if number == self._new]
-        # where nobody served: the number that was there, which has no sockets
+        # if no generation was active: the working generation, which had no sockets
         before = self._journal.plan["working"]
         target = {where: (before[where] or 0) if old is None else old for where in ours}
         holder = self._new if old is None else old
@@ -297,15 +299,15 @@ class Steps:
         evidence["working"] = now = self._groups.working()
         if old is not None:
             living = self._groups.living(old)
-            left = [where for where in ours if living[where] and now[where] == self._new]
-            if left:
+            missing = [where for where in ours if living[where] and now[where] == self._new]
+            if missing:
                 raise StepFailed(
-                    f"{', '.join(left)}: no process of {self._instances.name(old)} has the "
-                    f"sockets of generation {old} (udpgrm working-gen {left[0]} {old})"
+                    f"{', '.join(missing)}: no process of {self._instances.name(old)} has the "
+                    f"sockets of generation {old} (udpgrm working-gen {missing[0]} {old})"
                 )
 
     def _drain_new(self, evidence: Evidence) -> Result:
-        """What it has in flows it keeps, as long as the policy lets it."""
+        """Drain the new generation: it keeps its flows as long as the policy permits."""
         if not self._instances.is_alive(self._new):
             return Result.DONE
         decision = self._watch(self._new, evidence, lambda: None)

@@ -23,7 +23,7 @@ _UNIT = re.compile(r"[^/]+\.(?:service|scope|socket)")
 
 @dataclass(frozen=True)
 class Stray:
-    """A socket of no generation, with a process that has it.
+    """A socket that is in no generation, with a process that has it.
 
     unit: of systemd; "" when its cgroup is no unit's. cgroup: as in cgroups(7).
     """
@@ -35,14 +35,14 @@ class Stray:
     cgroup: str
 
     def __str__(self) -> str:
-        """Name the process and what runs it."""
+        """Return the process and the unit or cgroup that it runs in."""
         return f"pid {self.pid} of {self.unit or self.cgroup}"
 
 
 def find(maps: Maps, where: str, known: int) -> list[Stray]:
     """Return the sockets at ADDRESS:PORT of this network namespace that are in no generation.
 
-    known: how many living ones are in some; when there are no others, no process is looked at.
+    known: how many living sockets are in some; if there are no others, no process is read.
     """
     wanted = address.read(where)
     inodes = set(drops.read(where))
@@ -63,13 +63,13 @@ def find(maps: Maps, where: str, known: int) -> list[Stray]:
 
 
 def unit_of(cgroup: str) -> str:
-    """The systemd unit of a cgroup, or ""."""
+    """Return the systemd unit of a cgroup, or ""."""
     units = _UNIT.findall(cgroup)
     return units[-1] if units else ""
 
 
 def _inodes(pid: int) -> Iterator[str]:
-    """Those of a process's sockets."""
+    """Yield the inodes of a process's sockets."""
     with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
@@ -79,7 +79,7 @@ def _inodes(pid: int) -> Iterator[str]:
 
 
 def _has_group(maps: Maps, cookie: int, sock: socket.socket) -> bool:
-    """Whether its server has asked udpgrm for something: its generation is the server's matter."""
+    """Return whether its server uses udpgrm's options: then the server chooses its generation."""
     request = enrolling.request_of(maps, cookie, sock)
     if not request.group:
         return False

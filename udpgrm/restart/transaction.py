@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A restart from its first step to its end: the machine, the journal and the steps together."""
+"""The run of a restart from its first step to its end: machine, journal and steps together."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Cancelled(Exception):
-    """Somebody wants the restart rolled back."""
+    """Raised when a rollback was requested."""
 
 
 class Detached(Exception):
-    """The process is to end; the drain has time."""
+    """Raised when the process must end while the restart drains."""
 
 
 class Superseded(Detached):
-    """The next restart wants to begin, and takes care of the drain."""
+    """Raised when the next restart is to begin; it has the drain continued."""
 
 
 class StepRunner(Protocol):
-    """What can do steps; steps.Steps does."""
+    """Performs steps, as steps.Steps does."""
 
     def perform(self, step: Step, evidence: Evidence) -> Result:
         """Do a step. Raises StepFailed, and what check_cancelled raises."""
         ...
 
     def facts(self) -> Facts:
-        """Which instances live. Raises InstanceError."""
+        """Return which instances live. Raises InstanceError."""
         ...
 
 
 class Requests:
-    """What is asked of a running restart: by signals, and by files of other commands."""
+    """The requests to a running restart, by signals and by files of other commands."""
 
     def __init__(self, journal: Journal) -> None:
-        """Nothing was asked yet."""
+        """Read the requests for the restart of this journal."""
         self._journal = journal
         self._rollback = rollback_path(journal.name)
         self._succession = succession_path(journal.name)
@@ -56,7 +56,7 @@ class Requests:
 
     @contextlib.contextmanager
     def consumed(self) -> Iterator[None]:
-        """Signals are requests while the with block lasts."""
+        """Take signals as requests while the with block lasts."""
         before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
         try:
             yield
@@ -68,12 +68,12 @@ class Requests:
         self._signal = signal.Signals(number)
 
     def delete(self) -> None:
-        """Remove the files: requests of another time."""
+        """Delete the files of earlier requests."""
         self._rollback.unlink(missing_ok=True)
         self._succession.unlink(missing_ok=True)
 
     def check_cancelled(self) -> None:
-        """Leave a step that waits, when somebody requests so. Raises Cancelled, Detached."""
+        """End a step that waits if that was requested. Raises Cancelled, Detached."""
         position = self._journal.position
         if machine.may_roll_back(position) and self._rollback.exists():
             raise Cancelled("asked for by udpgrm rollback")
@@ -88,12 +88,12 @@ class Requests:
 
 
 def rollback_path(service: str) -> Path:
-    """Where `udpgrm rollback` leaves its wish for the process that has the lock."""
+    """Return the path of `udpgrm rollback`'s request to the process that has the lock."""
     return journals.path_of(service, ".rollback")
 
 
 def succession_path(service: str) -> Path:
-    """Where the next restart leaves its wish for the process that drains."""
+    """Return the path of the next restart's request to the process that drains."""
     return journals.path_of(service, ".next")
 
 
@@ -103,7 +103,7 @@ def run(
     check_cancelled: Callable[[], None],
     on_change: Callable[[], None],
 ) -> Position:
-    """Go on from the journal's position to the end. Raises Detached, Suspended.
+    """Run the steps from the journal's position to the end. Raises Detached, Suspended.
 
     on_change is called whenever the journal has changed.
     """
@@ -118,7 +118,7 @@ def run(
             result = runner.perform(step, record.evidence)
             reason = str(record.evidence.get("reason", ""))
             if step is Step.CANARY:
-                check_cancelled()  # the last moment to leave without a trace
+                check_cancelled()  # the last moment to end without a trace
         except Cancelled as error:
             result, reason = Result.CANCELLED, str(error)
         except (StepFailed, OSError) as error:

@@ -183,7 +183,7 @@ def test_succession(directory: Path) -> None:
     made = make()
     made.from_generation, made.position = 1, Position(Step.DRAIN)
     made.save()
-    made.succeed()
+    made.supersede()
     assert (made.name, made.superseded, made.may_be_superseded) == ("edge@1", True, False)
     assert journal.load("edge") is None
     assert journal.unfinished() == ["edge@1"]
@@ -193,7 +193,7 @@ def test_succession(directory: Path) -> None:
     second = make()
     second.from_generation = 2
     second.save()
-    second.succeed()
+    second.supersede()
     assert sorted(path.name for path in directory.glob("*.json")) == ["edge@2.json"]
 
 
@@ -201,13 +201,13 @@ def test_an_earlier_one_that_has_failed_is_kept() -> None:
     made = make()
     made.from_generation, made.position = 1, Position(Step.DRAIN)
     made.save()
-    made.succeed()
+    made.supersede()
     made.position = Position(Step.DRAIN, Outcome.FAILED)
     made.save()
     second = make()
     second.from_generation = 2
     second.save()
-    second.succeed()
+    second.supersede()
     assert [item.name for item in journal.superseded("edge")] == ["edge@1", "edge@2"]
     assert journal.waiting_for_their_stop("edge") == {1, 2}
 

@@ -131,6 +131,6 @@ def test_a_definition_that_is_none_any_more(
         assert main([*command, "--foreground"]) == EXIT_ERROR
         [line] = capsys.readouterr().err.splitlines()
         assert line == (
-            f"udpgrm: {directory}/edge.json cannot be used (definition: {reason}): look which "
-            "generation works (udpgrm list), then remove the file"
+            f"udpgrm: {directory}/edge.json cannot be used (definition: {reason}): check which "
+            "generation is active (udpgrm list), then remove the file"
         )
