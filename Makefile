@@ -72,7 +72,7 @@ molecule: build/venvs/oldest/installed setup ## the collection on two hosts, an 
 SCENARIO = MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/build/molecule-$(1) \
 	timeout --foreground --signal=INT --kill-after=120 $(2) molecule test --scenario-name $(1) --destroy always
 
-.PHONY: monitoring servers molecule-platforms molecule-vm molecule-rollout molecule-services
+.PHONY: monitoring servers molecule-platforms molecule-vm molecule-rollout molecule-services molecule-lifecycle
 servers: setup ## unmodified DNS servers restarted under load, with and without udpgrm
 	@tools/install_packages testbed/servers-apt.txt
 	tools/ensure_bpffs
@@ -92,6 +92,9 @@ molecule-vm: setup ## the collection on virtual machines with the oldest kernel 
 
 molecule-rollout: setup ## rollouts on six hosts in which things go wrong, under traffic
 	$(call SCENARIO,rollout,1200)
+
+molecule-lifecycle: setup ## a server moved to a service under traffic, other control nodes, removal, umask 027 and 077
+	$(call SCENARIO,lifecycle,2400)
 
 molecule-services: setup ## DNS servers, HTTP/3 downloads, tunnels restarted under load on two hosts
 	@tools/install_packages testbed/servers-apt.txt

@@ -28,6 +28,19 @@ WARM_UP = 3.0
 # after the last switch: longer than the old flows' hold, for a last word of the new ones
 TAIL = 4.0
 
+# A packet every 0.2 s from one port, until its input ends; says how many instances have answered.
+CLIENT = """
+import select, socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.connect((sys.argv[1], int(sys.argv[2])))
+sock.settimeout(5)
+names = set()
+while not select.select([sys.stdin], [], [], 0.2)[0]:
+    sock.send(b"?")
+    names.add(sock.recv(100).split()[1].decode())
+    print(len(names), flush=True)
+"""
+
 
 @dataclasses.dataclass
 class Seen:
@@ -81,6 +94,20 @@ def traffic(places: dict[str, str], port: int) -> Iterator[dict[str, Seen]]:
                 raise RuntimeError(f"the generator failed with status {generator.returncode}")
         for flow in flows.read(out):
             seen[flow.host].add(flow)
+
+
+@contextlib.contextmanager
+def client_that_stays(address: str, port: int) -> Iterator[None]:
+    """A client of one host for as long as the block runs; RuntimeError when it saw a restart."""
+    command = [FLEET, "exec", "client", sys.executable, "-c", CLIENT, address, str(port)]
+    with started(command, piped=True) as client:
+        assert client.stdin and client.stdout
+        client.stdout.readline()
+        yield
+        client.stdin.close()
+        counted = client.stdout.read().split()
+        if client.wait() or set(counted) != {"1"}:
+            raise RuntimeError(f"the client that stays lost an answer or moved: {counted[-3:]}")
 
 
 def main() -> int:

@@ -17,35 +17,21 @@ Meanwhile the service of all six has clients, who must not notice.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from demo import hosts
-from demo.processes import FLEET, ROOT, Interrupted, interrupt_on_signals, started
+from demo.processes import FLEET, ROOT, Interrupted, interrupt_on_signals
 from testbed import steady
 
 PORT = 4433
 HERE = Path(__file__).resolve().parent
 STATUSES = "updated|unchanged|planned|rolled back|failed|unreachable|untouched"
 LIMIT_S = 300
-
-# What fl5's client runs: a packet every 0.2 s from one port, until its input ends.
-CLIENT = """
-import select, socket, sys
-sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-sock.connect((sys.argv[1], int(sys.argv[2])))
-sock.settimeout(5)
-names = set()
-while not select.select([sys.stdin], [], [], 0.2)[0]:
-    sock.send(b"?")
-    names.add(sock.recv(100).split()[1].decode())
-    print(len(names), flush=True)
-"""
 
 
 def on_host(number: int, script: str, text: str = "") -> None:
@@ -75,20 +61,6 @@ def repair_hosts() -> None:
     on_host(2, "systemctl start ssh.service")
     for number in (3, 4):
         on_host(number, "cd /opt/echo; mv good_server.py echo_server.py")
-
-
-@contextlib.contextmanager
-def client_that_stays(address: str) -> Iterator[None]:
-    """A client of one host for as long as the block runs; RuntimeError when it saw a restart."""
-    command = [FLEET, "exec", "client", sys.executable, "-c", CLIENT, address, str(PORT)]
-    with started(command, piped=True) as client:
-        assert client.stdin and client.stdout
-        client.stdout.readline()
-        yield
-        client.stdin.close()
-        counted = client.stdout.read().split()
-        if client.wait() or set(counted) != {"1"}:
-            raise RuntimeError(f"the client that stays lost an answer or moved: {counted[-3:]}")
 
 
 class Rollouts:
@@ -143,7 +115,7 @@ def rollouts(places: dict[str, str], run: Rollouts) -> None:
     """The three runs."""
     names = sorted(places)
     break_hosts()
-    with client_that_stays(places["fl5"]):
+    with steady.client_that_stays(places["fl5"], PORT):
         run.run(
             "no failure allowed",
             0,

@@ -69,6 +69,13 @@ class Host:
         """Forget the group's state. Raises HostError, also when there is no such group."""
         return self._call("delete", str(address))
 
+    def adopt(self, service: str, unit: str, check: bool) -> JsonObject:
+        """Make a running unit the working generation of a service; only say what would change if C(check).
+
+        Returns the command's document with C(changed) and C(notes). Raises HostError.
+        """
+        return self._call("adopt", service, "--unit", unit, *(["--check"] if check else []))
+
     def plan(self, service: str) -> JsonObject:
         """Return what a restart would do. Raises HostError when it would be refused."""
         return self._call("restart", service, "--check")

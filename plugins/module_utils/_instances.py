@@ -25,12 +25,18 @@ class Systemd:
 
     def __init__(self, run: Run, check: bool) -> None:
         self._run = run
-        self._check = check
+        self.check = check
         self.changed: list[str] = []
 
     def live(self, service: str) -> list[str]:
         """Return the units of a service's instances that run."""
-        pattern = f"{service}@*.service"
+        return self._live(f"{service}@*.service")
+
+    def live_unit(self, unit: str) -> bool:
+        """Whether a unit runs."""
+        return self._live(unit) == [unit]
+
+    def _live(self, pattern: str) -> list[str]:
         _status, out, _err = self._run(
             ["systemctl", "list-units", "--plain", "--no-legend", _LIVE, pattern]
         )
@@ -40,11 +46,16 @@ class Systemd:
         """Whether a unit is started with the host."""
         return self._run(["systemctl", "is-enabled", "--quiet", unit])[0] == 0
 
+    def starts_at_boot(self, unit: str) -> bool:
+        """Whether a unit is there and enabled; not one that only others start, which cannot be disabled."""
+        _status, out, _err = self._run(["systemctl", "is-enabled", unit])
+        return out.strip() in ("enabled", "enabled-runtime")
+
     def change(self, action: str, unit: str) -> None:
         """Start, stop, enable or disable a unit. Raises HostError, with what it has left in the journal."""
         if unit not in self.changed:
             self.changed.append(unit)
-        if self._check:
+        if self.check:
             return
         status, _out, err = self._run(["systemctl", action, unit])
         if status != 0:

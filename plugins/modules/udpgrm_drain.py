@@ -12,8 +12,9 @@ version_added: 0.1.0
 description:
   - Waits until a generation has no flows left, or until the restart of a service has ended.
   - Says every few seconds how many flows are left on each host.
-  - Changes nothing. With O(generation), nothing is stopped either; with O(service), the restart itself stops the old
-    instance.
+  - Stops nothing itself; with O(service), the restart stops the old instance.
+  - Where a restart has replaced a unit that the role had adopted, that unit is disabled and the service starts with the
+    host. Nothing else is changed.
   - Fails when time is up, or when the restart did not end with the new instance.
 author:
   - The udpgrm authors (@udpgrm)
@@ -25,13 +26,9 @@ attributes:
     details:
       - Looks once and does not wait.
   diff_mode:
-    support: N/A
-    details:
-      - This module does not modify state.
+    support: none
   idempotent:
     support: full
-    details:
-      - This module does not modify state.
 options:
   service:
     description:
@@ -125,6 +122,12 @@ restart:
   type: dict
   returned: when O(service) is given
   sample: {"state": "drain", "step": "drain", "outcome": null, "from_generation": 1, "to_generation": 2}
+units:
+  description: Units that were enabled or disabled, as the service's first restart has replaced a unit that the role had adopted.
+  type: list
+  elements: str
+  returned: success
+  sample: []
 serves:
   description: What serves, as in RV(udpgrm.fleet.udpgrm_service_info#module:services[].serves).
   type: dict
@@ -149,6 +152,7 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
     HostError,
     service_name,
 )
+from ansible_collections.udpgrm.fleet.plugins.module_utils._migration import hand_over
 from ansible_collections.udpgrm.fleet.plugins.module_utils._service import await_end
 
 
@@ -199,17 +203,21 @@ def main() -> None:
     params = module.params
     limit = 0 if module.check_mode else min(params["timeout"] or 0, params["interval"])
     host = Host.of_module(module)
+    units: list[str] = []
     try:
         if params["service"] is None:
             result = wait_for_generation(host, params, limit)
         else:
-            result = await_end(host, service_name(params["service"]), limit)
+            service = service_name(params["service"])
+            result = await_end(host, service, limit)
+            if result["drained"]:
+                units = hand_over(module.run_command, host, service, module.check_mode)
     except (ValueError, HostError) as error:
         drop_claim(module)
         module.fail_json(msg=str(error))
     if result["drained"]:
         drop_claim(module)
-    module.exit_json(changed=False, **result)
+    module.exit_json(changed=bool(units), units=units, **result)
 
 
 if __name__ == "__main__":

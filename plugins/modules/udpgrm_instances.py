@@ -11,6 +11,7 @@ short_description: Run services' first instances, or end services
 version_added: 0.1.0
 description:
   - Starts the first instance of each service that has none, and lets it start with the host. Running ones are left alone.
+  - Adopts a unit that served before udpgrm came, so that the first restart of its service moves it gracefully.
   - Stops all instances of a service that is to end, if no flow is left to be lost.
   - For the role C(udpgrm.fleet.udpgrm), which has written the units C(NAME@.service) and C(NAME-first.service).
 author:
@@ -40,6 +41,19 @@ options:
       - started
       - ended
     default: started
+  adopt:
+    description:
+      - Units that served before udpgrm came, by service. Only with O(state=started).
+      - While such a unit runs, and no instance of its service does, it is made the service's working generation, and
+        stays what is started with the host. Fails where it does not serve the service's addresses.
+      - Once the first restart has finished it is disabled, and the service starts with the host.
+    type: dict
+    default: {}
+  planned:
+    description:
+      - Whether units or definitions are only planned, so that the host cannot be asked about them. Only in check mode.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -47,15 +61,28 @@ EXAMPLES = r"""
   udpgrm.fleet.udpgrm_instances:
     services:
       - dns
+
+- name: Have a service replace a unit that serves
+  udpgrm.fleet.udpgrm_instances:
+    services:
+      - dns
+    adopt:
+      dns: old-dns.service
 """
 
 RETURN = r"""
 units:
-  description: Units that were enabled, started, stopped or disabled, or would be.
+  description: Units that were enabled, started, adopted, stopped or disabled, or would be.
   type: list
   elements: str
   returned: success
   sample: [dns-first.service]
+notes:
+  description: What is to be known of the flows of units that were adopted, a line each. Warnings, too.
+  type: list
+  elements: str
+  returned: success
+  sample: ["0.0.0.0:53: a client's flow is known once the server has sent to it again: restart when every client has been heard of"]
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -69,6 +96,7 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._instances import (
     end,
     start,
 )
+from ansible_collections.udpgrm.fleet.plugins.module_utils._migration import replace
 
 
 def main() -> None:
@@ -76,25 +104,37 @@ def main() -> None:
         argument_spec={
             "services": {"type": "list", "elements": "str", "required": True},
             "state": {"type": "str", "choices": ["started", "ended"], "default": "started"},
+            "adopt": {"type": "dict", "default": {}},
+            "planned": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     systemd = Systemd(module.run_command, module.check_mode)
+    adopt = module.params["adopt"]
+    notes: list[str] = []
     try:
         names = [service_name(name) for name in module.params["services"]]
         if module.params["state"] == "started":
+            is_planned = module.check_mode and module.params["planned"]
+            host = None if is_planned or not adopt else Host.of_module(module)
             for name in names:
-                start(systemd, name)
+                if name in adopt:
+                    notes += replace(systemd, host, name, str(adopt[name]))
+                else:
+                    start(systemd, name)
         else:
             host = Host.of_module(module)
             for name in names:
                 end(systemd, host, name)
     except HostError as error:
         module.fail_json(msg=str(error), units=systemd.changed)
+    for note in notes:
+        module.warn(note)
     before = "".join(f"{unit}\n" for unit in systemd.changed)
     module.exit_json(
         changed=bool(systemd.changed),
         units=systemd.changed,
+        notes=notes,
         diff={"before": "", "after": before},
     )
 

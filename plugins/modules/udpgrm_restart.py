@@ -16,6 +16,8 @@ description:
   - The transaction runs in a unit of its own. So it runs to its end, or rolls back, when Ansible or the connection to the host
     is lost.
   - Does nothing where the service runs an instance of O(release) already.
+  - Where a restart has replaced a unit that the role had adopted, and has ended, that unit is disabled and the service
+    starts with the host.
 author:
   - The udpgrm authors (@udpgrm)
 extends_documentation_fragment:
@@ -167,6 +169,12 @@ restart:
       elements: dict
       sample: [{"step": "drain", "started": 1767225600.125, "ended": null, "result": null, "reason": "", "evidence": {}}]
   sample: {"state": "drain", "step": "drain", "outcome": null, "from_generation": 1, "to_generation": 2}
+units:
+  description: Units that were enabled or disabled, as the service's first restart has replaced a unit that the role had adopted.
+  type: list
+  elements: str
+  returned: success
+  sample: []
 serves:
   description: What serves, as in RV(udpgrm.fleet.udpgrm_service_info#module:services[].serves).
   type: dict
@@ -226,6 +234,7 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
     HostError,
     service_name,
 )
+from ansible_collections.udpgrm.fleet.plugins.module_utils._migration import hand_over
 from ansible_collections.udpgrm.fleet.plugins.module_utils._restart import Task, Unsuccessful
 
 
@@ -276,6 +285,7 @@ def main() -> None:
         )
         work = {"started": task.start, "resumed": task.resume, "rolled_back": task.roll_back}
         result = work[params["state"]]()
+        units = hand_over(module.run_command, task.host, task.service, module.check_mode)
     except _claim.Claimed as error:
         module.fail_json(msg=str(error), rollout=error.claim)
     except Unsuccessful as error:
@@ -284,7 +294,8 @@ def main() -> None:
     except (HostError, OSError) as error:
         ended()
         module.fail_json(msg=str(error))
-    module.exit_json(**result)
+    result["changed"] |= bool(units)
+    module.exit_json(units=units, **result)
 
 
 if __name__ == "__main__":

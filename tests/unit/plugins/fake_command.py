@@ -20,7 +20,7 @@ from tests.unit.plugins.fake_services import FakeServices
 here = pathlib.Path({here!r})
 with (here / "calls").open("a") as file:
     print(*sys.argv[1:], file=file)
-if sys.argv[1] in ("status", "restart", "rollback", "metrics"):
+if sys.argv[1] in ("adopt", "status", "restart", "rollback", "metrics"):
     status, out, err = FakeServices(here / "services.json")(sys.argv[1:])
 else:
     host = FakeHost(*json.loads((here / "groups.json").read_text()))
@@ -33,8 +33,11 @@ sys.stderr.write(err)
 sys.exit(status)
 """
 SYSTEMCTL = """#!/bin/sh
-echo "[Service]"
-echo "ExecStart=/opt/echo --generation %i --config={here}/echo.conf"
+case "$1" in
+is-enabled) echo enabled ;;
+enable | disable) echo "$@" >>{here}/systemctl-calls ;;
+*) echo "[Service]"; echo "ExecStart=/opt/echo --generation %i --config={here}/echo.conf" ;;
+esac
 """
 # What Ansible takes for the host's Python: leaves a line for each module that is run, or cannot be.
 PYTHON = """#!/bin/sh
@@ -103,6 +106,11 @@ class FakeCommand:
     def calls(self) -> list[str]:
         """The command lines udpgrm was run with."""
         return self._lines("calls")
+
+    @property
+    def boot_changes(self) -> list[str]:
+        """What systemctl was told of units that start with the host."""
+        return self._lines("systemctl-calls")
 
     @property
     def modules(self) -> list[str]:

@@ -29,12 +29,14 @@ def service(name: str = "echo", **behaviour: t.Any) -> Document:
     C(looks): in how many answers of status a restart drains; C(rolls_back), C(refuses): the reason;
     C(errors): dispatch errors that a restart begins to cause; C(cut): the step in which the
     first process that works at a restart dies; C(loses_power): seconds after a switch at which the
-    host is booted again, with generation 1.
+    host is booted again, with generation 1; C(no_socket): an adoption is refused.
     """
     return {
         "name": name,
         "address": "0.0.0.0:4433",
         "working": 1,
+        # the unit that was adopted as generation 0
+        "former": None,
         "journal": None,
         "metrics": dict(METRICS),
         "behaviour": {"looks": 0, **behaviour},
@@ -117,7 +119,7 @@ class FakeServices:
                             "generation": n,
                             "state": "working" if n == item["working"] else "draining",
                             "flows": 3,
-                            "instance": f"{item['name']}@{n}.service",
+                            "instance": self._instance(item, n),
                         }
                         for n in sorted(living)
                     ],
@@ -133,6 +135,29 @@ class FakeServices:
         if journal["outcome"] is not None:
             return "failed"
         return str(journal["step"]) if journal["running"] else "interrupted"
+
+    @staticmethod
+    def _instance(item: Document, generation: int) -> str:
+        if generation == 0 and item["former"]:
+            return str(item["former"])
+        return f"{item['name']}@{generation}.service"
+
+    def _adopt(self, name: str, option: str, unit: str, *check: str) -> Document:
+        item = self._services[name]
+        assert option == "--unit" and check in ((), ("--check",))
+        if "no_socket" in item["behaviour"]:
+            raise LookupError(f"{unit} has no socket at {item['address']}: it has no UDP socket")
+        changed = item["former"] != unit
+        if not check:
+            item.update(former=unit, working=0)
+        return {
+            "service": name,
+            "unit": unit,
+            "generation": 0,
+            "changed": changed,
+            "sockets": {item["address"]: 1},
+            "notes": [f"{item['address']}: a client's flow is known once"] if changed else [],
+        }
 
     def _metrics(self) -> Document:
         for item in self._services.values():
@@ -174,8 +199,8 @@ class FakeServices:
                 "service": name,
                 "from_generation": old,
                 "to_generation": old + 1,
-                "instance": f"{name}@{old + 1}.service",
-                "stops": f"{name}@{old}.service",
+                "instance": self._instance(item, old + 1),
+                "stops": self._instance(item, old),
             }
         self._begin(item, old)
         return {**BEGUN, "service": name}

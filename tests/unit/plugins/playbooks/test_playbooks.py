@@ -37,6 +37,19 @@ def test_all_hosts_once(ansible: Ansible) -> None:
     assert "echo: 4 unchanged" in said
 
 
+def test_the_first_restart_ends_what_was_adopted(ansible: Ansible) -> None:
+    fleet = Fleet(ansible, [{"looks": 3}, {"rolls_back": "dead"}])
+    for host in fleet.hosts.values():
+        (host.path / "state").mkdir()
+        (host.path / "state" / "echo.adopted").write_text("old-echo.service\n")
+    status, said = fleet.run("--check", udpgrm_max_failures=1)
+    assert (status, [host.boot_changes for host in fleet.hosts.values()]) == (0, [[], []]), said
+    status, said = fleet.run(udpgrm_max_failures=1)
+    assert (status, fleet.working) == (2, [2, 1]), said
+    replaced, kept = fleet.hosts.values()
+    assert (replaced.boot_changes, kept.boot_changes) == (["disable old-echo.service"], [])
+
+
 @both_versions
 def test_one_budget_for_all_batches(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{}, {}, {}, {"rolls_back": "nobody answers"}, {}, {}])

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Runs the playbooks as a service comes, changes and has to go, and judges each run.
+
+    lifecycle.py --inventory FILE --report FILE -- ansible-playbook OPTIONS...
+
+A server that knows nothing of udpgrm runs on every host, with clients, before anything is
+deployed. The first restart moves them. Then another control node begins a rollout while
+one goes on, and the service is to be removed while it has a client.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from demo import hosts
+from demo.processes import FLEET, ROOT, Interrupted, interrupt_on_signals, output
+from testbed import steady
+
+PORT = 4433
+#: For what hangs: a deployment takes half a minute, and several on a busy machine.
+LIMIT_S = 900
+#: Of a flow of the definition's dissector, and some.
+FLOW_S = 5
+OLD = "old-echo.service"
+CLAIM = "/var/lib/udpgrm/restarts/echo.rollout"
+GONE = {"udpgrm_services": [{"name": "echo", "state": "absent"}]}
+
+
+class Runs:
+    """Runs of playbooks; well: whether all were as expected."""
+
+    def __init__(self, command: Sequence[str], report: Path) -> None:
+        self._command = command
+        self._report = report
+        self.well = True
+
+    def _words(self, playbook: str, node: str, variables: dict[str, Any]) -> list[str]:
+        given = {"udpgrm_service": "echo", "udpgrm_report": str(self._report), **variables}
+        words = [*self._command, "--extra-vars", json.dumps(given), f"udpgrm.fleet.{playbook}"]
+        if node:
+            script = 'hostname "$1"; shift; exec "$@"'
+            words = ["unshare", "--uts", "sh", "-ec", script, "sh", node, *words]
+        return words
+
+    @contextlib.contextmanager
+    def begun(self, playbook: str, **variables: Any) -> Iterator[subprocess.Popen[str]]:
+        """Begin a run; it is killed when the block is left."""
+        with subprocess.Popen(
+            self._words(playbook, "", variables),
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                yield process
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+
+    def run(
+        self,
+        what: str,
+        playbook: str,
+        *options: str,
+        words: Sequence[str] = (),
+        fails: bool = False,
+        changes: bool = True,
+        node: str = "",
+        **variables: Any,
+    ) -> None:
+        """Run one; words: what it has to say. node: another name for the control node."""
+        begun = time.monotonic()
+        done = subprocess.run(
+            [*self._words(playbook, node, variables), *options],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+        seconds = time.monotonic() - begun
+        self.judge(f"{what} ({seconds:.0f} s)", done.returncode, done.stdout, words, fails, changes)
+
+    def judge(
+        self,
+        what: str,
+        status: int,
+        said: str,
+        words: Sequence[str],
+        fails: bool = False,
+        changes: bool = True,
+    ) -> None:
+        """Compare how a run has ended with what was expected."""
+        text = " ".join(said.split())
+        missing = [word for word in words if word not in text]
+        has_changed = any(int(number) for number in re.findall(r"changed=([0-9]+)", said))
+        well = bool(status) == fails and not missing and (fails or has_changed == changes)
+        print(
+            f"{what}: exit status {status}, {'something' if has_changed else 'nothing'} changed",
+            flush=True,
+        )
+        if not well:
+            expected = "a failure" if fails else "a change" if changes else "no change"
+            print(f"FAILED: expected {expected}, and the words {missing}\n{said[-12000:]}")
+        self.well &= well
+
+    def expect(self, what: str, well: bool, seen: object = "") -> None:
+        """Say whether something is as it should be."""
+        print(f"{what}: {'yes' if well else f'FAILED: {seen}'}")
+        self.well &= well
+
+
+def on_host(name: str, *command: str) -> str:
+    """Run a command in a host, not through SSH; what it prints, also where it fails."""
+    script = f"{' '.join(command)} || true"
+    return output([FLEET, "sh", name.removeprefix("fl"), "sh", "-c", script]).strip()
+
+
+def migration(places: dict[str, str], runs: Runs) -> None:
+    """From the first look at bare hosts to a service that is unchanged."""
+
+    def at_boot() -> set[str]:
+        units = f"{OLD} echo-first.service"
+        return {on_host(name, f"systemctl is-enabled {units} 2>/dev/null") for name in places}
+
+    with steady.traffic(places, PORT) as seen:
+        runs.run("plan", "site", "--check", "--diff", words=[f"+{OLD}"])
+        runs.expect("the plan changed nothing", at_boot() == {"enabled"}, at_boot())
+        words = ["restart when every client has been heard of"]
+        runs.run("adopt", "site", words=words)
+        runs.expect("it starts at boot until it is replaced", at_boot() == {"enabled\ndisabled"})
+        runs.run("adopt again", "site", changes=False)
+        runs.run("first restart", "rolling_restart", words=["echo: 2 updated"])
+        runs.expect("the service starts at boot", at_boot() == {"disabled\nenabled"}, at_boot())
+        runs.run("after it", "site", changes=False)
+    for name, host in seen.items():
+        well = host.is_well and host.generations == {0, 1}
+        print(f"{name}: {host}{'' if well else ': FAILED'}")
+        runs.well &= well
+
+
+def other_control_node(places: dict[str, str], runs: Runs) -> None:
+    """A rollout while another one goes on: refused, in the place of a dead one, after it."""
+    me = os.uname().nodename
+    everything: dict[str, Any] = {"udpgrm_batches": ["100%"], "udpgrm_bake": 0}
+    refusal = [f"a rollout of root@{me} goes on since", "udpgrm_other_rollout=replace"]
+
+    def claims() -> list[str]:
+        return [on_host(name, f"cat {CLAIM} 2>/dev/null") for name in places]
+
+    def await_claims() -> None:
+        deadline = time.monotonic() + LIMIT_S
+        while not all(claims()):
+            if time.monotonic() > deadline:
+                raise RuntimeError("the rollout does not begin")
+            time.sleep(0.1)
+
+    def other(what: str, **variables: Any) -> None:
+        runs.run(what, "rolling_restart", node="elsewhere", **{**everything, **variables})
+
+    with contextlib.ExitStack() as clients:
+        for address in places.values():
+            clients.enter_context(steady.client_that_stays(address, PORT))
+        with runs.begun("rolling_restart", udpgrm_release="2", **everything):
+            await_claims()
+            other("another control node", fails=True, words=refusal, udpgrm_release="3")
+        other("after the first was killed", fails=True, words=refusal, udpgrm_release="3")
+    words = ["echo: 2 updated"]
+    other("in its place", words=words, udpgrm_release="3", udpgrm_other_rollout="replace")
+    with contextlib.ExitStack() as clients:
+        for address in places.values():
+            clients.enter_context(steady.client_that_stays(address, PORT))
+        with runs.begun("rolling_restart", udpgrm_release="4", **everything) as first:
+            await_claims()
+            clients.close()
+            other(
+                "after its end",
+                words=["echo: 2 unchanged"],
+                changes=False,
+                udpgrm_release="4",
+                udpgrm_other_rollout="wait",
+            )
+            said, _ = first.communicate(timeout=LIMIT_S)
+        runs.judge("the first", first.returncode, said, words)
+    runs.expect("no host has a rollout", not any(claims()), claims())
+
+
+def removal(places: dict[str, str], runs: Runs) -> None:
+    """It is not removed while it has clients."""
+    with contextlib.ExitStack() as clients:
+        for address in places.values():
+            clients.enter_context(steady.client_that_stays(address, PORT))
+        time.sleep(FLOW_S)
+        words = ["echo: 1 flows would be lost"]
+        runs.run("removal with a client", "site", fails=True, words=words, **GONE)
+    time.sleep(FLOW_S)
+    instances = {on_host(name, "systemctl is-active 'echo@*'") for name in places}
+    runs.expect("nothing was stopped", instances == {"active"}, instances)
+    runs.run("removal", "site", **GONE)
+    script = (
+        f"find /etc/systemd/system /etc/udpgrm /var/lib/udpgrm -name '*echo*' ! -name {OLD};"
+        " systemctl list-units --all --plain --no-legend 'echo*'"
+    )
+    left = {on_host(name, script) for name in places}
+    runs.expect("nothing of it is left", left == {""}, left)
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description="a service comes, changes and goes")
+    parser.add_argument("--inventory", required=True, type=Path)
+    parser.add_argument("--report", required=True, type=Path)
+    parser.add_argument("command", nargs="+")
+    arguments = parser.parse_args()
+    interrupt_on_signals()
+    places = hosts.addresses(arguments.inventory)
+    runs = Runs(arguments.command, arguments.report)
+    try:
+        for part in (migration, other_control_node, removal):
+            part(places, runs)
+    except Interrupted as reason:
+        print(f"interrupted by {reason}", file=sys.stderr)
+        return 130
+    except (RuntimeError, subprocess.SubprocessError) as error:
+        print(f"FAILED: {error}", file=sys.stderr)
+        return 1
+    return 0 if runs.well else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
