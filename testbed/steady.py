@@ -44,10 +44,14 @@ while not select.select([sys.stdin], [], [], 0.2)[0]:
 
 @dataclasses.dataclass
 class Seen:
-    """What the clients of a host have seen; moved: flows that more than one instance answered."""
+    """What the clients of a host have seen; moved: flows that more than one instance answered.
+
+    late: answers to packets that were given up, and so are among the lost.
+    """
 
     sent: int = 0
     lost: int = 0
+    late: int = 0
     moved: int = 0
     strange: int = 0
     generations: set[int] = dataclasses.field(default_factory=set)
@@ -56,6 +60,7 @@ class Seen:
         """Count a flow."""
         self.sent += flow.sent
         self.lost += flow.lost
+        self.late += flow.repeated
         self.strange += flow.strange
         self.moved += len(flow.runs) > 1
         self.generations.update(seen.instance.generation for seen in flow.runs)
@@ -68,7 +73,8 @@ class Seen:
     def __str__(self) -> str:
         generations = ", ".join(map(str, sorted(self.generations)))
         return (
-            f"{self.sent} packets, {self.lost} lost, {self.moved} flows moved, "
+            f"{self.sent} packets, {self.lost} lost, {self.late} answered late, "
+            f"{self.moved} flows moved, "
             f"{self.strange} strange answers, generations {generations}"
         )
 

@@ -11,6 +11,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils import (
     _page,
+    _result,
     _rollout,
     _table,
     _variables,
@@ -45,12 +46,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         limits = settings["max_failures"], settings["max_error_share"]
         # failures of the last batch, or in a drain, have stopped nothing
         reason = _rollout.reason_to_stop(entries, *limits) if untouched else ""
-        for line in _table.render(entries, reason):
+        document = _result.document(settings, entries, reason, ended=True)
+        for line in _table.render(entries, reason, document["summary"]):
             display.display(line)
         problem = _page.write(settings, entries, reason, ended=True)
         if problem:
             display.warning(problem)
-        result.update(changed=False, counts=_rollout.counts(entries))
+        result.update(changed=False, counts=document["counts"], summary=document["summary"])
+        # as set_stats does; not by a name that begins with udpgrm_: AWX gives them to the next job as variables
+        data = {"rolling_restart": {", ".join(settings["services"]): document}}
+        result["ansible_stats"] = {"data": data, "per_host": False, "aggregate": True}
         if untouched and not reason and not any(e["status"] in _rollout.BAD for e in entries):
             hosts = ", ".join(dict.fromkeys(untouched))
             result.update(

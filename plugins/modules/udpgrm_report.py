@@ -10,7 +10,8 @@ module: udpgrm_report
 short_description: Show how a rolling restart went
 version_added: 0.1.0
 description:
-  - Prints a table of the hosts of a rolling restart and what became of each, and writes the page.
+  - Prints a table of the hosts of a rolling restart and what became of each, and writes the page and the result.
+  - Sets the result as a custom stat, C(rolling_restart), by the names of the services.
   - Fails when hosts were to be restarted and were passed over.
   - Runs on the control node, once for all hosts, for the playbook C(udpgrm.fleet.rolling_restart), whose variables it
     reads.
@@ -33,4 +34,9 @@ counts:
   type: dict
   returned: success
   sample: {"updated": 5, "rolled_back": 1, "failed": 0, "unreachable": 0, "untouched": 2}
+summary:
+  description: What happened and what to do next, in one sentence.
+  type: str
+  returned: success
+  sample: all 5 hosts run the release, nothing is left to do
 """

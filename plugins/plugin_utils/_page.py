@@ -4,17 +4,19 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""A rollout's page: where it is written, and the coordinates of its pictures, which a template draws."""
+"""A rollout's page, and the result beside it: where they are written; the coordinates of the page's pictures."""
 
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import pathlib
 import tempfile
 import typing as t
 
 import jinja2
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _result
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils._figures import JsonObject
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils._rollout import label
 
@@ -30,25 +32,33 @@ _MOST_TICKS = 10
 _TEMPLATES = pathlib.Path(__file__).resolve().parents[2] / "playbooks" / "templates"
 
 
+def result_path(path: str) -> pathlib.Path:
+    """Return where the result is written: beside the page."""
+    return pathlib.Path(path).resolve().with_suffix(".json")
+
+
 def check(path: str) -> None:
-    """Raise ValueError when a page cannot be written."""
+    """Raise ValueError when page and result cannot be written."""
     if not path:
         return
-    place = pathlib.Path(path).resolve()
-    try:
-        if place.exists() and not place.is_file():
-            raise OSError(0, "it is not a file")
-        with tempfile.TemporaryFile(dir=place.parent):
-            pass
-    except OSError as error:
-        raise ValueError(
-            f"udpgrm_report: {path} cannot be written: {error.strerror}; "
-            "give another path, or false for no page"
-        ) from error
+    page, result = pathlib.Path(path).resolve(), result_path(path)
+    if page == result:
+        raise ValueError(f"udpgrm_report: {path} is where the result is written; end it with .html")
+    for place in (page, result):
+        try:
+            if place.exists() and not place.is_file():
+                raise OSError(0, "it is not a file")
+            with tempfile.TemporaryFile(dir=place.parent):
+                pass
+        except OSError as error:
+            raise ValueError(
+                f"udpgrm_report: {place} cannot be written: {error.strerror}; "
+                "give another path, or false for none"
+            ) from error
 
 
 def write(settings: JsonObject, entries: t.Sequence[JsonObject], reason: str, ended: bool) -> str:
-    """Write the page; return why it could not be written, empty if it was. It is replaced as a whole."""
+    """Write page and result; return why they could not be written, empty if they were. Each is replaced as a whole."""
     if not settings["report"]:
         return ""
     path = pathlib.Path(settings["report"]).resolve()
@@ -62,6 +72,13 @@ def write(settings: JsonObject, entries: t.Sequence[JsonObject], reason: str, en
         reason=reason,
         as_of="" if ended else now,
     )
+    result = json.dumps(_result.document(settings, entries, reason, ended), indent=1)
+    problems = [_replace(path, text), _replace(result_path(settings["report"]), f"{result}\n")]
+    return "; ".join(filter(None, problems))
+
+
+def _replace(path: pathlib.Path, text: str) -> str:
+    """Write a file; return why it could not be written."""
     draft = ""
     try:
         handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".udpgrm-report-")
@@ -72,7 +89,7 @@ def write(settings: JsonObject, entries: t.Sequence[JsonObject], reason: str, en
     except OSError as error:
         if draft:
             pathlib.Path(draft).unlink(missing_ok=True)
-        return f"the page {path} cannot be written: {error.strerror}"
+        return f"{path} cannot be written: {error.strerror}"
     return ""
 
 

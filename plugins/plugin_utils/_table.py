@@ -41,8 +41,8 @@ _COLUMNS: list[tuple[str, t.Callable[[JsonObject], str]]] = [
 ]
 
 
-def render(entries: t.Sequence[JsonObject], reason: str) -> list[str]:
-    """Return a line for each host and service, the problems, and the sums of each service."""
+def render(entries: t.Sequence[JsonObject], reason: str, summary: str) -> list[str]:
+    """Return a line for each host and service, the problems, the sums of each service, and the summary."""
     services = list(dict.fromkeys(str(entry["service"]) for entry in entries))
     keys = ["host", "service"] if len(services) > 1 else ["host"]
     rows = [[*keys, *(title for title, _value in _COLUMNS)]]
@@ -61,4 +61,6 @@ def render(entries: t.Sequence[JsonObject], reason: str) -> list[str]:
             f"{count} {name.replace('_', ' ')}" for name, count in counts(mine).items() if count
         ]
         lines.append(f"{service}: {', '.join(found)}")
-    return lines
+    if len(services) > 1:
+        return [*lines, summary]
+    return [*lines[:-1], f"{lines[-1]}; {summary}"]

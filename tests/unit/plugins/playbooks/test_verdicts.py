@@ -224,7 +224,26 @@ def test_no_page(ansible: Ansible, nothing: object) -> None:
     fleet = Fleet(ansible, [{}])
     status, said = fleet.run(udpgrm_report=nothing)
     assert status == 0, said
-    assert not list(ansible.directory.glob("*.html"))
+    assert not [*ansible.directory.glob("*.html"), *ansible.directory.glob("udpgrm-report.json")]
+
+
+def test_the_result_for_machines(ansible: Ansible, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANSIBLE_SHOW_CUSTOM_STATS", "true")
+    fleet = Fleet(ansible, [{}, {"rolls_back": "dead"}, {}])
+    status, said = fleet.run(udpgrm_report=True, udpgrm_batches=[1])
+    assert status == 2, said
+    result = json.loads((ansible.directory / "udpgrm-report.json").read_text())
+    assert [host["status"] for host in result["hosts"]] == ["updated", "rolled_back", "untouched"]
+    assert result["state"] == "stopped"
+    assert f"echo: 1 updated, 1 rolled back, 1 untouched; {result['summary']}" in said
+    _before, _stats, shown = said.partition("CUSTOM STATS:")
+    stats = json.loads(shown.partition("RUN: ")[2].strip())
+    assert stats == {"rolling_restart": {"echo": {**result, "at": stats_at(stats)}}}
+
+
+def stats_at(stats: dict[str, t.Any]) -> t.Any:
+    """When the document of the stats was made, which is before the one on the disk was."""
+    return stats["rolling_restart"]["echo"]["at"]
 
 
 def test_the_page_is_there_after_an_abort(ansible: Ansible) -> None:

@@ -1,0 +1,111 @@
+# Copyright the udpgrm authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""A rollout's result for machines, and in one sentence for people: what happened, and what to do next.
+
+The document's schema is playbooks/files/udpgrm-report.schema.json.
+"""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _run
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils._figures import JsonObject
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils._rollout import (
+    BAD,
+    counts,
+    is_worse,
+    verdicts,
+)
+
+SCHEMA = 1
+_HOST_KEYS = (
+    "host",
+    "service",
+    "status",
+    "problem",
+    "from_generation",
+    "to_generation",
+    "drains",
+    "switch_s",
+    "drain_s",
+    "flows_carried",
+    "flows_lost",
+    "moved",
+    "dropped",
+)
+_AGAIN = "run the same command again, which passes over hosts that are done"
+
+
+def state(entries: t.Sequence[JsonObject], tolerance: float) -> str:
+    """Return how a run that has ended went: succeeded, planned, failed, or stopped before all hosts were reached."""
+    statuses = {entry["status"] for entry in entries}
+    if verdicts(entries, tolerance):
+        return "stopped" if "untouched" in statuses else "failed"
+    if "untouched" in statuses:
+        return "failed"
+    return "planned" if "planned" in statuses else "succeeded"
+
+
+def sentence(entries: t.Sequence[JsonObject], tolerance: float) -> str:
+    """Return what happened, and what to do next."""
+    total = _hosts(entries)
+    bad = _hosts(entry for entry in entries if entry["status"] in BAD and not entry["went_back"])
+    worse = _hosts(entry for entry in entries if is_worse(entry, tolerance))
+    worse = [host for host in worse if host not in bad]
+    untouched = _hosts(entry for entry in entries if entry["status"] == "untouched")
+    how = state(entries, tolerance)
+    if how == "planned":
+        return f"{_of(total, total)} would be restarted or are done already: run it without --check"
+    if how == "succeeded":
+        if all(entry["status"] == "unchanged" for entry in entries):
+            return f"{_of(total, total)} ran the release already, nothing was done"
+        return f"{_of(total, total)} run the release, nothing is left to do"
+    if not bad and not worse:
+        return f"{_of(untouched, total)} not restarted: {_AGAIN}"
+    parts = []
+    if bad:
+        parts.append(f"{_of(bad, total)} failed")
+    if worse:
+        parts.append(f"{_of(worse, total)} drop or misdirect more packets than before")
+    if untouched:
+        parts.append(f"{len(untouched)} not begun")
+    drain = _hosts(
+        entry for entry in entries if entry["drains"] and entry["status"] != "rolled_back"
+    )
+    back = f" (or go back with udpgrm.fleet.rollback: {', '.join(drain)} can)" if drain else ""
+    return f"{', '.join(parts)}: repair them, then {_AGAIN}{back}"
+
+
+def document(
+    settings: JsonObject, entries: t.Sequence[JsonObject], reason: str, ended: bool
+) -> dict[str, t.Any]:
+    """Return the result as it is written to the disk."""
+    tolerance = settings["max_error_share"]
+    return {
+        "schema": SCHEMA,
+        "services": list(settings["services"]),
+        "release": settings["release"],
+        "by": _run.by(),
+        "at": time.time(),
+        "state": state(entries, tolerance) if ended else "running",
+        "reason": reason,
+        "summary": sentence(entries, tolerance) if ended else "",
+        "counts": counts(entries),
+        "hosts": [{key: entry[key] for key in _HOST_KEYS} for entry in entries],
+    }
+
+
+def _hosts(entries: t.Iterable[JsonObject]) -> list[str]:
+    return list(dict.fromkeys(str(entry["host"]) for entry in entries))
+
+
+def _of(some: t.Sequence[str], total: t.Sequence[str]) -> str:
+    if len(some) == len(total):
+        return f"all {len(total)} hosts" if len(total) > 1 else total[0]
+    return f"{len(some)} of {len(total)} hosts ({', '.join(some)})"
