@@ -8,9 +8,11 @@
 
 from __future__ import annotations
 
+import pathlib
 import typing as t
 
 from ansible_collections.udpgrm.fleet.plugins.module_utils._host import Host, HostError
+from ansible_collections.udpgrm.fleet.plugins.module_utils._release import state_directory
 
 # Instances that hold or may soon hold sockets.
 _LIVE = "--state=active,reloading,activating,deactivating"
@@ -21,7 +23,7 @@ Run = t.Callable[[list[str]], tuple[int, str, str]]
 
 
 class Systemd:
-    """A host's systemd; C(changed) are the units that were changed, or in check mode would be."""
+    """A host's systemd; C(changed) are the units and files that were changed, or in check mode would be."""
 
     def __init__(self, run: Run, check: bool) -> None:
         self._run = run
@@ -62,6 +64,16 @@ class Systemd:
             words = err.strip().splitlines()
             raise HostError(f"systemctl {action} {unit}: {words[0] if words else status}")
 
+    def remove(self, path: pathlib.Path) -> None:
+        """Remove a file. Raises HostError."""
+        self.changed.append(str(path))
+        if self.check:
+            return
+        try:
+            path.unlink()
+        except OSError as error:
+            raise HostError(f"{path}: {error.strerror}") from error
+
     def failure(self, unit: str) -> str:
         """Return how a unit's command has ended, and its last words in the journal."""
         _status, out, _err = self._run(
@@ -93,7 +105,10 @@ def start(systemd: Systemd, service: str) -> None:
 
 
 def end(systemd: Systemd, host: Host, service: str) -> None:
-    """Stop what runs of a service, unless flows would be lost. Raises HostError."""
+    """Stop what runs of a service, unless flows would be lost, and remove its state. Raises HostError.
+
+    The journal of its last restart would tell the release of instances that a later service of this name starts.
+    """
     instances = systemd.live(service)
     if instances:
         _refuse_to_lose(host, service, instances)
@@ -102,6 +117,10 @@ def end(systemd: Systemd, host: Host, service: str) -> None:
         systemd.change("disable", first)
     for unit in instances:
         systemd.change("stop", unit)
+    # names of services have neither mark
+    for mark in ".@":
+        for path in sorted(state_directory().glob(f"{service}{mark}*")):
+            systemd.remove(path)
 
 
 def _refuse_to_lose(host: Host, service: str, instances: list[str]) -> None:
@@ -111,7 +130,8 @@ def _refuse_to_lose(host: Host, service: str, instances: list[str]) -> None:
             f"{service}: {', '.join(instances)} runs, and no definition tells its flows; stop it first"
         )
     [item] = found
-    if item["restart"] is not None and item["restart"]["running"]:
+    drains = [restart for restart in item["draining"] if restart["outcome"] is None]
+    if drains or (item["restart"] is not None and item["restart"]["running"]):
         raise HostError(f"{service}: a restart runs; wait for its end")
     flows = [
         (group["address"], generation["flows"])

@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Starts the first instance of each service that has none, and lets it start with the host. Running ones are left alone.
   - Adopts a unit that served before udpgrm came, so that the first restart of its service moves it gracefully.
-  - Stops all instances of a service that is to end, if no flow is left to be lost.
+  - Stops all instances of a service that is to end, if no flow is left to be lost, and removes the journals of its restarts.
   - For the role C(udpgrm.fleet.udpgrm), which has written the units C(NAME@.service) and C(NAME-first.service).
 author:
   - The udpgrm authors (@udpgrm)
@@ -72,7 +72,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 units:
-  description: Units that were enabled, started, adopted, stopped or disabled, or would be.
+  description: Units that were enabled, started, adopted, stopped or disabled, and journals that were removed, or would be.
   type: list
   elements: str
   returned: success

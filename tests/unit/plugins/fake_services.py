@@ -29,7 +29,8 @@ def service(name: str = "echo", **behaviour: t.Any) -> Document:
     C(looks): in how many answers of status a restart drains; C(rolls_back), C(refuses): the reason;
     C(errors): dispatch errors that a restart begins to cause; C(cut): the step in which the
     first process that works at a restart dies; C(loses_power): seconds after a switch at which the
-    host is booted again, with generation 1; C(no_socket): an adoption is refused.
+    host is booted again, with generation 1; C(no_socket): an adoption is refused;
+    C(draining): earlier restarts.
     """
     return {
         "name": name,
@@ -107,7 +108,7 @@ class FakeServices:
             "name": item["name"],
             "state": self._state(journal),
             "restart": journal and {key: journal[key] for key in journal if key != "looks"},
-            "draining": [],
+            "draining": item["behaviour"].get("draining", []),
             "groups": [
                 {
                     **GROUP,

@@ -11,6 +11,7 @@ import typing as t
 
 import pytest
 
+from ..fake_services import service
 from .machine import Machine
 
 SYSTEMCTL = """#!/bin/sh
@@ -75,6 +76,37 @@ def test_a_service_that_has_flows_does_not_end(systemd: Machine) -> None:
         )
     assert systemctl_calls(systemd) == []
     (systemd.path / "live").write_text("")
+    assert systemd.run("udpgrm_instances", task)["changed"] is False
+
+
+def test_a_service_that_drains_does_not_end(systemd: Machine) -> None:
+    (systemd.path / "live").write_text("echo@1.service loaded active running Echo\n")
+    earlier = {
+        "started": 1767225600.125,
+        "step": "drain",
+        "outcome": None,
+        "from_generation": 1,
+        "to_generation": 2,
+        "progress": None,
+    }
+    systemd.set_services(service(draining=[earlier]))
+    result = systemd.run("udpgrm_instances", {"services": ["echo"], "state": "ended"})
+    assert result["msg"] == "echo: a restart runs; wait for its end"
+    assert systemctl_calls(systemd) == []
+
+
+def test_the_end_of_a_service_leaves_no_state(systemd: Machine) -> None:
+    state = systemd.path / "state"
+    state.mkdir()
+    names = ["echo.adopted", "echo.json", "echo.lock", "echo.release", "echo@1.json"]
+    for name in [*names, "echo-2.json", "dns.json"]:
+        (state / name).touch()
+    task = {"services": ["echo"], "state": "ended"}
+    expected = [str(state / name) for name in names]
+    assert systemd.run("udpgrm_instances", task, check=True)["units"] == expected
+    assert (state / "echo.json").exists()
+    assert systemd.run("udpgrm_instances", task)["units"] == expected
+    assert sorted(path.name for path in state.iterdir()) == ["dns.json", "echo-2.json"]
     assert systemd.run("udpgrm_instances", task)["changed"] is False
 
 
