@@ -99,8 +99,8 @@ def test_no_compiler_for_a_while(bare_host: Host, fault: str) -> None:
 
 #: What the daemon calls in its main loop; each fails while the fault is there.
 CALLS = (
-    "registry.Registry.handle",
-    "collection.Collector.steps",
+    "messages.MessageHandler.handle",
+    "garbage_collection.GarbageCollector.steps",
     "pool.Pool.refill",
     "server.Server._adopt",
     "server.Server._search",

@@ -14,7 +14,7 @@ from typing import Optional
 from udpgrm import abi, log
 from udpgrm.abi import GroupState, MessageFlag
 from udpgrm.daemon import hooks
-from udpgrm.daemon.registry import Registry
+from udpgrm.daemon.messages import MessageHandler
 from udpgrm.kernel import cgroups, pidfd
 from udpgrm.kernel.inotify import Directories
 from udpgrm.state import address, adoptions, enrolling
@@ -35,11 +35,11 @@ class Adoptions:
     """
 
     def __init__(
-        self, maps: Maps, registry: Registry, pin_directory: Path, with_sendmsg: bool
+        self, maps: Maps, messages: MessageHandler, pin_directory: Path, with_sendmsg: bool
     ) -> None:
         """Nothing is renewed yet."""
         self._maps = maps
-        self._registry = registry
+        self._messages = messages
         self._pins = pin_directory
         self._with_sendmsg = with_sendmsg
         self._created = Directories()
@@ -141,7 +141,7 @@ class Adoptions:
         request.generation, request.app = adoption.generation, adoption.application
         request.registered = 1
         enrolling.write_request(self._maps, request, sock)
-        self._registry.handle(
+        self._messages.handle(
             abi.Message(
                 flags=MessageFlag.JOIN | MessageFlag.REGISTER,
                 group=adoption.group_id,

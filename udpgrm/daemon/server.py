@@ -17,12 +17,14 @@ from udpgrm import abi, log
 from udpgrm.build import cache, sources
 from udpgrm.daemon import directory, failures, hooks, iterators, renewing, tracepoints
 from udpgrm.daemon.adoptions import Adoptions
-from udpgrm.daemon.collection import Collector
 from udpgrm.daemon.compiling import Compiler
+from udpgrm.daemon.garbage_collection import GarbageCollector
 from udpgrm.daemon.inbox import Inbox, Item
+from udpgrm.daemon.messages import MessageHandler
 from udpgrm.daemon.pool import Pool
 from udpgrm.daemon.programs import Linker
-from udpgrm.daemon.registry import Registry
+from udpgrm.daemon.registration import Registrar
+from udpgrm.daemon.steering import Steering
 from udpgrm.daemon.supervision import StopSignals, notify
 from udpgrm.daemon.tubular import Tubular
 from udpgrm.kernel import descriptors, limits
@@ -114,13 +116,17 @@ class Server:
         self._poll = select.epoll()
         self._compiler = Compiler(self._poll)
         self._tubular = Tubular(options.tubular) if options.tubular else None
-        self._registry = Registry(self._maps, self._pool, self._compiler, linker, self._tubular)
+        self._steering = Steering(
+            self._maps, self._pool, self._compiler, linker, self._tubular is not None
+        )
+        registrar = Registrar(self._maps, self._pool, self._tubular)
+        self._messages = MessageHandler(self._maps, self._steering, registrar, self._tubular)
         self._adoptions = Adoptions(
-            self._maps, self._registry, options.directory, options.with_sendmsg
+            self._maps, self._messages, options.directory, options.with_sendmsg
         )
         self._inbox = Inbox(maps)
-        self._collector = Collector(
-            self._maps, self._pool, self._registry, self._adoptions, self._inbox
+        self._collector = GarbageCollector(
+            self._maps, self._pool, self._messages, self._adoptions, self._inbox
         )
         #: When (monotonic seconds) to collect, and when at the earliest
         self._due = self._collect_not_before = 0.0
@@ -187,7 +193,7 @@ class Server:
         if self._tubular is not None:
             self._tubular.expire()
             if self._tubular.fileno() in events:
-                self._registry.count_tubulars_failures()
+                self._messages.count_tubulars_failures()
         due = self._adoptions.due
         if self._adoptions.fileno() in events or (due is not None and time.monotonic() >= due):
             self._guarded(self._adoptions.reconcile)
@@ -199,7 +205,7 @@ class Server:
         began = time.monotonic()
         self._guarded(self._adoptions.reconcile)
         self._guarded(self._collect_in_steps)
-        self._guarded(self._registry.put_back_programs)
+        self._guarded(self._steering.put_back)
         now = time.monotonic()
         self._collect_not_before = now + (now - began)
         self._is_short = True
@@ -211,20 +217,20 @@ class Server:
     def _moments(self) -> Iterator[Optional[float]]:
         """When (monotonic seconds) there is something to do, if nothing comes before."""
         yield self._compiler.due
-        yield self._registry.search_due
+        yield self._messages.search_due
         yield self._adoptions.due
-        yield self._registry.entrance.due
-        yield self._registry.deferred.retry_due
+        yield self._messages.entrance.due
+        yield self._messages.deferred.retry_due
         yield self._tubular.due if self._tubular is not None else None
         yield self._refill_not_before if self._is_short else None
         yield None if self._inbox.is_empty else 0.0
 
     def _serve(self) -> None:
         """Serve messages for a while, and prepare what they have taken."""
-        retry_due = self._registry.deferred.retry_due
+        retry_due = self._messages.deferred.retry_due
         if retry_due is not None and time.monotonic() >= retry_due:
-            self._inbox.add(self._registry.deferred.take_failed())
-        self._registry.begin_round()
+            self._inbox.add(self._messages.deferred.take_failed())
+        self._messages.begin_round()
         end = time.monotonic() + _AT_A_TIME
         while time.monotonic() < end:
             item = self._inbox.next()
@@ -248,13 +254,13 @@ class Server:
             if item is None:
                 return
             if not count:
-                self._registry.begin_round()
+                self._messages.begin_round()
             self._serve_one(item)
 
     def _serve_one(self, item: Item) -> None:
-        self._attempt(item.message, self._registry.handle, item.message)
+        self._attempt(item.message, self._messages.handle, item.message)
         if item.ring is None:
-            self._registry.settle(item.message)
+            self._messages.settle(item.message)
         self._inbox.done(item)
 
     def _attempt(
@@ -266,31 +272,31 @@ class Server:
         except Exception as error:
             log.step(f"{type(error).__name__}: {limits.explain(error)}")
             if failures.is_machines(error):
-                self._guarded(self._registry.try_again, message)
+                self._guarded(self._messages.try_again, message)
 
     def _resume(self) -> None:
         """Handle what waited for a program; some may have to wait again."""
-        self._registry.begin_round()
-        self._guarded(self._registry.replace_outdated)
-        self._inbox.add(self._registry.deferred.take_unsteered())
+        self._messages.begin_round()
+        self._guarded(self._steering.replace_outdated)
+        self._inbox.add(self._messages.deferred.take_unsteered())
 
     def _adopt(self) -> None:
         """Enter what adopted cgroups have bound, and not connected."""
-        self._registry.begin_round()
+        self._messages.begin_round()
         try:
-            for message in self._registry.entrance.look():
-                self._attempt(message, self._registry.handle, message)
+            for message in self._messages.entrance.look():
+                self._attempt(message, self._messages.handle, message)
                 self._serve_root()
         except (OSError, RuntimeError) as error:
             log.step(f"cannot look for adopted sockets now: {limits.explain(error)}")
 
     def _search(self) -> None:
         """Serve sockets that were not where their messages said."""
-        self._registry.begin_round()
+        self._messages.begin_round()
         try:
-            for message, found in self._registry.search():
-                self._attempt(message, self._registry.serve, message, found)
-                self._registry.settle(message)
+            for message, found in self._messages.search():
+                self._attempt(message, self._messages.serve, message, found)
+                self._messages.settle(message)
                 self._serve_root()
         except (OSError, RuntimeError) as error:
             log.step(f"cannot look for sockets now: {limits.explain(error)}")

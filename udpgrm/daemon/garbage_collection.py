@@ -14,8 +14,8 @@ from udpgrm import abi
 from udpgrm.abi import GroupState
 from udpgrm.daemon.adoptions import Adoptions
 from udpgrm.daemon.inbox import Inbox
+from udpgrm.daemon.messages import MessageHandler
 from udpgrm.daemon.pool import Pool
-from udpgrm.daemon.registry import Registry
 from udpgrm.kernel import clock, libbpf, pidfd
 from udpgrm.state import connected, entries
 from udpgrm.state import maps as state
@@ -23,14 +23,14 @@ from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
 
 
-class Collector:
+class GarbageCollector:
     """Goes through all groups, now and then."""
 
     def __init__(
         self,
         maps: Maps,
         pool: Pool,
-        registry: Registry,
+        messages: MessageHandler,
         adoptions: Adoptions,
         inbox: Inbox,
     ) -> None:
@@ -39,7 +39,7 @@ class Collector:
         self._inbox = inbox
         self._maps = maps
         self._pool = pool
-        self._registry = registry
+        self._messages = messages
         self._jiffies = clock.Jiffies()
         self._sees_all_pids = pidfd.sees_all_pids()
         self._childless: dict[int, int] = {}  # group id -> epoch
@@ -47,14 +47,14 @@ class Collector:
     @property
     def should_look_again(self) -> bool:
         """Whether a group may be left without sockets: worth collecting soon."""
-        return self._registry.missed_one or bool(self._childless)
+        return self._messages.missed_one or bool(self._childless)
 
     def steps(self) -> Iterator[None]:
         """Take back what closed sockets, ended generations and groups held, group by group.
 
         Messages may be served after each.
         """
-        self._registry.missed_one = False
+        self._messages.missed_one = False
         by_group: dict[int, dict[int, bytes]] = {}
         for key, value in list(
             libbpf.map_items(self._maps["entries"], 8, ctypes.sizeof(abi.EntryRef))
@@ -66,13 +66,13 @@ class Collector:
             del self._childless[number]
         for number in live:
             group = self._maps.group(number)
-            self._registry.announce(number, group)
+            self._messages.announce(number, group)
             self._collect_group(number, group, by_group.setdefault(number, {}))
             yield
         for number in self._maps.groups_in(GroupState.DELETED):
             for key in by_group.pop(number, {}).values():
                 libbpf.map_delete(self._maps["entries"], key)
-            self._registry.drop_program(number)
+            self._messages.drop_group(number)
             self._pool.release_group(number, self._maps.group(number))
             yield
         self._pool.count_entries((number, len(entered)) for number, entered in by_group.items())
@@ -132,7 +132,7 @@ class Collector:
                 libbpf.map_delete(self._maps["entries"], entered.pop(array_entry))
             if (
                 entered
-                or self._registry.awaits(number, group.epoch)
+                or self._messages.awaits(number, group.epoch)
                 or self._adoptions.holds(number, group.epoch)
                 or connected.has_any(self._maps, number, group)
             ):

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Messages of the hooks: each names a group, and most of them a socket to be registered."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from typing import Optional
+
+from udpgrm import abi, log
+from udpgrm.abi import GroupState, MessageFlag
+from udpgrm.daemon import connecting, trains
+from udpgrm.daemon.deferred import Deferred, key_of
+from udpgrm.daemon.entering import Entrance
+from udpgrm.daemon.registration import Registrar
+from udpgrm.daemon.searching import Search
+from udpgrm.daemon.steering import Steering, count_failure
+from udpgrm.daemon.tubular import Tubular
+from udpgrm.kernel import pidfd
+from udpgrm.kernel.descriptors import Unreachable
+from udpgrm.state import address
+from udpgrm.state.entries import GroupEntries
+from udpgrm.state.maps import Maps
+
+#: What the kernel does not do with a socket, and why.
+_REFUSED = {
+    errno.EINVAL: "it is in no reuseport group (connect(2) takes a socket out of it)",
+    errno.EBUSY: "it still belongs to a group of another daemon",
+    errno.EPERM: "its filters are locked (SO_LOCK_FILTER), or another udpgrm's hooks guard it",
+}
+
+
+class MessageHandler:
+    """Serves messages, and defers those whose program or whose socket is not there yet."""
+
+    def __init__(
+        self, maps: Maps, steering: Steering, registrar: Registrar, tubular: Optional[Tubular]
+    ) -> None:
+        """Take over the messages that an earlier daemon has deferred."""
+        self._maps = maps
+        self._steering = steering
+        self._registrar = registrar
+        self._tubular = tubular
+        #: Groups that were logged: id -> epoch
+        self._known = {
+            group_id: maps.group(group_id).epoch for group_id in maps.groups_in(GroupState.LIVE)
+        }
+        #: A socket was gone, or its quota is used up: garbage is to be collected soon
+        self.missed_one = False
+        self.deferred = Deferred(maps)
+        self._search = Search()
+        self.entrance = Entrance(maps)
+
+    def begin_round(self) -> None:
+        """Begin a round of messages: sockets and programs may have changed since the last one."""
+        self._registrar.begin_round()
+        self._steering.begin_round()
+
+    def _group_of(self, message: abi.Message) -> Optional[abi.Group]:
+        """Return the message's group; None: it is gone."""
+        if message.group >= self._maps.config.groups:
+            return None
+        group = self._maps.group(message.group)
+        return group if group.state == GroupState.LIVE and group.epoch == message.epoch else None
+
+    def announce(self, group_id: int, group: abi.Group) -> None:
+        """Log a group that is new."""
+        if self._known.get(group_id) != group.epoch:
+            self._known[group_id] = group.epoch
+            log.event(f"socket group created {address.of_key(group.key)}")
+
+    def drop_group(self, group_id: int) -> None:
+        """Drop what is known of a group that is gone."""
+        self._steering.drop(group_id)
+        self._known.pop(group_id, None)
+
+    def handle(self, message: abi.Message) -> None:
+        """Serve one message, or defer it."""
+        group_id, group = message.group, self._group_of(message)
+        if group is None:
+            return
+        self.announce(group_id, group)
+        if not message.flags:  # another user's service is refused because of it
+            self.missed_one = True
+            return
+        if message.flags & MessageFlag.PROGRAM:
+            self._steering.foreign.refused(message, address.of_key(group.key))
+            return
+        if message.flags == MessageFlag.LOOK:
+            self.entrance.expect()
+            return
+        if message.flags & MessageFlag.CONNECT:
+            self._look_at_connect(message)
+            return
+        if message.flags & MessageFlag.WORKING_GEN and self._waits_for_sockets(group_id, group):
+            self.deferred.await_program(message)
+            return
+        if message.flags & (MessageFlag.JOIN | MessageFlag.REGISTER):
+            self._serve_at_once(message)
+        if message.flags & MessageFlag.WORKING_GEN:
+            where = address.of_key(group.key)
+            log.event(f"Working gen app={message.app} {message.generation} {where}")
+            log.event("setting working gen")
+            group.critical_gauge = 0
+            self._hand_on(group_id, group, message)
+
+    def _serve_at_once(self, message: abi.Message) -> None:
+        """Serve a message whose socket is where it says; else search for it."""
+        fd = None
+        try:
+            fd = pidfd.socket_at(message.ns_pid, message.fd, message.cookie)
+        except Unreachable as error:
+            if error.errno == errno.EPERM:
+                # no look at all processes would find it; a daemon with more rights may
+                self.deferred.await_program(message)
+                if message.flags & MessageFlag.REGISTER:
+                    log.step(f"socket {message.cookie:#x} cannot be registered: {error.strerror}")
+                return
+        except OSError:  # no descriptor is left
+            pass
+        if fd is None:  # handed on, or its process lives in another pid namespace
+            self.deferred.add(message)
+            self._search.add(message)
+            return
+        try:
+            for earlier in self._search.drop(message.cookie):
+                self.settle(earlier)
+            self.serve(message, (message.ns_pid, fd))
+        finally:
+            os.close(fd)
+
+    def serve(self, message: abi.Message, found: Optional[tuple[int, int]]) -> None:
+        """Register a socket. found: a pid that has it, and a duplicate; None: it is closed."""
+        if found is None:
+            excuse = self._search.excuse
+            log.step(
+                f"socket {message.cookie:#x} was closed before it could be registered"
+                + (f", unless one has it that cannot be asked: {excuse}" if excuse else "")
+            )
+            self.missed_one = True
+            return
+        group = self._group_of(message)
+        if group is None:
+            return
+        # not before its socket is found: any user can ask for a program and close it
+        if not self._steering.ensure(message.group, group):
+            self.deferred.await_program(message)
+            return
+        try:
+            self._register(group, message, found[1])
+        except LookupError:
+            self.missed_one = True  # closed sockets hold entries until garbage is collected
+            raise
+        except OSError as error:
+            if error.errno not in _REFUSED:
+                raise
+            log.step(
+                f"socket {message.cookie:#x} of {address.of_key(group.key)} cannot be registered: "
+                f"{_REFUSED[error.errno]}"
+            )
+
+    def _register(self, group: abi.Group, message: abi.Message, fd: int) -> None:
+        where = address.of_key(group.key)
+        log.event(f"socket found {where} so_cookie {message.cookie:#x}")
+        with GroupEntries(self._maps, message.group) as group_entries:
+            if connecting.is_connected(fd):
+                connecting.give_back(self._maps, group_entries, message, fd)
+                self._registrar.begin_round()
+                return
+            self._steering.attach(message.group, fd)
+            connecting.take_lent(self._maps, fd)
+            trains.turn_off(group, fd, f"socket {message.cookie:#x} of {where}")
+            self._registrar.register(group, group_entries, message, fd)
+
+    def _look_at_connect(self, message: abi.Message) -> None:
+        """See what became of a connect(2); the kernel calls its hook before."""
+        fd = None
+        with contextlib.suppress(OSError):
+            fd = pidfd.socket_at(message.ns_pid, message.fd, message.cookie)
+        if fd is None:
+            self.missed_one = True  # what the kernel took from the array is seen then
+            return
+        try:
+            with GroupEntries(self._maps, message.group) as group_entries:
+                if connecting.is_connected(fd):
+                    connecting.give_back(self._maps, group_entries, message, fd)
+                    self._registrar.begin_round()
+                elif message.flags & MessageFlag.LOOK:
+                    connecting.undo(self._maps, group_entries, message, fd)
+                else:
+                    self.entrance.expect(message)
+        finally:
+            os.close(fd)
+
+    def _waits_for_sockets(self, group_id: int, group: abi.Group) -> bool:
+        """Return whether tubular would not get sockets that wait for a program."""
+        if self._tubular is None or not self._label(group_id):
+            return False
+        return self.awaits(group_id, group.epoch) and not self._steering.ensure(group_id, group)
+
+    def _hand_on(self, group_id: int, group: abi.Group, message: abi.Message) -> None:
+        label = self._label(group_id)
+        if self._tubular is None or not label:
+            return
+        slot_id = abi.slot_of(group.max_apps, message.app, message.generation)
+        if not self._tubular.register(group_id, group.epoch, slot_id, label):
+            count_failure(group)
+
+    def count_tubulars_failures(self) -> None:
+        """Count what tubular has not taken since."""
+        if self._tubular is not None:
+            for group_id, epoch in self._tubular.failed():
+                group = self._maps.group(group_id)
+                if group.state == GroupState.LIVE and group.epoch == epoch:
+                    count_failure(group)
+
+    def _label(self, group_id: int) -> str:
+        label: bytes = self._maps.dissector(group_id).label
+        return label.decode(errors="replace")
+
+    def try_again(self, message: abi.Message) -> None:
+        """Defer a message that the machine had no room for."""
+        group = self._group_of(message)
+        if group is not None and self.deferred.await_room(message):
+            group.critical += 1
+
+    def awaits(self, group_id: int, epoch: int) -> bool:
+        """Return whether sockets of a group wait for its program, or to be found."""
+        return self.deferred.concerns(group_id, epoch)
+
+    def settle(self, message: abi.Message) -> None:
+        """Delete a message that was deferred, unless it was again."""
+        key = key_of(message)
+        if not self.deferred.is_waiting(key) and not self._search.has(message):
+            self.deferred.delete(key)
+
+    @property
+    def search_due(self) -> Optional[float]:
+        """When (monotonic seconds) `search` has something to do; None: it has not."""
+        return self._search.due
+
+    def search(self) -> Iterator[tuple[abi.Message, Optional[tuple[int, int]]]]:
+        """Yield messages whose sockets were missing, to be served with what was found."""
+        return self._search.go_on()

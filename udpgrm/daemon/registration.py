@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Registration of a socket: its array entry, its generation and its index there."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from typing import Optional
+
+from udpgrm import abi, log
+from udpgrm.abi import MessageFlag
+from udpgrm.daemon.pool import Pool
+from udpgrm.daemon.tubular import Tubular
+from udpgrm.kernel import libbpf
+from udpgrm.state import address, counters, entries
+from udpgrm.state.entries import GroupEntries
+from udpgrm.state.maps import Maps
+
+
+class Registrar:
+    """Enters sockets into the arrays of their groups and the lists of their generations."""
+
+    def __init__(self, maps: Maps, pool: Pool, tubular: Optional[Tubular]) -> None:
+        """Use these maps; tubular: gets the sockets of labelled groups as well."""
+        self._maps = maps
+        self._pool = pool
+        self._tubular = tubular
+        #: (group id, slot) -> first index not known to be taken, within a round
+        self._taken_until: dict[tuple[int, int], int] = {}
+
+    def begin_round(self) -> None:
+        """Begin a round of messages: sockets may have closed since the last one."""
+        self._taken_until.clear()
+
+    def register(
+        self, group: abi.Group, group_entries: GroupEntries, message: abi.Message, fd: int
+    ) -> None:
+        """Enter a socket (fd), in the generation that it has asked for, if it has.
+
+        Raises OSError, and LookupError when an array or a quota is full.
+        """
+        record = self._record(message.group, group, group_entries, message.cookie, fd)
+        if message.flags & MessageFlag.REGISTER:
+            self._join_generation(group, group_entries, message, record, fd)
+        libbpf.map_update(self._maps["registrations"], _key(fd), bytes(record))
+
+    def _record(
+        self, group_id: int, group: abi.Group, group_entries: GroupEntries, cookie: int, fd: int
+    ) -> abi.Registration:
+        """Return the socket's registration record, or a new one outside any generation."""
+        data = libbpf.map_lookup(
+            self._maps["registrations"], _key(fd), ctypes.sizeof(abi.Registration)
+        )
+        if data is not None:
+            record = abi.Registration.from_buffer_copy(data)
+            here = record.group == group_id + 1 and record.epoch == group.epoch
+            if here and record.array_entry != abi.ENTRY_NONE:
+                return record
+        record = abi.Registration(
+            cookie=cookie,
+            group=group_id + 1,
+            epoch=group.epoch,
+            generation=abi.GENERATION_NONE,
+            slot=abi.INDEX_NONE,
+            index=abi.INDEX_NONE,
+        )
+        key = cookie.to_bytes(8, sys.byteorder)
+        data = libbpf.map_lookup(self._maps["entries"], key, ctypes.sizeof(abi.EntryRef))
+        if data is not None:
+            # a daemon was killed after it had entered the socket and before it wrote the record
+            ref = abi.EntryRef.from_buffer_copy(data)
+            if ref.group == group_id:
+                record.array_entry = ref.array_entry
+                if group_entries.cookie_at(ref.array_entry) != cookie:
+                    group_entries.enter(ref.array_entry, fd)
+                return record
+        self._pool.take_entry(group)
+        record.array_entry = self._free_entry(group, group_entries)
+        ref = abi.EntryRef(array_entry=record.array_entry, group=group_id)
+        libbpf.map_update(self._maps["entries"], key, bytes(ref))
+        group_entries.enter(record.array_entry, fd)
+        return record
+
+    def _free_entry(self, group: abi.Group, group_entries: GroupEntries) -> int:
+        """Return the next free entry of a group's array, which nothing refers to any more."""
+        for _ in range(abi.GROUP_ENTRIES):
+            turn: int = group.next_entry
+            group.next_entry = turn + 1
+            array_entry = turn % abi.GROUP_ENTRIES
+            if group_entries.cookie_at(array_entry) is not None:
+                continue
+            if turn >= abi.GROUP_ENTRIES:
+                self._remove_references(group, group_entries, array_entry)
+            return array_entry
+        raise LookupError(f"all {abi.GROUP_ENTRIES} entries of the group are taken")
+
+    def _remove_references(
+        self, group: abi.Group, group_entries: GroupEntries, array_entry: int
+    ) -> None:
+        for slot_id, slot in group_entries.used_slots():
+            if array_entry in slot.array_entry[:]:
+                entries.drop_entries(slot, {array_entry})
+                group_entries.write_slot(slot_id, slot)
+        for table, key in list(entries.flows_of_entry(self._maps, group, array_entry)):
+            with self._maps.inner("flow_tables", table) as fd:
+                if fd is not None:
+                    libbpf.map_delete(fd, key)
+
+    def _join_generation(
+        self,
+        group: abi.Group,
+        group_entries: GroupEntries,
+        message: abi.Message,
+        record: abi.Registration,
+        fd: int,
+    ) -> None:
+        group_id, where = message.group, address.of_key(group.key)
+        generation, array_entry = self._generation_asked_for(message, fd), record.array_entry
+        log.event(
+            f"registering socket {where} app {message.app} gen {generation} "
+            f"so_cookie {message.cookie:#x}"
+        )
+        if record.generation == generation and record.index != abi.INDEX_NONE:
+            log.event("registering socket again is legal but weird")
+            return
+        slot_id = abi.slot_of(group.max_apps, message.app, generation)
+        if _has_flows(group):  # takes memory: before anything of the socket has changed
+            self._pool.ensure_table(group_id, group, slot_id)
+        slot = group_entries.slot(slot_id)
+        if record.slot == slot_id and record.index != abi.INDEX_NONE:
+            entries.drop_entries(slot, {array_entry})
+            self._taken_until.pop((group_id, slot_id), None)
+        index = self._free_index(group_id, slot_id, slot, array_entry, group_entries)
+        if index is None:
+            log.event("too many sockets in the gen!")
+            if record.index == abi.INDEX_NONE:  # else it stays where it is
+                record.generation, record.slot = generation, slot_id
+            return
+        if record.slot < abi.GENERATION_SLOTS and record.slot != slot_id:
+            self._leave_generation(group_id, record, group_entries)
+        record.generation, record.slot = generation, slot_id
+        if _has_flows(group):
+            group.table_mask |= 1 << slot_id
+        if not slot.live or slot.generation != generation:
+            slot.generation, slot.app = generation, message.app
+            if not slot.live:
+                reading = counters.read(self._maps, group_id)
+                slot.base_in = reading.packets_in[slot_id]
+                slot.base_out = reading.packets_out[slot_id]
+        entries.set_entry(slot, index, array_entry)
+        group_entries.write_slot(slot_id, slot)
+        record.index = index
+        if self._tubular is not None and self._maps.dissector(group_id).label:
+            self._tubular.hold(group_id, slot_id, fd)
+
+    def _generation_asked_for(self, message: abi.Message, fd: int) -> int:
+        """Return the generation that a socket has asked for last: messages come in any order."""
+        size = ctypes.sizeof(abi.SocketRequest)
+        data = libbpf.map_lookup(self._maps["socket_request"], _key(fd), size)
+        if data is not None:
+            request = abi.SocketRequest.from_buffer_copy(data)
+            here = request.group == message.group + 1 and request.epoch == message.epoch
+            if here and request.registered:
+                return int(request.generation)
+        return int(message.generation)
+
+    def _free_index(
+        self,
+        group_id: int,
+        slot_id: int,
+        slot: abi.Slot,
+        array_entry: int,
+        group_entries: GroupEntries,
+    ) -> Optional[int]:
+        """Return the lowest index of a generation that a socket can have; None: it is full."""
+        taken = list(slot.array_entry)
+        if array_entry in taken:
+            return taken.index(array_entry)
+        start = self._taken_until.get((group_id, slot_id), 0)
+        index = group_entries.first_free_index(slot, start)
+        self._taken_until[group_id, slot_id] = abi.SLOT_SOCKETS if index is None else index + 1
+        return index
+
+    def _leave_generation(
+        self, group_id: int, record: abi.Registration, group_entries: GroupEntries
+    ) -> None:
+        """Take a socket out of the generation that it moves from."""
+        slot = group_entries.slot(record.slot)
+        entries.drop_entries(slot, {record.array_entry})
+        group_entries.write_slot(record.slot, slot)
+        self._taken_until.pop((group_id, record.slot), None)
+
+
+def _key(fd: int) -> bytes:
+    return fd.to_bytes(4, sys.byteorder)
+
+
+def _has_flows(group: abi.Group) -> bool:
+    return bool(group.type & ~abi.DISSECTOR_VERBOSE == abi.DissectorType.FLOW)
