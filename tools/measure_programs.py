@@ -15,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from udpgrm.build import cache, sources
 from udpgrm.daemon import directory
-from udpgrm.daemon.programs import Linker
 from udpgrm.kernel import libbpf
+from udpgrm.loader.programs import Linker
 from udpgrm.state.layout import Limits
 
 

@@ -20,7 +20,7 @@ from udpgrm.abi import Option
 
 #: Counts the programs that the daemon has loaded for groups, in its log.
 COUNTING = """
-import udpgrm.daemon.programs as programs
+import udpgrm.loader.programs as programs
 from udpgrm import log
 load = programs.Linker.steering
 def counted(self, number):

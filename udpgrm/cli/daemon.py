@@ -11,9 +11,10 @@ from udpgrm.build.cache import BuildError
 from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
-from udpgrm.daemon import hooks, server
+from udpgrm.daemon import server
 from udpgrm.daemon.directory import StartError
 from udpgrm.kernel import bpffs, cgroups
+from udpgrm.loader import hooks
 from udpgrm.state.maps import StateError
 
 

@@ -143,9 +143,9 @@ def _show(arguments: Arguments) -> int:
 def _check(arguments: Arguments) -> int:
     """Compile and load it with maps of its own, attached and pinned to nothing."""
     from udpgrm.build import cache
-    from udpgrm.daemon.pool import Pool
-    from udpgrm.daemon.programs import Linker
     from udpgrm.kernel import clock, libbpf
+    from udpgrm.loader.pool import Pool
+    from udpgrm.loader.programs import Linker
 
     name = arguments.operands[1]
     found = _find(name)

@@ -12,12 +12,12 @@ from typing import Any, Optional
 from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
-from udpgrm.daemon import hooks
 from udpgrm.doctor import gather
 from udpgrm.doctor.evaluate import evaluate, is_waiting
 from udpgrm.doctor.facts import Diagnosis, Finding, Host, Socket
 from udpgrm.doctor.host import about_host, concerns
 from udpgrm.kernel import cgroups, netns
+from udpgrm.loader import hooks
 from udpgrm.restart import adoption
 from udpgrm.state.maps import Maps
 

@@ -9,8 +9,9 @@ from udpgrm.build import sources
 from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
-from udpgrm.daemon import connecting, hooks
 from udpgrm.kernel import cgroups
+from udpgrm.loader import hooks
+from udpgrm.state import connecting
 
 _ACTIONS = ("list", "add", "remove")
 

@@ -44,7 +44,7 @@ def _groups(maps: Maps, wanted: list[str]) -> list[GroupView]:
 
 def document(arguments: Arguments, wanted: list[str]) -> dict[str, Any]:
     """The JSON view; without any state it has no groups."""
-    from udpgrm.daemon import hooks  # with all that builds programs
+    from udpgrm.loader import hooks  # with all that builds programs
 
     directory = common.pin_dir(arguments)
     head = {"version": __version__, "pin_dir": str(directory), "addresses": wanted}

@@ -14,9 +14,9 @@ from udpgrm import abi
 from udpgrm.build import cache, library, sources
 from udpgrm.cli import common
 from udpgrm.cli.options import Arguments
-from udpgrm.daemon.pool import Pool
-from udpgrm.daemon.programs import DISSECTOR_NAMES, Linker, steering_of
 from udpgrm.kernel import cgroups, clock, descriptors, libbpf
+from udpgrm.loader.pool import Pool
+from udpgrm.loader.programs import DISSECTOR_NAMES, Linker, steering_of
 from udpgrm.services import policy
 from udpgrm.state import maps as state
 from udpgrm.state.layout import Limits

@@ -13,10 +13,10 @@ from typing import Optional
 
 from udpgrm import abi, log
 from udpgrm.abi import GroupState, MessageFlag
-from udpgrm.daemon import hooks
 from udpgrm.daemon.messages import MessageHandler
 from udpgrm.kernel import cgroups, pidfd
 from udpgrm.kernel.inotify import Directories
+from udpgrm.loader import hooks
 from udpgrm.state import address, adoptions, enrolling
 from udpgrm.state.adoptions import Adoption
 from udpgrm.state.entries import GroupEntries

@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 from typing import Optional
 
-from udpgrm.daemon import connecting, hooks, iterators, tracepoints
 from udpgrm.kernel import bpffs, clock
+from udpgrm.loader import hooks, iterators, tracepoints
+from udpgrm.state import connecting
 from udpgrm.state import maps as state
 from udpgrm.state.layout import Limits
 from udpgrm.state.maps import Maps

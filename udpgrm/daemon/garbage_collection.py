@@ -15,8 +15,8 @@ from udpgrm.abi import GroupState
 from udpgrm.daemon.adoptions import Adoptions
 from udpgrm.daemon.inbox import Inbox
 from udpgrm.daemon.messages import MessageHandler
-from udpgrm.daemon.pool import Pool
 from udpgrm.kernel import clock, libbpf, pidfd
+from udpgrm.loader.pool import Pool
 from udpgrm.state import connected, entries
 from udpgrm.state import maps as state
 from udpgrm.state.entries import GroupEntries

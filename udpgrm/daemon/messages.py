@@ -12,7 +12,7 @@ from typing import Optional
 
 from udpgrm import abi, log
 from udpgrm.abi import GroupState, MessageFlag
-from udpgrm.daemon import connecting, trains
+from udpgrm.daemon import trains
 from udpgrm.daemon.deferred import Deferred, key_of
 from udpgrm.daemon.entering import Entrance
 from udpgrm.daemon.registration import Registrar
@@ -21,7 +21,7 @@ from udpgrm.daemon.steering import Steering, count_failure
 from udpgrm.daemon.tubular import Tubular
 from udpgrm.kernel import pidfd
 from udpgrm.kernel.descriptors import Unreachable
-from udpgrm.state import address
+from udpgrm.state import address, connecting
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
 

@@ -10,9 +10,9 @@ from typing import Optional
 
 from udpgrm import abi, log
 from udpgrm.abi import MessageFlag
-from udpgrm.daemon.pool import Pool
 from udpgrm.daemon.tubular import Tubular
 from udpgrm.kernel import libbpf
+from udpgrm.loader.pool import Pool
 from udpgrm.state import address, counters, entries
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps

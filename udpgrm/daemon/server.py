@@ -15,19 +15,20 @@ from typing import Callable, Optional
 
 from udpgrm import abi, log
 from udpgrm.build import cache, sources
-from udpgrm.daemon import directory, failures, hooks, iterators, renewing, tracepoints
+from udpgrm.daemon import directory
 from udpgrm.daemon.adoptions import Adoptions
 from udpgrm.daemon.compiling import Compiler
 from udpgrm.daemon.garbage_collection import GarbageCollector
 from udpgrm.daemon.inbox import Inbox, Item
 from udpgrm.daemon.messages import MessageHandler
-from udpgrm.daemon.pool import Pool
-from udpgrm.daemon.programs import Linker
 from udpgrm.daemon.registration import Registrar
 from udpgrm.daemon.steering import Steering
 from udpgrm.daemon.supervision import StopSignals, notify
 from udpgrm.daemon.tubular import Tubular
 from udpgrm.kernel import descriptors, limits
+from udpgrm.loader import failures, hooks, iterators, renewing, tracepoints
+from udpgrm.loader.pool import Pool
+from udpgrm.loader.programs import Linker
 from udpgrm.state import layout
 from udpgrm.state.layout import Limits
 from udpgrm.state.maps import Maps

@@ -11,12 +11,12 @@ from typing import Optional
 from udpgrm import abi, log
 from udpgrm.abi import GroupState
 from udpgrm.build.cache import BuildError
-from udpgrm.daemon import failures, renewing
 from udpgrm.daemon.compiling import Compiler
 from udpgrm.daemon.foreign import Foreign
-from udpgrm.daemon.pool import Pool
-from udpgrm.daemon.programs import Linker, digest_of, faults_of, steering_of
 from udpgrm.kernel import libbpf, pidfd
+from udpgrm.loader import failures, renewing
+from udpgrm.loader.pool import Pool
+from udpgrm.loader.programs import Linker, digest_of, faults_of, steering_of
 from udpgrm.state import address
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps

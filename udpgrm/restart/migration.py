@@ -14,8 +14,8 @@ from typing import Optional
 
 import udpgrm.client as grm
 from udpgrm.abi import DissectorType
-from udpgrm.daemon import hooks
 from udpgrm.kernel import cgroups, netns
+from udpgrm.loader import hooks
 from udpgrm.restart import adoption, former, prepare, reuseport
 from udpgrm.restart.former import Former
 from udpgrm.restart.groups import Groups

@@ -15,7 +15,7 @@ from udpgrm import abi
 from udpgrm.abi import DissectorType, Relocation
 from udpgrm.build import cache, library, sources
 from udpgrm.build.parameters import DissectorError
-from udpgrm.daemon import programs
+from udpgrm.loader import programs
 
 SHIPPED = ["dns", "dtls_cid", "quic", "quic_lb", "stun", "wireguard"]
 SCHEMA = {"about": "for a test", "parameters": []}

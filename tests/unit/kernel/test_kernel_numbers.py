@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.bpf.support import BPF, evaluate
-from udpgrm.daemon import programs
 from udpgrm.kernel import clock, libbpf, ringbuf
+from udpgrm.loader import programs
 
 PREFIXES = {"MAP": "BPF_MAP_TYPE", "PROG": "BPF_PROG_TYPE", "F": "BPF_F"}
 

@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 
 from udpgrm.build import sources
-from udpgrm.daemon.programs import Linker
 from udpgrm.kernel import bpffs
+from udpgrm.loader.programs import Linker
 
 _PLACE = "tracepoints"
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from udpgrm.build import sources
-from udpgrm.daemon import rivals
-from udpgrm.daemon.programs import Linker
 from udpgrm.kernel import attached, bpffs, cgroups, libbpf
+from udpgrm.loader import rivals
+from udpgrm.loader.programs import Linker
 
 
 def _program_pin(directory: Path, hook: sources.Hook) -> Path:

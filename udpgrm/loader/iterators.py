@@ -7,8 +7,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from udpgrm.build import sources
-from udpgrm.daemon.programs import Linker
 from udpgrm.kernel import bpffs
+from udpgrm.loader.programs import Linker
 from udpgrm.state import maps as state
 from udpgrm.state.maps import Maps
 

@@ -21,8 +21,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from udpgrm import abi
 from udpgrm.abi import GroupState
-from udpgrm.daemon import pool
-from udpgrm.daemon.pool import Pool
+from udpgrm.loader import pool
+from udpgrm.loader.pool import Pool
 from udpgrm.state import layout
 from udpgrm.state import maps as state
 from udpgrm.state.layout import Limits

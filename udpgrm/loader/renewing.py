@@ -11,8 +11,8 @@ from typing import Callable, TypeVar
 from udpgrm import log
 from udpgrm.build import cache
 from udpgrm.build.sources import Program
-from udpgrm.daemon import failures
 from udpgrm.kernel import libbpf
+from udpgrm.loader import failures
 
 #: What comes of a template that was cut short or changed.
 BROKEN = (libbpf.VerifierError, KeyError, struct.error)
