@@ -38,7 +38,7 @@ def test_each_folder_has_its_licence(name: str, licence: str) -> None:
     "name, content",
     [
         ("udpgrm/abi.py", b"#!/usr/bin/python3\n# " + TAG + b"Apache-2.0\n"),
-        ("docs/design.md", b"<!-- " + TAG + b"Apache-2.0 -->\n"),
+        ("docs/architecture.md", b"<!-- " + TAG + b"Apache-2.0 -->\n"),
         ("plugins/modules/x.py", b"#\n" * 5 + b"# " + TAG + b"GPL-3.0-or-later\n"),
         ("udpgrm/__init__.py", b""),
         ("lists/a.txt", b"make\n"),
