@@ -158,7 +158,7 @@ def test_a_service_manager_that_is_gone(
     bare_host.start()
     assert bare_host.json("list")["groups"] == []
     assert bare_host.kill(signal.SIGTERM) == 0
-    assert "cannot tell the service manager READY=1" in bare_host.errors.read_text()
+    assert "cannot notify the service manager (READY=1)" in bare_host.errors.read_text()
 
 
 def test_started_while_another_ends(bare_host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

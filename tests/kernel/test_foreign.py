@@ -231,7 +231,9 @@ def test_one_from_outside_is_noticed_and_undone(
         # the daemon looks every 30 s, and when a process with sockets ends
         with subprocess.Popen([sys.executable, "-c", SHORT_LIVED]) as server:
             assert server.wait() == 0
-        wait_for(lambda: "its own program is back" in host.errors.read_text(), "the repair")
+        wait_for(
+            lambda: "its own program is attached again" in host.errors.read_text(), "the repair"
+        )
         assert words in host.errors.read_text()
         assert "another program" not in host.run("doctor", ADDRESS).stdout
         assert_steered(working, new)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Adoptions outlive their cgroups: systemd starts a unit again in a new one of the same path."""
+"""Renewal of adoptions: systemd starts a unit again in a new cgroup of the same path."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _AFTER_MESSAGES_S = 1.0
 class Adoptions:
     """Renews adoptions when their cgroups come back under another id.
 
-    cgroupfs tells of new directories (inotify), so that is known before the unit's process has
-    bound a socket; what it has bound all the same is enrolled then.
+    cgroupfs reports new directories (inotify), so that is known before the unit's process has
+    bound a socket; sockets that it has bound nevertheless are enrolled then.
     """
 
     def __init__(
         self, maps: Maps, messages: MessageHandler, pin_directory: Path, with_sendmsg: bool
     ) -> None:
-        """Nothing is renewed yet."""
+        """Renew the adoptions in these maps."""
         self._maps = maps
         self._messages = messages
         self._pins = pin_directory
@@ -49,19 +49,19 @@ class Adoptions:
         self.due: Optional[float] = None
 
     def fileno(self) -> int:
-        """Readable when an adopted cgroup may have come back."""
+        """Return the descriptor that is readable when an adopted cgroup may exist again."""
         return self._created.fileno()
 
     def expect(self) -> None:
-        """Look soon: a command that registered sockets may have noted an adoption."""
+        """Schedule a check soon: a command that registered sockets may have noted an adoption."""
         self.due = self.due or time.monotonic() + _AFTER_MESSAGES_S
 
     def holds(self, group_id: int, epoch: int) -> bool:
-        """Whether a group is kept for a unit that is being started."""
+        """Return whether a group is kept for a unit that is being started."""
         return (group_id, epoch) in self._awaited
 
     def reconcile(self) -> None:
-        """Renew what has come back, drop what is over, and watch for the rest."""
+        """Renew adoptions whose cgroups exist again, drop ended ones, and watch for the rest."""
         self.due = None
         self._created.clear()
         watched: set[Path] = set()
@@ -82,12 +82,12 @@ class Adoptions:
         self._created.watch(watched)
 
     def _look_at(self, adoption: Adoption) -> Optional[tuple[Path, bool]]:
-        """The cgroup's directory, and whether it is there; None: the adoption is over."""
+        """Return the cgroup's directory, and whether it exists; None: the adoption has ended."""
         group = self._maps.group(adoption.group_id)
         if group.state != GroupState.LIVE or group.epoch != adoption.epoch:
             return None
         if adoption.directory is None:
-            # without a path it lives no longer than its cgroup
+            # without a path it ends with its cgroup
             [*found] = cgroups.paths_of({adoption.cgroup})
             return (Path(found[0]), True) if found else None
         if self._is_taken(group, adoption):
@@ -100,7 +100,7 @@ class Adoptions:
         return adoption.directory, False
 
     def _is_taken(self, group: abi.Group, adoption: Adoption) -> bool:
-        """Whether another generation has the slot by now."""
+        """Return whether another generation has the slot by now."""
         number = abi.slot_of(group.max_apps, adoption.application, adoption.generation)
         with (
             contextlib.suppress(LookupError),
@@ -125,7 +125,7 @@ class Adoptions:
                     self._enroll(renewed, cookie, sock)
 
     def _enroll(self, adoption: Adoption, cookie: int, sock: socket.socket) -> None:
-        """Put a socket into its generation that was bound before the hooks knew its cgroup."""
+        """Enroll a socket that was bound before the hooks knew its cgroup."""
         group = self._maps.group(adoption.group_id)
         if not pidfd.is_udp_server(sock) or address.bound(sock) != address.of_key(group.key):
             return
@@ -157,5 +157,5 @@ class Adoptions:
 
 
 def _nearest(directory: Path) -> Path:
-    """The directory, or where it will be made."""
+    """Return the directory, or the nearest parent that exists."""
     return next(path for path in (directory, *directory.parents) if path.is_dir())

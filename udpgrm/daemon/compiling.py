@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dissectors without a template are compiled one at a time, beside the daemon's other work.
+"""Compilation of dissectors without a template, one at a time, beside the daemon's other work.
 
-Which there are is the operator's choice: clients can only name them.
+The operator chooses which dissectors exist: clients can only name them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from udpgrm.build import cache
 from udpgrm.build.sources import Program, parts
 from udpgrm.kernel import limits, pidfd
 
-#: Seconds until the machine may let a compiler run that it has not.
+#: Seconds until a compiler is started again that the machine could not run.
 _TRY_AGAIN_AFTER = 1.0
 _TRY_AGAIN_AT_LEAST_EVERY = 30.0
 
@@ -25,7 +25,7 @@ class Compiler:
     """A queue of programs, and the compiler at work on the first."""
 
     def __init__(self, poll: select.epoll) -> None:
-        """Start with an empty queue; the poll will tell when a compiler has ended."""
+        """Start with an empty queue; the poll reports when a compiler has ended."""
         self._poll = poll
         self._queue: list[Program] = []
         self._failed: dict[Program, str] = {}
@@ -37,9 +37,9 @@ class Compiler:
         self.watch: Optional[int] = None
 
     def ready(self, program: Program) -> bool:
-        """Whether a steering program's templates are there; what is not will be made.
+        """Return whether a steering program's templates exist; the others are queued.
 
-        Raises BuildError when that was tried and failed.
+        Raises BuildError if compiling them has failed.
         """
         if program in self._failed:
             raise cache.BuildError(self._failed[program])
@@ -50,7 +50,7 @@ class Compiler:
         return False
 
     def renew(self, program: Program) -> bool:
-        """Discard templates that do not load, to be compiled again; False: they were already."""
+        """Discard templates that do not load, to be compiled again; return False if they were."""
         if program in self._renewed or not cache.discard(parts(program)):
             return False
         self._renewed.add(program)
@@ -58,13 +58,13 @@ class Compiler:
 
     @property
     def due(self) -> Optional[float]:
-        """When (monotonic seconds) `start` has something to do; None: it has not."""
+        """Return when (monotonic seconds) `start` has something to do; None: it has not."""
         if not self._queue or self._running is not None:
             return None
         return self._not_before
 
     def start(self) -> bool:
-        """Begin with the next program when it is time to; True: it is settled already."""
+        """Begin with the next program if it is due; return whether it is settled already."""
         due = self.due
         if due is None or time.monotonic() < due:
             return False
@@ -84,11 +84,11 @@ class Compiler:
             except OSError:
                 os.close(self.watch)
                 self.watch = None
-        self.finish()  # no descriptor is left for it: wait here
+        self.finish()  # there is no descriptor for it: wait here
         return True
 
     def finish(self) -> None:
-        """Take the result of a compiler that has ended."""
+        """Read the result of a compiler that has ended."""
         assert self._running is not None
         running, self._running = self._running, None
         if self.watch is not None:
@@ -107,7 +107,7 @@ class Compiler:
             self._patience = _TRY_AGAIN_AFTER
 
     def _try_again(self, error: cache.Unavailable) -> None:
-        """Leave the program in the queue: it is not what has failed."""
+        """Leave the program in the queue: the machine has failed, not the program."""
         log.step(f"{limits.explain(error)}: to be tried again")
         self._not_before = time.monotonic() + self._patience
         self._patience = min(2 * self._patience, _TRY_AGAIN_AT_LEAST_EVERY)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Messages that are deferred. They lie in a map, so the next daemon has them too."""
+"""Deferred messages. They are kept in a map, so the next daemon has them too."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from udpgrm.state.maps import Maps
 #: Of one unprivileged user, and of all of them: the rest is root's.
 _PER_USER = 1024
 _OF_USERS = layout.MAX_DEFERRED // 2
-#: Seconds until the machine may have room again for what it had none for.
+#: Seconds until a message is handled again that the machine had no room for.
 _TRY_AGAIN_AFTER = 1.0
 
 
 def key_of(message: abi.Message) -> bytes:
-    """The same for what one socket asks for again and again: the last counts."""
+    """Return a message's key: the last message of a socket and kind replaces earlier ones."""
     return struct.pack("=QI", message.cookie, message.flags)
 
 
@@ -32,7 +32,7 @@ class Deferred:
     """All messages that wait: for a program, for a search, or for the machine to have room."""
 
     def __init__(self, maps: Maps) -> None:
-        """What an earlier daemon has left: of a socket's messages first that of its joining."""
+        """Load an earlier daemon's messages, the registration of each socket first."""
         self._map = maps["deferred"]
         size = ctypes.sizeof(abi.Message)
         found = [
@@ -41,7 +41,7 @@ class Deferred:
         ]
         self._messages = dict(sorted(found, key=lambda item: not item[1].flags & MessageFlag.JOIN))
         self._of = Counter(message.uid for message in self._messages.values())
-        #: By key: those that wait for their group's program (at first, all), and those that failed
+        #: By key: messages that wait for their group's program (at first, all), and failed ones
         self._unsteered = dict(self._messages)
         self._failed: dict[bytes, abi.Message] = {}
         self._have_failed: set[bytes] = set()
@@ -54,12 +54,12 @@ class Deferred:
         self._unsteered[key_of(message)] = message
 
     def take_unsteered(self) -> list[abi.Message]:
-        """Messages that waited for a program, to be handled again."""
+        """Return the messages that waited for a program, to be handled again."""
         taken, self._unsteered = list(self._unsteered.values()), {}
         return taken
 
     def await_room(self, message: abi.Message) -> bool:
-        """Keep a message that the machine had no room for; whether it is the first time.
+        """Keep a message that the machine had no room for; return whether it is the first time.
 
         Raises like `add`.
         """
@@ -72,16 +72,16 @@ class Deferred:
         return is_first
 
     def take_failed(self) -> list[abi.Message]:
-        """Messages to be tried again now."""
+        """Return the failed messages, to be handled again now."""
         taken, self._failed, self.retry_due = list(self._failed.values()), {}, None
         return taken
 
     def is_waiting(self, key: bytes) -> bool:
-        """Whether a message waits here, and not in a search."""
+        """Return whether a message waits here, and not in a search."""
         return key in self._unsteered or key in self._failed
 
     def add(self, message: abi.Message) -> None:
-        """Keep a message. Raises OverflowError for one too many of a user's, or of all."""
+        """Keep a message. Raises OverflowError if the user's or the global quota is exhausted."""
         key = key_of(message)
         is_new = key not in self._messages
         if is_new and message.uid:
@@ -94,7 +94,7 @@ class Deferred:
         self._of[message.uid] += is_new
 
     def delete(self, key: bytes) -> None:
-        """A message was served, or nobody waits for it any more."""
+        """Delete a message that was served, or that no socket waits for."""
         self._have_failed.discard(key)
         message = self._messages.pop(key, None)
         if message is not None:
@@ -102,7 +102,7 @@ class Deferred:
             libbpf.map_delete(self._map, key)
 
     def concerns(self, number: int, epoch: int) -> bool:
-        """Whether sockets of a group are deferred."""
+        """Return whether messages of a group's sockets are deferred."""
         return any(
             (message.group, message.epoch) == (number, epoch) for message in self._messages.values()
         )

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""The pin directory of a daemon: taken with a lock, filled, and perhaps removed."""
+"""The pin directory of a daemon: locked, filled, and removed unless the daemon is persistent."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _LOCK_TRIES = 20
 
 
 class StartError(Exception):
-    """The daemon cannot start; the text says why and what to do."""
+    """Raised when the daemon cannot start; the message says why, and what to do."""
 
 
 def take(directory: Path, force: bool) -> int:
-    """Make the pin directory this daemon's. Returns the fd that holds the lock."""
+    """Lock the pin directory for this daemon. Returns the fd that holds the lock."""
     try:
         if not bpffs.is_bpffs(directory.parent):
             raise StartError(f"{directory} is in no bpf file system ({bpffs.MOUNT})")
@@ -34,7 +34,7 @@ def take(directory: Path, force: bool) -> int:
             raise StartError(reason)
         held = lock(directory)
         if held is None and force:
-            # the other daemon keeps its maps, which nobody finds any more
+            # the other daemon keeps its maps, but no process can open them
             _remove_pins(directory)
             held = lock(directory)
     except OSError as error:
@@ -58,7 +58,7 @@ def lock(directory: Path) -> Optional[int]:
                 return held
             if held is not None:
                 os.close(held)
-        # a command that looks whether a daemon runs holds the lock for an instant
+        # a command that checks whether a daemon runs holds the lock for an instant
         time.sleep(0.01)
     return None
 
@@ -70,14 +70,14 @@ def open_maps(directory: Path, limits: Limits) -> Maps:
     with contextlib.closing(clock.Jiffies()) as jiffies:
         rate = jiffies.rate()
     try:
-        state.unpin(directory)  # an earlier start that was cut short
+        state.unpin(directory)  # of an earlier start that was interrupted
         return state.create(directory, limits, rate)
     except OSError as error:
         raise StartError(f"cannot pin in {directory}: {error.strerror}") from error
 
 
 def take_away(directory: Path, lock_fd: int) -> None:
-    """Remove hooks and pins, unless another daemon has put its own there."""
+    """Remove hooks and pins, unless another daemon has replaced them."""
     if _is_there(directory, lock_fd):
         hooks.detach_all(directory)
         with contextlib.suppress(OSError, state.StateError), contextlib.ExitStack() as stack:
@@ -96,7 +96,7 @@ def _remove_pins(directory: Path) -> None:
 
 
 def _is_there(directory: Path, lock_fd: int) -> bool:
-    """Whether what was locked is still the directory of that name."""
+    """Return whether the locked directory still has this path."""
     here = os.fstat(lock_fd)
     with contextlib.suppress(FileNotFoundError):
         there = os.lstat(directory)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Looks, a moment after the hooks have said so, which sockets are unconnected still.
+"""Entry of sockets into the array that are still unconnected a moment after a hook saw them.
 
 Servers bind a socket and connect it to a peer at once. An array entry for it would be dead a
-moment later, and 256 of them all that a generation can have: those that adopted cgroups bind get
-theirs only then. And what the connect hooks changed is undone where connect(2) has failed.
+moment later, and a generation can have only 256 of them: so sockets that adopted cgroups bind are
+entered only then. And what the connect hooks changed is undone if connect(2) has failed.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _GRACE_S = 0.1
 
 
 class Entrance:
-    """Finds sockets that are unconnected, and should or should not be."""
+    """Finds unconnected sockets that are to be entered, or whose connect(2) has failed."""
 
     def __init__(self, maps: Maps) -> None:
-        """An earlier daemon may have left some."""
+        """Schedule a check: an earlier daemon may have missed some."""
         self._maps = maps
         self._jiffies = clock.Jiffies()
         self._grace = int(_GRACE_S * maps.config.hz)
@@ -39,14 +39,14 @@ class Entrance:
         self._connecting: dict[int, tuple[float, abi.Message]] = {}  # since when, by cookie
 
     def expect(self, connecting: Optional[abi.Message] = None) -> None:
-        """Look in a moment: a group has new sockets, or one was about to connect."""
+        """Schedule a check in a moment: a group has new sockets, or a socket is to connect."""
         now = time.monotonic()
         self.due = self.due or now + _GRACE_S
         if connecting is not None:
             self._connecting[connecting.cookie] = now, connecting
 
     def look(self) -> Iterator[abi.Message]:
-        """Return messages of sockets that are to be entered, or whose connect(2) has failed."""
+        """Yield messages of sockets that are to be entered, or whose connect(2) has failed."""
         now = time.monotonic()
         if self.due is None or now < self.due:
             return
@@ -65,7 +65,7 @@ class Entrance:
         for number in self._maps.groups_in(GroupState.LIVE):
             group = self._maps.group(number)
             if group.awaited or self._everywhere:
-                group.awaited = 0  # before the look: what happens from now on is said again
+                group.awaited = 0  # before the sockets are read: the hooks report later ones again
                 awaited.append(group)
                 namespaces.add(group.key.netns)
         self._everywhere = False
@@ -77,14 +77,14 @@ class Entrance:
                     continue
                 seen.add(record.cookie)
                 if (now - record.bound_at) % 2**32 < self._grace:
-                    self._look_again(awaited)
+                    self._check_again(awaited)
                 elif record.cookie not in self._tried:
                     self._tried.add(record.cookie)
                     yield self._message(record, flags)
         self._tried &= seen
 
-    def _look_again(self, awaited: list[abi.Group]) -> None:
-        """One is too young to tell."""
+    def _check_again(self, awaited: list[abi.Group]) -> None:
+        """Schedule another check: a socket is too young to decide."""
         self.expect()
         for group in awaited:
             group.awaited = 1
@@ -106,7 +106,7 @@ class Entrance:
 
 
 def _asks(record: Record) -> Optional[MessageFlag]:
-    """What is to be done for an unconnected socket, as a message has it."""
+    """Return the flag of the message for an unconnected socket; None: nothing is to be done."""
     if record.connected:
         return None
     if record.parted:

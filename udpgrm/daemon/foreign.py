@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Reuseport programs of servers, in the place of a group's steering program."""
+"""Reuseport programs of servers that replace a group's steering program."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OPTIONS = {
     52: "SO_ATTACH_REUSEPORT_EBPF",
     68: "SO_DETACH_REUSEPORT_BPF",
 }
-#: Between two looks: so long, and so many times as long as a look took.
+#: Between two scans: so long, and so many times as long as a scan took.
 _REST_S = 5.0
 _REST_FACTOR = 20
 
@@ -36,7 +36,7 @@ class Foreign:
         self._not_before = 0.0  # monotonic seconds
 
     def refused(self, message: abi.Message, where: str) -> None:
-        """Log that the hooks refused a server's option, once for each process in turn."""
+        """Log that the hooks refused a server's option, once for each process."""
         attempt = message.epoch, message.pid
         if self._reported.get(message.group) == attempt:
             return
@@ -48,10 +48,10 @@ class Foreign:
         )
 
     def put_back(self, maps: Maps, attach: Callable[[int, int], bool]) -> None:
-        """Give groups their program back where another one is in its place.
+        """Attach groups' own programs again that another program has replaced.
 
         attach: attaches the program of a group (by id) through a socket (by descriptor); False:
-        it is not there yet. A look goes over all sockets, so there is a rest after each.
+        it is not compiled yet. A scan reads all sockets, so there is a rest after each.
         """
         began = time.monotonic()
         if began < self._not_before:
@@ -70,14 +70,14 @@ class Foreign:
                     where = address.of_key(maps.group(number).key)
                     log.step(
                         f"{where} was steered by {found.program} and not by udpgrm: its own "
-                        "program is back; who has attached that runs in no hooked cgroup"
+                        "program is attached again; a process in no hooked cgroup replaced it"
                     )
         now = time.monotonic()
         self._not_before = now + max(_REST_S, _REST_FACTOR * (now - began))
 
 
 def _duplicate(record: Record) -> Optional[int]:
-    """A duplicate of a socket; None: no process that can be reached has it."""
+    """Return a duplicate of a socket; None: no process that can be reached has it."""
     try:
         fd = pidfd.socket_at(record.pid, record.descriptor, record.cookie)
         if fd is not None:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Takes back what closed sockets, ended generations, groups and commands held."""
+"""Garbage collection of what closed sockets, ended generations, groups and commands held."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from udpgrm.state.maps import Maps
 
 
 class GarbageCollector:
-    """Goes through all groups, now and then."""
+    """Collects the garbage of all groups, now and then."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class GarbageCollector:
         adoptions: Adoptions,
         inbox: Inbox,
     ) -> None:
-        """Nothing is taken back yet."""
+        """Collect in these maps."""
         self._adoptions = adoptions
         self._inbox = inbox
         self._maps = maps
@@ -45,12 +45,12 @@ class GarbageCollector:
         self._childless: dict[int, int] = {}  # group id -> epoch
 
     @property
-    def should_look_again(self) -> bool:
-        """Whether a group may be left without sockets: worth collecting soon."""
+    def is_due_soon(self) -> bool:
+        """Return whether a group may be without sockets now."""
         return self._messages.missed_one or bool(self._childless)
 
     def steps(self) -> Iterator[None]:
-        """Take back what closed sockets, ended generations and groups held, group by group.
+        """Release what closed sockets, ended generations and groups held, group by group.
 
         Messages may be served after each.
         """
@@ -80,7 +80,7 @@ class GarbageCollector:
         self._collect_enrolled()
 
     def _collect_enrolled(self) -> None:
-        """Delete notes on processes and cgroups of groups that are gone, or that have ended."""
+        """Delete enrollments of processes and cgroups that have ended, or whose group is gone."""
         enrolled = self._maps["enrolled"]
         sizes = ctypes.sizeof(abi.AdoptedKey), ctypes.sizeof(abi.Adopted)
         for raw, _ in list(libbpf.map_items(enrolled, *sizes)):
@@ -89,19 +89,19 @@ class GarbageCollector:
                 libbpf.map_delete(enrolled, raw)
 
     def _is_there(self, key: abi.AdoptedKey) -> bool:
-        """Whether a process may still run; those of other pid namespaces cannot be asked."""
+        """Return whether a process may still run; other pid namespaces cannot be checked."""
         pid = key.cgroup - abi.ENROLLED_PROCESS
         return pid < 0 or not self._sees_all_pids or Path(f"/proc/{pid}").exists()
 
     def _group_of(self, key: Union[abi.ProbeKey, abi.AdoptedKey]) -> Optional[abi.Group]:
-        """The live group that a record belongs to."""
+        """Return the live group that a record belongs to."""
         if key.group >= self._maps.config.groups:
             return None
         group = self._maps.group(key.group)
         return group if group.state == GroupState.LIVE and group.epoch == key.epoch else None
 
     def _collect_probes(self) -> None:
-        """Remove what commands that were killed have left."""
+        """Delete the entries of probes whose commands were killed."""
         now, probes = self._jiffies.now(), self._maps["probes"]
         sizes = ctypes.sizeof(abi.ProbeKey), ctypes.sizeof(abi.Probe)
         for raw, value in list(libbpf.map_items(probes, *sizes)):
@@ -121,7 +121,7 @@ class GarbageCollector:
             for slot_number, slot in group_entries.used_slots():
                 if dead.intersection(slot.live_entries[: slot.live]):
                     entries.drop_entries(slot, dead)
-                    # without a socket it still says which generation it had: for udpgrm drain
+                    # without a socket it still has its last generation: for udpgrm drain
                     group_entries.write_slot(slot_number, slot)
                 if slot.live:
                     living.add(slot_number)
@@ -138,16 +138,16 @@ class GarbageCollector:
             ):
                 self._childless.pop(number, None)
             elif self._childless.get(number) == group.epoch and self._inbox.has_nothing():
-                # nobody for two rounds, and no registration is on its way either
+                # no socket for two rounds, and no registration is under way
                 del self._childless[number]
                 state.delete(self._maps, number)
             else:
                 self._childless[number] = group.epoch
 
     def _collect_table(self, number: int, group: abi.Group, slot: int, alive: set[int]) -> None:
-        """Take back the table of a slot without sockets, but for flows that continue.
+        """Release the table of a slot without sockets, unless flows in it continue.
 
-        Those are of sockets that have moved on, or are in no generation.
+        Such flows are of sockets that moved to another generation, or are in none.
         """
         now = self._jiffies.now()
         with self._maps.inner("flow_tables", group.table[slot]) as fd:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Messages to serve, in turns: root's first, then one of each user id after another."""
+"""Messages to serve: root's first, then one of each user (uid) in turn."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from udpgrm.state.maps import Maps
 
 @dataclass
 class Item:
-    """A message. ring, position: where it lies, when it is not a deferred one."""
+    """A message. ring, position: where its record is, unless it was deferred."""
 
     message: abi.Message
     ring: Optional[Ring] = None
@@ -28,19 +28,19 @@ class Item:
 class Ring:
     """A ring buffer that is read ahead of what is consumed.
 
-    Records are served in another order than they came in, and consumed once all before them are:
-    a daemon that is killed leaves some to its successor that it has served already.
+    Records are served in another order than they arrive, and consumed once all before them are:
+    the daemon after a killed one finds some that were served already.
     """
 
     def __init__(self, fd: int) -> None:
-        """Begin with what no daemon has consumed."""
+        """Begin with the first record that no daemon has consumed."""
         self._ring = RingBuffer(fd, layout.MESSAGE_BYTES)
         #: Ends of the records that were read and not consumed, in order; those served
         self._read: deque[int] = deque()
         self._served: set[int] = set()
 
     def items(self) -> Iterable[Item]:
-        """Read the records that have come since."""
+        """Return the records that have arrived since the last call."""
         for position, record in self._ring.ahead():
             self._read.append(position)
             if record is not None and len(record) == ctypes.sizeof(abi.Message):
@@ -58,20 +58,20 @@ class Ring:
 
 
 class Inbox:
-    """What the daemon was asked for and has not done."""
+    """The messages that the daemon has not served."""
 
     def __init__(self, maps: Maps) -> None:
-        """Count as outstanding what lies in the rings, and nothing else."""
+        """Count the records in the rings, and nothing else, as outstanding."""
         self._maps = maps
         self._rings = [Ring(maps[name]) for name in layout.RINGS]
-        #: Of each user id that has any, in turn; root's are not among them
+        #: Messages of each user (uid) but root, in turn
         self._users: dict[int, deque[Item]] = {}
         self._root: deque[Item] = deque()
         self._read()
         self._recount()
 
     def _recount(self) -> None:
-        """A daemon that was killed may have lost count of what it has served."""
+        """Correct the users' counts: a daemon that was killed may have miscounted."""
         outstanding = dict.fromkeys(range(abi.USERS), 0)
         for items in self._users.values():
             for item in items:
@@ -81,7 +81,7 @@ class Inbox:
             user.messages_served = user.messages_sent - count
 
     def add(self, messages: Iterable[abi.Message]) -> None:
-        """Serve messages that were deferred once more."""
+        """Add messages that were deferred, to be served again."""
         for message in messages:
             self._put(Item(message))
 
@@ -98,16 +98,16 @@ class Inbox:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is left of what was read."""
+        """Return whether all that was read is served."""
         return not self._root and not self._users
 
     def has_nothing(self) -> bool:
-        """Whether nothing is left, and nothing has come since it was read."""
+        """Return whether all that was read is served, and nothing has arrived since."""
         self._read()
         return self.is_empty
 
     def roots(self) -> Optional[Item]:
-        """Return root's next message; None: there is none, not even a new one."""
+        """Return root's next message, also a new one; None: there is none."""
         self._read()
         return self._root.popleft() if self._root else None
 
@@ -124,7 +124,7 @@ class Inbox:
         return item
 
     def done(self, item: Item) -> None:
-        """Give back the room that a message had in its ring, and in its user's quota."""
+        """Release a message's room in its ring and in its user's quota."""
         if item.ring is not None:
             item.ring.served(item.position)
             self._maps.user(abi.user_of(item.message.uid)).messages_served += 1

@@ -34,7 +34,7 @@ _REFUSED = {
 
 
 class MessageHandler:
-    """Serves messages, and defers those whose program or whose socket is not there yet."""
+    """Serves messages, and defers messages whose program or socket is not there yet."""
 
     def __init__(
         self, maps: Maps, steering: Steering, registrar: Registrar, tubular: Optional[Tubular]
@@ -60,7 +60,7 @@ class MessageHandler:
         self._steering.begin_round()
 
     def _group_of(self, message: abi.Message) -> Optional[abi.Group]:
-        """Return the message's group; None: it is gone."""
+        """Return the message's group; None: it was deleted."""
         if message.group >= self._maps.config.groups:
             return None
         group = self._maps.group(message.group)
@@ -73,7 +73,7 @@ class MessageHandler:
             log.event(f"socket group created {address.of_key(group.key)}")
 
     def drop_group(self, group_id: int) -> None:
-        """Drop what is known of a group that is gone."""
+        """Drop the state of a deleted group."""
         self._steering.drop(group_id)
         self._known.pop(group_id, None)
 
@@ -114,12 +114,12 @@ class MessageHandler:
             fd = pidfd.socket_at(message.ns_pid, message.fd, message.cookie)
         except Unreachable as error:
             if error.errno == errno.EPERM:
-                # no look at all processes would find it; a daemon with more rights may
+                # no scan of all processes would find it; a daemon with more rights may
                 self.deferred.await_program(message)
                 if message.flags & MessageFlag.REGISTER:
                     log.step(f"socket {message.cookie:#x} cannot be registered: {error.strerror}")
                 return
-        except OSError:  # no descriptor is left
+        except OSError:  # there is no descriptor for it
             pass
         if fd is None:  # handed on, or its process lives in another pid namespace
             self.deferred.add(message)
@@ -176,7 +176,7 @@ class MessageHandler:
             self._registrar.register(group, group_entries, message, fd)
 
     def _look_at_connect(self, message: abi.Message) -> None:
-        """See what became of a connect(2); the kernel calls its hook before."""
+        """Check the result of a connect(2); the kernel calls its hook before."""
         fd = None
         with contextlib.suppress(OSError):
             fd = pidfd.socket_at(message.ns_pid, message.fd, message.cookie)
@@ -210,7 +210,7 @@ class MessageHandler:
             count_failure(group)
 
     def count_tubulars_failures(self) -> None:
-        """Count what tubular has not taken since."""
+        """Count the sockets that tubular has not accepted since the last call."""
         if self._tubular is not None:
             for group_id, epoch in self._tubular.failed():
                 group = self._maps.group(group_id)
@@ -232,16 +232,16 @@ class MessageHandler:
         return self.deferred.concerns(group_id, epoch)
 
     def settle(self, message: abi.Message) -> None:
-        """Delete a message that was deferred, unless it was again."""
+        """Delete a message that was deferred, unless it was deferred again."""
         key = key_of(message)
         if not self.deferred.is_waiting(key) and not self._search.has(message):
             self.deferred.delete(key)
 
     @property
     def search_due(self) -> Optional[float]:
-        """When (monotonic seconds) `search` has something to do; None: it has not."""
+        """Return when (monotonic seconds) `search` has something to do; None: it has not."""
         return self._search.due
 
     def search(self) -> Iterator[tuple[abi.Message, Optional[tuple[int, int]]]]:
         """Yield messages whose sockets were missing, to be served with what was found."""
-        return self._search.go_on()
+        return self._search.resume()

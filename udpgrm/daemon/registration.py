@@ -83,7 +83,7 @@ class Registrar:
         return record
 
     def _free_entry(self, group: abi.Group, group_entries: GroupEntries) -> int:
-        """Return the next free entry of a group's array, which nothing refers to any more."""
+        """Return the next free entry of a group's array, to which nothing refers any longer."""
         for _ in range(abi.GROUP_ENTRIES):
             turn: int = group.next_entry
             group.next_entry = turn + 1
@@ -185,7 +185,7 @@ class Registrar:
     def _leave_generation(
         self, group_id: int, record: abi.Registration, group_entries: GroupEntries
     ) -> None:
-        """Take a socket out of the generation that it moves from."""
+        """Remove a socket from the generation that it moves from."""
         slot = group_entries.slot(record.slot)
         entries.drop_entries(slot, {record.array_entry})
         group_entries.write_slot(record.slot, slot)

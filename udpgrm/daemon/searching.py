@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Sockets that are not where their messages say are looked for in all processes."""
+"""Search in all processes for sockets that are not where their messages say."""
 
 from __future__ import annotations
 
@@ -24,59 +24,59 @@ _UNTIL_THERE_MAY_BE_ONE = 1.0
 
 
 class Search:
-    """One look at every descriptor for all sockets that are missing.
+    """A scan of all processes' descriptors for all sockets that are missing.
 
-    In pieces, each with a rest as long as it took, so that others are served in between:
-    applications that send it after closed sockets get half a processor at most. Where root's are
-    among those missed there is no rest.
+    In pieces, each with a rest as long as it took, so that messages are served in between: however
+    many sockets servers close at once, it takes half a processor at most. If sockets of root
+    are missing, there is no rest.
     """
 
     def __init__(self) -> None:
-        """Nothing is missing."""
-        #: Messages by SO_COOKIE and key: what the next look is for, and the present one
+        """Start without a missing socket."""
+        #: Messages by SO_COOKIE and key: of the next scan, and of the present one
         self._next: _Wanted = {}
         self._sought: _Wanted = {}
         #: Messages of processes that hang in execve(2)
         self._held: _Wanted = {}
         self._held_until = 0.0
-        #: Processes that the present look could not reach, and why
+        #: Processes that the present scan could not reach, and why
         self._unreachable: dict[int, Unreachable] = {}
         self._descriptors: Optional[Generator[_Seen, None, None]] = None
         self._rest_until = self._not_before = 0.0
 
     def add(self, message: abi.Message) -> None:
-        """Look for a message's socket; when it is looked for already, once more after that."""
+        """Search for a message's socket; if a scan for it is under way, once more after that."""
         self._next.setdefault(message.cookie, {})[key_of(message)] = message
 
     def has(self, message: abi.Message) -> bool:
-        """Whether a message's like waits here."""
+        """Return whether a message of the same key waits here."""
         key = key_of(message)
         everything = (self._sought, self._next, self._held)
         return any(key in wanted.get(message.cookie, {}) for wanted in everything)
 
     def drop(self, cookie: int) -> list[abi.Message]:
-        """Look for a socket no more. Returns the messages that waited for it."""
+        """Stop the search for a socket. Returns the messages that waited for it."""
         everything = (self._sought, self._next, self._held)
         return [message for wanted in everything for message in wanted.pop(cookie, {}).values()]
 
     @property
     def excuse(self) -> str:
-        """Why a socket may be there that the last look has not found; empty: it is not."""
+        """Return why a socket may exist that the last scan has not found; empty: it does not."""
         return "; ".join(sorted({str(error.strerror) for error in self._unreachable.values()}))
 
     @property
     def due(self) -> Optional[float]:
-        """When (monotonic seconds) `go_on` has something to do; None: it has not."""
+        """Return when (monotonic seconds) `resume` has something to do; None: it has not."""
         if not self._next and not self._sought and self._descriptors is None:
             return self._held_until if self._held else None
         hurry = _is_roots(self._sought) or _is_roots(self._next)
         return self._not_before if hurry else max(self._not_before, self._rest_until)
 
-    def go_on(self) -> Iterator[tuple[abi.Message, Optional[tuple[int, int]]]]:
-        """Messages with (pid, duplicate) of their socket, or None: no process has it.
+    def resume(self) -> Iterator[tuple[abi.Message, Optional[tuple[int, int]]]]:
+        """Yield messages with (pid, duplicate) of their socket, or None: no process has it.
 
-        The duplicate is open until the next is asked for. Raises OSError when no descriptor is
-        left for it: the look begins again, later.
+        The duplicate is open until the next is asked for. Raises OSError if there is no
+        descriptor for it: the scan begins again, later.
         """
         due, began = self.due, time.monotonic()
         if due is None or began < due:
@@ -85,7 +85,7 @@ class Search:
         if not self._next and not self._sought and self._descriptors is None:
             return
         if self._descriptors is None or (_is_roots(self._next) and not _is_roots(self._sought)):
-            self._begin_anew()
+            self._restart()
         assert self._descriptors is not None
         try:
             for pid, seen in self._descriptors:
@@ -104,7 +104,7 @@ class Search:
                     return
         except OSError:
             self._not_before = time.monotonic() + _UNTIL_THERE_MAY_BE_ONE
-            self._begin_anew()
+            self._restart()
             raise
         self._descriptors.close()
         self._descriptors = None
@@ -118,7 +118,7 @@ class Search:
                 yield message, None
 
     def _release(self, now: float) -> None:
-        """Look for what was held back, once its process does not hang any more."""
+        """Search for held-back messages' sockets, once their processes do not hang any longer."""
         if not self._held or now < self._held_until:
             return
         held, self._held = self._held, {}
@@ -129,18 +129,18 @@ class Search:
                 self.add(message)
         self._held_until = now + _UNTIL_THERE_MAY_BE_ONE
 
-    def _begin_anew(self) -> None:
-        """Look for all that are missing by now."""
+    def _restart(self) -> None:
+        """Start a scan for all sockets that are missing by now."""
         if self._descriptors is not None:
             self._descriptors.close()
         for cookie, messages in self._next.items():
             self._sought.setdefault(cookie, {}).update(messages)
         self._next = {}
         self._unreachable = {}
-        self._descriptors = self._look(list(_messages(self._sought)))
+        self._descriptors = self._scan(list(_messages(self._sought)))
 
-    def _look(self, messages: list[abi.Message]) -> Generator[_Seen, None, None]:
-        """Those of processes that root's messages name, of root's, and of those with the fewest."""
+    def _scan(self, messages: list[abi.Message]) -> Generator[_Seen, None, None]:
+        """Yield the sockets of processes that root's messages name, root's, smallest first."""
         named = {message.ns_pid for message in messages if message.uid == 0}
         cookies = {message.cookie for message in messages}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The daemon's life: start or adopt, wait for messages, stop."""
+"""The daemon: it starts or adopts state, serves messages, and stops."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ from udpgrm.state import layout
 from udpgrm.state.layout import Limits
 from udpgrm.state.maps import Maps
 
-#: The close of a socket outside of the hooks is not told: look that often (seconds).
+#: The close of a socket outside of the hooks is not reported: collect that often (seconds).
 COLLECT_EVERY = 30.0
 LOOK_AGAIN_AFTER = 1.0
 #: Seconds between rounds that fail, as for want of memory.
 _REST_AFTER_ERROR = 1.0
-#: Seconds of messages without a look at anything else, and how many of root's in between.
+#: Seconds of messages before anything else is served, and how many of root's in between.
 _AT_A_TIME = 0.05
 _ROOTS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asks of the daemon."""
+    """The options of the daemon's command line."""
 
     directory: Path
     limits: Limits
@@ -60,8 +60,8 @@ def run(options: Options) -> None:
     """Run a daemon until SIGINT or SIGTERM.
 
     Raises StartError, BuildError, StateError or OSError when it cannot start;
-    what it has pinned by then is gone again, unless it was there before. Once
-    it serves, a persistent daemon leaves its state however it ends.
+    what it has pinned by then is removed, unless it was there before. Once it
+    serves, a persistent daemon keeps its state however it ends.
     """
     stopping = StopSignals()
     _raise_descriptors()
@@ -84,7 +84,7 @@ def run(options: Options) -> None:
 
 
 def _raise_descriptors() -> None:
-    """Allow as many descriptors as there may be: sockets of labelled groups take one each."""
+    """Raise the limit of descriptors to the maximum: sockets of labelled groups need one each."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
@@ -93,7 +93,7 @@ class Server:
     """A started daemon."""
 
     def __init__(self, options: Options, maps: Maps, stopping: StopSignals) -> None:
-        """Load the programs and adopt what the maps hold."""
+        """Load the programs and adopt the state in the maps."""
         self._options = options
         self._maps = maps
         self._stopping = stopping
@@ -136,7 +136,7 @@ class Server:
         self._refill_not_before = 0.0
 
     def start(self) -> None:
-        """Attach the hooks, and say that the daemon is ready."""
+        """Attach the hooks, and notify the service manager that the daemon is ready."""
         self._adoptions.reconcile()
         for _ in self._collector.steps():
             pass
@@ -162,7 +162,7 @@ class Server:
         notify("READY=1")
 
     def serve(self) -> None:
-        """Serve until a signal to stop comes; no error of one thing ends it."""
+        """Serve until a signal to stop comes; no single error ends it."""
         self._guarded(self._resume)  # asked for while no daemon ran
         self._due = time.monotonic() + COLLECT_EVERY
         while not self._stopping.have_come:
@@ -174,14 +174,14 @@ class Server:
         self._maps.write_config(config)
 
     def _round(self) -> None:
-        """Wait until there is something to do, and do some of it; root's messages come first."""
+        """Wait for something to do, and do some of it; root's messages come first."""
         self._serve()
         if self._compiler.start():
             self._resume()
         self._search()
         self._adopt()
-        if self._collector.should_look_again:
-            # whoever opens and closes sockets makes it look for half of the time at most
+        if self._collector.is_due_soon:
+            # a user that opens and closes sockets makes it collect for half of the time at most
             soon = max(time.monotonic() + LOOK_AGAIN_AFTER, self._collect_not_before)
             self._due = min(self._due, soon)
         wake = min(moment for moment in (self._due, *self._moments()) if moment is not None)
@@ -216,7 +216,7 @@ class Server:
             self._serve_root()
 
     def _moments(self) -> Iterator[Optional[float]]:
-        """When (monotonic seconds) there is something to do, if nothing comes before."""
+        """Yield when (monotonic seconds) there is something to do, if nothing comes before."""
         yield self._compiler.due
         yield self._messages.search_due
         yield self._adoptions.due
@@ -227,7 +227,7 @@ class Server:
         yield None if self._inbox.is_empty else 0.0
 
     def _serve(self) -> None:
-        """Serve messages for a while, and prepare what they have taken."""
+        """Serve messages for a while, and refill the pool."""
         retry_due = self._messages.deferred.retry_due
         if retry_due is not None and time.monotonic() >= retry_due:
             self._inbox.add(self._messages.deferred.take_failed())
@@ -249,7 +249,7 @@ class Server:
         self._refill_not_before = 0.0
 
     def _serve_root(self) -> None:
-        """Serve root's messages, in the midst of something else that takes long."""
+        """Serve root's messages in between, while something else takes long."""
         for count in range(_ROOTS_AT_ONCE):
             item = self._inbox.roots()
             if item is None:
@@ -267,7 +267,7 @@ class Server:
     def _attempt(
         self, message: abi.Message, serve: Callable[..., None], *arguments: object
     ) -> None:
-        """Serve a message; what the machine has no room for now is deferred."""
+        """Serve a message, or defer it if the machine has no room for it now."""
         try:
             serve(*arguments)
         except Exception as error:
@@ -276,13 +276,13 @@ class Server:
                 self._guarded(self._messages.try_again, message)
 
     def _resume(self) -> None:
-        """Handle what waited for a program; some may have to wait again."""
+        """Handle messages that waited for a program; some may have to wait again."""
         self._messages.begin_round()
         self._guarded(self._steering.replace_outdated)
         self._inbox.add(self._messages.deferred.take_unsteered())
 
     def _adopt(self) -> None:
-        """Enter what adopted cgroups have bound, and not connected."""
+        """Enter the unconnected sockets of adopted cgroups."""
         self._messages.begin_round()
         try:
             for message in self._messages.entrance.look():
@@ -292,7 +292,7 @@ class Server:
             log.step(f"cannot look for adopted sockets now: {limits.explain(error)}")
 
     def _search(self) -> None:
-        """Serve sockets that were not where their messages said."""
+        """Serve sockets that had to be searched for."""
         self._messages.begin_round()
         try:
             for message, found in self._messages.search():
@@ -303,7 +303,7 @@ class Server:
             log.step(f"cannot look for sockets now: {limits.explain(error)}")
 
     def _guarded(self, action: Callable[..., object], *arguments: object) -> bool:
-        """Do something of which no error ends the daemon; False: it failed, the log says why."""
+        """Call an action and log its errors, which must not end the daemon; return its success."""
         try:
             action(*arguments)
         except Exception as error:

@@ -91,7 +91,7 @@ class Steering:
         self._unattached[group_id] = fd
 
     def attach(self, group_id: int, fd: int) -> None:
-        """Make the group's program that of a socket's reuseport group, unless there is none."""
+        """Attach the group's program to a socket's reuseport group, if it has a program."""
         if group_id not in self._programs:
             return
         if group_id not in self._unattached:
@@ -108,8 +108,8 @@ class Steering:
     def replace_outdated(self) -> None:
         """Replace an earlier daemon's programs by this version's.
 
-        The kernel swaps a group's program atomically, under traffic; any socket
-        of the group will do to say so. Some may have to wait for a compiler.
+        The kernel swaps a group's program atomically, under traffic, through any
+        socket of the group. Some may have to wait for a compiler.
         """
         wanted: dict[int, int] = {}  # socket cookie -> group id
         for group_id in sorted(self._outdated):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What whoever started the daemon says to it, and is told: signals, and sd_notify(3)."""
+"""The service manager: its signals to the daemon, and notifications to it (sd_notify(3))."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from udpgrm import log
 
 
 def notify(text: str) -> None:
-    """Tell the service manager, when there is one: sd_notify(3)."""
+    """Notify the service manager, if there is one: sd_notify(3)."""
     where = os.environ.get("NOTIFY_SOCKET")
     if not where:
         return
@@ -21,14 +21,14 @@ def notify(text: str) -> None:
         try:
             channel.sendto(text.encode(), "\0" + where[1:] if where[0] == "@" else where)
         except OSError as error:
-            log.step(f"cannot tell the service manager {text}: {error.strerror}")
+            log.step(f"cannot notify the service manager ({text}): {error.strerror}")
 
 
 class StopSignals:
-    """SIGINT and SIGTERM as bytes on a socket, from now on."""
+    """SIGINT and SIGTERM, as bytes on a socket."""
 
     def __init__(self) -> None:
-        """Take the signals over."""
+        """Install handlers for the signals."""
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
         signal.set_wakeup_fd(self._writer.fileno())
@@ -38,14 +38,14 @@ class StopSignals:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
 
     def fileno(self) -> int:
-        """Readable when a signal has come; no other signal has a handler here."""
+        """Return the descriptor that is readable once a signal has come; others have no handler."""
         return self._reader.fileno()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for a signal; whether one has come."""
+        """Wait for a signal, and return whether one has come."""
         return bool(select.select([self._reader], [], [], seconds)[0])
 
     @property
     def have_come(self) -> bool:
-        """Whether a signal has come."""
+        """Return whether a signal has come."""
         return self.wait(0)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Trains of GRO: not where flows are told apart by content, as a train goes to one socket.
+"""GRO trains: refused if flows are distinguished by content, as a train goes to one socket.
 
-The setsockopt hook refuses UDP_GRO there; sockets that had it before get it turned off here.
+The setsockopt hook refuses UDP_GRO then; it is turned off here for sockets that had it before.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _UDP_GRO = 104
 
 
 def turn_off(group: abi.Group, fd: int, name: str) -> None:
-    """Turn a socket's UDP_GRO off where its group reads payloads, and say so."""
+    """Turn a socket's UDP_GRO off if its group reads payloads, and log that."""
     kind = group.type & ~abi.DISSECTOR_VERBOSE
     if kind in (abi.DissectorType.FLOW, abi.DissectorType.NOOP):
         return

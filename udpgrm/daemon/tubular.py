@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sockets handed on to tubular, which gives them the traffic of whole networks.
+"""The tubular client: it hands sockets to tubular, which gives them traffic of whole networks.
 
 A labelled group's generation is registered when it becomes the working one:
 `LABEL#` and the sockets (SCM_RIGHTS) over a SEQPACKET connection, answered by
-`OK`. A thread does that, as tubular may hang: the daemon goes on meanwhile.
+`OK`. A thread does that, as tubular may hang: the daemon continues meanwhile.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _Registration(NamedTuple):
 
 
 class _Result(NamedTuple):
-    """How a registration went; error: "" if tubular has the sockets."""
+    """The result of a registration; error: "" if tubular has the sockets."""
 
     group: int
     epoch: int
@@ -50,7 +50,7 @@ class Tubular:
     """Duplicates of new sockets, held until their generation becomes the working one."""
 
     def __init__(self, path: str) -> None:
-        """Talk to the daemon that listens on this path; connects when there is need."""
+        """Use the daemon that listens on this path; connect when needed."""
         self._path = path
         self._held: dict[tuple[int, int], list[tuple[float, int]]] = {}
         self._waiting: queue.Queue[_Registration] = queue.Queue(_MAX_WAITING)
@@ -62,21 +62,21 @@ class Tubular:
             raise OSError(errno.EAGAIN, f"cannot start a thread: {error}") from error
 
     def fileno(self) -> int:
-        """Readable when `failed` has something to say."""
+        """Return the descriptor that is readable when `failed` has something to return."""
         return self._readable
 
     def hold(self, group: int, slot: int, fd: int) -> None:
-        """Keep a duplicate of a socket that has come to a generation."""
+        """Keep a duplicate of a socket that has joined a generation."""
         self._held.setdefault((group, slot), []).append((time.monotonic(), os.dup(fd)))
 
     @property
     def due(self) -> Optional[float]:
-        """When (monotonic seconds) `expire` has something to close."""
+        """Return when (monotonic seconds) `expire` has something to close."""
         since = [since for held in self._held.values() for since, _ in held]
         return min(since) + _HOLD_S if since else None
 
     def expire(self) -> None:
-        """Close what nobody has asked for in 10 s."""
+        """Close duplicates of generations that did not become the working one within 10 s."""
         oldest = time.monotonic() - _HOLD_S
         for key, held in list(self._held.items()):
             for item in held[:]:
@@ -87,7 +87,7 @@ class Tubular:
                 del self._held[key]
 
     def register(self, group: int, epoch: int, slot: int, label: str) -> bool:
-        """Begin to hand on a generation's new sockets; False: too many wait already."""
+        """Begin to register a generation's new sockets; return False if too many wait already."""
         fds = [fd for _, fd in self._held.pop((group, slot), [])]
         if not fds:
             log.event("No new sockets to register to tubular")
@@ -101,7 +101,7 @@ class Tubular:
         return True
 
     def failed(self) -> Iterator[tuple[int, int]]:
-        """Groups, with their epochs, whose registration has failed since; the log says why."""
+        """Yield groups, with their epochs, whose registration has failed since (logged)."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._readable, 4096)
         with contextlib.suppress(queue.Empty):
@@ -112,7 +112,7 @@ class Tubular:
                     yield result.group, result.epoch
 
     def _run(self) -> None:
-        """Hand on one generation after another, in a thread of its own."""
+        """Register one generation after another, in a thread of its own."""
         while True:
             registration = self._waiting.get()
             error = self._hand_on(registration)
@@ -121,7 +121,7 @@ class Tubular:
                 os.write(self._written, b"x")
 
     def _hand_on(self, registration: _Registration) -> str:
-        """Return what went wrong; "" for nothing."""
+        """Return the error of a registration, or ""."""
         fds = registration.fds
         try:
             for start in range(0, len(fds), _AT_ONCE):
@@ -146,7 +146,7 @@ class Tubular:
 
 
 def _left(deadline: float) -> float:
-    """Seconds until a time of time.monotonic(). Raises TimeoutError if none is left."""
+    """Return the seconds until a time of time.monotonic(). Raises TimeoutError if it is past."""
     left = deadline - time.monotonic()
     if left <= 0:
         raise socket.timeout("timed out")

@@ -1,3 +1,3 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Programs and maps into the kernel: for the daemon, and for commands that check or repair."""
+"""Loading of programs and maps: for the daemon, and for commands that check or repair."""

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Which errors are the machine's at the moment, and not of what was asked for."""
+"""Transient errors of the machine, as opposed to errors of a request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import errno
 
 from udpgrm.build.cache import Unavailable
 
-#: What the kernel says where it lets no program in for want of memory for its machine code.
+#: The kernel's error if it has no memory for a program's machine code.
 _ENOTSUPP = 524
 _MACHINES = frozenset(
     {
@@ -28,7 +28,7 @@ _MACHINES = frozenset(
 
 
 def is_machines(error: Exception) -> bool:
-    """Whether the same may succeed when the machine has memory, descriptors or room again."""
+    """Return whether a request may succeed once the machine has memory, descriptors or room."""
     if isinstance(error, OSError):
         return error.errno in _MACHINES
     if isinstance(error, RuntimeError):  # the limit of processes is reached

@@ -38,7 +38,7 @@ def _opened(path: Path) -> Iterator[int]:
 
 
 def load(directory: Path, linker: Linker) -> None:
-    """Load and pin every hook, and put it in the place of an older one's.
+    """Load and pin every hook, replacing earlier ones.
 
     Links of an earlier daemon switch to the new programs atomically.
     """
@@ -65,8 +65,8 @@ def load(directory: Path, linker: Linker) -> None:
             os.close(fd)
 
 
-def _forget_removed_cgroups(directory: Path) -> None:
-    """Unpin the links that the kernel has detached as their cgroup went."""
+def _unpin_removed_cgroups(directory: Path) -> None:
+    """Unpin the links that the kernel has detached with their cgroup."""
     for path in _links(directory):
         # another command may do the same
         with contextlib.suppress(FileNotFoundError), _opened(path) as fd:
@@ -75,22 +75,22 @@ def _forget_removed_cgroups(directory: Path) -> None:
 
 
 def hooked_cgroups(directory: Path) -> list[str]:
-    """Paths of the cgroups that have hooks."""
+    """Return the paths of the cgroups that have hooks."""
     return cgroups.paths_of({int(path.name.split("-")[0]) for path in _links(directory)})
 
 
 def missing(directory: Path, cgroup: Path) -> list[sources.Hook]:
-    """Hooks that a cgroup does not have of its own; one above it may have them."""
+    """Return the hooks that a cgroup does not have itself; one above it may have them."""
     return [hook for hook in sources.HOOKS if not _link_pin(directory, cgroup, hook).exists()]
 
 
 def install(directory: Path, cgroup: Path, with_sendmsg: bool, starting_over: bool = False) -> None:
-    """Attach the pinned hooks to a cgroup, all or none; what is attached stays.
+    """Attach the pinned hooks to a cgroup, all or none; attached hooks are kept.
 
-    Raises FileNotFoundError when no daemon has pinned them, attached.Taken when programs of others
-    are in the way. starting_over: the hooks of another daemon may be on their way out.
+    Raises FileNotFoundError if no daemon has pinned them, attached.Taken if other programs
+    prevent it. starting_over: the hooks of another daemon may be about to be detached.
     """
-    _forget_removed_cgroups(directory)
+    _unpin_removed_cgroups(directory)
     if not starting_over:
         rivals.refuse(directory, cgroup)
     target = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
@@ -127,7 +127,7 @@ def _detach(path: Path) -> None:
 
 
 def uninstall(directory: Path, cgroup: Path) -> None:
-    """Take the hooks off one cgroup; sockets already steered stay so."""
+    """Detach the hooks from one cgroup; its sockets are steered as before."""
     for hook in sources.HOOKS:
         path = _link_pin(directory, cgroup, hook)
         if path.exists():
@@ -135,7 +135,7 @@ def uninstall(directory: Path, cgroup: Path) -> None:
 
 
 def detach_all(directory: Path) -> None:
-    """Take every hook off its cgroup."""
+    """Detach every hook from its cgroup."""
     for path in _links(directory):
         _detach(path)
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Iterators over sockets: a pinned link each, which commands run as well."""
+"""Iterators over sockets, with a pinned link each, which commands run as well."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from udpgrm.state.maps import Maps
 
 
 def load(directory: Path, linker: Linker, maps: Maps) -> None:
-    """Load and pin every iterator, in the place of an earlier daemon's."""
-    place = directory / state.ITERATORS
-    place.mkdir(exist_ok=True)
+    """Load and pin every iterator, replacing an earlier daemon's."""
+    pins = directory / state.ITERATORS
+    pins.mkdir(exist_ok=True)
     maps.close_iterators()
     for name, program in sources.ITERATORS.items():
         link = linker.iterator(name, program)
         maps.iterators[name] = link
-        bpffs.replace_pin(link, place / name)
+        bpffs.replace_pin(link, pins / name)
 
 
 def unpin(directory: Path) -> None:

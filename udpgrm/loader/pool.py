@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Groups and flow tables kept ready, so that hooks need no daemon to take one."""
+"""Prepared groups and flow tables, which hooks can take without the daemon."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from udpgrm.state.maps import Maps, index
 _IN_USE = (GroupState.LIVE, GroupState.DELETED)
 
 
-#: Groups that are prepared in one go.
+#: Groups that are prepared in one call.
 _AT_ONCE = 32
 
 
 def is_reserved(number: int) -> bool:
-    """Whether the id of a group or a flow table is kept for root (bpf/groups.h)."""
+    """Return whether the id of a group or a flow table is kept for root (bpf/groups.h)."""
     return number % abi.RESERVE == abi.RESERVE - 1
 
 
 def _share(prepared: int, ids: Counter[bool], roots: bool) -> int:
-    """How many of those prepared only root may take, or everybody; ids: how many there are."""
+    """Return how many of the prepared ids are for root only, or for any user; ids: all."""
     for_root = min(max(1, prepared // 4), ids[True])
     return for_root if roots else max(1, prepared - for_root)
 
@@ -40,7 +40,7 @@ class Pool:
     """Fills the queues of free groups and free flow tables."""
 
     def __init__(self, maps: Maps, limits: Limits) -> None:
-        """Take stock of what an earlier daemon has prepared or given out."""
+        """Count what an earlier daemon has prepared or allocated."""
         self._maps = maps
         self._limits = limits
         self._entries: Counter[int] = Counter()
@@ -56,7 +56,7 @@ class Pool:
         self._recount()
 
     def _recount(self) -> None:
-        """What users have in use: a daemon that was killed may have lost count."""
+        """Correct the counts of what users use: a daemon that was killed may have miscounted."""
         groups: dict[int, int] = {}
         tables: dict[int, int] = {}
         for group in map(self._maps.group, self._maps.groups_in(*_IN_USE)):
@@ -70,11 +70,11 @@ class Pool:
             user.tables_returned = user.tables_taken - tables.get(number, 0)
 
     def refill(self) -> bool:
-        """Prepare what the limits ask for, once half of it has been taken; root's first.
+        """Prepare what the limits ask for, once half of it is in use; root's first.
 
-        Not one by one: putting a map into a map of maps waits for all running
-        programs, and a call can put many. Not all at once either: others wait
-        meanwhile. True: there is more to prepare.
+        Not one by one: an update of a map of maps waits for all running programs,
+        and a call can update many. Not all at once either: messages wait meanwhile.
+        Returns whether there is more to prepare.
         """
         for roots in (True, False):
             wanted = _share(self._limits.prepared_groups, self._groups, roots)
@@ -102,13 +102,13 @@ class Pool:
         return [item for item in self._maps.groups_in(state) if is_reserved(item) == roots]
 
     def count_entries(self, of_groups: Iterable[tuple[int, int]]) -> None:
-        """Take stock of the sockets that have entries: (group id, how many)."""
+        """Count the sockets that have entries: (group id, how many)."""
         self._entries = Counter()
         for number, count in of_groups:
             self._entries[abi.user_of(self._maps.group(number).uid)] += count
 
     def take_entry(self, group: abi.Group) -> None:
-        """Count one more. Raises LookupError when its owner, or everybody, has all there may be."""
+        """Count an entry. Raises LookupError if the user's or the global quota is exhausted."""
         owner = abi.user_of(group.uid)
         most = self._limits.groups_per_user * layout.ENTRIES_PER_GROUP
         if group.uid and self._entries[owner] >= most:
@@ -149,7 +149,7 @@ class Pool:
             libbpf.map_update(self._maps[queue], None, index(number))
 
     def _new_tables(self, count: int, roots: bool, flows: int = 0) -> list[int]:
-        """Ids of empty flow tables that no queue holds; fewer when all are in use."""
+        """Make empty flow tables and return their ids; fewer if all are in use."""
         spare = self._spare_tables[roots]
         numbers = spare[:count]
         entries = flows or self._limits.flows
@@ -158,7 +158,7 @@ class Pool:
         return numbers
 
     def ensure_table(self, number: int, group: abi.Group, slot: int) -> None:
-        """Give a generation its flow table, where no hook has done so."""
+        """Give a generation its flow table, unless a hook has done so."""
         if group.table[slot]:
             return
         key = bytes(abi.TableKey(group=number, epoch=group.epoch, slot=slot))
@@ -178,11 +178,11 @@ class Pool:
             self._drop_table(table)
             if not isinstance(error, FileExistsError):
                 raise
-            # a hook is giving it one just now, or a daemon was killed before the next line
+            # a hook is giving it one now, or a daemon was killed before the next line
             given = libbpf.map_lookup(self._maps["table_index"], key, 4)
             table = int.from_bytes(given or b"", sys.byteorder)
         else:
-            user.tables_returned -= 1  # taken; that counter is the hooks'
+            user.tables_returned -= 1  # taken; tables_taken is the hooks'
         group.table[slot] = table
 
     def _drop_table(self, table: int) -> None:
@@ -190,7 +190,7 @@ class Pool:
         self._spare_tables[is_reserved(table)].insert(0, table)
 
     def release_table(self, number: int, group: abi.Group, slot: int) -> None:
-        """Take a generation's flow table back; its entries are gone with it."""
+        """Release a generation's flow table, and delete its entries."""
         group.table_mask &= ~(1 << slot)
         table, group.table[slot] = group.table[slot], 0
         key = abi.TableKey(group=number, epoch=group.epoch, slot=slot)
@@ -200,7 +200,7 @@ class Pool:
             self._drop_table(table)
 
     def release_group(self, number: int, group: abi.Group) -> None:
-        """Let a deleted group's id be used again, and its maps be replaced then."""
+        """Release a deleted group's id; its maps are replaced when it is used again."""
         for slot in range(abi.GENERATION_SLOTS):
             if group.table[slot]:
                 self.release_table(number, group, slot)
@@ -210,13 +210,13 @@ class Pool:
         group.state = GroupState.FREE
 
     def ensure_sockmap(self, number: int) -> None:
-        """Give a group the kind of socket map that lets tubular have its sockets too."""
+        """Give a group the kind of socket map that permits tubular to have its sockets too."""
         if not self._maps.has_inner("sockmaps", number):
             self._install("sockmaps", [number], layout.make_sockmap)
 
 
 def make_empty_slots() -> int:
-    """A group's generations, none yet. Returns an fd."""
+    """Make the map of a group's generations, without any yet. Returns an fd."""
     fd = layout.make_slots()
     blank = bytes(empty_slot())
     for slot in range(abi.GENERATION_SLOTS):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Templates to loaded programs: hooks, and the steering program of each group."""
+"""Loading of programs from templates: hooks, and the steering program of each group."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from udpgrm.state.maps import Maps, index
 _SO_ATTACH_REUSEPORT_EBPF = 52
 _libc = ctypes.CDLL(None, use_errno=True)
 _HELPER_NS_PID = 120
-#: Where the entry code leaves the first argument of a system call in pt_regs.
+#: Where the entry code stores the first argument of a system call in pt_regs.
 _SYSCALL_ARG0 = {"x86_64": 112, "aarch64": 0}
 DISSECTOR_NAMES = {
     DissectorType.FLOW: "flow",
@@ -37,20 +37,20 @@ DISSECTOR_NAMES = {
 
 
 def _pid_namespace() -> tuple[int, int]:
-    """(device, inode) for bpf_get_ns_current_pid_tgid; zeroes: do not ask."""
+    """Return (device, inode) for bpf_get_ns_current_pid_tgid; zeroes: do not call it."""
     if pidfd.sees_all_pids():
         return 0, 0
     if not libbpf.has_helper(libbpf.PROG_CGROUP_SOCKOPT, _HELPER_NS_PID):
         return 0, 0
     info = os.stat("/proc/self/ns/pid")
-    # the kernel's own encoding of a device number
+    # the kernel's internal encoding of a device number
     return os.major(info.st_dev) << 20 | os.minor(info.st_dev), info.st_ino
 
 
 def steering_of(dissector: abi.Dissector) -> sources.Program:
-    """The program that a group with this dissector is steered by.
+    """Return the steering program of a group with this dissector.
 
-    Raises BuildError for a named dissector that there is not.
+    Raises BuildError for a named dissector that does not exist.
     """
     kind = DissectorType(dissector.type & ~abi.DISSECTOR_VERBOSE)
     if kind == DissectorType.NAMED:
@@ -67,9 +67,9 @@ def _named(dissector: abi.Dissector) -> library.Dissector:
 
 
 def parameters_of(dissector: abi.Dissector) -> dict[int, int]:
-    """The constants of a named dissector's parameters, by relocation; else none.
+    """Return the constants of a named dissector's parameters, by relocation; else none.
 
-    Raises BuildError when they are not what its schema asks for.
+    Raises BuildError if they do not match its schema.
     """
     if dissector.type & ~abi.DISSECTOR_VERBOSE != DissectorType.NAMED:
         return {}
@@ -92,18 +92,18 @@ def _filter_of(dissector: abi.Dissector) -> list[cbpf.Instruction]:
 
 
 def _functions_of(dissector: abi.Dissector) -> dict[int, bytes]:
-    """The functions that a group's program calls, to be linked with it."""
+    """Return the functions that a group's program calls, to be linked with it."""
     filter_ = _filter_of(dissector)
     return {LinkedFunction.FILTER: cbpf.convert(filter_)} if filter_ else {}
 
 
 def faults_of(dissector: abi.Dissector) -> list[str]:
-    """What of a dissector is accepted and cannot be run."""
+    """Return the faults of a dissector that is accepted but cannot be run."""
     return cbpf.faults(_filter_of(dissector))
 
 
 def digest_of(dissector: abi.Dissector) -> int:
-    """What `group.program` holds while this template steers the group."""
+    """Return the value of `group.program` while this template steers the group."""
     program = steering_of(dissector)
     code = b"".join(cache.template(part) for part in sources.parts(program))
     code += b"".join(_functions_of(dissector).values())
@@ -117,7 +117,7 @@ def _set_program(fd: int, value: bytes) -> None:
 
 
 def _kernel_offsets() -> dict[int, int]:
-    """Return where the running kernel's structs have what programs read. Raises OSError."""
+    """Return the offsets of the struct members that programs read. Raises OSError."""
     with btf.KernelTypes() as types:
         offset = types.offset
         return {
@@ -149,7 +149,7 @@ class Linker:
     """Loads programs with the state's maps."""
 
     def __init__(self, maps: Maps, limits: Limits) -> None:
-        """Read from this machine what differs between kernels."""
+        """Read the constants that differ between kernels from this machine."""
         device, inode = _pid_namespace()
         self._maps = maps
         self._has_stages = False
@@ -169,10 +169,10 @@ class Linker:
         }
 
     def attach(self, fd: int, program: int) -> None:
-        """Make a steering program that of a socket's whole reuseport group. Raises OSError.
+        """Attach a steering program to a socket's whole reuseport group. Raises OSError.
 
-        The setsockopt hook keeps others from doing that and knows this call by its token; the
-        kernel, asked where no hook has cut the value, wants the descriptor alone.
+        The setsockopt hook refuses that to other processes and recognises this call by its token;
+        if no hook has shortened the value, the kernel requires the descriptor alone.
         """
         try:
             _set_program(fd, struct.pack("=iQ", program, self._attach_token))
@@ -213,7 +213,7 @@ class Linker:
             os.close(fd)
 
     def _load_stages(self) -> None:
-        """Load the programs for QUIC's Initial packets, for all groups, in place of older ones."""
+        """Load the programs for QUIC's Initial packets, for all groups, replacing earlier ones."""
         tables = index(0), quic_tables.contents()
         libbpf.map_update(self._maps["quic_tables"], *tables)
         for stage, program in enumerate(sources.QUIC_STAGES):
@@ -232,8 +232,8 @@ class Linker:
     def steering(self, number: int) -> int:
         """Load the steering program of a group. Returns an fd.
 
-        Raises FileNotFoundError when it was not compiled yet, BuildError when
-        its dissector or its parameters cannot be used.
+        Raises FileNotFoundError if it was not compiled yet, BuildError if its
+        dissector or its parameters cannot be used.
         """
         group = self._maps.group(number)
         dissector = self._maps.dissector(number)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Templates that do not load, as of a disk that was full or failed, are compiled once more."""
+"""Renewal of templates that do not load, as of a full disk: they are compiled once more."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from udpgrm.build.sources import Program
 from udpgrm.kernel import libbpf
 from udpgrm.loader import failures
 
-#: What comes of a template that was cut short or changed.
+#: Errors of a template that was truncated or changed.
 BROKEN = (libbpf.VerifierError, KeyError, struct.error)
 _Result = TypeVar("_Result")
 
 
 def load(programs: Sequence[Program], action: Callable[[], _Result]) -> _Result:
-    """Do what loads these programs; when they do not load, once more with new templates."""
+    """Call what loads these programs; if they do not load, once more with new templates."""
     try:
         return action()
     except BROKEN as error:

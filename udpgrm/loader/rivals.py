@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Another daemon's hooks on the same cgroup, which answer every call before ours."""
+"""Another daemon's hooks on the same cgroup, which handle every call before this daemon's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TRIES = 20
 
 
 def refuse(directory: Path, cgroup: Path) -> None:
-    """Raise Taken when another daemon than that of this pin directory has hooked a cgroup."""
+    """Raise Taken if a daemon of another pin directory has hooked a cgroup."""
     groups = _groups_map(directory)
     if groups is None:
         return
@@ -42,7 +42,7 @@ def refuse(directory: Path, cgroup: Path) -> None:
 
 
 def _groups_map(directory: Path) -> Optional[int]:
-    """The id of the map of groups that is pinned in a directory."""
+    """Return the id of the map of groups that is pinned in a directory."""
     with contextlib.suppress(OSError):
         fd = libbpf.pinned(str(directory / "groups"))
         try:
@@ -53,7 +53,7 @@ def _groups_map(directory: Path) -> Optional[int]:
 
 
 def _rival_of(groups: int, cgroup: Path) -> Optional[list[int]]:
-    """The maps of a hook there that is not of these groups."""
+    """Return the maps of a hook on the cgroup that is not of these groups."""
     for program in attached.query(cgroup, libbpf.CGROUP_SETSOCKOPT)[1]:
         name, maps = libbpf.program(program)
         if name == _HOOK and maps and groups not in maps:
@@ -62,7 +62,7 @@ def _rival_of(groups: int, cgroup: Path) -> Optional[list[int]]:
 
 
 def _directory_of(maps: list[int], beside: Path) -> str:
-    """The pin directory that has one of these maps, when it is beside this one."""
+    """Return the pin directory that has one of these maps, if it is beside this one."""
     with contextlib.suppress(OSError):
         for path in beside.absolute().parent.iterdir():
             if _groups_map(path) in maps:

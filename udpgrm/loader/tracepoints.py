@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Programs at tracepoints, a pinned link each: they note services' control groups."""
+"""Programs at tracepoints, with a pinned link each: they note services' control groups."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from udpgrm.build import sources
 from udpgrm.kernel import bpffs
 from udpgrm.loader.programs import Linker
 
-_PLACE = "tracepoints"
+_DIRECTORY = "tracepoints"
 
 
 def load(directory: Path, linker: Linker) -> None:
-    """Load and pin every program, in the place of an earlier daemon's."""
-    place = directory / _PLACE
-    place.mkdir(exist_ok=True)
+    """Load and pin every program, replacing an earlier daemon's."""
+    pins = directory / _DIRECTORY
+    pins.mkdir(exist_ok=True)
     for name, program in sources.TRACEPOINTS.items():
         link = linker.tracepoint(name, program)
         try:
-            bpffs.replace_pin(link, place / name)
+            bpffs.replace_pin(link, pins / name)
         finally:
             os.close(link)
 
 
 def unpin(directory: Path) -> None:
     """Remove the pins, and with them the programs."""
-    bpffs.remove_pins(directory / _PLACE)
+    bpffs.remove_pins(directory / _DIRECTORY)

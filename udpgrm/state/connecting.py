@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Sockets that connect give their array entries back: they take packets of one peer only."""
+"""Connected sockets: they leave their array entries, as they get packets of one peer only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from udpgrm.state.maps import Maps, index
 
 
 def is_connected(fd: int) -> bool:
-    """Whether a socket is connected to a peer."""
+    """Return whether a socket is connected to a peer."""
     sock = socket.socket(fileno=fd)
     try:
         sock.getpeername()
@@ -45,9 +45,9 @@ def _registration_of(maps: Maps, fd: int, number: int, epoch: int) -> Optional[a
 
 
 def give_back(maps: Maps, group_entries: GroupEntries, message: abi.Message, fd: int) -> None:
-    """Take a connected socket out of its generation's lists and of the array.
+    """Remove a connected socket from its generation's lists and from the array.
 
-    Its record keeps the index that its server was told: an index never goes.
+    Its record keeps the index that its server was given: an index is never withdrawn.
     """
     registration = _registration_of(maps, fd, message.group, message.epoch)
     if registration is None:
@@ -64,7 +64,7 @@ def give_back(maps: Maps, group_entries: GroupEntries, message: abi.Message, fd:
 
 
 def undo(maps: Maps, group_entries: GroupEntries, message: abi.Message, fd: int) -> None:
-    """Give a socket back what the hook took from it: its connect(2) has failed."""
+    """Give a socket back what the hook removed: its connect(2) has failed."""
     registration = _registration_of(maps, fd, message.group, message.epoch)
     if (
         registration is not None
@@ -88,7 +88,7 @@ def rejoin(maps: Maps, fd: int) -> None:
 
 
 def rejoin_all(maps: Maps, pids: Optional[set[int]] = None) -> None:
-    """Give all connected sockets their options again, or those of some processes.
+    """Give all connected sockets their options again, or only the sockets of some processes.
 
     Without hooks the server's next socket would conflict with them.
     """
@@ -105,7 +105,7 @@ def rejoin_all(maps: Maps, pids: Optional[set[int]] = None) -> None:
 
 
 def take_lent(maps: Maps, fd: int) -> None:
-    """Take SO_REUSEADDR from a socket to which the bind hook has lent it.
+    """Remove SO_REUSEADDR from a socket that the bind hook has set it for.
 
     With it on every socket of an address, other users could bind there.
     """

@@ -32,7 +32,7 @@ def cookie_of(sock: socket.socket) -> int:
 def to_the_end(search: Search) -> list[Found]:
     found = []
     while search.due is not None:
-        found += list(search.go_on())
+        found += list(search.resume())
         time.sleep(0.005)
     return found
 
@@ -51,7 +51,7 @@ def test_a_socket_of_this_process(sock: socket.socket) -> None:
     search.add(gone)
     found = {}
     while search.due is not None:
-        for asked, place in search.go_on():
+        for asked, place in search.resume():
             found[asked.cookie, asked.flags] = None if place is None else place[0]
             if place is not None:
                 assert os.fstat(place[1]).st_ino == os.fstat(sock.fileno()).st_ino
@@ -79,10 +79,10 @@ def test_no_descriptor_is_left(sock: socket.socket, monkeypatch: pytest.MonkeyPa
     with monkeypatch.context() as patch:
         patch.setattr(pidfd, "all_pids", exhausted)
         with pytest.raises(OSError, match="Too many"):
-            list(search.go_on())
+            list(search.resume())
     assert search.has(wanted)
     assert search.due is not None and search.due > time.monotonic()
-    assert list(search.go_on()) == []
+    assert list(search.resume()) == []
     assert [place is not None for _, place in to_the_end(search)] == [True]
 
 
@@ -91,10 +91,10 @@ def test_roots_is_looked_for_at_once(sock: socket.socket, monkeypatch: pytest.Mo
     monkeypatch.setattr(searching, "_AT_A_TIME", 0.0)
     search = Search()
     search.add(message(1))
-    assert list(search.go_on()) == []
+    assert list(search.resume()) == []
     pieces = 0
     search.add(message(cookie_of(sock), uid=0))
-    while not list(search.go_on()):
+    while not list(search.resume()):
         pieces += 1
     total = sum(
         1

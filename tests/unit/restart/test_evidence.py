@@ -107,7 +107,7 @@ class Kernel:
         monkeypatch.setattr(evidence, "time", SimpleNamespace(monotonic=lambda: self.now))
         monkeypatch.setattr(runner, "hold", lambda *_: self)
         monkeypatch.setattr(evidence, "Probing", lambda *_: contextlib.nullcontext(self))
-        monkeypatch.setattr(evidence, "forget_flow", lambda *_: None)
+        monkeypatch.setattr(evidence, "delete_flow", lambda *_: None)
         monkeypatch.setattr(evidence, "foreign", lambda *_: {})
         monkeypatch.setattr(self.prober, "_verify_programs", lambda: None)
         monkeypatch.setattr(self.prober, "_verify_new", lambda *_: None)
