@@ -12,12 +12,10 @@ import dataclasses
 import time
 import typing as t
 
-from ansible_collections.udpgrm.fleet.plugins.module_utils._address import Address
 from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
     Host,
     HostError,
     JsonObject,
-    groups_at,
 )
 
 NEWEST = "newest"
@@ -28,7 +26,7 @@ _U32_MAX = 0xFFFFFFFF
 class Wanted:
     """The parameters of one task. C(dissector) holds only the fields to be asserted."""
 
-    address: Address
+    address: str
     present: bool
     application: int
     dissector: t.Mapping[str, t.Any]
@@ -37,12 +35,13 @@ class Wanted:
 
 @dataclasses.dataclass
 class Outcome:
-    """What changed, or would change in check mode.
+    """What changed, or would change in check mode. C(address) is in its canonical form.
 
     C(started_at) and C(finished_at) are seconds since the epoch around the command that
     sets the working generation; None when the task asks for none.
     """
 
+    address: str
     changed: bool
     before: JsonObject
     after: JsonObject
@@ -63,7 +62,10 @@ def parse_generation(text: str) -> str:
 
 def apply(host: Host, wanted: Wanted, check: bool) -> Outcome:
     """Bring the group to what is wanted; with C(check) only predict it. Raises HostError, nothing is changed then."""
-    groups = groups_at(host.read(), [wanted.address])
+    found = host.read(wanted.address)
+    groups = found["groups"]
+    [address] = found["addresses"]
+    wanted = dataclasses.replace(wanted, address=address)
     if len(groups) > 1:
         where = ", ".join(
             f"netns cookie {group['netns_cookie']} ifindex {group['ifindex']}" for group in groups
@@ -85,22 +87,23 @@ def apply(host: Host, wanted: Wanted, check: bool) -> Outcome:
 def _absent(host: Host, wanted: Wanted, group: JsonObject | None, check: bool) -> Outcome:
     after = {"state": "absent"}
     if group is None:
-        return Outcome(False, after, after)
+        return Outcome(wanted.address, False, after, after)
     before = _state(wanted, group, _working_gen(wanted, group))
     if not check:
         host.delete(wanted.address)
-    return Outcome(True, before, after)
+    return Outcome(wanted.address, True, before, after)
 
 
 def _present(host: Host, wanted: Wanted, group: JsonObject, check: bool) -> Outcome:
     working_gen = _working_gen(wanted, group)
     if wanted.working_gen is None:
         state = _state(wanted, group, working_gen)
-        return Outcome(False, state, state)
+        return Outcome(wanted.address, False, state, state)
     started_at = time.time()
     answer = host.set_working_gen(wanted.address, wanted.working_gen, wanted.application, check)
     finished_at = time.time()
     return Outcome(
+        wanted.address,
         answer["changed"],
         _state(wanted, group, answer["before"]),
         _state(wanted, group, answer["after"]),

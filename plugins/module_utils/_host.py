@@ -13,7 +13,6 @@ import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.udpgrm.fleet.plugins.module_utils._address import Address
 
 SCHEMA = 1
 
@@ -35,6 +34,13 @@ def service_name(text: str) -> str:
     return text
 
 
+def operand(address: str) -> str:
+    """Return an address, which the host reads, if it cannot be taken for an option. Raises HostError."""
+    if address.startswith("-"):
+        raise HostError(f"not an address: {address!r}")
+    return address
+
+
 class Host:
     """One host's udpgrm command, through a function that runs it."""
 
@@ -51,23 +57,23 @@ class Host:
             )
         return cls(lambda arguments: module.run_command([executable, *arguments]))
 
-    def read(self) -> JsonObject:
-        """Return the document of C(udpgrm list --json). Raises HostError."""
-        return self._call("list")
+    def read(self, *addresses: str) -> JsonObject:
+        """Return what C(udpgrm list) says of the groups at some addresses, or of all. Raises HostError."""
+        return self._call("list", *map(operand, addresses))
 
     def set_working_gen(
-        self, address: Address, generation: str, application: int, check: bool
+        self, address: str, generation: str, application: int, check: bool
     ) -> JsonObject:
         """Make a generation (a number or V(newest)) the working one; only say what would change if C(check).
 
         Returns the command's document with C(changed), C(before) and C(after). Raises HostError.
         """
-        arguments = [str(address), generation, "--app", str(application)]
+        arguments = [operand(address), generation, "--app", str(application)]
         return self._call("working-gen", *arguments, *(["--check"] if check else []))
 
-    def delete(self, address: Address) -> JsonObject:
+    def delete(self, address: str) -> JsonObject:
         """Forget the group's state. Raises HostError, also when there is no such group."""
-        return self._call("delete", str(address))
+        return self._call("delete", operand(address))
 
     def adopt(self, service: str, unit: str, check: bool) -> JsonObject:
         """Make a running unit the working generation of a service; only say what would change if C(check).
@@ -93,10 +99,6 @@ class Host:
         """Return services with their groups and last restart: all, or one. Raises HostError."""
         return self._call("status", *([] if service is None else [service]))
 
-    def metrics(self) -> JsonObject:
-        """Return the counters of every group. Raises HostError."""
-        return self._call("metrics")
-
     def check_definitions(self, directory: str) -> JsonObject:
         """Return C(services) and C(problems) of a directory of definitions. Raises HostError."""
         return self._call("check", directory, statuses=(0, 1))
@@ -105,20 +107,20 @@ class Host:
         """Attach (V(add)) or detach (V(remove)) a cgroup's hooks. Raises HostError."""
         return self._call("hooks", action, cgroup, *(["--check"] if check else []))
 
-    def probe(self, address: Address, count: int, timeout: int) -> JsonObject:
+    def probe(self, address: str, count: int, timeout: int) -> JsonObject:
         """Send packets to a group and see where they go. Raises HostError."""
         options = ["--count", str(count), "--timeout", str(timeout)]
-        return self._call("probe", str(address), *options, statuses=(0, 1))
+        return self._call("probe", operand(address), *options, statuses=(0, 1))
 
     def drain(
-        self, address: Address, generation: int, application: int, until: JsonObject, limit: int
+        self, address: str, generation: int, application: int, until: JsonObject, limit: int
     ) -> JsonObject:
         """Wait C(limit) seconds at most until a generation has drained; V(until) may hold flows, quiet. Raises HostError."""
         options = ["--app", str(application), "--max", str(limit)]
         for name in ("flows", "quiet"):
             if until.get(name) is not None:
                 options += [f"--{name}", str(until[name])]
-        return self._call("drain", str(address), str(generation), *options, statuses=(0, 1))
+        return self._call("drain", operand(address), str(generation), *options, statuses=(0, 1))
 
     def dissector(self, action: str, *words: str, check: bool = False) -> JsonObject:
         """Run C(udpgrm dissector). Raises HostError; a failed C(check) is an answer."""
@@ -146,12 +148,3 @@ class Host:
                 f"udpgrm {command} --json speaks schema {document.get('schema')!r}, this collection needs {SCHEMA}"
             )
         return document
-
-
-def groups_at(document: JsonObject, addresses: t.Collection[Address]) -> list[JsonObject]:
-    """Return the groups of a C(list) document that have one of the addresses, in the document's order."""
-    return [
-        group
-        for group in document["groups"]
-        if any(wanted.selects(group["address"], group.get("ifindex", 0)) for wanted in addresses)
-    ]

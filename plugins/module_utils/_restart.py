@@ -79,7 +79,7 @@ class Task:
             return self._result(False, restart, **states)
         if self.check:
             return self._result(True, restart, plan=plan, **states)
-        measured = [measure(self.host.metrics(), restart)]
+        measured = [measure(restart)]
         with _release.locked(self.service):
             is_ours = _begun(look(self.host, self.service)) == _begun(restart)
             if is_ours:
@@ -121,7 +121,7 @@ class Task:
         self.host.begin_rollback(self.service)
         restart = self._await(back=True)
         if restart.outcome == ROLLED_BACK or (restart.undoing and restart.outcome is None):
-            measured = [measure(self.host.metrics(), restart)]
+            measured = [measure(restart)]
             return self._result(True, restart, measured=measured, **states)
         why = restart.reason or "the old instance has ended meanwhile"
         raise Unsuccessful(f"{self.service}: not rolled back: {why}", self._result(True, restart))
@@ -164,7 +164,7 @@ class Task:
             plan = {key: journal[key] for key in ("from_generation", "to_generation")}
             more = {} if restart.running else {"plan": plan}
             return self._result(not restart.running, restart, **more, **states)
-        measured = [measure(self.host.metrics(), restart)]
+        measured = [measure(restart)]
         with _release.locked(self.service):
             self._claim()
         if not restart.running:
@@ -197,7 +197,7 @@ class Task:
             # what was planned may have changed until it began
             states["before"]["generation"] = journal.get("from_generation")
             states["after"]["generation"] = journal.get("to_generation")
-        measured.append(measure(self.host.metrics(), restart))
+        measured.append(measure(restart))
         result = self._result(changed, restart, measured=measured, **states)
         if restart.verified:
             return result

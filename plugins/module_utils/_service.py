@@ -12,12 +12,10 @@ import dataclasses
 import time
 
 from ansible_collections.udpgrm.fleet.plugins.module_utils import _claim, _release
-from ansible_collections.udpgrm.fleet.plugins.module_utils._address import parse_address
 from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
     Host,
     HostError,
     JsonObject,
-    groups_at,
 )
 
 FINISHED = "finished"
@@ -43,6 +41,8 @@ class Restart:
     service: str
     journal: JsonObject | None
     groups: list[JsonObject]
+    # When the host was looked at, in seconds since the epoch.
+    at: float = dataclasses.field(default_factory=time.time)
 
     @property
     def running(self) -> bool:
@@ -142,20 +142,19 @@ def look(host: Host, service: str) -> Restart:
     raise HostError(f"udpgrm status: no service {service!r}")
 
 
-def measure(metrics: JsonObject | None, restart: Restart) -> JsonObject:
-    """A service's counters and flows at a moment, from what C(udpgrm metrics) says; None: nothing.
+def measure(restart: Restart) -> JsonObject:
+    """Return a service's counters and flows at the moment of a look.
 
     V(errors): packets that were not given to the socket they belong to; V(moved): answers on
     flows of another socket; V(dropped): packets that full receive queues dropped since the
     restart began, as far as the host has looked.
     """
-    addresses = {parse_address(group["address"]) for group in restart.groups}
-    found = [] if metrics is None else groups_at(metrics, addresses)
+    found = [group["metrics"] for group in restart.groups if group["metrics"] is not None]
     return {
-        "at": time.time(),
-        "processed": sum(group["metrics"]["rx_processed_total"] for group in found),
-        "errors": sum(group["metrics"][name] for group in found for name in _DISPATCH_ERRORS),
-        "moved": sum(group["metrics"][_MOVED] for group in found),
+        "at": restart.at,
+        "processed": sum(metrics["rx_processed_total"] for metrics in found),
+        "errors": sum(metrics[name] for metrics in found for name in _DISPATCH_ERRORS),
+        "moved": sum(metrics[_MOVED] for metrics in found),
         "dropped": restart.dropped,
         "flows": restart.flows,
     }
@@ -187,5 +186,5 @@ def await_end(host: Host, service: str, limit: float) -> JsonObject:
         "generation": going,
         "restart": restart.journal,
         "serves": restart.evidence,
-        "measured": [measure(host.metrics(), restart)],
+        "measured": [measure(restart)],
     }

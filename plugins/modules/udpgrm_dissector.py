@@ -108,8 +108,12 @@ import pathlib
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.udpgrm.fleet.plugins.module_utils._address import parse_address
-from ansible_collections.udpgrm.fleet.plugins.module_utils._host import Host, HostError, JsonObject
+from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
+    Host,
+    HostError,
+    JsonObject,
+    operand,
+)
 
 # Every daemon has loaded these, and they are no folder of the library.
 BUILT_IN = ("flow", "noop")
@@ -183,13 +187,13 @@ def main() -> None:
     params = module.params
     host = Host.of_module(module)
     try:
-        address = None if params["address"] is None else str(parse_address(params["address"]))
+        address = None if params["address"] is None else operand(params["address"])
         if params["state"] == "present":
             outcome = present(module, host, address)
         else:
             answer = host.dissector("unset", str(address), check=module.check_mode)
             outcome = result(host, answer)
-    except (ValueError, HostError) as error:
+    except HostError as error:
         module.fail_json(msg=str(error))
     module.exit_json(**outcome)
 

@@ -146,7 +146,6 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.udpgrm.fleet.plugins.module_utils import _claim
-from ansible_collections.udpgrm.fleet.plugins.module_utils._address import parse_address
 from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
     Host,
     HostError,
@@ -157,8 +156,8 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._service import await
 
 
 def wait_for_generation(host: Host, params: dict[str, t.Any], limit: int) -> dict[str, t.Any]:
-    """Wait for a generation. Raises ValueError, HostError."""
-    address, number = parse_address(params["address"]), params["generation"]
+    """Wait for a generation. Raises HostError."""
+    address, number = params["address"], params["generation"]
     until = {name: params[name] for name in ("flows", "quiet")}
     answer = host.drain(address, number, params["application"], until, limit)
     return {
@@ -212,7 +211,7 @@ def main() -> None:
             result = await_end(host, service, limit)
             if result["drained"]:
                 units = hand_over(module.run_command, host, service, module.check_mode)
-    except (ValueError, HostError) as error:
+    except HostError as error:
         drop_claim(module)
         module.fail_json(msg=str(error))
     if result["drained"]:

@@ -165,7 +165,6 @@ finished_at:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.udpgrm.fleet.plugins.module_utils._address import parse_address
 from ansible_collections.udpgrm.fleet.plugins.module_utils._group import (
     Wanted,
     apply,
@@ -203,7 +202,7 @@ def main() -> None:
         module.fail_json(msg="working_gen and dissector are not allowed with state=absent")
     try:
         wanted = Wanted(
-            address=parse_address(params["address"]),
+            address=params["address"],
             present=present,
             application=params["application"],
             dissector={k: v for k, v in (params["dissector"] or {}).items() if v is not None},
@@ -217,7 +216,7 @@ def main() -> None:
         module.fail_json(msg=str(error))
     result = {
         "changed": outcome.changed,
-        "address": str(wanted.address),
+        "address": outcome.address,
         "before": outcome.before,
         "after": outcome.after,
         "diff": {"before": outcome.before, "after": outcome.after},

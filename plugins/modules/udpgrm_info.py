@@ -62,6 +62,12 @@ pin_dir:
   type: str
   returned: success
   sample: /sys/fs/bpf/udpgrm
+addresses:
+  description: O(address), each in its canonical form; empty where all groups are returned.
+  type: list
+  elements: str
+  returned: success
+  sample: ["0.0.0.0:4433"]
 daemon:
   description: The daemon that registers sockets. Steering continues without it.
   type: dict
@@ -228,8 +234,7 @@ groups:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.udpgrm.fleet.plugins.module_utils._address import parse_address
-from ansible_collections.udpgrm.fleet.plugins.module_utils._host import Host, HostError, groups_at
+from ansible_collections.udpgrm.fleet.plugins.module_utils._host import Host, HostError
 
 
 def main() -> None:
@@ -238,12 +243,11 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        addresses = [parse_address(text) for text in module.params["address"] or []]
-        document = Host.of_module(module).read()
-        if module.params["address"] is not None:
-            document["groups"] = groups_at(document, addresses)
-    except (ValueError, HostError) as error:
+        document = Host.of_module(module).read(*module.params["address"] or [])
+    except HostError as error:
         module.fail_json(msg=str(error))
+    if module.params["address"] == []:  # of which the host would list all
+        document["groups"] = []
     module.exit_json(changed=False, **document)
 
 

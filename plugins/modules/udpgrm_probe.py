@@ -87,7 +87,6 @@ dispatch_errors:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.udpgrm.fleet.plugins.module_utils._address import parse_address
 from ansible_collections.udpgrm.fleet.plugins.module_utils._host import Host, HostError
 
 
@@ -103,21 +102,20 @@ def main() -> None:
     )
     params = module.params
     try:
-        address = parse_address(params["address"])
         host = Host.of_module(module)
-        answer = host.probe(address, params["count"], params["timeout"])
-    except (ValueError, HostError) as error:
+        answer = host.probe(params["address"], params["count"], params["timeout"])
+    except HostError as error:
         module.fail_json(msg=str(error))
     del answer["schema"]
     if not answer["passed"]:
         module.fail_json(
-            msg=f"{address}: of {answer['sent']} packets generation {answer['generation']} received "
+            msg=f"{answer['address']}: of {answer['sent']} packets generation {answer['generation']} received "
             f"{answer['received']}, dispatch errors {answer['dispatch_errors']}",
             **answer,
         )
     if params["generation"] not in (None, answer["generation"]):
         module.fail_json(
-            msg=f"{address}: generation {answer['generation']} is active, not {params['generation']}",
+            msg=f"{answer['address']}: generation {answer['generation']} is active, not {params['generation']}",
             **answer,
         )
     module.exit_json(changed=False, **answer)

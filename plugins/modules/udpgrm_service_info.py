@@ -130,14 +130,12 @@ def main() -> None:
     try:
         name = module.params["service"]
         document = host.status(None if name is None else service_name(name))
-        groups = [group for item in document["services"] for group in item["groups"]]
-        metrics = host.metrics() if any(group["dissector"] for group in groups) else None
         for item in document["services"]:
             restart = Restart(item["name"], item["restart"], item["groups"])
             item["serves"] = restart.evidence
             item["release"] = restart.release
             item["rollout"] = _claim.current(item["name"])
-            item["measured"] = measure(metrics, restart)
+            item["measured"] = measure(restart)
     except HostError as error:
         module.fail_json(msg=str(error))
     del document["schema"]

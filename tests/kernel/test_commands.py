@@ -92,7 +92,7 @@ def test_working_gen(host: Host, group: list[socket.socket]) -> None:
         ["list", "127.0.0.1"],
         ["list", "127.0.0.1:0"],
         ["list", "::1:4433"],
-        ["list", ADDRESS, ADDRESS],
+        ["flows", ADDRESS, ADDRESS],
         ["delete"],
         ["delete", "127.0.0.1:9"],
         ["lists"],
@@ -187,3 +187,12 @@ def test_top(host: Host) -> None:
     assert re.search(r"\n +2 +waiting +1 ", last)
     for sock in sockets:
         sock.close()
+
+
+def test_list_of_several_addresses(host: Host, group: list[socket.socket]) -> None:
+    """Each group once, and the addresses in their usual spelling."""
+    found = host.json("list", "[::ffff:127.0.0.1]:4433", ADDRESS, "192.0.2.1:1")
+    assert found["addresses"] == [ADDRESS, "192.0.2.1:1"]
+    assert [item["address"] for item in found["groups"]] == [ADDRESS]
+    assert host.json("list")["addresses"] == []
+    assert host.run("list", ADDRESS, ADDRESS).stdout == host.run("list", ADDRESS).stdout

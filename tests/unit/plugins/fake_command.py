@@ -20,7 +20,7 @@ from tests.unit.plugins.fake_services import FakeServices
 here = pathlib.Path({here!r})
 with (here / "calls").open("a") as file:
     print(*sys.argv[1:], file=file)
-if sys.argv[1] in ("adopt", "status", "restart", "rollback", "metrics"):
+if sys.argv[1] in ("adopt", "status", "restart", "rollback"):
     status, out, err = FakeServices(here / "services.json")(sys.argv[1:])
 else:
     host = FakeHost(*json.loads((here / "groups.json").read_text()))

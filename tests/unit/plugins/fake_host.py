@@ -13,13 +13,13 @@ import json
 import pathlib
 import typing as t
 
-INTERFACE = pathlib.Path(__file__).resolve().parents[3] / "udpgrm" / "interface"
+from udpgrm import interface
+from udpgrm.state import address as addresses
 
 
 def sample(name: str) -> dict[str, t.Any]:
-    """The sample of an answer; for this interface alone the package need not be importable."""
-    schema = json.loads((INTERFACE / f"{name}.schema.json").read_text())
-    found: dict[str, t.Any] = schema["examples"][0]
+    """Return the sample of an answer."""
+    found: dict[str, t.Any] = interface.load(name)["examples"][0]
     return found
 
 
@@ -72,15 +72,7 @@ class FakeHost:
         command, *rest = arguments
         assert rest.pop() == "--json"
         if command == "list":
-            assert not rest
-            daemon = {"running": True, "pid": 412}
-            return self._answer(
-                version="0.1.0",
-                pin_dir="/sys/fs/bpf/udpgrm",
-                daemon=daemon,
-                cgroups=[],
-                groups=self.groups,
-            )
+            return self._list(*rest)
         if command in ("hooks", "check", "dissector"):
             answers: dict[str, t.Callable[..., tuple[int, str, str]]] = {
                 "hooks": self._hooks,
@@ -88,6 +80,10 @@ class FakeHost:
                 "dissector": self._dissector,
             }
             return answers[command](*rest)
+        try:
+            rest[0] = str(addresses.read(rest[0]))
+        except ValueError as error:
+            return 255, "", f"udpgrm: {error}\n"
         found = [g for g in self.groups if g["address"] == rest[0]]
         if not found:
             return 255, "", f"udpgrm: no group at {rest[0]}\n"
@@ -100,6 +96,20 @@ class FakeHost:
             return self._drain(found[0], *rest)
         assert command == "working-gen"
         return self._working_gen(found[0], *rest)
+
+    def _list(self, *words: str) -> tuple[int, str, str]:
+        try:
+            wanted = [addresses.read(word) for word in words]
+        except ValueError as error:
+            return 255, "", f"udpgrm: {error}\n"
+        groups = [
+            item
+            for item in self.groups
+            if not wanted or any(one.selects(item["address"], item["ifindex"]) for one in wanted)
+        ]
+        return self._answer(
+            **{**sample("list"), "addresses": list(map(str, wanted)), "groups": groups}
+        )
 
     def _working_gen(
         self,

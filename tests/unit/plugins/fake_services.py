@@ -16,9 +16,9 @@ Document = dict[str, t.Any]
 _FORWARD = ["prepare", "start", "enroll", "canary", "promote", "verify", "drain", "stop"]
 #: More looks than any test takes.
 FOREVER = 1_000_000
-METRICS: dict[str, int] = {**sample("metrics")["groups"][0]["metrics"], "rx_processed_total": 1000}
 STATUS = sample("status")
 GROUP = STATUS["services"][0]["groups"][0]
+METRICS: dict[str, int] = {**GROUP["metrics"], "rx_processed_total": 1000}
 GENERATION = GROUP["generations"][0]
 BEGUN = sample("restart-begun")
 
@@ -114,6 +114,7 @@ class FakeServices:
                     **GROUP,
                     "address": item["address"],
                     "working_generation": item["working"],
+                    "metrics": self._count(item),
                     "generations": [
                         {
                             **GENERATION,
@@ -160,25 +161,15 @@ class FakeServices:
             "notes": [f"{item['address']}: a client's flow is known once"] if changed else [],
         }
 
-    def _metrics(self) -> Document:
-        for item in self._services.values():
-            # between two looks
-            metrics = item["metrics"]
-            metrics["rx_processed_total"] += 100
-            if item["working"] > 1:
-                errors = item["behaviour"].get("errors", 0)
-                metrics["rx_new_flow_working_gen_dispatch_error"] += errors
-        return {
-            "version": "0.1.0",
-            "groups": [
-                {
-                    "address": item["address"],
-                    "working_generations": {"0": item["working"]},
-                    "metrics": item["metrics"],
-                }
-                for item in self._services.values()
-            ],
-        }
+    @staticmethod
+    def _count(item: Document) -> Document:
+        """Return the counters, with what came between two looks."""
+        metrics: Document = item["metrics"]
+        metrics["rx_processed_total"] += 100
+        if item["working"] > 1:
+            errors = item["behaviour"].get("errors", 0)
+            metrics["rx_new_flow_working_gen_dispatch_error"] += errors
+        return metrics
 
     def _restart(self, name: str, *options: str) -> Document:
         item = self._services[name]

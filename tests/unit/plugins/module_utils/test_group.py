@@ -7,7 +7,6 @@ import dataclasses
 import time
 
 import pytest
-from ansible_collections.udpgrm.fleet.plugins.module_utils._address import parse_address
 from ansible_collections.udpgrm.fleet.plugins.module_utils._group import (
     Outcome,
     Wanted,
@@ -19,9 +18,7 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._host import Host, Ho
 from ..fake_host import FLOW, FakeHost, group
 
 ADDRESS = "0.0.0.0:4433"
-PRESENT = Wanted(
-    parse_address(ADDRESS), present=True, application=0, dissector={}, working_gen=None
-)
+PRESENT = Wanted(ADDRESS, present=True, application=0, dissector={}, working_gen=None)
 ABSENT = dataclasses.replace(PRESENT, present=False)
 
 
@@ -50,6 +47,13 @@ def test_working_generation(wanted: str) -> None:
     assert (again.changed, again.before, again.after) == (False, state(2), state(2))
 
 
+@pytest.mark.parametrize("task", [dataclasses.replace(PRESENT, working_gen="2"), ABSENT])
+def test_address_is_the_hosts_however_it_is_written(task: Wanted) -> None:
+    fake = FakeHost(group("192.0.2.1:53", 1, [1, 2]))
+    outcome = run(fake, dataclasses.replace(task, address="[::FFFF:192.0.2.1]:053"))
+    assert (outcome.changed, outcome.address) == (True, "192.0.2.1:53")
+
+
 @pytest.mark.parametrize("check", [False, True])
 def test_dead_generation_is_refused(check: bool) -> None:
     fake = FakeHost(group(ADDRESS, 1, [1]))
@@ -61,8 +65,8 @@ def test_dead_generation_is_refused(check: bool) -> None:
 def test_present_alone_changes_nothing() -> None:
     fake = FakeHost(group(ADDRESS, 1, [1, 2]))
     outcome = run(fake, PRESENT)
-    assert outcome == Outcome(False, state(1), state(1))
-    assert fake.calls == [["list", "--json"]]
+    assert outcome == Outcome(ADDRESS, False, state(1), state(1))
+    assert fake.calls == [["list", ADDRESS, "--json"]]
 
 
 @pytest.mark.parametrize("check", [False, True])
@@ -77,13 +81,13 @@ def test_present_without_a_group(check: bool) -> None:
 @pytest.mark.parametrize("check", [False, True])
 def test_absent(check: bool) -> None:
     fake = FakeHost(group(ADDRESS, 1, [1]))
-    assert run(fake, ABSENT, check) == Outcome(True, state(1), {"state": "absent"})
+    assert run(fake, ABSENT, check) == Outcome(ADDRESS, True, state(1), {"state": "absent"})
     assert fake.changes == ([] if check else [["delete", ADDRESS, "--json"]])
 
 
 def test_absent_again() -> None:
     fake = FakeHost()
-    assert run(fake, ABSENT) == Outcome(False, {"state": "absent"}, {"state": "absent"})
+    assert run(fake, ABSENT) == Outcome(ADDRESS, False, {"state": "absent"}, {"state": "absent"})
     assert fake.changes == []
 
 

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import typing as t
+
 import pytest
-from ansible_collections.udpgrm.fleet.plugins.module_utils._address import parse_address
-from ansible_collections.udpgrm.fleet.plugins.module_utils._host import Host, HostError, groups_at
+from ansible_collections.udpgrm.fleet.plugins.module_utils._host import Host, HostError
 
 from ..fake_host import FakeHost, group
 
@@ -18,7 +19,7 @@ def test_read_asks_for_json() -> None:
 
 def test_error_is_the_hosts_line() -> None:
     with pytest.raises(HostError, match=r"^udpgrm delete: no group at 192\.0\.2\.1:443$"):
-        Host(FakeHost()).delete(parse_address("192.0.2.1:443"))
+        Host(FakeHost()).delete("192.0.2.1:443")
 
 
 @pytest.mark.parametrize(
@@ -37,12 +38,18 @@ def test_other_answers_are_errors(answer: tuple[int, str, str], message: str) ->
         Host(lambda arguments: answer).read()
 
 
-def test_groups_at_compares_addresses_not_text() -> None:
-    one, two, other = (
-        group("[2001:db8::1]:53", 0, []),
-        group("192.0.2.1:53", 0, []),
-        group("192.0.2.1:54", 0, []),
-    )
-    wanted = [parse_address("192.0.2.1:53"), parse_address("[2001:db8:0:0::1]:53")]
-    assert groups_at({"groups": [one, other, two]}, wanted) == [one, two]
-    assert groups_at({"groups": [one]}, []) == []
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda host, text: host.read(text),
+        lambda host, text: host.delete(text),
+        lambda host, text: host.probe(text, 1, 1),
+        lambda host, text: host.set_working_gen(text, "newest", 0, False),
+        lambda host, text: host.drain(text, 1, 0, {}, 1),
+    ],
+)
+def test_no_address_is_taken_for_an_option(call: t.Callable[[Host, str], object]) -> None:
+    fake = FakeHost()
+    with pytest.raises(HostError, match=r"^not an address: '--force:1'$"):
+        call(Host(fake), "--force:1")
+    assert fake.calls == []

@@ -70,7 +70,6 @@ def test_group_absent(machine: Machine) -> None:
 @pytest.mark.parametrize(
     "task, message",
     [
-        ({"address": "0.0.0.0"}, "not an address: '0.0.0.0'"),
         ({"working_gen": "latest"}, "not a generation: 'latest'"),
         ({"application": 4}, "value of application must be one of"),
         ({"state": "gone"}, "value of state must be one of"),
@@ -99,13 +98,21 @@ def test_group_knows_every_dissector(machine: Machine) -> None:
     )
 
 
-def test_info_refuses_before_anything_runs(machine: Machine) -> None:
-    result = machine.run("udpgrm_info", {"address": [ADDRESS, "nowhere"]})
-    assert (result["failed"], result["msg"].partition(";")[0]) == (
-        True,
-        "not an address: 'nowhere'",
-    )
-    assert machine.calls == []
+@pytest.mark.parametrize(
+    "module, arguments",
+    [
+        ("udpgrm_info", {"address": [ADDRESS, "nowhere"]}),
+        ("udpgrm_group", {"address": "nowhere", "working_gen": "2"}),
+        ("udpgrm_probe", {"address": "nowhere"}),
+        ("udpgrm_drain", {"address": "nowhere", "generation": 2}),
+    ],
+)
+def test_what_is_no_address(machine: Machine, module: str, arguments: dict[str, t.Any]) -> None:
+    """The host says so, and nothing else is asked of it."""
+    result = machine.run(module, arguments)
+    assert result["failed"] is True
+    assert ": not an ADDRESS:PORT: 'nowhere' (as 192.0.2.1:443 or " in result["msg"]
+    assert len(machine.calls) == 1
 
 
 def test_group_failure_is_one_line(machine: Machine) -> None:
@@ -127,6 +134,7 @@ def test_group_failure_is_one_line(machine: Machine) -> None:
         ("udpgrm_service_info", {}),
         ("udpgrm_hooks", {"cgroup": "/sys/fs/cgroup"}),
         ("udpgrm_dissector", {"name": "quic"}),
+        ("udpgrm_instances", {"services": ["echo"], "state": "ended"}),
     ],
 )
 def test_without_the_command(machine: Machine, module: str, arguments: dict[str, t.Any]) -> None:
