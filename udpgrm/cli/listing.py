@@ -10,7 +10,7 @@ from udpgrm import abi
 from udpgrm.abi import DissectorType
 from udpgrm.cli import common
 from udpgrm.cli.options import Arguments
-from udpgrm.state import old
+from udpgrm.state import orphans
 from udpgrm.state.maps import Maps
 from udpgrm.state.view import GenerationView, GroupView, SocketView, Viewer
 from udpgrm.version import __version__
@@ -28,7 +28,7 @@ def run(arguments: Arguments) -> int:
         print(text(group, verbose), end="")
     selections: list[Optional[str]] = [*wanted] or [None]
     for only in selections:
-        for group in old.groups(common.pin_dir(arguments), maps, only):
+        for group in orphans.groups(common.pin_dir(arguments), maps, only):
             print(text(group, verbose, is_old=True), end="")
     return 0
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Addresses as users write them and as the maps hold them."""
+"""Addresses, as commands take them and as the maps hold them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ IPAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 
 class Where(NamedTuple):
-    """An address as users write it: ADDRESS[%DEVICE]:PORT, IPv6 in brackets.
+    """An address of a command line: ADDRESS[%DEVICE]:PORT, IPv6 in brackets.
 
-    The device is that of a link-local address, or the one that sockets are bound to. "" means that
+    The device is a link-local address's, or the one that sockets are bound to. "" means that
     none is named: in a selection of groups, any.
     """
 
@@ -36,18 +36,18 @@ class Where(NamedTuple):
 
     @property
     def plain(self) -> str:
-        """The address as groups have it, without a device."""
+        """Return the address as groups have it, without a device."""
         return form(str(self.ip), self.port)
 
     @property
     def sockaddr(self) -> tuple[str, int]:
-        """What bind(2) and connect(2) take; the device of a link-local address is part of it."""
+        """Return the argument of bind(2) and connect(2), with a link-local address's device."""
         zone = f"%{self.device}" if self.device and self.ip.is_link_local else ""
         return (f"{self.ip}{zone}" if self.ip.version == 6 else str(self.ip)), self.port
 
     @property
     def family(self) -> int:
-        """AF_INET or AF_INET6."""
+        """Return AF_INET or AF_INET6."""
         return socket.AF_INET6 if self.ip.version == 6 else socket.AF_INET
 
     def ifindex(self) -> int:
@@ -60,7 +60,7 @@ class Where(NamedTuple):
             raise ValueError(f"{self}: there is no network device {self.device!r} here") from error
 
     def selects(self, plain: str, ifindex: int) -> bool:
-        """Tell if it means sockets at a plain address that are bound to a device (0: to none)."""
+        """Return whether it selects sockets at a plain address, bound to a device (0: to none)."""
         if plain != self.plain:
             return False
         try:
@@ -69,7 +69,7 @@ class Where(NamedTuple):
             return False
 
     def selects_socket(self, sock: socket.socket) -> bool:
-        """Tell if it means a socket, by what that is bound to."""
+        """Return whether it selects a socket, by the address and device that it is bound to."""
         ifindex = sock.getsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX)
         return self.selects(bound(sock) or "", ifindex)
 
@@ -114,13 +114,13 @@ def read(text: str) -> Where:
 
 
 def parse(text: str) -> tuple[IPAddress, int]:
-    """IP and port of what `read` reads, without the device. Raises ValueError."""
+    """Return the IP and port of an address, without the device. Raises ValueError."""
     where = read(text)
     return where.ip, where.port
 
 
 def form(ip: str, port: int, device: str = "") -> str:
-    """The text of an address, IPv6 in brackets."""
+    """Return the text of an address, IPv6 in brackets."""
     host = f"{ip}%{device}" if device else ip
     return f"[{host}]:{port}" if ":" in ip else f"{host}:{port}"
 
@@ -136,7 +136,7 @@ def device_name(ifindex: int) -> str:
 
 
 def bound(sock: socket.socket) -> Optional[str]:
-    """ADDRESS:PORT that a socket is bound to, as groups have it; None: not bound."""
+    """Return the ADDRESS:PORT that a socket is bound to, as groups have it; None: not bound."""
     name, port = sock.getsockname()[:2]
     ip = ipaddress.ip_address(name.partition("%")[0])
     mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
@@ -144,14 +144,14 @@ def bound(sock: socket.socket) -> Optional[str]:
 
 
 def flow_key(ip: str, port: int) -> abi.FlowKey:
-    """The key of a peer's flow. Raises ValueError."""
+    """Return the key of a peer's flow. Raises ValueError."""
     parsed = ipaddress.ip_address(ip)
     packed = parsed.packed if parsed.version == 6 else _V4_MAPPED + parsed.packed
     return abi.FlowKey.from_buffer_copy(packed + port.to_bytes(2, "big") + bytes(2))
 
 
 def ip_of(key: Union[abi.GroupKey, abi.FlowKey]) -> str:
-    """The IP of a group's or flow's key."""
+    """Return the IP of a group's or flow's key."""
     raw = bytes(key.addr)
     if raw.startswith(_V4_MAPPED):
         return socket.inet_ntop(socket.AF_INET, raw[12:])
@@ -161,10 +161,10 @@ def ip_of(key: Union[abi.GroupKey, abi.FlowKey]) -> str:
 
 
 def port_of(key: Union[abi.GroupKey, abi.FlowKey]) -> int:
-    """The port of a group's or flow's key."""
+    """Return the port of a group's or flow's key."""
     return int.from_bytes(int(key.port).to_bytes(2, sys.byteorder), "big")
 
 
 def of_key(key: Union[abi.GroupKey, abi.FlowKey]) -> str:
-    """ADDRESS:PORT of a key."""
+    """Return the ADDRESS:PORT of a key."""
     return form(ip_of(key), port_of(key))

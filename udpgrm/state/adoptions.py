@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Adopted cgroups: which sockets of a group the hooks enroll, and where their units are.
+"""Adopted cgroups: the hooks enroll their sockets at a group's address.
 
-The hooks know a cgroup by its id, which is another one whenever systemd starts the unit again;
-its path stays.
+The hooks know a cgroup by its id, which changes whenever systemd starts the unit again;
+its path does not.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class Adoption:
 
     @property
     def key(self) -> bytes:
-        """The key in both maps."""
+        """Return the key in both maps."""
         return bytes(abi.AdoptedKey(cgroup=self.cgroup, group=self.group_id, epoch=self.epoch))
 
 
 def note(maps: Maps, adoption: Adoption) -> None:
-    """Have the hooks enroll what the cgroup binds from now on."""
+    """Let the hooks enroll sockets that the cgroup binds from now on."""
     path = os.fsencode(adoption.directory or "")
     if 0 < len(path) < layout.ADOPTED_PATH_BYTES:
         room = path.ljust(layout.ADOPTED_PATH_BYTES, b"\0")
@@ -51,13 +51,13 @@ def note(maps: Maps, adoption: Adoption) -> None:
 
 
 def remove(maps: Maps, adoption: Adoption) -> None:
-    """Have the hooks enroll nothing more of the cgroup."""
+    """Let the hooks enroll no further sockets of the cgroup."""
     libbpf.map_delete(maps["adopted"], adoption.key)
     libbpf.map_delete(maps["adopted_paths"], adoption.key)
 
 
 def renew(maps: Maps, adoption: Adoption, cgroup: int) -> Adoption:
-    """Give an adoption to the cgroup that has taken its path. Returns the new one."""
+    """Move an adoption to the new cgroup of the same path. Returns the new adoption."""
     renewed = replace(adoption, cgroup=cgroup)
     note(maps, renewed)
     remove(maps, adoption)
@@ -79,7 +79,7 @@ def all_of(maps: Maps) -> list[Adoption]:
 
 
 def delete(maps: Maps, directory: Path) -> None:
-    """Enroll nothing more of a cgroup and of those below it, as before it is stopped."""
+    """Delete the adoptions of a cgroup and the cgroups below it, before it is stopped."""
     identity = cgroups.identity(directory)
     for adoption in all_of(maps):
         below = adoption.directory is not None and directory in (

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Connected sockets: flows of their generation, which no packet of theirs tells.
+"""Connected sockets: flows of their generation, although their packets do not show that.
 
 Iterators of the kernel read the sockets of a network namespace as they are at this moment.
 """
@@ -22,7 +22,7 @@ _COUNT_BYTES = 8
 
 
 class Member(NamedTuple):
-    """A generation; GENERATION_NONE: of the sockets of which nobody knows it."""
+    """A generation; GENERATION_NONE: of the sockets whose generation is unknown."""
 
     group_id: int
     epoch: int
@@ -62,7 +62,7 @@ def _count_here(maps: Maps) -> Counts:
 
 
 def connect_parts() -> bool:
-    """Whether connect(2) takes an IPv4 socket of any address out of its reuseport group.
+    """Return whether connect(2) removes an IPv4 socket of any address from its reuseport group.
 
     It does since Linux 6.13, with the kernel's table of connected sockets.
     """
@@ -71,7 +71,7 @@ def connect_parts() -> bool:
 
 
 def has_any(maps: Maps, number: int, group: abi.Group) -> bool:
-    """Whether a group has connected sockets of a known generation."""
+    """Return whether a group has connected sockets of a known generation."""
     counts = count(maps, group.key.netns) or {}
     return any(
         (member.group_id, member.epoch) == (number, group.epoch)
@@ -83,10 +83,10 @@ def has_any(maps: Maps, number: int, group: abi.Group) -> bool:
 class Record(NamedTuple):
     """A socket of a generation.
 
-    entered: the group's array has it. parted: it lacks SO_REUSEPORT, as connect(2) took it from
-    it. kernel_group names the kernel's reuseport group, 0: none; program: the id of its program,
+    entered: the group's array has it. parted: it lacks SO_REUSEPORT, as connect(2) removed
+    that. kernel_group names the kernel's reuseport group, 0: none; program: the id of its program,
     0: none, PROGRAM_CLASSIC: one of classic BPF. pid, descriptor and bound_at (jiffies, 32 bits)
-    are of the last bind(2) or connect(2) that the daemon is to look at: hints.
+    are of the last bind(2) or connect(2) that the daemon is to check: hints.
     """
 
     cookie: int

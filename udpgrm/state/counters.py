@@ -25,7 +25,7 @@ class GroupCounters(NamedTuple):
 
 
 def read(maps: Maps, number: int) -> GroupCounters:
-    """Read the counters of a group, with those the daemon keeps itself."""
+    """Read the counters of a group, with the counters that the daemon keeps itself."""
     size = ctypes.sizeof(abi.Counters)
     cpus = libbpf.cpus()
     data = None

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What the bind hook notes of a socket, for those that it came too late for."""
+"""The bind hook's record of a socket, for sockets that were bound before the hooks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SO_NETNS_COOKIE = 71
 
 
 def request_of(maps: Maps, cookie: int, sock: socket.socket) -> abi.SocketRequest:
-    """Return what is noted of a socket, or would be had the bind hook been there."""
+    """Return the hook's record of a socket, or the record that the bind hook would have made."""
     size = ctypes.sizeof(abi.SocketRequest)
     raw = libbpf.map_lookup(maps["socket_request"], _key(sock), size)
     if raw is not None:
@@ -36,7 +36,7 @@ def request_of(maps: Maps, cookie: int, sock: socket.socket) -> abi.SocketReques
 
 
 def note_bound(maps: Maps, cookie: int, sock: socket.socket) -> None:
-    """Note of a socket what the bind hook would have, if that came too late."""
+    """Write the bind hook's record of a socket, unless the hook has."""
     with contextlib.suppress(FileExistsError):
         _write(maps, request_of(maps, cookie, sock), sock, libbpf.NOEXIST)
 
@@ -44,10 +44,10 @@ def note_bound(maps: Maps, cookie: int, sock: socket.socket) -> None:
 def note_connected(
     maps: Maps, group_id: int, generation: int, application: int, found: tuple[int, socket.socket]
 ) -> None:
-    """Note of a socket that was connected before the hooks came whose flow it is.
+    """Record the generation of a socket that was connected before the hooks were loaded.
 
-    found: its SO_COOKIE and a duplicate. Nothing is noted of one at another address than the
-    group's, or of one of which the hooks know it.
+    found: its SO_COOKIE and a duplicate. Sockets at another address than the group's, and
+    sockets that the hooks have a record of, are skipped.
     """
     cookie, sock = found
     group = maps.group(group_id)
@@ -63,7 +63,7 @@ def note_connected(
     )
     reuseport = sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
     if reuseport and ip.version == 4 and not ip.is_unspecified and connected.connect_parts():
-        # as the connect hook would have
+        # as the connect hook does
         had = sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
         request.parted = abi.Parted.OF_ONE if had else abi.Parted.OF_BOTH
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -73,7 +73,7 @@ def note_connected(
 
 
 def _is_at(group: abi.Group, sock: socket.socket) -> bool:
-    """Whether a connected socket was bound at the group's address."""
+    """Return whether a connected socket was bound at the group's address."""
     if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.proto != socket.IPPROTO_UDP:
         return False
     try:
@@ -88,7 +88,7 @@ def _is_at(group: abi.Group, sock: socket.socket) -> bool:
 
 
 def write_request(maps: Maps, request: abi.SocketRequest, sock: socket.socket) -> None:
-    """Replace what is noted of a socket."""
+    """Replace the hooks' record of a socket."""
     _write(maps, request, sock, libbpf.ANY)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Entries and generations of one group: which socket sits where.
+"""Array entries and generations of one group.
 
-Every socket the daemon hears of gets an array entry in the group's socket array, for
+Every socket that the daemon registers gets an array entry in the group's socket array, for
 as long as it lives; a generation lists the entries of its sockets by index. The
 kernel empties an array entry when its socket closes.
 """
@@ -23,7 +23,7 @@ class GroupEntries:
     """One group's sockets and slots maps, open until `close`."""
 
     def __init__(self, maps: Maps, number: int) -> None:
-        """Open the group's inner maps. Raises LookupError when it has none."""
+        """Open the group's inner maps. Raises LookupError if it has none."""
         self._stack = contextlib.ExitStack()
         self.sockets = self._open(maps, maps.socket_map(number), number)
         self.slots = self._open(maps, "slots", number)
@@ -40,7 +40,7 @@ class GroupEntries:
         self._stack.close()
 
     def __enter__(self) -> GroupEntries:
-        """Use as a context manager."""
+        """Return itself; the exit closes the maps."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -48,18 +48,18 @@ class GroupEntries:
         self.close()
 
     def cookie_at(self, array_entry: int) -> Optional[int]:
-        """SO_COOKIE of the socket in an array entry; None: it is empty."""
+        """Return the SO_COOKIE of the socket in an array entry; None: it is empty."""
         if array_entry >= abi.GROUP_ENTRIES:
             return None
         value = libbpf.map_lookup(self.sockets, index(array_entry), 8)
         return None if value is None else int.from_bytes(value, sys.byteorder)
 
     def enter(self, array_entry: int, fd: int) -> None:
-        """Put a socket into an array entry."""
+        """Enter a socket into the array at an entry."""
         libbpf.map_update(self.sockets, index(array_entry), fd.to_bytes(8, sys.byteorder))
 
     def slot(self, number: int) -> abi.Slot:
-        """A copy of a slot's record."""
+        """Return a copy of a slot's record."""
         data = libbpf.map_lookup(self.slots, index(number), ctypes.sizeof(abi.Slot))
         assert data is not None
         return abi.Slot.from_buffer_copy(data)
@@ -69,20 +69,20 @@ class GroupEntries:
         libbpf.map_update(self.slots, index(number), bytes(slot))
 
     def used_slots(self) -> Iterator[tuple[int, abi.Slot]]:
-        """Slots that have or had sockets."""
+        """Yield the slots that have or had sockets."""
         for number in range(abi.GENERATION_SLOTS):
             slot = self.slot(number)
             if slot.live:
                 yield number, slot
 
     def first_free_index(self, slot: abi.Slot, start: int) -> Optional[int]:
-        """The lowest index from `start` on that is free or dead; None: full."""
+        """Return the lowest index from `start` on that is free or dead; None: full."""
         position = start + libbpf.map_first_missing(self.sockets, slot.array_entry[start:], 8)
         return position if position < abi.SLOT_SOCKETS else None
 
 
 def empty_slot() -> abi.Slot:
-    """The record of a slot that has no generation."""
+    """Return the record of a slot without a generation."""
     slot = abi.Slot()
     for position in range(abi.SLOT_SOCKETS):
         slot.array_entry[position] = abi.ENTRY_NONE
@@ -99,7 +99,7 @@ def set_entry(slot: abi.Slot, position: int, array_entry: int) -> None:
 
 
 def drop_entries(slot: abi.Slot, entries: set[int]) -> None:
-    """Take entries out of a slot."""
+    """Remove entries from a slot."""
     for position in range(abi.SLOT_SOCKETS):
         if slot.array_entry[position] in entries:
             slot.array_entry[position] = abi.ENTRY_NONE
@@ -107,7 +107,7 @@ def drop_entries(slot: abi.Slot, entries: set[int]) -> None:
 
 
 def _list_live(slot: abi.Slot, live: list[int]) -> None:
-    """Each array entry once: the hooks write others over those of sockets that close."""
+    """Write each live array entry once: the hooks overwrite entries of sockets that close."""
     once = dict.fromkeys(live)
     slot.live = len(once)
     for position, array_entry in enumerate(once):
@@ -115,7 +115,7 @@ def _list_live(slot: abi.Slot, live: list[int]) -> None:
 
 
 def flows_of_entry(maps: Maps, group: abi.Group, array_entry: int) -> Iterator[tuple[int, bytes]]:
-    """(table id, key) of every flow entry that points to an array entry."""
+    """Yield (table id, key) of every flow entry that points to an array entry."""
     for table in set(group.table) - {0}:
         with maps.inner("flow_tables", table) as fd:
             if fd is None:

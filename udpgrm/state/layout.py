@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Which maps there are, what programs call them, and how each is made."""
+"""The maps: their names, the programs' names for them, and how each is made."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from udpgrm.kernel import btf, libbpf
 
 #: Ids of flow tables, of all groups together; 0 is no table.
 MAX_TABLES = 4096
-#: Of each of the ring buffers, root's and the one for everybody else; root's is served first.
+#: Of each of the ring buffers, root's and the other users'; root's is served first.
 MESSAGE_BYTES = 1 << 18
 RINGS = ("root_messages", "messages")
 #: Of about 4,600 that the ring buffer has room for (48 bytes and a header of 8).
@@ -65,7 +65,7 @@ class Limits(NamedTuple):
 
 
 class Config(ctypes.Structure):
-    """What the daemon that made the maps says to those who open them."""
+    """The configuration of the daemon that made the maps, for the processes that open them."""
 
     _fields_ = [
         ("layout", ctypes.c_uint32),
@@ -75,7 +75,7 @@ class Config(ctypes.Structure):
     ]
 
 
-#: Makes a map of these sizes, called so where a name is not its own; returns an fd.
+#: Makes a map of these sizes, with this name unless it has one of its own; returns an fd.
 _Make = Callable[[Limits, str], int]
 _Struct = type[ctypes.Structure]
 _Entries = Union[int, Callable[[Limits], int]]
@@ -87,35 +87,35 @@ class _Map(NamedTuple):
 
 
 def make_flow_table(entries: int) -> int:
-    """A generation's flow table. Returns an fd."""
+    """Make a generation's flow table. Returns an fd."""
     key, value = ctypes.sizeof(abi.FlowKey), ctypes.sizeof(abi.Flow)
     return libbpf.map_create(libbpf.MAP_LRU_HASH, "udpgrm_flows", key, value, entries)
 
 
 def make_slots() -> int:
-    """A group's generations. Returns an fd."""
+    """Make the map of a group's generations. Returns an fd."""
     value = ctypes.sizeof(abi.Slot)
     return libbpf.map_create(libbpf.MAP_ARRAY, "udpgrm_slots", 4, value, abi.GENERATION_SLOTS)
 
 
 def make_sockets() -> int:
-    """A group's sockets by array entry. Returns an fd."""
+    """Make the map of a group's sockets by array entry. Returns an fd."""
     return libbpf.map_create(
         libbpf.MAP_REUSEPORT_SOCKARRAY, "udpgrm_socks", 4, 8, abi.GROUP_ENTRIES
     )
 
 
 def make_sockmap() -> int:
-    """The same for a group whose sockets continue to tubular. Returns an fd.
+    """Make the map of a group's sockets that are registered with tubular too. Returns an fd.
 
-    Tubular keeps them in a SOCKMAP, and the kernel wants a socket in no
-    REUSEPORT_SOCKARRAY then.
+    Tubular keeps them in a SOCKMAP, and the kernel refuses a socket of a SOCKMAP in a
+    REUSEPORT_SOCKARRAY.
     """
     return libbpf.map_create(libbpf.MAP_SOCKMAP, "udpgrm_sockmap", 4, 8, abi.GROUP_ENTRIES)
 
 
 def make_counters() -> int:
-    """A group's counters. Returns an fd."""
+    """Make the map of a group's counters. Returns an fd."""
     value = ctypes.sizeof(abi.Counters)
     return libbpf.map_create(libbpf.MAP_PERCPU_ARRAY, "udpgrm_counters", 4, value, 1)
 
@@ -146,12 +146,12 @@ def _array(name: str, value: Union[int, _Struct], entries: _Entries, flags: int 
 def _hash(
     name: str, key: Union[int, _Struct], value: Union[int, _Struct], entries: _Entries
 ) -> _Make:
-    """A hash whose entries take memory when they are there."""
+    """Return the maker of a hash whose entries take memory only while they exist."""
     return _plain(libbpf.MAP_HASH, name, key, value, entries, libbpf.F_NO_PREALLOC)
 
 
 def _outer(name: str, entries: _Entries, inner: Callable[[Limits], int]) -> _Make:
-    """An array of maps that are like `inner`."""
+    """Return the maker of an array of maps that are like `inner`."""
 
     def make(limits: Limits, _: str) -> int:
         count = entries if isinstance(entries, int) else entries(limits)
@@ -165,7 +165,7 @@ def _outer(name: str, entries: _Entries, inner: Callable[[Limits], int]) -> _Mak
 
 
 def _storage(name: str, kind: _Struct) -> _Make:
-    """A record that belongs to a socket."""
+    """Return the maker of a map of records that belong to sockets."""
 
     def make(_: Limits, __: str) -> int:
         size = ctypes.sizeof(kind)
@@ -184,7 +184,7 @@ def _groups(limits: Limits) -> int:
     return limits.groups
 
 
-#: By the name of the pin. config comes first: it says what the others are.
+#: By the name of the pin. config comes first: it describes the others.
 MAPS = {
     "config": _Map(_array("udpgrm_config", Config, 1)),
     "socket_request": _Map(
@@ -232,7 +232,7 @@ MAPS = {
         _hash("udpgrm_entries", 8, abi.EntryRef, lambda limits: limits.groups * ENTRIES_PER_GROUP),
         Relocation.ENTRIES,
     ),
-    # whole from the start: where there is no memory, a message can still be deferred
+    # allocated as a whole: a message can still be deferred when memory is short
     "deferred": _Map(
         _plain(libbpf.MAP_HASH, "udpgrm_deferred", DEFERRED_KEY_BYTES, abi.Message, MAX_DEFERRED)
     ),
@@ -286,16 +286,16 @@ MAPS = {
     ),
 }
 
-#: Maps that programs refer to, by what they call them.
+#: Maps that programs refer to, by the programs' names for them.
 RELOCATIONS = {
     entry.relocation: name for name, entry in MAPS.items() if entry.relocation is not None
 }
 
 
 def groups_name(directory: Path) -> str:
-    """Return what the map of groups is called: by it maps that outlive their pins are known.
+    """Return the name of the map of groups, by which maps without pins are recognised.
 
-    The name stands for the directory and its bpf file system: those of containers have equal paths.
+    It encodes the directory and its bpf file system: directories of containers have equal paths.
     """
     above = os.stat(directory.absolute().parent)
     identity = f"{above.st_dev}/{above.st_ino}/{directory.name}"

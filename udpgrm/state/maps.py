@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The maps that hold all state: made once, pinned, opened by everyone else.
+"""The maps that hold all state: made and pinned once, opened by every other process.
 
 What belongs to one group (its sockets, slots and counters) and to one
 generation (its flow table) are maps inside of arrays of maps, under the
 group's id and the table's. Such an inner map lives as long as the array holds
-it, so a daemon that is killed leaves nothing to find again.
+it, so no map is lost with a daemon that is killed.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ ITERATORS = "iterators"
 
 
 class StateError(Exception):
-    """The pinned state cannot be used; the text says why and what to do."""
+    """Raised when the pinned state cannot be used; the message says why, and what to do."""
 
 
 def index(number: int) -> bytes:
-    """The key of an array's element."""
+    """Return the key of an array's element."""
     return number.to_bytes(4, sys.byteorder)
 
 
@@ -45,12 +45,12 @@ class Maps:
     def __init__(self, fds: dict[str, int]) -> None:
         """Take over the descriptors; `close` closes them."""
         self.fds = fds
-        #: Links of the iterators over sockets, by name; a map that nobody has pinned has none.
+        #: Links of the iterators over sockets, by name; maps without a pin have none.
         self.iterators: dict[str, int] = {}
         self._mapped: dict[str, mmap.mmap] = {}
 
     def __getitem__(self, name: str) -> int:
-        """The fd of a map."""
+        """Return the fd of a map."""
         return self.fds[name]
 
     def close(self) -> None:
@@ -68,7 +68,7 @@ class Maps:
 
     @property
     def config(self) -> Config:
-        """A copy of the configuration record."""
+        """Return a copy of the configuration record."""
         data = libbpf.map_lookup(self["config"], index(0), ctypes.sizeof(Config))
         assert data is not None
         return Config.from_buffer_copy(data)
@@ -78,12 +78,12 @@ class Maps:
         libbpf.map_update(self["config"], index(0), bytes(config))
 
     def group(self, number: int) -> abi.Group:
-        """The group record itself: reads and writes go to the kernel's memory."""
+        """Return the group record itself: reads and writes go to the kernel's memory."""
         memory = self._memory("groups", self._groups * ctypes.sizeof(abi.Group))
         return abi.Group.from_buffer(memory, number * ctypes.sizeof(abi.Group))
 
     def groups_in(self, *states: abi.GroupState) -> list[int]:
-        """Ids of the groups in these states; one of 65,536 groups costs no more than looking."""
+        """Return the ids of the groups in these states; only the state of each group is read."""
         size, start = ctypes.sizeof(abi.Group), abi.Group.state.offset
         memory = self._memory("groups", self._groups * size)
         if sys.byteorder == "big":
@@ -92,12 +92,12 @@ class Maps:
         return [number for number, state in enumerate(found) if state in states]
 
     def user(self, number: int) -> abi.User:
-        """What one user has in use: the record itself."""
+        """Return the record of a user's resources: the record itself."""
         memory = self._memory("users", abi.USERS * ctypes.sizeof(abi.User))
         return abi.User.from_buffer(memory, number * ctypes.sizeof(abi.User))
 
     def socket_map(self, number: int) -> str:
-        """Which of the maps of maps holds a group's sockets."""
+        """Return the name of the map of maps that holds a group's sockets."""
         return "sockmaps" if self.has_inner("sockmaps", number) else "sockets"
 
     @functools.cached_property
@@ -105,23 +105,23 @@ class Maps:
         return int(self.config.groups)
 
     def _memory(self, name: str, length: int) -> mmap.mmap:
-        """An array's elements in the kernel's memory."""
+        """Map an array's elements in the kernel's memory, and return them."""
         if name not in self._mapped:
             page = mmap.PAGESIZE
             self._mapped[name] = mmap.mmap(self[name], (length + page - 1) // page * page)
         return self._mapped[name]
 
     def dissector(self, number: int) -> abi.Dissector:
-        """A copy of a group's dissector."""
+        """Return a copy of a group's dissector."""
         data = libbpf.map_lookup(self["dissectors"], index(number), ctypes.sizeof(abi.Dissector))
         assert data is not None
         return abi.Dissector.from_buffer_copy(data)
 
     def _inner_id(self, outer: str, number: int) -> ctypes.c_uint32:
-        """Where the id of an inner map is noted; 0: there is none.
+        """Return the record of an inner map's id; 0: there is none.
 
-        Noted, because asking a map of maps waits for all running programs, for
-        milliseconds, on kernel 6.1 (no more on 6.18).
+        Recorded because a look-up in a map of maps waits for all running programs, for
+        milliseconds, on kernel 6.1 (not on 6.18).
         """
         position = number
         if outer != "flow_tables":
@@ -130,23 +130,23 @@ class Maps:
         return ctypes.c_uint32.from_buffer(memory, 4 * position)
 
     def has_inner(self, outer: str, number: int) -> bool:
-        """Whether a map of maps has a map there."""
+        """Return whether a map of maps has a map there."""
         return self._inner_id(outer, number).value != 0
 
     def put_inner(self, outer: str, fds: Mapping[int, int]) -> None:
-        """Put maps, by their fds, into a map of maps, in the place of those there."""
+        """Put maps, by their fds, into a map of maps, replacing earlier ones."""
         libbpf.map_update_batch(self[outer], fds)
         for number, fd in fds.items():
             self._inner_id(outer, number).value = libbpf.map_id(fd)
 
     def drop_inner(self, outer: str, number: int) -> None:
-        """Take a map out of a map of maps; it goes when nobody uses it any more."""
+        """Remove a map from a map of maps; it is freed once no process or program uses it."""
         self._inner_id(outer, number).value = 0
         libbpf.map_delete(self[outer], index(number))
 
     @contextlib.contextmanager
     def inner(self, outer: str, number: int) -> Iterator[Optional[int]]:
-        """An fd of an inner map for the length of a with block; None: empty."""
+        """Yield an fd of an inner map for the length of a with block; None: empty."""
         identity = self._inner_id(outer, number).value
         fd = None
         if identity:
@@ -187,10 +187,10 @@ def create(directory: Path, limits: Limits, hz: int) -> Maps:
 
 
 def open_pinned(directory: Path) -> Maps:
-    """The maps of a running or earlier daemon.
+    """Open the maps of a running or earlier daemon.
 
-    Raises FileNotFoundError when there are none, StateError when they are
-    another version's, or others than root could have put them there.
+    Raises FileNotFoundError if there are none, StateError if they are another
+    version's, or a user other than root could have pinned them.
     """
     reason = bpffs.distrusted(directory)
     if reason is not None:
@@ -217,7 +217,7 @@ def open_pinned(directory: Path) -> Maps:
 
 
 def _open_iterators(maps: Maps, directory: Path) -> None:
-    """Open the iterators that the daemon has pinned; one that has only just begun has none yet."""
+    """Open the iterators that the daemon has pinned; a daemon that starts has none yet."""
     with contextlib.suppress(FileNotFoundError):
         for path in (directory / ITERATORS).iterdir():
             maps.iterators[path.name] = libbpf.pinned(str(path))
@@ -231,31 +231,31 @@ def unpin(directory: Path) -> None:
 
 
 def flows_in(table: int) -> Iterator[abi.Flow]:
-    """The entries of a flow table, by its fd."""
+    """Yield the entries of a flow table, by its fd."""
     for _, value in libbpf.map_items(table, ctypes.sizeof(abi.FlowKey), ctypes.sizeof(abi.Flow)):
         yield abi.Flow.from_buffer_copy(value)
 
 
 def delete(maps: Maps, number: int) -> None:
-    """Delete a group: its sockets are in none until they ask again.
+    """Delete a group: its sockets are in none until they register again.
 
-    The daemon takes its maps back when it next looks.
+    The daemon releases its maps at the next garbage collection.
     """
     group = maps.group(number)
     libbpf.map_delete(maps["group_index"], bytes(group.key))
     group.state = abi.GroupState.DELETED
     with maps.inner(maps.socket_map(number), number) as fd:
-        # a socket that is still here could not take an array entry in its next group
+        # a socket that is still here could not get an array entry in its next group
         if fd is not None:
             for array_entry in range(min(group.next_entry, abi.GROUP_ENTRIES)):
                 libbpf.map_delete(fd, index(array_entry))
 
 
 def lock(directory: Path, shared: bool = False) -> Optional[int]:
-    """The daemon's lock on its pin directory; None: another daemon has it.
+    """Take the daemon's lock on its pin directory; None: another daemon has it.
 
     Held as long as the returned fd is open, so it ends with its process.
-    `shared` is for those who only ask whether a daemon runs.
+    `shared` is for commands that only check whether a daemon runs.
     """
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:

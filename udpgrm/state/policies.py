@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What operators have set for groups of an address, before there is one.
+"""Policies: the operator's settings for groups of an address, before there is such a group.
 
-Hooks read it when they make a group; it lies in bpffs, so it outlives the
-daemon, but not the machine's next start.
+Hooks read them when they make a group; they are kept in bpffs, so they remain
+when the daemon ends, but not after a reboot.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def address_key(where: str) -> bytes:
 
 
 def get(maps: Maps, where: str) -> Optional[abi.Policy]:
-    """The policy of an address; None: there is none."""
+    """Return the policy of an address; None: there is none."""
     raw = libbpf.map_lookup(maps["policies"], address_key(where), ctypes.sizeof(abi.Policy))
     return None if raw is None else abi.Policy.from_buffer_copy(raw)
 
@@ -47,12 +47,12 @@ def put(maps: Maps, where: str, policy: abi.Policy) -> None:
 
 
 def remove(maps: Maps, where: str) -> bool:
-    """Forget the policy of an address; False: there was none."""
+    """Delete the policy of an address; return False if there was none."""
     return libbpf.map_delete(maps["policies"], address_key(where))
 
 
 def each(maps: Maps) -> Iterator[tuple[str, abi.Policy]]:
-    """(ADDRESS:PORT, policy), by address."""
+    """Yield (ADDRESS:PORT, policy), by address."""
     sizes = ctypes.sizeof(abi.GroupKey), ctypes.sizeof(abi.Policy)
     found = [
         (address.of_key(abi.GroupKey.from_buffer_copy(key)), abi.Policy.from_buffer_copy(value))
@@ -62,7 +62,7 @@ def each(maps: Maps) -> Iterator[tuple[str, abi.Policy]]:
 
 
 def document(policy: abi.Policy) -> dict[str, Any]:
-    """A policy for programs; parameters as they were given."""
+    """Return a policy for programs; parameters as they were given."""
     dissector = policy.dissector
     kind = DissectorType(dissector.type & ~abi.DISSECTOR_VERBOSE)
     name = kind.name.lower()
@@ -94,21 +94,21 @@ def document(policy: abi.Policy) -> dict[str, Any]:
 
 
 def text(document: dict[str, Any]) -> str:
-    """A policy for people: without filters and lists of names."""
-    words = [
+    """Return a policy for people: without filters and lists of names."""
+    parameters = [
         f"{name}={value}"
         for name, value in document["parameters"].items()
         if not isinstance(value, (dict, list))
     ]
-    return printable(" ".join([document["name"], *words]))
+    return printable(" ".join([document["name"], *parameters]))
 
 
 def conflict(maps: Maps, where: str, wanted: abi.Policy) -> Optional[str]:
-    """Why a policy would have no effect, if so: a group keeps its dissector for life."""
+    """Return why a policy would have no effect, if so: a group keeps its dissector for life."""
     here = netns.own_cookie()
     for number in Viewer(maps).numbers(where):
         if maps.group(number).key.netns != here:
-            continue  # perhaps a stranger's, who may have any address there
+            continue  # perhaps an unprivileged user's, who may have any address there
         there = abi.Policy(dissector=maps.dissector(number), flows=maps.group(number).flows)
         if document(there) != document(wanted):
             return (

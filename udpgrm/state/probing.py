@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evidence about single peers: where the kernel sent their packets, who replied."""
+"""Evidence about single peers: the generations that received their packets and replied."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from udpgrm.state import address
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
 
-#: A record whose command has died stops counting after that (seconds).
+#: A record whose command has died is ignored after that (seconds).
 LIFETIME_S = 60
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the programs saw of one peer; None: no packet that way yet.
+    """What the programs recorded of one peer; None: no packet that way yet.
 
     path is steered (by the record itself), existing (a known flow) or new.
     """
@@ -36,7 +36,7 @@ class Evidence:
 
 
 class Probing:
-    """The probe records of one group, all removed when the with block ends."""
+    """The probe records of one group, all deleted when the with block ends."""
 
     def __init__(self, maps: Maps, number: int) -> None:
         """Probe the live group with this id."""
@@ -48,7 +48,7 @@ class Probing:
         self._peers: set[bytes] = set()
 
     def __enter__(self) -> Probing:
-        """Nothing is watched yet."""
+        """Return itself: the records are deleted at the exit."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -61,9 +61,9 @@ class Probing:
         self._write(peer, abi.Probe())
 
     def steer(self, peer: tuple[str, int], generation: int, application: int = 0) -> None:
-        """The same, and give the packets of this peer to a generation.
+        """Watch a peer, and steer its packets to a generation.
 
-        Raises LookupError when the generation has no registered socket.
+        Raises LookupError if the generation has no registered socket.
         """
         slot = abi.slot_of(self._group.max_apps, application, generation)
         with GroupEntries(self._maps, self._number) as entries:
@@ -73,7 +73,7 @@ class Probing:
         self._write(peer, abi.Probe(steer=slot + 1))
 
     def evidence(self, peer: tuple[str, int]) -> Evidence:
-        """What was recorded since the peer was last watched or steered."""
+        """Return what was recorded since the peer was last watched or steered."""
         raw = libbpf.map_lookup(self._maps["probes"], self._key(peer), ctypes.sizeof(abi.Probe))
         probe = abi.Probe() if raw is None else abi.Probe.from_buffer_copy(raw)
         with GroupEntries(self._maps, self._number) as entries:
@@ -91,7 +91,7 @@ class Probing:
         )
 
     def clear(self, peer: tuple[str, int]) -> None:
-        """Watch this peer no more."""
+        """Stop watching this peer."""
         self._remove(self._key(peer))
 
     def _key(self, peer: tuple[str, int]) -> bytes:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Sockets of a group that are, or would be, a second reuseport group to the kernel.
+"""Second reuseport groups: sockets of a group that the kernel has, or would put, in another one.
 
 From Linux 6.13 on, connect(2) takes an IPv4 socket of a particular address out of its reuseport
 group. The hooks see to it that the next socket to bind passes over it; where they have not been,
@@ -20,7 +20,7 @@ from udpgrm.state.view import GroupView
 
 @dataclass(frozen=True)
 class SecondGroup:
-    """What is wrong, why, and what to do. exists: it is there already, not only to come."""
+    """A second group: what is wrong, why, what to do. exists: now, not only at the next bind."""
 
     exists: bool
     what: str
@@ -29,7 +29,7 @@ class SecondGroup:
 
 
 def find(maps: Maps, view: GroupView) -> Optional[SecondGroup]:
-    """Return what is wrong with a group's sockets; None: nothing."""
+    """Return the second group of a group's sockets; None: there is none."""
     records = [
         record
         for record in connected.records(maps, view.netns) or ()
@@ -58,7 +58,7 @@ def find(maps: Maps, view: GroupView) -> Optional[SecondGroup]:
 
 
 def _unseen(view: GroupView, records: list[connected.Record]) -> int:
-    """Connected sockets at an IPv4 address that the next to bind would meet."""
+    """Return the number of connected IPv4 sockets that the next bind would conflict with."""
     ip = ipaddress.ip_address(view.ip)
     if ip.version != 4 or ip.is_unspecified:
         return 0

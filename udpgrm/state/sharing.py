@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Addresses that the instances of a service share although their server sets no SO_REUSEPORT.
+"""Shared addresses of a service whose server does not set SO_REUSEPORT.
 
 The bind hooks set it for processes in the service's control groups. The kernel's rule stays that
 sockets of one user id only share an address.
@@ -23,7 +23,7 @@ _ID_BYTES = 8
 
 
 def service_id(name: str) -> bytes:
-    """Return what the maps call a service."""
+    """Return the maps' id of a service."""
     return hashlib.sha256(name.encode()).digest()[:_ID_BYTES]
 
 
@@ -42,10 +42,10 @@ def _shared_key(service: bytes, where: str) -> bytes:
 
 
 def share(maps: Maps, name: str, unit: str, above: Path, addresses: Iterable[str]) -> None:
-    """Have a service's instances share these addresses, and no others.
+    """Let a service's instances share these addresses, and no others.
 
     unit: its template, or its one unit. above: the directory of the control group in which systemd
-    makes those of its instances. Raises ValueError.
+    makes its instances' control groups. Raises ValueError.
     """
     service, cut = service_id(name), _unit_name(unit)
     withdraw(maps, name)
@@ -53,7 +53,7 @@ def share(maps: Maps, name: str, unit: str, above: Path, addresses: Iterable[str
         libbpf.map_update(maps["shared_addresses"], _shared_key(service, where), bytes(4))
     key = abi.UnitKey(parent=cgroups.identity(above), name=cut)
     libbpf.map_update(maps["service_units"], bytes(key), service)
-    # those that are there already, as of a unit that systemd starts again and again
+    # control groups that exist already, as of a unit that systemd starts again and again
     for path in above.iterdir():
         stem, at, _ = path.name.partition("@")
         if path.is_dir() and (stem + at).encode() == cut:
@@ -62,7 +62,7 @@ def share(maps: Maps, name: str, unit: str, above: Path, addresses: Iterable[str
 
 
 def withdraw(maps: Maps, name: str) -> None:
-    """Let a service's instances share nothing from now on; what is bound stays so."""
+    """Let a service's instances share nothing from now on; bound sockets are not changed."""
     service = service_id(name)
     for key, value in list(libbpf.map_items(maps["service_units"], ctypes.sizeof(abi.UnitKey), 8)):
         if value == service:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Which program the kernel runs for a group: ours, or one that somebody put in its place."""
+"""The program that the kernel runs for a group: udpgrm's, or one that has replaced it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from udpgrm.state.maps import Maps
 
 
 class Foreign(NamedTuple):
-    """A socket of a group that another program steers, and that program in words."""
+    """A socket of a group that another program steers, and a description of that program."""
 
     record: Record
     program: str
 
 
 def foreign(maps: Maps, namespace: int) -> dict[int, Foreign]:
-    """Return the groups of a network namespace that are not steered by our program, by group id.
+    """Return the groups of a network namespace that udpgrm's program does not steer, by id.
 
-    Groups without a program of ours are left out, and those that cannot be seen.
+    Groups without a program of udpgrm's, and invisible ones, are omitted.
     """
     ours = libbpf.map_id(maps["groups"])
     look = lru_cache(maxsize=None)(libbpf.program)
@@ -39,11 +39,11 @@ def foreign(maps: Maps, namespace: int) -> dict[int, Foreign]:
         if not record.kernel_group or group.epoch != record.member.epoch or not group.program:
             continue
         if record.program in (0, abi.PROGRAM_CLASSIC):
-            words = "a program of classic BPF" if record.program else "no program"
+            described = "a program of classic BPF" if record.program else "no program"
         else:
             name, ids = look(record.program)
             if name == f"{layout.STEERING_PREFIX}{number}" and ours in ids:
                 continue
-            words = f"program {record.program} ({name or 'without a name'})"
-        found[number] = Foreign(record, words)
+            described = f"program {record.program} ({name or 'without a name'})"
+        found[number] = Foreign(record, described)
     return found

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Groups as people and programs see them: read once, then plain values."""
+"""Views of groups, for people and programs: read once, then plain values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
 
 #: A flow of a cookie kind that was quiet for longer counts as ended. QUIC's idle
-#: timeout is mostly that or less, NATs forget sooner (RFC 4787, 4.3: 2 minutes at most).
+#: timeout is mostly that or less, NATs time out sooner (RFC 4787, 4.3: 2 minutes at most).
 SEEN_LATELY_S = 30
 
 
@@ -33,7 +33,7 @@ class SocketView:
 
     @property
     def alive(self) -> bool:
-        """Whether the kernel still has it."""
+        """Return whether the socket is open."""
         return self.so_cookie != 0
 
 
@@ -50,9 +50,9 @@ class FlowView(NamedTuple):
 
 
 class GenerationView(NamedTuple):
-    """A generation that has sockets; closed ones until they are collected.
+    """A generation that has sockets; closed sockets are in it until garbage collection.
 
-    `sockets` are those that take packets of any peer: a connected one is a flow.
+    `sockets` are unconnected, with packets of any peer: a connected one is a flow.
     """
 
     application: int
@@ -69,23 +69,23 @@ class GenerationView(NamedTuple):
 
     @property
     def alive(self) -> int:
-        """How many of its sockets live."""
+        """Return how many of its sockets live."""
         return sum(socket.alive for socket in self.sockets)
 
     @property
     def has_sockets(self) -> bool:
-        """Whether it has a living socket, connected or not."""
+        """Return whether it has a living socket, connected or not."""
         return bool(self.alive or self.connected)
 
     @property
     def quiet_s(self) -> Optional[float]:
-        """Since the last packet, either way; None: there was none."""
+        """Return the seconds since the last packet, either way; None: there was none."""
         ages = [age for age in (self.last_in_age, self.last_out_age) if age is not None]
         return min(ages, default=None)
 
 
 class GroupView(NamedTuple):
-    """A group."""
+    """A group, with its generations."""
 
     number: int
     address: str
@@ -110,12 +110,12 @@ class GroupView(NamedTuple):
     digest: int = 0  # which built-in of BESPOKE
 
 
-#: Counts the flows of a slot with these sockets; None: they are not counted.
+#: Counts the flows of a slot with these sockets; None: flows are not counted.
 _FlowCounter = Callable[[int, list[SocketView]], Optional[int]]
 
 
 def printable(text: str) -> str:
-    """What an application has chosen, in one line and without a terminal's escapes."""
+    """Return an application's text in one line and without a terminal's escapes."""
     return "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
     )
@@ -150,7 +150,7 @@ class Viewer:
         return max(0.0, (self._now - then) / self._hz)
 
     def numbers(self, only: Optional[str] = None) -> Iterator[int]:
-        """Ids of the live groups, or of those at one ADDRESS:PORT, perhaps of one device."""
+        """Yield the ids of the live groups, or of the groups at one ADDRESS[%DEVICE]:PORT."""
         where = None if only is None else address.read(only)
         for number in self._maps.groups_in(GroupState.LIVE):
             key = self._maps.group(number).key
@@ -158,12 +158,12 @@ class Viewer:
                 yield number
 
     def groups(self, only: Optional[str] = None, with_flows: bool = True) -> list[GroupView]:
-        """The live groups, by address; without flows where nobody looks at them."""
+        """Return the live groups, by address; their flows only if with_flows."""
         views = [self.group(number, with_flows) for number in self.numbers(only)]
         return sorted(views, key=lambda view: (view.address, view.netns, view.ifindex))
 
     def group(self, number: int, with_flows: bool) -> GroupView:
-        """One group; without flows their counts are None."""
+        """Return one group; without flows their counts are None."""
         group = self._maps.group(number)
         kind = DissectorType(group.type & ~abi.DISSECTOR_VERBOSE)
         dissector = self._maps.dissector(number)
@@ -200,9 +200,9 @@ class Viewer:
     def _with_connected(
         self, number: int, group: abi.Group, found: list[GenerationView], with_flows: bool
     ) -> tuple[list[GenerationView], Optional[int]]:
-        """Add connected sockets to their generations, which may have no other left.
+        """Add connected sockets to their generations, which may have no other sockets.
 
-        Returns also how many are of no known generation; None: they cannot be counted.
+        Returns also how many are of an unknown generation; None: they cannot be counted.
         """
         working = _working(group)
         counts = self.connected(group.key.netns)
@@ -302,9 +302,9 @@ class Viewer:
 
 
 def _flow_counter(group: abi.Group, flows: list[FlowView]) -> _FlowCounter:
-    """Return what counts a generation's live flows; of cookie kinds, of one that drains.
+    """Return the counter of a generation's live flows; for cookie kinds, if it drains.
 
-    Those of cookie kinds are the flows seen lately.
+    Cookie kinds count the flows seen lately.
     """
     fresh = [flow for flow in flows if not flow.expired]
 
@@ -320,7 +320,7 @@ def _flow_counter(group: abi.Group, flows: list[FlowView]) -> _FlowCounter:
 
 
 def newest(view: GroupView, application: int) -> Optional[int]:
-    """The newest generation of an application that has a living socket.
+    """Return the newest generation of an application that has a living socket.
 
     Counted forward from the working one as u32 sequence numbers (RFC 1982).
     """

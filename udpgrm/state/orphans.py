@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Groups of a daemon that took its pins away: still steered, by maps without a name in bpffs.
+"""Orphaned groups: their daemon has removed its pins, but their sockets are still steered.
 
 A steering program holds the maps of its group for as long as sockets are
 attached to it. Programs are called by their group's id, and the map of groups
@@ -33,34 +33,34 @@ _ROLES = {
 }
 
 
-class _OldMaps(Maps):
+class _OrphanMaps(Maps):
     """The maps of one group, as far as its program holds them."""
 
     @property
     def config(self) -> Config:
-        """What can be told without the record itself."""
+        """Return what is known without the configuration record."""
         with contextlib.closing(clock.Jiffies()) as jiffies:
             rate = jiffies.rate()
         return Config(layout=abi.LAYOUT, groups=0, hz=rate)
 
     def group(self, number: int) -> abi.Group:
-        """A copy of the group's record."""
+        """Return a copy of the group's record."""
         data = libbpf.map_lookup(self["groups"], index(number), ctypes.sizeof(abi.Group))
         assert data is not None
         return abi.Group.from_buffer_copy(data)
 
     def dissector(self, number: int) -> abi.Dissector:
-        """What the group's record has of it."""
+        """Return what the group's record has of its dissector."""
         group = self.group(number)
         return abi.Dissector(type=group.type, max_apps=group.max_apps)
 
     def socket_map(self, number: int) -> str:
-        """Its sockets, whichever kind of map they are in."""
+        """Return the name of the group's sockets, of either kind of map."""
         return "sockets"
 
     @contextlib.contextmanager
     def inner(self, outer: str, number: int) -> Iterator[Optional[int]]:
-        """An fd of a map of the group, or of a flow table."""
+        """Yield an fd of a map of the group, or of a flow table."""
         fd = self.fds.get(outer)
         if outer != "flow_tables" or fd is None:
             yield fd
@@ -78,14 +78,14 @@ class _OldMaps(Maps):
 
 
 def groups(directory: Path, current: Maps, only: Optional[str]) -> list[GroupView]:
-    """Groups of earlier daemons of this pin directory that still have living sockets."""
+    """Return the groups of earlier daemons of this pin directory that have living sockets."""
     name = layout.groups_name(directory)
     ours = libbpf.map_id(current["groups"])
     found = []
     for program, ids in libbpf.programs_of_type(libbpf.PROG_SK_REUSEPORT):
         number = program[len(layout.STEERING_PREFIX) :]
         if program.startswith(layout.STEERING_PREFIX) and number.isdecimal() and ours not in ids:
-            maps = _OldMaps(_open(ids, name))
+            maps = _OrphanMaps(_open(ids, name))
             try:
                 if "groups" in maps.fds and maps.group(int(number)).state == GroupState.LIVE:
                     view = Viewer(maps).group(int(number), with_flows=True)
@@ -98,7 +98,7 @@ def groups(directory: Path, current: Maps, only: Optional[str]) -> list[GroupVie
 
 
 def _open(ids: list[int], groups_map: str) -> dict[str, int]:
-    """Descriptors of a program's maps, by role."""
+    """Open a program's maps; return their descriptors by role."""
     fds: dict[str, int] = {}
     for identity in ids:
         with contextlib.suppress(FileNotFoundError):
