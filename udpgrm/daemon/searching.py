@@ -13,7 +13,7 @@ from typing import Optional
 from udpgrm import abi
 from udpgrm.daemon.deferred import key_of
 from udpgrm.kernel import pidfd
-from udpgrm.kernel.descriptors import Unreachable, has_a_say, stuck
+from udpgrm.kernel.descriptors import Unreachable, is_worth_reporting, stuck
 
 #: A process, and one of its sockets that is missing: SO_COOKIE and a duplicate; None: a turn.
 _Seen = tuple[int, Optional[tuple[int, int]]]
@@ -156,7 +156,7 @@ class Search:
                 for seen in pidfd.descriptors_of(pid, cookies):
                     yield pid, seen
             except Unreachable as error:
-                if has_a_say(error):
+                if is_worth_reporting(error):
                     self._unreachable[pid] = error
 
 

@@ -105,7 +105,7 @@ def sockets_of(
         except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
             continue
         except Unreachable as error:
-            if not descriptors.has_a_say(error):
+            if not descriptors.is_worth_reporting(error):
                 continue
             unreachable[descriptors.lacks_right() or str(error.strerror)] = None
     return sorted(found.values(), key=lambda item: (item.pid, item.fd)), list(unreachable)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Programs that others have attached to a cgroup: BPF_PROG_QUERY of bpf(2)."""
+"""Programs that are attached to a cgroup: BPF_PROG_QUERY of bpf(2)."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _lib.bpf_prog_query.argtypes = [
 
 
 class Taken(OSError):
-    """Another program keeps ours from being attached; the text names it."""
+    """Raised when another program prevents the attachment; the message names it."""
 
     def __str__(self) -> str:
-        """Return the text alone: the errno says nothing to an operator."""
+        """Return the message alone: the errno means nothing to an operator."""
         return str(self.strerror)
 
 
 def explain(error: OSError, cgroup: Path, attach_type: int, what: str) -> OSError:
-    """Return the error of an attachment with the programs that are in its way, if there are."""
+    """Return the error of an attachment, with the programs that prevent it, if any."""
     if error.errno == errno.EPERM:
         for path in (cgroup, *cgroup.parents):
             flags, programs = query(path, attach_type)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bpf file system: telling it from others, and who can change what is pinned there."""
+"""The bpf file system: whether a directory is in it, and which users can change its pins."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def is_bpffs(directory: Path) -> bool:
-    """Whether a directory is in a bpf file system. Raises OSError when it is not there."""
+    """Return whether a directory is in a bpf file system. Raises OSError if it does not exist."""
     # struct statfs begins with its type, as a long; 256 bytes hold it everywhere
     buffer = (ctypes.c_long * 32)()
     if _libc.statfs(os.fsencode(directory), buffer):
@@ -49,7 +49,7 @@ def distrusted(directory: Path) -> Optional[str]:
 
 
 def distrusted_way(directory: Path) -> Optional[str]:
-    """Return why others can put another directory in this one's place; None: they cannot."""
+    """Return why another user can replace this directory; None: only root can."""
     for path, found in trust.walk(directory.absolute().parent):
         if stat.S_ISLNK(found.st_mode):
             if not trust.is_roots(found):
@@ -65,7 +65,7 @@ def distrusted_way(directory: Path) -> Optional[str]:
 
 
 def replace_pin(fd: int, path: Path) -> None:
-    """Pin an object in the place of an earlier one, in one step."""
+    """Pin an object, replacing an earlier one, in one step."""
     new = path.with_name(f"{path.name}-new")
     new.unlink(missing_ok=True)  # of a daemon that was killed
     libbpf.pin(fd, str(new))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BTF: types for socket storage, and offsets of the running kernel's structs."""
+"""BTF: types of socket storage, and offsets of the running kernel's structs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _KIND_TYPEDEF = 8
 
 
 def storage_type(size: int) -> tuple[int, int, int]:
-    """BTF that socket storage of `size` bytes (a multiple of 8) asks for.
+    """Load the BTF that socket storage of `size` bytes (a multiple of 8) needs.
 
     Returns (fd, key type id, value type id); the caller closes the fd.
     """
@@ -76,7 +76,7 @@ class KernelTypes:
     """The types of the running kernel, parsed once for a with block (20 ms)."""
 
     def __init__(self) -> None:
-        """Parse them. Raises OSError when the kernel has no BTF."""
+        """Parse the types. Raises OSError if the kernel has no BTF."""
         self._btf = _lib.btf__load_vmlinux_btf()
         if not self._btf:
             error = ctypes.get_errno()

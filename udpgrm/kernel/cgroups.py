@@ -11,7 +11,7 @@ ROOTS = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")
 
 
 def default_root() -> Path:
-    """The first cgroup2 mount of the usual ones. Raises FileNotFoundError."""
+    """Return the first cgroup2 mount of the usual paths. Raises FileNotFoundError."""
     for root in ROOTS:
         if (Path(root) / "cgroup.controllers").exists():
             return Path(root)
@@ -19,12 +19,12 @@ def default_root() -> Path:
 
 
 def is_directory(path: Path) -> bool:
-    """Whether a path is a cgroup; those of version 1 have processes, but no controllers."""
+    """Return whether a path is a cgroup; version 1 has processes, but no controllers."""
     return (path / "cgroup.controllers").exists()
 
 
 def own_path() -> str:
-    """This process's path below the root, as in cgroups(7): '/a/b'."""
+    """Return this process's path below the root, as in cgroups(7): '/a/b'."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         hierarchy, _, path = line.split(":", 2)
         if hierarchy == "0":
@@ -33,12 +33,12 @@ def own_path() -> str:
 
 
 def identity(path: Path) -> int:
-    """The kernel's id of a cgroup: its inode number."""
+    """Return the kernel's id of a cgroup: its inode number."""
     return os.stat(path).st_ino
 
 
 def processes(path: Path) -> list[int]:
-    """Processes of a cgroup and of those below it."""
+    """Return the processes of a cgroup and of the cgroups below it."""
     pids = []
     for directory, _, _ in os.walk(path):
         with contextlib.suppress(FileNotFoundError):  # gone while we walk
@@ -47,7 +47,7 @@ def processes(path: Path) -> list[int]:
 
 
 def paths_of(identities: set[int]) -> list[str]:
-    """Where cgroups are mounted here; those gone or out of sight are left out."""
+    """Return the paths of cgroups here; removed and invisible ones are omitted."""
     if not identities:
         return []
     found = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel's jiffies, which time flows and packets."""
+"""The kernel's jiffies, the clock of flows and packets."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Jiffies:
     """Reads bpf_jiffies64 by running programs of one call."""
 
     def __init__(self) -> None:
-        """Load them; `close` unloads."""
+        """Load the programs; `close` unloads them."""
         self._low = libbpf.prog_load(libbpf.PROG_SCHED_CLS, "udpgrm_clock", _CALL + _EXIT)
         self._high = libbpf.prog_load(libbpf.PROG_SCHED_CLS, "udpgrm_clock", _CALL + _SHIFT + _EXIT)
 
     def now(self) -> int:
-        """Jiffies since boot, from the kernel's own origin."""
+        """Return the jiffies since boot, from the kernel's own origin."""
         while True:
             high = libbpf.prog_test_run(self._high, _PACKET)
             low = libbpf.prog_test_run(self._low, _PACKET)
@@ -38,7 +38,7 @@ class Jiffies:
         os.close(self._high)
 
     def rate(self) -> int:
-        """CONFIG_HZ: jiffies per second, measured until two measurements agree."""
+        """Return CONFIG_HZ, the jiffies per second, measured until two measurements agree."""
         last = 0
         while True:
             jiffies, clock = self.now(), time.monotonic()

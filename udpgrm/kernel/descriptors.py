@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Sockets taken from another process by pidfd_getfd(2), with a limit on the wait.
+"""Sockets duplicated from another process by pidfd_getfd(2), with a limit on the wait.
 
 The call waits while the process is in execve(2), and that waits for the servers of the files it
-closes: FUSE, NFS. Only SIGKILL ends the wait, so a thread makes the calls and is left to itself
-when the kernel does not let it continue.
+closes: FUSE, NFS. Only SIGKILL ends the wait, so a thread makes the calls, and is abandoned
+if the kernel blocks it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ SO_COOKIE = 57
 _SYS_PIDFD_GETFD = 438  # the same on every architecture
 _SYS_PIDFD_OPEN = 434
 _PIDFD_THREAD = os.O_EXCL
-#: Seconds between two looks at a thread that has not answered, and how many looks in a row find
-#: it blocked in the kernel before it is left. One that only waits for a processor is waited for.
+#: Seconds between two checks of a thread that has not answered, and how many checks in a row find
+#: it blocked in the kernel before it is abandoned. A thread without a processor is waited for.
 _LOOK_EVERY_S = 0.01
 _LOOKS = 5
-#: More processes than that, users may not let hang.
+#: The most processes that may hang at a time.
 _MOST_STUCK = 64
 _CAP_SYS_PTRACE = 19
 _YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
@@ -39,15 +39,15 @@ _libc.syscall.restype = ctypes.c_long
 
 
 class Unreachable(OSError):
-    """The descriptors of a process cannot be taken; the text says why.
+    """Raised when the descriptors of a process cannot be duplicated; the message says why.
 
-    errno: EPERM (a right is missing), EAGAIN (it hangs in execve(2)), EINVAL (the kernel is too
-    old for what has become of it).
+    errno: EPERM (a right is missing), EAGAIN (it hangs in execve(2)), EINVAL (its main thread has
+    ended, and the kernel is too old for that).
     """
 
 
 class Taken(NamedTuple):
-    """A socket of another process: its descriptor there, its SO_COOKIE, our duplicate."""
+    """A socket of another process: its descriptor there, its SO_COOKIE, the duplicate."""
 
     number: int
     cookie: int
@@ -55,7 +55,7 @@ class Taken(NamedTuple):
 
 
 def pidfd_open(pid: int, flags: int = 0) -> int:
-    """Return a pidfd; -1: there is no such process. Raises OSError if no descriptor is left."""
+    """Return a pidfd; -1: there is no such process. Raises OSError without a free descriptor."""
     # os.pidfd_open is absent where Python was built on an older libc
     fd = int(_libc.syscall(_SYS_PIDFD_OPEN, pid, flags))
     if fd < 0 and ctypes.get_errno() in (errno.EMFILE, errno.ENFILE):
@@ -82,7 +82,7 @@ def stuck() -> set[int]:
 
 
 def lacks_right(pid: object = "self") -> str:
-    """Say why a process may not take descriptors of others at all; "": it may."""
+    """Return why a process may not duplicate others' descriptors at all; "": it may."""
     with contextlib.suppress(OSError, ValueError, StopIteration):
         if not _has_ptrace(pid):
             return (
@@ -95,10 +95,10 @@ def lacks_right(pid: object = "self") -> str:
     return ""
 
 
-def has_a_say(error: Unreachable) -> bool:
-    """Tell if a process out of reach is worth a word.
+def is_worth_reporting(error: Unreachable) -> bool:
+    """Return whether an unreachable process is to be reported.
 
-    A single one may be hidden from us, as by a security module, on a host where all is well.
+    A single process may be hidden, as by a security module, on a healthy host.
     """
     return error.errno != errno.EPERM or bool(lacks_right())
 
@@ -110,10 +110,10 @@ def _has_ptrace(pid: object) -> bool:
 
 
 class Process:
-    """A process whose sockets are taken. Use as a context manager."""
+    """A process whose sockets are duplicated. Use as a context manager."""
 
     def __init__(self, pid: int) -> None:
-        """Open it. Raises Unreachable, ProcessLookupError, OSError if no descriptor is left."""
+        """Open a process. Raises Unreachable, ProcessLookupError, OSError without a descriptor."""
         if pid in _stuck:
             raise Unreachable(errno.EAGAIN, f"process {pid} hangs in execve(2)")
         if len(_stuck) >= _MOST_STUCK and not _is_roots(pid):
@@ -128,7 +128,7 @@ class Process:
         self.directory = f"/proc/{pid}/task/{self.thread}/fd"
 
     def _open_thread(self) -> None:
-        """Open a living thread in the place of the main one, which has ended."""
+        """Open a living thread instead of the main thread, which has ended."""
         os.close(self.pidfd)
         self.pidfd = -1
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -143,8 +143,8 @@ class Process:
                 if ctypes.get_errno() == errno.EINVAL:
                     raise Unreachable(
                         errno.EINVAL,
-                        f"the main thread of process {self.pid} has ended, and this kernel gives "
-                        "the descriptors of other threads to nobody (Linux 6.9 and later do)",
+                        f"the main thread of process {self.pid} has ended, and this kernel cannot "
+                        "duplicate descriptors of other threads (Linux 6.9 and later can)",
                     )
 
     def __enter__(self) -> Process:
@@ -156,7 +156,7 @@ class Process:
             self.pidfd = -1
 
     def numbers(self) -> list[int]:
-        """Return the numbers of its descriptors; none if it has ended. Raises Unreachable."""
+        """Return the process's descriptors; none if it has ended. Raises Unreachable."""
         gone = contextlib.suppress(FileNotFoundError, ProcessLookupError)
         try:
             with gone, os.scandir(self.directory) as entries:
@@ -167,12 +167,12 @@ class Process:
 
     def _denied(self) -> Unreachable:
         why = lacks_right() or "EPERM: a security module or its user namespace forbids it"
-        return Unreachable(errno.EPERM, f"cannot take sockets of process {self.pid}: {why}")
+        return Unreachable(errno.EPERM, f"cannot duplicate sockets of process {self.pid}: {why}")
 
     def take(self, numbers: Sequence[int], cookies: Optional[Container[int]]) -> list[Taken]:
-        """Duplicate those of its descriptors that are sockets with these cookies; None: any.
+        """Duplicate the process's sockets with these cookies among some descriptors; None: any.
 
-        Raises Unreachable, and OSError if no descriptor is left.
+        Raises Unreachable, and OSError without a free descriptor.
         """
         worker = _idle.pop() if _idle else _Worker()
         reply = worker.ask(self, numbers, cookies)
@@ -190,7 +190,7 @@ class _Reply(NamedTuple):
 
 
 class _Worker(threading.Thread):
-    """Makes the calls that may not come back. Serves one process at a time."""
+    """Makes the calls that may block for ever. Serves one process at a time."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True, name="udpgrm-getfd")
@@ -208,7 +208,7 @@ class _Worker(threading.Thread):
     def ask(
         self, process: Process, numbers: Sequence[int], cookies: Optional[Container[int]]
     ) -> _Reply:
-        """Take sockets of a process. Raises Unreachable after which this worker is not ours."""
+        """Duplicate sockets of a process. After Unreachable, the worker must not be used again."""
         self._questions.put((process, process.pidfd, numbers, cookies))
         blocked = 0
         while True:
@@ -226,7 +226,7 @@ class _Worker(threading.Thread):
             raise Unreachable(errno.EAGAIN, f"process {process.pid} hangs in execve(2)")
 
     def run(self) -> None:
-        """Serve questions until one has taken too long."""
+        """Serve requests until one has taken too long."""
         while True:
             process, pidfd, numbers, cookies = self._questions.get()
             reply = _take(process.directory, pidfd, numbers, cookies)
@@ -241,13 +241,13 @@ class _Worker(threading.Thread):
             return
 
 
-#: Workers without a question, and processes that a worker waits for.
+#: Workers without a request, and processes that a worker waits for.
 _idle: list[_Worker] = []
 _stuck: set[int] = set()
 
 
 def prepare() -> None:
-    """Start a worker now: where the limit of processes is reached later, it is there."""
+    """Start a worker now: the limit of processes may be reached later."""
     if not _idle:
         _idle.append(_Worker())
 
@@ -275,7 +275,7 @@ def _take(
 
 
 def _duplicate(directory: str, pidfd: int, number: int) -> tuple[int, int]:
-    """(duplicate, 0) of a descriptor that is a socket, else (-1, errno)."""
+    """Return (duplicate, 0) of a descriptor that is a socket, else (-1, errno)."""
     try:
         if not os.readlink(f"{directory}/{number}").startswith("socket:"):  # noqa: PTH115
             return -1, errno.ENOTSOCK
@@ -288,7 +288,7 @@ def _duplicate(directory: str, pidfd: int, number: int) -> tuple[int, int]:
 
 
 def _cookie(fd: int) -> Optional[int]:
-    """SO_COOKIE of a descriptor that may be no socket at all."""
+    """Return the SO_COOKIE of a descriptor; None: it is no socket."""
     value = ctypes.c_uint64()
     size = ctypes.c_uint32(8)
     failed = _libc.getsockopt(
@@ -298,10 +298,10 @@ def _cookie(fd: int) -> Optional[int]:
 
 
 def _give_back(fd: int) -> None:
-    """Close what was put in a socket's place just now.
+    """Close a duplicate that is no socket, as the descriptor was replaced meanwhile.
 
-    close(2) of a file waits for whoever serves its file system, which nobody but a thread of its
-    own may do.
+    close(2) of a file waits for the server of its file system, which only a thread of its own
+    may do.
     """
     try:
         threading.Thread(target=os.close, args=(fd,), daemon=True).start()

@@ -125,7 +125,7 @@ class _TestRunOpts(ctypes.Structure):
 
 
 class VerifierError(OSError):
-    """The kernel refused a program; `log` holds the verifier's words."""
+    """Raised when the kernel refuses a program; `log` is the verifier's."""
 
     def __init__(self, error: int, name: str, log: str) -> None:
         """Keep the log beside the errno of the load."""
@@ -176,7 +176,7 @@ _lib.bpf_obj_get_info_by_fd.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_
 
 
 def cpus() -> int:
-    """Number of possible CPUs: how many values a per-CPU lookup gives."""
+    """Return the number of possible CPUs, which is that of values of a per-CPU look-up."""
     return _check(_lib.libbpf_num_possible_cpus(), "possible CPUs")
 
 
@@ -218,7 +218,7 @@ def map_update_batch(fd: int, items: Mapping[int, int]) -> None:
 
 
 def map_lookup(fd: int, key: bytes, value_size: int) -> Optional[bytes]:
-    """The value of a key, or None. Per-CPU maps: the values of all CPUs."""
+    """Return the value of a key, or None. Per-CPU maps: the values of all CPUs."""
     value = ctypes.create_string_buffer(value_size)
     result = _lib.bpf_map_lookup_elem(fd, key, value)
     if result == -errno.ENOENT:
@@ -228,7 +228,7 @@ def map_lookup(fd: int, key: bytes, value_size: int) -> Optional[bytes]:
 
 
 def map_first_missing(fd: int, keys: Sequence[int], value_size: int) -> int:
-    """Position of the first of these 32-bit keys that a map lacks; their number if none.
+    """Return the position of the first of these 32-bit keys that a map lacks, else their count.
 
     A call of its own because it is asked for hundreds of keys at a time.
     """
@@ -241,7 +241,7 @@ def map_first_missing(fd: int, keys: Sequence[int], value_size: int) -> int:
 
 
 def map_delete(fd: int, key: bytes) -> bool:
-    """Remove a key; False when it was not there."""
+    """Delete a key; return False if it was not there."""
     result = _lib.bpf_map_delete_elem(fd, key)
     if result == -errno.ENOENT:
         return False
@@ -250,10 +250,10 @@ def map_delete(fd: int, key: bytes) -> bool:
 
 
 def map_items(fd: int, key_size: int, value_size: int) -> Iterator[tuple[bytes, bytes]]:
-    """Every (key, value) of a hash, each once however the hash changes meanwhile.
+    """Yield every (key, value) of a hash, each once however the hash changes meanwhile.
 
-    Read by whole buckets (BPF_MAP_LOOKUP_BATCH): going from key to key starts
-    over when the present key is removed.
+    Read by whole buckets (BPF_MAP_LOOKUP_BATCH): iteration from key to key starts
+    over if the present key is deleted.
     """
     room = 1024
     position = ctypes.create_string_buffer(max(key_size, 4))
@@ -282,7 +282,7 @@ def map_items(fd: int, key_size: int, value_size: int) -> Iterator[tuple[bytes, 
 
 
 class MapInfo(ctypes.Structure):
-    """Head of struct bpf_map_info."""
+    """The head of struct bpf_map_info."""
 
     _fields_ = [
         ("type", ctypes.c_uint32),
@@ -296,7 +296,7 @@ class MapInfo(ctypes.Structure):
 
 
 class _LinkInfo(ctypes.Structure):
-    """struct bpf_link_info of a link to a cgroup."""
+    """The struct bpf_link_info of a link to a cgroup."""
 
     _fields_ = [
         ("type", ctypes.c_uint32),
@@ -308,7 +308,7 @@ class _LinkInfo(ctypes.Structure):
 
 
 class _ProgInfo(ctypes.Structure):
-    """Head of struct bpf_prog_info; what is not read here is padding."""
+    """The head of struct bpf_prog_info; members that are not read are padding."""
 
     _fields_ = [
         ("type", ctypes.c_uint32),
@@ -334,19 +334,19 @@ def _info(fd: int, info: ctypes.Structure) -> None:
 
 
 def map_info(fd: int) -> MapInfo:
-    """Type, sizes and name of a map."""
+    """Return the type, sizes and name of a map."""
     info = MapInfo()
     _info(fd, info)
     return info
 
 
 def map_id(fd: int) -> int:
-    """The number under which the kernel knows a map."""
+    """Return the kernel's id of a map."""
     return int(map_info(fd).id)
 
 
 def prog_id(fd: int) -> int:
-    """Return the number under which the kernel knows a program."""
+    """Return the kernel's id of a program."""
     info = _ProgInfo()
     _info(fd, info)
     return int(info.id)
@@ -358,14 +358,14 @@ def prog_by_id(number: int) -> int:
 
 
 def verified_instructions(fd: int) -> int:
-    """How many instructions the verifier followed to accept a program."""
+    """Return how many instructions the verifier processed to accept a program."""
     info = _ProgInfo()
     _info(fd, info)
     return int(info.verified_insns)
 
 
 def programs_of_type(kind: int) -> Iterator[tuple[str, list[int]]]:
-    """(name, ids of its maps) of every loaded program of a type."""
+    """Yield (name, ids of its maps) of every loaded program of a type."""
     number = ctypes.c_uint32(0)
     while _lib.bpf_prog_get_next_id(number, ctypes.byref(number)) == 0:
         fd = _lib.bpf_prog_get_fd_by_id(number)
@@ -382,7 +382,7 @@ def programs_of_type(kind: int) -> Iterator[tuple[str, list[int]]]:
 
 
 def program(number: int) -> tuple[str, list[int]]:
-    """(name, ids of its maps) of the program with this id; ("", []): it is gone."""
+    """Return (name, ids of its maps) of the program with this id; ("", []): it is gone."""
     fd = _lib.bpf_prog_get_fd_by_id(number)
     if fd < 0:
         return "", []
@@ -396,14 +396,14 @@ def program(number: int) -> tuple[str, list[int]]:
 
 
 def link_cgroup(fd: int) -> int:
-    """Identity of the cgroup that a link attaches to; 0: it has been removed."""
+    """Return the id of the cgroup that a link attaches to; 0: it was removed."""
     info = _LinkInfo()
     _info(fd, info)
     return int(info.cgroup)
 
 
 def map_by_id(map_id: int) -> int:
-    """A new fd of the map with this id."""
+    """Return a new fd of the map with this id."""
     return _check(_lib.bpf_map_get_fd_by_id(map_id), f"map id {map_id}")
 
 
@@ -417,7 +417,7 @@ def prog_load(
     fd: int = _lib.bpf_prog_load(*args, ctypes.byref(opts))
     if fd >= 0:
         return fd
-    # a log costs memory and time: only when the plain load has failed
+    # a log costs memory and time: only if the load without one has failed
     log = ctypes.create_string_buffer(1 << 20)
     opts.log_level, opts.log_size, opts.log_buf = 1, len(log), ctypes.addressof(log)
     fd = _lib.bpf_prog_load(*args, ctypes.byref(opts))
@@ -457,12 +457,12 @@ def iterator_run(link_fd: int) -> int:
 
 
 def link_update(link_fd: int, prog_fd: int) -> None:
-    """Put another program in a link's place, atomically."""
+    """Replace a link's program, atomically."""
     _check(_lib.bpf_link_update(link_fd, prog_fd, None), "link update")
 
 
 def link_detach(link_fd: int) -> None:
-    """Detach now, whoever else holds the link."""
+    """Detach a link now, even if another process holds it."""
     _check(_lib.bpf_link_detach(link_fd), "link detach")
 
 
@@ -472,10 +472,10 @@ def pin(fd: int, path: str) -> None:
 
 
 def pinned(path: str) -> int:
-    """An fd of a pinned object."""
+    """Return an fd of a pinned object."""
     return _check(_lib.bpf_obj_get(os.fsencode(path)), f"cannot open {path}")
 
 
 def has_helper(kind: int, helper: int) -> bool:
-    """Whether programs of this type may call this helper here."""
+    """Return whether programs of this type may call this helper here."""
     return int(_lib.libbpf_probe_bpf_helper(kind, helper, None)) == 1

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Limits of descriptors: what an error that comes of one means, and what to do."""
+"""Limits of descriptors: explanations of their errors, and what to do."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _ENOUGH = 1024
 
 
 def explain(error: BaseException) -> str:
-    """Return an error's text; where descriptors have run out, also what to do."""
+    """Return an error's message; if descriptors have run out, also what to do."""
     advice = _advice(error)
     return str(error) if advice is None else f"{error}: {advice}"
 
 
 def _advice(error: BaseException) -> Optional[str]:
-    """What to do for an error that has too few descriptors as its cause; None: it has not."""
+    """Return what to do for an error for want of descriptors; None: it has another cause."""
     cause: Optional[BaseException] = error
     while cause is not None:
         number = cause.errno if isinstance(cause, OSError) else None

@@ -20,7 +20,7 @@ _SO_NETNS_COOKIE = 71
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 _Result = TypeVar("_Result")
-#: Seconds between two looks at the thread, and how many in a row find it blocked in the kernel.
+#: Seconds between two checks of the thread, and how many in a row find it blocked in the kernel.
 _LOOK_EVERY_S = 0.01
 _LOOKS = 5
 
@@ -35,9 +35,9 @@ def own_cookie() -> int:
 def run_in(cookie: int, action: Callable[[], _Result]) -> Optional[_Result]:
     """Run an action inside a network namespace; None: no process or name leads to it.
 
-    In a thread of its own: the caller's namespace stays as it is. A process that hangs in execve(2)
-    blocks the look at its namespace, so a thread that is blocked is left, and the next one passes
-    that process over.
+    In a thread of its own: the caller's namespace does not change. A process that hangs in
+    execve(2) blocks the access to its namespace, so a blocked thread is abandoned, and the next
+    one skips that process.
     """
     while len(_blocking) < _MOST_BLOCKING:
         attempt = _Attempt(cookie, action)
@@ -56,7 +56,7 @@ _MOST_BLOCKING = 64
 
 
 class _Attempt(threading.Thread, Generic[_Result]):
-    """A look for a namespace, and the action in it."""
+    """A search for a namespace, and the action in it."""
 
     def __init__(self, cookie: int, action: Callable[[], _Result]) -> None:
         super().__init__(daemon=True, name="udpgrm-netns")
@@ -69,7 +69,7 @@ class _Attempt(threading.Thread, Generic[_Result]):
         self._left = False
 
     def has_ended(self) -> bool:
-        """Wait for the end; False: it is blocked at a process, and left to itself."""
+        """Wait for the end; return False if it is blocked at a process, and abandoned."""
         blocked = 0
         while True:
             self.join(_LOOK_EVERY_S)
@@ -85,7 +85,7 @@ class _Attempt(threading.Thread, Generic[_Result]):
                     return False
 
     def run(self) -> None:
-        """Try one namespace after the other."""
+        """Search the namespaces, and run the action."""
         try:
             if any(self._enter(path) for path in self._candidates()):
                 self.found.append(self._action())
@@ -104,7 +104,7 @@ class _Attempt(threading.Thread, Generic[_Result]):
         return False
 
     def _candidates(self) -> Iterator[Path]:
-        """A path of each namespace: those of processes, and those with a name (ip netns)."""
+        """Yield a path of each namespace, of processes and by name (ip netns)."""
         seen = set()
         for name in os.listdir("/proc"):
             if not name.isdigit() or int(name) in _blocking:
@@ -130,7 +130,7 @@ class _Attempt(threading.Thread, Generic[_Result]):
         return fd
 
     def _guarded(self, pid: int, look: Callable[[], int]) -> Optional[int]:
-        """Look at a process, which may block; None: it has ended, or nobody waits any more."""
+        """Read of a process, which may block; None: it has ended, or the caller waits no longer."""
         with self._lock:
             self._looking_at = pid
         result = None

@@ -15,21 +15,21 @@ from udpgrm.kernel.descriptors import (
     Process,
     Taken,
     Unreachable,
-    has_a_say,
+    is_worth_reporting,
     pidfd_open,
 )
 
 __all__ = ["SO_COOKIE"]
 
 _FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO
-#: Descriptors that are looked at before others get a turn.
+#: Descriptors that are read before a pause.
 _AT_A_TIME = 64
 
 
 def socket_at(pid: int, number: int, cookie: int) -> Optional[int]:
-    """A duplicate of the process's descriptor, when it is the socket with this cookie.
+    """Return a duplicate of a process's descriptor, if it is the socket with this cookie.
 
-    Raises Unreachable, and OSError if no descriptor is left.
+    Raises Unreachable, and OSError without a free descriptor.
     """
     with contextlib.suppress(ProcessLookupError), Process(pid) as process:
         for taken in process.take([number], {cookie}):
@@ -38,9 +38,9 @@ def socket_at(pid: int, number: int, cookie: int) -> Optional[int]:
 
 
 def find_sockets(cookies: set[int]) -> dict[int, tuple[int, int]]:
-    """(pid, duplicate) of each of these sockets that a process has, by cookie.
+    """Return (pid, duplicate) of each of these sockets that a process has, by cookie.
 
-    Processes that cannot be reached are passed over. Raises Unreachable if none was found and one
+    Processes that cannot be reached are skipped. Raises Unreachable if none was found and one
     of them may have it.
     """
     found: dict[int, tuple[int, int]] = {}
@@ -55,7 +55,7 @@ def find_sockets(cookies: set[int]) -> dict[int, tuple[int, int]]:
                 else:
                     found[seen[0]] = (pid, seen[1])
         except Unreachable as error:
-            if has_a_say(error):
+            if is_worth_reporting(error):
                 unreachable = error
     if unreachable is not None and not found:
         raise unreachable
@@ -63,15 +63,15 @@ def find_sockets(cookies: set[int]) -> dict[int, tuple[int, int]]:
 
 
 def sockets_of(pid: int) -> Iterator[tuple[int, int]]:
-    """(SO_COOKIE, duplicate) of every socket of a process; the caller closes them.
+    """Yield (SO_COOKIE, duplicate) of every socket of a process; the caller closes them.
 
-    Raises Unreachable, and OSError if no descriptor is left.
+    Raises Unreachable, and OSError without a free descriptor.
     """
     yield from ((taken.cookie, taken.fd) for taken in numbered_sockets_of(pid))
 
 
 def numbered_sockets_of(pid: int) -> Iterator[Taken]:
-    """Every socket of a process, with its descriptor there, as `sockets_of`."""
+    """Yield every socket of a process, with its descriptor there, as `sockets_of`."""
     with contextlib.suppress(ProcessLookupError), Process(pid) as process:
         for number in process.numbers():
             # one by one: a duplicate that is held gets packets when its owner has closed it
@@ -79,9 +79,9 @@ def numbered_sockets_of(pid: int) -> Iterator[Taken]:
 
 
 def descriptors_of(pid: int, cookies: Container[int]) -> Iterator[Optional[tuple[int, int]]]:
-    """(SO_COOKIE, duplicate) of a process's sockets with these cookies; the caller closes them.
+    """Yield (SO_COOKIE, duplicate) of a process's sockets with these cookies, not closed here.
 
-    None after some descriptors, for who cannot wait. Raises as `sockets_of`.
+    None after some descriptors, for callers that cannot wait. Raises as `sockets_of`.
     """
     with contextlib.suppress(ProcessLookupError), Process(pid) as process:
         numbers = process.numbers()
@@ -98,7 +98,7 @@ def descriptors_of(pid: int, cookies: Container[int]) -> Iterator[Optional[tuple
 
 
 def is_udp_server(sock: socket.socket) -> bool:
-    """Whether it is of UDP and takes packets of anybody: not connected to a peer."""
+    """Return whether a socket is of UDP and takes packets of any peer: it is not connected."""
     if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.proto != socket.IPPROTO_UDP:
         return False
     try:
@@ -109,17 +109,17 @@ def is_udp_server(sock: socket.socket) -> bool:
 
 
 def sees_all_pids() -> bool:
-    """Whether this is the first pid namespace, in which every process has a number."""
+    """Return whether this is the first pid namespace, in which every process has a pid."""
     return os.stat("/proc/self/ns/pid").st_ino == _FIRST_PID_NAMESPACE
 
 
 def all_pids() -> list[int]:
-    """Those of all processes, newest first."""
+    """Return the pids of all processes, newest first."""
     return sorted((int(name) for name in os.listdir("/proc") if name.isdigit()), reverse=True)
 
 
 def watch(pid: int) -> Optional[int]:
-    """A pidfd, readable once the process has ended; None: it has, or no descriptor is left."""
+    """Return a pidfd, readable once the process has ended; None: it has, or none is free."""
     with contextlib.suppress(OSError):
         pidfd = pidfd_open(pid)
         return None if pidfd < 0 else pidfd

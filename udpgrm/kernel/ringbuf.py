@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading a BPF ring buffer ahead of what is consumed.
+"""Reader of a BPF ring buffer that reads ahead of what is consumed.
 
-The kernel's positions are the only state that lasts: a record is consumed after
-it was dealt with, so a killed reader's successor sees it again. Source: Linux
+The kernel's positions are the only persistent state: a record is consumed after
+it was served, so the reader after a killed one reads it again. Source: Linux
 Documentation/bpf/ringbuf.rst.
 """
 
@@ -20,7 +20,7 @@ _POSITION = struct.Struct("=Q")
 
 
 class RingBuffer:
-    """Consumer side of a ring buffer map of `size` bytes."""
+    """The consumer side of a ring buffer map of `size` bytes."""
 
     def __init__(self, fd: int, size: int) -> None:
         """Map the positions and the data, once: a second time would count as memory in use."""
@@ -31,11 +31,11 @@ class RingBuffer:
         self._position: int = _POSITION.unpack_from(self._consumer)[0]
 
     def consume(self, position: int) -> None:
-        """Give back the room of all records up to this end of one."""
+        """Release the room of all records up to this end of one."""
         _POSITION.pack_into(self._consumer, 0, position)
 
     def ahead(self) -> Iterator[tuple[int, Optional[bytes]]]:
-        """Read the records that have come since, each with its end; None for a discarded one."""
+        """Yield the records that have arrived since, each with its end; None: a discarded one."""
         end: int = _POSITION.unpack_from(self._data)[0]
         while self._position < end:
             # headers do not wrap: records begin at multiples of 8 bytes
@@ -48,7 +48,7 @@ class RingBuffer:
             yield self._position, None if length & _DISCARDED else self._bytes(begin, size)
 
     def _bytes(self, position: int, length: int) -> bytes:
-        """Return some of the data, which continues at its beginning where it ends."""
+        """Return some of the data, which wraps around."""
         start = mmap.PAGESIZE + position % self._size
         found = bytes(self._data[start : start + length])
         lacking = length - len(found)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Who can change what root writes and reads: owners, modes and symbolic links of directories."""
+"""Trust in directories of root: their owners, modes and symbolic links."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from pathlib import Path
 from typing import Optional
 
 _MOST_LINKS = 40
-#: Whoever can change these directories can change this program.
+#: A user that can change these directories can change this program.
 _ABOVE_PROGRAM = Path(__file__).resolve().parents
 
 
 def is_roots(found: os.stat_result) -> bool:
-    """Whether a file belongs to root, or to the caller."""
+    """Return whether a file belongs to root, or to the caller."""
     return found.st_uid in (0, os.geteuid())
 
 
 def is_shared(found: os.stat_result) -> bool:
-    """Whether others than its owner can write to a directory."""
+    """Return whether users other than its owner can write to a directory."""
     return bool(found.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
 def walk(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Each directory and symbolic link on the way to a path, and that itself. Raises OSError."""
+    """Yield each directory and symbolic link on the way to a path, and the path. Raises OSError."""
     here, links = Path("/"), 0
-    left = list(reversed(path.absolute().parts[1:]))
-    while left:
-        name = left.pop()
+    remaining = list(reversed(path.absolute().parts[1:]))
+    while remaining:
+        name = remaining.pop()
         if name == "..":
             here = here.parent
             continue
@@ -45,15 +45,15 @@ def walk(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
         target = (here / name).readlink()
         here = Path("/") if target.is_absolute() else here
-        left += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+        remaining += reversed(target.parts[1:] if target.is_absolute() else target.parts)
 
 
 def distrusted(directory: Path) -> Optional[str]:
     """Return why root must not use a directory, and what to do; None: only root can change it.
 
-    It and what is above it belong to root and are not writable by others; a sticky bit will do
-    for what is above it. Symbolic links are root's. What is above this program is not looked at,
-    and users who are not root may use what they like. Raises OSError, as when it is not there.
+    The directory and its parents belong to root and are not writable by others; for the parents
+    a sticky bit is enough. Symbolic links are root's. Parents of this program are not checked,
+    and other users than root may use any directory. Raises OSError, as if it does not exist.
     """
     if os.geteuid():
         return None
