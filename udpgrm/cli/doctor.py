@@ -18,7 +18,8 @@ from udpgrm.doctor.facts import Diagnosis, Finding, Host, Socket
 from udpgrm.doctor.host import about_host, concerns
 from udpgrm.kernel import cgroups, netns
 from udpgrm.loader import hooks
-from udpgrm.restart import adoption
+from udpgrm.restart import systemd
+from udpgrm.restart.systemd import SystemdError
 from udpgrm.state.maps import Maps
 
 #: A registration takes milliseconds; one that is on its way is looked at once more.
@@ -88,8 +89,8 @@ def _processes(
         return [pid], True
     if unit is not None:
         try:
-            return cgroups.processes(adoption.cgroup_of_unit(unit, cgroups.default_root())), True
-        except adoption.AdoptionError as error:
+            return cgroups.processes(systemd.cgroup_of(unit)), True
+        except SystemdError as error:
             raise CommandError(str(error)) from error
     if where is not None:
         return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()], False

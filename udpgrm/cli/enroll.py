@@ -10,8 +10,8 @@ from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.kernel import cgroups
-from udpgrm.restart import adoption
-from udpgrm.restart.instances import InstanceError, is_active
+from udpgrm.restart import adoption, systemd
+from udpgrm.restart.systemd import SystemdError
 from udpgrm.state.maps import Maps
 from udpgrm.state.view import Viewer
 
@@ -36,7 +36,7 @@ def run(arguments: Arguments) -> int:
             application,
             lambda: _may_come(arguments),
         )
-    except (adoption.AdoptionError, InstanceError) as error:
+    except (adoption.AdoptionError, SystemdError) as error:
         raise CommandError(str(error)) from error
     if arguments.flag("--json"):
         common.print_json(
@@ -60,7 +60,7 @@ def _cgroup(arguments: Arguments) -> Path:
     if (unit is None) == (path is None):
         raise CommandError("enroll: say whose sockets with --unit=UNIT or --cgroup=DIR")
     if unit is not None:
-        return adoption.cgroup_of_unit(unit, cgroups.default_root())
+        return systemd.cgroup_of(unit)
     directory = Path(path or "")
     if not cgroups.is_directory(directory):
         raise CommandError(f"--cgroup: {directory} is not a cgroup2 directory")
@@ -70,7 +70,7 @@ def _cgroup(arguments: Arguments) -> Path:
 def _may_come(arguments: Arguments) -> bool:
     """Whether a process of the server may still be started: systemd says so of a unit."""
     unit = arguments.given.get("--unit")
-    return unit is not None and is_active(unit)
+    return unit is not None and systemd.is_active(unit)
 
 
 def _generation(arguments: Arguments, maps: Maps, where: str, application: int) -> int:

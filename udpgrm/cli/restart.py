@@ -13,14 +13,14 @@ from typing import Any
 from udpgrm.cli import common
 from udpgrm.cli.errors import EXIT_ERROR, CommandError
 from udpgrm.cli.options import Arguments
-from udpgrm.restart import follow, foreground
+from udpgrm.restart import follow, foreground, systemd
 from udpgrm.restart import journal as journals
 from udpgrm.restart.follow import LaunchError
-from udpgrm.restart.instances import InstanceError
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Outcome
 from udpgrm.restart.plan import Refused
 from udpgrm.restart.progress import BestEffort, Lines, Nothing, Progress, Terminal
+from udpgrm.restart.systemd import SystemdError
 from udpgrm.restart.transaction import Detached, Superseded
 from udpgrm.services import loader, validate
 from udpgrm.state import maps as state
@@ -92,7 +92,7 @@ def service_name(arguments: Arguments) -> str:
 
 _ERRORS = (
     foreground.NotPossible,
-    InstanceError,
+    SystemdError,
     LaunchError,
     Refused,
     journals.Busy,
@@ -120,7 +120,7 @@ def _hand_over(arguments: Arguments, name: str) -> None:
 
     def continue_drain(earlier: str) -> None:
         command = [*_globals(arguments), "restart", earlier, "--resume", "--foreground"]
-        if follow.systemd_runs():
+        if systemd.runs():
             follow.launch(earlier, command)
         else:
             follow.spawn(command)
@@ -163,7 +163,7 @@ def _work(arguments: Arguments, name: str, progress: Progress) -> Journal:
 
 def is_here(arguments: Arguments) -> bool:
     """Whether this process does it; else a unit of systemd's does."""
-    return arguments.flag("--foreground") or not follow.systemd_runs()
+    return arguments.flag("--foreground") or not systemd.runs()
 
 
 def here(
@@ -180,7 +180,7 @@ def here(
     except Detached:
         name = arguments.operands[0]
         # one that was asked for by hand continues by itself, a unit that is stopped is to stop
-        if follow.systemd_runs() and "INVOCATION_ID" not in os.environ:
+        if systemd.runs() and "INVOCATION_ID" not in os.environ:
             follow.launch(name, [*_globals(arguments), "restart", name, "--resume", "--foreground"])
             _note(f"{name}: drains on in the background (udpgrm restart {name} --follow)")
         else:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -176,22 +175,3 @@ def _note_connected(
                     enrolling.note_connected(
                         maps, group_id, generation, application, (cookie, sock)
                     )
-
-
-def cgroup_of_unit(unit: str, root: Path) -> Path:
-    """Return the cgroup of a running systemd unit, below the cgroup2 mount.
-
-    Raises AdoptionError when the unit does not run.
-    """
-    asked = subprocess.run(
-        ["systemctl", "show", "--property=ControlGroup", "--value", "--", unit],
-        capture_output=True,
-        text=True,
-        check=False,
-        start_new_session=True,  # a Ctrl-C is for us
-    )
-    path = asked.stdout.strip()
-    if asked.returncode or not path:
-        reason = " ".join(asked.stderr.split()) or "it does not run"
-        raise AdoptionError(f"unit {unit} has no cgroup: {reason}")
-    return root / path.lstrip("/")

@@ -17,12 +17,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from udpgrm.kernel import cgroups, pidfd
+from udpgrm.kernel import pidfd
 from udpgrm.kernel.descriptors import state
-from udpgrm.restart import adoption
-from udpgrm.restart.adoption import AdoptionError
+from udpgrm.restart import systemd
 from udpgrm.restart.groups import Groups
-from udpgrm.restart.instances import InstanceError, is_active, message_of, run_job, systemctl
+from udpgrm.restart.systemd import SystemdError
 from udpgrm.services.definition import Service
 
 _POLL_S = 0.05
@@ -44,15 +43,13 @@ class DecoyUnit:
         return f"{self._unit}, generation {generation}"
 
     def check(self) -> None:
-        """Raise InstanceError unless systemd knows the unit."""
-        done = systemctl("cat", "--", self._unit)
-        if done.returncode:
-            raise InstanceError(message_of(done, f"no unit {self._unit}"))
+        """Raise SystemdError unless systemd knows the unit."""
+        systemd.check_loadable(self._unit)
 
     def start(self, generation: int, check_cancelled: Callable[[], None]) -> None:
         """Restart the unit, unless that has been done: the old server drains."""
         if not self.is_alive(generation):
-            run_job("restart", self._unit, self._limit, check_cancelled)
+            systemd.run_job("restart", self._unit, self._limit, check_cancelled)
 
     def stop(self, generation: int) -> None:
         """End the servers of a generation, or the server that has no generation yet."""
@@ -81,19 +78,15 @@ class DecoyUnit:
 
     def cgroup(self, generation: int) -> Path:
         """Return the unit's cgroup."""
-        try:
-            return adoption.cgroup_of_unit(self._unit, cgroups.default_root())
-        except AdoptionError as error:
-            raise InstanceError(str(error)) from error
+        return systemd.cgroup_of(self._unit)
 
     def _fresh(self) -> list[int]:
         """Return the children of the unit's decoy, if none has a socket of any generation."""
-        if not is_active(self._unit):
+        if not systemd.is_active(self._unit):
             return []
-        shown = systemctl("show", "--property=MainPID", "--value", "--", self._unit)
         children: list[int] = []
-        with contextlib.suppress(OSError, ValueError):
-            main = int(shown.stdout)
+        with contextlib.suppress(SystemdError, OSError, ValueError):
+            main = int(systemd.property_of(self._unit, "MainPID"))
             text = Path(f"/proc/{main}/task/{main}/children").read_text()
             children = [int(pid) for pid in text.split()]
         registered = self._groups.cookies(None)

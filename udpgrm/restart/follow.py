@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Optional
 
 from udpgrm.restart import journal as journals
+from udpgrm.restart import systemd
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.progress import Progress
+from udpgrm.restart.systemd import SystemdError
 
 _TAIL_S = 0.1
 #: Between a unit's start and its hold on the lock, and between two processes.
@@ -27,11 +29,6 @@ class LaunchError(Exception):
     """Raised when the unit did not begin; the message is the unit's."""
 
 
-def systemd_runs() -> bool:
-    """Return whether systemd is this machine's init: sd_booted(3)."""
-    return Path("/run/systemd/system").is_dir()
-
-
 def launch(service: str, arguments: Sequence[str]) -> str:
     """Run a udpgrm command for a service in a unit of its own, and return the unit.
 
@@ -41,30 +38,14 @@ def launch(service: str, arguments: Sequence[str]) -> str:
     deadline = time.monotonic() + _GRACE_S
     while not journals.is_locked(service) and _is_active(unit) and time.monotonic() < deadline:
         time.sleep(_TAIL_S)  # an earlier one has done its work and is about to end
-    environment = [
-        f"--setenv={name}={os.environ[name]}" for name in _ENVIRONMENT if name in os.environ
-    ]
-    done = subprocess.run(
-        [
-            "systemd-run",
-            "--quiet",
-            "--no-ask-password",
-            f"--unit={unit}",
-            "--collect",
-            "--property=KillMode=mixed",
-            *environment,
-            "--",
-            *_command(arguments),
-        ],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode and _is_active(unit):
-        raise LaunchError(f"{service}: a restart runs already: {journals.holder(service)}")
-    if done.returncode:
-        raise LaunchError(" ".join(done.stderr.split()) or f"{unit} could not be started")
+    environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    try:
+        systemd.run_transient(unit, environment, _command(arguments))
+    except SystemdError as error:
+        if _is_active(unit):
+            message = f"{service}: a restart runs already: {journals.holder(service)}"
+            raise LaunchError(message) from error
+        raise LaunchError(str(error)) from error
     return unit
 
 
@@ -92,21 +73,18 @@ def await_begin(service: str, unit: str, before: Optional[Journal]) -> None:
         if journal is not None and journal.to_json() != then:
             return
         if not _is_active(unit) and not journals.is_locked(service):
-            line = _run("journalctl", "--unit", unit, "--lines=1", "--output=cat", "--quiet")
+            line = systemd.last_line(unit)
             raise LaunchError(line.partition("udpgrm: ")[2] or line or f"{unit} ended at once")
         time.sleep(_TAIL_S)
     raise LaunchError(f"{unit} did not begin in {_BEGIN_S:g} s (systemctl status {unit})")
 
 
 def _is_active(unit: str) -> bool:
-    return _run("systemctl", "is-active", "--", unit) not in ("inactive", "failed", "unknown")
-
-
-def _run(*command: str) -> str:
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip()
+    """Return whether a unit runs, or may: systemd does not answer."""
+    try:
+        return systemd.is_active(unit)
+    except SystemdError:
+        return True
 
 
 def follow(name: str, progress: Progress) -> Optional[Journal]:

@@ -32,7 +32,7 @@ class NotPossible(Exception):
 
 
 def plan(service: Service, pin_dir: Path) -> dict[str, Any]:
-    """Return what a restart would do now. Raises Refused, InstanceError, NotPossible."""
+    """Return what a restart would do now. Raises Refused, SystemdError, NotPossible."""
     refuse_unfinished(service.name)
     groups = Groups(pin_dir, service.groups)
     instances = instances_of(service, groups)

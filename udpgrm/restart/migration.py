@@ -16,7 +16,7 @@ import udpgrm.client as grm
 from udpgrm.abi import DissectorType
 from udpgrm.kernel import cgroups, netns
 from udpgrm.loader import hooks
-from udpgrm.restart import adoption, former, prepare, reuseport
+from udpgrm.restart import adoption, former, prepare, reuseport, systemd
 from udpgrm.restart.former import Former
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.instances import TemplateUnits
@@ -55,7 +55,7 @@ def adopt(service: Service, unit: str, pin_directory: Path, dry: bool) -> Migrat
                 "name the one in the definition (groups.dissector)"
             )
     groups = Groups(pin_directory, service.groups)
-    cgroup = adoption.cgroup_of_unit(unit, cgroups.default_root())
+    cgroup = systemd.cgroup_of(unit)
     facts = groups.facts()
     done = _already(service, unit, facts)
     if done is not None:

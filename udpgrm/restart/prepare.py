@@ -14,7 +14,7 @@ from udpgrm.services.definition import Service
 
 
 def check(service: Service, groups: Groups, instances: Instances) -> Generations:
-    """Return the generations of a restart that would begin now. Raises Refused, InstanceError."""
+    """Return the generations of a restart that would begin now. Raises Refused, SystemdError."""
     instances.check()
     # an earlier restart would stop the new instance instead of its old one
     waiting = waiting_for_their_stop(service.name)

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from udpgrm.kernel import cgroups
-from udpgrm.restart.instances import message_of, systemctl
+from udpgrm.restart import systemd
 from udpgrm.restart.plan import Refused
+from udpgrm.restart.systemd import SystemdError
 from udpgrm.services.definition import Service
 from udpgrm.state import sharing
 from udpgrm.state.maps import Maps
@@ -30,13 +30,9 @@ def apply(maps: Maps, service: Service) -> None:
 def _slice_of(service: Service) -> Path:
     """Return the directory of the slice that instances run in, which is started for that."""
     instance = service.instances.unit_of(0)
-    shown = systemctl("show", "--property=Slice", "--value", "--", instance)
-    name = shown.stdout.strip()
-    if shown.returncode or not name:
-        raise Refused(f"{instance}: {message_of(shown, 'systemd does not report its slice')}")
-    systemctl("start", "--", name)
-    shown = systemctl("show", "--property=ControlGroup", "--value", "--", name)
-    path = shown.stdout.strip()
-    if shown.returncode or not path:
-        raise Refused(f"{name}: {message_of(shown, 'systemd does not report its cgroup')}")
-    return cgroups.default_root() / path.lstrip("/")
+    try:
+        name = systemd.property_of(instance, "Slice")
+        systemd.start(name)
+        return systemd.cgroup_of(name)
+    except SystemdError as error:
+        raise Refused(str(error)) from error

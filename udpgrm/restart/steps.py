@@ -15,10 +15,11 @@ from udpgrm.restart.adoption import AdoptionError
 from udpgrm.restart.budget import OverBudget
 from udpgrm.restart.drain import Decision, Watcher
 from udpgrm.restart.groups import DISPATCH_ERRORS, Groups
-from udpgrm.restart.instances import InstanceError, Instances
+from udpgrm.restart.instances import Instances
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Facts, Result, Step
 from udpgrm.restart.plan import Refused
+from udpgrm.restart.systemd import SystemdError
 from udpgrm.services.definition import Service
 from udpgrm.state import adoptions
 
@@ -82,7 +83,7 @@ class Steps:
         """Do a step. Raises StepFailed."""
         try:
             return getattr(self, f"_{step.value}")(evidence) or Result.DONE
-        except (AdoptionError, InstanceError, OverBudget, Refused) as error:
+        except (AdoptionError, SystemdError, OverBudget, Refused) as error:
             raise StepFailed(str(error)) from error
 
     def facts(self) -> Facts:
@@ -215,7 +216,7 @@ class Steps:
         def watch() -> None:
             if self._journal.superseded:
                 return  # the state of the service is the next restart's matter
-            with contextlib.suppress(InstanceError):  # an unknown state is not its end
+            with contextlib.suppress(SystemdError):  # an unknown state is not its end
                 if not self._instances.is_alive(self._new) and self._instances.is_alive(old):
                     raise StepFailed(f"{self._instances.name(self._new)} has ended")
             budget.check_conflicts(self._service.budget, self._groups, self._journal, evidence)

@@ -12,10 +12,10 @@ from typing import Optional, Protocol
 
 from udpgrm.restart import journal as journals
 from udpgrm.restart import machine
-from udpgrm.restart.instances import InstanceError
 from udpgrm.restart.journal import Journal, Suspended
 from udpgrm.restart.machine import Facts, Position, Result, Step
 from udpgrm.restart.steps import Evidence, StepFailed
+from udpgrm.restart.systemd import SystemdError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -40,7 +40,7 @@ class StepRunner(Protocol):
         ...
 
     def facts(self) -> Facts:
-        """Return which instances live. Raises InstanceError."""
+        """Return which instances live. Raises SystemdError."""
         ...
 
 
@@ -134,7 +134,7 @@ def run(
             journal.promotion_window_s = round(max(0.0, window), 4)  # of a clock that was set back
         try:
             to = machine.after(step, result, runner.facts)
-        except InstanceError as error:
+        except SystemdError as error:
             raise Suspended(f"{reason}; and then: {error}") from error
         journal.end(record, result, reason, to)
         on_change()

@@ -12,10 +12,10 @@ from typing import Any, Optional
 from udpgrm import abi
 from udpgrm.restart.drain import Sample
 from udpgrm.restart.groups import MISDIRECTED
-from udpgrm.restart.instances import InstanceError
 from udpgrm.restart.plan import GroupFacts
 from udpgrm.restart.steps import StepFailed
 from udpgrm.restart.strays import Stray
+from udpgrm.restart.systemd import SystemdError
 from udpgrm.services.definition import (
     Budget,
     Drain,
@@ -61,18 +61,18 @@ class FakeInstances:
         self.calls.append(("start", generation))
         check_cancelled()
         if self.broken == "start":
-            raise InstanceError("no such program")
+            raise SystemdError("no such program")
         self.running.add(generation)
 
     def stop(self, generation: int) -> None:
         self.calls.append(("stop", generation))
         if self.broken == "stop":
-            raise InstanceError("it hangs")
+            raise SystemdError("it hangs")
         self.running.discard(generation)
 
     def is_alive(self, generation: int) -> bool:
         if self.silent:
-            raise InstanceError("no answer")
+            raise SystemdError("no answer")
         return generation in self.running
 
     def cgroup(self, generation: int) -> Path:

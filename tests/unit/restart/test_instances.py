@@ -12,8 +12,9 @@ import pytest
 
 from tests.unit.restart.fakes import service
 from tests.waiting import PATIENCE_S
-from udpgrm.restart import instances
-from udpgrm.restart.instances import InstanceError, TemplateUnits
+from udpgrm.restart import systemd
+from udpgrm.restart.instances import TemplateUnits
+from udpgrm.restart.systemd import SystemdError
 from udpgrm.services.definition import Timeouts
 
 SYSTEMCTL = """#!/bin/sh
@@ -67,11 +68,11 @@ def test_is_alive(log: Path, state: str, alive: bool) -> None:
 
 
 def test_systemd_does_not_answer_for_a_moment(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(instances, "_PATIENCE_S", 0.5)
+    monkeypatch.setattr(systemd, "_PATIENCE_S", 0.5)
     fails = "echo Failed to connect to bus >&2; exit 1"
     units = says(log, f'[ $(wc -l <"$LOG") -gt 1 ] || {{ {fails}; }}; echo active')
     assert units.is_alive(7)
-    with pytest.raises(InstanceError, match=r"^edge@7.service: Failed to connect to bus$"):
+    with pytest.raises(SystemdError, match=r"^edge@7.service: Failed to connect to bus$"):
         says(log, fails).is_alive(7)
 
 
@@ -87,17 +88,17 @@ def test_a_terminals_interrupt_is_not_for_systemctl(log: Path) -> None:
 def test_the_reason_of_systemctl(log: Path) -> None:
     units = says(log, "echo Job for it failed. >&2; echo See status. >&2; exit 1")
     with pytest.raises(
-        InstanceError, match=r"^systemctl start edge@7.service: Job for it failed. See status.$"
+        SystemdError, match=r"^systemctl start edge@7.service: Job for it failed. See status.$"
     ):
         units.start(7, lambda: None)
-    with pytest.raises(InstanceError, match=r"^Job for it failed. See status.$"):
+    with pytest.raises(SystemdError, match=r"^Job for it failed. See status.$"):
         units.check()
 
 
 def test_a_start_that_hangs(log: Path) -> None:
     units = says(log, "exec sleep 1000")
     begun = time.monotonic()
-    with pytest.raises(InstanceError, match=r"edge@7.service: not done with start after 0.3 s"):
+    with pytest.raises(SystemdError, match=r"edge@7.service: not done with start after 0.3 s"):
         units.start(7, lambda: None)
     assert time.monotonic() - begun < PATIENCE_S
 
@@ -119,5 +120,5 @@ def test_the_cgroup(log: Path) -> None:
     path = says(log, "echo /system.slice/edge@7.service").cgroup(7)
     assert str(path).startswith("/sys/fs/cgroup")
     assert str(path).endswith("/system.slice/edge@7.service")
-    with pytest.raises(InstanceError, match=r"unit edge@7.service has no cgroup"):
+    with pytest.raises(SystemdError, match=r"unit edge@7.service has no cgroup"):
         says(log, "exit 0").cgroup(7)

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""The service manager: systemctl(1), systemd-run(1) and journalctl(1), and their errors."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from udpgrm.kernel import cgroups
+
+_POLL_S = 0.05
+_PATIENCE_S = 3.0
+_ALIVE = ("active", "activating", "reloading")
+
+
+class SystemdError(Exception):
+    """Raised when systemd refuses, fails or does not answer; the message names the unit."""
+
+
+def runs() -> bool:
+    """Return whether systemd is this machine's init: sd_booted(3)."""
+    return Path("/run/systemd/system").is_dir()
+
+
+def check_loadable(unit: str) -> None:
+    """Raise SystemdError unless systemd knows a unit."""
+    done = _run("systemctl", "--no-ask-password", "cat", "--", unit)
+    if done.returncode:
+        raise SystemdError(_message_of(done, f"no unit {unit}"))
+
+
+def property_of(unit: str, name: str) -> str:
+    """Return a property of a unit: org.freedesktop.systemd1(5). Raises SystemdError."""
+    shown = _run(
+        "systemctl", "--no-ask-password", "show", f"--property={name}", "--value", "--", unit
+    )
+    if shown.returncode:
+        raise SystemdError(f"{unit}: {_message_of(shown, f'systemd does not report its {name}')}")
+    return shown.stdout.strip()
+
+
+def is_active(unit: str) -> bool:
+    """Return whether a unit is active, or becomes so.
+
+    Raises SystemdError if systemd does not answer for 3 s; it is silent while it is re-executed.
+    """
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return property_of(unit, "ActiveState") in _ALIVE
+        except SystemdError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_POLL_S)
+
+
+def cgroup_of(unit: str) -> Path:
+    """Return the cgroup of a running unit. Raises SystemdError if it has none."""
+    path = property_of(unit, "ControlGroup")
+    if not path:
+        raise SystemdError(f"unit {unit} has no cgroup: it does not run")
+    return cgroups.default_root() / path.lstrip("/")
+
+
+def run_job(verb: str, unit: str, limit: float, check_cancelled: Callable[[], None]) -> None:
+    """Start, stop or restart a unit and wait for it, for `limit` seconds. Raises SystemdError.
+
+    check_cancelled is called now and then, and may raise to give up.
+    """
+    deadline = time.monotonic() + limit
+    check_cancelled()
+    # in a session of its own: a Ctrl-C is for us
+    with subprocess.Popen(
+        ["systemctl", "--no-ask-password", verb, "--", unit],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            while process.poll() is None:
+                if time.monotonic() > deadline:
+                    raise SystemdError(f"{unit}: not done with {verb} after {limit:g} s")
+                time.sleep(_POLL_S)
+                check_cancelled()
+        finally:
+            process.kill()
+        message = "" if process.stderr is None else " ".join(process.stderr.read().split())
+    if process.returncode:
+        raise SystemdError(f"systemctl {verb} {unit}: {message or 'failed'}")
+
+
+def start(unit: str) -> None:
+    """Start a unit that needs no time for it. Raises SystemdError."""
+    done = _run("systemctl", "--no-ask-password", "start", "--", unit)
+    if done.returncode:
+        raise SystemdError(f"{unit}: {_message_of(done, 'systemd does not start it')}")
+
+
+def reset_failed(unit: str) -> None:
+    """Let systemd unload a unit that has failed, if it has."""
+    _run("systemctl", "--no-ask-password", "reset-failed", "--", unit)
+
+
+def run_transient(unit: str, environment: Mapping[str, str], command: Sequence[str]) -> None:
+    """Run a command in a unit of its own: systemd-run(1). Raises SystemdError."""
+    done = _run(
+        "systemd-run",
+        "--quiet",
+        "--no-ask-password",
+        f"--unit={unit}",
+        "--collect",
+        "--property=KillMode=mixed",
+        *(f"--setenv={name}={value}" for name, value in environment.items()),
+        "--",
+        *command,
+    )
+    if done.returncode:
+        raise SystemdError(_message_of(done, f"{unit} could not be started"))
+
+
+def last_line(unit: str) -> str:
+    """Return the last line of a unit's log, "" if there is none."""
+    shown = _run("journalctl", "--unit", unit, "--lines=1", "--output=cat", "--quiet")
+    return shown.stdout.strip()
+
+
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a session of its own: a Ctrl-C is for us."""
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        start_new_session=True,
+    )
+
+
+def _message_of(done: subprocess.CompletedProcess[str], otherwise: str) -> str:
+    """Return a command's error message, in one line."""
+    return " ".join(done.stderr.split()) or otherwise
