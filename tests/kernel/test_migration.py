@@ -132,7 +132,7 @@ def test_a_rollback_goes_back_to_it(edge: Edge) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["edge"], "say which unit serves now"),
+        (["edge"], "name the unit that serves now"),
         (["edge", "--unit=no.service"], "unit no.service has no cgroup: it does not run"),
         (
             ["edge", "--unit=edge-old.service"],

@@ -2,8 +2,8 @@
 # Copyright the udpgrm authors
 """Round keys of AES-128 for bpf/crypto/aes128_decrypt.h (FIPS 197).
 
-Those of the equivalent inverse cipher (5.3.5): the last first, all but the
-outer ones through InvMixColumns.
+The round keys of the equivalent inverse cipher (5.3.5): the last first, all
+but the outer ones through InvMixColumns.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ KEY_WORDS = (_ROUNDS + 1) * _BLOCK // 8
 
 
 def _times(a: int, b: int) -> int:
-    """Product in GF(2^8) modulo x^8 + x^4 + x^3 + x + 1."""
+    """Return the product in GF(2^8) modulo x^8 + x^4 + x^3 + x + 1."""
     product = 0
     while b:
         if b & 1:
@@ -30,7 +30,7 @@ def _times(a: int, b: int) -> int:
 
 
 def _substitute(byte: int) -> int:
-    """SubBytes: the inverse (a^254), then the affine map."""
+    """Apply SubBytes: the inverse (a^254), then the affine map."""
     inverse, power = 1, byte
     for _ in range(7):
         power = _times(power, power)
@@ -71,6 +71,6 @@ def _as_words(blocks: Iterable[bytes]) -> list[int]:
 
 
 def decryption_words(key: bytes) -> list[int]:
-    """The round keys for decryption, two 64-bit words in native order each."""
+    """Return the round keys for decryption, two 64-bit words in native order each."""
     first, *middle, last = reversed(_round_keys(key))
     return _as_words([first, *map(_inverse_mix_columns, middle), last])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Templates on disk, under a hash of their source and of the compiler."""
+"""The cache of templates on disk, by a hash of their source and of the compiler."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ DEFAULT_DIR = "/var/cache/udpgrm"
 
 
 class BuildError(Exception):
-    """A program could not be compiled; the text has the compiler's words."""
+    """Raised when a program cannot be compiled; the message has the compiler's output."""
 
 
 class Unavailable(BuildError):
-    """The machine lets no compiler run now, or has no room for its work: it may later."""
+    """Raised when the machine cannot run a compiler now, or has no room: it may later."""
 
 
 def directory() -> Path:
-    """Where templates are kept: UDPGRM_CACHE_DIR or /var/cache/udpgrm."""
+    """Return the directory of templates: UDPGRM_CACHE_DIR or /var/cache/udpgrm."""
     return Path(os.environ.get("UDPGRM_CACHE_DIR", DEFAULT_DIR))
 
 
 def _want_trusted(where: Path) -> None:
-    """Raise Unavailable unless only root can change what is in a directory that root uses."""
+    """Raise Unavailable unless only root can change the content of root's directory."""
     reason = trust.distrusted(where)
     if reason is not None:
         raise Unavailable(f"cannot use the cache directory {where}: {reason}")
@@ -47,7 +47,7 @@ def _want_trusted(where: Path) -> None:
 
 @lru_cache(maxsize=1)
 def _compiler() -> str:
-    """Bcc's version, without importing it (that takes 100 MB); "" without bcc."""
+    """Return bcc's version, without importing it (that takes 100 MB); "" without bcc."""
     spec = importlib.util.find_spec("bcc")
     if spec is None or spec.origin is None:
         return ""
@@ -63,7 +63,7 @@ def _file_name(program: Program) -> str:
 
 
 def _find(program: Program) -> Optional[Path]:
-    """A program's template; without a compiler, any that was delivered."""
+    """Return the path of a program's template; without a compiler, of any delivered one."""
     if _compiler():
         path = directory() / _file_name(program)
         return path if path.exists() else None
@@ -71,15 +71,15 @@ def _find(program: Program) -> Optional[Path]:
 
 
 def missing(programs: Sequence[Program]) -> list[Program]:
-    """Those of the programs that have no template yet."""
+    """Return the programs that have no template yet."""
     return [item for item in programs if _find(item) is None]
 
 
 class Compilation:
-    """A compiler at work on programs; it takes 150 MB, for about a second."""
+    """A process that compiles programs; it takes 150 MB, for about a second."""
 
     def __init__(self, programs: Sequence[Program]) -> None:
-        """Start it. Raises BuildError when there is none."""
+        """Start the compiler. Raises BuildError if there is none."""
         where = directory()
         try:
             where.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -99,43 +99,43 @@ class Compilation:
         package_root = str(Path(__file__).resolve().parents[2])
         with contextlib.ExitStack() as undo:
             try:
-                words = undo.enter_context(os.fdopen(os.memfd_create("udpgrm-compiler"), "w+"))
+                output = undo.enter_context(os.fdopen(os.memfd_create("udpgrm-compiler"), "w+"))
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "udpgrm.build.compiler", str(where.resolve())],
                     stdin=subprocess.PIPE,
                     # -m imports from the working directory first
                     cwd=package_root,
                     stdout=subprocess.DEVNULL,
-                    stderr=words,
+                    stderr=output,
                     text=True,
                 )
             except OSError as error:
                 raise Unavailable(f"cannot start a compiler: {error.strerror}") from error
             undo.pop_all()
-        self._words = words
+        self._output = output
         assert self._process.stdin is not None
         with self._process.stdin as jobs_out, contextlib.suppress(BrokenPipeError):
             json.dump(jobs, jobs_out)
 
     @property
     def pid(self) -> int:
-        """The compiler's process."""
+        """Return the compiler's pid."""
         return self._process.pid
 
     def finish(self) -> None:
-        """Wait for the end. Raises BuildError with the compiler's words."""
+        """Wait for the end. Raises BuildError with the compiler's output."""
         status = self._process.wait()
-        with self._words:
-            self._words.seek(0)
-            said = self._words.read().strip()
+        with self._output:
+            self._output.seek(0)
+            message = self._output.read().strip()
         if status in (-signal.SIGKILL, os.EX_TEMPFAIL):
-            raise Unavailable(f"the compiler was stopped: {said or 'killed (out of memory?)'}")
+            raise Unavailable(f"the compiler was stopped: {message or 'killed (out of memory?)'}")
         if status:
-            raise BuildError(f"compilation failed: {said}")
+            raise BuildError(f"compilation failed: {message}")
 
 
 def compile_missing(programs: Sequence[Program]) -> list[Program]:
-    """Compile what has no template yet; returns what was compiled. Raises BuildError."""
+    """Compile the programs without a template, and return them. Raises BuildError."""
     todo = missing(programs)
     if todo:
         Compilation(todo).finish()
@@ -143,7 +143,7 @@ def compile_missing(programs: Sequence[Program]) -> list[Program]:
 
 
 def discard(programs: Sequence[Program]) -> bool:
-    """Remove templates, so that they are compiled once more; False: there is no compiler."""
+    """Remove templates, so that they are compiled again; return False without a compiler."""
     if not _compiler():
         return False
     for program in programs:
@@ -154,10 +154,10 @@ def discard(programs: Sequence[Program]) -> bool:
 
 
 def template(program: Program) -> bytes:
-    """A program's instructions with its references still to be linked.
+    """Return a program's instructions, whose references are not linked yet.
 
-    Raises FileNotFoundError when it was not compiled yet, Unavailable where others than root
-    could have put it there.
+    Raises FileNotFoundError if it was not compiled yet, Unavailable if a user other than root
+    could have written it.
     """
     found = _find(program)
     if found is None:

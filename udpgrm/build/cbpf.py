@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Classic BPF filters to a function in eBPF, as the kernel converts its own.
+"""Conversion of classic BPF filters to a function in eBPF, as the kernel converts its own.
 
 Source of the language: Linux Documentation/networking/filter.rst, linux/filter.h
 and, for what loads at negative offsets mean, net/core/filter.c. The function gets
@@ -11,7 +11,7 @@ gets there: an unknown instruction, a jump out of range, a division by zero.
 The verifier has to accept any filter quickly, and 64 jumps have 2**64 paths. It
 takes two states for the same where they differ in numbers only that it never had
 to know exactly. So it is kept from knowing any: a register whose content it
-cannot know (it is 0) is mixed into whatever is compared, kept or returned.
+cannot know (it is 0) is mixed into each value that is compared, kept or returned.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _UDP_HEADER, _IPPROTO_UDP = 8, 17
 #: Beyond it a packet is seldom in one piece: no use to look there directly.
 _DIRECT = 4096
 
-# registers: those that calls keep hold the filter's, and the zero that nobody knows
+# registers: calls preserve these, for the filter's and for the zero unknown to the verifier
 _R0, _R1, _R2, _R3, _R4, _R5, _CONTEXT, _A, _X, _UNKNOWN, _STACK = range(11)
 #: Below the stack's end: where loads go, then M, 8 bytes each so that all are kept alike.
 _LOADED, _SLOT = -8, 8
@@ -57,7 +57,7 @@ _LOADED, _SLOT = -8, 8
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction: code, jump offsets if true and if false, constant."""
+    """A classic instruction: code, jump offsets if true and if false, constant."""
 
     code: int
     jt: int
@@ -74,16 +74,16 @@ def convert(filter_: Filter) -> bytes:
 
 
 def faults(filter_: Filter) -> list[str]:
-    """Say what of a filter cannot be run, should a packet get there."""
+    """Return the faults of a filter: instructions that fail if a packet gets there."""
     conversion = _Conversion(filter_)
     conversion.function()
     return conversion.faults
 
 
 def loads_beside_packet(filter_: Filter) -> list[int]:
-    """Return the positions of loads of what there is only for socket filters: they fail.
+    """Return the positions of loads that only socket filters may make: they fail.
 
-    That is ancillary data but for what `_Conversion` knows (SKF_AD_VLAN_TAG, for one).
+    These are loads of ancillary data that `_Conversion` does not know (as SKF_AD_VLAN_TAG).
     """
     return [
         position
@@ -95,7 +95,7 @@ def loads_beside_packet(filter_: Filter) -> list[int]:
 
 
 def _successors(item: Instruction, position: int) -> tuple[int, ...]:
-    """Positions that may follow an instruction. Conditions that always hold are no conditions."""
+    """Return the positions that may follow an instruction; conditions may always hold."""
     kind, operation = item.code & 0x07, item.code & 0xF0
     if kind == _RET:
         return ()
@@ -113,14 +113,14 @@ def _successors(item: Instruction, position: int) -> tuple[int, ...]:
 
 
 class _Conversion:
-    """The function of one filter in the making."""
+    """The conversion of one filter."""
 
     def __init__(self, filter_: Filter) -> None:
         self._filter = filter_
         self._code = Code()
         self._loads = 0
         self.faults: list[str] = []
-        #: Offsets of the memory that is read, by number; the rest is not kept.
+        #: Offsets of the memory cells that are read, by index; the rest is not kept.
         self._slots = {
             number: _LOADED - _SLOT * position
             for position, number in enumerate(
@@ -130,7 +130,7 @@ class _Conversion:
         }
 
     def function(self) -> bytes:
-        """Return the whole: all that can be reached, and the ways out that are used."""
+        """Return the function: all reachable instructions, and the exits that are used."""
         code = self._code
         self._enter()
         reached = {0}
@@ -161,7 +161,7 @@ class _Conversion:
             code.emit(ebpf.STORE_DOUBLE, _STACK, _UNKNOWN, offset)
 
     def _hide(self, register: int) -> None:
-        """Leave a number as it is, and the verifier without knowledge of it."""
+        """Hide a register's value from the verifier, without a change of it."""
         self._code.alu_register(ebpf.XOR, register, _UNKNOWN)
 
     def _hidden(self, register: int, source: int) -> int:
@@ -224,7 +224,7 @@ class _Conversion:
         return True
 
     def _load_packet(self, target: int, k: int, size: int) -> bool:
-        """Append a load at a constant offset; False: there is nothing of that kind here."""
+        """Append a load at a constant offset; return False if there is no such data here."""
         if k >= _SKF_AD_OFF:
             return self._load_ancillary(target, k - _SKF_AD_OFF)
         code = self._code
@@ -285,7 +285,7 @@ class _Conversion:
         return True
 
     def _load_indirect(self, k: int, size: int) -> None:
-        """Append a load at X + k; by helper, as the verifier would ask how large X may be."""
+        """Append a load at X + k; by helper, as the verifier does not know a bound of X."""
         code = self._code
         code.alu_register(ebpf.MOV, _R2, _X)
         code.alu(ebpf.ADD, _R2, k)
@@ -325,7 +325,7 @@ class _Conversion:
         return True
 
     def _condition(self, item: Instruction) -> bool:
-        """Whether a jump is one of the language's; it is appended once its targets are known."""
+        """Return whether a jump is known; it is appended once its targets are known."""
         operation = item.code & 0xF0
         return item.code == _JMP if operation == _JA else operation in (_JEQ, _JGT, _JGE, _JSET)
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""C to templates. The only module that knows bcc; runs in a process of its own.
+"""The compiler of C to templates. The only module that uses bcc; runs in a process of its own.
 
     python3 -m udpgrm.build.compiler DIRECTORY < jobs.json
 
 Jobs are a list of {"file", "program"}, the latter being the fields of a
 sources.Program; the instructions are written to DIRECTORY/file. Needs no
-privileges: no map is created, since the sources refer to maps by number
+privileges: no map is created, as the sources refer to maps by constants
 (bpf/kernel.h).
 """
 
@@ -25,7 +25,7 @@ _ARCHES = {"x86_64": "x86", "aarch64": "arm64"}
 
 
 def _header_tree(directory: Path) -> Path:
-    """Stubs and links that stand in for kernel headers (BCC_KERNEL_SOURCE)."""
+    """Make stubs and links that replace kernel headers (BCC_KERNEL_SOURCE)."""
     machine = platform.machine()
     arch = _ARCHES.get(machine, machine)
     user = Path("/usr/include")
@@ -40,7 +40,7 @@ def _header_tree(directory: Path) -> Path:
 
 
 def main() -> int:
-    """Compile the jobs on stdin; the compiler's words go to stderr.
+    """Compile the jobs on stdin; the compiler's output goes to stderr.
 
     EX_TEMPFAIL: the machine had no room for it.
     """

@@ -3,7 +3,7 @@
 """eBPF instructions and code with labels.
 
 Source of the encoding: RFC 9669. Classic BPF uses the same codes for arithmetic
-and for jumps, so that they can be taken over.
+and for jumps, so they can be copied.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CALL_CODE = JMP | CALL
 
 
 class Helper(IntEnum):
-    """Numbers of kernel functions: enum bpf_func_id."""
+    """The ids of kernel functions: enum bpf_func_id."""
 
     GET_PRANDOM_U32 = 7
     GET_SMP_PROCESSOR_ID = 8
@@ -42,7 +42,7 @@ class Helper(IntEnum):
 
 
 class Code:
-    """Instructions in the making; jumps name labels that may come later."""
+    """A sequence of instructions; jumps name labels that may come later."""
 
     def __init__(self) -> None:
         """Start without instructions."""
@@ -55,7 +55,7 @@ class Code:
         self._labels[name] = len(self._instructions)
 
     def wants(self, name: Hashable) -> bool:
-        """Whether a jump leads to this label: the verifier refuses code that cannot be reached."""
+        """Return whether a jump leads to this label: the verifier refuses unreachable code."""
         return name in self._jumps.values()
 
     def emit(
@@ -77,7 +77,7 @@ class Code:
         self.emit(LOADS[size], to, base, offset)
 
     def call(self, helper: Helper) -> None:
-        """Append a call of the kernel's; it changes the registers 0 to 5."""
+        """Append a call of a kernel function; it changes the registers 0 to 5."""
         self.emit(CALL_CODE, value=helper)
 
     def jump(
@@ -95,7 +95,7 @@ class Code:
         self.emit(condition, left, right or 0, value=value)
 
     def assemble(self) -> bytes:
-        """Return the instructions, 8 bytes each. Raises KeyError for a label that never came."""
+        """Return the instructions, 8 bytes each. Raises KeyError for an undefined label."""
         assembled = []
         for position, (code, to, source, offset, value) in enumerate(self._instructions):
             if position in self._jumps:

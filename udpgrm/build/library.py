@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Where named dissectors lie: those shipped, then the operators' own.
+"""The library of named dissectors: the shipped ones, then the operator's.
 
 A named dissector is a folder of body.h and parameters.json; the name of the
 folder is its name. One program is compiled per folder: parameters are constants
@@ -27,13 +27,13 @@ _BODY, _SCHEMA = "body.h", "parameters.json"
 
 
 def operators_dir() -> Path:
-    """Where operators' dissectors are: UDPGRM_DISSECTORS_DIR or /etc/udpgrm/dissectors."""
+    """Return the directory of the operator's: UDPGRM_DISSECTORS_DIR or /etc/udpgrm/dissectors."""
     return Path(os.environ.get("UDPGRM_DISSECTORS_DIR", DEFAULT_DIR))
 
 
 @dataclass(frozen=True)
 class Dissector:
-    """A named dissector. digest: of an operator's files, "" of a shipped one."""
+    """A named dissector. digest: of the operator's files, "" of a shipped one."""
 
     name: str
     folder: Path
@@ -42,7 +42,7 @@ class Dissector:
 
 
 def names(shipped: Path) -> list[str]:
-    """What there is in both places, each name once; not whether it is any good."""
+    """Return the names of all dissectors in both directories, each once; they may be unusable."""
     found = set()
     for place in (shipped, operators_dir()):
         if place.is_dir():
@@ -51,7 +51,7 @@ def names(shipped: Path) -> list[str]:
 
 
 def find(name: str, shipped: Path) -> Dissector:
-    """A dissector by name; `shipped` is bpf/dissectors. Raises DissectorError."""
+    """Return a dissector by name; `shipped` is bpf/dissectors. Raises DissectorError."""
     if not _NAME.fullmatch(name):
         raise DissectorError(f"not a dissector's name: {name!r} (lower case, digits and _)")
     folder = shipped / name
@@ -72,7 +72,7 @@ def find(name: str, shipped: Path) -> Dissector:
 
 
 def read_schema(folder: Path) -> Schema:
-    """The schema of a folder. Raises DissectorError."""
+    """Return the schema of a folder. Raises DissectorError."""
     if not (folder / _BODY).is_file():
         raise DissectorError(f"{folder} has no {_BODY}")
     path = folder / _SCHEMA
@@ -89,7 +89,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _distrusted(folder: Path) -> Optional[str]:
-    """Why a folder's programs are not loaded: others than root could change them."""
+    """Return why a folder's programs are not loaded: a user other than root could change them."""
     for path in (folder.parent, folder, *sorted(folder.rglob("*"))):
         about = path.stat()
         if about.st_uid != _OWNER:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Templates to programs: numbers in the bytecode become maps, constants, functions.
+"""The linker of templates: it binds references to maps, constants and functions.
 
 A reference is a 64-bit load (BPF_LD | BPF_IMM | BPF_DW, two instructions) with
-source register BPF_PSEUDO_MAP_FD and a number of bpf/abi.h's enum relocation. A
-call of a function that is linked in has a number of enum linked_function where
-others have the number of a kernel function.
+source register BPF_PSEUDO_MAP_FD and a value of bpf/abi.h's enum relocation. A
+call of a function that is linked has a value of enum linked_function instead of
+the id of a kernel function.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from udpgrm.kernel.libbpf import PSEUDO_MAP_FD
 
 _INSTRUCTION = struct.Struct("=BBhi")
 _LD_IMM64 = 0x18
-#: The kernel's own functions have lower numbers.
+#: Kernel functions have lower ids.
 _FIRST_FUNCTION = min(LinkedFunction)
 NO_FUNCTIONS: Mapping[int, bytes] = {}
 
 
 def _instructions(code: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """(byte offset, code, source register, number) of every instruction."""
+    """Yield (byte offset, code, source register, immediate) of every instruction."""
     offset = 0
     while offset < len(code):
         opcode, registers, _, number = _INSTRUCTION.unpack_from(code, offset)
@@ -33,14 +33,14 @@ def _instructions(code: bytes) -> Iterator[tuple[int, int, int, int]]:
 
 
 def references(code: bytes) -> Iterator[tuple[int, int]]:
-    """(byte offset, number) of every reference of a template."""
+    """Yield (byte offset, relocation) of every reference of a template."""
     for offset, opcode, source, number in _instructions(code):
         if opcode == _LD_IMM64 and source == PSEUDO_MAP_FD:
             yield offset, number
 
 
 def _calls(code: bytes) -> Iterator[tuple[int, int]]:
-    """(byte offset, number) of every call of a linked function."""
+    """Yield (byte offset, function) of every call of a linked function."""
     for offset, opcode, source, number in _instructions(code):
         if opcode == CALL_CODE and source == 0 and number >= _FIRST_FUNCTION:
             yield offset, number
@@ -54,8 +54,8 @@ def link(
 ) -> bytes:
     """Bind every reference to a map's fd or to an unsigned 64-bit constant.
 
-    Functions that are called are put behind the program, each once. Raises
-    KeyError with the number of a reference that is bound to nothing.
+    Functions that are called are appended to the program, each once. Raises
+    KeyError with the relocation of an unbound reference.
     """
     linked = bytearray(code)
     for offset, number in references(code):

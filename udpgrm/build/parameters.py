@@ -53,7 +53,7 @@ Values = dict[str, Any]
 
 
 class DissectorError(Exception):
-    """A dissector, its schema or its parameters cannot be used; one clear line."""
+    """Raised when a dissector, its schema or its parameters cannot be used; one line."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,14 @@ class Parameter:
 
     @property
     def words(self) -> int:
-        """How many constants it takes."""
+        """Return how many 64-bit constants the parameter has."""
         if self.type == "hex":
             return -(-self.bytes // _WORD_BYTES)
         return 1 + aes.KEY_WORDS if self.type == "aes128_decryption_key" else 1
 
     @property
     def range(self) -> str:
-        """What values it takes, for people."""
+        """Return the parameter's values, for people."""
         if self.type == "integer":
             return f"{self.minimum}..{self.maximum}"
         if self.type == "boolean":
@@ -91,7 +91,7 @@ class Parameter:
         return f"{2 * aes.KEY_BYTES} hexadecimal digits, or none"
 
     def holds(self, value: object) -> bool:
-        """Whether a JSON value is one of this parameter."""
+        """Return whether a JSON value is a value of this parameter."""
         if self.type == "boolean":
             return isinstance(value, bool)
         if self.type == "integer":
@@ -106,7 +106,7 @@ class Parameter:
         return not value or _is_hex(value, aes.KEY_BYTES)
 
     def constants(self, value: Any) -> list[int]:
-        """The 64-bit numbers that stand for a value."""
+        """Return the 64-bit constants of a value."""
         if self.type in ("integer", "boolean"):
             return [int(value)]
         if self.type == "enum":
@@ -118,7 +118,7 @@ class Parameter:
         return [1, *aes.decryption_words(raw)] if raw else [0] * self.words
 
     def of_text(self, text: str) -> object:
-        """The JSON value that a word of a command line means; itself if it is none."""
+        """Return the JSON value of a command line's argument; the argument itself if it is none."""
         if self.type == "integer":
             number = whole_number(text, self.minimum, self.maximum)
             return text if number is None else number
@@ -141,18 +141,18 @@ class Rule:
     when: str = ""
 
     def broken(self, values: Values) -> str:
-        """What is wrong with the values; "" when they keep the rule."""
+        """Return what is wrong with the values; "" if they keep the rule."""
         if self.when and not values[self.when]:
             return ""
         total = sum(_term(item, values) for item in self.sum)
         bound = _term(self.bound, values)
         if total <= bound if self.relation == "at_most" else total == bound:
             return ""
-        words = "at most" if self.relation == "at_most" else "exactly"
+        relation = "at most" if self.relation == "at_most" else "exactly"
         terms = " + ".join(map(str, self.sum))
         limit = str(self.bound) if self.bound == bound else f"{self.bound} ({bound})"
         condition = f" with {self.when}" if self.when else ""
-        return f"{terms} is {total}, but has to be {words} {limit}{condition}"
+        return f"{terms} is {total}, but has to be {relation} {limit}{condition}"
 
 
 def _term(item: Union[int, str], values: Values) -> int:
@@ -161,7 +161,7 @@ def _term(item: Union[int, str], values: Values) -> int:
 
 @dataclass(frozen=True)
 class Schema:
-    """What parameters a dissector takes."""
+    """The schema of a dissector's parameters."""
 
     about: str = ""
     parameters: tuple[Parameter, ...] = ()
@@ -179,7 +179,7 @@ class Schema:
 
     @classmethod
     def of(cls, text: str) -> Schema:
-        """A schema from the text of parameters.json. Raises DissectorError."""
+        """Return the schema of a parameters.json. Raises DissectorError."""
         document = {"rules": [], **_json_object(text, {"about", "parameters", "rules"})}
         lists = [document.get(key) for key in ("parameters", "rules")]
         if not isinstance(document.get("about"), str) or not all(
@@ -196,7 +196,7 @@ class Schema:
         return cls(about, parameters, rules)
 
     def values(self, given: Mapping[str, object]) -> Values:
-        """All values, defaults included. Raises DissectorError for the first that is wrong."""
+        """Return all values, defaults included. Raises DissectorError for the first wrong one."""
         known = {item.name for item in self.parameters}
         for name in given:
             if name not in known:
@@ -217,17 +217,17 @@ class Schema:
         return values
 
     def of_json(self, text: str) -> Values:
-        """The same from JSON text, as struct dissector has it; "" is an empty object."""
+        """Return all values of a JSON text, as struct dissector has it; "" is an empty object."""
         return self.values(_json_object(text) if text else {})
 
-    def of_words(self, words: Iterable[str]) -> Values:
-        """What the NAME=VALUE words of a command line give, without defaults."""
+    def of_arguments(self, arguments: Iterable[str]) -> Values:
+        """Return the values of a command line's NAME=VALUE arguments, without defaults."""
         parameters = {item.name: item for item in self.parameters}
         given: Values = {}
-        for word in words:
-            name, equals, text = word.partition("=")
+        for argument in arguments:
+            name, equals, text = argument.partition("=")
             if not equals:
-                raise DissectorError(f"not a parameter: {word!r} (as NAME=VALUE)")
+                raise DissectorError(f"not a parameter: {argument!r} (as NAME=VALUE)")
             if name in given:
                 raise DissectorError(f"parameter {name} is given twice")
             given[name] = parameters[name].of_text(text) if name in parameters else text
@@ -235,7 +235,7 @@ class Schema:
         return given
 
     def constants(self, values: Values) -> list[int]:
-        """The constants of checked values, in the order of the schema."""
+        """Return the constants of checked values, in the order of the schema."""
         return [word for item in self.parameters for word in item.constants(values[item.name])]
 
 
@@ -276,7 +276,7 @@ def _parameter(fields: Any) -> Parameter:
 
 
 def _is_sound(fields: dict[str, Any]) -> bool:
-    """Whether the keys of a type make sense: numbers in order, strings."""
+    """Return whether the keys of a type are valid: numbers in order, strings."""
     low, high = fields.get("minimum", 0), fields.get("maximum", 0)
     length, values = fields.get("bytes", 1), fields.get("values", [""])
     numbers = all(type(item) is int for item in (low, high, length))

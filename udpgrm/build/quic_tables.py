@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Constants that programs for QUIC's Initial packets look up: struct quic_tables.
+"""The constants of programs for QUIC's Initial packets: struct quic_tables.
 
 Computed from their definitions in FIPS 197 (AES), FIPS 180-4 (SHA-256) and
 RFC 9001 (QUIC's use of TLS).
@@ -18,14 +18,14 @@ _BLOCKS, _BLOCK_WORDS, _QUIC_BYTES = 16, 16, 2048
 _SALT = bytes.fromhex("38762cf7f55934b34d179ae6a4c80cadccbb7f0a")
 _IPAD, _OPAD = 0x36, 0x5C
 
-# blocks by number; the first four are those of enum key_block
+# blocks by index; the first four are those of enum key_block
 _DCID, _KEY, _IV, _HP, _START, _SALT_INNER, _SALT_OUTER = range(7)
 _LABEL_CLIENT, _LABEL_KEY, _LABEL_IV, _LABEL_HP = range(7, 11)
 _DIGEST, _SECRET, _INNER, _OUTER = range(11, 15)
 
 
 def _hmac(message: int, result: int) -> list[tuple[int, int, int, int]]:
-    """HMAC whose key is already in _INNER and _OUTER: (state, message, result, pad)."""
+    """Return the steps (state, message, result, pad) of an HMAC with the key in _INNER, _OUTER."""
     return [(_INNER, message, _DIGEST, 0), (_OUTER, _DIGEST, result, 0)]
 
 
@@ -70,7 +70,7 @@ def _turn(word: int, bits: int) -> int:
 
 
 def _compress(state: Sequence[int], block: bytes) -> list[int]:
-    """The compression function of SHA-256: FIPS 180-4, 6.2.2."""
+    """Apply the compression function of SHA-256: FIPS 180-4, 6.2.2."""
     w = list(struct.unpack(">16I", block))
     for t in range(16, 64):
         far, near = w[t - 15], w[t - 2]
@@ -90,7 +90,7 @@ def _compress(state: Sequence[int], block: bytes) -> list[int]:
 
 
 def _aes_columns() -> Iterator[int]:
-    """MixColumns(SubBytes(x)) for x in each of a column's rows: FIPS 197, 5.1."""
+    """Yield MixColumns(SubBytes(x)) for x in each of a column's rows: FIPS 197, 5.1."""
     # every byte but 0 is a power of 3; 246 is 1/3
     logarithms, power = {}, 1
     powers = []
@@ -110,13 +110,13 @@ def _aes_columns() -> Iterator[int]:
 
 
 def _padded(message: bytes, before: int) -> bytes:
-    """A last block of a hash, after `before` bytes: FIPS 180-4, 5.1.1."""
+    """Return the last block of a hash, after `before` bytes: FIPS 180-4, 5.1.1."""
     length = struct.pack(">Q", 8 * (before + len(message)))
     return (message + b"\x80").ljust(56, b"\0") + length
 
 
 def _label(name: bytes, length: int) -> bytes:
-    """What HKDF-Expand hashes for HKDF-Expand-Label of one block: RFC 8446, 7.1."""
+    """Return the input of HKDF-Expand for HKDF-Expand-Label of one block: RFC 8446, 7.1."""
     full = b"tls13 " + name
     info = struct.pack(">HB", length, len(full)) + full + b"\0"
     return _padded(info + b"\x01", 64)
@@ -127,7 +127,7 @@ def _with_pad(key: bytes, pad: int) -> bytes:
 
 
 def _key_blocks() -> Iterator[int]:
-    """The blocks as they are before the first step, 16 words each."""
+    """Yield the initial blocks, 16 words each."""
     blocks = {
         _START: _H,
         _SALT_INNER: _compress(_H, _with_pad(_SALT, _IPAD)),
@@ -147,7 +147,7 @@ def _key_blocks() -> Iterator[int]:
 
 
 def contents() -> bytes:
-    """A struct quic_tables of bpf/dissectors/bespoke/scratch.h, in native byte order."""
+    """Return a struct quic_tables of bpf/dissectors/bespoke/scratch.h, in native byte order."""
     words = [*_aes_columns(), *_K]
     parts = [struct.pack(f"={len(words)}I", *words)]
     parts += [bytes(step) for step in _STEPS]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which programs there are, and where their sources lie."""
+"""The programs and their sources."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from udpgrm.build import library
 from udpgrm.kernel import libbpf
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-#: Inside of the package when it came as a wheel; else beside it.
+#: Inside of the package if it was installed as a wheel; else beside it.
 BPF_DIR = next(path for path in (_PACKAGE / "bpf", _PACKAGE.parent / "bpf") if path.is_dir())
 
 #: Dissectors whose programs are compiled before a group asks for one.
@@ -24,7 +24,7 @@ PLAIN_DISSECTORS = ("flow", "noop", "cbpf")
 class Program:
     """A program to compile: a source below bpf/, perhaps for one dissector.
 
-    folder: where a named dissector of an operator lies, "" for one below bpf/.
+    folder: of the operator's named dissector, "" for one below bpf/.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Hook:
-    """A cgroup hook: where it attaches and with which program."""
+    """A cgroup hook: its attach type and its program."""
 
     name: str
     program: Program
@@ -90,17 +90,17 @@ QUIC_STAGES = tuple(_stage(name) for name in ("keys", "decrypt", "name", "choose
 
 
 def parts(program: Program) -> list[Program]:
-    """A steering program and those that it calls."""
+    """Return a steering program and the programs that it calls."""
     return [program, *(QUIC_STAGES if program.dissector == "bespoke" else ())]
 
 
 def shipped_dissectors() -> Path:
-    """The folder of the dissectors that come with the package."""
+    """Return the folder of the shipped dissectors."""
     return BPF_DIR / "dissectors"
 
 
 def named(dissector: library.Dissector) -> Program:
-    """The steering program of a named dissector, whatever its parameters."""
+    """Return the steering program of a named dissector, for any parameters."""
     program = steering(dissector.name)
     if not dissector.digest:
         return program
@@ -110,7 +110,7 @@ def named(dissector: library.Dissector) -> Program:
 
 
 def all_programs() -> list[Program]:
-    """Every program that any host needs, each once."""
+    """Return every program that any host needs, each once."""
     hooks = {hook.program.name: hook.program for hook in HOOKS}
     return [
         *hooks.values(),
@@ -121,13 +121,13 @@ def all_programs() -> list[Program]:
 
 
 def shipped_named() -> list[Program]:
-    """The programs of the shipped named dissectors: needed when a group asks for one."""
+    """Return the programs of the shipped named dissectors: needed if a group names one."""
     folders = sorted(path.parent for path in shipped_dissectors().glob("*/parameters.json"))
     return [steering(folder.name) for folder in folders]
 
 
 def render(program: Program) -> str:
-    """The C text of a program; includes are left to the compiler."""
+    """Return the C text of a program; the compiler resolves includes."""
     if not program.dissector:
         return (BPF_DIR / program.source).read_text()
     # only a compiler's process needs it
@@ -153,7 +153,7 @@ def render(program: Program) -> str:
 
 @lru_cache(maxsize=1)
 def sources_digest() -> str:
-    """Hash of every file below bpf/: when one changes, templates are stale."""
+    """Return a hash of every file below bpf/: when one changes, templates are stale."""
     digest = hashlib.sha256()
     for path in sorted(BPF_DIR.rglob("*")):
         if path.is_file():

@@ -20,7 +20,7 @@ def run(arguments: Arguments) -> int:
     name = service_name(arguments)
     unit = arguments.given.get("--unit")
     if not unit:
-        raise CommandError("adopt: say which unit serves now with --unit=UNIT")
+        raise CommandError("adopt: name the unit that serves now with --unit=UNIT")
     common.open_state(arguments).close()
     dry = arguments.flag("--check")
     try:

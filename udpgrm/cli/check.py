@@ -13,14 +13,14 @@ from udpgrm.services.validate import MissingLibrary
 
 
 def run(arguments: Arguments) -> int:
-    """Name every problem of a service's file, or of a directory of them."""
+    """Print every problem of a service's file, or of a directory of them."""
     common.want_operands(arguments, 0, 1)
-    place = Path(*arguments.operands) if arguments.operands else common.services_dir()
+    path = Path(*arguments.operands) if arguments.operands else common.services_dir()
     try:
-        found = loader.read_directory(place) if place.is_dir() else loader.read_file(place)
+        found = loader.read_directory(path) if path.is_dir() else loader.read_file(path)
     except OSError as error:
-        # also for want of permission: which file it is matters more than who may read it
-        raise CommandError(f"{error.filename or place}: {error.strerror}") from error
+        # also for want of permission: the name of the file matters more than the missing right
+        raise CommandError(f"{error.filename or path}: {error.strerror}") from error
     except MissingLibrary as error:
         raise CommandError(str(error)) from error
     if arguments.flag("--json"):

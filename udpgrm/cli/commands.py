@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every command: its module, operands and options. Usage texts are made of this."""
+"""The commands: their modules, operands and options. Usage texts are made of this."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Option(NamedTuple):
 
     @property
     def long(self) -> str:
-        """As getopt wants it."""
+        """Return the option in getopt's form."""
         return self.name[2:] + ("=" if self.argument else "")
 
     def line(self, short: str = "") -> str:
-        """A line of a usage text."""
+        """Return a line of a usage text."""
         shown = self.name + (f"={self.argument}" if self.argument else "")
         return _line(f"  {short or '  '} {shown}", self.text)
 
@@ -38,7 +38,7 @@ class Command(NamedTuple):
 
 _ADDRESS = "ADDRESS:PORT"
 _APP = Option("--app", "N", "application number; default 0")
-_CHECK = Option("--check", "", "only say what would change")
+_CHECK = Option("--check", "", "only show what would change")
 _UNIT = Option("--unit", "UNIT", "sockets of this systemd unit")
 _NO_FOLLOW = Option("--no-follow", "", "return once it has begun")
 _FOREGROUND = Option("--foreground", "", "run it in this process, not in a unit")
@@ -122,7 +122,7 @@ COMMANDS = {
     "restart": Command(
         "restart",
         "SERVICE",
-        "a new instance in the place of the old one",
+        "replace the old instance by a new one",
         (
             Option("--resume", "", "resume a restart that was interrupted or has failed"),
             Option("--follow", "", "watch a restart that runs"),
@@ -158,7 +158,7 @@ COMMANDS = {
 #: With their own command lines, which they show themselves: name -> module, text.
 HELPERS = {
     "activate": ("udpgrm.activate.command", "make an instance's sockets before it starts"),
-    "decoy": ("udpgrm.decoy", "run a server that outlives its unit"),
+    "decoy": ("udpgrm.decoy", "run a server that drains after its unit stops"),
 }
 
 DAEMON = (
@@ -189,7 +189,7 @@ SHORT = {
 
 
 def long_options() -> list[str]:
-    """Every option of every command, as getopt wants them; those that differ exclude each other."""
+    """Return every option of every command, for getopt."""
     known = [*DAEMON, *GENERAL]
     for command in COMMANDS.values():
         known += command.options
@@ -197,7 +197,7 @@ def long_options() -> list[str]:
 
 
 def takers(name: str) -> list[str]:
-    """Commands that take an option."""
+    """Return the commands that take an option."""
     return [
         word
         for word, command in COMMANDS.items()
@@ -208,7 +208,7 @@ def takers(name: str) -> list[str]:
 def usage(word: str = "") -> str:
     """Return the help text, of everything or of one command.
 
-    Scripts know it by its first two lines: Usage, Options.
+    Scripts recognise it by its first two lines: Usage, Options.
     """
     if word in COMMANDS:
         return _usage_of(word, COMMANDS[word])
@@ -220,7 +220,7 @@ def usage(word: str = "") -> str:
             lines.append(_line("", "/sys/fs/cgroup/unified, /sys/fs/cgroup"))
         else:
             lines.append(option.line(_short(option.name)))
-    lines += ["", "Commands (udpgrm COMMAND --help says more):"]
+    lines += ["", "Commands (see udpgrm COMMAND --help):"]
     lines += [_line(f"  {name}", command.text) for name, command in COMMANDS.items()]
     lines += [_line(f"  {name}", text) for name, (_, text) in HELPERS.items()]
     return "\n".join(lines) + "\n"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What commands share: the pinned state, addresses, JSON."""
+"""Functions that commands share: the pinned state, addresses, JSON."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ DEFAULT_SERVICES_DIR = "/etc/udpgrm/services.d"
 
 
 def pin_dir(arguments: Arguments) -> Path:
-    """Where the state is pinned."""
+    """Return the directory of the pinned state."""
     return Path(arguments.given.get("--pin-dir", DEFAULT_PIN_DIR))
 
 
 def services_dir() -> Path:
-    """Where definitions are: /etc/udpgrm/services.d, or UDPGRM_SERVICES_DIR."""
+    """Return the directory of definitions: /etc/udpgrm/services.d, or UDPGRM_SERVICES_DIR."""
     return Path(os.environ.get("UDPGRM_SERVICES_DIR", DEFAULT_SERVICES_DIR))
 
 
 def open_state(arguments: Arguments) -> Maps:
-    """The pinned maps; CommandError when there are none."""
+    """Open the pinned maps. Raises CommandError if there are none."""
     maps = state_if_any(arguments)
     if maps is None:
         raise CommandError(f"no state in {pin_dir(arguments)}: start udpgrm --daemon")
@@ -44,7 +44,7 @@ def open_state(arguments: Arguments) -> Maps:
 
 
 def state_if_any(arguments: Arguments) -> Optional[Maps]:
-    """The pinned maps, or None. Raises CommandError for those that cannot be used."""
+    """Open the pinned maps; None: there are none. Raises CommandError if they cannot be used."""
     try:
         return state.open_pinned(pin_dir(arguments))
     except FileNotFoundError:
@@ -54,7 +54,7 @@ def state_if_any(arguments: Arguments) -> Optional[Maps]:
 
 
 def daemon_pid(arguments: Arguments, maps: Maps) -> Optional[int]:
-    """Pid of the daemon that holds the lock; None: no daemon runs."""
+    """Return the pid of the daemon that holds the lock; None: no daemon runs."""
     held = state.lock(pin_dir(arguments), shared=True)
     if held is None:
         return int(maps.config.pid)
@@ -63,7 +63,7 @@ def daemon_pid(arguments: Arguments, maps: Maps) -> Optional[int]:
 
 
 def operand_address(arguments: Arguments, position: int = 0) -> str:
-    """An ADDRESS:PORT operand in its usual spelling."""
+    """Return an ADDRESS:PORT operand in its usual spelling."""
     try:
         where = address.read(arguments.operands[position])
         where.ifindex()
@@ -73,7 +73,7 @@ def operand_address(arguments: Arguments, position: int = 0) -> str:
 
 
 def generation(text: str, word: str = "") -> int:
-    """A generation's number, where there may be a word instead. Raises CommandError."""
+    """Return a generation; `word` may be given instead of it. Raises CommandError."""
     number = whole_number(text, 0, abi.GENERATION_NONE - 1)
     if number is None:
         wanted = f"0..{abi.GENERATION_NONE - 1}" + (f", or {word}" if word else "")
@@ -82,7 +82,7 @@ def generation(text: str, word: str = "") -> int:
 
 
 def want_operands(arguments: Arguments, least: int, most: int) -> None:
-    """Refuse too few or too many operands, and empty ones, as of a variable that is not set."""
+    """Raise CommandError for too few, too many or empty operands, as of an unset variable."""
     count = len(arguments.operands)
     if count < least:
         raise CommandError(
@@ -95,13 +95,13 @@ def want_operands(arguments: Arguments, least: int, most: int) -> None:
 
 
 def optional_filter(arguments: Arguments) -> Optional[str]:
-    """The ADDRESS:PORT a listing is limited to."""
+    """Return the ADDRESS:PORT that a listing is limited to; None: it is not."""
     want_operands(arguments, 0, 1)
     return operand_address(arguments) if arguments.operands else None
 
 
 def filters(arguments: Arguments) -> list[str]:
-    """The ADDRESS:PORT operands, each once, in their usual spelling."""
+    """Return the ADDRESS:PORT operands, each once, in their usual spelling."""
     if "" in arguments.operands:
         raise CommandError(f"{arguments.command}: an operand is empty")
     every = range(len(arguments.operands))
@@ -109,10 +109,10 @@ def filters(arguments: Arguments) -> list[str]:
 
 
 def groups_meant(everywhere: list[GroupView]) -> list[GroupView]:
-    """Of an address's groups those of this network namespace, else root's only one elsewhere.
+    """Return an address's groups in this network namespace, else root's only one elsewhere.
 
-    In a namespace of their own others may have any address. There may be several here, bound to
-    different devices.
+    In a namespace of its own, an unprivileged user may have any address. There may be several
+    groups here, bound to different devices.
     """
     here = netns.own_cookie()
     found = [group for group in everywhere if group.netns == here]
@@ -122,7 +122,7 @@ def groups_meant(everywhere: list[GroupView]) -> list[GroupView]:
 
 
 def groups_here(viewer: Viewer, where: str) -> list[GroupView]:
-    """The groups that are meant by an address. CommandError when there is none."""
+    """Return the groups that an address selects. Raises CommandError if there is none."""
     everywhere = viewer.groups(where, with_flows=False)
     found = groups_meant(everywhere)
     if not found and everywhere:
@@ -130,14 +130,14 @@ def groups_here(viewer: Viewer, where: str) -> list[GroupView]:
             f"no group at {where} in this network namespace: run this in that of the one meant"
         )
     if not found:
-        raise CommandError(f"no group at {where} (udpgrm list shows those there are)")
+        raise CommandError(f"no group at {where} (udpgrm list shows all groups)")
     return found
 
 
 def one_group(viewer: Viewer, where: str) -> GroupView:
-    """The group of an address; of several, that of this network namespace.
+    """Return the group of an address; of several, the one in this network namespace.
 
-    CommandError when there is none, or when it stays unclear which is meant.
+    Raises CommandError if there is none, or if the address is ambiguous.
     """
     found = groups_here(viewer, where)
     if len(found) > 1:
@@ -153,7 +153,7 @@ def one_group(viewer: Viewer, where: str) -> GroupView:
 
 @contextlib.contextmanager
 def unread() -> Iterator[None]:
-    """Print what may have no reader any more, of something that counts whoever reads of it."""
+    """Ignore EPIPE: the command's effect matters, not its output."""
     try:
         yield
         sys.stdout.flush()
@@ -163,7 +163,7 @@ def unread() -> Iterator[None]:
 
 
 def print_json(content: dict[str, Any]) -> None:
-    """One JSON object."""
+    """Print one JSON object."""
     import json  # the text forms do without
 
     print(json.dumps({"schema": SCHEMA, **content}))

@@ -19,7 +19,7 @@ from udpgrm.state.maps import StateError
 
 
 def run(arguments: Arguments) -> int:
-    """Run the daemon, or attach the hooks that one has pinned."""
+    """Run the daemon, or attach the hooks that a daemon has pinned."""
     file = arguments.given.get("--config")
     try:
         limits = config.load(file or config.DEFAULT_FILE, required=file is not None)

@@ -10,7 +10,7 @@ from udpgrm.state.view import Viewer
 
 
 def run(arguments: Arguments) -> int:
-    """Forget the state of the groups at an address."""
+    """Delete the state of the groups at an address."""
     common.want_operands(arguments, 1, 1)
     where = common.operand_address(arguments)
     maps = common.open_state(arguments)

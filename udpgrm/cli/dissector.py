@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""udpgrm dissector: the library of named dissectors, and who is steered by them."""
+"""udpgrm dissector: the library of named dissectors, and the policies of addresses."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _BUILT_IN = {
 
 
 def run(arguments: Arguments) -> int:
-    """One of the actions."""
+    """Run one of the actions."""
     actions = {
         "list": (_list, 1, 1),
         "show": (_show, 2, 2),
@@ -141,7 +141,7 @@ def _show(arguments: Arguments) -> int:
 
 
 def _check(arguments: Arguments) -> int:
-    """Compile and load it with maps of its own, attached and pinned to nothing."""
+    """Compile and load a dissector with maps of its own, without attaching or pinning it."""
     from udpgrm.build import cache
     from udpgrm.kernel import clock, libbpf
     from udpgrm.loader.pool import Pool
@@ -149,8 +149,8 @@ def _check(arguments: Arguments) -> int:
 
     name = arguments.operands[1]
     found = _find(name)
-    given = found.schema.of_words(arguments.operands[2:])
-    reason, words = "", ""
+    given = found.schema.of_arguments(arguments.operands[2:])
+    reason, log = "", ""
     try:
         cache.compile_missing([sources.named(found)])
         limits = Limits(groups=1, flows=64, prepared_groups=1, prepared_tables=1)
@@ -164,30 +164,30 @@ def _check(arguments: Arguments) -> int:
         reason = str(error)
     except libbpf.VerifierError as error:
         reason = str(error)
-        words = "\n".join(error.log.splitlines()[-_LOG_LINES:])
+        log = "\n".join(error.log.splitlines()[-_LOG_LINES:])
     if arguments.flag("--json"):
-        common.print_json({"name": name, "ok": not reason, "reason": reason, "log": words})
+        common.print_json({"name": name, "ok": not reason, "reason": reason, "log": log})
     else:
         print(f"FAILED  {name}: {reason}" if reason else f"ok      {name}")
-        if words:
-            print(words)
+        if log:
+            print(log)
     return 1 if reason else 0
 
 
 def _wanted(arguments: Arguments) -> abi.Policy:
-    _, _, name, *words = arguments.operands
+    _, _, name, *parameters = arguments.operands
     flows = arguments.number("--flows", 0, 1, _MAX_FLOWS)
     if flows and name != "flow":
         raise CommandError(f"--flows goes with flow: {name} has no flow table of its own size")
     if name == "flow":
         # 0 when not given, as applications have it: theirs is compared with it
-        timeout = _BUILT_IN[name].of_words(words).get("flow_timeout", 0)
+        timeout = _BUILT_IN[name].of_arguments(parameters).get("flow_timeout", 0)
         dissector = abi.Dissector(type=DissectorType.FLOW, flow_timeout_s=timeout)
     elif name == "noop":
-        _BUILT_IN[name].of_words(words)
+        _BUILT_IN[name].of_arguments(parameters)
         dissector = abi.Dissector(type=DissectorType.NOOP)
     else:
-        dissector = policy.named(name, _find(name).schema.of_words(words))
+        dissector = policy.named(name, _find(name).schema.of_arguments(parameters))
     return abi.Policy(dissector=dissector, flows=flows)
 
 
@@ -198,7 +198,7 @@ def _set(arguments: Arguments) -> int:
 
 
 def _put(arguments: Arguments, maps: Maps, where: str, after: abi.Policy) -> dict[str, Any]:
-    """Set the policy of an address, unless only asked to check it; what changes."""
+    """Set the policy of an address, unless --check is given; return the change."""
     conflict = policies.conflict(maps, where, after)
     if conflict is not None:
         raise CommandError(conflict)
@@ -209,7 +209,7 @@ def _put(arguments: Arguments, maps: Maps, where: str, after: abi.Policy) -> dic
 
 
 def _apply(arguments: Arguments) -> int:
-    """What a service's definition says of its addresses, as a restart does before all."""
+    """Set the policies of a service's definition, as the first step of a restart does."""
     from udpgrm.restart import sharing
     from udpgrm.restart.plan import Refused
     from udpgrm.services import loader, validate

@@ -22,13 +22,13 @@ from udpgrm.restart import systemd
 from udpgrm.restart.systemd import SystemdError
 from udpgrm.state.maps import Maps
 
-#: A registration takes milliseconds; one that is on its way is looked at once more.
+#: A registration takes milliseconds; one that is under way is checked once more.
 _SECOND_LOOK_S = 0.3
 _MOST_PIDS = 1 << 22
 
 
 def run(arguments: Arguments) -> int:
-    """Say of each socket whether it is steered, or why not and what to do."""
+    """Print for each socket whether it is steered, or why not and what to do."""
     where = common.optional_filter(arguments)
     maps = common.state_if_any(arguments)
     host, sockets = _look(arguments, maps, where)
@@ -66,7 +66,7 @@ def _look(
     hooked = hooks.hooked_cgroups(directory)
     daemon = common.daemon_pid(arguments, maps) if maps is not None else None
     pids, named = _processes(arguments, where, hooked)
-    # sockets first: then a group that a socket is in and the host has not is one that went
+    # sockets first: then a socket's group that the host does not have is a deleted one
     sockets, unreachable = gather.sockets_of(pids, maps, where, bound=not named)
     host = gather.host_of(directory, maps, daemon, hooked, unreachable)
     if not named:
@@ -78,7 +78,7 @@ def _look(
 def _processes(
     arguments: Arguments, where: Optional[str], hooked: Iterable[str]
 ) -> tuple[Iterable[int], bool]:
-    """The processes to look at, and whether they were named."""
+    """Return the processes to check, and whether they were named."""
     unit = arguments.given.get("--unit")
     if arguments.flag("--pid"):
         if unit is not None:
@@ -109,7 +109,7 @@ def _asked(arguments: Arguments, where: Optional[str]) -> str:
 
 
 def text(diagnosis: Diagnosis) -> list[str]:
-    """A line for each finding, or one that all is well."""
+    """Return a line for each finding, or a line that all is well."""
     sock = diagnosis.socket
     name = f"pid {sock.pid} fd {sock.fd} {sock.address or 'no address'}"
     if diagnosis.steered:

@@ -23,7 +23,7 @@ _MAX_S = 30 * 24 * 3600
 
 
 def run(arguments: Arguments) -> int:
-    """Wait until a generation has drained; 1 when it has not in time. Stops nothing."""
+    """Wait until a generation has drained; return 1 if it has not in time. Stops nothing."""
     common.want_operands(arguments, 2, 2)
     where = common.operand_address(arguments)
     generation = common.generation(arguments.operands[1])
@@ -33,7 +33,7 @@ def run(arguments: Arguments) -> int:
         flows=_condition(arguments, "--flows", _MAX_FLOWS, DrainUntil.flows),
         quiet_s=_condition(arguments, "--quiet", _MAX_S, DrainUntil.quiet_s),
     )
-    common.open_state(arguments).close()  # says what is missing
+    common.open_state(arguments).close()  # reports what is missing
     group = Group(where, application=application)
     groups = Groups(common.pin_dir(arguments), [group])
     line = None if arguments.flag("--json") else DrainLine(sys.stdout)
@@ -57,13 +57,13 @@ def run(arguments: Arguments) -> int:
 
 
 def _refuse_what_cannot_drain(groups: Groups, group: Group, generation: int) -> None:
-    """Raise CommandError, also for a number that can only be a mistake. Raises Refused.
+    """Raise CommandError for a generation that cannot drain, or never existed. Raises Refused.
 
-    One before the working one may have ended long ago, and counts as drained.
+    A generation before the working one may have ended long ago, and counts as drained.
     """
     working = groups.working()[group.address]
     if working is None:
-        raise CommandError(f"no group at {group.address} (udpgrm list shows those there are)")
+        raise CommandError(f"no group at {group.address} (udpgrm list shows all groups)")
     name = f"generation {generation} of {group.address}"
     if working == generation:
         raise CommandError(f"{name} is the working one: it gets flows")
@@ -72,7 +72,7 @@ def _refuse_what_cannot_drain(groups: Groups, group: Group, generation: int) -> 
 
 
 def _condition(arguments: Arguments, name: str, most: int, default: Optional[float]) -> Any:
-    """A condition that is given; one that is not, only where none is."""
+    """Return the value of a condition's option, else the default if no condition is given."""
     if arguments.flag(name):
         return arguments.number(name, 0, 0, most)
     others = arguments.flag("--flows") or arguments.flag("--quiet")

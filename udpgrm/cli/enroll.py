@@ -17,7 +17,7 @@ from udpgrm.state.view import Viewer
 
 
 def run(arguments: Arguments) -> int:
-    """Put the sockets of a running server into a generation, from outside."""
+    """Enroll the sockets of a running server in a generation, from outside."""
     common.want_operands(arguments, 1, 1)
     where = common.operand_address(arguments)
     application = arguments.number("--app", 0, 0, abi.MAX_APPS - 1)
@@ -58,7 +58,7 @@ def run(arguments: Arguments) -> int:
 def _cgroup(arguments: Arguments) -> Path:
     unit, path = arguments.given.get("--unit"), arguments.given.get("--cgroup")
     if (unit is None) == (path is None):
-        raise CommandError("enroll: say whose sockets with --unit=UNIT or --cgroup=DIR")
+        raise CommandError("enroll: name the server with --unit=UNIT or --cgroup=DIR")
     if unit is not None:
         return systemd.cgroup_of(unit)
     directory = Path(path or "")
@@ -68,7 +68,7 @@ def _cgroup(arguments: Arguments) -> Path:
 
 
 def _may_come(arguments: Arguments) -> bool:
-    """Whether a process of the server may still be started: systemd says so of a unit."""
+    """Return whether a process of the server may still start, by the state of its unit."""
     unit = arguments.given.get("--unit")
     return unit is not None and systemd.is_active(unit)
 

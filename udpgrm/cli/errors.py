@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How commands fail."""
+"""Errors of commands."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ EXIT_INTERRUPTED = 130  # as a shell has it, 128 + SIGINT
 
 
 class CommandError(Exception):
-    """One line for stderr, and exit status 255."""
+    """Raised to fail a command: one line for stderr, and exit status 255."""

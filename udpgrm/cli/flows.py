@@ -47,7 +47,7 @@ def text(group: GroupView, verbose: bool) -> str:
 
 
 def _flows(group: GroupView) -> list[dict[str, Any]]:
-    places = {
+    owners = {
         socket.so_cookie: (generation.generation, socket.index)
         for generation in group.generations
         for socket in generation.sockets
@@ -56,8 +56,8 @@ def _flows(group: GroupView) -> list[dict[str, Any]]:
     return [
         {
             "remote": flow.remote,
-            "generation": places.get(flow.so_cookie, (None, None))[0],
-            "index": places.get(flow.so_cookie, (None, None))[1],
+            "generation": owners.get(flow.so_cookie, (None, None))[0],
+            "index": owners.get(flow.so_cookie, (None, None))[1],
             "socket_cookie": flow.so_cookie,
             "age": flow.age,
             "expired": flow.expired,

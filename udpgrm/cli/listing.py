@@ -29,12 +29,12 @@ def run(arguments: Arguments) -> int:
     selections: list[Optional[str]] = [*wanted] or [None]
     for only in selections:
         for group in orphans.groups(common.pin_dir(arguments), maps, only):
-            print(text(group, verbose, is_old=True), end="")
+            print(text(group, verbose, is_orphan=True), end="")
     return 0
 
 
 def _groups(maps: Maps, wanted: list[str]) -> list[GroupView]:
-    """The groups at some addresses, each once, or all."""
+    """Return the groups at some addresses, each once, or all."""
     viewer = Viewer(maps)
     if not wanted:
         return viewer.groups()
@@ -43,7 +43,7 @@ def _groups(maps: Maps, wanted: list[str]) -> list[GroupView]:
 
 
 def document(arguments: Arguments, wanted: list[str]) -> dict[str, Any]:
-    """The JSON view; without any state it has no groups."""
+    """Return the JSON answer; without any state it has no groups."""
     from udpgrm.loader import hooks  # with all that builds programs
 
     directory = common.pin_dir(arguments)
@@ -111,11 +111,11 @@ def _generation(item: GenerationView) -> dict[str, Any]:
     }
 
 
-def text(group: GroupView, verbose: bool, is_old: bool = False) -> str:
+def text(group: GroupView, verbose: bool, is_orphan: bool = False) -> str:
     """Return the lines that the reference prints of a group."""
-    lines = [f"{group.address} (old)" if is_old else group.address]
+    lines = [f"{group.address} (old)" if is_orphan else group.address]
     lines.append("\t" + "  ".join(_about(group)))
-    if not is_old:
+    if not is_orphan:
         lines.append("\tsocket generations:")
         lines += [f"\t\t{line}" for line in _generation_lines(group, verbose)]
     lines.append("\tmetrics:")
@@ -142,7 +142,7 @@ def _about(group: GroupView) -> Iterator[str]:
 
 
 def _generation_lines(group: GroupView, verbose: bool) -> Iterator[str]:
-    """A line for each slot with sockets, and for those that new flows go to."""
+    """Yield a line for each slot that has sockets or gets new flows."""
     generations = {item.slot: item for item in group.generations if item.sockets}
     working: dict[int, list[str]] = {}
     for application, generation in enumerate(group.working):
@@ -150,14 +150,14 @@ def _generation_lines(group: GroupView, verbose: bool) -> Iterator[str]:
         working.setdefault(slot, []).append(f"app {application}  gen {generation}")
     for slot in sorted(generations.keys() | working.keys()):
         item = generations.get(slot)
-        words = [f"gen {slot:2d}"]
+        parts = [f"gen {slot:2d}"]
         if item is not None:
-            words.append(" ".join(_socket(socket, verbose) for socket in item.sockets))
+            parts.append(" ".join(_socket(socket, verbose) for socket in item.sockets))
         if slot in working:
-            words += ["<=", *working[slot]]
+            parts += ["<=", *working[slot]]
         elif item is not None and item.generation != slot:
-            words.append(f"(app {item.application}  gen {item.generation})")
-        yield "  ".join(words)
+            parts.append(f"(app {item.application}  gen {item.generation})")
+            yield "  ".join(parts)
 
 
 def _socket(socket: SocketView, verbose: bool) -> str:

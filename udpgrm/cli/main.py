@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Entry point of the udpgrm command."""
+"""The entry point of the udpgrm command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from udpgrm.kernel import limits
 
 
 def main(argv: list[str]) -> int:
-    """Run one command line; returns the exit status."""
+    """Run one command line, and return the exit status."""
     if argv and argv[0] in commands.HELPERS:
         return int(importlib.import_module(commands.HELPERS[argv[0]][0]).main(argv[1:]))
     try:
@@ -44,20 +44,20 @@ def main(argv: list[str]) -> int:
 
 
 def _needed() -> str:
-    """Say what keeps a command from what it may not do."""
+    """Return which right a refused command lacks."""
     if os.geteuid():
         return "udpgrm needs root"
     return "root itself may not: capabilities are missing, or a security module forbids it"
 
 
 def _complain(text: str) -> None:
-    """One line, whatever others' words are in it."""
-    with contextlib.suppress(OSError):  # the exit status says it too
+    """Print an error in one line, whatever text of other programs is in it."""
+    with contextlib.suppress(OSError):  # the exit status reports the error too
         print("udpgrm:", " ".join(text.split()), file=sys.stderr, flush=True)
 
 
 def _open_streams() -> None:
-    """Stand in for streams that the parent has closed: other files would get their numbers."""
+    """Replace streams that the parent has closed: other files would get their descriptors."""
     fd = 0
     while fd <= 2:
         fd = os.open(os.devnull, os.O_RDWR)
@@ -67,7 +67,7 @@ def _open_streams() -> None:
 
 
 def run() -> None:
-    """Console script."""
+    """Run the command of the console script."""
     if None in (sys.stdin, sys.stdout, sys.stderr):
         _open_streams()
     sys.exit(main(sys.argv[1:]))

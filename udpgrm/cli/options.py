@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line, as getopt_long reads it: options may come after commands."""
+"""The parser of the command line, as getopt_long reads it: options may follow commands."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from udpgrm.numbers import whole_number
 
 #: Options of the reference: their abbreviations stay theirs, whatever is added.
 _FIRST_NAMES = (*commands.SHORT.values(), "--install", "--without-sendmsg")
-#: The next word is their value, whatever it looks like.
+#: The next argument is their value, whatever it looks like.
 _VALUED = {"-p", "--pin-dir", "-t", "--tubular", "--config"}
 _DAEMON_OPTIONS = {option.name for option in commands.DAEMON} - {"--daemon", "--install"}
 
 
 class Arguments(NamedTuple):
-    """A command line that was understood."""
+    """A parsed command line."""
 
     command: Optional[str]
     operands: list[str]
     given: dict[str, str]
 
     def flag(self, name: str) -> bool:
-        """Whether an option was given."""
+        """Return whether an option was given."""
         return name in self.given
 
     def number(self, name: str, default: int, low: int, high: int) -> int:
-        """An option's whole number within bounds."""
+        """Return an option's whole number within bounds."""
         text = self.given.get(name)
         if text is None:
             return default
@@ -40,7 +40,7 @@ class Arguments(NamedTuple):
 
 
 def _whole(word: str) -> str:
-    """A long option, written out if it is an abbreviation that the reference knew."""
+    """Return a long option, written out if it is an abbreviation that the reference knew."""
     name, equals, value = word.partition("=")
     if name.startswith("--") and name[2:] not in {
         known.rstrip("=") for known in commands.long_options()
@@ -52,7 +52,7 @@ def _whole(word: str) -> str:
 
 
 def _spread_install(argv: list[str]) -> list[str]:
-    """Give --install and -i, whose value is optional and attached, a long form.
+    """Replace --install and -i, whose value is optional and attached, by a long form.
 
     getopt knows no optional values: an absent one becomes an empty one.
     """

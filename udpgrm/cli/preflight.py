@@ -26,7 +26,7 @@ _NOBODY = 65534
 
 
 def run(arguments: Arguments) -> int:
-    """Load every program with maps of its own, attached and pinned to nothing."""
+    """Load every program with maps of its own, without attaching or pinning it."""
     common.want_operands(arguments, 0, 0)
     checks: list[tuple[str, str]] = []
 
@@ -69,7 +69,7 @@ def run(arguments: Arguments) -> int:
 
 
 def _take_sockets() -> None:
-    """Take the sockets of another user's process, as the daemon does. Raises OSError."""
+    """Duplicate sockets of another user's process, as the daemon does. Raises OSError."""
     here, there = socket.socketpair()
     with here, there:
         child = os.fork()

@@ -19,9 +19,9 @@ _PAYLOAD = b"udpgrm probe"
 
 
 def run(arguments: Arguments) -> int:
-    """Send packets that are new flows, and see that the working generation gets them.
+    """Send packets of new flows, and check that the working generation gets them.
 
-    With --type a question of that kind instead, which needs no daemon here.
+    With --type, send a probe of that kind instead, which needs no daemon here.
     """
     if arguments.flag("--type"):
         return _ask(arguments)
@@ -67,7 +67,7 @@ def run(arguments: Arguments) -> int:
 
 
 def _ask(arguments: Arguments) -> int:
-    """One probe of a service definition, from this host or another."""
+    """Send one probe of a service definition, from this host or another."""
     # definitions are YAML, which the plain probe does without
     from udpgrm.probes import remote
     from udpgrm.services import loader, validate
@@ -89,7 +89,7 @@ def _ask(arguments: Arguments) -> int:
 
 
 def _keys(arguments: Arguments) -> dict[str, object]:
-    """A probe's keys as a definition would have them, whose strings need no quotes here."""
+    """Return a probe's keys as in a definition; strings need no quotes here."""
     from udpgrm.probes import specs
     from udpgrm.services import document
 
@@ -121,7 +121,7 @@ def _delta(before: counters.GroupCounters, after: counters.GroupCounters, name: 
 
 
 def _exchange(view: GroupView, count: int, timeout: int) -> int:
-    """Send one packet from each of `count` fresh ports; how many were answered."""
+    """Send one packet from each of `count` fresh ports; return how many were answered."""
     where = address.form(view.ip, view.port, address.device_name(view.ifindex))
     waiting: list[socket.socket] = []
     sockets: list[socket.socket] = []
@@ -132,8 +132,8 @@ def _exchange(view: GroupView, count: int, timeout: int) -> int:
             sock.sendto(_PAYLOAD, target)
         waiting += sockets
         deadline = time.monotonic() + timeout
-        while waiting and (left := deadline - time.monotonic()) > 0:
-            for sock in select.select(waiting, [], [], left)[0]:
+        while waiting and (remaining := deadline - time.monotonic()) > 0:
+            for sock in select.select(waiting, [], [], remaining)[0]:
                 waiting.remove(sock)
         return count - len(waiting)
     finally:

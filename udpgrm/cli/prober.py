@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""udpgrm prober: what `from` of a probe runs on another host, over ssh."""
+"""udpgrm prober: the command that `from` of a probe runs on another host, over ssh."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from udpgrm.services import loader, validate
 
 
 def run(arguments: Arguments) -> int:
-    """Hold probes' flows and ask on them, as lines on stdin say, until it ends."""
+    """Hold flows of probes and send questions on them, as lines on stdin request, until EOF."""
     common.want_operands(arguments, 0, 0)
     came_from = os.environ.get("SSH_CONNECTION", "").partition(" ")[0] or None
     try:

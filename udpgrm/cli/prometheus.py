@@ -23,7 +23,7 @@ from udpgrm.version import __version__
 
 
 def run(arguments: Arguments) -> int:
-    """Print the metrics, or put them into a file."""
+    """Print the metrics, or write them to a file."""
     output = arguments.given.get("--output")
     if output is None:
         sys.stdout.write(text(arguments))
@@ -44,24 +44,24 @@ def listen(arguments: Arguments) -> int:
 
     where = arguments.given["--listen"]
     try:
-        place = address.read(where)
-        place.want_device()
+        listen_at = address.read(where)
+        listen_at.want_device()
     except ValueError as error:
         raise CommandError(f"metrics: --listen: {error}") from error
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        exporter = Exporter(place.sockaddr, place.family, lambda: text(arguments))
+        exporter = Exporter(listen_at.sockaddr, listen_at.family, lambda: text(arguments))
     except OSError as error:
         raise CommandError(f"metrics: cannot listen at {where}: {error.strerror}") from error
     with exporter:
-        log.step(f"Serving metrics at http://{place}/metrics")
+        log.step(f"Serving metrics at http://{listen_at}/metrics")
         with contextlib.suppress(KeyboardInterrupt):
             exporter.serve_forever()
     return 0
 
 
 def _state(arguments: Arguments) -> list[Family]:
-    """Without any state there is a daemon that is down, and nothing else."""
+    """Return the metrics; without any state, only that the daemon is down."""
     maps = common.state_if_any(arguments)
     if maps is None:
         return families.of_daemon(False, None)
@@ -76,9 +76,9 @@ def _state(arguments: Arguments) -> list[Family]:
 
 
 def write(path: Path, content: str) -> None:
-    """Replace a file in one step, readable by everyone (a collector's textfile directory).
+    """Replace a file in one step, readable by all users (a collector's textfile directory).
 
-    The new file has a name that collectors pass by until it is whole.
+    The new file has a name that collectors skip until it is complete.
     """
     if not path.name or (path.exists() and not path.is_file()):
         raise CommandError(f"metrics: --output={path} is not the name of a file")

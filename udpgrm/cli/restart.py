@@ -26,13 +26,13 @@ from udpgrm.services import loader, validate
 from udpgrm.state import maps as state
 
 #: The restart has not ended, and this command has.
-EXIT_LEFT = 3
+EXIT_SUSPENDED = 3
 EXIT_STATUS = {Outcome.FINISHED: 0, Outcome.ROLLED_BACK: 1, Outcome.FAILED: 2}
 _MODES = ("--follow", "--no-follow", "--foreground", "--check")
 
 
 def run(arguments: Arguments) -> int:
-    """Put a new instance of a service in the place of the one that serves."""
+    """Replace the instance of a service that serves by a new one."""
     if arguments.flag("--resume") and not arguments.operands:
         return _resume_all(arguments)
     name = service_name(arguments)
@@ -49,21 +49,21 @@ def run(arguments: Arguments) -> int:
             return _check(arguments, name)
         if not with_resume:
             _hand_over(arguments, name)
-        if is_here(arguments) or (with_resume and not _is_left(name)):
+        if is_here(arguments) or (with_resume and not _is_suspended(name)):
             return here(arguments, functools.partial(_work, arguments, name))
         if not with_resume:
             _plan(arguments, name)  # so that most refusals come from here
         return elsewhere(arguments, name, ["--resume"] if with_resume else [])
 
 
-def _is_left(name: str) -> bool:
-    """Whether there is something to resume, for which a unit would be worth its while."""
+def _is_suspended(name: str) -> bool:
+    """Return whether a restart waits to be resumed, which is worth a unit."""
     last = journals.load(name)
     return last is not None and last.position.outcome in (None, Outcome.FAILED)
 
 
 def _resume_all(arguments: Arguments) -> int:
-    """Resume every restart that was interrupted, as units do at boot. The worst exit status."""
+    """Resume every restart that was interrupted, as at boot; return the worst exit status."""
     status = 0
     for name in journals.unfinished():
         one = Arguments("restart", [name], {**arguments.given, "--no-follow": ""})
@@ -80,7 +80,7 @@ def _resume_all(arguments: Arguments) -> int:
 
 
 def service_name(arguments: Arguments) -> str:
-    """The operand, which must be able to be a service's name."""
+    """Return the operand. Raises CommandError if it is no service's name."""
     common.want_operands(arguments, 1, 1)
     name = arguments.operands[0]
     try:
@@ -105,7 +105,7 @@ _ERRORS = (
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Errors of a restart become a command's."""
+    """Raise CommandError for errors of a restart."""
     try:
         yield
     except _ERRORS as error:
@@ -137,7 +137,7 @@ def _plan(arguments: Arguments, name: str) -> dict[str, Any]:
     try:
         return foreground.plan(loader.load(name, common.services_dir()), common.pin_dir(arguments))
     except FileNotFoundError as error:
-        common.open_state(arguments)  # says it better when it is that
+        common.open_state(arguments)  # a better message for a missing state
         raise CommandError(str(error)) from error
 
 
@@ -162,7 +162,7 @@ def _work(arguments: Arguments, name: str, progress: Progress) -> Journal:
 
 
 def is_here(arguments: Arguments) -> bool:
-    """Whether this process does it; else a unit of systemd's does."""
+    """Return whether this process runs the restart; else a unit of systemd's does."""
     return arguments.flag("--foreground") or not systemd.runs()
 
 
@@ -171,25 +171,25 @@ def here(
     work: Callable[[Progress], Journal],
     exit_status: dict[Outcome, int] = EXIT_STATUS,
 ) -> int:
-    """Do it in this process."""
+    """Run a restart in this process."""
     try:
         journal = work(_progress(arguments))
     except Superseded:
         _note(f"{arguments.operands[0]}: drains on by itself, as the next restart begins")
-        return EXIT_LEFT
+        return EXIT_SUSPENDED
     except Detached:
         name = arguments.operands[0]
-        # one that was asked for by hand continues by itself, a unit that is stopped is to stop
+        # a restart in a terminal continues by itself, but a unit that is stopped must stop
         if systemd.runs() and "INVOCATION_ID" not in os.environ:
             follow.launch(name, [*_globals(arguments), "restart", name, "--resume", "--foreground"])
             _note(f"{name}: drains on in the background (udpgrm restart {name} --follow)")
         else:
-            _note(f"{name}: left while it drains (udpgrm restart {name} --resume continues)")
-        return EXIT_LEFT
+            _note(f"{name}: suspended in its drain (udpgrm restart {name} --resume continues)")
+        return EXIT_SUSPENDED
     except journals.Suspended as error:
         name = arguments.operands[0]
-        _note(f"{name}: left: {error} (udpgrm restart {name} --resume continues)")
-        return EXIT_LEFT
+        _note(f"{name}: suspended: {error} (udpgrm restart {name} --resume continues)")
+        return EXIT_SUSPENDED
     return _end(arguments, journal, exit_status)
 
 
@@ -199,7 +199,7 @@ def elsewhere(
     options: list[str],
     exit_status: dict[Outcome, int] = EXIT_STATUS,
 ) -> int:
-    """Have a unit do it, and follow."""
+    """Run a restart in a unit, and follow it."""
     before = journals.load(name)
     command = str(arguments.command)
     unit = follow.launch(name, [*_globals(arguments), command, name, *options, "--foreground"])
@@ -212,12 +212,12 @@ def elsewhere(
 
 
 def attend(arguments: Arguments, name: str, exit_status: dict[Outcome, int] = EXIT_STATUS) -> int:
-    """Follow what another process does."""
+    """Follow a restart that another process runs."""
     try:
         journal = follow.follow(name, BestEffort(_progress(arguments)))
     except KeyboardInterrupt:
         _note(f"{name}: continues without being watched (udpgrm restart {name} --follow)")
-        return EXIT_LEFT
+        return EXIT_SUSPENDED
     if journal is None:
         raise CommandError(f"{name}: there was no restart")
     return _end(arguments, journal, exit_status)
@@ -233,7 +233,7 @@ def _end(arguments: Arguments, journal: Journal, exit_status: dict[Outcome, int]
     name, step = journal.name, journal.position.step.value
     how = "was suspended" if journal.detached else "was interrupted"
     _note(f"{name}: the restart {how} in {step} (udpgrm restart {name} --resume continues)")
-    return EXIT_LEFT
+    return EXIT_SUSPENDED
 
 
 def _progress(arguments: Arguments) -> Progress:
@@ -247,5 +247,5 @@ def _globals(arguments: Arguments) -> list[str]:
 
 
 def _note(text: str) -> None:
-    with contextlib.suppress(OSError):  # the exit status says it too
+    with contextlib.suppress(OSError):  # the exit status reports that too
         print(f"udpgrm: {text}", file=sys.stderr, flush=True)

@@ -16,7 +16,7 @@ _EXIT_STATUS = {Outcome.FINISHED: 255, Outcome.ROLLED_BACK: 0, Outcome.FAILED: 2
 
 
 def run(arguments: Arguments) -> int:
-    """Go back to the instance that served before, as long as it drains."""
+    """Roll back to the instance that served before, as long as it drains."""
     name = restart.service_name(arguments)
     with restart.explained():
         journal = journals.load(name)

@@ -77,7 +77,7 @@ def _document(arguments: Arguments, only: Optional[str]) -> dict[str, Any]:
 
 
 def _strays(arguments: Arguments, definition: Service) -> list[Stray]:
-    """Sockets at a service's addresses that nothing steers to; without state, none are told."""
+    """Return the sockets at a service's addresses in no generation; without state, none."""
     with contextlib.suppress(FileNotFoundError, Refused, state.StateError):
         return Groups(common.pin_dir(arguments), definition.groups).strays()
     return []
@@ -93,7 +93,7 @@ def _definitions(directory: Path, only: Optional[str]) -> loader.Found:
 
 
 def _kernel(arguments: Arguments) -> tuple[list[GroupView], dict[str, Any]]:
-    """The live groups, and the daemon; without state neither."""
+    """Return the live groups, and the daemon; without state neither."""
     maps = common.state_if_any(arguments)
     if maps is None:
         return [], {"running": False, "pid": None}

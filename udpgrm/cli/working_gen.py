@@ -15,7 +15,7 @@ from udpgrm.state.view import GroupView, Viewer, newest
 
 
 def run(arguments: Arguments) -> int:
-    """Send new flows of an address to another generation."""
+    """Steer new flows of an address to another generation."""
     common.want_operands(arguments, 2, 2)
     where = common.operand_address(arguments)
     application = arguments.number("--app", 0, 0, abi.MAX_APPS - 1)
@@ -45,7 +45,7 @@ def run(arguments: Arguments) -> int:
 def _promote(view: GroupView, application: int, generation: int) -> None:
     """Set the option on a socket of the generation, as its server would.
 
-    So the flows of the generation before are counted on, and tubular is told.
+    So the flows of the generation before are counted on, and tubular is notified.
     """
     members = {
         sock.so_cookie

@@ -95,8 +95,8 @@ def test_no_text_is_no_parameters() -> None:
 def test_words_of_a_command_line() -> None:
     words = ["length=8", "strict=true", "mode=fast", f"key={KEY}", "mark=" + "0f" * 10]
     given = {"length": 8, "strict": True, "mode": "fast", "key": KEY, "mark": "0f" * 10}
-    assert ALL.of_words(words) == given
-    assert ALL.of_words(["length=8"]) == {"length": 8}
+    assert ALL.of_arguments(words) == given
+    assert ALL.of_arguments(["length=8"]) == {"length": 8}
     for wrong, reason in (
         ("length", "not a parameter: 'length'"),
         ("length=", "length: '' is not 2..20"),
@@ -106,11 +106,11 @@ def test_words_of_a_command_line() -> None:
         ("other=1", "unknown parameter 'other'"),
     ):
         with pytest.raises(DissectorError, match=reason):
-            ALL.of_words([wrong])
+            ALL.of_arguments([wrong])
     with pytest.raises(DissectorError, match="strict: 'yes' is not true or false"):
-        ALL.of_words(["length=8", "strict=yes"])
+        ALL.of_arguments(["length=8", "strict=yes"])
     with pytest.raises(DissectorError, match="parameter length is given twice"):
-        ALL.of_words(["length=8", "length=8"])
+        ALL.of_arguments(["length=8", "length=8"])
 
 
 def test_rules() -> None:
