@@ -28,7 +28,7 @@ PARAMETERS_BYTES = 484
 USERS = 1024
 HINTS = 4096
 UNIT_NAME_BYTES = 128
-#: In the map of those enrolled: the key's first word names a process, not a cgroup.
+#: In the map of enrolled processes and cgroups: the key's first word names a process.
 ENROLLED_PROCESS = 1 << 62
 #: Of the ids of groups and flow tables, one of so many is for root only.
 RESERVE = 8
@@ -50,7 +50,7 @@ DIGEST_QUIC_SNI = 0xDEAD
 
 
 class DissectorType(IntEnum):
-    """How a packet finds the flow it belongs to."""
+    """The type of a dissector."""
 
     FLOW = 0
     CBPF = 1
@@ -60,7 +60,7 @@ class DissectorType(IntEnum):
 
 
 class GroupState(IntEnum):
-    """Life of a group id."""
+    """The state of a group id."""
 
     FREE = 0
     PREPARED = 1
@@ -69,7 +69,7 @@ class GroupState(IntEnum):
 
 
 class MessageFlag(IntFlag):
-    """What a message asks of the daemon."""
+    """A request of a message to the daemon."""
 
     JOIN = 1
     REGISTER = 2
@@ -80,14 +80,14 @@ class MessageFlag(IntFlag):
 
 
 class Parted(IntEnum):
-    """What connect(2) has changed of a socket: enum parted."""
+    """The changes of a socket by connect(2): enum parted."""
 
     OF_BOTH = 1
     OF_ONE = 2
 
 
 class Relocation(IntEnum):
-    """Numbers that programs use for what is bound when they are linked."""
+    """The ids of maps and constants that are bound when programs are linked."""
 
     SOCKET_REQUEST = 1
     REGISTRATIONS = 2
@@ -156,7 +156,7 @@ class Relocation(IntEnum):
 
 
 class LinkedFunction(IntEnum):
-    """Numbers that programs call functions by that are made when they are linked."""
+    """The ids of functions that are made when programs are linked."""
 
     FILTER = 0x10000
 
@@ -388,7 +388,7 @@ class TableKey(ctypes.Structure):
 
 
 class ProbePath(IntEnum):
-    """How a probe's last packet found its socket."""
+    """The path by which a probe's last packet found its socket."""
 
     NONE = 0
     STEERED = 1
@@ -512,23 +512,23 @@ class Message(ctypes.Structure):
 
 
 def slot_of(max_apps: int, app: int, generation: int) -> int:
-    """The slot of an application's generation: its share of the 32, in turn."""
+    """Return the slot of an application's generation: its share of the 32, in turn."""
     share = GENERATION_SLOTS // max(max_apps, 1)
     return (app * share + generation % share) % GENERATION_SLOTS
 
 
 def is_from(base: int, generation: int) -> bool:
-    """Whether a generation is this one or a later one: u32 sequence numbers, RFC 1982."""
+    """Return whether a generation is this one or a later one: u32 sequence numbers, RFC 1982."""
     return (generation - base) % 2**32 < 2**31
 
 
 def user_of(uid: int) -> int:
-    """Index into users: root's is the first, others share the rest."""
+    """Return the index into users: root's is the first, other users share the rest."""
     return 1 + uid % (USERS - 1) if uid else 0
 
 
 def make_cookie(slot: int, index: int) -> int:
-    """The 16-bit udpgrm cookie: index << 8 | checksum << 5 | slot."""
+    """Return the 16-bit udpgrm cookie: index << 8 | checksum << 5 | slot."""
     index &= 0xFF
     slot &= 0xFF
     check = 0xD ^ (index >> 4) ^ (index & 0xF) ^ (slot >> 4) ^ (slot & 0xF)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For application authors: take part in graceful restarts from Python.
+"""The library for servers in Python that take part in graceful restarts.
 
     import udpgrm.client as grm
 
@@ -32,12 +32,12 @@ _POLL_S = 0.001
 
 
 class NotHooked(OSError):
-    """No hooks of udpgrm on this process's cgroup, or bound before they came."""
+    """Raised when this process's cgroup has no hooks, or the socket was bound before them."""
 
 
 @dataclass(frozen=True)
 class SocketGeneration:
-    """What a socket knows of its place; index None: not registered there yet."""
+    """A socket's generation, index and udpgrm cookie; index None: not registered yet."""
 
     generation: int
     index: Optional[int]
@@ -46,7 +46,7 @@ class SocketGeneration:
 
 @contextlib.contextmanager
 def _explained(sock: socket.socket) -> Iterator[None]:
-    """Errors that mean there are no hooks get words that say so."""
+    """Raise NotHooked for errors that mean there are no hooks."""
     try:
         yield
     except OSError as error:
@@ -86,17 +86,17 @@ def bind(where: str, count: int = 1, flow_timeout: int = 0) -> list[socket.socke
 
     `where` is ADDRESS:PORT, or ADDRESS%DEVICE:PORT to bind to a device; `flow_timeout` in seconds,
     0 meaning 125. Raises NotHooked, PermissionError when the group has another dissector,
-    ValueError, OSError. On an error no socket is left open.
+    ValueError, OSError. On an error all sockets are closed.
     """
-    place = address.read(where)
+    bind_to = address.read(where)
     dissector = abi.Dissector(type=abi.DissectorType.FLOW, flow_timeout_s=flow_timeout)
     made: list[socket.socket] = []
     try:
         for _ in range(count):
-            sock = socket.socket(place.family, socket.SOCK_DGRAM)
+            sock = socket.socket(bind_to.family, socket.SOCK_DGRAM)
             made.append(sock)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            place.bind(sock)
+            bind_to.bind(sock)
             set_option(sock, Option.DISSECTOR, bytes(dissector))
     except BaseException:
         for sock in made:
@@ -106,7 +106,7 @@ def bind(where: str, count: int = 1, flow_timeout: int = 0) -> list[socket.socke
 
 
 def enroll(sockets: Sequence[socket.socket], generation: int, timeout: float = 5.0) -> list[int]:
-    """Put sockets into a generation and wait until the daemon has placed them.
+    """Enroll sockets in a generation and wait until the daemon has registered them.
 
     Returns their indices. Raises TimeoutError after `timeout` seconds (no
     daemon runs, or the generation has 256 sockets), NotHooked, OSError.
@@ -140,18 +140,18 @@ def enroll(sockets: Sequence[socket.socket], generation: int, timeout: float = 5
 
 
 def promote(sock: socket.socket, generation: int) -> None:
-    """Make a generation of the socket's group the one that new flows go to."""
+    """Make a generation the working one of the socket's group."""
     set_option(sock, Option.WORKING_GEN, _u32(generation))
 
 
 def working_generation(sock: socket.socket) -> Optional[int]:
-    """The generation new flows go to; None while there is no group."""
+    """Return the working generation; None while there is no group."""
     value = int.from_bytes(_get(sock, Option.WORKING_GEN, 4), sys.byteorder)
     return None if value == abi.GENERATION_NONE else value
 
 
 def socket_generation(sock: socket.socket) -> SocketGeneration:
-    """The socket's generation, index and udpgrm cookie."""
+    """Return the socket's generation, index and udpgrm cookie."""
     raw = _get(sock, Option.SOCKET_GEN, ctypes.sizeof(abi.SocketGen))
     value = abi.SocketGen.from_buffer_copy(raw)
     is_placed = value.index != abi.GENERATION_NONE and not value.pending
@@ -162,8 +162,8 @@ def socket_generation(sock: socket.socket) -> SocketGeneration:
 def assure_flow(sock: socket.socket, peer: tuple[str, int]) -> None:
     """Make or refresh the flow of a peer, as if the socket had sent to it.
 
-    Raises FileExistsError when another socket has the flow, PermissionError
-    when the group's dissector has no flow table.
+    Raises FileExistsError if another socket has the flow, PermissionError if
+    the group's dissector has no flow table.
     """
     host, port = peer[0], peer[1]
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

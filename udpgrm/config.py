@@ -22,11 +22,11 @@ _KEYS = {
 
 
 class ConfigError(Exception):
-    """The file cannot be used; the text names file, key and reason."""
+    """Raised when the file cannot be used; the message names file, key and reason."""
 
 
 def load(path: str, required: bool) -> Limits:
-    """Read the limits. A file that need not be there and is not: the defaults."""
+    """Read the limits. Without a file that is optional: the defaults."""
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read_string(Path(path).read_text(encoding="utf-8"), path)

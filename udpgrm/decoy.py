@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `udpgrm decoy`, `mmdecoy` for users of the reference.
+"""The command `udpgrm decoy`, `mmdecoy` for compatibility with the reference.
 
 Runs a command as its child. When the child sends it SIGURG it ends, and the
-child lives on: with KillMode=process systemd takes the service for stopped,
+child continues: with KillMode=process the service is stopped to systemd,
 and starts the next instance while this one drains. Until then it passes every
 signal on, and ends as the child ends.
 """
@@ -27,24 +27,24 @@ sends SIGURG to this process, it exits with status 0 and COMMAND continues.
 """
 
 _SI_KERNEL = 0x80  # a terminal's, say: the whole process group has got it
-#: What systemd says to one process by its number: the server, not us.
+#: Signals that systemd sends to one process by its pid: the server, not the decoy.
 _ADDRESSED = ("LISTEN_PID", "WATCHDOG_PID", "SYSTEMD_EXEC_PID")
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as sh(1) has it
 
 
-def main(words: list[str]) -> int:
-    """Run one command line; returns the exit status."""
-    if words and words[0] in ("-h", "--help"):
+def main(arguments: list[str]) -> int:
+    """Run one command line, and return the exit status."""
+    if arguments and arguments[0] in ("-h", "--help"):
         sys.stdout.write(USAGE)
         return EXIT_HELP
-    command = words[1:] if words and words[0] == "--" else words
+    command = arguments[1:] if arguments and arguments[0] == "--" else arguments
     if not command or command[0].startswith("-"):
         print("udpgrm decoy: the command is missing (udpgrm decoy -- COMMAND...)", file=sys.stderr)
         return EXIT_ERROR
-    # blocked before there is a child: no signal finds neither of us in charge
+    # blocked before there is a child: every signal finds one of both in charge
     everything = signal.valid_signals()
     before = {int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, everything)}
-    # where it is ignored, children end without a word
+    # if it is ignored, the ends of children are not reported
     on_end = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     decoy = os.getpid()
     child = os.fork()
@@ -56,7 +56,7 @@ def main(words: list[str]) -> int:
 
 
 def _become(command: list[str], decoy: int, mask: set[int]) -> None:
-    """In the child: execute the command, as if the decoy had never been there."""
+    """Execute the command in the child, as if there were no decoy."""
     # Python ignores both, and hides how they were: systemd ignores SIGPIPE
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     if os.environ.get("SYSTEMD_EXEC_PID") != str(decoy):
@@ -73,7 +73,7 @@ def _become(command: list[str], decoy: int, mask: set[int]) -> None:
 
 
 def _stand_in(child: int, everything: set[signal.Signals]) -> Optional[int]:
-    """Wait for the child's end, and return its status; None: it continues without us."""
+    """Wait for the child's end, and return its status; None: it continues alone."""
     while True:
         info = signal.sigwaitinfo(everything)
         if info.si_signo == signal.SIGCHLD:
@@ -89,7 +89,7 @@ def _stand_in(child: int, everything: set[signal.Signals]) -> Optional[int]:
 
 
 def _reap(child: int) -> Optional[int]:
-    """The child's status if it has ended; as process 1 we inherit others, too."""
+    """Return the child's status if it has ended; process 1 has further children, too."""
     while True:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid in (0, child):
@@ -101,14 +101,14 @@ def _end_as(status: int) -> int:
     if os.WIFEXITED(status):
         return os.WEXITSTATUS(status)
     number = os.WTERMSIG(status)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the child has left one, if any
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the child has dumped core, if any
     if number not in (signal.SIGKILL, signal.SIGSTOP):
         signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
-    return 128 + number  # as process 1 of a container nothing kills us
+    return 128 + number  # process 1 of a container is not killed by its own signal
 
 
 def run() -> None:
-    """Console script."""
+    """Run the command of the console script."""
     sys.exit(main(sys.argv[1:]))

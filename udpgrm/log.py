@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The daemon's two streams: events on stdout, steps and troubles on stderr.
+"""The daemon's two logs: events on stdout, steps and problems on stderr.
 
-Lines begin with the words that other people's scripts look for. A reader that does not
-keep up loses lines: users cause them, and a daemon that waited would serve nobody.
+Lines begin with the words that scripts for the reference search for. A reader that does not
+keep up loses lines: users cause them, and a daemon that waited would not serve its clients.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import sys
 from collections import Counter
 from typing import TextIO
 
-#: Characters of a line: what is certainly taken at once where anything is (PIPE_BUF).
+#: Characters of a line: a pipe takes so many at once, or none (PIPE_BUF).
 _MOST = 4000
 _lost: Counter[TextIO] = Counter()
 
 
 def event(text: str) -> None:
-    """One thing that happened to a group or socket."""
+    """Log an event of a group or socket."""
     _say(text, sys.stdout)
 
 
 def step(text: str) -> None:
-    """One step of the daemon's own life, or a trouble."""
+    """Log a step of the daemon, or a problem."""
     lost = _lost.pop(sys.stderr, 0)
     if lost and not _say(f"{lost} lines were lost here: nobody read them in time", sys.stderr):
         _lost[sys.stderr] += lost - 1
@@ -32,7 +32,7 @@ def step(text: str) -> None:
 
 
 def _say(text: str, stream: TextIO) -> bool:
-    # nobody may be reading any more: no reason to leave a registration undone
+    # the reader may be gone: no reason to omit a registration
     with contextlib.suppress(OSError, ValueError):
         if select.select([], [stream], [], 0)[1]:
             print(text[:_MOST], file=stream, flush=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers as users write them."""
+"""The parser of whole numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _DIGITS = 20  # of 2**64 - 1; int() refuses some thousands with an error of its 
 
 
 def whole_number(text: str, low: int, high: int) -> Optional[int]:
-    """A decimal number within bounds, or None."""
+    """Return a decimal number within bounds, or None."""
     if not text.isascii() or not text.isdigit() or len(text) > _DIGITS:
         return None
     return int(text) if low <= int(text) <= high else None

@@ -162,7 +162,7 @@ def test_address_that_is_not_there(host: Host) -> None:
 @pytest.mark.parametrize(
     "words, complaint",
     [
-        (["edge", WHERE], "nobody would keep the sockets"),
+        (["edge", WHERE], "no process would keep the sockets"),
         (["-b", "/nowhere", "edge", WHERE, "--", "true"], "/nowhere: No such file"),
         (["edge", WHERE, "--", "/nowhere"], "/nowhere: No such file"),
     ],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `udpgrm activate`, `udpgrm_activate` for users of the reference."""
+"""The command `udpgrm activate`, `udpgrm_activate` for compatibility with the reference."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _FIRST_FD = 3  # SD_LISTEN_FDS_START
 _TIMEOUT_S = 5.0
 
 
-def main(words: list[str]) -> int:
-    """Run one command line; returns the exit status, or becomes the command."""
+def main(arguments: list[str]) -> int:
+    """Run one command line; return the exit status, or become the command."""
     try:
-        settings = options.parse(words)
+        settings = options.parse(arguments)
         if settings is None:
             sys.stdout.write(options.USAGE)
             return EXIT_HELP
         return _activate(settings)
     except (ValueError, OSError) as error:
-        # an OSError's own text begins with its number, which says nothing here
+        # an OSError's own text begins with its errno, which means nothing here
         reason = getattr(error, "strerror", None) or str(error)
         if isinstance(error, OSError) and error.filename is not None:
             reason = f"{error.filename}: {reason}"
@@ -38,7 +38,7 @@ def _activate(settings: Settings) -> int:
     notify_socket = os.environ.get("NOTIFY_SOCKET")
     if not notify_socket and not settings.command:
         raise ValueError(
-            "nobody would keep the sockets: run it in a unit with NotifyAccess=all and "
+            "no process would keep the sockets: run it in a unit with NotifyAccess=all and "
             "FileDescriptorStoreMax=, or give a command after --"
         )
     made = sockets.make(settings, sockets.dissector(settings))
@@ -58,8 +58,8 @@ def _activate(settings: Settings) -> int:
 
 
 def _become(settings: Settings, made: Sequence[socket.socket]) -> None:
-    """Execute the command with the sockets where sd_listen_fds(3) looks for them."""
-    # out of the way first: their places may be among the wanted ones
+    """Execute the command with the sockets at the descriptors of sd_listen_fds(3)."""
+    # moved away first: their descriptors may be among the wanted ones
     high = [os.dup(sock.fileno()) for sock in made]
     beyond = _FIRST_FD + len(made)
     while any(fd < beyond for fd in high):
@@ -76,5 +76,5 @@ def _become(settings: Settings, made: Sequence[socket.socket]) -> None:
 
 
 def run() -> None:
-    """Console script."""
+    """Run the command of the console script."""
     sys.exit(main(sys.argv[1:]))

@@ -4,8 +4,8 @@
     { 0x28,  0,  0, 0000000000 },
     { 0x16,  0,  0, 0x00000000 },
 
-Comments of C and a missing last comma are fine. So is the form without -c, that
-of iptables' xt_bpf: how many, then code, jt, jf and k of each.
+Comments of C and a missing last comma are fine. So is the form without -c, for
+iptables' xt_bpf: the count, then code, jt, jf and k of each.
 
     2,40 0 0 0,22 0 0 0,
 """
@@ -54,7 +54,7 @@ def parse(text: str) -> tuple[Instruction, ...]:
 def _parse_decimal(text: str) -> tuple[Instruction, ...]:
     count, *items = [item.split() for item in text.rstrip().rstrip(",").split(",")]
     if count != [str(len(items))]:
-        raise ValueError(f"says {' '.join(count)} instructions and has {len(items)}")
+        raise ValueError(f"declares {' '.join(count)} instructions and has {len(items)}")
     if not 1 <= len(items) <= abi.MAX_FILTER:
         raise ValueError(f"{len(items)} instructions, not 1..{abi.MAX_FILTER}")
     for number, words in enumerate(items, 1):

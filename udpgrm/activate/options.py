@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line of `udpgrm activate`."""
+"""The parser of the command line of `udpgrm activate`."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 
 @dataclass(frozen=True)
 class Settings:
-    """A command line that was understood."""
+    """A parsed command line."""
 
     name: str
     address: str
@@ -110,14 +110,14 @@ class Settings:
 
     @property
     def names_dissector(self) -> bool:
-        """Whether a dissector is asked for; else that of the group will do."""
+        """Return whether a dissector is asked for; else the group's is used."""
         chosen = (self.bpf, self.digest, self.flow_timeout or None, self.label or None)
         return self.noop or any(item is not None for item in chosen)
 
 
-def parse(words: list[str]) -> Optional[Settings]:
-    """Read a command line; None: help is asked for. ValueError for any misuse."""
-    ours, command = _split(words)
+def parse(arguments: list[str]) -> Optional[Settings]:
+    """Parse a command line; None: help is asked for. Raises ValueError for any misuse."""
+    ours, command = _split(arguments)
     try:
         pairs, operands = getopt.gnu_getopt(ours, "4b:d:s:nt:f:a:m:h", _LONG)
     except getopt.GetoptError as error:
@@ -158,14 +158,14 @@ def parse(words: list[str]) -> Optional[Settings]:
     return settings
 
 
-def _split(words: list[str]) -> tuple[list[str], tuple[str, ...]]:
-    """What is for us, and the command after the first `--`."""
-    if "--" not in words:
-        return words, ()
-    end = words.index("--")
-    if end + 1 == len(words):
+def _split(arguments: list[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Return the arguments of `udpgrm activate`, and the command after the first `--`."""
+    if "--" not in arguments:
+        return arguments, ()
+    end = arguments.index("--")
+    if end + 1 == len(arguments):
         raise ValueError("a command is missing after --")
-    return words[:end], tuple(words[end + 1 :])
+    return arguments[:end], tuple(arguments[end + 1 :])
 
 
 def _check_combination(settings: Settings) -> None:

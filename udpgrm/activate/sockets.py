@@ -23,7 +23,7 @@ _SO_RCVBUFFORCE = 33
 
 
 def dissector(settings: Settings) -> abi.Dissector:
-    """The value of UDP_GRM_DISSECTOR. Raises ValueError and OSError for a filter file."""
+    """Return the value of UDP_GRM_DISSECTOR. Raises ValueError and OSError for a filter file."""
     value = abi.Dissector(max_apps=settings.apps_max, label=settings.label)
     value.flow_timeout_s = settings.flow_timeout
     if settings.bpf is not None:
@@ -51,7 +51,7 @@ def _read_filter(path: str) -> tuple[Instruction, ...]:
 
 
 def make(settings: Settings, value: abi.Dissector) -> list[socket.socket]:
-    """Bound sockets with dissector and application set; all or none.
+    """Make bound sockets with dissector and application set; all or none.
 
     Raises client.NotHooked, ValueError (the group has another dissector) and OSError.
     """
@@ -82,9 +82,9 @@ def _set_dissector(sock: socket.socket, settings: Settings, value: abi.Dissector
 
 
 def _is_operators(sock: socket.socket, settings: Settings) -> bool:
-    """Whether the group has a dissector that is the operator's to choose.
+    """Return whether the operator chooses the dissector of the group.
 
-    So is any where none is asked for here, and one of the library, which no option here names.
+    That is any dissector if none is asked for here, and a named one, which no option here names.
     """
     try:
         size = ctypes.sizeof(abi.Dissector)
@@ -109,7 +109,7 @@ def _bound(settings: Settings) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
         if settings.rcvbuf is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, settings.rcvbuf)
-            # beyond net.core.rmem_max, where we may
+            # beyond net.core.rmem_max, if permitted
             with contextlib.suppress(PermissionError):
                 sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, settings.rcvbuf)
         try:

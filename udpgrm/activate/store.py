@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""systemd's descriptor store: sd_pid_notify_with_fds(3), FDSTORE=1."""
+"""The client of systemd's descriptor store: sd_pid_notify_with_fds(3), FDSTORE=1."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _AT_ONCE = 253
 
 
 def replace(notify_socket: str, name: str, sockets: Sequence[socket.socket]) -> None:
-    """Put sockets under a name into the store, in the place of those of that name.
+    """Store sockets under a name, replacing earlier ones of that name.
 
     notify_socket: as in $NOTIFY_SOCKET, a path or @ and an abstract name. The
-    unit needs FileDescriptorStoreMax= and, where the caller is not its main
+    unit needs FileDescriptorStoreMax= and, if the caller is not its main
     process, NotifyAccess=all. Raises OSError.
     """
     where = "\0" + notify_socket[1:] if notify_socket[0] == "@" else notify_socket

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a process's sockets are steered, or are not: facts, then findings."""
+"""The diagnosis of a process's sockets, why they are steered or not: facts, then findings."""

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""From facts to findings; reads nothing itself."""
+"""Evaluation of facts to findings; pure."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from udpgrm.state.second_groups import SecondGroup
 
 
 def evaluate(host: Host, sockets: Sequence[Socket]) -> list[Diagnosis]:
-    """A diagnosis for each socket."""
+    """Return a diagnosis for each socket."""
     return [_judge(host, sock, sockets) for sock in sockets]
 
 
 def is_waiting(diagnoses: Iterable[Diagnosis]) -> bool:
-    """Whether a registration is on its way, which may be over a moment later."""
+    """Return whether a registration is under way, which may be complete a moment later."""
     return any(item.code is Code.WAITING for found in diagnoses for item in found.findings)
 
 
@@ -224,7 +224,7 @@ def _no_program(group: Group) -> Finding:
 
 
 def _splits(sock: Socket, other: Socket) -> bool:
-    """To the kernel these are two reuseport groups, although udpgrm has them as one."""
+    """Return whether a group of udpgrm is two reuseport groups to the kernel."""
     mine, others = ((item.family, item.v6only) for item in (sock, other))
     return sock.group is not None and sock.group == other.group and mine != others
 

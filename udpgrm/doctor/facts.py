@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What is known of a host and of a socket before anyone evaluates it."""
+"""Facts of a host and of its sockets, not evaluated yet."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from udpgrm.state.second_groups import SecondGroup
 class Group:
     """A live group. alive: living sockets by slot; working: generations by application.
 
-    failing_loads: positions of the instructions of its filter that no steering program can do.
-    foreign_program: what steers it in the place of our program; empty: nothing that was seen.
+    failing_loads: positions of the instructions of its filter that no steering program can run.
+    foreign_program: what steers it instead of udpgrm's program; empty: nothing that was seen.
     """
 
     number: int
@@ -37,10 +37,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Host:
-    """The state in a pin directory, and who is hooked.
+    """The state in a pin directory, and the hooked cgroups.
 
-    cgroups are paths of those with hooks; daemon: its pid, None: none runs; daemon_lacks: why it
-    may not take sockets of other processes. unreachable: why processes could not be looked at.
+    cgroups are paths of hooked cgroups; daemon: its pid, None: none runs; daemon_lacks: why it
+    may not duplicate sockets of other processes. unreachable: why processes could not be read.
     """
 
     directory: str
@@ -54,14 +54,14 @@ class Host:
 
 @dataclass(frozen=True)
 class Socket:
-    """A UDP socket that is not connected, and what hooks and daemon have noted of it.
+    """A UDP socket that is not connected, with the records of hooks and daemon.
 
     address None: not bound. hooked: hooks answer its calls. known: the bind hook
-    has seen it. deleted: it was in a group that is no more. group: the id of
-    the live group it is in. generation: what it asked for. index: its place
+    has seen it. deleted: it was in a group that is deleted. group: the id of
+    the live group it is in. generation: what it asked for. index: its index
     there; full: it has none as the generation is full. entered: the group's
-    socket array has it. ifindex: the device it is bound to, 0: none. cgroup: that
-    of the process. limits: options and memberships that meet a limit of the kernel.
+    socket array has it. ifindex: the device it is bound to, 0: none. cgroup: the
+    process's. limits: options and memberships that meet a limit of the kernel.
     """
 
     pid: int
@@ -88,7 +88,7 @@ class Socket:
 
 
 class Code(str, Enum):
-    """What a finding is, for programs: docs/doctor.md explains each."""
+    """The code of a finding, for programs: docs/doctor.md explains each."""
 
     NOT_BOUND = "not_bound"
     NO_REUSEPORT = "no_reuseport"
@@ -128,7 +128,7 @@ class Code(str, Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to say: what it is, why, and what to do.
+    """A finding: what it is, why, and what to do.
 
     A problem is something to do; a note is good to know.
     """
@@ -142,7 +142,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A socket, whether packets are steered to it, and what there is to say."""
+    """A socket, whether packets are steered to it, and its findings."""
 
     socket: Socket
     steered: bool

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Facts of a running host; changes nothing on it.
+"""Gathering of facts of a running host; changes nothing on it.
 
-Sockets of other processes are duplicated (pidfd_getfd(2)), which also tells
-whether hooks answer: they are those of the cgroup that a socket was made in,
-whoever asks.
+Sockets of other processes are duplicated (pidfd_getfd(2)), which also shows
+whether hooks answer: they are the hooks of the cgroup that a socket was made
+in, for every caller.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def host_of(
     hooked: Iterable[str],
     unreachable: Iterable[str],
 ) -> Host:
-    """The host's facts, from its state; None: there is none."""
+    """Return the host's facts, from its state; None: there is none."""
     if maps is None:
         return Host(str(directory), has_state=False, unreachable=tuple(unreachable))
     lacks = descriptors.lacks_right(daemon) if daemon is not None else ""
@@ -91,10 +91,10 @@ def _failing_loads(dissector: abi.Dissector) -> tuple[int, ...]:
 def sockets_of(
     pids: Iterable[int], maps: Optional[Maps], where: Optional[str], bound: bool
 ) -> tuple[list[Socket], list[str]]:
-    """The UDP sockets of processes that are not connected to a peer, each once.
+    """Return the UDP sockets of processes that are not connected to a peer, each once.
 
-    `where` limits them to an ADDRESS:PORT, `bound` to those that could be
-    steered: bound, with SO_REUSEPORT. With why processes could not be looked at.
+    `where` limits them to an ADDRESS:PORT, `bound` to sockets that could be
+    steered: bound, with SO_REUSEPORT. Returns also why processes could not be read.
     """
     found: dict[int, Socket] = {}
     unreachable: dict[str, None] = {}
@@ -135,7 +135,7 @@ def _option(sock: socket.socket, option: int, size: int = 4) -> int:
 
 
 def _cgroup_of(pid: int) -> str:
-    """The directory of a process's cgroup; as in cgroups(7) when it is not mounted here."""
+    """Return the directory of a process's cgroup; as in cgroups(7) if it is not mounted here."""
     for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
         hierarchy, _, path = line.split(":", 2)
         if hierarchy == "0":
@@ -173,7 +173,7 @@ def _look_at(
 
 
 def _with_notes(seen: Socket, sock: socket.socket, maps: Maps) -> Socket:
-    """Add what hooks and daemon have noted in the socket's storage."""
+    """Add the records of hooks and daemon in the socket's storage."""
     request = abi.SocketRequest()
     record = abi.Registration()
     if not _storage(maps["socket_request"], sock, request):
@@ -202,7 +202,7 @@ def _with_notes(seen: Socket, sock: socket.socket, maps: Maps) -> Socket:
 def _storage(
     storage: int, sock: socket.socket, record: Union[abi.SocketRequest, abi.Registration]
 ) -> bool:
-    """Read a socket's storage into a record; False: it has none."""
+    """Read a socket's storage into a record; return False if it has none."""
     size = ctypes.sizeof(record)
     raw = libbpf.map_lookup(storage, sock.fileno().to_bytes(4, sys.byteorder), size)
     if raw is not None:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Findings about a host: its daemon, its hooks, and what could not be looked at."""
+"""Findings about a host: its daemon, its hooks, and what could not be read."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from udpgrm.doctor.facts import Code, Finding, Host, Socket
 
 
 def about_host(host: Host, asked: str, sockets: Sequence[Socket]) -> list[Finding]:
-    """What there is to say of the host.
+    """Return the findings about the host.
 
-    `asked` says in words which sockets were looked for; empty: those of hooked cgroups.
+    `asked` describes the sockets that were asked for; empty: all of hooked cgroups.
     """
     if not host.has_state:
         return [] if sockets else [no_state(host, answered=False)]
@@ -53,27 +53,27 @@ def about_host(host: Host, asked: str, sockets: Sequence[Socket]) -> list[Findin
 
 
 def concerns(host: Host, sock: Socket, netns: int) -> bool:
-    """Whether a socket that nobody has named matters to someone in this network namespace.
+    """Return whether a socket that was not asked for matters in this network namespace.
 
-    Others have their own servers at the same address, as containers do.
+    Other namespaces, as of containers, have their own servers at the same address.
     """
     return sock.netns == netns or hooked_ancestor(host, sock.cgroup) is not None
 
 
 def hooked_ancestor(host: Host, cgroup: str) -> Optional[str]:
-    """The nearest cgroup with hooks that a cgroup is, or is below."""
+    """Return the nearest hooked cgroup that a cgroup is, or is below."""
     above = [path for path in host.cgroups if f"{cgroup}/".startswith(f"{path.rstrip('/')}/")]
     return max(above, key=len, default=None)
 
 
 def is_pending(sock: Socket) -> bool:
-    """Tell if a socket has asked for a generation and has got no index yet."""
+    """Return whether a socket has asked for a generation and has no index yet."""
     asked = sock.group is not None and sock.generation is not None
     return asked and sock.index is None and not sock.full
 
 
 def no_state(host: Host, answered: bool) -> Finding:
-    """Say that the pin directory is empty; answered: hooks answer a socket all the same."""
+    """Return the finding of an empty pin directory; answered: hooks answer nevertheless."""
     why = "it has never run there"
     if answered:
         why = "hooks answer, though: they are those of another --pin-dir"
@@ -86,7 +86,7 @@ def no_state(host: Host, answered: bool) -> Finding:
 
 
 def lacks_right(host: Host) -> Finding:
-    """Say that the daemon may not take sockets of other processes."""
+    """Return the finding that the daemon may not duplicate sockets of other processes."""
     return Finding(
         Code.DAEMON_LACKS_RIGHT,
         "the daemon may not take sockets",

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from udpgrm.doctor.facts import Code, Finding, Group, Host, Socket
 from udpgrm.state import address
 
-#: By what doctor/options.py finds: its code, what it is, why it matters, what to do.
+#: By the finding of doctor/options.py: its code, what it is, why it matters, what to do.
 _OF_OPTIONS = {
     "gro": (
         Code.LIMIT_GRO,
@@ -50,27 +50,27 @@ _ALL_IPV4 = "all IPv4 packets"
 
 
 def of_socket(sock: Socket) -> Iterator[Finding]:
-    """Note the options of a socket that meet a limit."""
+    """Return the findings about options of a socket that meet a limit."""
     for name, (code, what, why, do) in _OF_OPTIONS.items():
         if name in sock.limits:
             yield Finding(code, what, why, f"{do} (docs/limits.md)", problem=False)
 
 
 def of_filter(group: Group) -> Iterator[Finding]:
-    """Report a filter that asks for what steering programs cannot see."""
+    """Return the findings about loads of a filter that steering programs cannot run."""
     if group.failing_loads:
-        places = ", ".join(map(str, group.failing_loads))
+        positions = ", ".join(map(str, group.failing_loads))
         yield Finding(
             Code.LIMIT_FILTER,
             "its filter cannot work",
-            f"instruction {places} loads ancillary data (SKF_AD_OFF), "
+            f"instruction {positions} loads ancillary data (SKF_AD_OFF), "
             "which a steering program has not: the kernel spreads every packet that gets there",
             "write the filter over the UDP payload (docs/limits.md)",
         )
 
 
 def of_groups(host: Host, group: Group, sock: Socket) -> Iterator[Finding]:
-    """Report other groups that take packets of a socket's address before this one does."""
+    """Return the findings about other groups that get packets of a socket's address first."""
     for other in host.groups:
         if other.number == group.number or other.netns != group.netns:
             continue
@@ -87,7 +87,7 @@ def of_groups(host: Host, group: Group, sock: Socket) -> Iterator[Finding]:
 
 
 def _taken_by(group: Group, other: Group, sock: Socket) -> str:
-    """Say which packets the other group takes from this one; "": none."""
+    """Return which packets the other group takes from this one; "": none."""
     mine, port = address.parse(group.address)
     theirs, other_port = address.parse(other.address)
     if port != other_port or not mine.is_unspecified or mine == theirs:

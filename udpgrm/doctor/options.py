@@ -33,8 +33,8 @@ def limits_of(sock: socket.socket, pid: int) -> frozenset[str]:
     """
     found = {
         name
-        for name, places in _SWITCHES.items()
-        if any(_is_on(sock, level, option) for level, option in places)
+        for name, switches in _SWITCHES.items()
+        if any(_is_on(sock, level, option) for level, option in switches)
     }
     if any(_is_member(sock, *membership) for membership in _memberships(pid, sock.family)):
         found.add("multicast")
@@ -48,7 +48,7 @@ def _is_on(sock: socket.socket, level: int, option: int) -> bool:
 
 
 def _memberships(pid: int, family: int) -> Iterator[tuple[int, bytes]]:
-    """(device, sockaddr) of the multicast groups that sockets of a namespace are in."""
+    """Yield (device, sockaddr) of the multicast groups that sockets of a namespace are in."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         lines = Path(f"/proc/{pid}/net/igmp").read_text().splitlines()[1:]
         device = 0
@@ -69,7 +69,7 @@ def _memberships(pid: int, family: int) -> Iterator[tuple[int, bytes]]:
 
 
 def _is_member(sock: socket.socket, device: int, group: bytes) -> bool:
-    """Ask the kernel for the sources of a membership, which there are for a member's alone."""
+    """Return whether a socket is a member, by asking the kernel for the membership's sources."""
     level = socket.IPPROTO_IP if len(group) == _SOCKADDR_IN else socket.IPPROTO_IPV6
     value = ctypes.create_string_buffer(_GROUP_FILTER.pack(device, group, 0, 0))
     size = ctypes.c_uint32(_GROUP_FILTER.size)

@@ -26,6 +26,6 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Schema:
-    """Return the schema of an answer, or what they share."""
+    """Return the schema of an answer, or of the definitions that the answers share."""
     schema: Schema = json.loads((DIRECTORY / f"{name}{_SUFFIX}").read_text(encoding="utf-8"))
     return schema

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Groups, generations and the daemon as Prometheus wants them."""
+"""Metrics of groups, generations and the daemon, for Prometheus."""

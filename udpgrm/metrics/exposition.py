@@ -16,7 +16,7 @@ Value = Union[int, float]
 
 @dataclass
 class Family:
-    """All series of one name.
+    """A family: all series of one name.
 
     kind is counter or gauge; a counter's name ends in _total. Every sample has
     its labels and its value.
@@ -33,7 +33,7 @@ class Family:
 
 
 def render(families: Iterable[Family]) -> str:
-    """The text of all families that have a series."""
+    """Return the text of all families that have a series."""
     lines: list[str] = []
     for family in families:
         if family.samples:

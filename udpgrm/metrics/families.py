@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What is exported, under which names: docs/metrics.md is the page for users.
+"""The exported families: docs/metrics.md is the page for operators.
 
 Names and labels follow prometheus.io/docs/practices/naming: within a family
 with a reason or a path every packet counts at most once, so that sums mean
-something. Counters are never subtracted from one another here: two that are
-read a moment apart would let the difference fall, which is a reset to
+something. Counters are never subtracted from one another here: the difference of
+two that are read a moment apart could decrease, which is a reset to
 Prometheus.
 """
 
@@ -88,14 +88,14 @@ _GROUP_COUNTERS: dict[str, tuple[str, list[tuple[str, dict[str, str]]]]] = {
 
 
 def of_build(version: str) -> list[Family]:
-    """The version of this command."""
+    """Return the version of this command."""
     family = Family("udpgrm_build_info", "gauge", "Version of the udpgrm command that exports.")
     family.add({"version": version}, 1)
     return [family]
 
 
 def of_daemon(running: bool, health: Optional[ProcessHealth]) -> list[Family]:
-    """The daemon's health; without `health` only whether it runs."""
+    """Return the daemon's health; without `health` only whether it runs."""
     up = Family("udpgrm_daemon_up", "gauge", "Whether the daemon runs; packets do not need it.")
     up.add({}, int(running))
     if health is None:
@@ -119,7 +119,7 @@ def of_daemon(running: bool, health: Optional[ProcessHealth]) -> list[Family]:
 
 
 def of_groups(groups: list[GroupView], limit: int, now: float) -> list[Family]:
-    """Groups and generations; `now` in seconds since the epoch, when they were read."""
+    """Return groups and generations; `now`: when they were read, in seconds since the epoch."""
     count = Family("udpgrm_groups", "gauge", "Groups there are.")
     count.add({}, len(groups))
     most = Family("udpgrm_groups_limit", "gauge", "Groups there can be.")
@@ -136,9 +136,9 @@ def of_groups(groups: list[GroupView], limit: int, now: float) -> list[Family]:
 
 
 def _group_labels(groups: list[GroupView]) -> list[tuple[dict[str, str], GroupView]]:
-    """The labels of each group; its id too where the others name several.
+    """Return the labels of each group, with its id if the others are ambiguous.
 
-    Those are groups of an IPv4 socket and of an IPv6 one at the mapped address.
+    They are for groups of an IPv4 socket and of an IPv6 one at the mapped address.
     """
     named = [
         (
@@ -235,5 +235,5 @@ def _generation_labels(item: GenerationView) -> dict[str, str]:
 
 
 def _timestamp(now: float, age: Optional[float]) -> float:
-    """To tenths of a second: ages are exact to some milliseconds, and would flicker."""
+    """Round a time to 0.1 s: ages are exact to some milliseconds, and would flicker."""
     return 0 if age is None else round(now - age, 1)

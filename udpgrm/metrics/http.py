@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Serve metrics to a Prometheus server that scrapes this host.
+"""The HTTP server of metrics, for a Prometheus server that scrapes this host.
 
-Serves GET /metrics and nothing else. It runs as root and its clients are anybody who reaches the
-address, so what they can use up is bounded: connections at a time, seconds for a request, and one
-reading of the state a second, whoever asks.
+Serves GET /metrics and nothing else. It runs as root, and every host that reaches the address is
+a client, so its resources are bounded: connections at a time, seconds for a request, and one
+reading of the state a second for all clients.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _READ_EVERY_S = 1.0
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One request; the connection ends with it."""
+    """The handler of one request; the connection ends with it."""
 
     server_version = "udpgrm"
     sys_version = ""
@@ -51,12 +51,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class Exporter(ThreadingHTTPServer):
-    """An HTTP server of one text, which `read` makes. Raises OSError where it cannot bind."""
+    """An HTTP server of one text, which `read` makes. Raises OSError if it cannot bind."""
 
     daemon_threads = True
 
     def __init__(self, address: tuple[str, int], family: int, read: Callable[[], str]) -> None:
-        """Listen; `serve_forever` serves."""
+        """Listen at an address; `serve_forever` serves."""
         self.address_family = socket.AddressFamily(family)
         self._read = read
         self._lock = threading.Lock()
@@ -74,18 +74,18 @@ class Exporter(ThreadingHTTPServer):
             return self._text
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection in a thread; close it at once where too many are served."""
+        """Serve a connection in a thread; close it at once if too many are served."""
         if not self._places.acquire(blocking=False):
             self.shutdown_request(request)
             return
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve a connection, then give its place back."""
+        """Serve a connection, then release its slot."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._places.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Pass over clients that have gone away."""
+        """Ignore clients that have disconnected."""

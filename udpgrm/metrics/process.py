@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""The daemon's health as anyone can read it: its /proc entry, proc_pid_stat(5)."""
+"""The daemon's health, readable by every user: its /proc entry, proc_pid_stat(5)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ProcessHealth:
 
 
 def read(pid: int, directory: Path, proc: Path = Path("/proc")) -> Optional[ProcessHealth]:
-    """The daemon that holds the lock of this pin directory; None: not to be seen from here.
+    """Return the daemon that holds the lock of this pin directory; None: invisible here.
 
     A pid means another process in another pid namespace, so it is checked that
     the process has the directory open.
@@ -54,7 +54,7 @@ def _same(path: Path, directory: Path) -> bool:
 
 
 def _boot_time(proc: Path) -> int:
-    """Seconds since the epoch."""
+    """Return the time of boot, in seconds since the epoch."""
     for line in (proc / "stat").read_text().splitlines():
         name, _, value = line.partition(" ")
         if name == "btime":

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Probes: ask a service over the network, and evaluate what comes back."""
+"""Probes: questions to a service over the network, and the evaluation of replies."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The DNS probe: one query (RFC 1035), or who the server says it is (RFC 4892)."""
+"""The DNS probe: one query (RFC 1035), or one for the server's identity (RFC 4892)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _MAX_NAME = 255
 
 
 class Dns:
-    """A query, and a well-formed response to it."""
+    """An exchange of a query and a well-formed response."""
 
     def __init__(self, spec: DnsProbe, number: Optional[int] = None) -> None:
         self._spec = spec
@@ -64,7 +64,7 @@ class Dns:
         )
 
     def evaluate(self, reply: bytes) -> Verdict:
-        """Any rcode is a reply unless one was asked for."""
+        """Accept any rcode as a reply, unless the probe names one."""
         if len(reply) < _HEADER.size:
             return unrelated("too short for a DNS message")
         number, flags, questions, *records = _HEADER.unpack_from(reply)
@@ -91,7 +91,7 @@ class Dns:
         return passed(f"DNS {rcode}, identity {identity!r}")
 
     def _walk(self, reply: bytes, position: int, counts: list[int]) -> Optional[str]:
-        """Read all records, to their ends; the text of the answer to our question."""
+        """Read all records, to their ends; return the text of the answer to the question."""
         text = None
         for record in range(sum(counts)):
             name, position = _name(reply, position)
@@ -112,7 +112,7 @@ def _type_number(name: str) -> int:
 
 
 def _name(message: bytes, position: int) -> tuple[tuple[bytes, ...], int]:
-    """A name in lower case, and where it ends. Compression only ever points back."""
+    """Return a name in lower case, and its end. Compression only points back."""
     labels: list[bytes] = []
     after: Optional[int] = None
     length = 1
@@ -141,7 +141,7 @@ def _name(message: bytes, position: int) -> tuple[tuple[bytes, ...], int]:
 
 
 def _text(data: bytes) -> str:
-    """The strings of a TXT record, joined."""
+    """Return the strings of a TXT record, joined."""
     parts: list[bytes] = []
     while data:
         size = data[0]

@@ -11,13 +11,13 @@ _NONCE = 16
 
 
 class Echo:
-    """A nonce, and the same bytes."""
+    """An exchange of a nonce and the same bytes."""
 
     def __init__(self) -> None:
         self.request = secrets.token_bytes(_NONCE)
 
     def evaluate(self, reply: bytes) -> Verdict:
-        """The nonce is a reply; the nonce of an earlier question is not."""
+        """Accept the nonce as a reply, but not that of an earlier question."""
         if reply == self.request:
             return passed("the nonce came back")
         return unrelated("this is not the nonce that was sent")

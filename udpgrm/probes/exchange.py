@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a type of probe has to know: the bytes to send, and what a reply means."""
+"""The interface of a type of probe: the bytes to send, and the evaluation of replies."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Literal, Protocol
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a datagram means to a probe.
+    """The verdict on a datagram.
 
-    unrelated: not the reply that is waited for, as one to an earlier question.
+    unrelated: not the expected reply, as a reply to an earlier question.
     """
 
     kind: Literal["passed", "failed", "unrelated"]
@@ -19,33 +19,33 @@ class Verdict:
 
 
 def passed(reason: str) -> Verdict:
-    """The reply that was wanted."""
+    """Return the verdict on the expected reply."""
     return Verdict("passed", reason)
 
 
 def failed(reason: str) -> Verdict:
-    """A reply to this question, and the wrong one."""
+    """Return the verdict on a wrong reply to this question."""
     return Verdict("failed", reason)
 
 
 def unrelated(reason: str) -> Verdict:
-    """Something else: continue waiting."""
+    """Return the verdict on another datagram: continue waiting."""
     return Verdict("unrelated", reason)
 
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Between whom an exchange goes: (ip, port) of the prober and of the service."""
+    """The endpoints of an exchange: (ip, port) of the prober and of the service."""
 
     source: tuple[str, int]
     target: tuple[str, int]
 
 
 class Exchange(Protocol):
-    """One question and its replies. `request` stays the same however often it is sent."""
+    """One question and its replies. `request` does not change however often it is sent."""
 
     request: bytes
 
     def evaluate(self, reply: bytes) -> Verdict:
-        """What a datagram means. Never raises."""
+        """Return the verdict on a datagram. Never raises."""
         ...

@@ -9,7 +9,7 @@ from typing import Optional
 
 from udpgrm.probes.exchange import Verdict, failed, passed, unrelated
 
-#: One of the versions that nobody may speak (RFC 9000, section 15).
+#: One of the reserved versions (RFC 9000, section 15).
 VERSION = 0x1A2A3A4A
 _SIZE = 1200  # shorter datagrams need not be answered (RFC 9000, section 5.2.2)
 _LONG_FIXED = 0xC0
@@ -22,7 +22,7 @@ def _connection_id() -> bytes:
 
 
 class VersionNegotiation:
-    """A long header of an unknown version, and what must come back."""
+    """An exchange of a long header of an unknown version and Version Negotiation."""
 
     def __init__(self, destination: Optional[bytes] = None, source: Optional[bytes] = None) -> None:
         self._destination = destination or _connection_id()
@@ -33,7 +33,7 @@ class VersionNegotiation:
         self.request = header.ljust(_SIZE, b"\0")
 
     def evaluate(self, reply: bytes) -> Verdict:
-        """The connection ids come back the other way round, and a list of versions."""
+        """Accept swapped connection ids and a list of versions."""
         try:
             first, version = struct.unpack_from("!BI", reply)
             destination, position = _opaque(reply, 5)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The QUIC probe with cryptography: a whole handshake, by aioquic where it is installed."""
+"""The QUIC probe with cryptography: a whole handshake, by aioquic if it is installed."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _IDLE_S = 3600.0  # the server's own limit is likely shorter
 
 
 class Link(Protocol):
-    """What a connection needs of runner.Link."""
+    """The part of runner.Link that a connection needs."""
 
     target: tuple[str, int]
     attempts: int
 
     def send(self, datagram: bytes) -> None:
-        """Send. Raises OSError."""
+        """Send a datagram. Raises OSError."""
 
     def receive(self, deadline: float) -> Optional[bytes]:
-        """The next datagram until a time of time.monotonic(), or None. Raises OSError."""
+        """Return the next datagram until a time of time.monotonic(), or None. Raises OSError."""
 
 
 class Connection:
-    """One connection: the first question does its handshake, each one a PING on it."""
+    """A connection: the first question does its handshake, each question is a PING on it."""
 
     def __init__(self, spec: QuicProbe, link: Link) -> None:
         self._spec = spec
@@ -40,7 +40,7 @@ class Connection:
         self._pings = 0
 
     def ask(self) -> Verdict:
-        """Passed when the server acknowledges a PING that only it could read."""
+        """Send a PING that only the server can read; it passes if the server acknowledges it."""
         if self._quic is None:
             try:
                 self._quic = self._connect()
@@ -73,7 +73,7 @@ class Connection:
         return failed(f"no QUIC handshake and PING in time: {reason}")
 
     def close(self) -> None:
-        """Tell the server that the connection is over."""
+        """Close the connection, and notify the server."""
         if self._quic is not None:
             self._quic.close()
             with contextlib.suppress(OSError):
@@ -95,7 +95,7 @@ class Connection:
         return quic
 
     def _exchange(self, deadline: float) -> None:
-        """Send what is due, and take in a datagram or let the connection's timer run out."""
+        """Send what is due, and receive a datagram or let the connection's timer expire."""
         self._flush()
         timer = self._quic.get_timer()
         until = deadline if timer is None else min(timer, deadline)

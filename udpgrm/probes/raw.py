@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The raw probe: bytes of the user's choice."""
+"""The raw probe: bytes of the operator's choice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from udpgrm.probes.specs import RawProbe
 
 
 class Raw:
-    """The payload, and a reply of the pattern."""
+    """An exchange of the payload and a reply that matches the pattern."""
 
     def __init__(self, spec: RawProbe) -> None:
         self.request = bytes.fromhex(spec.payload)
@@ -19,7 +19,7 @@ class Raw:
         self._pattern = _pattern(spec.expect)
 
     def evaluate(self, reply: bytes) -> Verdict:
-        """A reply has no sign of what it answers: another one may still be right."""
+        """Compare a reply with the pattern; a later one may still be right."""
         if self._pattern is None:
             return passed("a reply came")
         if self._pattern.fullmatch(reply.hex()):
@@ -28,7 +28,7 @@ class Raw:
 
 
 def _pattern(expect: Optional[str]) -> Optional[re.Pattern[str]]:
-    """`?` is any digit, a last `*` any further bytes."""
+    """Return the pattern of a reply: `?` is any digit, a last `*` any further bytes."""
     if expect is None:
         return None
     return re.compile(expect.lower().replace("?", ".").replace("*", ".*"))

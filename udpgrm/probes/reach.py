@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Where to send a probe, and by which device, so that a service gets it."""
+"""The destination and device of a probe, so that the service gets it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Source = tuple[str, int]
 def open_socket(address: str, source: Optional[Source]) -> tuple[socket.socket, Source]:
     """Make a socket that reaches a service at ADDRESS[%DEVICE]:PORT. Returns it and the target.
 
-    A socket that is bound to a device gets no packet but from it, so ours is bound to it as well.
+    A socket that is bound to a device gets only its packets, so the probe's is bound to it too.
     A wildcard address is asked at the source's, else at the device's, else on loopback. Raises
     OSError when there is no such way.
     """

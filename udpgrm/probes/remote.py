@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Probes that another host sends: flows held there, asked over one ssh session.
+"""Probes from another host: flows held there, with questions over one ssh session.
 
 Both ends speak JSON, a line each way: {"hold": PROBE, "address": "IP:PORT"} is
 answered with {"flow": N, "source": [IP, PORT]}, {"ask": N} with {"result": ...},
@@ -33,23 +33,23 @@ _Answer = TypeVar("_Answer")
 
 
 class ProberError(OSError):
-    """The other host cannot be asked to probe; the text names it and says why."""
+    """Raised when the other host cannot probe; the message names it and says why."""
 
     def __init__(self, host: str, reason: str) -> None:
         super().__init__(f"from {host}: {reason}")
 
 
 class Prober:
-    """A host that probes in our place. Its session begins with the first flow."""
+    """A host that probes for this one. Its session begins with the first flow."""
 
     def __init__(self, host: str) -> None:
-        """host: an ssh destination, [USER@]HOST; nothing is asked of the user."""
+        """Use an ssh destination, [USER@]HOST, without interaction."""
         self._host = host
         self._session: Optional[subprocess.Popen[bytes]] = None
         self._unread = b""
 
     def hold(self, spec: ProbeSpec, address: str) -> RemoteFlow:
-        """A flow from there. A wildcard is asked where ssh came from. Raises ProberError."""
+        """Begin a flow; a wildcard address is probed at the ssh client's. Raises ProberError."""
 
         def flow(answer: dict[str, Any]) -> RemoteFlow:
             ip, port = answer["source"]
@@ -75,7 +75,7 @@ class Prober:
     def call(
         self, question: dict[str, Any], timeout: float, read: Callable[[dict[str, Any]], _Answer]
     ) -> _Answer:
-        """Ask the other end, and read its answer. Raises ProberError."""
+        """Send a request to the other end, and return its answer. Raises ProberError."""
         if self._session is None:
             self._session = subprocess.Popen(
                 [*_SSH, self._host, _COMMAND],
@@ -89,7 +89,7 @@ class Prober:
             self._session.stdin.write(json.dumps(question).encode() + b"\n")
             self._session.stdin.flush()
         except BrokenPipeError as error:
-            raise ProberError(self._host, self._last_words()) from error
+            raise ProberError(self._host, self._last_message()) from error
         line = self._line(time.monotonic() + timeout)
         try:
             answer = json.loads(line)
@@ -109,23 +109,23 @@ class Prober:
                     raise ProberError(self._host, "no answer in time")
                 part = os.read(descriptor, 65536)
                 if not part or len(self._unread) > _LONGEST:
-                    raise ProberError(self._host, self._last_words())
+                    raise ProberError(self._host, self._last_message())
                 self._unread += part
         line, _, self._unread = self._unread.partition(b"\n")
         return line
 
-    def _last_words(self) -> str:
-        """Why the session ended: the last line of what ssh or the shell there said."""
+    def _last_message(self) -> str:
+        """Return why the session ended: the last line of ssh's or the remote shell's stderr."""
         assert self._session is not None and self._session.stderr is not None
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._session.wait(1)
         os.set_blocking(self._session.stderr.fileno(), False)
-        said = (self._session.stderr.read() or b"").decode(errors="replace").strip()
-        return said.splitlines()[-1] if said else "the ssh session ended"
+        message = (self._session.stderr.read() or b"").decode(errors="replace").strip()
+        return message.splitlines()[-1] if message else "the ssh session ended"
 
 
 class RemoteFlow:
-    """Like runner.Held, but the flow is another host's."""
+    """A flow of another host, with the interface of runner.Held."""
 
     def __init__(self, prober: Prober, spec: ProbeSpec, number: int, source: runner.Source) -> None:
         self.source = source
@@ -134,7 +134,7 @@ class RemoteFlow:
         self._timeout = spec.timeout_s * (spec.retries + 1) + _PATIENCE_S
 
     def ask(self) -> runner.ProbeResult:
-        """Ask once. Raises ProberError; what the service does is in the result."""
+        """Send a question. Raises ProberError; failures of the service are in the result."""
 
         def result(answer: dict[str, Any]) -> runner.ProbeResult:
             return runner.ProbeResult(**{**answer["result"], "source": self.source})
@@ -142,7 +142,7 @@ class RemoteFlow:
         return self._prober.call({"ask": self._number}, self._timeout, result)
 
     def close(self) -> None:
-        """End the flow, if its host can still be told."""
+        """End the flow, if its host can still be reached."""
         with contextlib.suppress(ProberError):
             self._prober.call({"close": self._number}, _PATIENCE_S, lambda _: None)
 
@@ -160,13 +160,13 @@ def run(spec: ProbeSpec, address: str) -> runner.ProbeResult:
 
 def serve(
     lines: Iterable[str],
-    tell: Callable[[str], None],
+    reply: Callable[[str], None],
     parse: Callable[[dict[str, Any], str], ProbeSpec],
     came_from: Optional[str],
 ) -> None:
-    """The other end: hold flows until the lines end.
+    """Serve the other end: hold flows until EOF.
 
-    parse: makes a probe of a definition's words and an address, or raises ValueError.
+    parse: makes a probe of a definition's keys and an address, or raises ValueError.
     came_from: the address that the session came from, None = unknown.
     """
     flows: dict[int, runner.Held] = {}
@@ -188,24 +188,24 @@ def serve(
                 answer = {"error": f"not understood: {error}"}
             except OSError as error:
                 answer = {"error": error.strerror or str(error)}
-            tell(json.dumps(answer))
+            reply(json.dumps(answer))
 
 
 def _reachable(where: str, came_from: Optional[str]) -> str:
-    """A wildcard address as this host can reach it. Raises ValueError."""
-    place = addresses.read(where)
-    ip, port = place.ip, place.port
+    """Return an address at which this host can reach a wildcard address. Raises ValueError."""
+    address = addresses.read(where)
+    ip, port = address.ip, address.port
     if ip.is_link_local and ip.version == 6:
-        raise ValueError(f"{place.plain} is link-local: its device is not known here")
+        raise ValueError(f"{address.plain} is link-local: its device is not known here")
     if not ip.is_unspecified:
-        return place.plain  # the device is the other host's
+        return address.plain  # the device is the other host's
     if came_from is None or ipaddress.ip_address(came_from).version != ip.version:
         raise ValueError(f"{where} is a wildcard, and ssh came from {came_from or 'nowhere'}")
     return addresses.form(came_from, port)
 
 
 def _document(spec: ProbeSpec) -> dict[str, Any]:
-    """A probe as a definition has it, without where it is sent from and to."""
+    """Return a probe as a definition has it, without its source and destination."""
     given = {key: value for key, value in vars(spec).items() if value is not None}
     for ours in ("address", "from_host"):
         given.pop(ours, None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sends probes over a connected UDP socket, again when needed, and waits for replies."""
+"""The runner of probes: it sends over a connected UDP socket, with retries, and waits."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _PLAIN: dict[type[ProbeSpec], Callable[[], Exchange]] = {
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """How a probe went.
+    """The result of a probe.
 
     address: what was asked for. sent, received: hex of the last datagrams; received
     is the reply that decided, else the last unsuitable one, else None. source: (ip,
@@ -65,10 +65,10 @@ class ProbeResult:
 
 
 class Link:
-    """A connected UDP socket that remembers what went over it during one question."""
+    """A connected UDP socket that records the datagrams of one question."""
 
     def __init__(self, address: str, source: Optional[Source]) -> None:
-        """Raises OSError when the addresses cannot be used."""
+        """Connect a socket. Raises OSError if the addresses cannot be used."""
         self._socket, target = reach.open_socket(address, source)
         try:
             self._socket.connect(target)
@@ -86,16 +86,16 @@ class Link:
         self.attempts = 0
 
     def send(self, datagram: bytes) -> None:
-        """Send. Raises OSError, also for an ICMP error that came since."""
+        """Send a datagram. Raises OSError, also for an ICMP error that arrived since."""
         self.sent = datagram
         self._socket.send(datagram)
 
     def receive(self, deadline: float) -> Optional[bytes]:
-        """The next datagram until a time of time.monotonic(), or None. Raises OSError."""
-        left = deadline - time.monotonic()
-        if left <= 0:
+        """Return the next datagram until a time of time.monotonic(), or None. Raises OSError."""
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
             return None
-        self._socket.settimeout(left)
+        self._socket.settimeout(remaining)
         try:
             self.received = self._socket.recv(_DATAGRAM)
         except socket.timeout:
@@ -103,7 +103,7 @@ class Link:
         return self.received
 
     def discard(self) -> None:
-        """Forget what came since the last question: it answers that one."""
+        """Discard datagrams since the last question: they answer that one."""
         self._socket.settimeout(0)
         for _ in range(_MAX_LEFTOVERS):
             try:
@@ -119,7 +119,7 @@ class Link:
 
 
 class Held:
-    """A flow from one port to a service, on which questions may be asked again and again.
+    """A flow from one port to a service, which may carry many questions.
 
     `source` is (ip, port) as the service will see it, known before the first question.
     """
@@ -140,7 +140,7 @@ class Held:
         self.close()
 
     def ask(self) -> ProbeResult:
-        """Ask once; never raises for what the network or the service does.
+        """Send a question and return the result; no failure of network or service raises.
 
         Takes at most timeout_s * (retries + 1).
         """
@@ -166,7 +166,7 @@ class Held:
         self._link.close()
 
     def _attempts(self) -> Verdict:
-        """Send the same question until a reply decides, or no retry is left."""
+        """Send the same question until a reply decides, or the retries are exhausted."""
         link = self._link
         link.discard()
         exchange = _exchange(self._spec, Endpoints(link.source, link.target))
@@ -203,9 +203,9 @@ def run(spec: ProbeSpec, address: str, *, source: Optional[Source] = None) -> Pr
 
 
 def hold(spec: ProbeSpec, address: str, *, source: Optional[Source] = None) -> Held:
-    """A flow that stays for several questions; the first one establishes it.
+    """Return a flow for several questions; the first one establishes it.
 
-    Raises OSError when no socket can be made between these addresses.
+    Raises OSError if no socket can be made between these addresses.
     """
     return Held(spec, address, source)
 
@@ -231,7 +231,7 @@ def _network_reason(error: OSError) -> str:
 
 
 def _brief(content: Optional[str]) -> str:
-    """Hex, shortened, with its length in bytes."""
+    """Return hex, shortened, with its length in bytes."""
     if content is None:
         return "nothing"
     more = "..." if len(content) > 2 * _SHOWN else ""

@@ -19,7 +19,7 @@ _MAGIC_COOKIE = "z9hG4bK"
 
 
 class Sip:
-    """OPTIONS, and a final response of the same call and branch."""
+    """An exchange of OPTIONS and a final response of the same call and branch."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Sip:
         self.request = "\r\n".join((*lines, "", "")).encode("ascii")
 
     def evaluate(self, reply: bytes) -> Verdict:
-        """A provisional response is none yet."""
+        """Accept a final response; a provisional one is none yet."""
         head = reply.decode("utf-8", "replace").partition("\r\n\r\n")[0]
         status = _STATUS.fullmatch(head.partition("\r\n")[0])
         if status is None:
@@ -65,7 +65,7 @@ class Sip:
 
 
 def _headers(head: str) -> Iterator[tuple[str, str]]:
-    """(name in lower case and full, value); folded lines are joined (section 7.3.1)."""
+    """Yield (full name in lower case, value); folded lines are joined (section 7.3.1)."""
     unfolded = re.sub(r"\r\n[ \t]+", " ", head)
     for line in unfolded.split("\r\n")[1:]:
         name, _, value = line.partition(":")

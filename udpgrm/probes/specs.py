@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a probe is asked to do, by type. Defaults stand here and nowhere else."""
+"""Specifications of probes, by type. Defaults are here and nowhere else."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import ClassVar, Optional
 
 @dataclass(frozen=True)
 class ProbeSpec:
-    """What all types share.
+    """The fields of all types.
 
     address: one of the service's groups, None = all of them. timeout_s: how long
     each attempt waits. retries: further attempts after the first. from_host: the
-    ssh destination that asks, None = this host.
+    ssh destination that sends the probe, None = this host.
     """
 
     type: ClassVar[str]
@@ -25,14 +25,14 @@ class ProbeSpec:
 
 @dataclass(frozen=True)
 class EchoProbe(ProbeSpec):
-    """A random nonce must come back."""
+    """A random nonce, which must come back."""
 
     type: ClassVar[str] = "echo"
 
 
 @dataclass(frozen=True)
 class RawProbe(ProbeSpec):
-    """Bytes of the user's choice.
+    """Bytes of the operator's choice.
 
     payload: hex. expect: hex of the reply, where `?` stands for any digit and a
     last `*` for any further bytes; None = any reply will do.
@@ -48,7 +48,7 @@ class DnsProbe(ProbeSpec):
     """A DNS query (RFC 1035); any well-formed answer to it is a reply.
 
     rcode: the answer's must be this one, None = any. identity: ask for id.server
-    (CHAOS, TXT; RFC 4892) in place of name and query_type, and report it.
+    (CHAOS, TXT; RFC 4892) instead of name and query_type, and report it.
     """
 
     type: ClassVar[str] = "dns"
@@ -60,7 +60,7 @@ class DnsProbe(ProbeSpec):
 
 @dataclass(frozen=True)
 class QuicProbe(ProbeSpec):
-    """A QUIC version that nobody speaks; Version Negotiation must come back (RFC 8999).
+    """A reserved QUIC version; Version Negotiation must come back (RFC 8999).
 
     handshake: a whole handshake by aioquic instead, with server_name as SNI; the
     certificate is not verified.
@@ -83,7 +83,7 @@ class StunProbe(ProbeSpec):
 class SipProbe(ProbeSpec):
     """SIP OPTIONS (RFC 3261); any final response is a reply.
 
-    uri: who is asked, None = the probed address.
+    uri: the Request-URI, None = the probed address.
     """
 
     type: ClassVar[str] = "sip"
@@ -96,6 +96,6 @@ TYPES: dict[str, type[ProbeSpec]] = {
 
 
 def strings_of(kind: str) -> set[str]:
-    """The fields of a type whose values are strings; of a type that there is not, none."""
+    """Return the fields of a type whose values are strings; of an unknown type, none."""
     declared = fields(TYPES[kind]) if kind in TYPES else ()
     return {item.name for item in declared if item.type in ("str", "Optional[str]")}

@@ -20,14 +20,14 @@ _FINGERPRINT_XOR = 0x5354554E
 
 
 class Stun:
-    """A binding request, and a response to the same transaction."""
+    """An exchange of a binding request and a response to the same transaction."""
 
     def __init__(self, transaction: Optional[bytes] = None) -> None:
         self._transaction = transaction or secrets.token_bytes(12)
         self.request = _HEADER.pack(_REQUEST, 0, _MAGIC, self._transaction)
 
     def evaluate(self, reply: bytes) -> Verdict:
-        """An error response is a reply: the server lives."""
+        """Accept any response: with an error response the server lives, too."""
         if len(reply) < _HEADER.size:
             return unrelated("too short for a STUN message")
         kind, length, magic, transaction = _HEADER.unpack_from(reply)
@@ -61,7 +61,7 @@ class Stun:
 
 
 def _attributes(message: bytes) -> Iterator[tuple[int, tuple[int, int]]]:
-    """(type, (start, end)) of each; of several of one type, callers keep the last."""
+    """Yield (type, (start, end)) of each; of several of one type, callers keep the last."""
     position = _HEADER.size
     while position < len(message):
         kind, length = struct.unpack_from("!HH", message, position)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What no schema can say: how the parts of a service, and services, go together."""
+"""Checks that a schema cannot express: of the parts of a service, and between services."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WITHOUT_APPLICATIONS = ("flow", "noop")
 
 
 def within(service: Service) -> Iterator[tuple[str, str]]:
-    """(key, reason) of what does not fit within one service."""
+    """Yield (key, reason) of what does not fit within one service."""
     first: dict[str, int] = {}
     for number, group in enumerate(service.groups):
         earlier = first.setdefault(group.address, number)
@@ -60,18 +60,18 @@ def _applications(key: str, group: Group) -> Iterator[tuple[str, str]]:
         return
     given = parameters.get("max_apps", 0 if name in ("cbpf", "bespoke") else None)
     if type(given) is not int:
-        return  # whether it knows applications, and what it wants there, is for the library to say
+        return  # the library checks whether it has applications, and their parameters
     most = max(given, 1)
     used = {f"{key}.application": group.application}
     for host, application in parameters.get("sni", {}).items() if name == "bespoke" else ():
         used[f"{key}.dissector.parameters.sni.{host}"] = application
-    for place, application in used.items():
+    for key, application in used.items():
         if application >= most:
-            yield place, f"{application} is not below max_apps, {most}"
+            yield key, f"{application} is not below max_apps, {most}"
 
 
 def between(services: Sequence[tuple[str, Service]]) -> Iterator[tuple[str, str, str]]:
-    """(file, key, reason) of what two services of one directory both claim.
+    """Yield (file, key, reason) of what two services of one directory both claim.
 
     Services may share a group as applications of it, then with one dissector.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A service, as udpgrm/services/loader.py reads it. Defaults stand here and nowhere else.
+"""A service, as udpgrm/services/loader.py reads it. Defaults are here and nowhere else.
 
 Addresses are written as `udpgrm list` writes them. Times are seconds.
 """
@@ -18,7 +18,7 @@ OnTimeout = Literal["stop", "keep", "fail"]
 
 @dataclass(frozen=True)
 class Dissector:
-    """How the group's packets find their flow: a name, and what it wants to know.
+    """The dissector of a group's packets: its name and parameters.
 
     flow: flow_timeout; noop: nothing; cbpf: filter ([[code, jt, jf, k], ...]),
     max_apps; bespoke: sni ({host: application}), max_apps. Other names are folders
@@ -31,11 +31,11 @@ class Dissector:
 
 @dataclass(frozen=True)
 class Group:
-    """One reuseport group of the service.
+    """A reuseport group of the service.
 
     sockets: how many each instance registers. dissector: None = the application
-    decides, by UDP_GRM_DISSECTOR or not at all. reuseport: who sets SO_REUSEPORT, the server or
-    the bind hooks; None = the hooks where sockets are adopted.
+    decides, by UDP_GRM_DISSECTOR or not at all. reuseport: SO_REUSEPORT is set by the server or
+    the bind hooks; None = by the hooks if sockets are adopted.
     """
 
     address: str
@@ -47,10 +47,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Instances:
-    """How instances run.
+    """The way that instances run.
 
-    template: `unit` is a template, and an instance's name is its generation's
-    number. decoy: `unit` is one unit whose main process is mmdecoy, and a
+    template: `unit` is a template, and an instance's name is its generation.
+    decoy: `unit` is one unit whose main process is mmdecoy, and a
     restart is a restart of that unit.
     """
 
@@ -58,7 +58,7 @@ class Instances:
     unit: str
 
     def unit_of(self, generation: int) -> str:
-        """The unit that runs the instance of a generation."""
+        """Return the unit that runs the instance of a generation."""
         if self.kind == "decoy":
             return self.unit
         stem, _, suffix = self.unit.partition("@")
@@ -67,9 +67,9 @@ class Instances:
 
 @dataclass(frozen=True)
 class DrainUntil:
-    """When a generation has drained: all of what is not None must hold.
+    """The condition of a drained generation: all fields but None must hold.
 
-    flows: at most so many live ones are left. quiet_s: no packet came or went for so long.
+    flows: at most so many live ones remain. quiet_s: no packet came or went for so long.
     """
 
     flows: Optional[int] = 0
@@ -78,9 +78,9 @@ class DrainUntil:
 
 @dataclass(frozen=True)
 class Drain:
-    """How long the old instance may continue. on_timeout: what follows after max_s.
+    """The limits of a drain. on_timeout: what follows after max_s.
 
-    stop: the instance is stopped, keep: it continues until somebody stops it,
+    stop: the instance is stopped, keep: it continues until the operator stops it,
     fail: it continues, and the restart has failed.
     """
 
@@ -91,7 +91,7 @@ class Drain:
 
 @dataclass(frozen=True)
 class Budget:
-    """Packets a restart may cost before it is rolled back; None = any number."""
+    """The packets that a restart may cost before it is rolled back; None = any number."""
 
     misdirected: Optional[int] = None
     dropped: Optional[int] = None
@@ -99,7 +99,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Timeouts:
-    """How long steps of a restart may take."""
+    """The time limits of a restart's steps."""
 
     start_s: float = 30.0
     enroll_s: float = 10.0
@@ -109,7 +109,7 @@ class Timeouts:
 
 @dataclass(frozen=True)
 class Service:
-    """One service. name: the stem of its file. probes: empty = kernel evidence alone."""
+    """A service. name: the stem of its file. probes: empty = kernel evidence alone."""
 
     name: str
     groups: tuple[Group, ...]
@@ -122,9 +122,9 @@ class Service:
     timeouts: Timeouts = Timeouts()
 
     def reuseport_of(self, group: Group) -> Reuseport:
-        """Return who sets SO_REUSEPORT on sockets of a group."""
+        """Return whether the server or the hooks set SO_REUSEPORT on sockets of a group."""
         return group.reuseport or ("set" if self.enrollment == "adopted" else "server")
 
     def probes_of(self, group: Group) -> tuple[ProbeSpec, ...]:
-        """The probes that are meant for a group."""
+        """Return the probes of a group."""
         return tuple(probe for probe in self.probes if probe.address in (None, group.address))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""YAML text to plain data: mappings, lists, strings, numbers, booleans, null.
+"""The reader of YAML text to plain data: mappings, lists, strings, numbers, booleans, null.
 
 Bounded, whatever the text holds: aliases may multiply or contain themselves.
 """
@@ -34,7 +34,7 @@ Path = tuple[Union[str, int], ...]
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong: in which file, at which key (dotted, "" = the whole file), and why."""
+    """A problem: in which file, at which key (dotted, "" = the whole file), and why."""
 
     file: str
     key: str
@@ -47,12 +47,12 @@ class Problem:
 
 
 def dotted(path: Path) -> str:
-    """A key's path as problems name it, as in groups.0.address."""
+    """Return a key's path as problems name it, as in groups.0.address."""
     return ".".join(map(str, path))
 
 
 class DocumentError(Exception):
-    """The text cannot be used. Carries (key, reason) of everything that was found."""
+    """Raised when the text cannot be used; has (key, reason) of every problem."""
 
     def __init__(self, *problems: tuple[str, str]) -> None:
         super().__init__("; ".join(": ".join(filter(None, problem)) for problem in problems))
@@ -93,7 +93,7 @@ def _place_and_reason(error: yaml.YAMLError) -> tuple[str, str]:
 
 
 def _problems_of(root: yaml.Node) -> Iterator[tuple[str, str]]:
-    """Walk the tree as it would be constructed, aliases written out.
+    """Yield the problems of the tree as it would be constructed, aliases written out.
 
     Raises ValueError, LookupError, OverflowError, as the construction does.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads service definitions: YAML, schema, cross checks, dataclasses."""
+"""The loader of service definitions: YAML, schema, cross checks, dataclasses."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ _Part = TypeVar("_Part")
 
 
 class DefinitionError(Exception):
-    """A service cannot be used; one line that names file, key and reason."""
+    """Raised when a service cannot be used; one line that names file, key and reason."""
 
 
 @dataclass
 class Found:
-    """What a file or directory holds: (file, service) of the good ones, and all problems."""
+    """The services of a file or directory, (file, service), and all problems."""
 
     services: list[tuple[str, Service]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
 def load(name: str, directory: Path) -> Service:
-    """One service by name.
+    """Return a service by name.
 
-    Raises DefinitionError when there is none, when its file is wrong, or when
-    another service of the directory claims the same; OSError when the file
+    Raises DefinitionError if there is none, if its file is wrong, or if another
+    service of the directory claims the same; OSError if the file
     cannot be read; validate.MissingLibrary. Other services may be broken.
     """
     file = directory / f"{name}{SUFFIX}"
@@ -67,7 +67,7 @@ def load(name: str, directory: Path) -> Service:
 
 
 def read_directory(directory: Path) -> Found:
-    """All services of a directory. Raises OSError, validate.MissingLibrary."""
+    """Return all services of a directory. Raises OSError, validate.MissingLibrary."""
     found = Found()
     for file in sorted(directory.iterdir()):
         if file.name.startswith(".") or file.suffix not in (SUFFIX, ".yml"):
@@ -87,7 +87,7 @@ def read_directory(directory: Path) -> Found:
 
 
 def _read_entry(file: Path) -> Found:
-    """One file of a directory, whose other files are read whatever is with this one.
+    """Return the services of one file of a directory; its problems do not affect other files.
 
     Raises PermissionError, which would be the same for all, and validate.MissingLibrary.
     """
@@ -102,7 +102,7 @@ def _read_entry(file: Path) -> Found:
 
 
 def read_file(file: Path) -> Found:
-    """One file, which may have any name: it may not be in its place yet.
+    """Return the service of one file, which may have any name: it may not be installed yet.
 
     Raises OSError, validate.MissingLibrary.
     """
@@ -116,7 +116,7 @@ def read_file(file: Path) -> Found:
 
 
 def parse(name: str, content: bytes) -> tuple[Optional[Service], list[tuple[str, str]]]:
-    """A service from a file's bytes, or (key, reason) of all that is wrong with them."""
+    """Return the service of a file's bytes, or (key, reason) of every problem."""
     try:
         data = document.read(content)
     except document.DocumentError as error:
@@ -131,15 +131,15 @@ def parse(name: str, content: bytes) -> tuple[Optional[Service], list[tuple[str,
     return (None, problems) if problems else (service, [])
 
 
-def parse_probe(words: dict[str, Any], where: str) -> specs.ProbeSpec:
-    """A probe of one address, from the keys of a definition.
+def parse_probe(keys: dict[str, Any], where: str) -> specs.ProbeSpec:
+    """Return a probe of one address, from the keys of a definition.
 
     Raises ValueError, which names the key, and MissingLibrary.
     """
     definition = {
         "groups": [{"address": where}],
         "instances": {"unit": "probed@.service"},
-        "probes": [words],
+        "probes": [keys],
     }
     service, problems = parse("probed", yaml.safe_dump(definition).encode())
     if service is None:
@@ -149,7 +149,7 @@ def parse_probe(words: dict[str, Any], where: str) -> specs.ProbeSpec:
 
 
 def _spell_addresses(data: dict[str, Any]) -> list[tuple[str, str]]:
-    """Write addresses as `udpgrm list` does; (key, reason) of those that are none."""
+    """Write addresses as `udpgrm list` does; yield (key, reason) of invalid ones."""
     problems = []
     for part in ("groups", "probes"):
         for number, item in enumerate(data.get(part, [])):
@@ -169,7 +169,7 @@ def _spell_addresses(data: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _service(name: str, data: dict[str, Any]) -> Service:
-    """The dataclasses of data that the schema allows. What is not given is left to them."""
+    """Return the dataclasses of data that the schema allows; they have the defaults."""
     [(kind, unit)] = data["instances"].items()
     drain = dict(data.get("drain", {}))
     if "until" in drain:
@@ -195,7 +195,7 @@ def _group(data: dict[str, Any]) -> Group:
 
 
 def _whole(value: Any) -> Any:
-    """A dissector's parameters, whose numbers are integers: the schema takes 2.0 for 2."""
+    """Return a dissector's parameters with integers: the schema takes 2.0 for 2."""
     if isinstance(value, dict):
         return {key: _whole(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -217,7 +217,7 @@ _EXACT = {"int": int, "float": float, "Optional[int]": int, "Optional[float]": f
 
 
 def _make(kind: type[_Part], values: dict[str, Any]) -> _Part:
-    """An instance of a dataclass, its numbers of the very types that it declares."""
+    """Return an instance of a dataclass, with numbers of the exact types that it declares."""
     declared = {item.name: str(item.type) for item in dataclasses.fields(cast(Any, kind))}
     exact: dict[str, Any] = {}
     for name, value in values.items():

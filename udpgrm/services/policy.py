@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The dissector of a definition as the kernel takes it, before a group is made."""
+"""The policy of a definition's group: its dissector as the kernel takes it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from udpgrm.services.definition import Dissector, Group, Service
 
 
 def of_group(service: Service, group: Group) -> Optional[abi.Policy]:
-    """What the group's address gets; None: its applications decide. Raises DissectorError."""
+    """Return the policy of a group's address; None: applications decide. Raises DissectorError."""
     if group.dissector is None:
         return None
     dissector = value(group.dissector)
@@ -25,7 +25,7 @@ def of_group(service: Service, group: Group) -> Optional[abi.Policy]:
 
 
 def value(dissector: Dissector) -> abi.Dissector:
-    """The value of UDP_GRM_DISSECTOR. Raises DissectorError."""
+    """Return the value of UDP_GRM_DISSECTOR. Raises DissectorError."""
     kinds = {"flow": _flow, "noop": _noop, "cbpf": _cbpf, "bespoke": _bespoke}
     if dissector.name in kinds:
         return kinds[dissector.name](dissector)
@@ -34,7 +34,7 @@ def value(dissector: Dissector) -> abi.Dissector:
 
 
 def named(name: str, parameters: dict[str, object]) -> abi.Dissector:
-    """A dissector of the library with parameters its schema allows. Raises DissectorError."""
+    """Return a dissector of the library with valid parameters. Raises DissectorError."""
     text = json.dumps(parameters, separators=(",", ":"), sort_keys=True).encode()
     if len(text) >= abi.PARAMETERS_BYTES:
         raise DissectorError(

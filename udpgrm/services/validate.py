@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plain data against the published schema (draft 7, which Debian 12 and RHEL 9 have)."""
+"""Validation of data by the published schema (draft 7, which Debian 12 and RHEL 9 have)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _SHOWN = 60
 
 
 class MissingLibrary(Exception):
-    """jsonschema is not installed; the text says how to get it."""
+    """Raised when jsonschema is not installed; the message says how to install it."""
 
 
 def problems(data: Any) -> list[tuple[str, str]]:
-    """(key, reason) of everything in the data that the schema does not allow."""
+    """Return (key, reason) of everything in the data that the schema does not allow."""
     found = []
     for error in _validator().iter_errors(data):
         path = tuple(error.absolute_path)
@@ -48,7 +48,7 @@ def _validator() -> Any:
 
 
 def _reason(error: Any) -> str:
-    """What is wrong with a value, in words of the file rather than of the schema."""
+    """Return what is wrong with a value, in terms of the file rather than of the schema."""
     rule, wanted, value = error.validator, error.validator_value, error.instance
     if rule == "type":
         kinds = " or ".join([wanted] if isinstance(wanted, str) else wanted)

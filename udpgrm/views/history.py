@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readings over time, and what is shown of them: rates and a small graph."""
+"""The history of readings: rates and a small graph."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BARS = " ▁▂▃▄▅▆▇█"
 
 
 class State(str, Enum):
-    """What a generation is in for; waiting: newer than the working one, not promoted yet."""
+    """The state of a generation; waiting: newer than the working one, not promoted yet."""
 
     WORKING = "working"
     WAITING = "waiting"
@@ -54,7 +54,7 @@ def state_of(group: GroupView, item: GenerationView) -> State:
 
 
 def graph(values: Iterable[float]) -> str:
-    """One character per value, the highest of them full."""
+    """Return a graph of one character per value, the highest of them full."""
     shown: Sequence[float] = list(values)
     top = max(shown, default=0.0)
     if top <= 0:
@@ -66,19 +66,19 @@ def graph(values: Iterable[float]) -> str:
 
 
 class History:
-    """Keeps the last readings of every generation."""
+    """The last readings of every generation."""
 
     def __init__(self) -> None:
-        """Nothing is known yet."""
+        """Start without readings."""
         self._last: dict[Key, tuple[float, int, int]] = {}
         self._rates: dict[Key, deque[float]] = {}
 
     def rows(self, now: float, group: GroupView) -> list[Row]:
-        """The generations of a group, with rates since the last call. `now` in seconds."""
+        """Return the generations of a group, with rates since the last call. `now` in seconds."""
         return [self._row(now, group, item) for item in group.generations]
 
     def forget_all_but(self, seen: set[Key]) -> None:
-        """Drop generations that are no more."""
+        """Drop generations that are gone."""
         for key in set(self._last) - seen:
             del self._last[key]
             self._rates.pop(key, None)
@@ -110,5 +110,5 @@ class History:
 
 
 def key_of(group: GroupView, item: GenerationView) -> Key:
-    """What tells a generation from all others."""
+    """Return the key of a generation."""
     return (group.number, item.slot, item.generation)

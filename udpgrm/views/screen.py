@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows to a table, by rich."""
+"""The table of rows, by rich."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COLUMNS = ("gen", "state", "sockets", "flows", "in/s", "out/s", "in", "out", "q
 
 
 def table(groups: Sequence[tuple[GroupView, Sequence[Row]]], title: str) -> Table:
-    """All groups in one table, a section each."""
+    """Return all groups in one table, a section each."""
     result = Table(title=title, title_justify="left", expand=False, pad_edge=False, box=None)
     result.add_column("group", no_wrap=True)
     for column in _COLUMNS:
@@ -44,7 +44,7 @@ def _cells(row: Row, with_application: bool) -> list[Text]:
     generation = str(row.generation)
     if with_application:
         generation = f"{row.application}:{generation}"
-    words = [
+    cells = [
         generation,
         row.state.value,
         str(row.sockets),
@@ -56,7 +56,7 @@ def _cells(row: Row, with_application: bool) -> list[Text]:
         "-" if row.quiet is None else f"{row.quiet:.1f}s",
         row.graph,
     ]
-    return [Text(word, style=style) for word in words]
+    return [Text(cell, style=style) for cell in cells]
 
 
 def _rate(value: Optional[float]) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Services with their instances: definition, kernel state and last restart in one document."""
+"""The document of a service with its instances: definition, kernel state, last restart."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Document = dict[str, Any]
 
 
 class State(str, Enum):
-    """What a service is in while no step of a restart runs."""
+    """The state of a service while no step of a restart runs."""
 
     SETTLED = "settled"
     INTERRUPTED = "interrupted"
@@ -52,7 +52,7 @@ def service(
     earlier: Iterable[Journal] = (),
     strays: Sequence[Stray] = (),
 ) -> Document:
-    """Return one service. running: a process works at its restart now. earlier: restarts before.
+    """Return one service. running: a process restarts it now. earlier: superseded restarts.
 
     strays: sockets at its addresses that are in no generation.
     """
@@ -132,7 +132,7 @@ def _unsteered(group: Group, strays: Iterable[Stray]) -> list[Document]:
 
 
 def generation(view: GroupView, item: GenerationView) -> Document:
-    """One generation of a group."""
+    """Return one generation of a group."""
     return {
         "generation": item.generation,
         "state": state_of(view, item).value,
@@ -146,7 +146,7 @@ def generation(view: GroupView, item: GenerationView) -> Document:
 
 
 def _working_for(journal: Optional[Journal], item: GenerationView) -> Optional[float]:
-    """Seconds since a restart promoted it, when that was the last one."""
+    """Return the seconds since the last restart promoted a generation, if it did."""
     if journal is None or not item.working or journal.to_generation != item.generation:
         return None
     promotion = journal.last(Step.PROMOTE)
@@ -156,7 +156,7 @@ def _working_for(journal: Optional[Journal], item: GenerationView) -> Optional[f
 
 
 def text(document: Document) -> str:
-    """A service for people."""
+    """Return a service for people."""
     lines = [f"{document['name']}  {_restart_words(document)}"]
     for group in document["groups"]:
         kind = group["dissector"] or "no group yet"
@@ -189,24 +189,24 @@ def _restart_words(document: Document) -> str:
     return f"{document['state']} in {restart['step']} {way}"
 
 
-def _flow_words(item: Document) -> str:
-    """The flows, and how many of them are sockets of their own."""
-    words = "flows not counted" if item["flows"] is None else f"{item['flows']} flows"
-    return f"{words} ({item['connected']} connected)" if item["connected"] else words
+def _flow_text(item: Document) -> str:
+    """Return the count of flows, and how many of them are connected sockets."""
+    flows = "flows not counted" if item["flows"] is None else f"{item['flows']} flows"
+    return f"{flows} ({item['connected']} connected)" if item["connected"] else flows
 
 
 def _generation_words(item: Document) -> str:
-    words = [
+    parts = [
         f"gen {item['generation']}",
         item["state"],
         item["instance"],
         f"{item['sockets']}/{item['expected_sockets']} sockets",
-        _flow_words(item),
+        _flow_text(item),
         f"in {item['packets_in']}",
         f"out {item['packets_out']}",
     ]
     if item["quiet_s"] is not None:
-        words.append(f"quiet {item['quiet_s']:.1f} s")
+        parts.append(f"quiet {item['quiet_s']:.1f} s")
     if item["working_for_s"] is not None:
-        words.append(f"for {item['working_for_s']:.0f} s")
-    return "  ".join(words)
+        parts.append(f"for {item['working_for_s']:.0f} s")
+    return "  ".join(parts)

@@ -94,7 +94,7 @@ def test_filters() -> None:
         ("{ 6, 0, 0, 0 } { 6, 0, 0, 0 }", "line 1: not an instruction"),
         ("{ 6, 256, 0, 0 },", "line 1: jt is 256, more than 255"),
         ("{ 6, 0, 0, 0 },\n" * 65, "more than 64 instructions"),
-        ("2,6 0 0 0,", "says 2 instructions and has 1"),
+        ("2,6 0 0 0,", "declares 2 instructions and has 1"),
         ("0,", "0 instructions, not 1..64"),
         ("65," + "6 0 0 0," * 65, "65 instructions, not 1..64"),
         ("2,6 0 0 0,6 0 0,", "instruction 2: 3 numbers, not 4"),
