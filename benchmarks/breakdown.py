@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Where the time goes: the programs cut off after each step (bpf/parts.c)."""
+"""The breakdown of the time: the programs cut off after each step (bpf/parts.c)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class _Parts:
         self._directory = directory
 
     def compile(self, function: str, parts: range) -> list[Program]:
-        """One program for each part."""
+        """Compile one program for each part."""
         made = []
         for part in parts:
             source = self._directory / f"{function}_{part}.c"
@@ -134,7 +134,7 @@ def _sends(section: str, parts: _Parts, groups: Groups, where: Place) -> Iterato
 
 
 def measure(groups: Groups, where: Place) -> Iterator[Row]:
-    """Steps add up from the first to the whole."""
+    """Measure the steps, which add up from the first to the whole."""
     section = "Where the time goes:"
     with TemporaryDirectory(prefix="udpgrm-bench-") as directory, Sources() as sources:
         parts = _Parts(groups, Path(directory))

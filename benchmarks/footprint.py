@@ -40,7 +40,7 @@ def _row(
 
 
 def registration() -> Iterator[Row]:
-    """One socket at a time, then many; the process has 2,000 other descriptors."""
+    """Register one socket at a time, then many; the process has 2,000 other descriptors."""
     others = [os.open("/dev/null", os.O_RDONLY) for _ in range(_OTHERS)]
     made = []
     times = []
@@ -66,7 +66,7 @@ def registration() -> Iterator[Row]:
 
 
 def start_up(where: Place) -> Iterator[Row]:
-    """Until the daemon listens."""
+    """Measure the time until the daemon listens."""
 
     def started() -> float:
         with unstarted(where) as host:
@@ -87,7 +87,7 @@ def start_up(where: Place) -> Iterator[Row]:
 
 
 def resident(host: Host) -> Row:
-    """The daemon, after whatever it has served."""
+    """Measure the memory of the daemon, after all that it has served."""
     text = Path(f"/proc/{host.process.pid}/status").read_text()
     found = re.search(r"^VmRSS:\s+(\d+)", text, re.MULTILINE)
     assert found is not None
@@ -95,7 +95,7 @@ def resident(host: Host) -> Row:
 
 
 def map_memory(groups: Groups) -> Iterator[Row]:
-    """Bytes as the kernel accounts them (fdinfo), at the default limits."""
+    """Measure the bytes that the kernel accounts (fdinfo), at the default limits."""
     group = groups.make()
     maps = groups.maps
     total = 0.0

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""How the cost of a packet grows with groups, generations and flows."""
+"""The growth of a packet's cost with groups, generations and flows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PORTS = 50_000
 
 
 def generations(where: Place) -> Iterator[Row]:
-    """New flows, and flows of the oldest generation, while several drain."""
+    """Measure new flows, and flows of the oldest generation, while several drain."""
     with daemon(where) as host, Groups(host.directory) as groups, Sources() as sources:
         cases = [_case(EMPTY, [groups.without_steering()], sources)]
         for count in _DRAINING:
@@ -43,7 +43,7 @@ def generations(where: Place) -> Iterator[Row]:
 
 
 def groups(where: Place) -> Iterator[Row]:
-    """Packets to several groups in turn, so that each finds little of its own in caches."""
+    """Measure packets to several groups in turn: each finds little of its own in caches."""
     noop = abi.Dissector(type=abi.DissectorType.NOOP)
     with daemon(where) as host, Groups(host.directory) as all_groups, Sources() as sources:
         cases = [_case(EMPTY, [all_groups.without_steering()], sources)]
@@ -60,7 +60,7 @@ def _case(name: str, used: list[Group], sources: Sources) -> Case:
 
 
 def flows(where: Place) -> Iterator[Row]:
-    """Established flows, all equally likely: tables no longer fit the caches."""
+    """Measure established flows, all equally likely: tables no longer fit the caches."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="udpgrm-bench-")))
         config = directory / "udpgrm.conf"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What hooks add to sends, and to socket options that are not ours."""
+"""The cost of hooks to sends, and to socket options that are not udpgrm's."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _Addresses = list[tuple[str, int]]
 
 
 def fresh_peers(port: int) -> Iterator[_Addresses]:
-    """Lists of `SOURCES` addresses of this machine that nobody has sent to yet."""
+    """Yield lists of `SOURCES` addresses of this machine without earlier packets."""
     hosts = product(range(16, 256), range(256), range(1, 255))
     while True:
         yield [(f"127.{a}.{b}.{c}", port) for a, b, c in islice(hosts, SOURCES)]
@@ -44,7 +44,7 @@ def fresh_peers(port: int) -> Iterator[_Addresses]:
 
 @contextlib.contextmanager
 def attached(cgroup: Path, name: str, program: int) -> Iterator[None]:
-    """A program on a hook of a cgroup, beside others."""
+    """Attach a program to a hook of a cgroup, beside others."""
     directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
     link = -1
     try:
@@ -61,7 +61,7 @@ def _hook(name: str) -> Hook:
 
 
 def nothing_for(name: str, groups: Groups) -> int:
-    """An empty program for a hook. Returns an fd."""
+    """Load an empty program for a hook. Returns an fd."""
     return groups.keep_fd(empty(_hook(name).prog_type, _hook(name).attach_type))
 
 
@@ -110,7 +110,7 @@ def _rows(
 
 
 def sends(host: Host, where: Place, groups: Groups) -> Iterator[Row]:
-    """Sendto to 1,000 addresses on loopback, from sockets of several kinds."""
+    """Measure sendto(2) to 1,000 addresses on loopback, from sockets of several kinds."""
     with contextlib.ExitStack() as stack:
         sink = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         sink.bind(("0.0.0.0", 0))
@@ -127,7 +127,7 @@ def sends(host: Host, where: Place, groups: Groups) -> Iterator[Row]:
 def _option_cases(
     cgroup: Path, where: Place, groups: Groups, name: str, programs: dict[str, int]
 ) -> list[Case]:
-    """Reading and setting SO_RCVBUF of a socket made in a cgroup."""
+    """Return the cases of reading and setting SO_RCVBUF of a socket made in a cgroup."""
     sock = groups.keep(_made_in(cgroup, where))
     level, option = socket.SOL_SOCKET, socket.SO_RCVBUF
 
@@ -144,7 +144,7 @@ def _option_cases(
 
 
 def options(host: Host, where: Place, groups: Groups) -> Iterator[Row]:
-    """SO_RCVBUF read and set, on sockets with and without hooks."""
+    """Measure reading and setting SO_RCVBUF, on sockets with and without hooks."""
     names = ("getsockopt", "setsockopt")
     ours = {
         name: groups.keep_fd(libbpf.pinned(str(host.directory / "programs" / name)))
@@ -169,5 +169,5 @@ def options(host: Host, where: Place, groups: Groups) -> Iterator[Row]:
 
 
 def measure(host: Host, where: Place, groups: Groups) -> Sequence[Row]:
-    """Both."""
+    """Measure sends and options."""
     return [*sends(host, where, groups), *options(host, where, groups)]

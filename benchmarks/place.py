@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Where a run takes place: a network namespace, cgroups and daemons of its own."""
+"""The environment of a run: a network namespace, cgroups and daemons of its own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class Place:
-    """Cgroups of this run.
+    """The cgroups of this run.
 
     hooked: where daemons install their hooks. bare: without hooks. empty: for
     hooks that do nothing. A socket belongs to the cgroup it was made in.
@@ -42,7 +42,7 @@ def enter(cgroup: Path) -> None:
 
 @contextlib.contextmanager
 def inside(cgroup: Path, back: Path) -> Iterator[None]:
-    """Be in a cgroup for a while."""
+    """Make sockets in a cgroup while the with block lasts."""
     enter(cgroup)
     try:
         yield
@@ -52,7 +52,7 @@ def inside(cgroup: Path, back: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def place() -> Iterator[Place]:
-    """A network with loopback only, and three cgroups; all gone afterwards."""
+    """Make a network with loopback only, and three cgroups; all removed afterwards."""
     network = os.open("/proc/self/ns/net", os.O_RDONLY)
     root = cgroups.default_root()
     home = root / cgroups.own_path().lstrip("/")
@@ -86,7 +86,7 @@ def _remove(cgroup: Path) -> None:
 
 @contextlib.contextmanager
 def templates() -> Iterator[None]:
-    """A cache with all templates of this checkout, for daemons started meanwhile."""
+    """Make a cache with all templates of this checkout, for daemons started meanwhile."""
     with tempfile.TemporaryDirectory(prefix="udpgrm-bench-") as directory:
         before = os.environ.get("UDPGRM_CACHE_DIR")
         os.environ["UDPGRM_CACHE_DIR"] = directory
@@ -101,7 +101,7 @@ def templates() -> Iterator[None]:
 
 @contextlib.contextmanager
 def unstarted(where: Place) -> Iterator[Host]:
-    """A pin directory for daemons, not started yet."""
+    """Make a pin directory for daemons, not started yet."""
     scratch = Path(tempfile.mkdtemp(prefix="udpgrm-bench-"))
     host = Host(Path(f"/sys/fs/bpf/udpgrm-bench-{os.getpid()}"), where.hooked, scratch)
     try:
@@ -112,7 +112,7 @@ def unstarted(where: Place) -> Iterator[Host]:
 
 @contextlib.contextmanager
 def daemon(where: Place, *options: str) -> Iterator[Host]:
-    """A running daemon with hooks on the hooked cgroup."""
+    """Run a daemon with hooks on the hooked cgroup."""
     with unstarted(where) as host:
         host.start(*options)
         yield host

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What the kernel says of BPF programs and maps: run times, memory, whose they are."""
+"""The kernel's figures of BPF programs and maps: run times, memory, and their owners."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _info(fd: int, map_ids: int = 0) -> tuple[_Info, list[int]]:
 
 @contextlib.contextmanager
 def run_statistics() -> Iterator[None]:
-    """The kernel times every run of every program, for as long as this lasts."""
+    """Have the kernel time every run of every program while the with block lasts."""
     fd = _lib.bpf_enable_stats(_STATS_RUN_TIME)
     if fd < 0:
         raise OSError(-fd, f"cannot enable run statistics: {os.strerror(-fd)}")
@@ -58,18 +58,18 @@ def run_statistics() -> Iterator[None]:
 
 
 def run_time(fd: int) -> tuple[int, int]:
-    """(nanoseconds, runs) of a program while statistics were on."""
+    """Return (nanoseconds, runs) of a program while statistics were on."""
     info, _ = _info(fd)
     return info.run_time_ns, info.run_cnt
 
 
 def empty(kind: int, attach_type: int) -> int:
-    """A program that does nothing. Returns an fd."""
+    """Load a program that does nothing. Returns an fd."""
     return libbpf.prog_load(kind, "udpgrm_empty", _EMPTY, attach_type)
 
 
 def using_map(kind: int, map_id: int) -> int:
-    """The newest program of a type that refers to a map. Returns an fd."""
+    """Open the newest program of a type that refers to a map. Returns an fd."""
     found, number = -1, ctypes.c_uint32(0)
     while _lib.bpf_prog_get_next_id(number, ctypes.byref(number)) == 0:
         fd = _lib.bpf_prog_get_fd_by_id(number)
@@ -89,7 +89,7 @@ def using_map(kind: int, map_id: int) -> int:
 
 
 def memory(fd: int) -> int:
-    """Bytes that the kernel accounts for a map or a program."""
+    """Return the bytes that the kernel accounts for a map or a program."""
     text = Path(f"/proc/self/fdinfo/{fd}").read_text()
     found = re.search(r"^memlock:\s+(\d+)", text, re.MULTILINE)
     assert found is not None, text

@@ -15,7 +15,7 @@ _HEAD = ("", "unit", "value", "quartiles", "in all", "reference", "ratio", "bar"
 
 @dataclass(frozen=True)
 class Row:
-    """One figure.
+    """A figure.
 
     value: what the bar is about, for programs the marginal cost. total: the
     same without anything taken off. reference: what the reference implementation
@@ -32,17 +32,17 @@ class Row:
 
     @property
     def ratio(self) -> Optional[float]:
-        """Cost relative to the reference's; under 1 is better."""
+        """Return the cost relative to the reference's; under 1 is better."""
         return self.value.median / self.reference if self.reference else None
 
     @property
     def holds(self) -> Optional[bool]:
-        """Whether the bar holds; None: there is none."""
+        """Return whether the bar holds; None: there is none."""
         return None if self.bar is None else self.value.median <= self.bar
 
 
 def number(value: Optional[float]) -> str:
-    """Two digits that matter, or all before the point; "" for None."""
+    """Return two significant digits, or all before the point; "" for None."""
     if value is None:
         return ""
     digits = 2 if abs(value) < 1 else 1 if abs(value) < 10 else 0
@@ -66,7 +66,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """A block per section, columns aligned over all of them."""
+    """Return a block per section, columns aligned over all of them."""
     cells = [_cells(row) for row in rows]
     widths = [max(map(len, column)) for column in zip(_HEAD, *cells)]
 
@@ -86,6 +86,6 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def document(rows: Sequence[Row], machine: dict[str, Any]) -> dict[str, Any]:
-    """The same for programs."""
+    """Return the results for programs."""
     results = [{**asdict(row), "ratio": row.ratio, "holds": row.holds} for row in rows]
     return {"schema": 1, "machine": machine, "results": results}

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What it costs to tell QUIC connections by the server name of their first packet (BESPOKE)."""
+"""The cost of dispatching QUIC connections by the server name in their first packet (BESPOKE)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _dissector() -> abi.Dissector:
 
 
 def _initial() -> bytes:
-    """The first datagram of a client."""
+    """Return the first datagram of a client."""
     quic = QuicConnection(configuration=QuicConfiguration(server_name=_NAME))
     quic.connect(("127.0.0.1", 443), now=time.monotonic())
     datagram: bytes = quic.datagrams_to_send(now=time.monotonic())[0][0]
@@ -43,7 +43,7 @@ def _initial() -> bytes:
 
 
 def measure(groups: Groups) -> Iterator[Row]:
-    """A connection that is known by its cookie, and two kinds of Initial packets."""
+    """Measure a connection that is known by its cookie, and two kinds of Initial packets."""
     initial = _initial()
     with Sources(_SOURCES) as sources, ExitStack() as stack:
         group = groups.make(_dissector())

@@ -20,7 +20,7 @@ class Summary:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The nearest-rank percentile (0 < percent <= 100). Raises ValueError on no values."""
+    """Return the nearest-rank percentile (0 < percent <= 100). Raises ValueError on no values."""
     if not values:
         raise ValueError("no values")
     if not 0 < percent <= 100:
@@ -29,13 +29,13 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def summary(values: Sequence[float]) -> Summary:
-    """What is printed of the rounds of one case. Raises ValueError on no values."""
+    """Return the summary of the rounds of one case. Raises ValueError on no values."""
     return Summary(statistics.median(values), percentile(values, 25), percentile(values, 75))
 
 
 def marginal(values: Sequence[float], base: Sequence[float]) -> list[float]:
-    """What a case costs over its base, round by round: noise common to both goes away.
+    """Return the cost of a case over its base, by round, which removes noise common to both.
 
-    Raises ValueError when the two do not have the same rounds.
+    Raises ValueError if the two do not have the same rounds.
     """
     return [value - other for value, other in zip(values, base, strict=True)]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What steering a packet costs, by dissector and state of its flow.
+"""The cost of steering a packet, by dissector and state of its flow.
 
 A case more is a line in `Scene` and, if it has a bar, one in `_BARS`.
 """
@@ -57,7 +57,7 @@ _BARS: dict[str, tuple[float, float]] = {
 
 
 def _with_cookie(group: Group, before: bytes) -> bytes:
-    """A packet for a flow of the group's first socket: its cookie after `before`."""
+    """Return a packet for a flow of the group's first socket: its cookie after `before`."""
     cookie = grm.socket_generation(group.working[0]).cookie.to_bytes(2, "big")
     return (before + cookie).ljust(len(PAYLOAD), b"\0")
 
@@ -86,7 +86,7 @@ class Scene:
         }
 
     def from_sockets(self, sources: Sources) -> list[Case]:
-        """The packets come from sockets of this machine."""
+        """Send the packets from sockets of this machine."""
         return [
             Case(
                 name,
@@ -99,7 +99,7 @@ class Scene:
         ]
 
     def from_afar(self, sources: Sources, stack: ExitStack) -> list[Case]:
-        """The same packets by one raw socket: no others' sockets fill the caches."""
+        """Send the packets from one raw socket: no other sockets fill the caches."""
         cases = []
         for name, (group, payload) in self.cases.items():
             burst = stack.enter_context(Burst(sources.names, group.port, payload))
@@ -110,7 +110,7 @@ class Scene:
 def rows_of(
     section: str, times: dict[str, list[float]], bars: dict[str, tuple[float, float]]
 ) -> list[Row]:
-    """Rows of cases over the empty program among them, which comes first."""
+    """Return rows of cases over the empty program among them, which comes first."""
     result = [Row(section, EMPTY, "ns", summary(times[EMPTY]), summary(times[EMPTY]).median)]
     for name, values in times.items():
         if name != EMPTY:

@@ -2,7 +2,7 @@
 # Copyright the udpgrm authors
 """Sockets of groups, and packets to and from them, without Python between two packets.
 
-Nobody reads what is received: queues fill and the kernel drops what is more,
+No process reads the packets: queues fill and the kernel drops further ones,
 after the programs have run.
 """
 
@@ -35,7 +35,7 @@ Instruction = tuple[int, int, int, int]
 
 
 def plain(port: int = 0, reuse: bool = False) -> socket.socket:
-    """A UDP socket on loopback that is in no group."""
+    """Make a UDP socket on loopback that is in no group."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     if reuse:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -44,7 +44,7 @@ def plain(port: int = 0, reuse: bool = False) -> socket.socket:
 
 
 def filter_of(instructions: Sequence[Instruction]) -> abi.Dissector:
-    """The dissector value of a cBPF filter."""
+    """Return the dissector value of a cBPF filter."""
     value = abi.Dissector(type=abi.DissectorType.CBPF, filter_len=len(instructions))
     for position, item in enumerate(instructions):
         value.filter[position] = abi.CbpfInstruction(*item)
@@ -62,7 +62,7 @@ class Group:
 
     @property
     def working(self) -> list[socket.socket]:
-        """Sockets that new flows go to."""
+        """Return the sockets that new flows go to."""
         return self.generations[-1]
 
     def assure(self, peers: Sequence[tuple[str, int]], generation: int = -1) -> None:
@@ -114,7 +114,7 @@ class Groups:
         generations: int = 1,
         sockets: int = SOCKETS,
     ) -> Group:
-        """A group with its generations enrolled; FLOW when no dissector is given."""
+        """Make a group with its generations enrolled; FLOW if no dissector is given."""
         port = next(self._ports)
         value = dissector or abi.Dissector(type=abi.DissectorType.FLOW)
         made: list[list[socket.socket]] = []
@@ -134,7 +134,7 @@ class Groups:
         return Group(port, made, number, program)
 
     def without_steering(self) -> Group:
-        """The same sockets with a program that does nothing."""
+        """Make a group whose program does nothing."""
         port = next(self._ports)
         made = [self._stack.enter_context(plain(port, reuse=True)) for _ in range(SOCKETS)]
         program = programs.empty(libbpf.PROG_SK_REUSEPORT, libbpf.SK_REUSEPORT_SELECT)
@@ -174,5 +174,5 @@ class Sources:
             sock.connect(("127.0.0.1", groups[position % len(groups)].port))
 
     def send(self, payload: bytes = PAYLOAD) -> None:
-        """A packet from each."""
+        """Send a packet from each socket."""
         run(map(socket.socket.send, self.sockets, repeat(payload)))

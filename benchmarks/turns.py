@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""How long root waits for a new group while users keep the daemon busy."""
+"""The time that root waits for a new group while users keep the daemon busy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ while True:
 
 
 def _new_groups(first_port: int) -> list[float]:
-    """Milliseconds until each of some new groups of root's has its socket registered."""
+    """Return the milliseconds until each of some new groups of root's is registered."""
     times = []
     for port in range(first_port, first_port + _GROUPS):
         started = time.perf_counter()
@@ -68,7 +68,7 @@ def _hostile_users() -> Iterator[None]:
 
 
 def measure() -> Iterator[Row]:
-    """New groups of root's, alone and beside six users who make groups all the time."""
+    """Measure new groups of root's, alone and beside six users who make groups all the time."""
     idle = percentile(_new_groups(5000), 50)
     with _hostile_users():
         busy = percentile(_new_groups(6000), 50)

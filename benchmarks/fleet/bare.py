@@ -30,7 +30,7 @@ FIRST_PORT = 10000
 
 @contextlib.contextmanager
 def _host(where: Place, number: int) -> Iterator[dict[str, str]]:
-    """One bare host; what the inventory has of it."""
+    """Make a bare host; yield its entry of the inventory."""
     cgroup = where.bare / f"host{number}"
     cgroup.mkdir()
     pins = Path(f"/sys/fs/bpf/udpgrm-bench-{os.getpid()}-{number}")
@@ -61,7 +61,7 @@ def _inventory(work: Path, hosts: list[dict[str, str]]) -> Path:
 
 
 def _command(work: Path) -> dict[str, str]:
-    """A udpgrm in PATH that works on the host that the play names."""
+    """Install a udpgrm in PATH that works on the host that the play names."""
     directory = work / "bin"
     directory.mkdir()
     command = directory / "udpgrm"
@@ -73,7 +73,7 @@ def _command(work: Path) -> dict[str, str]:
 
 
 def measure(ansible: Ansible, work: Path, most: int) -> list[str]:
-    """Run the round trips on more and more hosts, and with more forks; lines to print."""
+    """Run the round trips on more and more hosts, and with more forks; return lines to print."""
     runs = [(most // 4, 5), (most, 5), (most, 20)]
     environment = _command(work)
     lines = [

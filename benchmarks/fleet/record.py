@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What a run of Ansible left in the callback's file, as figures. Pure but for reading it."""
+"""The record of a run of Ansible in the callback's file, as figures. Pure but for reading it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Record:
     batches: list[int] = field(default_factory=list)
 
     def of_host(self) -> dict[str, collections.Counter[str]]:
-        """Round trips by host and module."""
+        """Return the round trips by host and module."""
         counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
         for trip in self.trips:
             # what is more than the one command is a trip of its own
@@ -42,7 +42,7 @@ class Record:
         return dict(counts)
 
     def module_seconds(self, module: str) -> list[float]:
-        """How long a module's executions took, seen from the control node."""
+        """Return how long a module's executions took, seen from the control node."""
         return [
             trip["end"] - trip["begin"]
             for trip in self.trips
@@ -83,10 +83,10 @@ def _read_journal(record: Record, host: str, journal: dict[str, Any]) -> None:
 
 
 def model(batches: Sequence[int], forks: int, switch: float, bakes: float, drain: float) -> float:
-    """Seconds of a run: switches of all batches, bakes, and one drain (docs/scale.md)."""
+    """Return a run's seconds: switches of all batches, bakes, and one drain (docs/scale.md)."""
     return sum(math.ceil(size / forks) * switch for size in batches) + bakes + drain
 
 
 def middle(values: Sequence[float]) -> float:
-    """The median, 0 of nothing."""
+    """Return the median, 0 of nothing."""
     return statistics.median(values) if values else 0.0

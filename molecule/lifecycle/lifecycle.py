@@ -4,9 +4,9 @@
 
     lifecycle.py --inventory FILE --report FILE -- ansible-playbook OPTIONS...
 
-A server that knows nothing of udpgrm runs on every host, with clients, before anything is
+A server without udpgrm support runs on every host, with clients, before anything is
 deployed. The first restart moves them. Then another control node begins a rollout while
-one goes on, and the service is to be removed while it has a client.
+one runs, and the service is to be removed while it has a client.
 """
 
 from __future__ import annotations
@@ -122,19 +122,19 @@ class Runs:
         self.well &= well
 
     def expect(self, what: str, well: bool, seen: object = "") -> None:
-        """Say whether something is as it should be."""
+        """Print whether something is as it should be."""
         print(f"{what}: {'yes' if well else f'FAILED: {seen}'}")
         self.well &= well
 
 
 def on_host(name: str, *command: str) -> str:
-    """Run a command in a host, not through SSH; what it prints, also where it fails."""
+    """Run a command in a host, not through SSH; return its output, also if it fails."""
     script = f"{' '.join(command)} || true"
     return output([FLEET, "sh", name.removeprefix("fl"), "sh", "-c", script]).strip()
 
 
 def migration(places: dict[str, str], runs: Runs) -> None:
-    """From the first look at bare hosts to a service that is unchanged."""
+    """Migrate the unit, from the first check of bare hosts to an unchanged service."""
 
     def at_boot() -> set[str]:
         units = f"{OLD} echo-first.service"
@@ -157,7 +157,7 @@ def migration(places: dict[str, str], runs: Runs) -> None:
 
 
 def other_control_node(places: dict[str, str], runs: Runs) -> None:
-    """A rollout while another one goes on: refused, in the place of a dead one, after it."""
+    """Begin a rollout while another one runs: refused, instead of a dead one, after it."""
     me = os.uname().nodename
     everything: dict[str, Any] = {"udpgrm_batches": ["100%"], "udpgrm_bake": 0}
     refusal = [f"a rollout of root@{me} goes on since", "udpgrm_other_rollout=replace"]
@@ -203,7 +203,7 @@ def other_control_node(places: dict[str, str], runs: Runs) -> None:
 
 
 def removal(places: dict[str, str], runs: Runs) -> None:
-    """It is not removed while it has clients."""
+    """Check that the service is not removed while it has clients."""
     with contextlib.ExitStack() as clients:
         for address in places.values():
             clients.enter_context(steady.client_that_stays(address, PORT))

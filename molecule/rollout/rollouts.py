@@ -43,7 +43,7 @@ def on_host(number: int, script: str, text: str = "") -> None:
 
 
 def break_hosts() -> None:
-    """Make four hosts what they are to be."""
+    """Break four hosts."""
     # its sessions as well, or Ansible's connection that is still open would do
     on_host(
         2,
@@ -57,7 +57,7 @@ def break_hosts() -> None:
 
 
 def repair_hosts() -> None:
-    """Make all hosts well, but for the client of fl5."""
+    """Repair all hosts, except for the client of fl5."""
     on_host(2, "systemctl start ssh.service")
     for number in (3, 4):
         on_host(number, "cd /opt/echo; mv good_server.py echo_server.py")
@@ -112,7 +112,7 @@ class Rollouts:
 
 
 def rollouts(places: dict[str, str], run: Rollouts) -> None:
-    """The three runs."""
+    """Run the playbook three times."""
     names = sorted(places)
     break_hosts()
     with steady.client_that_stays(places["fl5"], PORT):

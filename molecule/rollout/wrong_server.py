@@ -20,7 +20,7 @@ from udpgrm.kernel import pidfd
 
 
 def other_socket() -> socket.socket:
-    """A duplicate of a UDP socket that another echo server has at port 4433."""
+    """Return a duplicate of a UDP socket that another echo server has at port 4433."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         pid = int(path.parent.name)
         if pid == os.getpid() or b"echo_server.py" not in path.read_bytes():

@@ -57,7 +57,7 @@ class Client(QuicConnectionProtocol):
         return self._headers, bytes(self._body)
 
     def quic_event_received(self, event: QuicEvent) -> None:
-        """Take in what came."""
+        """Handle an event."""
         if isinstance(event, ConnectionTerminated) and not self._done.done():
             self._done.set_exception(ConnectionError(event.reason_phrase or "terminated"))
         for part in self._http.handle_event(event):
@@ -103,7 +103,7 @@ async def visit(session: Session, address: str, port: int, number: int) -> None:
 
 
 async def attempt(session: Session, *what: Any) -> None:
-    """A visit; what goes wrong is noted."""
+    """Visit a server; errors are noted."""
     try:
         await asyncio.wait_for(visit(session, *what), LIMIT_S)
     except (OSError, asyncio.TimeoutError) as error:

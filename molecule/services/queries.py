@@ -25,7 +25,7 @@ LIMIT_S = 600.0
 
 
 def of_host(host: str, queries: Load) -> Iterator[Session]:
-    """What became of a host's queries."""
+    """Return the sessions of a host's queries."""
     counts = queries.end()
     epoch = time.time() - time.monotonic()
     resolver = queries.resolver

@@ -60,14 +60,14 @@ class Switch:
 
 
 def journal(host: str, service: str) -> dict[str, Any]:
-    """The journal of a host's last restart."""
+    """Return the journal of a host's last restart."""
     path = f"/var/lib/udpgrm/restarts/{service}.json"
     document: dict[str, Any] = json.loads(output([FLEET, "sh", host.lstrip("fl"), "cat", path]))
     return document
 
 
 def switch_of(document: dict[str, Any]) -> Switch:
-    """What is to be seen of a restart that has finished. Raises RuntimeError."""
+    """Return the switch of a restart that has finished. Raises RuntimeError."""
     if document["outcome"] != "finished":
         raise RuntimeError(f"{document['service']}: {document['outcome']}: {document['steps']}")
     [promote] = [step for step in document["steps"] if step["step"] == "promote"]
@@ -80,7 +80,7 @@ def switch_of(document: dict[str, Any]) -> Switch:
 
 
 def complaints(sessions: Sequence[Session], switch: Switch, spanning: int) -> list[str]:
-    """What the clients of one host have to complain about."""
+    """Return the complaints of one host's clients."""
     found = [session.problem for session in sessions if session.problem]
     seen: set[int] = set()
     spanned = 0
@@ -103,7 +103,7 @@ def complaints(sessions: Sequence[Session], switch: Switch, spanning: int) -> li
 
 
 def restart(service: Service, places: dict[str, str], command: Sequence[str]) -> list[Session]:
-    """Restart it on all hosts under load; what the clients saw. Raises RuntimeError."""
+    """Restart a service on all hosts under load; return its sessions. Raises RuntimeError."""
     load = [FLEET, "exec", "client", sys.executable, str(HERE / service.load), str(service.port)]
     load += [f"{host}={address}" for host, address in places.items()]
     with started(load, piped=True) as clients:
@@ -124,7 +124,7 @@ def restart(service: Service, places: dict[str, str], command: Sequence[str]) ->
 
 
 def evaluated(service: Service, places: dict[str, str], command: Sequence[str]) -> bool:
-    """Restart a service, and print what became of it."""
+    """Restart a service, and print the evaluation."""
     sessions = restart(service, places, command)
     well = True
     for host in places:

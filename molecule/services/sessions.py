@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What clients saw, one session a line, and how a load is told to end.
+"""The sessions of clients, one a line, and the signal for a load to end.
 
 A session is whatever has to be answered by one instance alone: a query, a download with
 its connection, a tunnel.
@@ -33,24 +33,24 @@ class Session:
     problem: str = ""
 
     def answered_by(self, generation: int) -> None:
-        """Note who answered."""
+        """Note which instance answered."""
         self.answers += 1
         if generation not in self.generations:
             self.generations.append(generation)
 
 
 def write(sessions: Iterable[Session]) -> None:
-    """Print them on standard output."""
+    """Print sessions on standard output."""
     for session in sessions:
         print(json.dumps(dataclasses.asdict(session)))
 
 
 def read(lines: Iterable[str]) -> Iterator[Session]:
-    """What `write` printed."""
+    """Read the sessions that `write` printed."""
     for line in lines:
         yield Session(**json.loads(line))
 
 
 def told_to_end(within: float) -> bool:
-    """Whether standard input has ended, or does so within some seconds."""
+    """Return whether standard input has ended, or does so within some seconds."""
     return bool(select.select([sys.stdin], [], [], within)[0])
