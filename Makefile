@@ -17,7 +17,7 @@ LINKS := $(addprefix $(COLLECTION)/,galaxy.yml meta playbooks plugins roles)
 RESULTS := build/results
 PYTEST = timeout --foreground --signal=INT --kill-after=60 $(1) pytest $(2) --junit-xml=$(RESULTS)/$@.xml
 
-TYPED := udpgrm benchmarks demo distribution examples testbed tests tools tools/build_collection $(COLLECTION)/plugins
+TYPED := udpgrm benchmarks demo distribution examples testbed testing tests tools tools/build_collection $(COLLECTION)/plugins
 C_FILES = git ls-files --cached --others --exclude-standard 'bpf/*.[ch]' 'benchmarks/bpf/*.c'
 SHELL_FILES = git grep --untracked --files-with-matches -e '^\#!/bin/bash' -e '^\# shellcheck shell'
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import udpgrm.client as grm
 from benchmarks.report import Row
 from benchmarks.stats import summary
-from tests.kernel.support import ROOT, Host
+from testing.host import ROOT, Host
 
 _SECTION = "Commands"
 _RUNS = 21

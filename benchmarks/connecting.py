@@ -21,7 +21,7 @@ from benchmarks.programs import run_statistics, run_time
 from benchmarks.report import Row
 from benchmarks.stats import marginal, summary
 from benchmarks.traffic import SOURCES, Groups, Sources, run
-from tests.kernel.support import Host
+from testing.host import Host
 from udpgrm import abi
 from udpgrm.kernel import libbpf
 

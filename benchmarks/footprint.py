@@ -18,7 +18,7 @@ from benchmarks.programs import memory
 from benchmarks.report import Row
 from benchmarks.stats import Summary, percentile, summary
 from benchmarks.traffic import Groups
-from tests.kernel.support import Host
+from testing.host import Host
 from udpgrm.state import layout
 
 _REGISTRATION = "Registration"

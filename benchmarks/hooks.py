@@ -18,7 +18,7 @@ from benchmarks.programs import empty
 from benchmarks.report import Row
 from benchmarks.stats import marginal, summary
 from benchmarks.traffic import PAYLOAD, SOURCES, Groups, plain, run
-from tests.kernel.support import Host
+from testing.host import Host
 from udpgrm.build.sources import HOOKS, Hook
 from udpgrm.kernel import libbpf
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.kernel.support import COMMAND, Host
+from testing.host import COMMAND, Host
 from udpgrm.kernel import cgroups
 
 _CLONE_NEWNET = 0x40000000

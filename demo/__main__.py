@@ -17,7 +17,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from demo.processes import (
+from demo.under_traffic import restart_under_traffic
+from testing.processes import (
     FLEET,
     ROOT,
     Interrupted,
@@ -26,7 +27,6 @@ from demo.processes import (
     interrupt_on_signals,
     output,
 )
-from demo.under_traffic import restart_under_traffic
 
 HOSTS = 3
 SERVICE = "echo"

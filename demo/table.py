@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from demo.analysis import HostReport
+from testing.analysis import HostReport
 
 ROWS: list[tuple[str, Callable[[HostReport], str]]] = [
     ("packets sent", lambda r: str(r.sent)),

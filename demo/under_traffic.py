@@ -22,8 +22,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from demo import analysis, flows, hosts, table
-from demo.processes import FLEET, ROOT, Interrupted, interrupt_on_signals, run, started
+from demo import table
+from testing import analysis, flows, hosts
+from testing.processes import FLEET, ROOT, Interrupted, interrupt_on_signals, run, started
 
 WARM_UP = 3.0
 # after the playbook: longer than the old flows' hold, for a last word of the new ones
@@ -50,7 +51,14 @@ def _run_both(
     """Run the command while traffic flows; True when it exits with 0."""
     generator = [FLEET, "exec", "client"]
     # before Ansible, which keeps the machine busy: the traffic is to be even
-    generator += ["nice", "--adjustment=-10", sys.executable, "-m", "demo.traffic", f"--out={out}"]
+    generator += [
+        "nice",
+        "--adjustment=-10",
+        sys.executable,
+        "-m",
+        "testing.traffic",
+        f"--out={out}",
+    ]
     generator += [f"--target={name}={address}:{port}" for name, address in places.items()]
     callbacks = [name for name in [os.environ.get("ANSIBLE_CALLBACKS_ENABLED")] if name]
     environment = {

@@ -21,8 +21,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from demo import flows, hosts
-from demo.processes import FLEET, Interrupted, interrupt_on_signals, run, started
+from testing import flows, hosts
+from testing.processes import FLEET, Interrupted, interrupt_on_signals, run, started
 
 WARM_UP = 3.0
 # after the last switch: longer than the old flows' hold, for a last word of the new ones
@@ -86,7 +86,7 @@ def traffic(places: dict[str, str], port: int) -> Iterator[dict[str, Seen]]:
     with tempfile.TemporaryDirectory(prefix="udpgrm-steady-") as directory:
         out = Path(directory, "flows")
         command = [FLEET, "exec", "client", "nice", "--adjustment=-10"]
-        command += [sys.executable, "-m", "demo.traffic", f"--out={out}"]
+        command += [sys.executable, "-m", "testing.traffic", f"--out={out}"]
         command += [f"--target={name}={address}:{port}" for name, address in places.items()]
         with started(command, piped=True) as generator:
             assert generator.stdin and generator.stdout

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.fleet import bare, systemd_hosts
 from benchmarks.fleet.ansible import Ansible
-from demo.processes import Interrupted, interrupt_on_signals
+from testing.processes import Interrupted, interrupt_on_signals
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.fleet.record import Record, read
-from demo.processes import ROOT, check, output
+from testing.processes import ROOT, check, output
 
 HERE = Path(__file__).resolve().parent
 

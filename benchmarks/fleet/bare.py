@@ -20,8 +20,8 @@ from pathlib import Path
 from benchmarks.fleet.ansible import HERE, Ansible
 from benchmarks.place import Place, enter, place, templates
 from benchmarks.traffic import Groups
-from demo.processes import ROOT
-from tests.kernel.support import Host
+from testing.host import Host
+from testing.processes import ROOT
 
 PLAYBOOK = str(HERE / "playbooks" / "three_trips.yml")
 TRIPS = 3

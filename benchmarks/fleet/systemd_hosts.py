@@ -14,8 +14,16 @@ from pathlib import Path
 
 from benchmarks.fleet.ansible import Ansible, Run
 from benchmarks.fleet.record import LOOK, SWITCH, WAIT, middle, model
-from demo import hosts as places
-from demo.processes import FLEET, ROOT, check, ignore_signals, interrupt_on_signals, output, started
+from testing import hosts as places
+from testing.processes import (
+    FLEET,
+    ROOT,
+    check,
+    ignore_signals,
+    interrupt_on_signals,
+    output,
+    started,
+)
 
 SERVICE = "echo"
 PORT = 4433

@@ -2,7 +2,7 @@
 # Copyright the udpgrm authors
 """The demo's traffic to many hosts: fewer flows for each, and old ones that stay for long.
 
-python3 -m benchmarks.fleet.traffic --hold SECONDS (and the options of demo.traffic)
+python3 -m benchmarks.fleet.traffic --hold SECONDS (and the options of testing.traffic)
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from demo import traffic
+from testing import traffic
 
 LONG_FLOWS = 4
 SHORT_FLOWS_PER_SECOND = 1

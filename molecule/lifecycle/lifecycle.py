@@ -24,9 +24,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from demo import hosts
-from demo.processes import FLEET, ROOT, Interrupted, interrupt_on_signals, output
 from testbed import steady
+from testing import hosts
+from testing.processes import FLEET, ROOT, Interrupted, interrupt_on_signals, output
 
 PORT = 4433
 #: For what hangs: a deployment takes half a minute, and several on a busy machine.

@@ -24,9 +24,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from demo import hosts
-from demo.processes import FLEET, ROOT, Interrupted, interrupt_on_signals
 from testbed import steady
+from testing import hosts
+from testing.processes import FLEET, ROOT, Interrupted, interrupt_on_signals
 
 PORT = 4433
 HERE = Path(__file__).resolve().parent

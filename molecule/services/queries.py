@@ -19,7 +19,7 @@ from collections.abc import Iterator
 
 from sessions import Session, told_to_end, write
 
-from tests.servers.load import Load, load
+from testing.load import Load, load
 
 LIMIT_S = 600.0
 

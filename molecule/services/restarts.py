@@ -22,8 +22,8 @@ from typing import Any
 
 from sessions import Session, read
 
-from demo import hosts
-from demo.processes import FLEET, Interrupted, interrupt_on_signals, output, run, started
+from testing import hosts
+from testing.processes import FLEET, Interrupted, interrupt_on_signals, output, run, started
 
 HERE = Path(__file__).resolve().parent
 #: Load on its own, before the restart and after it.

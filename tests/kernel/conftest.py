@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import COMMAND, Host, remove_cgroup, remove_pins
-from tests.waiting import PATIENCE_S
+from testing.host import COMMAND, Host, remove_cgroup, remove_pins
+from testing.waiting import PATIENCE_S
 from udpgrm.kernel import cgroups
 
 #: Of cgroups and pin directories; the process's number follows.

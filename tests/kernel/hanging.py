@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.kernel.support import wait_for
+from testing.host import wait_for
 from udpgrm.kernel import pidfd
 from udpgrm.kernel.descriptors import Unreachable
 

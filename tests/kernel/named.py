@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import udpgrm.client as grm
-from tests.kernel.support import client, plain_socket, received
+from testing.host import client, plain_socket, received
 from udpgrm import abi
 from udpgrm.abi import DissectorType, Option
 

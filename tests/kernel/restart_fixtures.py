@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from testing.host import Host
 from tests.kernel.restarts import Edge
-from tests.kernel.support import Host
 
 
 @pytest.fixture

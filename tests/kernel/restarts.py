@@ -16,8 +16,8 @@ from typing import Any, Optional
 
 import pytest
 
-from tests.kernel.support import ROOT, Command, Host, client, remove_cgroup
-from tests.waiting import PATIENCE_S, wait_for
+from testing.host import ROOT, Command, Host, client, remove_cgroup
+from testing.waiting import PATIENCE_S, wait_for
 
 WHERE = "127.0.0.1:4433"
 ALSO = "127.0.0.1:4434"

@@ -24,8 +24,8 @@ from dataclasses import dataclass, field
 from hypothesis import strategies as st
 
 import udpgrm.client as grm
+from testing.host import Host
 from tests.kernel.acceptor import reuseport
-from tests.kernel.support import Host
 from udpgrm.restart.drain import Decision, Watcher
 from udpgrm.restart.groups import Groups
 from udpgrm.services.definition import DrainUntil, Group

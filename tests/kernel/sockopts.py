@@ -11,7 +11,7 @@ import struct
 import subprocess
 from typing import Optional
 
-from tests.kernel.support import wait_for
+from testing.host import wait_for
 
 WORKING_GEN, SOCKET_GEN, DISSECTOR, FLOW_ASSURE, SOCKET_APP = range(200, 205)
 FLOW, CBPF, BESPOKE, NOOP, VERBOSE = 0, 1, 3, 4, 0x8000

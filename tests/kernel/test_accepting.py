@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 import udpgrm.client as grm
+from testing.host import Host, client, received, wait_for
 from tests.kernel.acceptor import Acceptor, ask, reuseport
-from tests.kernel.support import Host, client, received, wait_for
 
 #: More than a generation has array entries.
 PEERS = 300

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import ROOT, Host, client, received
+from testing.host import ROOT, Host, client, received
+from testing.waiting import PATIENCE_S
 from tests.unit.bpf.dissectors.bespoke.packets import crypto, hello, initial
-from tests.waiting import PATIENCE_S
 from udpgrm import abi
 
 ACTIVATE = [sys.executable, str(ROOT / "bin/udpgrm_activate")]

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 import udpgrm.client as grm
+from testing.host import Host, wait_for
+from testing.waiting import PATIENCE_S
 from tests.kernel.restart_fixtures import edge
 from tests.kernel.restarts import UNTIL_NO_FLOWS, Edge, Traffic, serving_only
-from tests.kernel.support import Host, wait_for
 from tests.kernel.test_adoption import WHERE, Unit, Units, ask, enroll, units
 from tests.kernel.test_restart import PLAIN_SERVER
-from tests.waiting import PATIENCE_S
 
 __all__ = ["edge", "units"]
 

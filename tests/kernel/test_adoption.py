@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.support import Host, client, remove_cgroup, wait_for
-from tests.waiting import PATIENCE_S
+from testing.host import Host, client, remove_cgroup, wait_for
+from testing.waiting import PATIENCE_S
 
 WHERE = "127.0.0.1:4433"
 TO = ("127.0.0.1", 4433)

@@ -19,7 +19,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 
 import udpgrm.client as grm
-from tests.kernel.support import (
+from testing.host import (
     ROOT,
     Host,
     client,
@@ -375,7 +375,7 @@ def test_new_programs(
     bare_host.kill()
     command = [sys.executable, str(tree / "bin/udpgrm")]
     subprocess.run([*command, "build"], check=True, stdout=subprocess.DEVNULL)
-    monkeypatch.setattr("tests.kernel.support.COMMAND", command)
+    monkeypatch.setattr("testing.host.COMMAND", command)
     bare_host.start("--persist")
     seen = {2}
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import Host, client, plain_socket, received
+from testing.host import Host, client, plain_socket, received
 from udpgrm import abi
 from udpgrm.abi import DissectorType, Option
 

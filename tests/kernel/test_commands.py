@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import COMMAND, Host, answer, client
+from testing.host import COMMAND, Host, answer, client
 
 ADDRESS = "127.0.0.1:4433"
 TARGET = ("127.0.0.1", 4433)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import ROOT, Host, client, wait_for
+from testing.host import ROOT, Host, client, wait_for
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.plan import Refused
 from udpgrm.services.definition import Group

@@ -17,7 +17,7 @@ from typing import Optional
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import (
+from testing.host import (
     COMMAND,
     Host,
     answer,
@@ -27,7 +27,7 @@ from tests.kernel.support import (
     wait_for,
     wait_for_index,
 )
-from tests.waiting import PATIENCE_S
+from testing.waiting import PATIENCE_S
 from udpgrm.abi import Option
 from udpgrm.daemon import directory as pins
 from udpgrm.state import maps as state

@@ -17,8 +17,8 @@ from typing import Optional
 
 import pytest
 
-from tests.kernel.support import ROOT, wait_for
-from tests.waiting import PATIENCE_S
+from testing.host import ROOT, wait_for
+from testing.waiting import PATIENCE_S
 
 DECOY = [sys.executable, str(ROOT / "bin/mmdecoy")]
 #: Says its pid, then every signal it gets; ends on SIGTERM, with status 7.

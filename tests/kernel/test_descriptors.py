@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import COMMAND, Host, wait_for
+from testing.host import COMMAND, Host, wait_for
 from udpgrm import abi
 from udpgrm.abi import DissectorType, Option
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import pytest
 
 import udpgrm.client as grm
+from testing.host import Host, received
 from tests.kernel.restart_fixtures import edge
 from tests.kernel.restarts import Edge
-from tests.kernel.support import Host, received
 
 __all__ = ["edge"]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import udpgrm.client as grm
+from testing.host import Host, plain_socket, wait_for, wait_for_index
 from tests.kernel.named import (
     ADDRESS,
     FIRST_BYTE,
@@ -23,7 +24,6 @@ from tests.kernel.named import (
     send,
     write,
 )
-from tests.kernel.support import Host, plain_socket, wait_for, wait_for_index
 from udpgrm.abi import Option
 
 

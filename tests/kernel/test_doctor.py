@@ -19,8 +19,8 @@ from typing import Any, Callable, Optional
 import pytest
 
 import udpgrm.client as grm
+from testing.host import Host, client, plain_socket, received, wait_for, wait_for_index
 from tests.kernel.named import dissector, write
-from tests.kernel.support import Host, client, plain_socket, received, wait_for, wait_for_index
 from udpgrm import abi
 from udpgrm.abi import Option
 from udpgrm.kernel import cgroups

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import COMMAND, ROOT, Host, answer, client, wait_for, wait_for_index
-from tests.waiting import PATIENCE_S
+from testing.host import COMMAND, ROOT, Host, answer, client, wait_for, wait_for_index
+from testing.waiting import PATIENCE_S
 
 ADDRESS = "127.0.0.1:4433"
 TARGET = ("127.0.0.1", 4433)
@@ -22,7 +22,7 @@ TARGET = ("127.0.0.1", 4433)
 SHORT_LIVED = f"""
 import sys
 import udpgrm.client as grm
-from tests.kernel.support import wait_for_index
+from testing.host import wait_for_index
 made = grm.bind("{ADDRESS}")
 grm.enroll(made, 9, {PATIENCE_S})
 wait_for_index(made[0])

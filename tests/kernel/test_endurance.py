@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import COMMAND, Host, wait_for
-from tests.waiting import PATIENCE_S
+from testing.host import COMMAND, Host, wait_for
+from testing.waiting import PATIENCE_S
 from udpgrm import abi
 from udpgrm.abi import Option
 from udpgrm.kernel import libbpf

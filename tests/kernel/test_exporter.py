@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kernel.support import COMMAND, Host, wait_for
+from testing.host import COMMAND, Host, wait_for
 
 EXPORTER = "127.0.0.1:9999"
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import Host, wait_for, wait_for_index
-from tests.waiting import PATIENCE_S
+from testing.host import Host, wait_for, wait_for_index
+from testing.waiting import PATIENCE_S
 from udpgrm import abi
 from udpgrm.abi import Option
 from udpgrm.build import sources

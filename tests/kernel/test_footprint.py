@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import udpgrm.client as grm
-from tests.kernel.support import Host, cpu_seconds, wait_for
+from testing.host import Host, cpu_seconds, wait_for
 
 ADDRESS = "127.0.0.1:4433"
 

@@ -19,9 +19,7 @@ from typing import Optional
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.restart_fixtures import edge
-from tests.kernel.restarts import Edge
-from tests.kernel.support import (
+from testing.host import (
     ROOT,
     Host,
     client,
@@ -31,6 +29,8 @@ from tests.kernel.support import (
     wait_for,
     wait_for_index,
 )
+from tests.kernel.restart_fixtures import edge
+from tests.kernel.restarts import Edge
 from udpgrm.abi import Option
 from udpgrm.kernel import cgroups, libbpf
 from udpgrm.restart.evidence import KernelProber

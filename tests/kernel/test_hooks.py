@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import COMMAND, Host
+from testing.host import COMMAND, Host
 from udpgrm.build import sources
 from udpgrm.kernel import cgroups, libbpf
 

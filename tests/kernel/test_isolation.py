@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import COMMAND, Host, answer, client
-from tests.waiting import PATIENCE_S
+from testing.host import COMMAND, Host, answer, client
+from testing.waiting import PATIENCE_S
 
 ADDRESS = "127.0.0.1:4433"
 TARGET = ("127.0.0.1", 4433)

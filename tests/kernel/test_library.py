@@ -12,8 +12,8 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 import udpgrm.client as grm
+from testing.host import Host, client
 from tests.kernel.named import ADDRESS, Sockets, cookie_of, dissector, got, send
-from tests.kernel.support import Host, client
 from udpgrm import abi
 
 KEY = "8f95f09245765f80256934e50c66207f"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import Host, client, received, wait_for
+from testing.host import Host, client, received, wait_for
 from tests.kernel.test_adoption import Units, enroll, units
 from tests.kernel.test_adoption import ask as ask_names
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import udpgrm.client as grm
-from tests.kernel.support import Host, answer, client
+from testing.host import Host, answer, client
 from tests.kernel.test_footprint import status
 
 ADDRESS = "127.0.0.1:4433"

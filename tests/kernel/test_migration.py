@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from testing.host import client
 from tests.kernel.restart_fixtures import edge
 from tests.kernel.restarts import UNTIL_NO_FLOWS, WHERE, Edge, Traffic, serving_only
-from tests.kernel.support import client
 
 __all__ = ["edge"]
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import Host, wait_for, wait_for_index
+from testing.host import Host, wait_for, wait_for_index
 from udpgrm import abi
 from udpgrm.abi import DissectorType, Option
 

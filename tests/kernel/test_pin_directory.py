@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.support import Host, remove_pins
+from testing.host import Host, remove_pins
 from tests.kernel.unprivileged import NOBODY
 from udpgrm.kernel import bpffs
 

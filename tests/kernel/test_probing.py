@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import Host, client, received
+from testing.host import Host, client, received
 from udpgrm.state import maps as state
 from udpgrm.state.maps import Maps
 from udpgrm.state.probing import Probing

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel import support
+from testing import host as support
+from testing.host import ROOT, Host, wait_for, wait_for_index
+from testing.waiting import PATIENCE_S
 from tests.kernel.hanging import hung_process
-from tests.kernel.support import ROOT, Host, wait_for, wait_for_index
-from tests.waiting import PATIENCE_S
 from udpgrm.abi import Option
 from udpgrm.kernel import netns
 

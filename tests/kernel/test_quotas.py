@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import Host, cpu_seconds, wait_for
+from testing.host import Host, cpu_seconds, wait_for
+from testing.waiting import PATIENCE_S
 from tests.kernel.unprivileged import NOBODY, start_unprivileged, unprivileged
-from tests.waiting import PATIENCE_S
 
 WHERE = "127.0.0.1:4433"
 

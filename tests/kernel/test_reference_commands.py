@@ -15,8 +15,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from testing.host import COMMAND, Host, client, received, wait_for
 from tests.kernel import sockopts as grm
-from tests.kernel.support import COMMAND, Host, client, received, wait_for
 
 ADDRESS = "127.0.0.1:4433"
 TARGET = ("127.0.0.1", 4433)

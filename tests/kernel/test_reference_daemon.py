@@ -17,8 +17,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from testing.host import COMMAND, ROOT, Host, wait_for
 from tests.kernel import sockopts as grm
-from tests.kernel.support import COMMAND, ROOT, Host, wait_for
 
 ADDRESS = "127.0.0.1:4433"
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from testing.host import Host, wait_for
 from tests.kernel import sockopts as grm
-from tests.kernel.support import Host, wait_for
 
 ADDRESS = "127.0.0.1:4433"
 

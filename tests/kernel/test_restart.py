@@ -14,6 +14,8 @@ import time
 import pytest
 
 import udpgrm.client as grm
+from testing.host import COMMAND, client, wait_for
+from testing.waiting import PATIENCE_S
 from tests.kernel.restarts import (
     ALSO,
     FLOW_S,
@@ -26,8 +28,6 @@ from tests.kernel.restarts import (
     serving_only,
     until,
 )
-from tests.kernel.support import COMMAND, client, wait_for
-from tests.waiting import PATIENCE_S
 
 pytest_plugins = ("tests.kernel.restart_fixtures",)
 

@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
+from testing.host import ROOT
+from testing.waiting import PATIENCE_S
 from tests.kernel.restarts import FLOW_S, WHERE, Edge, Traffic, until
-from tests.kernel.support import ROOT
-from tests.waiting import PATIENCE_S
 
 pytest_plugins = ("tests.kernel.restart_fixtures",)
 

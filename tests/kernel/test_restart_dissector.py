@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 import udpgrm.client as grm
+from testing.host import client, plain_socket
+from testing.waiting import PATIENCE_S
 from tests.kernel.restart_fixtures import edge
 from tests.kernel.restarts import TO, UNTIL_NO_FLOWS, WHERE, Edge, Traffic, ask, until
-from tests.kernel.support import client, plain_socket
-from tests.waiting import PATIENCE_S
 from udpgrm import abi
 from udpgrm.kernel import libbpf
 from udpgrm.state import maps as state

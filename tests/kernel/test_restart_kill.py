@@ -9,8 +9,8 @@ import subprocess
 
 import pytest
 
+from testing.waiting import PATIENCE_S
 from tests.kernel.restarts import WHERE, Edge, Traffic, serving_only, until
-from tests.waiting import PATIENCE_S
 from udpgrm.restart import machine
 from udpgrm.restart.machine import Step
 

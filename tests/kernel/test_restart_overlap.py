@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import udpgrm.client as grm
+from testing.waiting import PATIENCE_S
 from tests.kernel.restarts import FLOW_S, UNTIL_NO_FLOWS, WHERE, Edge, Traffic, serving_only, until
-from tests.waiting import PATIENCE_S
 from udpgrm.restart import journal
 
 pytest_plugins = ("tests.kernel.restart_fixtures",)

@@ -13,10 +13,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from testing.host import ROOT
+from testing.waiting import PATIENCE_S
 from tests.kernel.restart_fixtures import edge
 from tests.kernel.restarts import UNTIL_NO_FLOWS, WHERE, Edge, serving_only
-from tests.kernel.support import ROOT
-from tests.waiting import PATIENCE_S
 from udpgrm.probes import runner, specs
 
 __all__ = ["edge"]

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from testing.host import client, plain_socket
 from tests.kernel.restart_fixtures import edge, serving
 from tests.kernel.restarts import SERVER, TO, UNTIL_NO_FLOWS, Edge, serving_only
-from tests.kernel.support import client, plain_socket
 
 __all__ = ["edge", "serving"]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from testing.host import Host, client
 from tests.kernel.restarts import TO, WHERE, Edge, Traffic, ask, serving_only
-from tests.kernel.support import Host, client
 
 pytest_plugins = ("tests.kernel.restart_fixtures",)
 

@@ -8,9 +8,9 @@ import json
 import re
 
 import udpgrm.client as grm
+from testing.waiting import PATIENCE_S
 from tests.kernel.restart_fixtures import edge, serving
 from tests.kernel.restarts import ALSO, WHERE, Edge, Traffic
-from tests.waiting import PATIENCE_S
 
 __all__ = ["edge", "serving"]
 

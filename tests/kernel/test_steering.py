@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import (
+from testing.host import (
     ROOT,
     Host,
     answer,

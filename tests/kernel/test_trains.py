@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from testing.host import Host
 from tests.kernel import sockopts as grm
-from tests.kernel.support import Host
 
 UDP_SEGMENT, UDP_GRO = 103, 104
 BY_PEER = [grm.dissector(grm.FLOW), grm.dissector(grm.NOOP | grm.VERBOSE)]

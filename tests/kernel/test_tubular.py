@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import Host, client, received, wait_for, wait_for_index
+from testing.host import Host, client, received, wait_for, wait_for_index
 from udpgrm import abi
 from udpgrm.abi import DissectorType, Option
 from udpgrm.kernel import libbpf

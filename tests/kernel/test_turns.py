@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 
 import udpgrm.client as grm
-from tests.kernel.support import COMMAND, Host, wait_for, wait_for_index
+from testing.host import COMMAND, Host, wait_for, wait_for_index
 from tests.kernel.unprivileged import NOBODY, PRELUDE, unprivileged
 from udpgrm.abi import Option
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import COMMAND, ROOT, Host, client, received, wait_for
-from tests.waiting import PATIENCE_S
+from testing.host import COMMAND, ROOT, Host, client, received, wait_for
+from testing.waiting import PATIENCE_S
 from udpgrm.kernel import netns
 from udpgrm.state import connected
 from udpgrm.state import maps as state
@@ -59,7 +59,7 @@ def test_new_programs_under_traffic(
         sockets[0].setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 24)
         grm.promote(sockets[0], 2)
         bare_host.kill()
-        monkeypatch.setattr("tests.kernel.support.COMMAND", other_version)
+        monkeypatch.setattr("testing.host.COMMAND", other_version)
         done = threading.Event()
         sent: list[int] = []
 

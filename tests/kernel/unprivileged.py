@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from tests.waiting import PATIENCE_S
+from testing.waiting import PATIENCE_S
 
 NOBODY = 65534
 PRELUDE = """

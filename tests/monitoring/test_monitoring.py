@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import udpgrm.client as grm
-from tests.kernel.support import COMMAND, ROOT, Host, answer, client, wait_for
+from testing.host import COMMAND, ROOT, Host, answer, client, wait_for
 from tests.kernel.test_exporter import EXPORTER, get, running
 
 MONITORING = ROOT / "monitoring"

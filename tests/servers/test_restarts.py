@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from tests.kernel.support import Host, wait_for
+from testing.host import Host, wait_for
+from testing.load import Load, ask_by_tcp, load
 from tests.servers.configurations import KINDS, SOCKETS, Kind
 from tests.servers.instances import Instance, Instances
-from tests.servers.load import Load, ask_by_tcp, load
 
 RESTARTS = 20
 PLAIN_RESTARTS = 3

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from testing.host import client
+from testing.waiting import PATIENCE_S, wait_for
 from tests.kernel.acceptor import Acceptor, ask
-from tests.kernel.support import client
 from tests.kernel.test_accepting import Servers, servers, where
-from tests.waiting import PATIENCE_S, wait_for
 
 __all__ = ["servers", "where"]
 

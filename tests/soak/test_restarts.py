@@ -14,8 +14,8 @@ import subprocess
 import sys
 from typing import Any
 
+from testing.host import ROOT
 from tests.kernel.restarts import Edge
-from tests.kernel.support import ROOT
 
 RESTARTS = int(os.environ.get("SOAK_RESTARTS", "100"))
 FLOWS = int(os.environ.get("SOAK_FLOWS", "2000"))

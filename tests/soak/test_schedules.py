@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, given, settings
 
+from testing.host import Host
 from tests.kernel import schedules
-from tests.kernel.support import Host
 
 
 @settings(

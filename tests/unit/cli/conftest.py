@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests import contract
+from testing import contract
 from udpgrm.cli import common, options
 from udpgrm.cli.options import Arguments
 

@@ -9,7 +9,7 @@ import select
 import socket
 from pathlib import Path
 
-from tests.waiting import PATIENCE_S
+from testing.waiting import PATIENCE_S
 from udpgrm.daemon import tubular
 
 MOST = 64

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.waiting import PATIENCE_S
+from testing.waiting import PATIENCE_S
 
 SERVER = Path(__file__).resolve().parents[3] / "examples" / "echo_server.py"
 #: Longer than a busy machine takes between two packets.

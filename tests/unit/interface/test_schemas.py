@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 
-from tests import contract
+from testing import contract
 from udpgrm import abi, interface
 from udpgrm.abi import DissectorType, ProbePath
 from udpgrm.build import parameters

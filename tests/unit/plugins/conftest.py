@@ -18,7 +18,7 @@ import typing as t
 
 import pytest
 
-from tests import contract
+from testing import contract
 
 from .fake_host import FakeHost
 from .playbook import INTERPRETERS, Ansible

@@ -26,7 +26,7 @@ INTERPRETERS = {
 }
 # For tests of what differs between their versions: templates, variables, errors, plugins.
 both_versions = pytest.mark.parametrize("ansible", sorted(INTERPRETERS), indirect=True)
-# For what hangs (tests/waiting.py is not beside these where ansible-test has them).
+# For what hangs (testing/waiting.py is not beside these where ansible-test has them).
 LIMIT_S = 300
 GONE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
 

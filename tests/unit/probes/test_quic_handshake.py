@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from testing.waiting import PATIENCE_S
 from tests.unit.probes.servers import closed_port, server
-from tests.waiting import PATIENCE_S
 from udpgrm.probes import runner, specs
 
 HANDSHAKE = specs.QuicProbe(handshake=True, server_name="edge.test", timeout_s=60)

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 
 import pytest
 
+from testing.waiting import PATIENCE_S
 from tests.unit.probes.servers import closed_port, server
-from tests.waiting import PATIENCE_S
 from udpgrm.probes import runner, specs
 
 #: Where no answer comes, and where one does.

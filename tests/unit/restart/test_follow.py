@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.waiting import wait_for
+from testing.waiting import wait_for
 from udpgrm.restart import follow
 from udpgrm.restart import journal as journals
 from udpgrm.restart.follow import LaunchError

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from testing.waiting import PATIENCE_S
 from tests.unit.restart.fakes import service
-from tests.waiting import PATIENCE_S
 from udpgrm.restart import systemd
 from udpgrm.restart.instances import TemplateUnits
 from udpgrm.restart.systemd import SystemdError

@@ -11,7 +11,7 @@ import typing as t
 import pytest
 import yaml
 
-from tests import contract
+from testing import contract
 from udpgrm import interface
 
 from ..playbook import MODULES

@@ -18,7 +18,7 @@ import collections
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from demo.flows import LONG, Flow, Instance
+from testing.flows import LONG, Flow, Instance
 
 # what is promised of a long-lived flow: two packets are at most so far apart (seconds)
 LONGEST_PAUSE = 0.2

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from demo import flows
-from demo.traffic import HOLD, LONG_FLOWS
-from tests.waiting import PATIENCE_S
+from testing import flows
+from testing.traffic import HOLD, LONG_FLOWS
+from testing.waiting import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -70,7 +70,13 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture
 def generator(service: Service, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "demo.traffic", f"--out={tmp_path / 'flows'}", service.target]
+    command = [
+        sys.executable,
+        "-m",
+        "testing.traffic",
+        f"--out={tmp_path / 'flows'}",
+        service.target,
+    ]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any, Optional
 
 import udpgrm.client as grm
-from tests import contract
-from tests.waiting import PATIENCE_S
-from tests.waiting import wait_for as wait_for  # what tests of a host need is here
+from testing import contract
+from testing.waiting import PATIENCE_S
+from testing.waiting import wait_for as wait_for  # what tests of a host need is here
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, str(ROOT / "bin/udpgrm")]
 _FAULTY = f"""
 import errno, os, sys
@@ -161,21 +161,21 @@ class Host:
         )
 
     def json(self, *words: str) -> dict[str, Any]:
-        """A command's JSON answer."""
+        """Return a command's JSON answer."""
         done = self.run(*words, "--json")
         assert done.returncode == 0, done.stderr
         document: dict[str, Any] = json.loads(done.stdout)
         return document
 
     def group(self, address: str) -> dict[str, Any]:
-        """The JSON view of one group."""
+        """Return the JSON view of one group."""
         groups = self.json("list", address)["groups"]
         assert len(groups) == 1, groups
         group: dict[str, Any] = groups[0]
         return group
 
     def counters(self, address: str) -> dict[str, int]:
-        """The counters of a group that are not 0."""
+        """Return the counters of a group that are not 0."""
         metrics = self.group(address)["metrics"]
         return {name: value for name, value in metrics.items() if value}
 

@@ -8,8 +8,8 @@ import json
 import re
 from pathlib import Path
 
-from demo.analysis import StoppedUnit
-from demo.processes import FLEET, output
+from testing.analysis import StoppedUnit
+from testing.processes import FLEET, output
 
 # systemd's journal message "Deactivated successfully."
 UNIT_SUCCESS = "7ad2d189f7e94e70a38c781354912448"

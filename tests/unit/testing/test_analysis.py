@@ -9,8 +9,8 @@ import dataclasses
 import pytest
 
 from demo import table
-from demo.analysis import HostReport, StoppedUnit, Switch, evaluate, old_instance
-from demo.flows import LONG, SHORT, Flow, Instance, Run
+from testing.analysis import HostReport, StoppedUnit, Switch, evaluate, old_instance
+from testing.flows import LONG, SHORT, Flow, Instance, Run
 
 OLD = Instance(1, 100)
 NEW = Instance(2, 200)

@@ -2,11 +2,11 @@
 # Copyright the udpgrm authors
 """Traffic to UDP echo services: long-lived flows, and new ones all the time.
 
-    python3 -m demo.traffic --out FILE --target NAME=ADDRESS:PORT [--target ...]
+    python3 -m testing.traffic --out FILE --target NAME=ADDRESS:PORT [--target ...]
 
 Prints ``ready`` once every long flow has been answered. Runs until its standard input
 ends, SIGTERM, --limit, or when it is not ready after 30 s; then waits for the last
-answers and writes what became of every flow (`demo.flows`).
+answers and writes what became of every flow (`testing.flows`).
 
 The long flows of a host end a while after another generation first answered
 there, and new ones take their place: so they outlive the switch, and the old
@@ -29,7 +29,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from demo.flows import LONG, SHORT, Flow, Instance, write
+from testing.flows import LONG, SHORT, Flow, Instance, write
 
 # A flow sends at this distance, half of what is promised (200 ms): room for a busy machine.
 INTERVAL = 0.1
