@@ -2,7 +2,7 @@
 /* Copyright the udpgrm authors */
 /*
  * AES-128 decryption of one block (FIPS 197, 5.3.5, the equivalent inverse
- * cipher). Round keys come from udpgrm/build/aes.py. Needs no map: the inverse
+ * cipher). Round keys come from udpgrm/dissectors/aes.py. Needs no map: the inverse
  * S-box is put on the stack (256 bytes), and InvMixColumns is arithmetic on
  * words of two columns. Words are little-endian: the byte of row r of a column
  * is bits 8r to 8r + 7.

@@ -115,9 +115,6 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
     operand,
 )
 
-# Every daemon has loaded these, and they are no folder of the library.
-BUILT_IN = ("flow", "noop")
-
 
 def words(parameters: JsonObject) -> list[str]:
     """Parameters as the command line takes them."""
@@ -149,14 +146,13 @@ def present(module: AnsibleModule, host: Host, address: str | None) -> dict[str,
     """Try it, and choose it where that is asked for. Raises HostError."""
     params = module.params
     name, given = params["name"], words(params["parameters"])
-    if name not in BUILT_IN:
-        answer = host.dissector("check", name, *given)
-        if not answer["ok"]:
-            module.fail_json(
-                msg=f"dissector {name} does not load: {answer['reason']}",
-                loaded=False,
-                log=answer["log"],
-            )
+    answer = host.dissector("check", name, *given)
+    if not answer["ok"]:
+        module.fail_json(
+            msg=f"dissector {name} does not load: {answer['reason']}",
+            loaded=False,
+            log=answer["log"],
+        )
     if address is None:
         tried = described(host, {"name": name, "parameters": params["parameters"]})
         return {"changed": False, "loaded": True, "diff": {"before": tried, "after": tried}}

@@ -22,11 +22,10 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from tests.filters import Packet, interpret, one_of_each, random_filter
-from udpgrm.build import ebpf
-from udpgrm.build.cbpf import FAILED, TOO_SHORT, Instruction, convert
-from udpgrm.build.ebpf import ALU64, JMP, Code
 from udpgrm.build.link import link
-from udpgrm.kernel import libbpf
+from udpgrm.dissectors.filter_code import FAILED, TOO_SHORT, Instruction, convert
+from udpgrm.kernel import ebpf, libbpf
+from udpgrm.kernel.ebpf import ALU64, JMP, Code
 
 RUNS = int(os.environ.get("UDPGRM_FILTER_RUNS", "6000"))
 _PACKETS_PER_FILTER = 6

@@ -13,8 +13,9 @@ import udpgrm
 PACKAGE = Path(udpgrm.__file__).parent
 #: Each imports from itself and from those before it. What is in one line knows nothing of another.
 LAYERS = (
-    ("abi", "log", "numbers", "version", "interface"),
+    ("abi", "files", "log", "numbers", "version", "interface"),
     ("kernel",),
+    ("dissectors",),
     ("build",),
     ("state",),
     ("client", "config", "loader", "metrics", "probes"),

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Optional
 
 from udpgrm import abi
+from udpgrm.dissectors import kinds
+from udpgrm.dissectors.kind import Kind
 from udpgrm.numbers import whole_number
 from udpgrm.state import address
 
@@ -111,8 +113,18 @@ class Settings:
     @property
     def names_dissector(self) -> bool:
         """Return whether a dissector is asked for; else the group's is used."""
-        chosen = (self.bpf, self.digest, self.flow_timeout or None, self.label or None)
-        return self.noop or any(item is not None for item in chosen)
+        return bool(self.chosen_kinds or self.flow_timeout or self.label)
+
+    @property
+    def chosen_kinds(self) -> list[Kind]:
+        """Return the kinds of dissector whose own options are given."""
+        own = {"--bpf": self.bpf, "--digest": self.digest, "--noop": self.noop or None}
+        return [kind for kind in kinds.BUILT_IN if own.get(kind.option) is not None]
+
+    @property
+    def kind(self) -> Kind:
+        """Return the kind of dissector that is asked for."""
+        return next(iter(self.chosen_kinds), kinds.DEFAULT)
 
 
 def parse(arguments: list[str]) -> Optional[Settings]:
@@ -169,15 +181,16 @@ def _split(arguments: list[str]) -> tuple[list[str], tuple[str, ...]]:
 
 
 def _check_combination(settings: Settings) -> None:
-    chosen = [settings.bpf is not None, settings.digest is not None, settings.noop]
-    if sum(chosen) > 1:
-        raise ValueError("--bpf, --digest and --noop exclude each other")
+    if len(settings.chosen_kinds) > 1:
+        *others, last = (kind.option for kind in kinds.BUILT_IN if kind.option)
+        raise ValueError(f"{', '.join(others)} and {last} exclude each other")
     if settings.also_ipv4 and not settings.address.startswith("["):
         raise ValueError("--also-ipv4 wants an IPv6 address, as [::]:443")
     if settings.sni and settings.digest is None:
         raise ValueError("--sni goes with --digest")
-    if settings.apps_max and settings.bpf is None and settings.digest is None:
-        raise ValueError("--apps-max goes with --bpf or --digest")
+    if settings.apps_max and not settings.kind.has_applications:
+        able = (kind.option for kind in kinds.BUILT_IN if kind.has_applications and kind.option)
+        raise ValueError(f"--apps-max goes with {' or '.join(able)}")
     if settings.advance and not settings.register:
         raise ValueError("--advance-working-gen excludes --no-register")
     if settings.generation is not None and not settings.register:

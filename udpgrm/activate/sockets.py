@@ -7,14 +7,12 @@ import contextlib
 import ctypes
 import socket
 import sys
-from pathlib import Path
 
 import udpgrm.client as grm
 from udpgrm import abi
-from udpgrm.abi import DissectorType, Option
-from udpgrm.activate import filters
+from udpgrm.abi import Option
 from udpgrm.activate.options import Settings
-from udpgrm.build.cbpf import Instruction
+from udpgrm.dissectors import kinds
 from udpgrm.state import address
 
 _IP_FREEBIND = 15
@@ -24,30 +22,11 @@ _SO_RCVBUFFORCE = 33
 
 def dissector(settings: Settings) -> abi.Dissector:
     """Return the value of UDP_GRM_DISSECTOR. Raises ValueError and OSError for a filter file."""
-    value = abi.Dissector(max_apps=settings.apps_max, label=settings.label)
+    kind = settings.kind
+    value = kind.encode(kind.parse_options(settings))
+    value.max_apps, value.label = settings.apps_max, settings.label
     value.flow_timeout_s = settings.flow_timeout
-    if settings.bpf is not None:
-        program = _read_filter(settings.bpf)
-        value.type = DissectorType.CBPF
-        value.filter_len = len(program)
-        for position, item in enumerate(program):
-            value.filter[position] = abi.CbpfInstruction(item.code, item.jt, item.jf, item.k)
-    elif settings.digest is not None:
-        value.type = DissectorType.BESPOKE
-        value.digest = settings.digest
-        value.sni_count = len(settings.sni)
-        for position, (host, app) in enumerate(settings.sni):
-            value.sni[position] = abi.SniEntry(app=app, hostname=host.encode())
-    elif settings.noop:
-        value.type = DissectorType.NOOP
     return value
-
-
-def _read_filter(path: str) -> tuple[Instruction, ...]:
-    try:
-        return filters.parse(Path(path).read_text(encoding="ascii", errors="replace"))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
 def make(settings: Settings, value: abi.Dissector) -> list[socket.socket]:
@@ -91,8 +70,8 @@ def _is_operators(sock: socket.socket, settings: Settings) -> bool:
         raw = sock.getsockopt(socket.IPPROTO_UDP, Option.DISSECTOR, size)
     except OSError:  # there is no group: the value itself was refused
         return False
-    kind = abi.Dissector.from_buffer_copy(raw).type & ~abi.DISSECTOR_VERBOSE
-    return not settings.names_dissector or kind == DissectorType.NAMED
+    there = kinds.of_value(abi.Dissector.from_buffer_copy(raw))
+    return not settings.names_dissector or there.in_library
 
 
 def _bound(settings: Settings) -> socket.socket:

@@ -19,7 +19,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from udpgrm.build.sources import BPF_DIR, Program, render
+from udpgrm.build.sources import Program, render
+from udpgrm.files import BPF_DIR
 
 _ARCHES = {"x86_64": "x86", "aarch64": "arm64"}
 

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterator, Mapping
 
 from udpgrm.abi import LinkedFunction
-from udpgrm.build.ebpf import CALL_CODE, PSEUDO_CALL
+from udpgrm.kernel.ebpf import CALL_CODE, PSEUDO_CALL
 from udpgrm.kernel.libbpf import PSEUDO_MAP_FD
 
 _INSTRUCTION = struct.Struct("=BBhi")

@@ -9,15 +9,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from udpgrm.build import library
+from udpgrm.dissectors import kinds, library
+from udpgrm.dissectors.kind import Kind
+from udpgrm.files import BPF_DIR, DISSECTORS_DIR
 from udpgrm.kernel import libbpf
-
-_PACKAGE = Path(__file__).resolve().parents[1]
-#: Inside of the package if it was installed as a wheel; else beside it.
-BPF_DIR = next(path for path in (_PACKAGE / "bpf", _PACKAGE.parent / "bpf") if path.is_dir())
-
-#: Dissectors whose programs are compiled before a group asks for one.
-PLAIN_DISSECTORS = ("flow", "noop", "cbpf")
 
 
 @dataclass(frozen=True)
@@ -81,22 +76,26 @@ def steering(dissector: str) -> Program:
     return Program(f"steer_{dissector}", "steer.c.j2", "steer", dissector)
 
 
-def _stage(name: str) -> Program:
-    return Program(f"quic_{name}", f"dissectors/bespoke/{name}.c", f"quic_{name}")
-
-
-#: Programs for QUIC's Initial packets, which all groups share: enum quic_stage.
-QUIC_STAGES = tuple(_stage(name) for name in ("keys", "decrypt", "name", "choose"))
+def stages(program: Program) -> list[Program]:
+    """Return the programs that a steering program calls, which all groups of its kind share."""
+    kind = kinds.find(program.dissector)
+    return [
+        Program(f"quic_{name}", f"dissectors/{kind.name}/{name}.c", f"quic_{name}")
+        for name in kind.stages
+    ]
 
 
 def parts(program: Program) -> list[Program]:
     """Return a steering program and the programs that it calls."""
-    return [program, *(QUIC_STAGES if program.dissector == "bespoke" else ())]
+    return [program, *stages(program)]
 
 
-def shipped_dissectors() -> Path:
-    """Return the folder of the shipped dissectors."""
-    return BPF_DIR / "dissectors"
+def steering_of(kind: Kind) -> Program:
+    """Return the steering program of a kind.
+
+    Raises DissectorError for a named dissector that does not exist.
+    """
+    return named(kind.source()) if kind.in_library else steering(kind.name)
 
 
 def named(dissector: library.Dissector) -> Program:
@@ -116,14 +115,20 @@ def all_programs() -> list[Program]:
         *hooks.values(),
         *ITERATORS.values(),
         *TRACEPOINTS.values(),
-        *(steering(name) for name in PLAIN_DISSECTORS),
+        *(steering(kind.name) for kind in kinds.BUILT_IN if kind.compiled_ahead),
     ]
 
 
 def shipped_named() -> list[Program]:
     """Return the programs of the shipped named dissectors: needed if a group names one."""
-    folders = sorted(path.parent for path in shipped_dissectors().glob("*/parameters.json"))
+    folders = sorted(path.parent for path in DISSECTORS_DIR.glob("*/parameters.json"))
     return [steering(folder.name) for folder in folders]
+
+
+def on_demand() -> list[Program]:
+    """Return every shipped program that is compiled when a group asks for its dissector."""
+    late = (steering(kind.name) for kind in kinds.BUILT_IN if not kind.compiled_ahead)
+    return [*shipped_named(), *(part for program in late for part in parts(program))]
 
 
 def render(program: Program) -> str:

@@ -9,12 +9,12 @@ import json
 from typing import Any, Optional
 
 from udpgrm import abi
-from udpgrm.abi import DissectorType
-from udpgrm.build import library, sources
-from udpgrm.build.parameters import DissectorError, Parameter, Schema
+from udpgrm.build import sources
 from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
+from udpgrm.dissectors import kinds, library
+from udpgrm.dissectors.parameters import DissectorError
 from udpgrm.services import policy
 from udpgrm.state import maps as state
 from udpgrm.state import policies
@@ -23,23 +23,6 @@ from udpgrm.state.maps import Maps
 
 _MAX_FLOWS = 1 << 24
 _LOG_LINES = 20
-#: Types whose policy needs no more than a few parameters of their own.
-_BUILT_IN = {
-    "flow": Schema(
-        "a packet belongs to the socket that last sent to its peer",
-        (
-            Parameter(
-                "flow_timeout",
-                "integer",
-                "how long a flow lasts after the last packet that was sent",
-                unit="seconds",
-                default=abi.DEFAULT_FLOW_TIMEOUT_S,
-                minimum=1,
-            ),
-        ),
-    ),
-    "noop": Schema("every packet is a new flow"),
-}
 
 
 def run(arguments: Arguments) -> int:
@@ -70,16 +53,12 @@ def run(arguments: Arguments) -> int:
 _OPTIONS = {("set", "--flows"), *((name, "--check") for name in ("set", "unset", "apply"))}
 
 
-def _find(name: str) -> library.Dissector:
-    return library.find(name, sources.shipped_dissectors())
-
-
 def _list(arguments: Arguments) -> int:
     entries: list[dict[str, Any]] = []
-    for name in library.names(sources.shipped_dissectors()):
+    for name in library.names():
         entry: dict[str, Any] = {"name": name, "about": "", "shipped": False, "problem": ""}
         try:
-            found = _find(name)
+            found = library.find(name)
         except DissectorError as error:
             entry["problem"] = str(error)
         else:
@@ -105,18 +84,15 @@ def _policies(arguments: Arguments) -> list[dict[str, Any]]:
 
 def _show(arguments: Arguments) -> int:
     name = arguments.operands[1]
-    if name in _BUILT_IN:
-        folder, schema, shipped = sources.shipped_dissectors() / name, _BUILT_IN[name], True
-    else:
-        found = _find(name)
-        folder, schema, shipped = found.folder, found.schema, not found.digest
+    found = kinds.find(name).source()
+    schema = found.schema
     if arguments.flag("--json"):
         common.print_json(
             {
                 "name": name,
                 "about": schema.about,
-                "shipped": shipped,
-                "path": str(folder),
+                "shipped": not found.digest,
+                "path": str(found.folder),
                 "parameters": [
                     {
                         "name": item.name,
@@ -132,7 +108,7 @@ def _show(arguments: Arguments) -> int:
             }
         )
         return 0
-    print(f"{name}: {schema.about}\n{folder}")
+    print(f"{name}: {schema.about}\n{found.folder}")
     for item in schema.parameters:
         given = "required" if item.default is None else f"default {json.dumps(item.default)}"
         about = " ".join(filter(None, (item.range, item.unit)))
@@ -148,16 +124,15 @@ def _check(arguments: Arguments) -> int:
     from udpgrm.loader.programs import Linker
 
     name = arguments.operands[1]
-    found = _find(name)
-    given = found.schema.of_arguments(arguments.operands[2:])
+    kind = kinds.find(name)
+    value = bytes(kind.encode(kind.schema().of_arguments(arguments.operands[2:])))
     reason, log = "", ""
     try:
-        cache.compile_missing([sources.named(found)])
+        cache.compile_missing(sources.parts(sources.steering_of(kind)))
         limits = Limits(groups=1, flows=64, prepared_groups=1, prepared_tables=1)
         with contextlib.closing(clock.Jiffies()) as jiffies:
             maps = state.make(limits, jiffies.rate())
         Pool(maps, limits).refill()
-        value = bytes(policy.named(name, given))
         libbpf.map_update(maps["dissectors"], state.index(0), value)
         Linker(maps, limits).steering(0)
     except cache.BuildError as error:
@@ -177,18 +152,10 @@ def _check(arguments: Arguments) -> int:
 def _wanted(arguments: Arguments) -> abi.Policy:
     _, _, name, *parameters = arguments.operands
     flows = arguments.number("--flows", 0, 1, _MAX_FLOWS)
-    if flows and name != "flow":
+    kind = kinds.find(name)
+    if flows and not kind.has_flow_table:
         raise CommandError(f"--flows goes with flow: {name} has no flow table of its own size")
-    if name == "flow":
-        # 0 when not given, as applications have it: theirs is compared with it
-        timeout = _BUILT_IN[name].of_arguments(parameters).get("flow_timeout", 0)
-        dissector = abi.Dissector(type=DissectorType.FLOW, flow_timeout_s=timeout)
-    elif name == "noop":
-        _BUILT_IN[name].of_arguments(parameters)
-        dissector = abi.Dissector(type=DissectorType.NOOP)
-    else:
-        dissector = policy.named(name, _find(name).schema.of_arguments(parameters))
-    return abi.Policy(dissector=dissector, flows=flows)
+    return abi.Policy(dissector=kind.encode(kind.schema().of_arguments(parameters)), flows=flows)
 
 
 def _set(arguments: Arguments) -> int:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any, Optional
 
 from udpgrm import abi
-from udpgrm.abi import DissectorType
 from udpgrm.cli import common
 from udpgrm.cli.options import Arguments
+from udpgrm.dissectors import kinds
 from udpgrm.state import orphans
 from udpgrm.state.maps import Maps
 from udpgrm.state.view import GenerationView, GroupView, SocketView, Viewer
@@ -126,9 +126,9 @@ def text(group: GroupView, verbose: bool, is_orphan: bool = False) -> str:
 def _about(group: GroupView) -> Iterator[str]:
     yield f"netns {group.netns:#x}"
     yield f"dissector {group.name}" + (f" {group.parameters}" if group.parameters else "")
-    if group.dissector == DissectorType.FLOW:
+    if kinds.of_type(group.dissector).has_flow_table:
         yield f"flow_timeout_sec {group.flow_timeout}"
-    if group.dissector == DissectorType.CBPF and group.filter_len:
+    if group.filter_len:
         yield f"apps {group.max_apps}"
         yield f"filter_len {group.filter_len}"
     if group.digest:

@@ -10,14 +10,14 @@ import signal
 import socket
 from typing import Callable, Optional
 
-from udpgrm import abi
-from udpgrm.build import cache, library, sources
+from udpgrm.build import cache, sources
 from udpgrm.cli import common
 from udpgrm.cli.options import Arguments
+from udpgrm.dissectors import kinds
+from udpgrm.dissectors.kind import Kind
 from udpgrm.kernel import cgroups, clock, descriptors, libbpf
 from udpgrm.loader.pool import Pool
-from udpgrm.loader.programs import DISSECTOR_NAMES, Linker, steering_of
-from udpgrm.services import policy
+from udpgrm.loader.programs import Linker
 from udpgrm.state import maps as state
 from udpgrm.state.layout import Limits
 from udpgrm.state.maps import Maps, index
@@ -106,28 +106,13 @@ def _check_programs(maps: Maps, check: Callable[[str, Callable[[], object]], boo
         return
     for hook in sources.HOOKS:
         check(f"program hook {hook.name}", functools.partial(linker.hook, hook))
-    values = {
-        name: abi.Dissector(type=kind)
-        for kind, name in DISSECTOR_NAMES.items()
-        if name in (*sources.PLAIN_DISSECTORS, "bespoke")
-    }
-    values["cbpf"].filter_len = 1
-    values["cbpf"].filter[0] = abi.CbpfInstruction(0x06, 0, 0, abi.GENERATION_NONE)  # ret #-1
-    for program in sources.shipped_named():
-        values[program.dissector] = _with_required(program.dissector)
-    for name, value in values.items():
-        check(f"program steering {name}", functools.partial(_steering, maps, linker, value))
+    named = (kinds.find(program.dissector) for program in sources.shipped_named())
+    for kind in (*kinds.BUILT_IN, *named):
+        attempt = functools.partial(_steering, maps, linker, kind)
+        check(f"program steering {kind.name}", attempt)
 
 
-def _with_required(name: str) -> abi.Dissector:
-    schema = library.find(name, sources.shipped_dissectors()).schema
-    required: dict[str, object] = {
-        item.name: item.minimum for item in schema.parameters if item.default is None
-    }
-    return policy.named(name, required)
-
-
-def _steering(maps: Maps, linker: Linker, dissector: abi.Dissector) -> None:
-    cache.compile_missing(sources.parts(steering_of(dissector)))
-    libbpf.map_update(maps["dissectors"], index(0), bytes(dissector))
+def _steering(maps: Maps, linker: Linker, kind: Kind) -> None:
+    cache.compile_missing(sources.parts(sources.steering_of(kind)))
+    libbpf.map_update(maps["dissectors"], index(0), bytes(kind.example()))
     linker.steering(0)

@@ -11,6 +11,7 @@ from typing import Optional
 from udpgrm import abi, log
 from udpgrm.abi import MessageFlag
 from udpgrm.daemon.tubular import Tubular
+from udpgrm.dissectors import kinds
 from udpgrm.kernel import libbpf
 from udpgrm.loader.pool import Pool
 from udpgrm.state import address, counters, entries
@@ -125,7 +126,8 @@ class Registrar:
             log.event("registering socket again is legal but weird")
             return
         slot_id = abi.slot_of(group.max_apps, message.app, generation)
-        if _has_flows(group):  # takes memory: before anything of the socket has changed
+        has_table = kinds.of_type(group.type).has_flow_table
+        if has_table:  # takes memory: before anything of the socket has changed
             self._pool.ensure_table(group_id, group, slot_id)
         slot = group_entries.slot(slot_id)
         if record.slot == slot_id and record.index != abi.INDEX_NONE:
@@ -140,7 +142,7 @@ class Registrar:
         if record.slot < abi.GENERATION_SLOTS and record.slot != slot_id:
             self._leave_generation(group_id, record, group_entries)
         record.generation, record.slot = generation, slot_id
-        if _has_flows(group):
+        if has_table:
             group.table_mask |= 1 << slot_id
         if not slot.live or slot.generation != generation:
             slot.generation, slot.app = generation, message.app
@@ -194,7 +196,3 @@ class Registrar:
 
 def _key(fd: int) -> bytes:
     return fd.to_bytes(4, sys.byteorder)
-
-
-def _has_flows(group: abi.Group) -> bool:
-    return bool(group.type & ~abi.DISSECTOR_VERBOSE == abi.DissectorType.FLOW)

@@ -10,14 +10,14 @@ from __future__ import annotations
 import socket
 
 from udpgrm import abi, log
+from udpgrm.dissectors import kinds
 
 _UDP_GRO = 104
 
 
 def turn_off(group: abi.Group, fd: int, name: str) -> None:
     """Turn a socket's UDP_GRO off if its group reads payloads, and log that."""
-    kind = group.type & ~abi.DISSECTOR_VERBOSE
-    if kind in (abi.DissectorType.FLOW, abi.DissectorType.NOOP):
+    if not kinds.of_type(group.type).reads_payload:
         return
     sock = socket.socket(fileno=fd)
     try:

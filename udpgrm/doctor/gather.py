@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Optional, Union
 
 from udpgrm import abi
-from udpgrm.abi import DissectorType, Option
-from udpgrm.build.cbpf import Instruction, loads_beside_packet
+from udpgrm.abi import Option
+from udpgrm.dissectors import kinds
 from udpgrm.doctor.facts import Group, Host, Socket
 from udpgrm.doctor.options import limits_of
 from udpgrm.kernel import cgroups, descriptors, libbpf, pidfd
@@ -60,6 +60,7 @@ def _groups(maps: Maps) -> list[Group]:
         if view.netns not in programs:
             programs[view.netns] = foreign(maps, view.netns)
         taken = programs[view.netns].get(view.number)
+        dissector = maps.dissector(view.number)
         groups.append(
             Group(
                 number=view.number,
@@ -74,18 +75,10 @@ def _groups(maps: Maps) -> list[Group]:
                 alive={item.slot: item.alive for item in view.generations},
                 foreign_program=taken.program if taken is not None else "",
                 second=second_groups.find(maps, view),
-                failing_loads=_failing_loads(maps.dissector(view.number)),
+                failing_loads=kinds.of_value(dissector).failing_loads(dissector),
             )
         )
     return groups
-
-
-def _failing_loads(dissector: abi.Dissector) -> tuple[int, ...]:
-    if dissector.type & ~abi.DISSECTOR_VERBOSE != DissectorType.CBPF:
-        return ()
-    program = dissector.filter[: dissector.filter_len]
-    instructions = [Instruction(item.code, item.jt, item.jf, item.k) for item in program]
-    return tuple(loads_beside_packet(instructions))
 
 
 def sockets_of(

@@ -14,10 +14,11 @@ import struct
 import sys
 
 from udpgrm import abi
-from udpgrm.abi import DissectorType, LinkedFunction, Relocation
-from udpgrm.build import cache, cbpf, library, quic_tables, sources
+from udpgrm.abi import Relocation
+from udpgrm.build import cache, quic_tables, sources
 from udpgrm.build.link import link
-from udpgrm.build.parameters import DissectorError
+from udpgrm.dissectors import kinds
+from udpgrm.dissectors.parameters import DissectorError
 from udpgrm.kernel import btf, libbpf, pidfd
 from udpgrm.state import connected, layout
 from udpgrm.state.layout import Limits
@@ -28,12 +29,6 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _HELPER_NS_PID = 120
 #: Where the entry code stores the first argument of a system call in pt_regs.
 _SYSCALL_ARG0 = {"x86_64": 112, "aarch64": 0}
-DISSECTOR_NAMES = {
-    DissectorType.FLOW: "flow",
-    DissectorType.CBPF: "cbpf",
-    DissectorType.BESPOKE: "bespoke",
-    DissectorType.NOOP: "noop",
-}
 
 
 def _pid_namespace() -> tuple[int, int]:
@@ -52,16 +47,8 @@ def steering_of(dissector: abi.Dissector) -> sources.Program:
 
     Raises BuildError for a named dissector that does not exist.
     """
-    kind = DissectorType(dissector.type & ~abi.DISSECTOR_VERBOSE)
-    if kind == DissectorType.NAMED:
-        return sources.named(_named(dissector))
-    return sources.steering(DISSECTOR_NAMES[kind])
-
-
-def _named(dissector: abi.Dissector) -> library.Dissector:
-    name = dissector.name.decode(errors="replace")
     try:
-        return library.find(name, sources.shipped_dissectors())
+        return sources.steering_of(kinds.of_value(dissector))
     except DissectorError as error:
         raise cache.BuildError(str(error)) from error
 
@@ -71,35 +58,21 @@ def parameters_of(dissector: abi.Dissector) -> dict[int, int]:
 
     Raises BuildError if they do not match its schema.
     """
-    if dissector.type & ~abi.DISSECTOR_VERBOSE != DissectorType.NAMED:
-        return {}
-    schema = _named(dissector).schema
     try:
-        values = schema.of_json(dissector.parameters.decode(errors="replace"))
+        constants = kinds.of_value(dissector).constants(dissector)
     except DissectorError as error:
-        name = dissector.name.decode(errors="replace")
-        raise cache.BuildError(f"dissector {name}: {error}") from error
-    return dict(enumerate(schema.constants(values), Relocation.PARAMETERS))
-
-
-def _filter_of(dissector: abi.Dissector) -> list[cbpf.Instruction]:
-    if dissector.type & ~abi.DISSECTOR_VERBOSE != DissectorType.CBPF:
-        return []
-    return [
-        cbpf.Instruction(item.code, item.jt, item.jf, item.k)
-        for item in dissector.filter[: dissector.filter_len]
-    ]
+        raise cache.BuildError(str(error)) from error
+    return dict(enumerate(constants, Relocation.PARAMETERS))
 
 
 def _functions_of(dissector: abi.Dissector) -> dict[int, bytes]:
     """Return the functions that a group's program calls, to be linked with it."""
-    filter_ = _filter_of(dissector)
-    return {LinkedFunction.FILTER: cbpf.convert(filter_)} if filter_ else {}
+    return kinds.of_value(dissector).functions(dissector)
 
 
 def faults_of(dissector: abi.Dissector) -> list[str]:
     """Return the faults of a dissector that is accepted but cannot be run."""
-    return cbpf.faults(_filter_of(dissector))
+    return kinds.of_value(dissector).faults(dissector)
 
 
 def digest_of(dissector: abi.Dissector) -> int:
@@ -212,11 +185,11 @@ class Linker:
         finally:
             os.close(fd)
 
-    def _load_stages(self) -> None:
+    def _load_stages(self, stages: list[sources.Program]) -> None:
         """Load the programs for QUIC's Initial packets, for all groups, replacing earlier ones."""
         tables = index(0), quic_tables.contents()
         libbpf.map_update(self._maps["quic_tables"], *tables)
-        for stage, program in enumerate(sources.QUIC_STAGES):
+        for stage, program in enumerate(stages):
             code = link(cache.template(program), self._bound, self._constants)
             fd = libbpf.prog_load(
                 libbpf.PROG_SK_REUSEPORT, program.name, code, libbpf.SK_REUSEPORT_SELECT
@@ -239,8 +212,9 @@ class Linker:
         dissector = self._maps.dissector(number)
         program = steering_of(dissector)
         template = cache.template(program)
-        if len(sources.parts(program)) > 1 and not self._has_stages:
-            self._load_stages()
+        stages = sources.stages(program)
+        if stages and not self._has_stages:
+            self._load_stages(stages)
         constants = {
             **self._constants,
             **parameters_of(dissector),

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Optional, Protocol
 
-from udpgrm.abi import DissectorType
+from udpgrm.dissectors import kinds
+from udpgrm.dissectors.kind import Kind
 from udpgrm.kernel import libbpf
 from udpgrm.probes import reach, remote, runner
 from udpgrm.probes.specs import ProbeSpec, QuicProbe
@@ -28,10 +29,6 @@ _PAYLOAD = b"udpgrm probe"
 _DELIVERY_S = 0.01
 #: The kernel's longest tick: what it counts in ticks may expire so much earlier.
 _TICK_S = 0.01
-#: Kinds that read no content: any packet is a flow of its peer, or a new one.
-_BLIND = (DissectorType.FLOW, DissectorType.NOOP)
-#: Named dissectors that read QUIC's connection IDs, as BESPOKE does.
-_QUIC = ("quic", "quic_lb")
 
 Peer = tuple[str, int]
 
@@ -99,6 +96,11 @@ class _Target:
         return address.form(self.view.ip, self.view.port, device)
 
     @property
+    def kind(self) -> Kind:
+        """Return the kind of the group's dissector."""
+        return kinds.of_type(self.view.dissector, self.view.name.encode())
+
+    @property
     def converses(self) -> bool:
         """Return whether one question takes several packets; only the first is a new flow."""
         return isinstance(self.spec, QuicProbe) and self.spec.handshake
@@ -106,10 +108,9 @@ class _Target:
     @property
     def stays(self) -> bool:
         """Return whether a flow of this probe must stay with the instance that it began with."""
-        if self.view.dissector == DissectorType.FLOW:
+        if self.kind.has_flow_table:
             return self.spec is not None
-        reads_ids = self.view.dissector == DissectorType.BESPOKE or self.view.name in _QUIC
-        return self.converses and reads_ids
+        return self.converses and self.kind.reads_quic
 
 
 @dataclass
@@ -125,10 +126,9 @@ class _Held:
 
     def may_have_expired(self) -> bool:
         """Return whether its flow entry may have reached the group's flow timeout by now."""
-        view = self.target.view
-        if view.dissector != DissectorType.FLOW:
+        if not self.target.kind.has_flow_table:
             return False
-        return time.monotonic() - self.asked_at >= view.flow_timeout - _TICK_S
+        return time.monotonic() - self.asked_at >= self.target.view.flow_timeout - _TICK_S
 
 
 class KernelProber:
@@ -231,12 +231,12 @@ class KernelProber:
     def _verify_new(self, new: int, evidence: dict[str, Any]) -> None:
         seen = evidence["probes"] = []
         for target in self._timed(self._service.timeouts.verify_s):
-            if target.spec is None and target.view.dissector not in _BLIND:
+            if target.spec is None and target.kind.reads_payload:
                 continue  # a packet of that content could be any client's
             with self._flow(target) as (flow, probing):
                 probing.watch(flow.source)
                 seen.append(_ask(flow, probing))
-                if target.view.dissector in _BLIND or seen[-1]["path"] is not None:
+                if not target.kind.reads_payload or seen[-1]["path"] is not None:
                     evaluate(
                         seen[-1], new, *(("new", "existing") if target.converses else ("new",))
                     )

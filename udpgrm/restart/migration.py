@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Optional
 
 import udpgrm.client as grm
-from udpgrm.abi import DissectorType
+from udpgrm.dissectors import kinds
 from udpgrm.kernel import cgroups, netns
 from udpgrm.loader import hooks
 from udpgrm.restart import adoption, former, prepare, reuseport, systemd
@@ -25,8 +25,6 @@ from udpgrm.services.definition import Service
 from udpgrm.state import enrolling
 
 _TIMEOUT_S = 10.0
-#: Their packets have nothing of a flow, or all that is needed.
-_FLOWLESS = ("noop", "dns")
 
 
 @dataclass
@@ -133,16 +131,16 @@ def _held(service: Service, unit: str, cgroup: Path) -> Iterator[dict[str, list[
 def _notes(service: Service) -> Iterator[str]:
     """Yield what cannot be known of the flows that the unit has by now."""
     for group in service.groups:
-        name = "flow" if group.dissector is None else group.dissector.name
-        if name == DissectorType.FLOW.name.lower():
+        kind = kinds.DEFAULT if group.dissector is None else kinds.find(group.dissector.name)
+        if kind.has_flow_table:
             yield (
                 f"{group.address}: a client's flow is known once the server has sent to it again: "
                 "restart when every client has got a packet"
             )
-        elif name not in _FLOWLESS:
+        elif kind.keeps_flows:
             yield (
-                f"{group.address}: connections of {name} that began without its cookies are new "
-                "flows after the first restart"
+                f"{group.address}: connections of {kind.name} that began without its cookies are "
+                "new flows after the first restart"
             )
 
 

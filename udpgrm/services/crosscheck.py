@@ -5,12 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from udpgrm.build.cbpf import Instruction, loads_beside_packet
-from udpgrm.build.parameters import DissectorError
+from udpgrm.dissectors import kinds
+from udpgrm.dissectors.parameters import DissectorError
 from udpgrm.services import policy
 from udpgrm.services.definition import Group, Service
-
-_WITHOUT_APPLICATIONS = ("flow", "noop")
 
 
 def within(service: Service) -> Iterator[tuple[str, str]]:
@@ -22,7 +20,7 @@ def within(service: Service) -> Iterator[tuple[str, str]]:
             yield f"groups.{number}.address", f"{group.address} is groups.{earlier}'s already"
         yield from _applications(f"groups.{number}", group)
         yield from _parameters(f"groups.{number}.dissector", service, group)
-        yield from _filter(f"groups.{number}.dissector.parameters.filter", group)
+        yield from _problems(f"groups.{number}.dissector.parameters", group)
     for number, probe in enumerate(service.probes):
         if probe.address is not None and probe.address not in first:
             there = ", ".join(first)
@@ -39,32 +37,30 @@ def _parameters(key: str, service: Service, group: Group) -> Iterator[tuple[str,
         yield key, str(error)
 
 
-def _filter(key: str, group: Group) -> Iterator[tuple[str, str]]:
-    if group.dissector is None or group.dissector.name != "cbpf":
+def _problems(key: str, group: Group) -> Iterator[tuple[str, str]]:
+    if group.dissector is None:
         return
-    program = [Instruction(*item) for item in group.dissector.parameters["filter"]]
-    for position in loads_beside_packet(program):
-        yield (
-            f"{key}.{position}",
-            "loads ancillary data, which a steering program has not (docs/limits.md)",
-        )
+    parameters = group.dissector.parameters
+    for parameter, reason in kinds.find(group.dissector.name).problems(parameters):
+        yield f"{key}.{parameter}", reason
 
 
 def _applications(key: str, group: Group) -> Iterator[tuple[str, str]]:
     if group.dissector is None:
         return
-    name, parameters = group.dissector.name, group.dissector.parameters
-    if name in _WITHOUT_APPLICATIONS:
+    kind, parameters = kinds.find(group.dissector.name), group.dissector.parameters
+    if not kind.has_applications:
         if group.application:
-            yield f"{key}.application", f"{group.application}, but {name} knows only application 0"
+            reason = f"{group.application}, but {kind.name} knows only application 0"
+            yield f"{key}.application", reason
         return
-    given = parameters.get("max_apps", 0 if name in ("cbpf", "bespoke") else None)
-    if type(given) is not int:
+    given = kind.max_apps(parameters)
+    if given is None:
         return  # the library checks whether it has applications, and their parameters
     most = max(given, 1)
     used = {f"{key}.application": group.application}
-    for host, application in parameters.get("sni", {}).items() if name == "bespoke" else ():
-        used[f"{key}.dissector.parameters.sni.{host}"] = application
+    for parameter, application in kind.applications(parameters):
+        used[f"{key}.dissector.parameters.{parameter}"] = application
     for key, application in used.items():
         if application >= most:
             yield key, f"{application} is not below max_apps, {most}"

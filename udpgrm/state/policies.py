@@ -8,15 +8,13 @@ when the daemon ends, but not after a reboot.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import json
 import socket
 from collections.abc import Iterator
 from typing import Any, Optional
 
 from udpgrm import abi
-from udpgrm.abi import DissectorType
+from udpgrm.dissectors import kinds
 from udpgrm.kernel import libbpf, netns
 from udpgrm.state import address
 from udpgrm.state.maps import Maps
@@ -63,32 +61,11 @@ def each(maps: Maps) -> Iterator[tuple[str, abi.Policy]]:
 
 def document(policy: abi.Policy) -> dict[str, Any]:
     """Return a policy for programs; parameters as they were given."""
-    dissector = policy.dissector
-    kind = DissectorType(dissector.type & ~abi.DISSECTOR_VERBOSE)
-    name = kind.name.lower()
-    parameters: Any = {}
-    if kind == DissectorType.NAMED:
-        name = dissector.name.decode(errors="replace")
-        with contextlib.suppress(ValueError):
-            parameters = json.loads(dissector.parameters or b"{}")
-        if not isinstance(parameters, dict):  # an application's, refused by the daemon
-            parameters = {"": dissector.parameters.decode(errors="replace")}
-    elif kind == DissectorType.FLOW:
-        parameters = {"flow_timeout": dissector.flow_timeout_s or abi.DEFAULT_FLOW_TIMEOUT_S}
-    elif kind == DissectorType.CBPF:
-        code = dissector.filter[: dissector.filter_len]
-        parameters = {"filter": [[item.code, item.jt, item.jf, item.k] for item in code]}
-    elif kind == DissectorType.BESPOKE:
-        names = dissector.sni[: dissector.sni_count]
-        parameters = {
-            "sni": {item.hostname.decode(errors="replace"): int(item.app) for item in names}
-        }
-    if kind in (DissectorType.CBPF, DissectorType.BESPOKE) and dissector.max_apps:
-        parameters["max_apps"] = int(dissector.max_apps)
+    kind = kinds.of_value(policy.dissector)
     return {
-        "type": kind.name.lower(),
-        "name": name,
-        "parameters": parameters,
+        "type": kind.type.name.lower(),
+        "name": kind.name,
+        "parameters": kind.describe(policy.dissector),
         "flows": int(policy.flows),
     }
 

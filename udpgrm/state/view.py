@@ -11,6 +11,7 @@ from typing import NamedTuple, Optional
 
 from udpgrm import abi
 from udpgrm.abi import DissectorType, GroupState
+from udpgrm.dissectors import kinds
 from udpgrm.kernel import clock, libbpf
 from udpgrm.state import address, connected, counters
 from udpgrm.state.connected import Counts
@@ -165,10 +166,9 @@ class Viewer:
     def group(self, number: int, with_flows: bool) -> GroupView:
         """Return one group; without flows their counts are None."""
         group = self._maps.group(number)
-        kind = DissectorType(group.type & ~abi.DISSECTOR_VERBOSE)
         dissector = self._maps.dissector(number)
-        named = kind == DissectorType.NAMED
-        flows = list(self._flows(group)) if kind != DissectorType.NOOP and with_flows else []
+        kind = kinds.of_type(group.type, dissector.name)
+        flows = list(self._flows(group)) if with_flows else []
         reading = counters.read(self._maps, number)
         count = _flow_counter(group, flows) if with_flows else None
         found = list(self._generations(number, _working(group), reading, count))
@@ -181,19 +181,19 @@ class Viewer:
             netns=group.key.netns,
             ifindex=group.key.ifindex,
             uid=group.uid,
-            dissector=kind,
+            dissector=kind.type,
             verbose=bool(group.type & abi.DISSECTOR_VERBOSE),
-            flow_timeout=group.flow_timeout_s if kind == DissectorType.FLOW else 0,
+            flow_timeout=group.flow_timeout_s if kind.has_flow_table else 0,
             max_apps=dissector.max_apps,
             label=_text(dissector.label),
-            name=_text(dissector.name) if named else kind.name.lower(),
-            parameters=_text(dissector.parameters) if named else "",
+            name=printable(kind.name),
+            parameters=_text(kind.parameters_text(dissector)),
             working=_working(group),
             metrics=reading.metrics,
             generations=generations,
             flows=flows,
             connected_unknown=connected_unknown,
-            filter_len=dissector.filter_len if kind == DissectorType.CBPF else 0,
+            filter_len=kind.filter_length(dissector),
             digest=dissector.digest,
         )
 
@@ -275,7 +275,7 @@ class Viewer:
                 )
 
     def _flows(self, group: abi.Group) -> Iterator[FlowView]:
-        if group.type & ~abi.DISSECTOR_VERBOSE == DissectorType.FLOW:
+        if kinds.of_type(group.type).has_flow_table:
             timeout = group.timeout_jiffies
         else:
             timeout = SEEN_LATELY_S * self._hz
@@ -315,8 +315,7 @@ def _flow_counter(group: abi.Group, flows: list[FlowView]) -> _FlowCounter:
     def of_slot(slot: int, _: list[SocketView]) -> Optional[int]:
         return sum(flow.slot == slot for flow in fresh) if group.table[slot] else None
 
-    has_table = group.type & ~abi.DISSECTOR_VERBOSE == DissectorType.FLOW
-    return of_sockets if has_table else of_slot
+    return of_sockets if kinds.of_type(group.type).has_flow_table else of_slot
 
 
 def newest(view: GroupView, application: int) -> Optional[int]:

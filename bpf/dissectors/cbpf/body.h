@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * cbpf: a classic BPF filter, linked as eBPF instructions (udpgrm/build/cbpf.py),
+ * cbpf: a classic BPF filter, linked as eBPF instructions (udpgrm/dissectors/filter_code.py),
  * says what a packet is: the udpgrm cookie of its socket, a new flow of
  * application n, or just a new flow. Costs its instructions and, for a cookie,
  * one array lookup.

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udpgrm.activate import filters, options
+from udpgrm.activate import options
 from udpgrm.activate.options import Settings
 from udpgrm.activate.sockets import dissector
-from udpgrm.build.cbpf import Instruction
+from udpgrm.dissectors import filter_text
+from udpgrm.dissectors.filter_code import Instruction
 
 
 def parsed(line: str) -> Settings:
@@ -83,7 +84,7 @@ def test_misuse(line: str, words: str) -> None:
 
 def test_filters() -> None:
     text = "/* two */\n{ 0x28,  0,  0, 0000000000 },\n{ 0x16, 1, 2, 0x0000000c }, // end\n"
-    assert filters.parse(text) == (Instruction(0x28, 0, 0, 0), Instruction(0x16, 1, 2, 12))
+    assert filter_text.parse(text) == (Instruction(0x28, 0, 0, 0), Instruction(0x16, 1, 2, 12))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,7 @@ def test_filters() -> None:
 )
 def test_wrong_filters(text: str, words: str) -> None:
     with pytest.raises(ValueError) as error:
-        filters.parse(text)
+        filter_text.parse(text)
     assert words in str(error.value)
 
 
@@ -121,6 +122,6 @@ def test_wrong_filters(text: str, words: str) -> None:
 def test_any_filter_survives_printing(program: list[tuple[int, int, int, int]]) -> None:
     text = "".join("{{ {:#04x}, {:2}, {:2}, {:#010x} }},\n".format(*item) for item in program)
     wanted = tuple(Instruction(*item) for item in program)
-    assert filters.parse(text) == wanted
+    assert filter_text.parse(text) == wanted
     decimal = "".join("{} {} {} {},".format(*item) for item in program)
-    assert filters.parse(f"{len(program)},{decimal}\n") == wanted
+    assert filter_text.parse(f"{len(program)},{decimal}\n") == wanted

@@ -111,6 +111,16 @@ u32 test_reversed(u32 word)
 	return reversed(word);
 }
 
+bool test_has_flow_table(const struct group *group)
+{
+	return has_flow_table(group);
+}
+
+bool test_reads_payload(const struct group *group)
+{
+	return reads_payload(group);
+}
+
 void test_group_key(struct group_key *key, u32 family, u16 port, const u32 *addr,
 		    const struct socket_request *request)
 {

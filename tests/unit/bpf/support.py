@@ -52,6 +52,8 @@ def load_functions(scratch: Path) -> ctypes.CDLL:
         ("test_slot_of", u32, [pointer, u32, u32]),
         ("test_lowest_bit", u32, [u32]),
         ("test_reversed", u32, [u32]),
+        ("test_has_flow_table", flag, [pointer]),
+        ("test_reads_payload", flag, [pointer]),
         ("test_group_key", None, [pointer, u32, u16, pointer, pointer]),
         ("test_word", flag, [pointer, u32, ctypes.c_int32, u32, pointer]),
         ("test_set_length", ctypes.c_int32, [ctypes.c_int32]),

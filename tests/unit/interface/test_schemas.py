@@ -13,8 +13,8 @@ import pytest
 from testing import contract
 from udpgrm import abi, interface
 from udpgrm.abi import DissectorType, ProbePath
-from udpgrm.build import parameters
 from udpgrm.cli import commands, common, options
+from udpgrm.dissectors import parameters
 from udpgrm.doctor.facts import Code
 from udpgrm.probes import specs
 from udpgrm.restart import groups

@@ -11,7 +11,8 @@ import pytest
 
 from tests.unit.services.support import one_group, text
 from udpgrm.abi import Dissector, DissectorType
-from udpgrm.services import loader, policy
+from udpgrm.dissectors import kinds
+from udpgrm.services import loader
 
 
 def value(name: str, parameters: dict[str, Any]) -> Dissector:
@@ -19,7 +20,8 @@ def value(name: str, parameters: dict[str, Any]) -> Dissector:
     service, problems = loader.parse("edge", content)
     assert service is not None, problems
     assert service.groups[0].dissector is not None
-    return policy.value(service.groups[0].dissector)
+    dissector = service.groups[0].dissector
+    return kinds.find(dissector.name).encode(dissector.parameters)
 
 
 def test_whole_numbers_may_be_spelt_with_a_point() -> None:

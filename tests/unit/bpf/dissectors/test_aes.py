@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udpgrm.build import aes
+from udpgrm.dissectors import aes
 
 BLOCKS = st.binary(min_size=16, max_size=16)
 

@@ -20,8 +20,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
-from udpgrm.build import ebpf
-from udpgrm.build.ebpf import ALU64, JMP, JMP32, Code, Helper
+from udpgrm.kernel import ebpf
+from udpgrm.kernel.ebpf import ALU64, JMP, JMP32, Code, Helper
 
 FAILED, TOO_SHORT = -1, -2
 

@@ -13,8 +13,9 @@ import pytest
 from tests.unit.bpf.support import ROOT
 from udpgrm import abi
 from udpgrm.abi import DissectorType, Relocation
-from udpgrm.build import cache, library, sources
-from udpgrm.build.parameters import DissectorError
+from udpgrm.build import cache, sources
+from udpgrm.dissectors import library
+from udpgrm.dissectors.parameters import DissectorError
 from udpgrm.loader import programs
 
 SHIPPED = ["dns", "dtls_cid", "quic", "quic_lb", "stun", "wireguard"]

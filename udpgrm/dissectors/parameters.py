@@ -7,6 +7,10 @@ A schema (parameters.json) is an object of
     about       what the dissector does, one line
     parameters  a list of parameters, in the order of their constants
     rules       a list of conditions between them (may be left out)
+    keeps_flows false where no packet belongs to the flow of an earlier one
+                (may be left out: true)
+    reads_quic  true where QUIC connections are recognised by their connection
+                IDs (may be left out: false)
 
 A parameter has a name, a type, a description, and may have a unit and a
 default; without a default it has to be given. Types, their values in JSON, and
@@ -18,7 +22,7 @@ the 64-bit constants that C sees:
     hex       a string of 2 * `bytes` digits             big-endian numbers of 8 bytes
                                                          each, of the rest the last
     aes128_decryption_key   32 digits, or "" for none    1 or 0, then 22 words
-                                                         (build/aes.py)
+                                                         (dissectors/aes.py)
 
 A rule is {"sum": [TERM...], "at_most" | "equals": TERM, "when": NAME}: a term is
 a number or the name of an integer; with `when` it holds only if that parameter
@@ -33,7 +37,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Union
 
-from udpgrm.build import aes
+from udpgrm.dissectors import aes
 from udpgrm.numbers import whole_number
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
@@ -49,6 +53,8 @@ TYPES: dict[str, frozenset[str]] = {
     "aes128_decryption_key": frozenset(),
 }
 _COMMON = frozenset({"name", "type", "description", "unit", "default"})
+#: Keys that say what a dissector does, for those who test and replace its servers.
+_TRAITS = ("keeps_flows", "reads_quic")
 Values = dict[str, Any]
 
 
@@ -166,6 +172,8 @@ class Schema:
     about: str = ""
     parameters: tuple[Parameter, ...] = ()
     rules: tuple[Rule, ...] = ()
+    keeps_flows: bool = True
+    reads_quic: bool = False
     positions: Mapping[str, int] = field(init=False)  # of a parameter's first constant
 
     def __post_init__(self) -> None:
@@ -180,20 +188,24 @@ class Schema:
     @classmethod
     def of(cls, text: str) -> Schema:
         """Return the schema of a parameters.json. Raises DissectorError."""
-        document = {"rules": [], **_json_object(text, {"about", "parameters", "rules"})}
+        document = {"rules": [], **_json_object(text, {"about", "parameters", "rules", *_TRAITS})}
         lists = [document.get(key) for key in ("parameters", "rules")]
         if not isinstance(document.get("about"), str) or not all(
             isinstance(item, list) for item in lists
         ):
             raise DissectorError("it needs about (text), parameters and may have rules (lists)")
         about = document["about"]
+        traits = {name: document[name] for name in _TRAITS if name in document}
+        for name, value in traits.items():
+            if not isinstance(value, bool):
+                raise DissectorError(f"{name} is true or false")
         parameters = tuple(_parameter(item) for item in document["parameters"])
         names = [item.name for item in parameters]
         if len(set(names)) < len(names):
             raise DissectorError("two parameters have one name")
         integers = {item.name for item in parameters if item.type == "integer"}
         rules = tuple(_rule(item, integers, set(names)) for item in document["rules"])
-        return cls(about, parameters, rules)
+        return cls(about, parameters, rules, **traits)
 
     def values(self, given: Mapping[str, object]) -> Values:
         """Return all values, defaults included. Raises DissectorError for the first wrong one."""

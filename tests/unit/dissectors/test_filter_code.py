@@ -12,8 +12,8 @@ import random
 import pytest
 
 from tests.filters import Packet, interpret, one_of_each, random_filter
-from udpgrm.build.cbpf import FAILED, TOO_SHORT, Instruction, convert, faults
-from udpgrm.build.ebpf import INSTRUCTION
+from udpgrm.dissectors.filter_code import FAILED, TOO_SHORT, Instruction, convert, faults
+from udpgrm.kernel.ebpf import INSTRUCTION
 
 _EXIT, _JA = 0x95, 0x05
 _RETURN = Instruction(0x16, 0, 0, 0)

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from udpgrm.build.parameters import DissectorError, Schema
+from udpgrm.dissectors.parameters import DissectorError, Schema
+from udpgrm.files import DISSECTORS_DIR
 
 DEFAULT_DIR = "/etc/udpgrm/dissectors"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
@@ -41,7 +42,7 @@ class Dissector:
     digest: str = ""
 
 
-def names(shipped: Path) -> list[str]:
+def names(shipped: Path = DISSECTORS_DIR) -> list[str]:
     """Return the names of all dissectors in both directories, each once; they may be unusable."""
     found = set()
     for place in (shipped, operators_dir()):
@@ -50,7 +51,7 @@ def names(shipped: Path) -> list[str]:
     return sorted(name for name in found if _NAME.fullmatch(name))
 
 
-def find(name: str, shipped: Path) -> Dissector:
+def find(name: str, shipped: Path = DISSECTORS_DIR) -> Dissector:
     """Return a dissector by name; `shipped` is bpf/dissectors. Raises DissectorError."""
     if not _NAME.fullmatch(name):
         raise DissectorError(f"not a dissector's name: {name!r} (lower case, digits and _)")

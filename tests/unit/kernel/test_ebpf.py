@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from udpgrm.build import ebpf
-from udpgrm.build.ebpf import ALU64, JMP, JMP32, Code, Helper
+from udpgrm.kernel import ebpf
+from udpgrm.kernel.ebpf import ALU64, JMP, JMP32, Code, Helper
 
 
 def test_instructions() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from udpgrm.build import aes
-from udpgrm.build.parameters import DissectorError, Schema
+from udpgrm.dissectors import aes
+from udpgrm.dissectors.parameters import DissectorError, Schema
 
 KEY = "8f95f09245765f80256934e50c66207f"
 
@@ -92,6 +92,13 @@ def test_no_text_is_no_parameters() -> None:
         schema().of_json('{"x": 1}')
 
 
+def test_traits_may_be_left_out() -> None:
+    for given in ({}, {"keeps_flows": False}, {"reads_quic": True}):
+        found = Schema.of(json.dumps({"about": "x", "parameters": [], **given}))
+        wanted = {"keeps_flows": True, "reads_quic": False, **given}
+        assert {"keeps_flows": found.keeps_flows, "reads_quic": found.reads_quic} == wanted
+
+
 def test_words_of_a_command_line() -> None:
     words = ["length=8", "strict=true", "mode=fast", f"key={KEY}", "mark=" + "0f" * 10]
     given = {"length": 8, "strict": True, "mode": "fast", "key": KEY, "mark": "0f" * 10}
@@ -152,6 +159,8 @@ def test_rules() -> None:
         ),
         ("[" * 100000, "not JSON"),
         ('{"about": "x", "parameters": [], "more": 1}', "unknown key 'more'"),
+        ('{"about": "x", "parameters": [], "reads_quic": 1}', "reads_quic is true or false"),
+        ('{"about": "x", "parameters": [], "keeps_flows": null}', "keeps_flows is true or false"),
         ('{"about": "x", "parameters": [7]}', "a parameter without a name"),
         ('{"about": "x", "parameters": [{"type": "boolean"}]}', "a parameter without a name"),
     ],
