@@ -155,7 +155,7 @@ def _of_registration(host: Host, sock: Socket) -> Optional[Finding]:
     return Finding(
         Code.NOT_REGISTERED,
         "in no generation",
-        "nobody has set UDP_GRM_SOCKET_GEN on it",
+        "UDP_GRM_SOCKET_GEN was not set on it",
         f"let the server register its sockets (udpgrm.client.enroll), or {_enroll(sock)}",
     )
 
@@ -252,7 +252,7 @@ def _of_generation(sock: Socket, group: Group) -> Optional[Finding]:
             Code.WORKING_GENERATION_EMPTY,
             "the working generation has no socket",
             f"generation {working} is active, but no living socket is registered in it: "
-            "the kernel spreads new flows over all sockets",
+            "new flows go to the newest other generation that has one",
             f"register sockets in generation {working}, or {alternative}",
         )
     if slot == working_slot:
