@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from udpgrm.state import layout
 
@@ -77,6 +78,12 @@ def test_links(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
     for target in re.findall(r"\]\(([^)\s#]+)(?:#[^)]*)?\)", text):
         assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_yaml_examples(page: Path) -> None:
+    for example in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL):
+        yaml.safe_load(example)
 
 
 def test_index_names_every_page() -> None:
