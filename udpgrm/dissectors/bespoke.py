@@ -47,6 +47,6 @@ class Bespoke(Kind):
         return self.encode({"sni": {}})
 
     def applications(self, parameters: Parameters) -> Iterator[tuple[str, int]]:
-        """(key, application) of each server name."""
+        """Yield (key, application) of each server name."""
         for host, application in parameters.get("sni", {}).items():
             yield f"sni.{host}", application

@@ -62,7 +62,7 @@ class Cbpf(Kind):
         return self.encode({"filter": [[_RETURN, 0, 0, abi.GENERATION_NONE]]})
 
     def problems(self, parameters: Parameters) -> Iterator[tuple[str, str]]:
-        """Name the loads that fail in a steering program."""
+        """Yield the loads that fail in a steering program."""
         for position in self.failing_loads(self.encode(parameters)):
             reason = "loads ancillary data, which a steering program has not (docs/limits.md)"
             yield f"filter.{position}", reason
@@ -75,7 +75,7 @@ class Cbpf(Kind):
         return {abi.LinkedFunction.FILTER: filter_code.convert(program)} if program else {}
 
     def faults(self, value: abi.Dissector) -> list[str]:
-        """Say which instructions cannot be run."""
+        """Return the faults of instructions that cannot be run."""
         from udpgrm.dissectors import filter_code
 
         return filter_code.faults(_instructions(value))

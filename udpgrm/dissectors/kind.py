@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What a kind of dissector says of itself. Cheap to import: every command reads properties.
+"""Base of the kinds of dissector. Cheap to import, as every command reads their properties.
 
 A kind's body is bpf/dissectors/NAME/body.h; udpgrm/dissectors/kinds.py lists the kinds.
 """
@@ -24,15 +24,15 @@ class Options(Protocol):
 
     @property
     def bpf(self) -> Optional[str]:
-        """The path of a filter's text."""
+        """Return the path of a filter's text."""
 
     @property
     def digest(self) -> Optional[int]:
-        """The number of a built-in of the reference's."""
+        """Return the number of a built-in of the reference."""
 
     @property
     def sni(self) -> tuple[tuple[str, int], ...]:
-        """(host name, application) pairs."""
+        """Return (host name, application) pairs."""
 
 
 class Kind:
@@ -102,15 +102,15 @@ class Kind:
         return self.encode({})
 
     def max_apps(self, parameters: Parameters) -> Optional[int]:
-        """Return how many applications are asked for; None: the parameters do not say."""
+        """Return the number of applications asked for; None: the parameters do not have it."""
         return int(parameters.get("max_apps", 0))
 
     def applications(self, parameters: Parameters) -> Iterator[tuple[str, int]]:
-        """(key, application) of each application that the parameters name."""
+        """Yield (key, application) of each application that the parameters name."""
         return iter(())
 
     def problems(self, parameters: Parameters) -> Iterator[tuple[str, str]]:
-        """(key, reason) of what the kernel accepts and a service should not have."""
+        """Yield (key, reason) of what the kernel accepts but a steering program cannot do."""
         return iter(())
 
     def constants(self, value: abi.Dissector) -> list[int]:
@@ -122,7 +122,7 @@ class Kind:
         return {}
 
     def faults(self, value: abi.Dissector) -> list[str]:
-        """Say what of a value is accepted and cannot be run."""
+        """Return the faults of a value that is accepted but cannot be run."""
         return []
 
     def failing_loads(self, value: abi.Dissector) -> tuple[int, ...]:

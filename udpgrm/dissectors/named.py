@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""NAMED: the dissectors of the library, whose parameters.json says what they take and do."""
+"""NAMED: the dissectors of the library, described by their parameters.json."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
 
 class Named(Kind):
-    """A dissector of the library by its name, which applications may have made up."""
+    """A dissector of the library by its name, which an application may have invented."""
 
     type = abi.DissectorType.NAMED
     in_library = True
     compiled_ahead = False
 
     def __init__(self, name: str) -> None:
-        """Take any name: whether there is such a dissector, `source` says."""
+        """Take any name; `source` checks that the dissector exists."""
         self.name = name
 
     @property
     def keeps_flows(self) -> bool:  # type: ignore[override]
-        """Whether its schema says so; True for one that there is not."""
+        """Return what its schema has; True if it does not exist."""
         schema = self._schema_if_any()
         return schema is None or schema.keeps_flows
 
     @property
     def reads_quic(self) -> bool:  # type: ignore[override]
-        """Whether its schema says so; False for one that there is not."""
+        """Return what its schema has; False if it does not exist."""
         schema = self._schema_if_any()
         return schema is not None and schema.reads_quic
 

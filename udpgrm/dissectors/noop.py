@@ -24,7 +24,7 @@ class Noop(Kind):
     option = "--noop"
 
     def schema(self) -> Schema:
-        """Return that it has no parameters."""
+        """Return the empty schema."""
         from udpgrm.dissectors.parameters import Schema
 
         return Schema("every packet is a new flow")
