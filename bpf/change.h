@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the options change: a new group, its dissector, a flow. */
+#ifndef UDPGRM_CHANGE_H
+#define UDPGRM_CHANGE_H
+
+#include "account.h"
+#include "valid.h"
+#include "value.h"
+
+/* A prepared group's id; other than 0: there is none. Root has some of its own. */
+static __always_inline long take_prepared(u32 uid, u32 *id)
+{
+	if (!uid && !bpf_map_pop_elem(MAP(ROOT_GROUPS), id))
+		return 0;
+	return bpf_map_pop_elem(MAP(FREE_GROUPS), id);
+}
+
+static __always_inline void give_back(u32 id)
+{
+	if (is_reserved(id))
+		bpf_map_push_elem(MAP(ROOT_GROUPS), &id, 0);
+	else
+		bpf_map_push_elem(MAP(FREE_GROUPS), &id, 0);
+}
+
+/*
+ * Make a prepared group the group of this address, with the dissector that the
+ * operator has set for it, else that of the value being set, or FLOW when
+ * another option is. NULL: refused with *error.
+ */
+static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struct group_key *key,
+						  const struct socket_request *request, u32 *id,
+						  int *error)
+{
+	bool given = ctx->optname == UDP_GRM_DISSECTOR;
+	u64 netns = key->netns;
+	u32 ifindex = key->ifindex;
+	struct dissector *dissector;
+	struct policy *policy;
+	struct group *group;
+	struct user *user;
+	u32 i;
+
+	*error = EBADF;
+	user = user_of(request->uid);
+	if (!user || over(request->uid, user->groups_made, user->groups_gone, CONST(USER_GROUPS)))
+		return NULL;
+	/* of any device and namespace; not in a copy, for which the stack has no room */
+	key->netns = 0;
+	key->ifindex = 0;
+	policy = bpf_map_lookup_elem(MAP(POLICIES), key);
+	key->netns = netns;
+	key->ifindex = ifindex;
+	if (take_prepared(request->uid, id))
+		return NULL;
+	group = bpf_map_lookup_elem(MAP(GROUPS), id);
+	dissector = bpf_map_lookup_elem(MAP(DISSECTORS), id);
+	if (!group || !dissector)
+		return NULL;
+	if (policy)
+		read_kernel(dissector, sizeof(*dissector), &policy->dissector);
+	else if (given)
+		read_dissector(ctx, dissector);
+	else
+		read_kernel(dissector, sizeof(*dissector), NULL); /* fails, and leaves zeroes */
+	if (!is_valid(dissector)) {
+		*error = EPERM;
+		give_back(*id);
+		return NULL;
+	}
+
+	group->key = *key;
+	group->type = dissector->type;
+	group->flow_timeout_s = dissector->flow_timeout_s ?: DEFAULT_FLOW_TIMEOUT_S;
+	group->timeout_jiffies = group->flow_timeout_s * CONST(HZ);
+	group->max_apps = dissector->max_apps ?: 1;
+	group->flows = policy ? policy->flows : 0;
+	group->uid = request->uid;
+#pragma clang loop unroll(full)
+	for (i = 0; i < MAX_APPS; i++)
+		group->working_slot[i] = slot_of(group, i, 0);
+	group->state = GROUP_LIVE;
+	if (bpf_map_update_elem(MAP(GROUP_INDEX), key, id, BPF_NOEXIST)) {
+		/* another socket of the address came first, or the index is full */
+		group->state = GROUP_PREPARED;
+		give_back(*id);
+		return group_at(key, id);
+	}
+	__sync_fetch_and_add(&user->groups_made, 1);
+	return group;
+}
+
+/* Of sockets that are no more: the daemon takes back what it had. */
+static __always_inline void leave(struct group *group, struct group_key *key)
+{
+	bpf_map_delete_elem(MAP(GROUP_INDEX), key);
+	group->state = GROUP_DELETED;
+}
+
+/* Once set, a dissector stays; only its verbose flag may change. */
+static __always_inline int set_dissector(struct bpf_sockopt *ctx, union part *first,
+					 struct group *group, u32 id)
+{
+	u32 type = first->words[0];
+	struct dissector *stored = bpf_map_lookup_elem(MAP(DISSECTORS), &id);
+
+	if (!stored)
+		return EBADF;
+	if (differs(ctx, first, stored))
+		return EPERM;
+	stored->type = type;
+	group->type = type;
+	return 0;
+}
+
+static __always_inline int assure_flow(const u32 *words, struct bpf_sock *sk, struct group *group,
+				       u32 id, struct socket_request *request)
+{
+	struct flow_key key = { .port = words[0] >> 16 };
+	struct registration *registration = registration_of(sk);
+	u32 slot = slot_of(group, request->app, request->generation);
+	struct counters *counters = counters_of(id);
+	u32 family = words[0] & 0xffff, six, stale, result;
+	u16 array_entry = ENTRY_NONE | unknown_zero(request->cookie);
+
+	if (!has_flow_table(group))
+		return EPERM;
+	if (family != AF_INET && (family != AF_INET6 || sk->family != AF_INET6))
+		return EPERM;
+	/* without branches for the families, and below: refresh_flow() is followed once for each */
+	six = -(family >> 3 & 1);
+	key.addr[0] = words[2] & six;
+	key.addr[1] = words[3] & six;
+	key.addr[2] = (words[4] & six) | (V4_MAPPED & ~six);
+	key.addr[3] = (words[5] & six) | (words[1] & ~six);
+	if (registration && registration->group == id + 1 && registration->epoch == group->epoch) {
+		array_entry = registration->array_entry;
+		if (registration->slot < GENERATION_SLOTS)
+			slot = registration->slot;
+	}
+	ensure_table(group, id, slot);
+	result = refresh_flow(group, slot, &key, request->cookie, array_entry, &stale);
+	if (counters)
+		count_flow(counters, result, stale);
+	if (result == TX_FLOW_UPDATE_CONFLICT)
+		return EEXIST;
+	return result == TX_FLOW_CREATE_ERROR ? EAGAIN : 0;
+}
+
+#endif
