@@ -13,7 +13,7 @@ import pytest
 import udpgrm.client as grm
 from testing.waiting import PATIENCE_S
 from tests.kernel.restarts import FLOW_S, UNTIL_NO_FLOWS, WHERE, Edge, Traffic, serving_only, until
-from udpgrm.restart import journal
+from udpgrm.restart import lock
 
 pytest_plugins = ("tests.kernel.restart_fixtures",)
 
@@ -167,7 +167,7 @@ def test_files_of_those_that_have_ended_go(serving: Edge) -> None:
         begun(serving)
         begun(serving)
     until(lambda: ended(serving, 1), "the end of the first")
-    until(lambda: not journal.is_locked("edge@1"), "its process to be gone")
+    until(lambda: not lock.is_locked("edge@1"), "its process to be gone")
     with Traffic(1):
         begun(serving)
         begun(serving)
@@ -184,7 +184,7 @@ def test_one_that_has_failed_is_not_forgotten(serving: Edge) -> None:
         with Traffic(1):
             begun(serving)
             until(lambda: draining(serving, 1)["outcome"] == "failed", "the end of its time")
-            until(lambda: not journal.is_locked("edge@1"), "its process to be gone")
+            until(lambda: not lock.is_locked("edge@1"), "its process to be gone")
             with Traffic(1):
                 begun(serving)
                 [service] = serving.host.json("status", "edge")["services"]

@@ -15,7 +15,7 @@ from udpgrm.build import cache
 from udpgrm.build.sources import HOOKS
 from udpgrm.cli import prometheus
 from udpgrm.kernel import trust
-from udpgrm.restart import former, journal
+from udpgrm.restart import former, journal, lock, statedir
 from udpgrm.restart.journal import Journal
 
 
@@ -46,14 +46,14 @@ def test_metrics(victim: Path, place: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["edge.json", "edge.json.new"])
 def test_journal(victim: Path, place: Path, name: str) -> None:
     (place / name).symlink_to(victim)
-    Journal(journal.path_of("edge"), "edge", "groups: []\n", 1.5).save()
+    Journal(statedir.path_of("edge"), "edge", "groups: []\n", 1.5).save()
     assert victim.read_text() == "root's"
     assert json.loads((place / "edge.json").read_text())["service"] == "edge"
 
 
 def test_lock(victim: Path, place: Path) -> None:
     (place / "edge.lock").symlink_to(victim)
-    with pytest.raises(OSError) as refused, journal.locked("edge"):
+    with pytest.raises(OSError) as refused, lock.locked("edge"):
         pass
     assert refused.value.errno == errno.ELOOP
     assert victim.read_text() == "root's"
@@ -121,8 +121,8 @@ def test_directories_that_others_can_change(tmp_path: Path, place: Path, users_l
 def test_a_state_directory_of_a_user(place: Path) -> None:
     os.chown(place, USER, USER)
     reason = f"cannot use the state directory {place}: {place} belongs to uid {USER}"
-    for use in (journal.load, lambda name: journal.locked(name).__enter__()):
-        with pytest.raises(journal.JournalError, match=reason):
+    for use in (journal.load, lambda name: lock.locked(name).__enter__()):
+        with pytest.raises(statedir.JournalError, match=reason):
             use("edge")
     assert not list(place.iterdir())
 

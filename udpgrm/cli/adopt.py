@@ -9,8 +9,7 @@ from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.cli.restart import explained, service_name
 from udpgrm.client import NotHooked
-from udpgrm.restart import foreground, migration
-from udpgrm.restart import journal as journals
+from udpgrm.restart import foreground, lock, migration
 from udpgrm.restart.adoption import AdoptionError
 from udpgrm.services import loader
 
@@ -24,7 +23,7 @@ def run(arguments: Arguments) -> int:
     common.open_state(arguments).close()
     dry = arguments.flag("--check")
     try:
-        with explained(), journals.locked(name):
+        with explained(), lock.locked(name):
             foreground.refuse_unfinished(name)
             service = loader.load(name, common.services_dir())
             done = migration.adopt(service, unit, common.pin_dir(arguments), dry)

@@ -13,7 +13,7 @@ from typing import Any
 from udpgrm.cli import common
 from udpgrm.cli.errors import EXIT_ERROR, CommandError
 from udpgrm.cli.options import Arguments
-from udpgrm.restart import follow, foreground, systemd
+from udpgrm.restart import follow, foreground, lock, statedir, systemd
 from udpgrm.restart import journal as journals
 from udpgrm.restart.follow import LaunchError
 from udpgrm.restart.journal import Journal
@@ -84,8 +84,8 @@ def service_name(arguments: Arguments) -> str:
     common.want_operands(arguments, 1, 1)
     name = arguments.operands[0]
     try:
-        journals.path_of(name)
-    except journals.JournalError as error:
+        statedir.path_of(name)
+    except statedir.JournalError as error:
         raise CommandError(str(error)) from error
     return name
 
@@ -95,8 +95,8 @@ _ERRORS = (
     SystemdError,
     LaunchError,
     Refused,
-    journals.Busy,
-    journals.JournalError,
+    lock.Busy,
+    statedir.JournalError,
     loader.DefinitionError,
     validate.MissingLibrary,
     state.StateError,
@@ -132,8 +132,8 @@ def _hand_over(arguments: Arguments, name: str) -> None:
 def _plan(arguments: Arguments, name: str) -> dict[str, Any]:
     last = journals.load(name)
     drains = last is not None and last.may_be_superseded
-    if journals.is_locked(name) and not drains:
-        raise CommandError(f"{name}: a restart runs already: {journals.holder(name)}")
+    if lock.is_locked(name) and not drains:
+        raise CommandError(f"{name}: a restart runs already: {lock.holder(name)}")
     try:
         return foreground.plan(loader.load(name, common.services_dir()), common.pin_dir(arguments))
     except FileNotFoundError as error:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from udpgrm.cli import common, restart
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
-from udpgrm.restart import foreground
+from udpgrm.restart import foreground, lock
 from udpgrm.restart import journal as journals
 from udpgrm.restart.machine import Outcome
 from udpgrm.restart.transaction import rollback_path
@@ -23,7 +23,7 @@ def run(arguments: Arguments) -> int:
         if journal is None:
             raise CommandError(f"{name}: there was no restart")
         foreground.refuse_rollback(journal)
-        if journals.is_locked(name):
+        if lock.is_locked(name):
             rollback_path(name).touch()
             if arguments.flag("--no-follow"):
                 if arguments.flag("--json"):

@@ -11,6 +11,7 @@ from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.restart import journal as journals
+from udpgrm.restart import lock, statedir
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.plan import Refused
 from udpgrm.restart.strays import Stray
@@ -28,7 +29,7 @@ def run(arguments: Arguments) -> int:
     only = arguments.operands[0] if arguments.operands else None
     try:
         document = _document(arguments, only)
-    except (validate.MissingLibrary, journals.JournalError) as error:
+    except (validate.MissingLibrary, statedir.JournalError) as error:
         raise CommandError(str(error)) from error
     if arguments.flag("--json"):
         common.print_json(document)
@@ -55,9 +56,9 @@ def _document(arguments: Arguments, only: Optional[str]) -> dict[str, Any]:
             continue
         try:
             journal = journals.load(definition.name)
-            running = journals.is_locked(definition.name)
+            running = lock.is_locked(definition.name)
             earlier = journals.superseded(definition.name)
-        except journals.JournalError as error:
+        except statedir.JournalError as error:
             if only is not None:
                 raise
             problems.append(str(error))  # the others are not to go without for this one

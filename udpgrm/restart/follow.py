@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Optional
 
 from udpgrm.restart import journal as journals
-from udpgrm.restart import systemd
+from udpgrm.restart import lock, systemd
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.progress import Progress
 from udpgrm.restart.systemd import SystemdError
@@ -36,14 +36,14 @@ def launch(service: str, arguments: Sequence[str]) -> str:
     """
     unit = f"udpgrm-restart-{service}.service"
     deadline = time.monotonic() + _GRACE_S
-    while not journals.is_locked(service) and _is_active(unit) and time.monotonic() < deadline:
+    while not lock.is_locked(service) and _is_active(unit) and time.monotonic() < deadline:
         time.sleep(_TAIL_S)  # an earlier one has done its work and is about to end
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     try:
         systemd.run_transient(unit, environment, _command(arguments))
     except SystemdError as error:
         if _is_active(unit):
-            message = f"{service}: a restart runs already: {journals.holder(service)}"
+            message = f"{service}: a restart runs already: {lock.holder(service)}"
             raise LaunchError(message) from error
         raise LaunchError(str(error)) from error
     return unit
@@ -72,7 +72,7 @@ def await_begin(service: str, unit: str, before: Optional[Journal]) -> None:
         journal = journals.load(service)
         if journal is not None and journal.to_json() != then:
             return
-        if not _is_active(unit) and not journals.is_locked(service):
+        if not _is_active(unit) and not lock.is_locked(service):
             line = systemd.last_line(unit)
             raise LaunchError(line.partition("udpgrm: ")[2] or line or f"{unit} ended at once")
         time.sleep(_TAIL_S)
@@ -96,7 +96,7 @@ def follow(name: str, progress: Progress) -> Optional[Journal]:
     shown = None
     begun: Optional[float] = None
     while True:
-        held = journals.is_locked(name)  # before the journal: its last change is not missed
+        held = lock.is_locked(name)  # before the journal: its last change is not missed
         journal = journals.load(name)
         if begun is not None and (journal is None or journal.started != begun):
             superseded = journals.superseded(name)

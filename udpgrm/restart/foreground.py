@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from udpgrm.restart import journal as journals
-from udpgrm.restart import machine, prepare, transaction
+from udpgrm.restart import lock, machine, prepare, statedir, transaction
 from udpgrm.restart.decoy import DecoyUnit
 from udpgrm.restart.evidence import KernelProber
 from udpgrm.restart.groups import Groups
@@ -97,10 +97,10 @@ def hand_over(service: Service, pin_dir: Path, continue_drain: Callable[[str], N
     request = transaction.succession_path(name)
     deadline = time.monotonic() + _SUCCESSION_S
     try:
-        while journals.is_locked(name) and time.monotonic() < deadline:
+        while lock.is_locked(name) and time.monotonic() < deadline:
             request.touch()
             time.sleep(_POLL_S)
-        with journals.locked(name):
+        with lock.locked(name):
             last = _last(name)
             if not last.may_be_superseded:
                 return
@@ -112,13 +112,13 @@ def hand_over(service: Service, pin_dir: Path, continue_drain: Callable[[str], N
 
 def begin(service: Service, definition: str, pin_dir: Path, progress: Progress) -> Journal:
     """Restart a service. Raises Busy, Refused, NotPossible, Detached, Suspended."""
-    with journals.locked(service.name):
+    with lock.locked(service.name):
         transaction.rollback_path(service.name).unlink(missing_ok=True)  # of another restart
         plan(service, pin_dir)  # refused before the last journal is lost
         last = journals.load(service.name)
         if last is not None and last.may_be_superseded:
             raise NotPossible(f"{service.name}: an earlier restart has begun to drain: try again")
-        journal = Journal(journals.path_of(service.name), service.name, definition, time.time())
+        journal = Journal(statedir.path_of(service.name), service.name, definition, time.time())
         try:
             journal.save()
         except journals.Suspended as error:
@@ -128,7 +128,7 @@ def begin(service: Service, definition: str, pin_dir: Path, progress: Progress) 
 
 def resume(name: str, pin_dir: Path, progress: Progress) -> Journal:
     """Resume a restart whose process has died, or which has failed. Raises as begin does."""
-    with journals.locked(name):
+    with lock.locked(name):
         journal = _last(name)
         service = _definition(journal)
         if journal.stale and not journal.position.has_ended:
@@ -155,7 +155,7 @@ def _close(journal: Journal, progress: Progress) -> Journal:
 
 def roll_back(name: str, pin_dir: Path, progress: Progress) -> Journal:
     """Roll back a restart that no process runs. Raises as begin does."""
-    with journals.locked(name):
+    with lock.locked(name):
         journal = _last(name)
         refuse_rollback(journal)
         service = _definition(journal)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from udpgrm.restart import journal as journals
-from udpgrm.restart import stored
+from udpgrm.restart import statedir, stored
 from udpgrm.services.definition import Service
 
 
@@ -27,7 +27,7 @@ class Former:
 
 def load(service: str) -> Optional[Former]:
     """Return a service's former unit; None: there is none, or it was stopped."""
-    path = journals.path_of(service, ".unit")
+    path = statedir.path_of(service, ".unit")
     with contextlib.suppress(FileNotFoundError, LookupError, TypeError, ValueError):
         value = stored.mapping(json.loads(path.read_text(encoding="utf-8")))
         generation = stored.generation(value["generation"])
@@ -38,7 +38,7 @@ def load(service: str) -> Optional[Former]:
 
 def save(service: str, former: Former) -> None:
     """Save a service's former unit. Raises OSError."""
-    path = journals.path_of(service, ".unit")
+    path = statedir.path_of(service, ".unit")
     content = {
         "generation": former.generation,
         "unit": former.unit,
@@ -55,7 +55,7 @@ def discard(service: str, generation: int) -> None:
     """Delete the former unit of that generation: it is stopped, or the generation used again."""
     former = load(service)
     if former is not None and former.generation == generation:
-        journals.path_of(service, ".unit").unlink(missing_ok=True)
+        statedir.path_of(service, ".unit").unlink(missing_ok=True)
 
 
 def unit_of(service: Service, generation: int) -> str:

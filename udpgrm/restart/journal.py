@@ -12,34 +12,22 @@ resumed where it was.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import pwd
-import re
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Optional
+from typing import Any, Optional
 
-from udpgrm.kernel import trust
-from udpgrm.restart import stored
+from udpgrm.restart import lock, stored
 from udpgrm.restart.machine import Outcome, Position, Result, Step
+from udpgrm.restart.statedir import JournalError, directory, is_name, path_of
 
 SCHEMA = 1
-_DIRECTORY = "/var/lib/udpgrm/restarts"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 #: More than the journal of a restart takes.
 _ROOM = 1 << 18
-_LOOK_S = 0.5
-_POLL_S = 0.01
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*(@[0-9]+)?")
-
-
-class JournalError(Exception):
-    """Raised when a journal cannot be read; says why, and what to do."""
 
 
 class Suspended(Exception):
@@ -47,10 +35,6 @@ class Suspended(Exception):
 
     Not an OSError: those mean a failed step.
     """
-
-
-class Busy(Exception):
-    """Raised when another process restarts this service; the message says which."""
 
 
 @dataclass
@@ -189,7 +173,7 @@ class Journal:
         The files of earlier ones that have finished are removed.
         """
         for earlier in superseded(self.service):
-            if earlier.position.outcome is Outcome.FINISHED and not is_locked(earlier.name):
+            if earlier.position.outcome is Outcome.FINISHED and not lock.is_locked(earlier.name):
                 for suffix in (".json", ".lock"):
                     path_of(earlier.name, suffix).unlink(missing_ok=True)
         path = path_of(f"{self.service}@{self.from_generation}")
@@ -226,27 +210,6 @@ def want_room() -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise Suspended(f"{directory()} cannot be written to ({error.strerror})") from error
-
-
-def directory() -> Path:
-    """Return the directory of the journals: /var/lib/udpgrm/restarts, or UDPGRM_STATE_DIR."""
-    return Path(os.environ.get("UDPGRM_STATE_DIR", _DIRECTORY))
-
-
-def path_of(service: str, suffix: str = ".json") -> Path:
-    """Return the path of a service's file.
-
-    Raises JournalError for an impossible name of a service, and for a directory that a user
-    other than root can change.
-    """
-    if not _NAME.fullmatch(service):
-        raise JournalError(f"no service name: {service!r} (a-z, 0-9, - and _)")
-    where = directory()
-    with contextlib.suppress(FileNotFoundError):
-        reason = trust.distrusted(where)
-        if reason is not None:
-            raise JournalError(f"cannot use the state directory {where}: {reason}")
-    return where / f"{service}{suffix}"
 
 
 def load(name: str) -> Optional[Journal]:
@@ -298,7 +261,7 @@ def want_complete(journal: Journal) -> None:
 def superseded(service: str) -> list[Journal]:
     """Return the journals of superseded restarts, whose drains continue or have ended."""
     names = [path.stem for path in sorted(directory().glob(f"{service}@*.json"))]
-    found = [load(name) for name in names if _NAME.fullmatch(name)]
+    found = [load(name) for name in names if is_name(name)]
     return [journal for journal in found if journal is not None]
 
 
@@ -325,16 +288,16 @@ def unfinished() -> list[str]:
     """Return the names of restarts that wait to be resumed, or whose journal is unreadable."""
     found = []
     for path in sorted(directory().glob("*.json")):
-        if not _NAME.fullmatch(path.stem):
+        if not is_name(path.stem):
             continue
         try:
-            if is_locked(path.stem):
+            if lock.is_locked(path.stem):
                 continue
-            journal = load(path.stem)
+            last = load(path.stem)
         except JournalError:  # the resume reports why
             found.append(path.stem)
         else:
-            if journal is not None and journal.position.outcome is None:
+            if last is not None and last.position.outcome is None:
                 found.append(path.stem)
     return found
 
@@ -358,63 +321,3 @@ def _from_json(path: Path, value: dict[str, Any]) -> Journal:
         detached=bool(value["detached"]),
         promotion_window_s=stored.optional_number(value["promotion_window_s"]),
     )
-
-
-def _user() -> str:
-    try:
-        return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
-
-
-def _without_links(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o644)
-
-
-@contextlib.contextmanager
-def locked(service: str) -> Iterator[None]:
-    """Hold the lock on a service. Raises Busy, naming the process that holds it."""
-    path = path_of(service, ".lock")
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    path = path_of(service, ".lock")  # another user may have been faster
-    with open(path, "a+", encoding="utf-8", opener=_without_links) as file:
-        deadline = time.monotonic() + _LOOK_S
-        while not _try_lock(file):
-            # is_locked holds it for an instant, too
-            if time.monotonic() > deadline:
-                raise Busy(f"{service}: a restart runs already: {holder(service)}")
-            time.sleep(_POLL_S)
-        file.truncate(0)
-        json.dump({"pid": os.getpid(), "user": _user(), "started": time.time()}, file)
-        file.flush()
-        yield
-
-
-def _try_lock(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def is_locked(service: str) -> bool:
-    """Return whether a process restarts a service now."""
-    try:
-        with path_of(service, ".lock").open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
-
-
-def holder(service: str) -> str:
-    """Return the process that restarts a service, for people."""
-    try:
-        value = json.loads(path_of(service, ".lock").read_text(encoding="utf-8"))
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value["started"]))
-        return f"pid {value['pid']} of {value['user']}, since {since}"
-    except (OSError, KeyError, TypeError, ValueError):
-        return "it has just begun"

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Optional, Protocol
 
-from udpgrm.restart import journal as journals
-from udpgrm.restart import machine
+from udpgrm.restart import machine, statedir
 from udpgrm.restart.journal import Journal, Suspended
 from udpgrm.restart.machine import Facts, Position, Result, Step
 from udpgrm.restart.steps import Evidence, StepFailed
@@ -89,12 +88,12 @@ class Requests:
 
 def rollback_path(service: str) -> Path:
     """Return the path of `udpgrm rollback`'s request to the process that has the lock."""
-    return journals.path_of(service, ".rollback")
+    return statedir.path_of(service, ".rollback")
 
 
 def succession_path(service: str) -> Path:
     """Return the path of the next restart's request to the process that drains."""
-    return journals.path_of(service, ".next")
+    return statedir.path_of(service, ".next")
 
 
 def run(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
+from testing.waiting import PATIENCE_S
 from udpgrm import abi
 from udpgrm.restart.drain import Sample
 from udpgrm.restart.groups import MISDIRECTED
@@ -35,7 +36,7 @@ def service(**changes: Any) -> Service:
     given: dict[str, Any] = {
         "groups": (Group(WHERE, 2), Group(ALSO, 2)),
         "instances": Instances("template", "edge@.service"),
-        "drain": Drain(DrainUntil(0, None), max_s=0.3),
+        "drain": Drain(DrainUntil(0, None), max_s=PATIENCE_S),
         "timeouts": Timeouts(0.2, 0.2, 0.2, 0.2),
         **changes,
     }

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from testing.waiting import wait_for
-from udpgrm.restart import follow
-from udpgrm.restart import journal as journals
+from udpgrm.restart import follow, lock, statedir
 from udpgrm.restart.follow import LaunchError
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Outcome, Position, Result, Step
@@ -47,14 +46,14 @@ def program(scratch: Path, name: str, body: str) -> None:
 
 
 def make() -> Journal:
-    return Journal(journals.path_of("edge"), "edge", "", time.time())
+    return Journal(statedir.path_of("edge"), "edge", "", time.time())
 
 
 def test_follow_to_the_end() -> None:
     seen, held = Seen(), threading.Event()
 
     def work() -> None:
-        with journals.locked("edge"):
+        with lock.locked("edge"):
             journal = make()
             record = journal.begin(Step.DRAIN)
             held.set()

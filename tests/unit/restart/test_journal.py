@@ -15,7 +15,7 @@ import pytest
 
 from udpgrm.cli.errors import EXIT_ERROR
 from udpgrm.cli.main import main
-from udpgrm.restart import foreground, journal
+from udpgrm.restart import foreground, journal, lock, statedir
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Outcome, Position, Result, Step
 from udpgrm.restart.progress import Progress
@@ -29,7 +29,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def make() -> Journal:
-    return Journal(journal.path_of("edge"), "edge", "groups: []\n", 1.5)
+    return Journal(statedir.path_of("edge"), "edge", "groups: []\n", 1.5)
 
 
 def test_there_and_back() -> None:
@@ -83,7 +83,7 @@ def test_the_newest_try_counts() -> None:
 
 def test_none_yet() -> None:
     assert journal.load("edge") is None
-    assert not journal.is_locked("edge")
+    assert not lock.is_locked("edge")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_none_yet() -> None:
 def test_unreadable(directory: Path, text: bytes, words: str) -> None:
     directory.mkdir(parents=True)
     (directory / "edge.json").write_bytes(text)
-    with pytest.raises(journal.JournalError, match=words) as caught:
+    with pytest.raises(statedir.JournalError, match=words) as caught:
         journal.load("edge")
     assert str(directory / "edge.json") in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -110,7 +110,7 @@ def test_unreadable(directory: Path, text: bytes, words: str) -> None:
 
 def test_a_directory_in_its_place(directory: Path) -> None:
     (directory / "edge.json").mkdir(parents=True)
-    with pytest.raises(journal.JournalError, match=r"edge\.json cannot be read \(.*directory"):
+    with pytest.raises(statedir.JournalError, match=r"edge\.json cannot be read \(.*directory"):
         journal.load("edge")
 
 
@@ -143,26 +143,26 @@ def test_the_others_are_taken_up_where_one_cannot_be_read(
 
 @pytest.mark.parametrize("name", ["", "../edge", "a/b", "Edge", "-edge", "edge\n"])
 def test_names(name: str) -> None:
-    with pytest.raises(journal.JournalError, match="no service name"):
+    with pytest.raises(statedir.JournalError, match="no service name"):
         journal.load(name)
 
 
 def test_the_second_comer_is_told_who(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUDO_USER", "alice")
     code = (
-        "from udpgrm.restart import journal\n"
-        "try:\n  journal.locked('edge').__enter__()\n"
-        "except journal.Busy as error: print(error)\n"
+        "from udpgrm.restart import lock\n"
+        "try:\n  lock.locked('edge').__enter__()\n"
+        "except lock.Busy as error: print(error)\n"
     )
     root = Path(__file__).resolve().parents[3]
-    with journal.locked("edge"):
-        assert journal.is_locked("edge")
+    with lock.locked("edge"):
+        assert lock.is_locked("edge")
         said = subprocess.run(
             [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
         ).stdout
     assert said.startswith(f"edge: a restart runs already: pid {os.getpid()} of alice, since 2")
-    assert not journal.is_locked("edge")
-    with journal.locked("edge"):
+    assert not lock.is_locked("edge")
+    with lock.locked("edge"):
         pass
 
 
@@ -218,7 +218,7 @@ def test_a_journal_of_another_boot() -> None:
     assert (made.boot_id, made.stale) == (journal.boot_id(), False)
     made.boot_id = "0f2e5a8c-3b1d-4c66-9a57-0d6f0e1b2c3d"
     assert (made.stale, made.may_be_superseded) == (True, False)
-    made.path = journal.path_of("edge@1")
+    made.path = statedir.path_of("edge@1")
     made.save()
     read = journal.load("edge@1")
     assert read is not None and read.stale
@@ -231,14 +231,14 @@ def test_who_only_looks_keeps_nobody_from_the_lock() -> None:
 
     def look() -> None:
         while not stop.is_set():
-            journal.is_locked("edge")
+            lock.is_locked("edge")
 
     lookers = [threading.Thread(target=look) for _ in range(2)]
     for looker in lookers:
         looker.start()
     try:
         for _ in range(100):
-            with journal.locked("edge"):
+            with lock.locked("edge"):
                 pass
     finally:
         stop.set()

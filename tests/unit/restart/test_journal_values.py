@@ -14,7 +14,7 @@ import pytest
 from tests.unit.services.support import text
 from udpgrm.cli.errors import EXIT_ERROR
 from udpgrm.cli.main import main
-from udpgrm.restart import journal
+from udpgrm.restart import journal, statedir
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Outcome, Position, Step
 
@@ -27,7 +27,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def cut_in(step: Step, **changes: Any) -> None:
     """Leave the journal of a restart that was cut in a step."""
-    made = Journal(journal.path_of("edge"), "edge", text().decode(), time.time())
+    made = Journal(statedir.path_of("edge"), "edge", text().decode(), time.time())
     made.position = Position(step)
     if step is not Step.PREPARE:
         made.from_generation, made.to_generation = 1, 2
@@ -65,7 +65,7 @@ def cut_in(step: Step, **changes: Any) -> None:
 )
 def test_wrong_types(key: str, value: object, directory: Path) -> None:
     cut_in(Step.DRAIN, **{key: value})
-    with pytest.raises(journal.JournalError, match=r"edge\.json cannot be read \(") as caught:
+    with pytest.raises(statedir.JournalError, match=r"edge\.json cannot be read \(") as caught:
         journal.load("edge")
     assert "\n" not in str(caught.value)
 

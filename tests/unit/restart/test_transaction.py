@@ -16,7 +16,7 @@ import pytest
 
 from tests.unit.restart.fakes import ALSO, WHERE, FakeGroups, FakeInstances, FakeProber, service
 from udpgrm.restart import journal as journals
-from udpgrm.restart import machine, transaction
+from udpgrm.restart import machine, statedir, transaction
 from udpgrm.restart.journal import Journal, Suspended
 from udpgrm.restart.machine import Outcome, Position, Result, Step
 from udpgrm.restart.steps import Steps
@@ -34,7 +34,7 @@ class World:
         self.instances = FakeInstances({OLD} if had_old else set())
         self.groups = FakeGroups(what.groups, self.instances, OLD if had_old else 0)
         self.prober = FakeProber()
-        self.journal = Journal(journals.path_of("edge"), "edge", "", 0.0)
+        self.journal = Journal(statedir.path_of("edge"), "edge", "", 0.0)
         self.told: list[dict[str, Any]] = []
         self.check_cancelled: Callable[[], None] = lambda: None
 
