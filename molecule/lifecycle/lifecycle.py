@@ -143,7 +143,7 @@ def migration(places: dict[str, str], runs: Runs) -> None:
     with steady.traffic(places, PORT) as seen:
         runs.run("plan", "site", "--check", "--diff", words=[f"+{OLD}"])
         runs.expect("the plan changed nothing", at_boot() == {"enabled"}, at_boot())
-        words = ["restart when every client has been heard of"]
+        words = ["restart when every client has got a packet"]
         runs.run("adopt", "site", words=words)
         runs.expect("it starts at boot until it is replaced", at_boot() == {"enabled\ndisabled"})
         runs.run("adopt again", "site", changes=False)

@@ -14,7 +14,7 @@ _DEFAULT_LIMIT = 300
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
-    """Calls the module for one interval after the other, and says what it saw."""
+    """Calls the module for one interval after the other, and displays the progress."""
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
@@ -22,7 +22,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
     def run(
         self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None
     ) -> dict[str, t.Any]:
-        """Wait, and return the module's last answer with all looks."""
+        """Wait, and return the module's last answer with all samples."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
 
@@ -41,7 +41,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         return {**result, **_waiting.wait(execute, host, arguments, interval, limit, check)}
 
     def _numbers(self, arguments: dict[str, t.Any]) -> tuple[int, int | None]:
-        """Return interval and limit. Raises TypeError, ValueError for what is no number."""
+        """Return interval and limit. Raises TypeError, ValueError unless they are numbers."""
         default = _DEFAULT_LIMIT if arguments.get("address") is not None else None
         limit, interval = arguments.get("timeout"), arguments.get("interval")
         shortest, longest = _waiting.SHORTEST, _waiting.LONGEST

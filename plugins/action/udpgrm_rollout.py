@@ -24,13 +24,13 @@ JsonObject = dict[str, t.Any]
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
-    """Does one step of a rollout on its host, with the modules that the step needs."""
+    """Runs a step of a rollout on its host, with the modules that the step needs."""
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: JsonObject | None = None) -> JsonObject:
-        """Do the step; what it returns says which run it belongs to."""
+        """Run the step, and return its result with its run."""
         result: JsonObject = super().run(tmp, task_vars)
         _valid, arguments = self.validate_argument_spec(
             argument_spec={
@@ -84,7 +84,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         return self._batch[-1:] == self._hosts[-1:]
 
     def _switch(self, apart: bool) -> JsonObject:
-        """Restart the services, unless the rollout is to stop; with a batch no larger than the forks, look as well."""
+        """Restart the services, unless the rollout is to stop; with a batch no larger than the forks, check them as well."""
         run = _run.name(self._task._uuid)
         decision = once(f"{run} {self._batch[0]}", self._is_first(), lambda: self._decide(run))
         if decision["reason"]:
@@ -96,7 +96,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         return part.result()
 
     def _decide(self, run: str) -> JsonObject:
-        """Say whether the batch may begin, after the pause before it; write the page as it is until now."""
+        """Return whether the batch may begin, after the pause before it, and write the page so far."""
         entries = self._entries(self._hosts, run)
         reason = self._reason(entries)
         if reason:
@@ -109,7 +109,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         return {"reason": reason}
 
     def _look(self, _apart: bool) -> JsonObject:
-        """Look at a host that has switched: one of the batch after the bake, or a canary again."""
+        """Check a host that has switched: one of the batch after the bake, or a canary again."""
         variables = self._variables["hostvars"][self._host]
         run = (self._variables.get(_rollout.SWITCH) or {}).get("run", {}).get("id", "")
         entries = _rollout.collect(
@@ -129,7 +129,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         return {}
 
     def _finish(self, _apart: bool) -> JsonObject:
-        """Go back if that is asked for, wait for the old instances, and fail for what went wrong."""
+        """Roll back if that is asked for, wait for the old instances, and fail for what went wrong."""
         decision = once(f"{self._task._uuid} finish", self._is_first(), self._sum_up)
         run = decision["run"]
         part = self._part(run)

@@ -10,7 +10,7 @@ from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _batches, _var
 
 
 class FilterModule:
-    """What the playbooks and the role know of batches, and of variables."""
+    """The filters of the playbooks and the role for batches and variables."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Return the filters by name."""

@@ -12,7 +12,7 @@ version_added: 0.1.0
 short_description: Hosts that a pattern means, or an error
 description:
   - Ansible passes over what is in a play's C(hosts) and in no inventory, with a warning and exit status 0.
-    This fails instead, so that a misspelt group is not taken for one that is up to date.
+    This fails instead, so that a misspelt group is not reported as up to date.
   - Without any host in the inventory, as in a syntax check, patterns are returned as they are.
 options:
   _terms:
@@ -52,7 +52,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible is not typed
     def run(
         self, terms: list[t.Any], variables: dict[str, t.Any] | None = None, **kwargs: t.Any
     ) -> list[str]:
-        """Raise AnsibleError for patterns that mean no host."""
+        """Return the hosts of patterns. Raises AnsibleError for patterns of no host."""
         given = variables or {}
         self.set_options(var_options=given, direct=kwargs)
         inventory = _hosts.Inventory(self._loader, given)
@@ -61,6 +61,6 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible is not typed
             wrong = _variables.misspelt(given)
             if wrong:
                 raise AnsibleError(wrong)
-            left = inventory.left_of(found, given.get("ansible_limit"))
-            _hosts.check_command_line(left, given)
+            limited = inventory.within_limit(found, given.get("ansible_limit"))
+            _hosts.check_command_line(limited, given)
         return found

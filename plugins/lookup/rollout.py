@@ -51,14 +51,14 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible is not typed
     def run(
         self, terms: list[t.Any], variables: dict[str, t.Any] | None = None, **kwargs: t.Any
     ) -> list[dict[str, t.Any]]:
-        """Raise AnsibleError for wrong variables, and hosts that are not there."""
+        """Return the plan of a rollout. Raises AnsibleError for wrong variables and unknown hosts."""
         given = variables or {}
         self.set_options(var_options=given, direct=kwargs)
         inventory = _hosts.Inventory(self._loader, given)
         if inventory.is_empty:
             return [{"hosts": ["all"], "serial": [1], "canaries": [], "apart": False}]
         at_parsing = self.get_option("at_parsing")
-        # those of hosts are known to the tasks only
+        # variables of hosts are known to the tasks only
         lacking = _variables.ROLLING_RESTART if at_parsing else ["udpgrm_release"]
         try:
             settings = _variables.settings(given, self._templar.template, lacking)
@@ -79,12 +79,12 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible is not typed
         inventory: _hosts.Inventory, settings: dict[str, t.Any], given: dict[str, t.Any]
     ) -> dict[str, t.Any]:
         hosts = inventory.meant(settings["hosts"])
-        left = inventory.left_of(hosts, given.get("ansible_limit"))
-        _hosts.check_command_line(left, given)
+        limited = inventory.within_limit(hosts, given.get("ansible_limit"))
+        _hosts.check_command_line(limited, given)
         serial, canaries = settings["batches"], []
         if settings["canary"]:
-            canaries = [name for name in inventory.meant(settings["canary"]) if name in left]
-            if not canaries and left:
+            canaries = [name for name in inventory.meant(settings["canary"]) if name in limited]
+            if not canaries and limited:
                 raise AnsibleError(
                     "udpgrm_canary: it names no host of udpgrm_hosts that --limit leaves"
                 )
@@ -93,5 +93,5 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible is not typed
             "hosts": [*canaries, *(name for name in hosts if name not in canaries)],
             "serial": serial,
             "canaries": canaries,
-            "apart": bool(canaries) or len(left) > int(given.get("ansible_forks") or 1),
+            "apart": bool(canaries) or len(limited) > int(given.get("ansible_forks") or 1),
         }

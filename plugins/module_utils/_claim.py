@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""A host's note of the rollout that restarts one of its services, so that another one is refused."""
+"""The claim of a rollout on a host's service, by which another rollout is refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BOOT_ID = pathlib.Path("/proc/sys/kernel/random/boot_id")
 
 
 def boot_id() -> str:
-    """Return what names this start of the host."""
+    """Return the ID of this boot of the host."""
     return _BOOT_ID.read_text(encoding="utf-8").strip()
 
 
@@ -36,7 +36,7 @@ class Rollout:
 
 
 class Claimed(Exception):
-    """Another rollout of the service continues; with what the host knows of it."""
+    """Raised when another rollout of the service continues; has what the host knows of it."""
 
     def __init__(self, service: str, claim: JsonObject) -> None:
         since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(claim["since"]))
@@ -69,7 +69,7 @@ def check(service: str, rollout: Rollout) -> None:
 
 
 def take(service: str, rollout: Rollout) -> None:
-    """Note that the rollout continues. The service's lock is held. Raises Claimed, HostError."""
+    """Record that the rollout continues, holding the service's lock. Raises Claimed, HostError."""
     check(service, rollout)
     there = current(service)
     if there is not None and there["run"] == rollout.run:
@@ -88,7 +88,7 @@ def take(service: str, rollout: Rollout) -> None:
 
 
 def drop(service: str, run: str) -> None:
-    """Note that the rollout has ended, unless another one continues."""
+    """Delete the record of the rollout, unless another one continues."""
     claim = current(service)
     if claim is not None and claim["run"] == run:
         with contextlib.suppress(OSError):
@@ -96,7 +96,7 @@ def drop(service: str, run: str) -> None:
 
 
 def from_options(options: t.Mapping[str, str] | None) -> Rollout | None:
-    """Return what a module's option C(rollout) says."""
+    """Return the rollout of a module's option C(rollout)."""
     if options is None:
         return None
     return Rollout(options["run"], options["by"], options.get("replaces") or "")

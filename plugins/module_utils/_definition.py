@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What udpgrm_service does: put a service's definition in its place, if the host finds it good."""
+"""The work of udpgrm_service: install a service's definition, if the host accepts it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HEADER = "# Written by Ansible, the collection udpgrm.fleet: changes are lost.\n
 
 
 def directory() -> pathlib.Path:
-    """Where the host's command looks for definitions, by the same environment variable."""
+    """Return the directory of definitions, by the environment variable of the host's command."""
     return pathlib.Path(os.environ.get("UDPGRM_SERVICES_DIR", DEFAULT_DIRECTORY))
 
 
@@ -40,7 +40,7 @@ class Change:
 
     @property
     def changed(self) -> bool:
-        """Whether there is something to do."""
+        """Return whether there is something to do."""
         return self.before != self.after or (self.after is not None and self.mode != MODE)
 
     def diff(self) -> dict[str, str]:
@@ -54,7 +54,7 @@ class Change:
 
 
 def compare(name: str, text: str | None) -> Change:
-    """Compare the file of a service with what is wanted of it. Raises HostError when it cannot be read."""
+    """Compare the file of a service with what is wanted of it. Raises HostError if it cannot be read."""
     path = directory() / f"{name}{SUFFIX}"
     mode = MODE
     try:
@@ -68,10 +68,10 @@ def compare(name: str, text: str | None) -> Change:
 
 
 def validate(host: Host, change: Change, scratch: str) -> None:
-    """Have the host judge the directory as it would be. Raises HostError with every problem that is new.
+    """Validate the directory as it would be by the host. Raises HostError with every new problem.
 
-    C(scratch) is a directory for temporary files. What other services' files had wrong
-    before is no reason to refuse this one.
+    C(scratch) is a directory for temporary files. Problems that other services' files had
+    before do not count.
     """
     if change.after is None:
         return
@@ -112,5 +112,5 @@ def apply(change: Change, move: t.Callable[[str, str], None], scratch: str) -> N
         file.write(change.after)
     pathlib.Path(draft).chmod(MODE)
     move(draft, str(change.path))
-    # what is moved over a file takes its mode
+    # a file that replaces another one gets its mode
     change.path.chmod(MODE)

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What udpgrm_group does: compare one reuseport group with what is wanted, and change it."""
+"""The work of udpgrm_group: compare a reuseport group with what is wanted, and change it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Wanted:
 
 @dataclasses.dataclass
 class Outcome:
-    """What changed, or would change in check mode. C(address) is in its canonical form.
+    """The changes, or those of check mode. C(address) is in its canonical form.
 
     C(started_at) and C(finished_at) are seconds since the epoch around the command that
     sets the working generation; None when the task asks for none.
@@ -50,7 +50,7 @@ class Outcome:
 
 
 def parse_generation(text: str) -> str:
-    """Return V(newest) or the number in its plain form. Raises ValueError with a message for the user."""
+    """Return V(newest) or the generation in its plain form. Raises ValueError with a message for the operator."""
     if text == NEWEST:
         return text
     if text.isascii() and text.isdigit() and int(text) <= _U32_MAX:
@@ -61,7 +61,7 @@ def parse_generation(text: str) -> str:
 
 
 def apply(host: Host, wanted: Wanted, check: bool) -> Outcome:
-    """Bring the group to what is wanted; with C(check) only predict it. Raises HostError, nothing is changed then."""
+    """Change the group to what is wanted; with C(check) only predict it. Raises HostError, and then changes nothing."""
     found = host.read(wanted.address)
     groups = found["groups"]
     [address] = found["addresses"]

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""The udpgrm command of a host: run it with --json, check what came back."""
+"""The udpgrm command of a host: it is run with --json, and its answers are checked."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ JsonObject = dict[str, t.Any]
 
 
 class HostError(Exception):
-    """The command failed or answered something that is not its documented JSON."""
+    """Raised when the command fails, or its answer is not the documented JSON."""
 
 
 def service_name(text: str) -> str:
-    """Return what may be the name of a service, and nothing else. Raises HostError."""
+    """Return a valid name of a service. Raises HostError for any other text."""
     if not re.fullmatch("[a-z0-9][a-z0-9_-]{0,63}", text):
         raise HostError(
             f"not a name of a service: {text!r}; it has up to 64 lower-case letters, digits, _ and -"
@@ -49,7 +49,7 @@ class Host:
 
     @classmethod
     def of_module(cls, module: AnsibleModule) -> Host:
-        """The host that a module runs on; without the command the module fails."""
+        """Return the host that a module runs on; without the command the module fails."""
         executable = module.get_bin_path("udpgrm")
         if executable is None:
             module.fail_json(
@@ -58,13 +58,13 @@ class Host:
         return cls(lambda arguments: module.run_command([executable, *arguments]))
 
     def read(self, *addresses: str) -> JsonObject:
-        """Return what C(udpgrm list) says of the groups at some addresses, or of all. Raises HostError."""
+        """Return the answer of C(udpgrm list) for the groups at some addresses, or for all. Raises HostError."""
         return self._call("list", *map(operand, addresses))
 
     def set_working_gen(
         self, address: str, generation: str, application: int, check: bool
     ) -> JsonObject:
-        """Make a generation (a number or V(newest)) the working one; only say what would change if C(check).
+        """Make a generation (a number or V(newest)) the working one; only predict the change if C(check).
 
         Returns the command's document with C(changed), C(before) and C(after). Raises HostError.
         """
@@ -72,27 +72,27 @@ class Host:
         return self._call("working-gen", *arguments, *(["--check"] if check else []))
 
     def delete(self, address: str) -> JsonObject:
-        """Forget the group's state. Raises HostError, also when there is no such group."""
+        """Delete the group's state. Raises HostError, also if there is no such group."""
         return self._call("delete", operand(address))
 
     def adopt(self, service: str, unit: str, check: bool) -> JsonObject:
-        """Make a running unit the working generation of a service; only say what would change if C(check).
+        """Make a running unit the working generation of a service; only predict the change if C(check).
 
         Returns the command's document with C(changed) and C(notes). Raises HostError.
         """
         return self._call("adopt", service, "--unit", unit, *(["--check"] if check else []))
 
     def plan(self, service: str) -> JsonObject:
-        """Return what a restart would do. Raises HostError when it would be refused."""
+        """Return what a restart would do. Raises HostError if it would be refused."""
         return self._call("restart", service, "--check")
 
     def begin_restart(self, service: str, resume: bool) -> JsonObject:
-        """Begin a restart, or resume one that was interrupted or has failed, and leave it to itself. Raises HostError."""
+        """Begin a restart, or resume one that was interrupted or has failed, without waiting for it. Raises HostError."""
         return self._call("restart", service, "--no-follow", *(["--resume"] if resume else []))
 
     def begin_rollback(self, service: str) -> JsonObject:
-        """Ask for the way back, as long as there is one. Raises HostError."""
-        # While a process works at it the command waits for the end, however that is.
+        """Request a rollback, as long as it is possible. Raises HostError."""
+        # While a process runs the restart, the command waits for the end, whatever the outcome.
         return self._call("rollback", service, "--no-follow", statuses=(0, 2, 3))
 
     def status(self, service: str | None = None) -> JsonObject:
@@ -108,25 +108,25 @@ class Host:
         return self._call("hooks", action, cgroup, *(["--check"] if check else []))
 
     def probe(self, address: str, count: int, timeout: int) -> JsonObject:
-        """Send packets to a group and see where they go. Raises HostError."""
+        """Send packets to a group and return where they went. Raises HostError."""
         options = ["--count", str(count), "--timeout", str(timeout)]
         return self._call("probe", operand(address), *options, statuses=(0, 1))
 
     def drain(
         self, address: str, generation: int, application: int, until: JsonObject, limit: int
     ) -> JsonObject:
-        """Wait C(limit) seconds at most until a generation has drained; V(until) may hold flows, quiet. Raises HostError."""
+        """Wait C(limit) seconds at most until a generation has drained; V(until) may have flows, quiet. Raises HostError."""
         options = ["--app", str(application), "--max", str(limit)]
         for name in ("flows", "quiet"):
             if until.get(name) is not None:
                 options += [f"--{name}", str(until[name])]
         return self._call("drain", operand(address), str(generation), *options, statuses=(0, 1))
 
-    def dissector(self, action: str, *words: str, check: bool = False) -> JsonObject:
+    def dissector(self, action: str, *operands: str, check: bool = False) -> JsonObject:
         """Run C(udpgrm dissector). Raises HostError; a failed C(check) is an answer."""
         statuses = (0, 1) if action == "check" else (0,)
         options = ["--check"] if check else []
-        return self._call("dissector", action, *words, *options, statuses=statuses)
+        return self._call("dissector", action, *operands, *options, statuses=statuses)
 
     def _call(
         self, command: str, *arguments: str, statuses: t.Collection[int] = (0,)

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What udpgrm_instances does: start the first instances of services, or end services, by systemd."""
+"""The work of udpgrm_instances: start the first instances of services, or end services, by systemd."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Systemd:
         self.changed: list[str] = []
 
     def live(self, service: str) -> list[str]:
-        """Return the units of a service's instances that run."""
+        """Return the units of a service's running instances."""
         return self._live(f"{service}@*.service")
 
     def live_unit(self, unit: str) -> bool:
-        """Whether a unit runs."""
+        """Return whether a unit runs."""
         return self._live(unit) == [unit]
 
     def _live(self, pattern: str) -> list[str]:
@@ -45,24 +45,24 @@ class Systemd:
         return [line.split()[0] for line in out.splitlines() if line.split()]
 
     def is_enabled(self, unit: str) -> bool:
-        """Whether a unit is started with the host."""
+        """Return whether a unit is started with the host."""
         return self._run(["systemctl", "is-enabled", "--quiet", unit])[0] == 0
 
     def starts_at_boot(self, unit: str) -> bool:
-        """Whether a unit is there and enabled; not one that only others start, which cannot be disabled."""
+        """Return whether a unit exists and is enabled; not if only other units start it."""
         _status, out, _err = self._run(["systemctl", "is-enabled", unit])
         return out.strip() in ("enabled", "enabled-runtime")
 
     def change(self, action: str, unit: str) -> None:
-        """Start, stop, enable or disable a unit. Raises HostError, with what it has left in the journal."""
+        """Start, stop, enable or disable a unit. Raises HostError, with its last line in the journal."""
         if unit not in self.changed:
             self.changed.append(unit)
         if self.check:
             return
         status, _out, err = self._run(["systemctl", action, unit])
         if status != 0:
-            words = err.strip().splitlines()
-            raise HostError(f"systemctl {action} {unit}: {words[0] if words else status}")
+            lines = err.strip().splitlines()
+            raise HostError(f"systemctl {action} {unit}: {lines[0] if lines else status}")
 
     def remove(self, path: pathlib.Path) -> None:
         """Remove a file. Raises HostError."""
@@ -75,7 +75,7 @@ class Systemd:
             raise HostError(f"{path}: {error.strerror}") from error
 
     def failure(self, unit: str) -> str:
-        """Return how a unit's command has ended, and its last words in the journal."""
+        """Return how a unit's command has ended, and its last message in the journal."""
         _status, out, _err = self._run(
             ["systemctl", "show", "--property=Result,ExecMainCode,ExecMainStatus", unit]
         )
@@ -105,9 +105,9 @@ def start(systemd: Systemd, service: str) -> None:
 
 
 def end(systemd: Systemd, host: Host, service: str) -> None:
-    """Stop what runs of a service, unless flows would be lost, and remove its state. Raises HostError.
+    """Stop the instances of a service, unless flows would be lost, and remove its state. Raises HostError.
 
-    The journal of its last restart would tell the release of instances that a later service of this name starts.
+    The journal of its last restart would give a wrong release of instances of a later service of this name.
     """
     instances = systemd.live(service)
     if instances:
@@ -117,7 +117,7 @@ def end(systemd: Systemd, host: Host, service: str) -> None:
         systemd.change("disable", first)
     for unit in instances:
         systemd.change("stop", unit)
-    # names of services have neither mark
+    # names of services have neither character
     for mark in ".@":
         for path in sorted(state_directory().glob(f"{service}{mark}*")):
             systemd.remove(path)
@@ -127,7 +127,7 @@ def _refuse_to_lose(host: Host, service: str, instances: list[str]) -> None:
     found = [item for item in host.status()["services"] if item["name"] == service]
     if not found:
         raise HostError(
-            f"{service}: {', '.join(instances)} runs, and no definition tells its flows; stop it first"
+            f"{service}: {', '.join(instances)} runs, and its flows are unknown without a definition; stop it first"
         )
     [item] = found
     drains = [restart for restart in item["draining"] if restart["outcome"] is None]
@@ -144,8 +144,8 @@ def _refuse_to_lose(host: Host, service: str, instances: list[str]) -> None:
         raise HostError(
             f"{service}: the flows of {', '.join(uncounted)} are not counted; stop the service first"
         )
-    left = sum(number for _address, number in flows)
-    if left:
+    total = sum(number for _address, number in flows)
+    if total:
         raise HostError(
-            f"{service}: {left} flows would be lost; try again when its clients have gone, or stop it first"
+            f"{service}: {total} flows would be lost; try again when its clients have gone, or stop it first"
         )

@@ -4,10 +4,10 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Have a service replace a unit that served before udpgrm came: adopt the unit, and in the end start the service at boot.
+"""The migration of a unit that served without udpgrm to a service: adopt the unit, and in the end start the service at boot.
 
 Until the service's first restart has finished, the unit is what the host starts at boot: a restart that is rolled back
-leaves everything as it was. The host notes the unit meanwhile, so that whoever sees the restart's end can hand over.
+changes nothing. The host notes the unit meanwhile, so that the module that sees the restart's end can hand over.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def _note(service: str, unit: str) -> None:
 def replace(systemd: Systemd, host: Host | None, service: str, unit: str) -> list[str]:
     """Adopt a unit that serves and is in no generation; hand over once the service's own instance has replaced it.
 
-    Where the unit does not run the service is started. C(host) None: in check mode, where unit and definition are only
-    planned. Returns what an operator should know. Raises HostError.
+    If the unit does not run, the service is started. C(host) None: in check mode, where unit and definition are only
+    planned. Returns notes for the operator. Raises HostError.
     """
     own = systemd.live(service)
     if systemd.live_unit(unit):
@@ -73,7 +73,7 @@ def _adopt(systemd: Systemd, host: Host | None, service: str, unit: str) -> list
 
 
 def _is_replaced(restart: Restart) -> bool:
-    """Whether an instance of the service's own template works, and no restart may go back any more."""
+    """Return whether an instance of the service's own template is active, and no restart may roll back."""
     working = [
         item["instance"]
         for group in restart.groups
@@ -93,7 +93,7 @@ def _disable(systemd: Systemd, service: str, unit: str) -> None:
 
 
 def hand_over(run: Run, host: Host, service: str, check: bool) -> list[str]:
-    """Start the service at boot in the place of the unit that its first restart has replaced, if that is so now.
+    """Start the service at boot instead of the unit that its first restart has replaced, if it has.
 
     Returns the units that were enabled or disabled. Raises HostError.
     """

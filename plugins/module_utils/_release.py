@@ -4,10 +4,10 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Which release an instance is of: a word the operator gives, or a fingerprint of what it is started from.
+"""The release of an instance: the operator's name for it, or a fingerprint of what it is started from.
 
-A host remembers, beside the journal of a restart, which release that restart was for. A
-restart that was begun otherwise, by hand for example, is of an unknown release.
+A host records, beside the journal of a restart, the release of that restart. A restart
+that was begun otherwise, by hand for example, is of an unknown release.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ _NAMES_FILES = re.compile(r"(ExecStart|ExecStartPre|Environment|EnvironmentFile)
 
 
 def state_directory() -> pathlib.Path:
-    """Where the host keeps journals, by the same environment variable."""
+    """Return the directory of journals, by the environment variable of the host's command."""
     return pathlib.Path(os.environ.get("UDPGRM_STATE_DIR", DEFAULT_DIRECTORY))
 
 
 @dataclasses.dataclass(frozen=True)
 class Note:
-    """A restart to a release is about to begin; C(at) is seconds since the epoch."""
+    """A note that a restart to a release is about to begin; C(at) is seconds since the epoch."""
 
     release: str
     at: float
 
     def of(self, journal: JsonObject) -> bool:
-        """Whether a journal is that restart's."""
+        """Return whether a journal is that restart's."""
         began: float = journal["started"]
         return self.at <= began <= self.at + _BEGIN_S
 
@@ -59,7 +59,7 @@ def _path(service: str) -> pathlib.Path:
 
 @contextlib.contextmanager
 def locked(service: str) -> t.Iterator[None]:
-    """Be the only one to begin a restart of the service. Raises HostError."""
+    """Hold the lock for the begin of a restart of the service. Raises HostError."""
     path = _path(service).with_suffix(".release.lock")
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def locked(service: str) -> t.Iterator[None]:
 
 @contextlib.contextmanager
 def noted(service: str, note: Note) -> t.Iterator[None]:
-    """Remember what a restart is for that begins in here; not, if it does not. Raises HostError."""
+    """Record the release of a restart that begins in the with block, if it does. Raises HostError."""
     path = _path(service)
     draft, last = path.with_suffix(".release.new"), path.with_suffix(".release.last")
     try:
@@ -98,7 +98,7 @@ def noted(service: str, note: Note) -> t.Iterator[None]:
 
 
 def recorded(service: str, journal: JsonObject | None) -> str | None:
-    """The release that a restart was for; None: nobody knows."""
+    """Return the release of a restart; None: unknown."""
     if journal is None:
         return None
     try:
@@ -110,7 +110,7 @@ def recorded(service: str, journal: JsonObject | None) -> str | None:
 
 
 def fingerprint(service: str, unit_text: str) -> str:
-    """Hash what an instance is started from: unit, definition, and the files its command names.
+    """Return a hash of what an instance is started from: unit, definition, and the files its command names.
 
     What those files load themselves is not seen.
     """
@@ -129,11 +129,11 @@ def _named_files(unit_text: str) -> t.Iterator[str]:
         if not found:
             continue
         try:
-            words = shlex.split(found[2])
+            arguments = shlex.split(found[2])
         except ValueError:
-            words = found[2].split()
-        for word in words:
+            arguments = found[2].split()
+        for argument in arguments:
             # an option's or a variable's value, or systemd's prefixes of a command
-            value = word.rpartition("=")[2].lstrip("@-:+!")
+            value = argument.rpartition("=")[2].lstrip("@-:+!")
             if value.startswith("/") and "%" not in value:
                 yield value

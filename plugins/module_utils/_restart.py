@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What udpgrm_restart does: begin a restart on the host, take one up, go back, and wait."""
+"""The work of udpgrm_restart: begin, resume or roll back a restart on the host, and wait."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Task:
     rollout: _claim.Rollout | None = None
 
     def start(self) -> JsonObject:
-        """Have the service run an instance of the release. Raises HostError, Unsuccessful, Claimed."""
+        """Restart the service unless it runs the release. Raises HostError, Unsuccessful, Claimed."""
         if self.rollout is not None:
             _claim.check(self.service, self.rollout)
         restart = look(self.host, self.service)
@@ -64,7 +64,7 @@ class Task:
                 return taken
             if known in (None, self._wanted(restart.unit)):
                 return taken
-            # it is of an earlier release, and in nobody's way now
+            # it is of an earlier release, and does not prevent this restart
         plan = self.host.plan(self.service)
         wanted = self._wanted(plan["instance"])
         before = self._release_of(restart, plan["from_generation"])
@@ -88,18 +88,18 @@ class Task:
                 with _release.noted(self.service, _release.Note(wanted, time.time())):
                     self.host.begin_restart(self.service, resume=False)
         if not is_ours:
-            return self.start()  # somebody has begun one meanwhile
+            return self.start()  # another restart has begun meanwhile
         return self._ended(True, self._await(), measured, states)
 
     def resume(self) -> JsonObject:
-        """Resume a restart that was interrupted or has failed; nothing when none was. Raises as start does."""
+        """Resume a restart that was interrupted or has failed, if there is one. Raises as start does."""
         restart = look(self.host, self.service)
         if restart.journal is not None and restart.unfinished:
             return self._take_up(restart, restart.journal, strict=False)
         return self._result(False, restart)
 
     def roll_back(self) -> JsonObject:
-        """Go back to the instance that drains. Raises as start does."""
+        """Roll back to the instance that drains. Raises as start does."""
         restart = look(self.host, self.service)
         if restart.outcome == ROLLED_BACK:
             return self._result(False, restart)
@@ -131,13 +131,13 @@ class Task:
             _claim.take(self.service, self.rollout)
 
     def _wanted(self, unit: str) -> str:
-        """The release that is asked for, where a unit is an instance of the service."""
+        """Return the release that is asked for; a unit is an instance of the service."""
         return self.release or _release.fingerprint(
             self.service, self.read_unit(_template_of(unit))
         )
 
     def _release_of(self, restart: Restart, working: int | None) -> str | None:
-        """The release of the instance that serves."""
+        """Return the release of the instance that serves."""
         journal = restart.journal
         if journal is None or not (restart.outcome == FINISHED or restart.drains):
             return None
@@ -158,7 +158,7 @@ class Task:
             "after": {"generation": journal["to_generation"], "release": known},
         }
         if restart.running:
-            # what continues is waited for, which changes nothing
+            # a restart that continues is waited for, which changes nothing
             states["before"] = states["after"]
         if self.check:
             plan = {key: journal[key] for key in ("from_generation", "to_generation")}
@@ -172,7 +172,7 @@ class Task:
         return self._ended(not restart.running, self._await(), measured, states)
 
     def _await(self, back: bool = False) -> Restart:
-        """Poll until there is what is waited for. Raises HostError when nobody works at it any more."""
+        """Poll until the wanted state is reached. Raises HostError if no process runs the restart any longer."""
         delay, idle = _FIRST_POLL_S, 0.0
         while True:
             restart = look(self.host, self.service)
@@ -194,17 +194,17 @@ class Task:
     ) -> JsonObject:
         journal = restart.journal or {}
         if changed:
-            # what was planned may have changed until it began
+            # the plan may have changed until the restart began
             states["before"]["generation"] = journal.get("from_generation")
             states["after"]["generation"] = journal.get("to_generation")
         measured.append(measure(restart))
         result = self._result(changed, restart, measured=measured, **states)
         if restart.verified:
             return result
-        word = {ROLLED_BACK: "was rolled back", None: "is being rolled back"}.get(
+        what = {ROLLED_BACK: "was rolled back", None: "is being rolled back"}.get(
             restart.outcome, "has failed"
         )
-        raise Unsuccessful(f"{self.service}: the restart {word}: {restart.reason}", result)
+        raise Unsuccessful(f"{self.service}: the restart {what}: {restart.reason}", result)
 
     def _result(self, changed: bool, restart: Restart, **more: t.Any) -> JsonObject:
         result = {
@@ -220,7 +220,7 @@ class Task:
 
 
 class Unsuccessful(Exception):
-    """A restart ended otherwise than it should; with the result for the task."""
+    """Raised when a restart did not succeed; has the result for the task."""
 
     def __init__(self, message: str, result: JsonObject) -> None:
         super().__init__(message)
@@ -228,6 +228,6 @@ class Unsuccessful(Exception):
 
 
 def _template_of(unit: str) -> str:
-    """The template unit of an instance; a unit that is none, itself."""
+    """Return the template unit of an instance, or the unit itself if it has no template."""
     stem, at, instance = unit.partition("@")
     return unit if not at else f"{stem}@.{instance.rpartition('.')[2]}"

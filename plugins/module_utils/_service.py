@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""A service of a host and its last restart: read, measured, waited for."""
+"""The state of a host's service and its last restart: reading, measuring, waiting."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
 
 FINISHED = "finished"
 ROLLED_BACK = "rolled_back"
-# Between two processes that work at one restart, nobody does for a moment.
+# Between two processes of one restart, no process runs it for a moment.
 GRACE_S = 3.0
 # Steps after the promotion was verified: only flows of the old instance are waited for.
 _AFTER_VERIFY = ("drain", "stop")
@@ -41,27 +41,27 @@ class Restart:
     service: str
     journal: JsonObject | None
     groups: list[JsonObject]
-    # When the host was looked at, in seconds since the epoch.
+    # When the host's state was read, in seconds since the epoch.
     at: float = dataclasses.field(default_factory=time.time)
 
     @property
     def running(self) -> bool:
-        """Whether a process works at it now."""
+        """Return whether a process runs the restart now."""
         return self.journal is not None and bool(self.journal["running"])
 
     @property
     def outcome(self) -> str | None:
-        """How it ended; None: it has not, or there was none."""
+        """Return the restart's outcome; None: it has not ended, or there was none."""
         return None if self.journal is None else self.journal["outcome"]
 
     @property
     def unfinished(self) -> bool:
-        """Whether something is left to be done."""
+        """Return whether something remains to be done."""
         return self.journal is not None and self.outcome not in (FINISHED, ROLLED_BACK)
 
     @property
     def verified(self) -> bool:
-        """Whether new flows go to the new instance, and that was seen to be well."""
+        """Return whether new flows go to the new instance, and that was verified."""
         if self.journal is None:
             return False
         return self.outcome == FINISHED or (
@@ -70,7 +70,7 @@ class Restart:
 
     @property
     def serves(self) -> bool:
-        """Whether its new instance is the one that all new flows go to, and that was seen to be well."""
+        """Return whether all new flows go to its new instance, and that was verified."""
         return self.verified and all(
             group["working_generation"] == (self.journal or {}).get("to_generation")
             for group in self.groups
@@ -78,12 +78,12 @@ class Restart:
 
     @property
     def release(self) -> str | None:
-        """The release that serves; None: unknown."""
+        """Return the release that serves; None: unknown."""
         return _release.recorded(self.service, self.journal) if self.serves else None
 
     @property
     def evidence(self) -> JsonObject:
-        """What serves, for a comparison with an earlier look."""
+        """Return the instances that serve, for a comparison with an earlier state."""
         working = {group["working_generation"] for group in self.groups}
         return {
             "generations": sorted(number for number in working if number is not None),
@@ -93,29 +93,29 @@ class Restart:
 
     @property
     def drains(self) -> bool:
-        """Whether the next restart may begin, while the old instance drains on."""
+        """Return whether the next restart may begin, while the old instance continues to drain."""
         return self.journal is not None and self.outcome is None and self.journal["step"] == "drain"
 
     @property
     def undoing(self) -> bool:
-        """Whether it is on its way back."""
+        """Return whether it is being rolled back."""
         return self.journal is not None and self.journal["step"] in _UNDO
 
     @property
     def reason(self) -> str:
-        """Why it did not continue; empty when it did."""
+        """Return why it did not continue; empty if it did."""
         steps = [] if self.journal is None else self.journal["steps"]
         return next((step["reason"] for step in steps if step["reason"]), "")
 
     @property
     def unit(self) -> str:
-        """An instance that has sockets; empty when none has."""
+        """Return an instance that has sockets; empty if none has."""
         found = (item["instance"] for group in self.groups for item in group["generations"])
         return next(filter(None, found), "")
 
     @property
     def flows(self) -> dict[str, int]:
-        """Flows by generation, of those that have sockets and whose flows are counted."""
+        """Return flows by generation, of generations with sockets whose flows are counted."""
         flows: dict[str, int] = {}
         for group in self.groups:
             for item in group["generations"]:
@@ -126,7 +126,7 @@ class Restart:
 
     @property
     def dropped(self) -> int:
-        """Packets that full receive queues dropped during the restart, as far as it has looked."""
+        """Return the packets that full receive queues dropped during the restart, as far as it has counted."""
         worst = 0
         for step in [] if self.journal is None else self.journal["steps"]:
             for part in ("counters", "budget"):
@@ -135,7 +135,7 @@ class Restart:
 
 
 def look(host: Host, service: str) -> Restart:
-    """Read how a service is. Raises HostError."""
+    """Read the state of a service. Raises HostError."""
     for item in host.status(service)["services"]:
         if item["name"] == service:
             return Restart(service, item["restart"], item["groups"])
@@ -143,11 +143,11 @@ def look(host: Host, service: str) -> Restart:
 
 
 def measure(restart: Restart) -> JsonObject:
-    """Return a service's counters and flows at the moment of a look.
+    """Return a service's counters and flows at the moment of a reading.
 
     V(errors): packets that were not given to the socket they belong to; V(moved): answers on
     flows of another socket; V(dropped): packets that full receive queues dropped since the
-    restart began, as far as the host has looked.
+    restart began, as far as the host has counted.
     """
     found = [group["metrics"] for group in restart.groups if group["metrics"] is not None]
     return {
@@ -173,11 +173,11 @@ def await_end(host: Host, service: str, limit: float) -> JsonObject:
             raise HostError(
                 f"{service}: the restart was interrupted in {step}; state=resumed continues with it"
             )
-        left = deadline - time.monotonic()
-        # where nobody works at it, it takes some looks to tell whether that stays so
-        if ended or (left <= 0 and not (idle and limit)):
+        remaining = deadline - time.monotonic()
+        # if no process runs it, several readings decide whether that is final
+        if ended or (remaining <= 0 and not (idle and limit)):
             break
-        time.sleep(_POLL_S if left <= 0 else min(_POLL_S, left))
+        time.sleep(_POLL_S if remaining <= 0 else min(_POLL_S, remaining))
     journal = restart.journal or {}
     going = journal.get("to_generation" if restart.undoing else "from_generation")
     return {

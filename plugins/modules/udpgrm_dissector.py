@@ -88,7 +88,7 @@ loaded:
   returned: when O(state=present)
   sample: true
 log:
-  description: The end of the verifier's words.
+  description: The end of the verifier's log.
   type: str
   returned: when it could not be loaded
   sample: ""
@@ -116,8 +116,8 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
 )
 
 
-def words(parameters: JsonObject) -> list[str]:
-    """Parameters as the command line takes them."""
+def as_operands(parameters: JsonObject) -> list[str]:
+    """Return parameters as the command line takes them."""
     return [
         f"{name}={str(value).lower() if isinstance(value, bool) else value}"
         for name, value in sorted(parameters.items())
@@ -125,7 +125,7 @@ def words(parameters: JsonObject) -> list[str]:
 
 
 def source(host: Host, name: str) -> str | None:
-    """The text of a dissector's body; C(None) where there is none, or no longer, which is no reason to fail."""
+    """Return the text of a dissector's body; C(None): there is none, or no longer, which is no error."""
     try:
         return pathlib.Path(host.dissector("show", name)["path"], "body.h").read_text(
             encoding="utf-8"
@@ -135,7 +135,7 @@ def source(host: Host, name: str) -> str | None:
 
 
 def described(host: Host, chosen: JsonObject | None) -> JsonObject:
-    """What diff mode shows of a choice."""
+    """Return diff mode's description of a choice."""
     if chosen is None:
         return {"dissector": None}
     shown = {"dissector": chosen["name"], "parameters": chosen["parameters"]}
@@ -143,9 +143,9 @@ def described(host: Host, chosen: JsonObject | None) -> JsonObject:
 
 
 def present(module: AnsibleModule, host: Host, address: str | None) -> dict[str, t.Any]:
-    """Try it, and choose it where that is asked for. Raises HostError."""
+    """Check a dissector, and choose it if an address is given. Raises HostError."""
     params = module.params
-    name, given = params["name"], words(params["parameters"])
+    name, given = params["name"], as_operands(params["parameters"])
     answer = host.dissector("check", name, *given)
     if not answer["ok"]:
         module.fail_json(
@@ -162,7 +162,7 @@ def present(module: AnsibleModule, host: Host, address: str | None) -> dict[str,
 
 
 def result(host: Host, answer: JsonObject) -> dict[str, t.Any]:
-    """What the module returns of a choice."""
+    """Return the module's result of a choice."""
     states = {key: answer[key] for key in ("before", "after")}
     diff = {key: described(host, state) for key, state in states.items()}
     return {"changed": answer["changed"], **states, "diff": diff}

@@ -11,7 +11,7 @@ short_description: Wait until an old instance has drained
 version_added: 0.1.0
 description:
   - Waits until a generation has no flows left, or until the restart of a service has ended.
-  - Says every few seconds how many flows are left on each host.
+  - Prints every few seconds how many flows remain on each host.
   - Stops nothing itself; with O(service), the restart stops the old instance.
   - Where a restart has replaced a unit that the role had adopted, that unit is disabled and the service starts with the
     host. Nothing else is changed.
@@ -55,8 +55,8 @@ options:
     default: 0
   flows:
     description:
-      - It has drained when so many flows are left, and O(quiet) holds if given.
-      - Without O(flows) and O(quiet), when no flow is left and there was no packet for 5 seconds.
+      - It has drained when so many flows remain, and O(quiet) holds if given.
+      - Without O(flows) and O(quiet), when no flow remains and there was no packet for 5 seconds.
       - Only with O(address).
     type: int
   quiet:
@@ -103,7 +103,7 @@ drained:
   returned: always
   sample: true
 flows:
-  description: Flows left, V(null) where they are not counted.
+  description: Remaining flows, V(null) if they are not counted.
   type: int
   returned: when something drains
   sample: 0
@@ -169,7 +169,7 @@ def wait_for_generation(host: Host, params: dict[str, t.Any], limit: int) -> dic
 
 
 def drop_claim(module: AnsibleModule) -> None:
-    """Let another rollout of the service begin, if this one has waited to its end."""
+    """Delete the claim on the service, if this rollout has waited to its end."""
     params = module.params
     if params["rollout"] is not None and params["service"] is not None and not module.check_mode:
         _claim.drop(params["service"], params["rollout"])
@@ -186,7 +186,7 @@ def main() -> None:
             "quiet": {"type": "int"},
             "timeout": {"type": "int"},
             "rollout": {"type": "str"},
-            # The action plugin's, which calls this module for one interval after the other.
+            # Of the action plugin, which calls this module for one interval after the other.
             "interval": {"type": "int", "default": 5},
         },
         mutually_exclusive=[

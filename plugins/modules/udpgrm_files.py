@@ -87,7 +87,7 @@ DIRECTORY_MODE = 0o755
 
 
 def attributes(path: pathlib.Path) -> tuple[int, int, int] | None:
-    """Return mode, owner and group; None: it is not there."""
+    """Return mode, owner and group; None: the file does not exist."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -96,7 +96,7 @@ def attributes(path: pathlib.Path) -> tuple[int, int, int] | None:
 
 
 def described(text: str, found: tuple[int, int, int] | None) -> str:
-    """Return what diff mode shows of a file or directory."""
+    """Return diff mode's description of a file or directory."""
     return "" if found is None else "# mode {:04o}, owner {}:{}\n".format(*found) + text
 
 
@@ -131,7 +131,7 @@ def write_file(
 
 
 def difference(path: pathlib.Path, before: str, after: str) -> dict[str, str]:
-    """Return a part of what diff mode shows."""
+    """Return a part of diff mode's output."""
     name = str(path)
     return {"before": before, "after": after, "before_header": name, "after_header": name}
 

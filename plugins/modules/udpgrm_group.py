@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: udpgrm_group
-short_description: Choose the working generation of a reuseport group, check or forget the group
+short_description: Choose the working generation of a reuseport group, check or delete the group
 version_added: 0.1.0
 description:
   - Makes a generation the working one of a UDP reuseport group, so that new flows go to its sockets.
@@ -35,7 +35,7 @@ options:
   state:
     description:
       - V(present) fails if there is no such group.
-      - V(absent) forgets the group's state. Its sockets stay open and get packets as the kernel spreads them.
+      - V(absent) deletes the group's state. Its sockets stay open and get packets as the kernel spreads them.
     type: str
     choices:
       - present

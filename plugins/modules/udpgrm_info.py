@@ -10,7 +10,7 @@ module: udpgrm_info
 short_description: Read reuseport groups, generations and flows of a host
 version_added: 0.1.0
 description:
-  - Returns what C(udpgrm list --json) says about the UDP reuseport groups of a host,
+  - Returns the answer of C(udpgrm list --json), the UDP reuseport groups of a host,
     their generations, sockets and flows.
   - Works without a running daemon, as the state lies in the kernel.
 author:
@@ -87,7 +87,7 @@ cgroups:
   returned: success
   sample: ["/sys/fs/cgroup/udpgrm.slice"]
 groups:
-  description: The reuseport groups, all of them or those at O(address).
+  description: The reuseport groups, all or at O(address).
   type: list
   elements: dict
   returned: success
@@ -105,7 +105,7 @@ groups:
       type: int
       sample: 4433
     netns_cookie:
-      description: The kernel's number of the network namespace the group is in.
+      description: The kernel's cookie of the network namespace the group is in.
       type: int
       sample: 4097
     ifindex:
@@ -188,7 +188,7 @@ groups:
               type: str
               sample: "0x00c2"
             socket_cookie:
-              description: The kernel's number of the socket.
+              description: The kernel's cookie of the socket (SO_COOKIE).
               type: int
               sample: 12345
             alive:

@@ -82,7 +82,7 @@ notes:
   type: list
   elements: str
   returned: success
-  sample: ["0.0.0.0:53: a client's flow is known once the server has sent to it again: restart when every client has been heard of"]
+  sample: ["0.0.0.0:53: a client's flow is known once the server has sent to it again: restart when every client has got a packet"]
 """
 
 from ansible.module_utils.basic import AnsibleModule

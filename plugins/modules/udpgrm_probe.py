@@ -75,7 +75,7 @@ answered:
   returned: when packets were sent
   sample: 8
 received:
-  description: Packets that the working generation was given meanwhile, those of others included.
+  description: Packets that the working generation was given meanwhile, including packets of clients.
   type: int
   returned: when packets were sent
   sample: 8

@@ -10,8 +10,8 @@ module: udpgrm_restart
 short_description: Restart a UDP service without losing a packet
 version_added: 0.1.0
 description:
-  - Puts a new instance of a service in the place of the one that serves, as a transaction on the host. The new
-    instance is started, asked by probes that no user meets, promoted, and asked again. The old one keeps its flows
+  - Replaces the instance of a service that serves by a new one, as a transaction on the host. The new
+    instance is started, probed before any client reaches it, promoted, and probed again. The old one keeps its flows
     until they end.
   - The transaction runs in a unit of its own. So it runs to its end, or rolls back, when Ansible or the connection to the host
     is lost.
@@ -47,7 +47,7 @@ options:
         runs is waited for, and one that was interrupted or has failed is resumed. So is one to another fingerprint, and the
         restart follows; one to another word than O(release) is refused.
       - V(resumed) only resumes a restart that was interrupted or has failed.
-      - V(rolled_back) goes back to the old instance while that drains.
+      - V(rolled_back) rolls back to the old instance while that drains.
     type: str
     choices:
       - started
@@ -56,7 +56,7 @@ options:
     default: started
   release:
     description:
-      - Any word that says what new instances are, for example a version. The host remembers it for the instance.
+      - Any name for what new instances run, for example a version. The host records it for the instance.
       - Without it, a fingerprint of the template unit, the definition of the service, and the files that the unit's
         commands and environment name. Files which those load themselves are not seen.
       - An instance that was not started by this module is of an unknown release.
@@ -64,7 +64,7 @@ options:
     type: str
   wait:
     description:
-      - V(verified) returns once the new instance has all new flows. The old one drains on.
+      - V(verified) returns once the new instance has all new flows. The old one continues to drain.
       - V(finished) returns when the old instance has ended, too. With O(state=rolled_back), when the new one has.
     type: str
     choices:
@@ -86,7 +86,7 @@ options:
         type: str
         required: true
       replaces:
-        description: Name of a run that is dead, in the place of which this one is.
+        description: Name of a dead run that this one replaces.
         type: str
 seealso:
   - module: udpgrm.fleet.udpgrm_drain
@@ -100,12 +100,12 @@ EXAMPLES = r"""
     release: 2.4.1
     wait: finished
 
-- name: Take up a restart that a crash of the host's systemd has cut
+- name: Resume a restart that a crash of the host's systemd has cut
   udpgrm.fleet.udpgrm_restart:
     service: dns
     state: resumed
 
-- name: Go back while the old instance drains
+- name: Roll back while the old instance drains
   udpgrm.fleet.udpgrm_restart:
     service: dns
     state: rolled_back
@@ -120,7 +120,7 @@ service:
 plan:
   description: What a restart would do.
   type: dict
-  returned: in check mode, when a restart would begin or be taken up
+  returned: in check mode, when a restart would begin or be resumed
   sample: {"from_generation": 1, "to_generation": 2, "instance": "dns@2.service", "stops": "dns@1.service"}
 restart:
   description: The last restart of the service, V(null) if there was none.
@@ -156,11 +156,11 @@ restart:
       type: float
       sample: 0.031
     progress:
-      description: The last sample of a drain that goes on, V(null) outside of drains.
+      description: The last sample of a drain that continues, V(null) outside of drains.
       type: dict
       sample: {"elapsed_s": 12.1, "max_s": 300.0, "flows": 37}
     running:
-      description: Whether a process of the host works at it.
+      description: Whether a process of the host runs it.
       type: bool
       sample: true
     steps:
@@ -188,18 +188,18 @@ rollout:
 before:
   description: Generation and release of the instance that served.
   type: dict
-  returned: unless there was nothing to take up, or to go back from
+  returned: unless there was nothing to resume, or to roll back
   sample: {"generation": 1, "release": "2.4.0"}
 after:
   description: Generation and release of the instance that serves.
   type: dict
-  returned: unless there was nothing to take up, or to go back from
+  returned: unless there was nothing to resume, or to roll back
   sample: {"generation": 2, "release": "2.4.1"}
 measured:
   description: The service's counters and flows at some moments, in their order.
   type: list
   elements: dict
-  returned: when a restart was begun, taken up, waited for or rolled back
+  returned: when a restart was begun, resumed, waited for or rolled back
   contains:
     at:
       description: When, in seconds since the epoch by the host's clock.
@@ -210,7 +210,7 @@ measured:
       type: int
       sample: 120000
     errors:
-      description: Of them, those that were not given to the socket they belong to.
+      description: Of them, packets that were not given to the socket they belong to.
       type: int
       sample: 0
     moved:

@@ -10,7 +10,7 @@ module: udpgrm_rollout
 short_description: Do a step of a rolling restart on a host
 version_added: 0.1.0
 description:
-  - The tasks of the playbook C(udpgrm.fleet.rolling_restart), whose variables it reads.
+  - Runs the steps of the playbook C(udpgrm.fleet.rolling_restart), whose variables it reads.
   - Runs M(udpgrm.fleet.udpgrm_restart), M(udpgrm.fleet.udpgrm_service_info) and M(udpgrm.fleet.udpgrm_drain) on the host.
 author:
   - The udpgrm authors (@udpgrm)
@@ -27,8 +27,8 @@ options:
   step:
     description:
       - V(switch) restarts the services, unless the rollout is to stop, and looks at them after the bake.
-      - V(look) looks at those that have switched.
-      - V(finish) goes back if that is asked for, waits for the old instances, and fails for what went wrong.
+      - V(look) checks services that have switched.
+      - V(finish) rolls back if that is asked for, waits for the old instances, and fails for what went wrong.
     type: str
     choices:
       - switch

@@ -11,7 +11,7 @@ short_description: Define a UDP service that can be restarted
 version_added: 0.1.0
 description:
   - Writes the definition of a service to C(/etc/udpgrm/services.d), or removes it.
-  - The host judges the definition, and how it goes together with those of other services, before it replaces
+  - The host validates the definition, also together with definitions of other services, before it replaces
     what is there. It is replaced in one step.
   - Neither starts nor stops anything. A restart that runs continues as it was begun.
 author:

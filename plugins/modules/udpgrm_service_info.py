@@ -10,7 +10,7 @@ module: udpgrm_service_info
 short_description: Read services, their instances and last restarts
 version_added: 0.1.0
 description:
-  - Returns what C(udpgrm status --json) says, the counters of each service, and which release serves.
+  - Returns the answer of C(udpgrm status --json), the counters of each service, and the release that serves.
   - Works without a running daemon, as the state lies in the kernel.
 author:
   - The udpgrm authors (@udpgrm)

@@ -4,7 +4,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Sizes of batches, as they are given with -e."""
+"""The parser of sizes of batches, as they are given with -e."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHARE = re.compile(r"([1-9][0-9]?|100)%")
 
 
 def parse(given: t.Any) -> list[int | str]:
-    """Return what Ansible's C(serial) takes: numbers and shares of hosts. Raises AnsibleFilterError.
+    """Return the value of Ansible's C(serial): numbers and shares of hosts. Raises AnsibleFilterError.
 
     C(-e name=[1,2]) is a string for Ansible, and C(serial: 0) all hosts at once.
     """
@@ -28,9 +28,9 @@ def parse(given: t.Any) -> list[int | str]:
     except yaml.YAMLError:
         found = given
     sizes = found if isinstance(found, list) else [found]
-    words = [size if isinstance(size, str) else repr(size) for size in sizes]
-    if not words or not all(_NUMBER.fullmatch(word) or _SHARE.fullmatch(word) for word in words):
+    texts = [size if isinstance(size, str) else repr(size) for size in sizes]
+    if not texts or not all(_NUMBER.fullmatch(text) or _SHARE.fullmatch(text) for text in texts):
         raise AnsibleFilterError(
             f"not sizes of batches: {given!r}; they are a number of hosts, a share as 25%, or a list of such"
         )
-    return [word if word.endswith("%") else int(word) for word in words]
+    return [text if text.endswith("%") else int(text) for text in texts]

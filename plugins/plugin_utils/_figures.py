@@ -4,7 +4,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Figures of one restart: how long its steps took, and what became of flows and packets."""
+"""Figures of a restart: the durations of its steps, and the losses of flows and packets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def measured(results: t.Iterable[JsonObject]) -> list[JsonObject]:
 
 
 def figures(journal: JsonObject | None, looks: list[JsonObject]) -> dict[str, t.Any]:
-    """Return what the table shows. Flows are lost when their instance was stopped while it had them."""
+    """Return the figures of the table. Flows are lost if their instance was stopped while it had them."""
     steps = [] if journal is None else journal["steps"]
     drain: JsonObject = next((item for item in reversed(steps) if item["step"] == "drain"), {})
     # after a rollback it is the new instance that was stopped
@@ -45,21 +45,21 @@ def figures(journal: JsonObject | None, looks: list[JsonObject]) -> dict[str, t.
 
 
 def _moved(looks: list[JsonObject]) -> int:
-    """Count answers on flows of others since the first look; a group that is made again counts from zero."""
+    """Return the count of answers on other sockets' flows since the first reading; a new group counts from zero."""
     return sum(
         max(0, later["moved"] - earlier["moved"]) for earlier, later in zip(looks, looks[1:])
     )
 
 
 def _lost(drain: JsonObject) -> int | None:
-    """Count the flows that were cut off by the end of a drain; None: unknown, or it continues."""
+    """Return the count of flows that were cut off by the end of a drain; None: unknown, or it continues."""
     if not drain.get("result"):
         return None
     return _left(drain) if drain["result"] == "done" else 0
 
 
 def _left(drain: JsonObject) -> int | None:
-    """Count the flows that were left when a drain's time was over; None: unknown."""
+    """Return the count of flows that remained when a drain's time was over; None: unknown."""
     evidence = drain["evidence"]
     if evidence.get("drained", True):
         return 0
@@ -70,7 +70,7 @@ def _left(drain: JsonObject) -> int | None:
 def shares(looks: list[JsonObject], later: list[JsonObject]) -> dict[str, float] | None:
     """Return the share of packets that went wrong, before the restart and since the end of its first task.
 
-    After it, the worst that a look or the end has shown: what has stopped a rollout stays true.
+    After it, the worst share of all readings, so that the reason for a stop does not disappear.
     """
     if len(looks) < 3:
         return None

@@ -4,7 +4,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Hosts that patterns mean, and what ansible-playbook was told that would leave nothing of a playbook."""
+"""The hosts of patterns, and a check of ansible-playbook's options that would skip all of a playbook."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Inventory:
         self.is_empty = not self._inventory.hosts
 
     def meant(self, patterns: t.Any) -> list[str]:
-        """Return the hosts; without any in the inventory the patterns. Raises AnsibleError where one means none."""
+        """Return the hosts of patterns; without any in the inventory the patterns. Raises AnsibleError for a pattern of none."""
         terms = [str(item) for item in split_host_pattern(_flat([patterns])) if item]
         if terms and self.is_empty:
             return terms
@@ -46,18 +46,18 @@ class Inventory:
             raise AnsibleError(f"no host of the inventory is meant by {','.join(terms)!r}")
         return [host.name for host in found]
 
-    def left_of(self, hosts: list[str], limit: str | None) -> list[str]:
-        """Return the hosts that --limit leaves."""
+    def within_limit(self, hosts: list[str], limit: str | None) -> list[str]:
+        """Return the hosts within --limit."""
         if not limit or self.is_empty:
             return hosts
         self._inventory.subset(limit)
-        left = {host.name for host in self._inventory.get_hosts(pattern="all")}
+        limited = {host.name for host in self._inventory.get_hosts(pattern="all")}
         self._inventory.subset(None)
-        return [name for name in hosts if name in left]
+        return [name for name in hosts if name in limited]
 
 
-def check_command_line(left: list[str], variables: Variables) -> None:
-    """Raise AnsibleError for options that would leave nothing of a playbook of the collection.
+def check_command_line(limited: list[str], variables: Variables) -> None:
+    """Raise AnsibleError for options that would skip all of a playbook of the collection.
 
     Only where it is given to ansible-playbook itself: one that imports it may have tags, and other plays.
     """
@@ -71,10 +71,8 @@ def check_command_line(left: list[str], variables: Variables) -> None:
         )
     if context.CLIARGS.get("start_at_task"):
         raise AnsibleError("--start-at-task: this playbook can only be run from its beginning")
-    if not left:
-        raise AnsibleError(
-            f"--limit leaves no host of those that are meant: {variables['ansible_limit']}"
-        )
+    if not limited:
+        raise AnsibleError(f"--limit excludes all hosts of the run: {variables['ansible_limit']}")
 
 
 def _is_ours(name: str) -> bool:

@@ -4,7 +4,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Something that one host's worker works out for all of its task: a run_once without a task of its own.
+"""A computation by one host's worker for all hosts of its task: a run_once without a task of its own.
 
 To read the results of all hosts takes time for each of them; done by every host it would take the square.
 """
@@ -25,9 +25,9 @@ _POLL_S = 0.1
 
 
 def once(key: str, is_first: bool, compute: t.Callable[[], dict[str, t.Any]]) -> dict[str, t.Any]:
-    """Return what C(compute) returns in the worker of the first host; others wait for it. Raises AnsibleActionFail.
+    """Return the result of C(compute) in the worker of the first host; other workers wait for it. Raises AnsibleActionFail.
 
-    It is handed on in Ansible's own temporary directory, which all workers of a process share. The first
+    It is passed in Ansible's own temporary directory, which all workers of a process share. The first
     host's worker is started before the others.
     """
     digest = hashlib.sha256(key.encode()).hexdigest()[:32]

@@ -4,7 +4,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""A rollout's page, and the result beside it: where they are written; the coordinates of the page's pictures."""
+"""A rollout's page and the result beside it: their paths, and the coordinates of the page's pictures."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ _TEMPLATES = pathlib.Path(__file__).resolve().parents[2] / "playbooks" / "templa
 
 
 def result_path(path: str) -> pathlib.Path:
-    """Return where the result is written: beside the page."""
+    """Return the path of the result: beside the page."""
     return pathlib.Path(path).resolve().with_suffix(".json")
 
 
 def check(path: str) -> None:
-    """Raise ValueError when page and result cannot be written."""
+    """Raise ValueError if page and result cannot be written."""
     if not path:
         return
     page, result = pathlib.Path(path).resolve(), result_path(path)
     if page == result:
         raise ValueError(f"udpgrm_report: {path} is where the result is written; end it with .html")
-    for place in (page, result):
+    for target in (page, result):
         try:
-            if place.exists() and not place.is_file():
+            if target.exists() and not target.is_file():
                 raise OSError(0, "it is not a file")
-            with tempfile.TemporaryFile(dir=place.parent):
+            with tempfile.TemporaryFile(dir=target.parent):
                 pass
         except OSError as error:
             raise ValueError(
-                f"udpgrm_report: {place} cannot be written: {error.strerror}; "
+                f"udpgrm_report: {target} cannot be written: {error.strerror}; "
                 "give another path, or false for none"
             ) from error
 
@@ -172,7 +172,7 @@ def _highest(entry: JsonObject) -> int:
 
 
 def _lines(entry: JsonObject, place: t.Callable[[float], float]) -> list[dict[str, t.Any]]:
-    """A line for each generation; one that a sample lacks has no flows then."""
+    """Return a line for each generation; a generation that a sample lacks has no flows then."""
     numbers = sorted({number for s in entry["samples"] for number in s["flows"]}, key=int)
     highest = max(1, _highest(entry))
     lines = []

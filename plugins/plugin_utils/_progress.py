@@ -4,7 +4,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What is said while a generation drains."""
+"""Messages of progress while a generation drains."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible_collections.udpgrm.fleet.plugins.plugin_utils._figures import JsonO
 
 
 class Progress:
-    """Of one host. C(arguments) are the task's."""
+    """The progress of one host. C(arguments) are the task's."""
 
     def __init__(self, host: str, arguments: t.Mapping[str, t.Any]) -> None:
         self._host = host
@@ -22,18 +22,18 @@ class Progress:
         self._first: tuple[float, int] | None = None
 
     def line(self, answer: JsonObject, elapsed: float, limit: float | None) -> str:
-        """One line: whether time was up, flows left, their trend, the time."""
-        words = [f"{self._host}: {self._what} generation {answer['generation']}"]
+        """Return a line: whether the time was up, flows left, their trend, the time."""
+        parts = [f"{self._host}: {self._what} generation {answer['generation']}"]
         if (answer.get("restart") or {}).get("step") in ("stop", "stop_new"):
-            words[0] += " is being stopped"
+            parts[0] += " is being stopped"
         flows = answer["flows"]
         if flows is None:
-            words.append("flows not counted")
+            parts.append("flows not counted")
         else:
-            words.append(f"{flows} flows left")
-            words += self._trend(flows, elapsed)
-        words.append(f"{elapsed:.0f} s" + ("" if limit is None else f" of at most {limit:.0f} s"))
-        return ", ".join(words)
+            parts.append(f"{flows} flows left")
+            parts += self._trend(flows, elapsed)
+        parts.append(f"{elapsed:.0f} s" + ("" if limit is None else f" of at most {limit:.0f} s"))
+        return ", ".join(parts)
 
     def _trend(self, flows: int, elapsed: float) -> list[str]:
         if self._first is None:
@@ -46,13 +46,13 @@ class Progress:
         return [f"about {flows / rate:.0f} s more"]
 
     def problem(self, answer: JsonObject, elapsed: float) -> str:
-        """Why what was waited for did not come; empty when it did."""
+        """Return why the wait failed; empty if it did not."""
         if not answer["drained"]:
-            left = "" if answer["flows"] is None else f": {answer['flows']} flows left"
-            return f"generation {answer['generation']} has not drained in {elapsed:.0f} s{left}"
+            flows = "" if answer["flows"] is None else f": {answer['flows']} flows left"
+            return f"generation {answer['generation']} has not drained in {elapsed:.0f} s{flows}"
         journal = answer.get("restart")
         if journal is None or journal["outcome"] == "finished":
             return ""
         reasons = [step["reason"] for step in journal["steps"] if step["reason"]]
-        word = "was rolled back" if journal["outcome"] == "rolled_back" else "has failed"
-        return f"{self._what}: the restart {word}: {reasons[0] if reasons else journal['state']}"
+        end = "was rolled back" if journal["outcome"] == "rolled_back" else "has failed"
+        return f"{self._what}: the restart {end}: {reasons[0] if reasons else journal['state']}"

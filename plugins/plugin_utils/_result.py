@@ -4,7 +4,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""A rollout's result for machines, and in one sentence for people: what happened, and what to do next.
+"""The result of a rollout, as a document for programs and as a sentence for people.
 
 The document's schema is playbooks/files/udpgrm-report.schema.json.
 """
@@ -43,7 +43,7 @@ _AGAIN = "run the same command again, which passes over hosts that are done"
 
 
 def state(entries: t.Sequence[JsonObject], tolerance: float) -> str:
-    """Return how a run that has ended went: succeeded, planned, failed, or stopped before all hosts were reached."""
+    """Return the state of a run that has ended: succeeded, planned, failed, or stopped before all hosts were reached."""
     statuses = {entry["status"] for entry in entries}
     if verdicts(entries, tolerance):
         return "stopped" if "untouched" in statuses else "failed"
@@ -85,7 +85,7 @@ def sentence(entries: t.Sequence[JsonObject], tolerance: float) -> str:
 def document(
     settings: JsonObject, entries: t.Sequence[JsonObject], reason: str, ended: bool
 ) -> dict[str, t.Any]:
-    """Return the result as it is written to the disk."""
+    """Return the result as it is written to the file."""
     tolerance = settings["max_error_share"]
     return {
         "schema": SCHEMA,

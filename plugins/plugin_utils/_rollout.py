@@ -4,7 +4,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What became of the hosts of a rollout, from what their tasks have returned; and when to stop it."""
+"""The evaluation of a rollout: the state of each host, from its tasks' results, and the reasons to stop."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _UNDO = ("demote", "drain_new", "stop_new")
 
 
 def newest_run(hostvars: JsonObject, names: t.Sequence[str]) -> str:
-    """Return the name of the run that has switched last; empty: there was none.
+    """Return the name of the run whose switch was the last; empty: there was none.
 
     Results of an earlier run of the same ansible-playbook are still there.
     """
@@ -71,7 +71,7 @@ def steps_of(
     if "run" in result:
         return result["steps"] if result["run"]["id"] == run else []
     if result.get("failed") or result.get("unreachable"):
-        # it failed before the task could say which run it belongs to
+        # it failed before the task could return its run
         return [{"service": services[0], "step": "switch", "result": result}]
     return []
 
@@ -79,11 +79,11 @@ def steps_of(
 def entry(
     name: str, service: str, results: t.Sequence[JsonObject], steps: t.Sequence[str]
 ) -> dict[str, t.Any]:
-    """Return what became of a service on a host, from the results of its steps in the order of time."""
+    """Return the entry of a service on a host, from the results of its steps in the order of time."""
     switch = next((result for result, step in zip(results, steps) if step == "switch"), None)
     back = next((result for result, step in zip(results, steps) if step == "back"), None)
     looks = [result for result, step in zip(results, steps) if step == "look"]
-    # one that cannot go back any more is well all the same
+    # a host that cannot roll back any longer has not failed
     stays = back if back and back.get("failed") and not back.get("unreachable") else None
     considered = [result for result in results if result is not stays]
     journal = next((found for result in reversed(results) if (found := _journal(result))), None)
@@ -95,7 +95,7 @@ def entry(
         if taken_over:
             status, problem = "failed", taken_over
         elif stays:
-            problem = f"stays: {words(stays['msg'])}"
+            problem = f"not rolled back: {one_line(stays['msg'])}"
     is_well = not any(item.get("failed") or item.get("unreachable") for item in considered)
     went_back = back is not None and stays is None and is_well and status == "rolled_back"
     if went_back:
@@ -114,10 +114,10 @@ def entry(
         **_figures.figures(journal, measured),
     }
     if taken_over:
-        # what its clients have lost was seen by nobody
+        # the losses of its clients are unknown
         found["flows_lost"] = None
     if status in ("unchanged", "planned", "untouched"):
-        # what there is of a journal belongs to an earlier restart
+        # a journal belongs to an earlier restart
         found.update(_figures.figures(None, []), steps=[], samples=[])
         states = [(switch or {}).get(key) or {} for key in ("before", "after")]
         found["from_generation"], found["to_generation"] = (s.get("generation") for s in states)
@@ -160,7 +160,7 @@ def _status(
 
 
 def _taken_over(switch: JsonObject, results: list[JsonObject]) -> str:
-    """Say what later looks saw in the place of the instance that the restart has put to work; empty: it works."""
+    """Return what later readings found active instead of the restart's new instance; empty: that is active."""
     first = _serves(switch)
     expected = (switch.get("restart") or {}).get("to_generation")
     for result in results:
@@ -172,7 +172,9 @@ def _taken_over(switch: JsonObject, results: list[JsonObject]) -> str:
         if seen["generations"] != [expected]:
             return f"{_working(seen)}, not {expected}, which the restart has switched to"
         if seen["release"] is None:
-            return "after the switch another restart was begun, or the release is known no more"
+            return (
+                "after the switch another restart was begun, or the record of the release is gone"
+            )
     return ""
 
 
@@ -188,22 +190,22 @@ def _working(seen: JsonObject) -> str:
 def _reason(journal: JsonObject) -> str:
     for step in journal["steps"]:
         if step["reason"]:
-            return f"{step['step']}: {words(step['reason'])}"
+            return f"{step['step']}: {one_line(step['reason'])}"
     return str(journal["state"])
 
 
 def cause(result: JsonObject) -> str:
-    """Return why a task failed, with the last line of what its module wrote where it could not answer."""
+    """Return why a task failed, with the last line of its module's output if that gave no answer."""
     default = "unreachable" if result.get("unreachable") else "failed"
-    found = words(result.get("msg") or default)
+    found = one_line(result.get("msg") or default)
     for stream in ("module_stderr", "module_stdout"):
         lines = [line for line in str(result.get(stream) or "").splitlines() if line.strip()]
-        if lines and words(lines[-1]) not in found:
-            return f"{found}: {words(lines[-1])}"
+        if lines and one_line(lines[-1]) not in found:
+            return f"{found}: {one_line(lines[-1])}"
     return found
 
 
-def words(text: t.Any) -> str:
+def one_line(text: t.Any) -> str:
     """Return a text on one line."""
     return " ".join(str(text).split())
 
@@ -213,13 +215,13 @@ def _goes_on(journal: JsonObject | None) -> bool:
 
 
 def is_worse(entry: JsonObject, tolerance: float) -> bool:
-    """Whether a switched host loses or misdirects more than before, by more than the tolerance."""
+    """Return whether a switched host loses or misdirects more than before, by more than the tolerance."""
     shares = entry["shares"]
     return shares is not None and shares["after"] > shares["before"] + tolerance
 
 
 def reason_to_stop(entries: t.Sequence[JsonObject], max_failures: int, tolerance: float) -> str:
-    """Say why no further batch may begin; empty when one may."""
+    """Return why no further batch may begin; empty if one may."""
     bad = [entry for entry in entries if entry["status"] in BAD and not entry["went_back"]]
     hosts = {entry["host"] for entry in bad}
     if len(hosts) > max_failures:
@@ -237,13 +239,13 @@ def reason_to_stop(entries: t.Sequence[JsonObject], max_failures: int, tolerance
 
 
 def label(entry: JsonObject, entries: t.Sequence[JsonObject]) -> str:
-    """Name an entry among others: its host, and where there are several its service."""
+    """Return the label of an entry: its host, and if there are several, its service."""
     name = str(entry["host"])
     return f"{name} {entry['service']}" if len({e["service"] for e in entries}) > 1 else name
 
 
 def verdicts(entries: t.Sequence[JsonObject], tolerance: float) -> dict[str, str]:
-    """Return the hosts that make the run a failed one, and why they do."""
+    """Return the hosts that make the run fail, and why."""
     found: dict[str, list[str]] = {}
     for item in entries:
         why = _verdict(item, tolerance)
@@ -260,5 +262,5 @@ def _verdict(entry: JsonObject, tolerance: float) -> str:
 
 
 def counts(entries: t.Sequence[JsonObject]) -> dict[str, int]:
-    """Number of entries by status, all of them."""
+    """Return the number of entries by status, for all statuses."""
     return {status: sum(entry["status"] == status for entry in entries) for status in STATUSES}

@@ -4,7 +4,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Names of rollouts: of the control node's process, so that one can tell whether it has ended."""
+"""Names of rollouts: each names the control node's process, so that its end can be seen."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import socket
 
 
 def name(task: str) -> str:
-    """Return the name of a run, for all its tasks' workers the same; C(task) tells it from others of the process."""
+    """Return the name of a run, equal for all its tasks' workers; C(task) distinguishes runs of one process."""
     process = os.getppid()
     return f"{socket.gethostname()}:{process}:{_started(process)}:{task}"
 
@@ -30,7 +30,7 @@ def by() -> str:
 
 
 def has_ended(run: str) -> bool:
-    """Whether a run was this control node's, and its process is gone."""
+    """Return whether a run was this control node's, and its process has ended."""
     try:
         node, process, started, _task = run.split(":", 3)
         return node == socket.gethostname() and _started(int(process)) != int(started)

@@ -4,7 +4,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""The part of one host in a rollout: switch, bake, look, go back, wait; service after service."""
+"""The steps of a host in a rollout: switch, bake, check, roll back, wait; service after service."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ class Host:
                 return
 
     def bake_and_look(self, bake: int) -> None:
-        """Look at what has switched in this task, some seconds later."""
+        """Check the services that have switched in this task, some seconds later."""
         switched = [step["service"] for step in self.steps if self._has_switched(step["result"])]
         if switched and not self.check:
             time.sleep(bake)
             self.look(switched)
 
     def look(self, services: t.Sequence[str]) -> None:
-        """Look at services that have switched."""
+        """Check services that have switched."""
         for service in services:
             self._do("look", service, "udpgrm_service_info", {"service": service})
 
     def back(self, services: t.Sequence[str]) -> None:
-        """Go back where the old instance drains."""
+        """Roll back if the old instance drains."""
         for service in services:
             arguments = {"service": service, "state": "rolled_back", "wait": "verified"}
             self._do("back", service, "udpgrm_restart", arguments)
@@ -74,9 +74,9 @@ class Host:
             self._note("join", service, result)
 
     def _restart(self, service: str, arguments: dict[str, t.Any], other_rollout: str) -> JsonObject:
-        """Begin a restart, unless another rollout of the service continues; then do as is asked for."""
+        """Begin a restart, unless another rollout of the service continues; then follow the option for that."""
         mine = {"run": self.run, "by": _run.by()}
-        said = 0.0
+        displayed_at = 0.0
         while True:
             result = self._call("udpgrm_restart", {**arguments, "rollout": mine})
             other = result.get("rollout")
@@ -87,8 +87,8 @@ class Host:
                 continue
             if other_rollout == "refuse" or self.check:
                 break
-            if time.monotonic() - said >= _SAY_EVERY_S:
-                said = time.monotonic()
+            if time.monotonic() - displayed_at >= _SAY_EVERY_S:
+                displayed_at = time.monotonic()
                 display.display(f"{self.name}: {service}: waits for the rollout of {other['by']}")
             time.sleep(_waiting.LONGEST)
         self._note("switch", service, result)
@@ -98,7 +98,7 @@ class Host:
         self._note(step, service, self._call(module, arguments))
 
     def _call(self, module: str, arguments: dict[str, t.Any]) -> JsonObject:
-        """Run a module; a host that cannot be reached is a result as well."""
+        """Run a module; an unreachable host is a result as well."""
         try:
             return self.execute(module, arguments)
         except AnsibleConnectionFailure as error:
@@ -116,7 +116,7 @@ class Host:
         return self._is_well(result) and bool(result.get("measured"))
 
     def result(self) -> dict[str, t.Any]:
-        """Return what the task returns."""
+        """Return the result of the task."""
         results = [step["result"] for step in self.steps]
         found: dict[str, t.Any] = {
             "changed": any(bool(result.get("changed")) for result in results),

@@ -4,7 +4,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Variables of the playbooks: their names, defaults and values; and which names there are at all."""
+"""Variables of the playbooks: their names, defaults and values, and all known names."""
 
 from __future__ import annotations
 
@@ -115,14 +115,14 @@ ROLLING_RESTART: dict[str, tuple[t.Any, Reader]] = {
 
 
 def known() -> frozenset[str]:
-    """Return all names: of the playbooks, whose other ones take some of these, and of the role."""
+    """Return all known names: of the playbooks and of the role."""
     path = pathlib.Path(__file__).resolve().parents[2] / _SPECS
     specs = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]
     return frozenset(ROLLING_RESTART) | frozenset(specs["main"]["options"])
 
 
 def misspelt(names: t.Iterable[str]) -> str:
-    """Return what is wrong with names that begin as the collection's do; empty: nothing."""
+    """Return what is wrong with names that have the collection's prefix; empty: nothing."""
     ours = sorted(str(name) for name in names if str(name).startswith(PREFIX))
     there = known() if ours else frozenset()
     return "; ".join(
@@ -142,9 +142,9 @@ def settings(
     template: t.Callable[[t.Any], t.Any],
     may_lack: t.Collection[str] = (),
 ) -> dict[str, t.Any]:
-    """Return what a rolling restart is to do, by name without the prefix. Raises ValueError, also for misspelt names.
+    """Return the settings of a rolling restart, by name without the prefix. Raises ValueError, also for misspelt names.
 
-    C(may_lack): names whose default is taken where their templates' variables are not defined yet.
+    C(may_lack): names that get their defaults if their templates' variables are not defined yet.
     """
     wrong = misspelt(given)
     if wrong:

@@ -4,7 +4,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Wait for a drain: one short module call after the other, and a line of progress for each."""
+"""The wait for a drain: one short module call after the other, and a line of progress for each."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def wait(
     limit: int | None,
     check: bool,
 ) -> dict[str, t.Any]:
-    """Return the module's last answer with all looks; failed, if what is waited for did not come."""
+    """Wait, and return the module's last answer with all samples; failed, if the wait failed."""
     began = time.monotonic()
     progress = Progress(host, arguments)
     measured: list[t.Any] = []
     while True:
-        left = None if limit is None else limit - (time.monotonic() - began)
-        piece = interval if left is None else max(0, min(interval, int(left)))
+        remaining = None if limit is None else limit - (time.monotonic() - began)
+        piece = interval if remaining is None else max(0, min(interval, int(remaining)))
         answer = execute({**arguments, "timeout": piece, "interval": interval})
         measured += answer.get("measured", [])
         elapsed = time.monotonic() - began

@@ -42,13 +42,13 @@ def tasks(name: str) -> list[dict[str, t.Any]]:
 
 # What has to be before an example, by its name.
 BEFORE = {
-    "Go back while the old instance drains": tasks("udpgrm_restart")[0]
+    "Roll back while the old instance drains": tasks("udpgrm_restart")[0]
     | {"udpgrm.fleet.udpgrm_restart": {"service": "dns", "release": "2.4.2"}},
 }
 # Those that find nothing to do, or only try.
 UNCHANGED = {
     "See whether a dissector of our own loads on this kernel",
-    "Take up a restart that a crash of the host's systemd has cut",
+    "Resume a restart that a crash of the host's systemd has cut",
 }
 READ_ONLY = {"drain", "info", "probe", "service_info"}
 # Parts of a playbook or of the role, which would change this machine, or need the rest of it.

@@ -84,7 +84,7 @@ def test_go_back_where_that_is_possible(ansible: Ansible) -> None:
     status, said = fleet.run(udpgrm_on_stop="rollback")
     assert (status, fleet.working) == (2, [1, 2, 1, 1]), said
     assert "echo: 1 updated, 2 rolled back, 1 untouched" in said
-    assert "fl2: stays: echo: nothing to go back to: the old instance has ended" in said
+    assert "fl2: not rolled back: echo: nothing to go back to: the old instance has ended" in said
     assert "fl1: went back as the run was stopped" in said
     assert "stopped: 1 failed, at most 0 may (udpgrm_max_failures): fl3 rolled back" in said
 

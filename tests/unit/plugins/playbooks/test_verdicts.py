@@ -126,7 +126,7 @@ def test_batches_larger_than_the_forks_bake_once(ansible: Ansible) -> None:
         (["--tags", "web"], "leave nothing of this playbook"),
         (["--skip-tags", "untagged"], "leave nothing of this playbook"),
         (["--start-at-task", "Report"], "can only be run from its beginning"),
-        (["--limit", "other"], "--limit leaves no host of those that are meant: other"),
+        (["--limit", "other"], "--limit excludes all hosts of the run: other"),
     ],
 )
 @pytest.mark.parametrize("playbook", ["rolling_restart", "status"])

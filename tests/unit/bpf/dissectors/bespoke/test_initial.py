@@ -347,7 +347,7 @@ def test_mutated(sanitized: Sanitized, seed: int) -> None:
     assert 100 < garbled < len(made) - 100
 
 
-def test_nothing_is_left_of_the_packet_before(code: Code) -> None:
+def test_nothing_is_within_limit_the_packet_before(code: Code) -> None:
     first = code.initial(initial(crypto(hello(b"other.example"))))
     second = code.initial(initial(crypto(hello(b"example.com")[:60])))
     assert (first.app, second.app) == (2, 0)
