@@ -113,7 +113,7 @@ def test_batches_larger_than_the_forks_bake_once(ansible: Ansible) -> None:
     status, said = fleet.run("--forks", "1", udpgrm_batches=[2, 1], udpgrm_bake=5)
     assert (status, fleet.working) == (0, [2, 2, 2]), said
     # a task of its own for the batch, and for the last one to say that it is not looked at
-    assert said.count("TASK [Look at the services]") == 2
+    assert said.count("TASK [Check the services]") == 2
     looks = [host.modules.count("udpgrm_service_info.py") for host in fleet.hosts.values()]
     assert looks == [1, 1, 0]
     journals = [host.services["echo"]["journal"] for host in fleet.hosts.values()]
