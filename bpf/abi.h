@@ -118,7 +118,7 @@ enum group_state {
 	GROUP_FREE = 0,
 	GROUP_PREPARED = 1, /* has its maps; its id is in free_groups or root_groups */
 	GROUP_LIVE = 2,
-	GROUP_DELETED = 3, /* forgotten; the daemon takes its maps back */
+	GROUP_DELETED = 3, /* the daemon releases its maps */
 };
 
 /*
@@ -138,15 +138,15 @@ struct group {
 	u64 timeout_jiffies;
 	u16 table[GENERATION_SLOTS]; /* flow table of a slot; 0: none */
 	u32 epoch;		     /* which use of this id; 0: never used */
-	u32 table_mask;		     /* slots whose table packets have to look in */
+	u32 table_mask;		     /* slots whose table packets are searched for in */
 	u32 next_entry;		     /* entries are handed out in turn, so reuse comes late */
 	u32 critical;		     /* socket_critical */
 	u32 critical_gauge;
-	u32 uid;     /* who bound its first socket: its owner */
+	u32 uid;     /* owner: the user that bound its first socket */
 	u32 flows;   /* entries of its flow tables; 0: those that hooks take */
 	u32 probes;  /* how many probe records it has */
 	u32 program; /* which program steers it: head of its digest */
-	u32 awaited; /* the daemon was told to look at its sockets */
+	u32 awaited; /* the daemon was notified to check its sockets */
 	u32 parted;  /* connected sockets at its address have SO_REUSEADDR, and no SO_REUSEPORT */
 };
 
@@ -229,7 +229,7 @@ struct slot {
 	u16 array_entry[SLOT_SOCKETS];	/* by index */
 };
 
-/* Where a socket cookie sits. */
+/* The array entry of a socket cookie. */
 struct entry_ref {
 	u32 array_entry;
 	u32 group;
@@ -392,7 +392,7 @@ enum message_flag {
 	MESSAGE_REGISTER = 2,
 	MESSAGE_WORKING_GEN = 4,
 	MESSAGE_PROGRAM = 8,  /* refused an option that would change the group's program */
-	MESSAGE_LOOK = 16,    /* of no socket: look at those of the group in a moment */
+	MESSAGE_LOOK = 16,    /* of no socket: check those of the group in a moment */
 	MESSAGE_CONNECT = 32, /* a socket with an array entry connects */
 };
 

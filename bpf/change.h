@@ -90,7 +90,7 @@ static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struc
 	return group;
 }
 
-/* Of sockets that are no more: the daemon takes back what it had. */
+/* Of closed sockets: the daemon releases what they had. */
 static __always_inline void leave(struct group *group, struct group_key *key)
 {
 	bpf_map_delete_elem(MAP(GROUP_INDEX), key);

@@ -31,7 +31,7 @@ static __always_inline bool is_fresh(const struct flow *flow, u64 oldest)
 
 /*
  * The fresh entry of a flow, looked for first in the table of slot `first`.
- * *slot tells where it is, *stale how many expired ones were passed on the way.
+ * *slot is its slot, *stale the number of expired ones that were skipped.
  */
 static __always_inline struct flow *find_flow(struct group *group, u32 first, struct flow_key *key,
 					      u64 now, u32 *slot, u32 *stale)
@@ -103,8 +103,8 @@ static __always_inline bool has_flow_table(const struct group *group)
 }
 
 /*
- * Flows are told apart by what packets hold, not by their peer. A generation of such a group that
- * stops being the working one gets a table of who is still there.
+ * Flows are distinguished by the content of packets, not by peer. A generation of such a group that
+ * stops being the working one gets a table of its remaining peers.
  */
 static __always_inline bool reads_payload(const struct group *group)
 {

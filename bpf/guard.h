@@ -25,8 +25,9 @@ static __always_inline struct group *group_around(struct bpf_sockopt *ctx, struc
 }
 
 /*
- * A train goes to one socket, and may hold flows of several where they are told apart by content.
- * UDP_GRO fails there as on a kernel that has none. What was set before the daemon turns off.
+ * A train goes to one socket, and may hold flows of several where they are distinguished by
+ * content. UDP_GRO fails there as on a kernel that has none. What was set before the daemon turns
+ * off.
  */
 static __always_inline int guard_trains(struct bpf_sockopt *ctx)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* How hooks tell the daemon that a group or a socket needs it. */
+/* Notifications of the daemon by hooks: a group or a socket needs it. */
 #ifndef UDPGRM_NOTIFY_H
 #define UDPGRM_NOTIFY_H
 
@@ -58,7 +58,7 @@ static __always_inline bool has_option(struct bpf_sock_addr *ctx, u32 option)
  */
 static __always_inline int notify(struct message *message, const struct socket_request *request)
 {
-	u32 uid = bpf_get_current_uid_gid(); /* whoever made the socket */
+	u32 uid = bpf_get_current_uid_gid(); /* the user that made the socket */
 	struct user *user = user_of(uid);
 	long error;
 
@@ -79,7 +79,7 @@ static __always_inline int notify(struct message *message, const struct socket_r
 	return 0;
 }
 
-/* Have the daemon look at a group's sockets in a moment; said once until it does. */
+/* Have the daemon check a group's sockets in a moment; notified once until it does. */
 static __always_inline void have_looked_at(struct group *group, u32 id,
 					   struct socket_request *request)
 {

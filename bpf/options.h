@@ -34,7 +34,7 @@ static __always_inline bool asks_for_trains(const struct bpf_sockopt *ctx)
 	return ctx->level == IPPROTO_UDP && ctx->optname == UDP_GRO;
 }
 
-/* Let the kernel have the call; 0 tells it that a long value is untouched. */
+/* Let the kernel have the call; 0 means that a long value is unchanged. */
 static __always_inline int pass(struct bpf_sockopt *ctx)
 {
 	if (ctx->optlen > HOOK_WINDOW)

@@ -198,7 +198,7 @@ static __always_inline void note_probed(struct steering *s, u32 id)
 	probe->packets_in++;
 }
 
-/* What follows from what a dissector says; the result of the program. */
+/* Act on a dissector's result; returns the result of the program. */
 static __always_inline int finish(struct steering *s, u32 id, int verdict)
 {
 	struct generation_counters *generation;

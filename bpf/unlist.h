@@ -17,7 +17,7 @@ static __always_inline u32 other_than(u32 array_entry, u32 a, u32 b)
 
 /*
  * Write other entries of the list over one whose socket closes or connects. No entry of a living
- * socket is written over, whoever else writes meanwhile; the daemon makes the list exact again.
+ * socket is overwritten, also if another writer runs; the daemon makes the list exact again.
  */
 static __always_inline void unlist(struct slot *slot, u32 array_entry)
 {
@@ -31,7 +31,7 @@ static __always_inline void unlist(struct slot *slot, u32 array_entry)
 			break;
 		other = other_than(array_entry, slot->live_entries[i], other);
 	}
-	/* read again: what the loop has told of it would be followed for every i */
+	/* read again: the verifier would follow its value for every i of the loop */
 	count = *(volatile u32 *)&slot->live;
 #pragma clang loop unroll(disable)
 	for (i = 0; i < SLOT_SOCKETS; i++) {

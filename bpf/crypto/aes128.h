@@ -3,8 +3,8 @@
 /*
  * AES-128, encryption only: FIPS 197. Keys and blocks are big-endian words;
  * in 64-bit registers, because BPF here has no shorter ones.
- * Table lookups take a time that depends on what is looked up; the keys that
- * QUIC's Initial packets are under are known to everyone (RFC 9001, 5.2).
+ * Table lookups take a time that depends on their index; the keys that
+ * QUIC's Initial packets are under are public (RFC 9001, 5.2).
  */
 #ifndef UDPGRM_CRYPTO_AES128_H
 #define UDPGRM_CRYPTO_AES128_H

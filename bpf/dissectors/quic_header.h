@@ -2,7 +2,7 @@
 /* Copyright the udpgrm authors */
 /*
  * Where a QUIC packet has its destination connection ID, in every version (RFC
- * 8999): after the first byte of a short header, which tells no length; after
+ * 8999): after the first byte of a short header, which has no length; after
  * first byte, version and length of a long one. The fixed bit is not looked
  * at, so packets that grease it (RFC 9287) are read as well.
  */
@@ -13,7 +13,7 @@
 
 enum { QUIC_LONG = 0x80, QUIC_SHORT_ID = 1, QUIC_LONG_LENGTH = 5, QUIC_LONG_ID = 6 };
 
-/* *length of an ID whose packet does not tell it */
+/* *length of an ID whose packet does not have it */
 enum { QUIC_LENGTH_UNKNOWN = 0xffff };
 
 static __always_inline int quic_id(struct sk_reuseport_md *md, u32 *at, u32 *length)

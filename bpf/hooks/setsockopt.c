@@ -30,7 +30,7 @@ static __always_inline int carry_out(struct bpf_sockopt *ctx)
 		if (group && group->key.port != htons(sk->src_port))
 			group = NULL; /* it had a port of the kernel's choice, and gave it back */
 		if (!group) {
-			/* forgotten meanwhile: the socket starts again */
+			/* deleted meanwhile: the socket starts again */
 			request->group = 0;
 			request->generation = GENERATION_NONE;
 			request->registered = 0;
@@ -49,7 +49,7 @@ static __always_inline int carry_out(struct bpf_sockopt *ctx)
 		if (!group)
 			return refuse(error);
 		if (!may_join(request, group)) {
-			/* only the daemon can tell whether all its sockets are gone */
+			/* only the daemon knows whether all its sockets are closed */
 			message.group = id;
 			message.epoch = group->epoch;
 			notify(&message, request);
@@ -100,7 +100,7 @@ static __always_inline int carry_out(struct bpf_sockopt *ctx)
 		message.app = app;
 		message.generation = value;
 		before = request->generation;
-		/* before the daemon hears of it: it goes by what it finds here */
+		/* before the daemon is notified: it reads what is written here */
 		if (message.flags & MESSAGE_REGISTER)
 			request->generation = value;
 		if (!notify(&message, request)) {
@@ -128,7 +128,7 @@ static __always_inline int carry_out(struct bpf_sockopt *ctx)
  * setsockopt: carries out options 200..204 on the caller's own socket and on
  * the group it is bound to, with no daemon needed; what only user space can
  * do (a socket's index) is asked of it. Keeps a group's program from being
- * replaced, and trains out of groups that tell flows apart by content. Any other option costs
+ * replaced, and trains out of groups that distinguish flows by content. Any other option costs
  * two comparisons, of SOL_SOCKET five.
  */
 int hook_setsockopt(struct bpf_sockopt *ctx)

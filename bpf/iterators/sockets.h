@@ -2,7 +2,7 @@
 /* Copyright the udpgrm authors */
 /*
  * Iterators over the UDP sockets of a network namespace. The kernel calls them for each socket
- * when somebody of that namespace reads their pin, and once more at the end. They read the
+ * when a process of that namespace reads their pin, and once more at the end. They read the
  * sockets themselves, so nothing has to be counted while it happens: not a connect that fails,
  * a disconnect, a fork, or what came before the hooks.
  */
@@ -75,7 +75,7 @@ static __always_inline bool find_membership(const struct socket_request *request
 }
 
 /*
- * The group at the address that a socket has, whoever owns either. Of one that was bound to any
+ * The group at the address that a socket has, of any owner. Of one that was bound to any
  * address connect(2) has made a particular one.
  */
 static __always_inline bool find_group_at(struct bpf_sock *sk, const struct socket_words *words,

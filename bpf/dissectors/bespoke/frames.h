@@ -14,7 +14,7 @@ enum {
 	FRAME_CRYPTO = 0x06,
 	FRAME_CLOSE = 0x1c,
 	ECN_COUNTS = 3,
-	FRAME_STEPS = 160, /* words of PADDING and frames that one program looks at */
+	FRAME_STEPS = 160, /* words of PADDING and frames that one program reads */
 };
 
 /* A variable-length integer of the payload, which has room for one after its end. */

@@ -104,7 +104,7 @@ static __always_inline int open_packet(struct sk_reuseport_md *md, const struct 
 
 /*
  * The payload in clear, as far as there is room for it. Its tag is not
- * verified: whoever can make a packet at all can make a tag under these keys.
+ * verified: every sender can make a tag under these keys.
  */
 static __always_inline int decrypt(struct sk_reuseport_md *md, const struct quic_tables *tables,
 				   struct quic_scratch *s)

@@ -19,7 +19,7 @@ static __always_inline u32 app_by_name(struct quic_scratch *scratch)
 }
 
 /*
- * The third program for an Initial packet: whose it is. Calls itself while
+ * The third program for an Initial packet: its application. Calls itself while
  * there are frames; a step each, and per 8 bytes of PADDING.
  */
 int quic_name(struct sk_reuseport_md *md)

@@ -2,7 +2,7 @@
 /*
  * flow: a packet belongs to the socket that last sent to its source address
  * and port. One table lookup when nothing drains; else the table to look in
- * first is the one that had a flow of this hash last.
+ * first is the last one that had a flow of this hash.
  */
 
 static __always_inline int dissect(struct steering *s)
