@@ -14,6 +14,16 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Optional
 
+from udpgrm.kernel.libbpf_types import (
+    LinkInfo,
+    MapCreateOpts,
+    MapInfo,
+    ProgInfo,
+    ProgLoadOpts,
+    TestRunOpts,
+    lib,
+)
+
 # enum bpf_map_type
 MAP_HASH = 1
 MAP_ARRAY = 2
@@ -61,68 +71,6 @@ SK_REUSEPORT_SELECT = 39
 
 PSEUDO_MAP_FD = 1
 
-_lib = ctypes.CDLL("libbpf.so.1", use_errno=True)
-
-
-class _MapCreateOpts(ctypes.Structure):
-    _fields_ = [
-        ("sz", ctypes.c_size_t),
-        ("btf_fd", ctypes.c_uint32),
-        ("btf_key_type_id", ctypes.c_uint32),
-        ("btf_value_type_id", ctypes.c_uint32),
-        ("btf_vmlinux_value_type_id", ctypes.c_uint32),
-        ("inner_map_fd", ctypes.c_uint32),
-        ("map_flags", ctypes.c_uint32),
-        ("map_extra", ctypes.c_uint64),
-        ("numa_node", ctypes.c_uint32),
-        ("map_ifindex", ctypes.c_uint32),
-    ]
-
-
-class _ProgLoadOpts(ctypes.Structure):
-    _fields_ = [
-        ("sz", ctypes.c_size_t),
-        ("attempts", ctypes.c_int),
-        ("expected_attach_type", ctypes.c_int),
-        ("prog_btf_fd", ctypes.c_uint32),
-        ("prog_flags", ctypes.c_uint32),
-        ("prog_ifindex", ctypes.c_uint32),
-        ("kern_version", ctypes.c_uint32),
-        ("attach_btf_id", ctypes.c_uint32),
-        ("attach_prog_fd", ctypes.c_uint32),
-        ("attach_btf_obj_fd", ctypes.c_uint32),
-        ("fd_array", ctypes.c_void_p),
-        ("func_info", ctypes.c_void_p),
-        ("func_info_cnt", ctypes.c_uint32),
-        ("func_info_rec_size", ctypes.c_uint32),
-        ("line_info", ctypes.c_void_p),
-        ("line_info_cnt", ctypes.c_uint32),
-        ("line_info_rec_size", ctypes.c_uint32),
-        ("log_level", ctypes.c_uint32),
-        ("log_size", ctypes.c_uint32),
-        ("log_buf", ctypes.c_void_p),
-    ]
-
-
-class _TestRunOpts(ctypes.Structure):
-    _fields_ = [
-        ("sz", ctypes.c_size_t),
-        ("data_in", ctypes.c_char_p),
-        ("data_out", ctypes.c_void_p),
-        ("data_size_in", ctypes.c_uint32),
-        ("data_size_out", ctypes.c_uint32),
-        ("ctx_in", ctypes.c_void_p),
-        ("ctx_out", ctypes.c_void_p),
-        ("ctx_size_in", ctypes.c_uint32),
-        ("ctx_size_out", ctypes.c_uint32),
-        ("retval", ctypes.c_uint32),
-        ("repeat", ctypes.c_int),
-        ("duration", ctypes.c_uint32),
-        ("flags", ctypes.c_uint32),
-        ("cpu", ctypes.c_uint32),
-        ("batch_size", ctypes.c_uint32),
-    ]
-
 
 class VerifierError(OSError):
     """Raised when the kernel refuses a program; `log` is the verifier's."""
@@ -141,43 +89,9 @@ def _check(result: int, what: str) -> int:
     return result
 
 
-_lib.bpf_map_create.argtypes = [
-    ctypes.c_int,
-    ctypes.c_char_p,
-    ctypes.c_uint32,
-    ctypes.c_uint32,
-    ctypes.c_uint32,
-    ctypes.c_void_p,
-]
-_lib.bpf_prog_load.argtypes = [
-    ctypes.c_int,
-    ctypes.c_char_p,
-    ctypes.c_char_p,
-    ctypes.c_void_p,
-    ctypes.c_size_t,
-    ctypes.c_void_p,
-]
-_lib.bpf_map_update_elem.argtypes = [
-    ctypes.c_int,
-    ctypes.c_char_p,
-    ctypes.c_char_p,
-    ctypes.c_uint64,
-]
-_lib.bpf_map_lookup_elem.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p]
-_lib.bpf_map_delete_elem.argtypes = [ctypes.c_int, ctypes.c_char_p]
-_lib.bpf_map_lookup_batch.argtypes = [
-    ctypes.c_int,
-    ctypes.c_char_p,
-    *[ctypes.c_void_p] * 5,
-]
-_lib.bpf_obj_pin.argtypes = [ctypes.c_int, ctypes.c_char_p]
-_lib.bpf_obj_get.argtypes = [ctypes.c_char_p]
-_lib.bpf_obj_get_info_by_fd.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
-
-
 def cpus() -> int:
     """Return the number of possible CPUs, which is that of values of a per-CPU look-up."""
-    return _check(_lib.libbpf_num_possible_cpus(), "possible CPUs")
+    return _check(lib.libbpf_num_possible_cpus(), "possible CPUs")
 
 
 def map_create(
@@ -191,9 +105,9 @@ def map_create(
     btf: tuple[int, int, int] = (0, 0, 0),
 ) -> int:
     """Create a map; `btf` is (fd, key type id, value type id). Returns its fd."""
-    opts = _MapCreateOpts(sz=ctypes.sizeof(_MapCreateOpts), map_flags=flags, inner_map_fd=inner_fd)
+    opts = MapCreateOpts(sz=ctypes.sizeof(MapCreateOpts), map_flags=flags, inner_map_fd=inner_fd)
     opts.btf_fd, opts.btf_key_type_id, opts.btf_value_type_id = btf
-    fd = _lib.bpf_map_create(
+    fd = lib.bpf_map_create(
         kind, name.encode(), key_size, value_size, max_entries, ctypes.byref(opts)
     )
     return _check(fd, f"cannot create map {name}")
@@ -201,7 +115,7 @@ def map_create(
 
 def map_update(fd: int, key: Optional[bytes], value: bytes, flags: int = ANY) -> None:
     """Set an element; a queue has no key and takes None (it pushes)."""
-    _check(_lib.bpf_map_update_elem(fd, key, value, flags), "map update")
+    _check(lib.bpf_map_update_elem(fd, key, value, flags), "map update")
 
 
 def map_update_batch(fd: int, items: Mapping[int, int]) -> None:
@@ -213,14 +127,14 @@ def map_update_batch(fd: int, items: Mapping[int, int]) -> None:
     count = ctypes.c_uint32(len(items))
     keys = (ctypes.c_uint32 * len(items))(*items.keys())
     values = (ctypes.c_uint32 * len(items))(*items.values())
-    result = _lib.bpf_map_update_batch(fd, keys, values, ctypes.byref(count), None)
+    result = lib.bpf_map_update_batch(fd, keys, values, ctypes.byref(count), None)
     _check(result, "map update")
 
 
 def map_lookup(fd: int, key: bytes, value_size: int) -> Optional[bytes]:
     """Return the value of a key, or None. Per-CPU maps: the values of all CPUs."""
     value = ctypes.create_string_buffer(value_size)
-    result = _lib.bpf_map_lookup_elem(fd, key, value)
+    result = lib.bpf_map_lookup_elem(fd, key, value)
     if result == -errno.ENOENT:
         return None
     _check(result, "map lookup")
@@ -232,7 +146,7 @@ def map_first_missing(fd: int, keys: Sequence[int], value_size: int) -> int:
 
     A call of its own because it is asked for hundreds of keys at a time.
     """
-    lookup, value = _lib.bpf_map_lookup_elem, ctypes.create_string_buffer(value_size)
+    lookup, value = lib.bpf_map_lookup_elem, ctypes.create_string_buffer(value_size)
     for position, number in enumerate(keys):
         key = number.to_bytes(4, sys.byteorder)
         if lookup(fd, key, value):
@@ -242,7 +156,7 @@ def map_first_missing(fd: int, keys: Sequence[int], value_size: int) -> int:
 
 def map_delete(fd: int, key: bytes) -> bool:
     """Delete a key; return False if it was not there."""
-    result = _lib.bpf_map_delete_elem(fd, key)
+    result = lib.bpf_map_delete_elem(fd, key)
     if result == -errno.ENOENT:
         return False
     _check(result, "map delete")
@@ -262,7 +176,7 @@ def map_items(fd: int, key_size: int, value_size: int) -> Iterator[tuple[bytes, 
         keys = ctypes.create_string_buffer(room * key_size)
         values = ctypes.create_string_buffer(room * value_size)
         count = ctypes.c_uint32(room)
-        result = _lib.bpf_map_lookup_batch(
+        result = lib.bpf_map_lookup_batch(
             fd, start, position, keys, values, ctypes.byref(count), None
         )
         if result == -errno.ENOSPC:  # a bucket is larger
@@ -281,56 +195,9 @@ def map_items(fd: int, key_size: int, value_size: int) -> Iterator[tuple[bytes, 
         start = position.raw
 
 
-class MapInfo(ctypes.Structure):
-    """The head of struct bpf_map_info."""
-
-    _fields_ = [
-        ("type", ctypes.c_uint32),
-        ("id", ctypes.c_uint32),
-        ("key_size", ctypes.c_uint32),
-        ("value_size", ctypes.c_uint32),
-        ("max_entries", ctypes.c_uint32),
-        ("map_flags", ctypes.c_uint32),
-        ("name", ctypes.c_char * 16),
-    ]
-
-
-class _LinkInfo(ctypes.Structure):
-    """The struct bpf_link_info of a link to a cgroup."""
-
-    _fields_ = [
-        ("type", ctypes.c_uint32),
-        ("id", ctypes.c_uint32),
-        ("prog_id", ctypes.c_uint32),
-        ("cgroup", ctypes.c_uint64),
-        ("attach_type", ctypes.c_uint32),
-    ]
-
-
-class _ProgInfo(ctypes.Structure):
-    """The head of struct bpf_prog_info; members that are not read are padding."""
-
-    _fields_ = [
-        ("type", ctypes.c_uint32),
-        ("id", ctypes.c_uint32),
-        ("tag", ctypes.c_uint8 * 8),
-        ("jited_prog_len", ctypes.c_uint32),
-        ("xlated_prog_len", ctypes.c_uint32),
-        ("jited_prog_insns", ctypes.c_uint64),
-        ("xlated_prog_insns", ctypes.c_uint64),
-        ("load_time", ctypes.c_uint64),
-        ("created_by_uid", ctypes.c_uint32),
-        ("nr_map_ids", ctypes.c_uint32),
-        ("map_ids", ctypes.c_uint64),
-        ("name", ctypes.c_char * 16),
-        ("middle", ctypes.c_uint64 * 17),
-        ("verified_insns", ctypes.c_uint32),
-    ]
-
-
 def _info(fd: int, info: ctypes.Structure) -> None:
     size = ctypes.c_uint32(ctypes.sizeof(info))
-    _check(_lib.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "information")
+    _check(lib.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "information")
 
 
 def map_info(fd: int) -> MapInfo:
@@ -347,19 +214,19 @@ def map_id(fd: int) -> int:
 
 def prog_id(fd: int) -> int:
     """Return the kernel's id of a program."""
-    info = _ProgInfo()
+    info = ProgInfo()
     _info(fd, info)
     return int(info.id)
 
 
 def prog_by_id(number: int) -> int:
     """Return a new fd of the program with this id. Raises FileNotFoundError."""
-    return _check(_lib.bpf_prog_get_fd_by_id(number), f"program id {number}")
+    return _check(lib.bpf_prog_get_fd_by_id(number), f"program id {number}")
 
 
 def verified_instructions(fd: int) -> int:
     """Return how many instructions the verifier processed to accept a program."""
-    info = _ProgInfo()
+    info = ProgInfo()
     _info(fd, info)
     return int(info.verified_insns)
 
@@ -367,13 +234,13 @@ def verified_instructions(fd: int) -> int:
 def programs_of_type(kind: int) -> Iterator[tuple[str, list[int]]]:
     """Yield (name, ids of its maps) of every loaded program of a type."""
     number = ctypes.c_uint32(0)
-    while _lib.bpf_prog_get_next_id(number, ctypes.byref(number)) == 0:
-        fd = _lib.bpf_prog_get_fd_by_id(number)
+    while lib.bpf_prog_get_next_id(number, ctypes.byref(number)) == 0:
+        fd = lib.bpf_prog_get_fd_by_id(number)
         if fd < 0:
             continue  # gone meanwhile
         try:
             ids = (ctypes.c_uint32 * 64)()
-            info = _ProgInfo(nr_map_ids=len(ids), map_ids=ctypes.addressof(ids))
+            info = ProgInfo(nr_map_ids=len(ids), map_ids=ctypes.addressof(ids))
             _info(fd, info)
         finally:
             os.close(fd)
@@ -383,12 +250,12 @@ def programs_of_type(kind: int) -> Iterator[tuple[str, list[int]]]:
 
 def program(number: int) -> tuple[str, list[int]]:
     """Return (name, ids of its maps) of the program with this id; ("", []): it is gone."""
-    fd = _lib.bpf_prog_get_fd_by_id(number)
+    fd = lib.bpf_prog_get_fd_by_id(number)
     if fd < 0:
         return "", []
     try:
         ids = (ctypes.c_uint32 * 64)()
-        info = _ProgInfo(nr_map_ids=len(ids), map_ids=ctypes.addressof(ids))
+        info = ProgInfo(nr_map_ids=len(ids), map_ids=ctypes.addressof(ids))
         _info(fd, info)
     finally:
         os.close(fd)
@@ -397,30 +264,30 @@ def program(number: int) -> tuple[str, list[int]]:
 
 def link_cgroup(fd: int) -> int:
     """Return the id of the cgroup that a link attaches to; 0: it was removed."""
-    info = _LinkInfo()
+    info = LinkInfo()
     _info(fd, info)
     return int(info.cgroup)
 
 
 def map_by_id(map_id: int) -> int:
     """Return a new fd of the map with this id."""
-    return _check(_lib.bpf_map_get_fd_by_id(map_id), f"map id {map_id}")
+    return _check(lib.bpf_map_get_fd_by_id(map_id), f"map id {map_id}")
 
 
 def prog_load(
     kind: int, name: str, code: bytes, attach_type: int = 0, attach_btf_id: int = 0
 ) -> int:
     """Load instructions (8 bytes each). Raises VerifierError, PermissionError. Returns an fd."""
-    opts = _ProgLoadOpts(sz=ctypes.sizeof(_ProgLoadOpts), expected_attach_type=attach_type)
+    opts = ProgLoadOpts(sz=ctypes.sizeof(ProgLoadOpts), expected_attach_type=attach_type)
     opts.attach_btf_id = attach_btf_id
     args = (kind, name.encode()[:15], b"GPL", code, len(code) // 8)
-    fd: int = _lib.bpf_prog_load(*args, ctypes.byref(opts))
+    fd: int = lib.bpf_prog_load(*args, ctypes.byref(opts))
     if fd >= 0:
         return fd
     # a log costs memory and time: only if the load without one has failed
     log = ctypes.create_string_buffer(1 << 20)
     opts.log_level, opts.log_size, opts.log_buf = 1, len(log), ctypes.addressof(log)
-    fd = _lib.bpf_prog_load(*args, ctypes.byref(opts))
+    fd = lib.bpf_prog_load(*args, ctypes.byref(opts))
     if fd == -errno.EPERM and not log.value:
         raise PermissionError(errno.EPERM, f"cannot load {name}")
     if fd < 0:
@@ -430,52 +297,52 @@ def prog_load(
 
 def prog_test_run(fd: int, data: bytes) -> int:
     """Run a program once on a packet; returns its 32-bit result."""
-    opts = _TestRunOpts(sz=ctypes.sizeof(_TestRunOpts), data_in=data, data_size_in=len(data))
-    _check(_lib.bpf_prog_test_run_opts(fd, ctypes.byref(opts)), "test run")
+    opts = TestRunOpts(sz=ctypes.sizeof(TestRunOpts), data_in=data, data_size_in=len(data))
+    _check(lib.bpf_prog_test_run_opts(fd, ctypes.byref(opts)), "test run")
     return int(opts.retval)
 
 
 def link_create(prog_fd: int, target_fd: int, attach_type: int) -> int:
     """Attach a program to a cgroup with a link, beside others. Returns an fd."""
-    return _check(_lib.bpf_link_create(prog_fd, target_fd, attach_type, None), "cannot attach")
+    return _check(lib.bpf_link_create(prog_fd, target_fd, attach_type, None), "cannot attach")
 
 
 def iterator_create(prog_fd: int) -> int:
     """Attach an iterator program; its pin, when read, runs it. Returns an fd."""
-    return _check(_lib.bpf_link_create(prog_fd, 0, TRACE_ITER, None), "cannot attach an iterator")
+    return _check(lib.bpf_link_create(prog_fd, 0, TRACE_ITER, None), "cannot attach an iterator")
 
 
 def tracepoint_open(prog_fd: int) -> int:
     """Attach a program to the tracepoint that it was loaded for. Returns a link's fd."""
-    opened = _lib.bpf_raw_tracepoint_open(None, prog_fd)
+    opened = lib.bpf_raw_tracepoint_open(None, prog_fd)
     return _check(opened, "cannot attach to a tracepoint")
 
 
 def iterator_run(link_fd: int) -> int:
     """Begin a reading of an iterator in this thread's network namespace. Returns an fd to read."""
-    return _check(_lib.bpf_iter_create(link_fd), "cannot run an iterator")
+    return _check(lib.bpf_iter_create(link_fd), "cannot run an iterator")
 
 
 def link_update(link_fd: int, prog_fd: int) -> None:
     """Replace a link's program, atomically."""
-    _check(_lib.bpf_link_update(link_fd, prog_fd, None), "link update")
+    _check(lib.bpf_link_update(link_fd, prog_fd, None), "link update")
 
 
 def link_detach(link_fd: int) -> None:
     """Detach a link now, even if another process holds it."""
-    _check(_lib.bpf_link_detach(link_fd), "link detach")
+    _check(lib.bpf_link_detach(link_fd), "link detach")
 
 
 def pin(fd: int, path: str) -> None:
     """Pin an object in bpffs."""
-    _check(_lib.bpf_obj_pin(fd, os.fsencode(path)), f"cannot pin {path}")
+    _check(lib.bpf_obj_pin(fd, os.fsencode(path)), f"cannot pin {path}")
 
 
 def pinned(path: str) -> int:
     """Return an fd of a pinned object."""
-    return _check(_lib.bpf_obj_get(os.fsencode(path)), f"cannot open {path}")
+    return _check(lib.bpf_obj_get(os.fsencode(path)), f"cannot open {path}")
 
 
 def has_helper(kind: int, helper: int) -> bool:
     """Return whether programs of this type may call this helper here."""
-    return int(_lib.libbpf_probe_bpf_helper(kind, helper, None)) == 1
+    return int(lib.libbpf_probe_bpf_helper(kind, helper, None)) == 1
