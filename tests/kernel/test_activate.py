@@ -188,7 +188,7 @@ def test_privileged_port_of_a_user(host: Host) -> None:
     )
 
 
-def test_nobody_at_notify_socket(host: Host) -> None:
+def test_no_reader_at_notify_socket(host: Host) -> None:
     done = activate("edge", WHERE, notify="/nowhere/notify")
     assert (done.returncode, done.stderr) == (
         255,

@@ -188,9 +188,7 @@ def test_a_descriptor_that_is_handed_on(host: Host, held: contextlib.ExitStack) 
     assert connected(host, 1) == 0
 
 
-def test_a_generation_that_has_no_other_sockets_left(
-    host: Host, held: contextlib.ExitStack
-) -> None:
+def test_a_generation_without_other_sockets(host: Host, held: contextlib.ExitStack) -> None:
     """It drains, as its group does not go either."""
     old = group_of(held, 1)
     session = held.enter_context(accept(("127.0.0.1", 9)))

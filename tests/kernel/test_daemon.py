@@ -321,7 +321,7 @@ def test_signal_while_starting(bare_host: Host) -> None:
         assert not bare_host.directory.exists()
 
 
-def test_nobody_reads_the_events(bare_host: Host) -> None:
+def test_events_without_a_reader(bare_host: Host) -> None:
     bare_host.start()
     bare_host.kill(signal.SIGTERM)
     reader, writer = os.pipe()

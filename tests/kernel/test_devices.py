@@ -63,7 +63,7 @@ def test_restarts(edge: Edge, bound: str, defined: str, probes: bool) -> None:
     assert shown["groups"][0]["working_generation"] == 2
 
 
-def test_commands_tell_devices_apart(host: Host) -> None:
+def test_commands_distinguish_devices(host: Host) -> None:
     with grm.bind(LOCAL)[0] as one, grm.bind(OTHER)[0] as two:
         for sock in (one, two):
             grm.enroll([sock], 1)

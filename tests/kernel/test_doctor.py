@@ -261,7 +261,7 @@ def test_not_registered(host: Host) -> None:
         assert diagnosis.only["generation"] is None
 
 
-def test_the_group_was_forgotten(host: Host) -> None:
+def test_the_group_was_deleted(host: Host) -> None:
     with grm.bind(ADDRESS)[0] as sock:
         grm.enroll([sock], 0)
         assert host.run("delete", ADDRESS).returncode == 0

@@ -49,7 +49,7 @@ def test_exporter_serves_metrics_only_and_ends_on_sigterm(host: Host) -> None:
         assert process.wait(timeout=60) == 0
 
 
-def test_exporter_outlives_the_daemon_and_silent_clients(host: Host) -> None:
+def test_exporter_serves_without_the_daemon_and_despite_silent_clients(host: Host) -> None:
     command = [*COMMAND, f"--pin-dir={host.directory}", "metrics", f"--listen={EXPORTER}"]
     with running(*command), contextlib.ExitStack() as stack:
         wait_for(lambda: get(f"http://{EXPORTER}/metrics"), "the exporter", 60)

@@ -135,7 +135,7 @@ def test_no_error_ends_the_main_loop(bare_host: Host, call: str) -> None:
     assert bare_host.kill(signal.SIGTERM) == 0
 
 
-def test_the_state_is_left_however_a_persistent_daemon_ends(bare_host: Host) -> None:
+def test_a_persistent_daemon_keeps_the_state_however_it_ends(bare_host: Host) -> None:
     """Also the first one's since the machine was started."""
     code = FAILING_CALL.format(owner="server.Server", name="_serve")
     code += """

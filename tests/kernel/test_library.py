@@ -259,7 +259,7 @@ def test_media_follow_their_ice_session(host: Host, sockets: Sockets) -> None:
         assert got([other, new]) == [1]
 
 
-def test_flows_are_counted_whoever_promotes(host: Host, sockets: Sockets) -> None:
+def test_flows_are_counted_after_any_promotion(host: Host, sockets: Sockets) -> None:
     """Of a generation that drains; the command does what the option does."""
     value = dissector("quic", {"cid_length": 8})
     old = sockets.enrolled(value, 1)[0]

@@ -76,7 +76,7 @@ def test_a_group_with_two_generations(host: Host) -> None:
         sock.close()
 
 
-def test_packets_that_nobody_works_for(host: Host) -> None:
+def test_packets_without_an_active_instance(host: Host) -> None:
     with grm.bind(ADDRESS)[0] as sock, client() as peer:
         grm.enroll([sock], 1)
         grm.promote(sock, 9)

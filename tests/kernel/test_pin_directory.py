@@ -100,7 +100,7 @@ def test_a_link_on_the_way(bare_host: Host, shared: Path) -> None:
     assert bpffs.distrusted(shared / "way" / "pins") is None
 
 
-def test_roots_own_directory_where_anybody_may_make_some(bare_host: Host, shared: Path) -> None:
+def test_roots_own_directory_where_any_user_may_make_some(bare_host: Host, shared: Path) -> None:
     bare_host.directory = shared / "pins"
     bare_host.start()
     assert bare_host.directory.stat().st_mode & 0o777 == 0o700

@@ -176,7 +176,7 @@ print(answers.count("done"), answers.count("EAGAIN"))
     mine.close()
 
 
-def test_ever_new_filters_keep_nobody_waiting(host: Host) -> None:
+def test_ever_new_filters_delay_no_other_user(host: Host) -> None:
     """Each is steering at once, without a process of its own."""
     compilers = Path(f"/proc/{host.process.pid}/task/{host.process.pid}/children")
     with (
@@ -232,7 +232,7 @@ def closing_sockets() -> Iterator[None]:
         yield
 
 
-def test_a_search_keeps_nobody_waiting(host: Host) -> None:
+def test_a_search_delays_no_other_user(host: Host) -> None:
     with closing_sockets(), grm.bind("127.0.0.1:7000")[0] as mine:
         time.sleep(1)
         before = cpu_seconds(host.process.pid)

@@ -252,7 +252,7 @@ def test_an_assured_flow_counts_as_a_send(host: Host, sockets: list[socket.socke
     assert counters(host) == expected
 
 
-def test_assuring_in_place_of_a_stale_entry(host: Host, sock: socket.socket) -> None:
+def test_assuring_replaces_a_stale_entry(host: Host, sock: socket.socket) -> None:
     grm.put(sock, grm.DISSECTOR, grm.dissector(grm.FLOW, timeout=1))
     grm.put(sock, grm.FLOW_ASSURE, grm.sockaddr("192.0.2.1", 1234))
     wait_for(lambda: "(stale)" in host.run("flows", "-v").stdout, "the entry to expire")

@@ -74,7 +74,7 @@ def test_killed_together_with_the_new_instance(serving: Edge, step: Step) -> Non
     assert serving_only(serving, 1)
 
 
-def test_whatever_was_cut_is_taken_up(serving: Edge) -> None:
+def test_an_interrupted_restart_is_resumed(serving: Edge) -> None:
     """As at boot: no service is named."""
     assert serving.host.run("restart", "--resume").returncode == 0
     kill_at(serving, "canary")
@@ -86,7 +86,7 @@ def test_whatever_was_cut_is_taken_up(serving: Edge) -> None:
     assert serving_only(serving, 2)
 
 
-def test_a_machine_that_was_started_anew(serving: Edge) -> None:
+def test_a_machine_that_was_rebooted(serving: Edge) -> None:
     """Pins and processes are gone; what is left is the journal."""
     with Traffic(1, patience_s=1):
         kill_at(serving, "drain")
@@ -102,7 +102,7 @@ def test_a_machine_that_was_started_anew(serving: Edge) -> None:
 
 
 @pytest.mark.parametrize("step", ["start", "verify", "drain", "stop"])
-def test_the_machine_was_started_anew_and_numbers_begin_anew(serving: Edge, step: str) -> None:
+def test_the_machine_was_rebooted_and_generations_begin_again(serving: Edge, step: str) -> None:
     """At boot the units have started generation 1 again, and then the restart is taken up."""
     with Traffic(1, keep=step != "stop", patience_s=1):
         kill_at(serving, step)

@@ -99,7 +99,7 @@ def test_a_new_instance_that_ends_is_no_matter_of_an_earlier_drain(serving: Edge
     assert serving_only(serving, 3)
 
 
-def test_no_generation_left(serving: Edge) -> None:
+def test_no_free_generation(serving: Edge) -> None:
     with Traffic(1) as old:
         first = begun(serving)
         sockets = grm.bind(WHERE, 30, flow_timeout=FLOW_S)
@@ -116,7 +116,7 @@ def test_no_generation_left(serving: Edge) -> None:
     assert (old.lost, old.moved) == (0, 0)
 
 
-def test_one_that_nobody_works_at(serving: Edge) -> None:
+def test_a_restart_that_no_process_runs(serving: Edge) -> None:
     with Traffic(1) as old:
         first = begun(serving)
         first.kill()
@@ -174,7 +174,7 @@ def test_files_of_those_that_have_ended_go(serving: Edge) -> None:
         assert not (serving.state / "edge@1.json").exists()
 
 
-def test_one_that_has_failed_is_not_forgotten(serving: Edge) -> None:
+def test_a_failed_restart_is_not_deleted(serving: Edge) -> None:
     """Nobody else knows that its old instance is still to be stopped."""
     with Traffic(1):
         # long enough for the next one to begin meanwhile

@@ -150,7 +150,7 @@ def test_definition_can_leave_it_to_the_server(plain: Edge) -> None:
     assert serving_only(plain, 1)
 
 
-def test_state_outlives_the_daemon(plain: Edge, host: Host) -> None:
+def test_state_remains_after_the_daemon(plain: Edge, host: Host) -> None:
     host.kill()
     path = host.cgroup / "edge@5.service"
     path.mkdir()

@@ -191,7 +191,7 @@ def left_behind() -> Iterator[None]:
         process.communicate("")
 
 
-def test_root_has_no_use_for_what_another_user_left(host: Host) -> None:
+def test_root_does_not_use_files_of_another_user(host: Host) -> None:
     with left_behind():
         assert host.group(WHERE)["dissector"]["flow_timeout"] == 17
         mine = grm.bind(WHERE, flow_timeout=20)[0]
@@ -200,7 +200,7 @@ def test_root_has_no_use_for_what_another_user_left(host: Host) -> None:
         mine.close()
 
 
-def test_what_a_user_left_keeps_no_other_user_out(host: Host) -> None:
+def test_files_of_a_user_exclude_no_other_user(host: Host) -> None:
     """For longer than the daemon takes to see that its sockets are gone."""
     with left_behind():
         done = unprivileged(
@@ -258,7 +258,7 @@ else:
     assert grm.working_generation(victim) == 1
 
 
-def test_a_flow_stays_whoever_else_asks(host: Host, victim: socket.socket) -> None:
+def test_a_flow_stays_when_another_user_asks(host: Host, victim: socket.socket) -> None:
     with client() as peer:
         peer.sendto(b"?", TO)
         answer([victim], 1)
@@ -276,7 +276,7 @@ print(attempt(sock, ASSURE, value))
         assert len(received([victim])) == 1
 
 
-def test_a_group_without_sockets_is_forgotten(host: Host) -> None:
+def test_a_group_without_sockets_is_deleted(host: Host) -> None:
     assert unprivileged('print(attempt(bind("127.0.0.1"), GEN, 7))').stdout == "done\n"
     wait_for(lambda: not host.json("list", WHERE)["groups"], "the group to be forgotten")
     mine = grm.bind(WHERE, flow_timeout=17)[0]
@@ -324,7 +324,7 @@ sys.stdin.read()
         assert "\x1b" not in refused.stderr
 
 
-def test_strangers_in_a_namespace_of_their_own(host: Host) -> None:
+def test_unprivileged_users_in_a_namespace_of_their_own(host: Host) -> None:
     """They may have any address there; commands do not mean them."""
     process = start_unprivileged("""
 libc = ctypes.CDLL(None, use_errno=True)

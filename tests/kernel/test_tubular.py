@@ -104,7 +104,7 @@ def test_registered_with_its_label(
     assert said[-2:] == [f"Tubular path {path}", "Tailing message ring buffer"]
 
 
-def test_steering_goes_on(sockets: list[socket.socket]) -> None:
+def test_steering_continues(sockets: list[socket.socket]) -> None:
     plain = grm.bind("127.0.0.2:4433")
     grm.enroll(plain, 1)
     theirs = libbpf.map_create(libbpf.MAP_SOCKMAP, "tubular", 4, 8, 16)

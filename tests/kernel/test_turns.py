@@ -165,7 +165,7 @@ print(attempt(sock, GEN, 2), attempt(sock, GEN, 3))
         other.close()
 
 
-def test_a_log_that_nobody_reads_keeps_nobody_waiting(bare_host: Host) -> None:
+def test_a_log_without_a_reader_delays_no_client(bare_host: Host) -> None:
     """Users cause lines; a full pipe must not stop the daemon."""
     bare_host.start()
     bare_host.kill(signal.SIGTERM)

@@ -111,7 +111,7 @@ def test_no_numbers(file: Path, text: str) -> None:
     assert said == f"limits.groups: {text!r} is not a number of 1..65536"
 
 
-def test_a_value_that_goes_on_in_the_next_line(file: Path) -> None:
+def test_a_value_that_continues_in_the_next_line(file: Path) -> None:
     assert complaint(file, "[limits]\ngroups = 5\n 6\n").startswith(r"limits.groups: '5\n6' is not")
 
 

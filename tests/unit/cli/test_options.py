@@ -231,7 +231,7 @@ def test_every_command_has_a_module_and_a_help(
     assert all(len(line) < 80 for line in said.splitlines())
 
 
-def test_an_option_means_the_same_to_getopt_whoever_takes_it() -> None:
+def test_an_option_means_the_same_to_getopt_in_every_command() -> None:
     found: dict[str, str] = {}
     for option in (*commands.DAEMON, *commands.GENERAL):
         found[option.name] = option.long

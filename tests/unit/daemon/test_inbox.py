@@ -117,7 +117,7 @@ def test_root_is_served_before_any_user(maps: Maps) -> None:
     assert maps["root_messages"].consumed == 3
 
 
-def test_what_was_not_served_is_left_to_the_next_daemon(maps: Maps) -> None:
+def test_what_was_not_served_is_for_the_next_daemon(maps: Maps) -> None:
     mine = make(maps)
     maps.send(1, 11, 12, 13)
     maps.send(2, 21)
@@ -130,7 +130,7 @@ def test_what_was_not_served_is_left_to_the_next_daemon(maps: Maps) -> None:
     assert (maps.outstanding(1), maps.outstanding(2)) == (0, 0)
 
 
-def test_one_being_served_is_left_too(maps: Maps) -> None:
+def test_one_being_served_is_for_the_next_daemon_too(maps: Maps) -> None:
     maps.send(1, 11)
     assert make(maps).next() is not None
     assert serve(make(maps)) == [11]

@@ -67,7 +67,7 @@ def test_what_is_not_wanted_any_more(sock: socket.socket) -> None:
     assert search.due is None
 
 
-def test_no_descriptor_is_left(sock: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_free_descriptor(sock: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     """That does not mean that the socket was closed."""
     monkeypatch.setattr(searching, "_UNTIL_THERE_MAY_BE_ONE", 0.1)
     search, wanted = Search(), message(cookie_of(sock), uid=0)

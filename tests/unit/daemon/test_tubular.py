@@ -38,7 +38,7 @@ def test_a_bounded_number_waits(tmp_path: Path) -> None:
         assert next(handing.failed()) == (0, 1)
 
 
-def test_what_fails_is_told_once(tmp_path: Path) -> None:
+def test_a_failure_is_reported_once(tmp_path: Path) -> None:
     handing = tubular.Tubular(str(tmp_path / "nothing listens"))
     for number in (1, 2):
         assert register(handing, number)

@@ -50,7 +50,7 @@ def write(own: Path, name: str) -> Path:
     return folder
 
 
-def test_default_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("UDPGRM_DISSECTORS_DIR", raising=False)
     assert library.operators_dir() == Path("/etc/udpgrm/dissectors")
 

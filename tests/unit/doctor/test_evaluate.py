@@ -227,7 +227,7 @@ def test_ancestors(hooked: tuple[str, ...], cgroup: str, expected: Optional[str]
     assert hooked_ancestor(replace(HOST, cgroups=hooked), cgroup) == expected
 
 
-def test_servers_of_other_containers_are_nobodys_concern() -> None:
+def test_servers_of_other_containers_do_not_matter() -> None:
     assert concerns(HOST, replace(STEERED, cgroup="/elsewhere"), netns=1)
     assert concerns(HOST, replace(STEERED, netns=9), netns=1)
     assert not concerns(HOST, replace(STEERED, netns=9, cgroup="/elsewhere"), netns=1)

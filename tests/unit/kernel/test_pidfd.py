@@ -116,7 +116,7 @@ def _open_descriptors() -> Sequence[str]:
     return sorted(os.listdir("/proc/self/fd"))
 
 
-def test_a_call_that_hangs_is_left(hanging: threading.Event) -> None:
+def test_a_call_that_hangs_is_abandoned(hanging: threading.Event) -> None:
     before = _open_descriptors()
     with socket.socket() as sock:
         for attempt in range(3):

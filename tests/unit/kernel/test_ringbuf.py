@@ -136,7 +136,7 @@ def test_a_record_is_consumed_when_the_next_is_asked_for(
     assert producer.room() == SIZE
 
 
-def test_records_that_come_meanwhile_are_left_for_the_next_time(
+def test_records_that_come_meanwhile_are_read_the_next_time(
     producer: Producer, ring: RingBuffer
 ) -> None:
     # or a busy sender would keep the daemon from everything else

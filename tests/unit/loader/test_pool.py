@@ -364,7 +364,7 @@ def test_an_id_that_is_used_again_has_another_epoch(maps: FakeMaps) -> None:
     assert maps.group(number_of_group).epoch == 2
 
 
-def test_no_tables_left(maps: FakeMaps, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_free_tables(maps: FakeMaps, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "MAX_TABLES", 4)
     mine = pool_of(maps)
     mine.refill()

@@ -95,7 +95,7 @@ def test_a_group() -> None:
         assert line in lines
 
 
-def test_flows_that_nobody_counts_have_no_series() -> None:
+def test_uncounted_flows_have_no_series() -> None:
     view = group()
     view = view._replace(generations=[generation(flows=None)])
     assert "udpgrm_generation_flows" not in text_of(view)

@@ -59,7 +59,7 @@ class FakeServices:
         command, *rest = arguments
         assert rest.pop() == "--json"
         for item in self._services.values():
-            self._go_on(item)
+            self._advance(item)
         try:
             return self._answer(**getattr(self, f"_{command}")(*rest))
         except LookupError as error:
@@ -71,7 +71,7 @@ class FakeServices:
     def _answer(**document: t.Any) -> tuple[int, str, str]:
         return 0, json.dumps({**document, "schema": 1}), ""
 
-    def _go_on(self, item: Document) -> None:
+    def _advance(self, item: Document) -> None:
         """End a drain that was looked at often enough."""
         journal = item["journal"]
         if journal is None:
@@ -230,7 +230,7 @@ class FakeServices:
         journal["steps"].append(drain)
         journal.update(step="drain", state="drain", promotion_window_s=0.03)
         item["working"] = journal["to_generation"]
-        self._go_on(item)
+        self._advance(item)
 
     @staticmethod
     def _step(name: str, now: float) -> Document:

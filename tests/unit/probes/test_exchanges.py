@@ -197,7 +197,7 @@ EXCHANGES: list[Exchange] = [
 
 @pytest.mark.parametrize("exchange", EXCHANGES, ids=lambda item: type(item).__name__)
 @given(data=st.data())
-def test_any_reply_is_judged(exchange: Exchange, data: st.DataObject) -> None:
+def test_any_reply_is_evaluated(exchange: Exchange, data: st.DataObject) -> None:
     """Also one that begins as the question does, which parsers read on."""
     kept = data.draw(st.integers(0, min(len(exchange.request), 60)))
     reply = bytearray(exchange.request[:kept] + data.draw(st.binary(max_size=80)))

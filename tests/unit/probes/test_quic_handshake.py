@@ -78,7 +78,7 @@ def test_no_common_protocol(quic_server: str) -> None:
     assert result.reason.startswith("QUIC connection closed, error 0x178")
 
 
-def test_nobody_there() -> None:
+def test_no_server() -> None:
     spec = specs.QuicProbe(handshake=True, timeout_s=0.2, retries=0)
     result = runner.run(spec, closed_port())
     assert not result.passed

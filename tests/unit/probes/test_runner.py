@@ -185,7 +185,7 @@ def test_wildcards(listens: str, wildcard: str, source: tuple[str, int] | None) 
     assert result.source[0] == listens
 
 
-def test_a_held_flow_keeps_its_port_and_asks_anew() -> None:
+def test_a_held_flow_keeps_its_port_and_asks_again() -> None:
     with server(echo) as there, runner.hold(ANSWERED, there.address) as held:
         results = [held.ask() for _ in range(3)]
         assert {peer for _, peer in there.seen} == {held.source}

@@ -96,7 +96,7 @@ def test_no_estimate_while_flows_grow() -> None:
     assert (drain.report()["flows_at_start"], drain.report()["flows_most"]) == (5, 9)
 
 
-def test_the_trend_forgets() -> None:
+def test_the_trend_drops_old_samples() -> None:
     drain = Watcher(DrainUntil(0, None), 300)
     drain.look(sample(at=0, flows=1000))
     for at in range(1, 100):

@@ -69,7 +69,7 @@ def test_follow_to_the_end() -> None:
     assert seen.states == ["drain", "finished"]
 
 
-def test_follow_one_that_nobody_works_at() -> None:
+def test_follow_a_restart_that_no_process_runs() -> None:
     journal = make()
     journal.begin(Step.DRAIN)
     begun = time.monotonic()

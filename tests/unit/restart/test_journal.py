@@ -108,13 +108,13 @@ def test_unreadable(directory: Path, text: bytes, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_directory_in_its_place(directory: Path) -> None:
+def test_a_directory_instead_of_the_file(directory: Path) -> None:
     (directory / "edge.json").mkdir(parents=True)
     with pytest.raises(statedir.JournalError, match=r"edge\.json cannot be read \(.*directory"):
         journal.load("edge")
 
 
-def test_the_others_are_taken_up_where_one_cannot_be_read(
+def test_the_others_are_resumed_if_one_cannot_be_read(
     directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """At boot nobody is there to remove it."""
@@ -147,7 +147,9 @@ def test_names(name: str) -> None:
         journal.load(name)
 
 
-def test_the_second_comer_is_told_who(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_process_is_refused_with_the_first(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SUDO_USER", "alice")
     code = (
         "from udpgrm.restart import lock\n"
@@ -166,7 +168,7 @@ def test_the_second_comer_is_told_who(directory: Path, monkeypatch: pytest.Monke
         pass
 
 
-def test_which_may_be_succeeded() -> None:
+def test_which_may_be_superseded() -> None:
     made = make()
     made.from_generation = 1
     positions = [Position(step, outcome) for step in Step for outcome in (None, *Outcome)]
@@ -226,7 +228,7 @@ def test_a_journal_of_another_boot() -> None:
     assert journal.waiting_for_their_stop("edge") == set()
 
 
-def test_who_only_looks_keeps_nobody_from_the_lock() -> None:
+def test_is_locked_does_not_prevent_the_lock() -> None:
     stop = threading.Event()
 
     def look() -> None:

@@ -118,7 +118,7 @@ def test_failures(step: Step, to: Position) -> None:
     assert machine.after(step, Result.FAILED, lambda: BOTH) == to
 
 
-def test_nobody_goes_back_to_a_dead_instance() -> None:
+def test_no_rollback_to_a_dead_instance() -> None:
     old_died = Facts(had_old=True, old_alive=False, new_alive=True)
     failed = Position(Step.VERIFY, Outcome.FAILED)
     assert machine.after(Step.VERIFY, Result.FAILED, lambda: old_died) == failed
@@ -176,7 +176,7 @@ def test_how_long_one_can_go_back() -> None:
 
 @pytest.mark.parametrize("old", [True, False])
 @pytest.mark.parametrize("new", [True, False])
-def test_succeeded(old: bool, new: bool) -> None:
+def test_superseded(old: bool, new: bool) -> None:
     """What is left is to drain, whoever lives."""
     facts = Facts(had_old=True, old_alive=old, new_alive=new, superseded=True)
     assert machine.resumed(Position(Step.DRAIN), facts) == Position(Step.DRAIN)

@@ -106,7 +106,7 @@ def test_the_last_line(journal: Journal, result: Result, position: Position, wor
     )
 
 
-def test_a_step_that_goes_on(journal: Journal) -> None:
+def test_a_step_that_continues(journal: Journal) -> None:
     stream = io.StringIO()
     journal.begin(Step.ENROLL)
     Terminal(stream).show(journal.to_json())

@@ -228,7 +228,7 @@ def test_a_new_instance_that_dies_during_the_drain(world: World) -> None:
     assert world.reason == "edge@5.service has ended"
 
 
-def test_an_instance_of_which_nobody_says_whether_it_lives(world: World) -> None:
+def test_an_instance_of_unknown_state(world: World) -> None:
     world.groups.flows = [9] * 3
     sample = world.groups.sample
 
@@ -240,7 +240,7 @@ def test_an_instance_of_which_nobody_says_whether_it_lives(world: World) -> None
     assert world.run().outcome is Outcome.FINISHED
 
 
-def test_left_where_nobody_says_what_there_is_to_go_back_to(world: World) -> None:
+def test_suspended_if_the_old_instances_state_is_unknown(world: World) -> None:
     world.prober.fails = "verify"
     verify = world.prober.verify
 
@@ -297,7 +297,7 @@ def test_an_old_one_that_cannot_be_stopped(world: World) -> None:
     assert world.run() == Position(Step.STOP, Outcome.FINISHED)
 
 
-def test_somebody_else_changes_the_working_generation(world: World) -> None:
+def test_another_process_changes_the_working_generation(world: World) -> None:
     def verify(old: Optional[int], new: int, evidence: dict[str, Any]) -> None:
         world.groups.by_address[WHERE] = 17
         world.prober._do("verify")

@@ -66,7 +66,7 @@ def test_lost_packet() -> None:
     assert report(flows).problems == ["1 packets lost"]
 
 
-def test_packet_nobody_accounts_for() -> None:
+def test_packet_without_account() -> None:
     flows = clean_flows()
     flows[1].sent += 1
     assert report(flows).problems == ["answered and lost do not add up to sent"]
@@ -110,7 +110,7 @@ def test_new_flows_before_the_switch_was_even_called() -> None:
     assert "1 old flows moved" in report(flows).problems
 
 
-def test_flow_that_nobody_answers() -> None:
+def test_flow_without_answers() -> None:
     flows = clean_flows()
     flows.append(Flow("fl1", SHORT, 15.0, sent=1, lost=1))
     assert report(flows).problems == ["1 packets lost", "1 new flows misdirected"]

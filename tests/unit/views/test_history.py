@@ -62,14 +62,14 @@ def test_rates_are_per_second_and_need_two_readings() -> None:
     assert second.quiet == 0.25
 
 
-def test_a_slot_that_is_used_again_starts_anew() -> None:
+def test_a_slot_that_is_used_again_starts_again() -> None:
     history = History()
     history.rows(1.0, group(1, generation(1, 100)))
     [row] = history.rows(2.0, group(33, generation(33, 0)))
     assert row.rate_in is None
 
 
-def test_what_is_gone_is_forgotten() -> None:
+def test_generations_that_are_gone_are_dropped() -> None:
     history = History()
     shown = group(1, generation(1, 5))
     history.rows(1.0, shown)

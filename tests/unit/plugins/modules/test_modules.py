@@ -186,7 +186,7 @@ def test_probe_that_did_not_arrive(tmp_path: pathlib.Path) -> None:
     assert "of 8 packets generation 1 received 0" in result["msg"]
 
 
-def test_drain_looks_as_long_as_it_is_told(machine: Machine) -> None:
+def test_drain_samples_for_the_given_time(machine: Machine) -> None:
     task = {"address": ADDRESS, "generation": 2, "timeout": 4, "flows": 1}
     first = machine.run("udpgrm_drain", task)
     assert (first["drained"], first["flows"], first["changed"]) == (False, 2, False)

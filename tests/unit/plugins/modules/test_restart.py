@@ -68,7 +68,7 @@ def test_restart_to_another_release_than_one_that_was_cut(machine: Machine) -> N
     assert "a restart to another release (2) is unfinished in canary" in result["msg"]
 
 
-def test_restart_that_was_cut_is_taken_up(machine: Machine) -> None:
+def test_interrupted_restart_is_resumed(machine: Machine) -> None:
     machine.set_services(service(cut=True))
     cut = machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
     assert (cut["failed"], "was interrupted in canary" in cut["msg"]) == (True, True)
@@ -77,7 +77,7 @@ def test_restart_that_was_cut_is_taken_up(machine: Machine) -> None:
     assert machine.calls.count("restart echo --no-follow --resume --json") == 1
 
 
-def test_restart_of_an_earlier_release_is_taken_up_first(machine: Machine) -> None:
+def test_restart_of_an_earlier_release_is_resumed_first(machine: Machine) -> None:
     machine.set_services(service(cut=True))
     machine.run("udpgrm_restart", {"service": "echo"})
     (machine.path / "echo.conf").write_text("new")
@@ -86,7 +86,7 @@ def test_restart_of_an_earlier_release_is_taken_up_first(machine: Machine) -> No
     assert machine.run("udpgrm_restart", {"service": "echo"})["changed"] is False
 
 
-def test_check_mode_plans_to_take_up(machine: Machine) -> None:
+def test_check_mode_plans_to_resume(machine: Machine) -> None:
     machine.set_services(service(cut=True))
     machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
     planned = machine.run("udpgrm_restart", {"service": "echo", "release": "2"}, check=True)

@@ -127,7 +127,7 @@ def test_the_result_is_as_its_schema_says(tmp_path: pathlib.Path, ended: bool) -
             jsonschema.validate({**result, **change}, SCHEMA)
 
 
-def test_places_that_cannot_be(tmp_path: pathlib.Path) -> None:
+def test_paths_that_cannot_be_written(tmp_path: pathlib.Path) -> None:
     _page.check(str(tmp_path / "page.html"))
     with pytest.raises(ValueError, match=r"end it with \.html"):
         _page.check(str(tmp_path / "page.json"))

@@ -168,13 +168,13 @@ def test_flows_that_are_still_there_are_neither_lost_nor_carried() -> None:
     assert (found["flows_carried"], found["flows_lost"]) == (5, 0)
 
 
-def test_a_group_that_is_made_anew_takes_nothing_back() -> None:
+def test_a_group_that_is_made_again_counts_from_zero() -> None:
     begun = {**SWITCHED, "measured": [measured(0.0, moved=5), measured(1.0, moved=7)]}
     end = join(finished(), measured=[measured(7.0, moved=1)])
     assert entry(switch=begun, join=end)["moved"] == 2
 
 
-def test_nobody_knows_what_a_drain_that_goes_on_will_lose() -> None:
+def test_losses_of_a_drain_that_continues_are_unknown() -> None:
     assert entry(switch=SWITCHED)["flows_lost"] is None
 
 
@@ -232,7 +232,7 @@ def test_canaries_are_found_in_the_results_of_others() -> None:
     assert second["status"] == "untouched"
 
 
-def test_results_of_an_earlier_run_are_nobodys() -> None:
+def test_results_of_an_earlier_run_are_ignored() -> None:
     hostvars = {
         "fl1": {_rollout.SWITCH: registered(switch=SWITCHED)},
         "fl2": {_rollout.SWITCH: registered("control:1:2:b", 2.0, switch={"changed": False})},
