@@ -35,7 +35,7 @@ PORT = 4433
 
 @contextlib.contextmanager
 def fleet() -> Iterator[None]:
-    """Three hosts, gone when the block is left."""
+    """Run three hosts while the block lasts."""
     owner = str(os.getpid())
     try:
         check([FLEET, "up", str(HOSTS), owner])

@@ -33,20 +33,20 @@ TAIL = 4.0
 
 def restart_under_traffic(inventory: Path, service: str, port: int, command: Sequence[str]) -> bool:
     """Run the command under traffic and print the table; True when all is well."""
-    places = hosts.addresses(inventory)
+    addresses = hosts.addresses(inventory)
     with tempfile.TemporaryDirectory(prefix="udpgrm-traffic-") as directory:
         times = Path(directory, "switches")
         out = Path(directory, "flows")
-        succeeded = _run_both(places, port, command, out, times)
-        reports = _judge(list(places), service, list(flows.read(out)), _switches(times))
+        passed = _run_both(addresses, port, command, out, times)
+        reports = _evaluate(list(addresses), service, list(flows.read(out)), _switches(times))
     print(table.render(reports))
-    if not succeeded:
+    if not passed:
         print("FAILED: the playbook")
-    return succeeded and not any(report.problems for report in reports)
+    return passed and not any(report.problems for report in reports)
 
 
 def _run_both(
-    places: dict[str, str], port: int, command: Sequence[str], out: Path, times: Path
+    addresses: dict[str, str], port: int, command: Sequence[str], out: Path, times: Path
 ) -> bool:
     """Run the command while traffic flows; True when it exits with 0."""
     generator = [FLEET, "exec", "client"]
@@ -59,7 +59,7 @@ def _run_both(
         "testing.traffic",
         f"--out={out}",
     ]
-    generator += [f"--target={name}={address}:{port}" for name, address in places.items()]
+    generator += [f"--target={name}={address}:{port}" for name, address in addresses.items()]
     callbacks = [name for name in [os.environ.get("ANSIBLE_CALLBACKS_ENABLED")] if name]
     environment = {
         "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "demo" / "callback"),
@@ -88,7 +88,7 @@ def _switches(times: Path) -> dict[str, analysis.Switch]:
     }
 
 
-def _judge(
+def _evaluate(
     names: Sequence[str],
     service: str,
     seen: Sequence[flows.Flow],

@@ -4,8 +4,8 @@
 """A UDP echo server that can be restarted without losing a packet.
 
 It shows what a server does for that: it puts its sockets into a generation,
-tells systemd when they are enrolled, and on SIGTERM drains: it keeps answering
-the flows it has and exits when none has been heard of for a while. Which
+notifies systemd when they are enrolled, and on SIGTERM drains: it keeps answering
+the flows it has and exits when none has sent for a while. Which
 generation is the working one is decided elsewhere.
 
 A reply is ``NAME GENERATION PID `` and then the payload, so that a client sees
@@ -43,7 +43,7 @@ def parse_arguments() -> argparse.Namespace:
         "--idle",
         type=float,
         metavar="SECONDS",
-        help="after SIGTERM, exit when nothing was heard for so long (default: the flow timeout)",
+        help="after SIGTERM, exit after so long without a packet (default: the flow timeout)",
     )
     parser.add_argument(
         "--drain-limit",
@@ -70,7 +70,7 @@ def notify(state: str) -> None:
 
 
 class EchoServer:
-    """Answers on sockets until told to drain, and then until no flow is left.
+    """Answers on sockets until it is to drain, and then until no flow remains.
 
     Args:
         sockets: bound and enrolled UDP sockets; closed by `close`.

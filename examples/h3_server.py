@@ -44,7 +44,7 @@ PIECES = 50
 
 
 def content(name: str, size: int) -> bytes:
-    """What a download of this name consists of."""
+    """Return the content of the download of this name."""
     return hashlib.shake_128(name.encode()).digest(size)
 
 
@@ -141,7 +141,7 @@ class Downloads(QuicConnectionProtocol):
 
 
 async def serve(arguments: argparse.Namespace) -> None:
-    """Serve until SIGTERM; connections that are left are closed then."""
+    """Serve until SIGTERM; remaining connections are closed then."""
     configuration = QuicConfiguration(
         alpn_protocols=H3_ALPN, is_client=False, connection_id_length=CID_LENGTH
     )
@@ -152,7 +152,7 @@ async def serve(arguments: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     servers = []
     for sock in sockets:
-        # known once the daemon has placed the socket
+        # known once the daemon has registered the socket
         cookie = grm.socket_generation(sock).cookie
         create = partial(Downloads, cookie=cookie, name=name)
         make = partial(QuicServer, configuration=configuration, create_protocol=create)

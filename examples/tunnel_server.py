@@ -54,7 +54,7 @@ class Tunnels:
         self._sessions: dict[int, tuple[int, int]] = {}
 
     def receive(self) -> None:
-        """Answer one datagram, unless nobody here knows what it is about."""
+        """Answer one datagram, unless it is of an unknown session."""
         message, peer = self._sock.recvfrom(DATAGRAM)
         if len(message) == INITIATION_SIZE and message[0] == INITIATION:
             self._begin(message, peer)
@@ -79,7 +79,7 @@ class Tunnels:
 
 
 def bind(address: str) -> socket.socket:
-    """A socket at IP:PORT that shares its port; its dissector is its operator's matter."""
+    """Make a socket at IP:PORT that shares its port; the operator chooses its dissector."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)

@@ -28,7 +28,7 @@ WARM_UP = 3.0
 # after the last switch: longer than the old flows' hold, for a last word of the new ones
 TAIL = 4.0
 
-# A packet every 0.2 s from one port, until its input ends; says how many instances have answered.
+# A packet every 0.2 s from one port, until its input ends; prints how many instances have answered.
 CLIENT = """
 import select, socket, sys
 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -81,7 +81,7 @@ class Seen:
 
 @contextlib.contextmanager
 def traffic(places: dict[str, str], port: int) -> Iterator[dict[str, Seen]]:
-    """Traffic to hosts by name, while the block runs; what was seen is there when it is left."""
+    """Send traffic to hosts by name while the block lasts; the results are complete after it."""
     seen = {name: Seen() for name in places}
     with tempfile.TemporaryDirectory(prefix="udpgrm-steady-") as directory:
         out = Path(directory, "flows")
@@ -104,7 +104,7 @@ def traffic(places: dict[str, str], port: int) -> Iterator[dict[str, Seen]]:
 
 @contextlib.contextmanager
 def client_that_stays(address: str, port: int) -> Iterator[None]:
-    """A client of one host for as long as the block runs; RuntimeError when it saw a restart."""
+    """Run a client of one host while the block lasts; RuntimeError if it saw a restart."""
     command = [FLEET, "exec", "client", sys.executable, "-c", CLIENT, address, str(port)]
     with started(command, piped=True) as client:
         assert client.stdin and client.stdout

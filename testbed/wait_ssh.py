@@ -15,7 +15,7 @@ import time
 
 
 def answers(address: str) -> bool:
-    """Tell whether an SSH server greets at the address within a second."""
+    """Return whether an SSH server greets at the address within a second."""
     try:
         with socket.create_connection((address, 22), 1) as connection:
             return connection.recv(4) == b"SSH-"
@@ -27,13 +27,13 @@ def main() -> int:
     """Poll the addresses of the command line."""
     limit, addresses = float(sys.argv[1]), sys.argv[2:]
     started = time.monotonic()
-    left = addresses
-    while left and time.monotonic() - started < limit:
-        left = [address for address in left if not answers(address)]
-        if left:
+    silent = addresses
+    while silent and time.monotonic() - started < limit:
+        silent = [address for address in silent if not answers(address)]
+        if silent:
             time.sleep(0.05)
-    if left:
-        print(f"fleet: no answer on port 22: {' '.join(left)}", file=sys.stderr)
+    if silent:
+        print(f"fleet: no answer on port 22: {' '.join(silent)}", file=sys.stderr)
         return 1
     print(f"fleet: {len(addresses)} hosts up after {time.monotonic() - started:.1f} s")
     return 0

@@ -127,16 +127,16 @@ def evaluate(
         report.lost += flow.lost
         if flow.kind == LONG:
             report.longest_pause = max(report.longest_pause, flow.longest_pause)
-    _judge_packets(report, flows)
+    _evaluate_packets(report, flows)
     if switch is None:
         report.problems.append("the playbook set no working generation")
         return report
-    _judge_flows(report, flows, switch)
-    _judge_stop(report, flows, unit)
+    _evaluate_flows(report, flows, switch)
+    _evaluate_stop(report, flows, unit)
     return report
 
 
-def _judge_packets(report: HostReport, flows: Sequence[Flow]) -> None:
+def _evaluate_packets(report: HostReport, flows: Sequence[Flow]) -> None:
     if report.lost:
         report.problems.append(f"{report.lost} packets lost")
     if report.answered + report.lost != report.sent:
@@ -154,7 +154,7 @@ def _judge_packets(report: HostReport, flows: Sequence[Flow]) -> None:
         )
 
 
-def _judge_flows(report: HostReport, flows: Sequence[Flow], switch: Switch) -> None:
+def _evaluate_flows(report: HostReport, flows: Sequence[Flow], switch: Switch) -> None:
     before = [flow for flow in flows if flow.first_sent < switch.called]
     old = old_instance(flows, switch)
     first_new = min(
@@ -193,7 +193,7 @@ def _judge_flows(report: HostReport, flows: Sequence[Flow], switch: Switch) -> N
             report.problems.append(what)
 
 
-def _judge_stop(report: HostReport, flows: Sequence[Flow], unit: StoppedUnit | None) -> None:
+def _evaluate_stop(report: HostReport, flows: Sequence[Flow], unit: StoppedUnit | None) -> None:
     if unit is None:
         return  # said already: no answers before the switch
     if unit.stopped is None:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Check that each role's argument_specs and defaults say the same.
+"""Check that each role's argument_specs and defaults agree.
 
 Every option with a default is in defaults/main.yml with that value, and every variable
 there is an option. Exit status 1 and a line for each difference otherwise.

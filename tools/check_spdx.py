@@ -33,13 +33,13 @@ IDENTIFIER = re.compile(rb"SPDX-License" + rb"-Identifier: (\S+)")
 
 
 def expected(name: str) -> str:
-    """The licence of a file, by its path in the checkout."""
+    """Return the licence of a file, by its path in the checkout."""
     found = (licence for folder, licence in BY_FOLDER.items() if name.startswith(folder))
     return next(found, ELSEWHERE)
 
 
 def complaint(name: str, content: bytes, elsewhere: Mapping[str, str]) -> str | None:
-    """What is wrong with a file; `elsewhere` has licences by pattern, as REUSE.toml names them."""
+    """Return what is wrong with a file; `elsewhere`: licences by pattern, as in REUSE.toml."""
     found = IDENTIFIER.search(b"\n".join(content.splitlines()[:LINES]))
     names = {found[1].decode()} if found else set()
     names |= {licence for pattern, licence in elsewhere.items() if fnmatchcase(name, pattern)}

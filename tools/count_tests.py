@@ -17,7 +17,7 @@ from pathlib import Path
 
 
 def count(files: list[Path]) -> Counter[str]:
-    """Tests that passed, failed (errors count as such) and were skipped."""
+    """Return the tests that passed, failed (errors count as such) and were skipped."""
     total: Counter[str] = Counter()
     for file in files:
         for suite in ET.parse(file).iter("testsuite"):

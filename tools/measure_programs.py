@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Print what each program costs to load: its instructions, and those that the verifier followed."""
+"""Print the cost to load each program: its instructions, and how many the verifier processed."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def event(text: str) -> None:
 def step(text: str) -> None:
     """Log a step of the daemon, or a problem."""
     lost = _lost.pop(sys.stderr, 0)
-    if lost and not _say(f"{lost} lines were lost here: nobody read them in time", sys.stderr):
+    if lost and not _say(f"{lost} lines were lost here: the reader was too slow", sys.stderr):
         _lost[sys.stderr] += lost - 1
     _say(text, sys.stderr)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
 # shellcheck shell=bash
-# What Ansible is told of the hosts.
+# Ansible's inventory of the hosts.
 
 inventory() { # count
   local i

@@ -2,7 +2,7 @@
 # Copyright the udpgrm authors
 # shellcheck shell=bash
 # There is one fleet per machine, and it belongs to one process: the demo, a
-# molecule run. What a dead owner left is cleared by the next.
+# molecule run. The next owner clears what a dead one has left.
 
 locked() { # command..; one `up` or `down` at a time changes who owns what
   (
@@ -53,18 +53,18 @@ try_claim() { # pid
 }
 
 claim() { # owner; waits up to 15 minutes for another one to end
-  local pid other said='' deadline=$((SECONDS + 900))
+  local pid other noted='' deadline=$((SECONDS + 900))
   pid=$(owner_pid "$1")
   until other=$(locked try_claim "$pid"); do
     [ -n "$other" ] || exit 1
-    [ -n "$said" ] || note "waiting for process $other, which has the fleet"
-    said=yes
+    [ -n "$noted" ] || note "waiting for process $other, which has the fleet"
+    noted=yes
     [ $SECONDS -lt $deadline ] || { note "process $other still has it"; exit 1; }
     sleep 1
   done
 }
 
-release() { # owner, or empty: whoever it belongs to
+release() { # owner, or empty: any owner
   local pid other
   if [ -n "$1" ]; then
     pid=$(owner_pid "$1")

@@ -52,7 +52,7 @@ def run(arguments: Arguments) -> int:
         )
     else:
         for finding in general:
-            print(_words(finding))
+            print(_line(finding))
         for item in diagnoses:
             for line in text(item):
                 print(line)
@@ -98,14 +98,14 @@ def _processes(
 
 
 def _asked(arguments: Arguments, where: Optional[str]) -> str:
-    words = []
+    parts = []
     if arguments.flag("--pid"):
-        words.append(f"in process {arguments.given['--pid']}")
+        parts.append(f"in process {arguments.given['--pid']}")
     elif arguments.flag("--unit"):
-        words.append(f"in unit {arguments.given['--unit']}")
+        parts.append(f"in unit {arguments.given['--unit']}")
     if where is not None:
-        words.append(f"at {where}")
-    return " ".join(words)
+        parts.append(f"at {where}")
+    return " ".join(parts)
 
 
 def text(diagnosis: Diagnosis) -> list[str]:
@@ -116,10 +116,10 @@ def text(diagnosis: Diagnosis) -> list[str]:
         name += f": steered, generation {sock.generation} index {sock.index}"
     else:
         name += ": NOT steered"
-    return [f"{name}: {_words(finding)}" for finding in diagnosis.findings] or [name]
+    return [f"{name}: {_line(finding)}" for finding in diagnosis.findings] or [name]
 
 
-def _words(finding: Finding) -> str:
+def _line(finding: Finding) -> str:
     return f"{finding.what}: {finding.why}; {finding.do}"
 
 

@@ -17,7 +17,7 @@ from udpgrm.state.second_groups import SecondGroup
 
 def evaluate(host: Host, sockets: Sequence[Socket]) -> list[Diagnosis]:
     """Return a diagnosis for each socket."""
-    return [_judge(host, sock, sockets) for sock in sockets]
+    return [_evaluate(host, sock, sockets) for sock in sockets]
 
 
 def is_waiting(diagnoses: Iterable[Diagnosis]) -> bool:
@@ -25,7 +25,7 @@ def is_waiting(diagnoses: Iterable[Diagnosis]) -> bool:
     return any(item.code is Code.WAITING for found in diagnoses for item in found.findings)
 
 
-def _judge(host: Host, sock: Socket, sockets: Sequence[Socket]) -> Diagnosis:
+def _evaluate(host: Host, sock: Socket, sockets: Sequence[Socket]) -> Diagnosis:
     group = next((item for item in host.groups if item.number == sock.group), None)
     if group is None and sock.group is not None:  # between the two looks
         sock = replace(sock, group=None, generation=None, index=None, deleted=True)
@@ -33,7 +33,7 @@ def _judge(host: Host, sock: Socket, sockets: Sequence[Socket]) -> Diagnosis:
         _of_the_application(sock)
         or _of_hooks(host, sock)
         or _of_registration(host, sock)
-        or _of_place(host, sock)
+        or _of_index(host, sock)
     )
     if obstacle is not None or group is None:
         return Diagnosis(sock, False, [obstacle] if obstacle else [])
@@ -128,7 +128,7 @@ def _of_registration(host: Host, sock: Socket) -> Optional[Finding]:
     if sock.group is None and sock.deleted:
         return Finding(
             Code.GROUP_FORGOTTEN,
-            "its group was forgotten",
+            "its group was deleted",
             "by udpgrm delete; its sockets are in no group until they register again",
             f"set UDP_GRM_SOCKET_GEN again, or {_enroll(sock)}",
         )
@@ -160,7 +160,7 @@ def _of_registration(host: Host, sock: Socket) -> Optional[Finding]:
     )
 
 
-def _of_place(host: Host, sock: Socket) -> Optional[Finding]:
+def _of_index(host: Host, sock: Socket) -> Optional[Finding]:
     if sock.full:
         return Finding(
             Code.GENERATION_FULL,
@@ -204,7 +204,7 @@ def _foreign_program(group: Group) -> Finding:
         Code.FOREIGN_PROGRAM,
         "another program steers its group",
         f"all packets to {group.address} are given out by {group.foreign_program}, which a process "
-        "outside of hooked cgroups has put in the place of udpgrm's",
+        "outside of hooked cgroups has attached instead of udpgrm's",
         "turn it off in that server; the daemon puts its own back within a minute (docs/limits.md)",
     )
 

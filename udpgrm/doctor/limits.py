@@ -17,7 +17,7 @@ _OF_OPTIONS = {
         Code.LIMIT_GRO,
         "UDP_GRO is on",
         "the kernel joins packets of one peer into trains and steers each by its first packet",
-        "turn UDP_GRO off where flows of one peer are told apart by their content (QUIC and other "
+        "turn UDP_GRO off if flows of one peer are distinguished by their content (QUIC and other "
         "cookies)",
     ),
     "transparent": (

@@ -66,7 +66,7 @@ _GROUP_COUNTERS: dict[str, tuple[str, list[tuple[str, dict[str, str]]]]] = {
         [("tx_flow_create_ok", {})],
     ),
     "flows_recreated_total": (
-        "Of those created: in the place of an expired entry.",
+        "Of those created: they replaced an expired entry.",
         [("tx_flow_create_from_expired_ok", {})],
     ),
     "flow_refreshes_total": (

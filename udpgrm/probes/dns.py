@@ -87,7 +87,7 @@ class Dns:
         if not self._spec.identity:
             return passed(f"DNS {rcode}, {records[0]} answers")
         if identity is None:
-            return failed(f"DNS {rcode}, the server does not say who it is")
+            return failed(f"DNS {rcode}, the server does not answer with its identity")
         return passed(f"DNS {rcode}, identity {identity!r}")
 
     def _walk(self, reply: bytes, position: int, counts: list[int]) -> Optional[str]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Instances behind a decoy: one unit, whose old server continues after its stop.
 
-A restart of the unit tells the server of the old instance to drain; it sends
+A restart of the unit makes the server of the old instance drain; it sends
 SIGURG to its decoy, lives on, and the unit's new server puts its sockets into
 the next generation by itself. So instances are distinguished by the generation of
 the sockets that their processes have.

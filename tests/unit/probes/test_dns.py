@@ -99,8 +99,13 @@ def test_an_rcode_that_is_expected() -> None:
     [
         ((IDENTITY,), 0x8580, "passed", "DNS NOERROR, identity 'ns1-g7'"),
         ((IDENTITY[:-4] + b"\x03\n\xff.",), 0x8580, "passed", "identity 'ns1\\n\ufffd.'"),
-        ((), 0x8585, "failed", "DNS REFUSED, the server does not say who it is"),
-        ((IDENTITY[:5] + b"\x01" + IDENTITY[6:],), 0x8580, "failed", "does not say who it is"),
+        ((), 0x8585, "failed", "DNS REFUSED, the server does not answer with its identity"),
+        (
+            (IDENTITY[:5] + b"\x01" + IDENTITY[6:],),
+            0x8580,
+            "failed",
+            "does not answer with its identity",
+        ),
         ((IDENTITY[:-4] + b"\x04-g7",), 0x8580, "failed", "a TXT string is cut off"),
     ],
 )
