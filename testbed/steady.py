@@ -67,7 +67,7 @@ class Seen:
 
     @property
     def is_well(self) -> bool:
-        """Whether clients had no reason to complain."""
+        """Return whether clients had no reason to complain."""
         return bool(self.sent) and not (self.lost or self.moved or self.strange)
 
     def __str__(self) -> str:

@@ -98,7 +98,7 @@ def old_instance(flows: Sequence[Flow], switch: Switch) -> Instance | None:
 
 
 def stayed(flow: Flow, instance: Instance | None) -> bool:
-    """Tell whether the instance answered the flow, and no other did."""
+    """Return whether the instance answered the flow, and no other did."""
     return [run.instance for run in flow.runs] == [instance]
 
 

@@ -56,7 +56,7 @@ class Tunnel:
 
     @property
     def is_half_way(self) -> bool:
-        """Whether it is to move now: with every answer, and half of all messages sent."""
+        """Return whether it is to move now: with every answer, and half of all messages sent."""
         return not self._moved and self._messages // 2 == self._sent == self.session.answers
 
     def move(self) -> None:
@@ -66,7 +66,7 @@ class Tunnel:
         self.sock = self._socket()
 
     def is_over(self, now: float) -> bool:
-        """Whether it has all answers, or has waited in vain."""
+        """Return whether it has all answers, or has waited in vain."""
         answered = self.session.answers
         if self.session.problem or answered == self._messages:
             return True

@@ -165,7 +165,7 @@ class Edge:
 
 
 def serving_only(edge: Edge, generation: int) -> bool:
-    """Whether one instance is left, and works."""
+    """Return whether one instance remains, and is active."""
     return (edge.alive(), edge.working()) == ([generation], generation)
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Servers that know nothing of udpgrm are enrolled from outside."""
+"""Servers without udpgrm support are enrolled from outside."""
 
 from __future__ import annotations
 

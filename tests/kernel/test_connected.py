@@ -319,7 +319,7 @@ sys.stdin.read()
 
 
 def findings(host: Host, where: str) -> list[tuple[bool, list[str]]]:
-    """Whether each socket is steered, and the codes of what doctor finds wrong."""
+    """Return whether each socket is steered, and the codes of what doctor finds wrong."""
     done = host.run("doctor", where, f"--pid={os.getpid()}", "--json")
     return [
         (item["steered"], [found["code"] for found in item["findings"] if found["problem"]])

@@ -48,7 +48,7 @@ def group(host: Host) -> Iterator[list[socket.socket]]:
 
 
 def is_listed(host: Host, generation: int) -> bool:
-    """Whether the daemon knows sockets of a generation, dead or alive."""
+    """Return whether the daemon knows sockets of a generation, dead or alive."""
     return generation in [item["generation"] for item in host.group(ADDRESS)["generations"]]
 
 
@@ -115,7 +115,7 @@ def test_an_interrupt(host: Host, group: list[socket.socket]) -> None:
 
 
 def test_a_reader_that_goes_away(host: Host, group: list[socket.socket]) -> None:
-    """The exit status is that of the drain, whoever reads of it."""
+    """The exit status is that of the drain, even without a reader."""
     words = ["drain", ADDRESS, "7", "--flows=0", "--max=1"]
     command = subprocess.Popen(
         [*COMMAND, f"--pin-dir={host.directory}", *words], stdout=subprocess.PIPE

@@ -197,7 +197,7 @@ class Kernels:
             self._poll.register(sock, select.POLLIN)
 
     def attach(self, program: list[Instruction]) -> bool:
-        """Whether the kernel takes the filter."""
+        """Return whether the kernel takes the filter."""
         code = b"".join(struct.pack("=HBBI", i.code, i.jt, i.jf, i.k) for i in program)
         buffer = ctypes.create_string_buffer(code, len(code))
         value = struct.pack("@HP", len(program), ctypes.addressof(buffer))

@@ -29,7 +29,7 @@ def generation(number: int, count: int, where: str = WHERE) -> list[socket.socke
 
 
 def ask(sockets: Sequence[socket.socket], count: int = 100) -> Counter[int]:
-    """How many of new flows each of the sockets gets, by its position."""
+    """Return how many of new flows each of the sockets gets, by its position."""
     clients = [client() for _ in range(count)]
     for sock in clients:
         sock.sendto(b"?", TO)

@@ -28,7 +28,7 @@ def shared() -> Iterator[Path]:
 
 
 def give_away(path: Path) -> None:
-    """As if nobody had made it, who may not come here where bpffs is mode 0700."""
+    """As if it did not exist: users may not come here where bpffs is mode 0700."""
     os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
 
 

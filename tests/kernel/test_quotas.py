@@ -225,7 +225,7 @@ while not select.select([sys.stdin], [], [], 0)[0]:
 
 @contextlib.contextmanager
 def closing_sockets() -> Iterator[None]:
-    """An unprivileged process that sends the daemon after sockets which are no more."""
+    """An unprivileged process that makes the daemon search for closed sockets."""
     with start_unprivileged(_CLOSES) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "begins\n"

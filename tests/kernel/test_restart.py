@@ -221,7 +221,7 @@ def test_a_reader_that_goes_away(serving: Edge) -> None:
 
 @pytest.mark.parametrize("words", [(), ("--json",)])
 def test_nowhere_to_print(serving: Edge, words: tuple[str, ...]) -> None:
-    """What was done is done, and the exit status says so."""
+    """What was done is done, and the exit status shows that."""
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [*COMMAND, f"--pin-dir={serving.host.directory}", "restart", "edge", *words],
@@ -292,7 +292,7 @@ def test_ipv6(edge: Edge) -> None:
 
 
 def test_noop(edge: Edge) -> None:
-    """Nothing counts flows: quiet tells when the old one has drained."""
+    """Nothing counts flows: quiet decides when the old one has drained."""
     edge.unit("noop")
     edge.define(drain={**UNTIL_NO_FLOWS, "until": {"flows": 0, "quiet_s": 0.5}})
     assert edge.restart().returncode == 0

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""A definition's dissector and flow table size, for a server that knows nothing of udpgrm."""
+"""A definition's dissector and flow table size, for a server without udpgrm support."""
 
 from __future__ import annotations
 

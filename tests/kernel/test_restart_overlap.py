@@ -175,7 +175,7 @@ def test_files_of_those_that_have_ended_go(serving: Edge) -> None:
 
 
 def test_a_failed_restart_is_not_deleted(serving: Edge) -> None:
-    """Nobody else knows that its old instance is still to be stopped."""
+    """Its journal alone has that its old instance is still to be stopped."""
     with Traffic(1):
         # long enough for the next one to begin meanwhile
         serving.define(drain={**UNTIL_NO_FLOWS, "max_s": 20})

@@ -56,7 +56,7 @@ def test_while_it_drains(serving: Edge) -> None:
 
 
 def test_a_journal_that_cannot_be_read(serving: Edge) -> None:
-    """It says nothing about the other services; nobody takes its own for one that is settled."""
+    """It has no other services, and its own is not reported as settled."""
     other = {"groups": [{"address": ALSO}], "instances": {"unit": "other@.service"}}
     (serving.services / "other.yaml").write_text(json.dumps(other))
     for name in ("edge", "edge@7"):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Sockets of labelled groups are handed on to tubular when their generation works."""
+"""Sockets of labelled groups are handed on to tubular when their generation is active."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WHERE = "127.0.0.1:4433"
 
 
 class Tubular:
-    """A daemon that takes sockets and gives the answer it was told to."""
+    """A daemon that takes sockets and gives the configured answer."""
 
     def __init__(self, path: Path, answer: bytes) -> None:
         self.messages: list[tuple[bytes, int]] = []

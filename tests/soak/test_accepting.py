@@ -79,7 +79,7 @@ class NewFlows:
 
 
 def listed(port: int) -> Counter[int]:
-    """How many connected sockets of the port each process has, as ss(8) shows them."""
+    """Return how many connected sockets of the port each process has, as ss(8) shows them."""
     words = ["ss", "-u", "-n", "-H", "-p", "state", "established", "sport", "=", f":{port}"]
     shown = subprocess.run(words, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     fields = shown.stdout.replace(")", ",").split(",")

@@ -33,7 +33,7 @@ ctypes.CDLL(None).syscall(60, 0)
 
 
 def test_only_sockets_are_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """close(2) of a file may wait for whoever serves its file system, for ever."""
+    """close(2) of a file may wait for the server of its file system, for ever."""
     taken = []
 
     def no_cookie(fd: int) -> int:

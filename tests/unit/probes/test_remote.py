@@ -17,7 +17,7 @@ ECHO = specs.EchoProbe(from_host="there", timeout_s=2, retries=0)
 
 @pytest.fixture(autouse=True)
 def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The other host is this one."""
+    """Let this host be the other host."""
     fake_ssh.install(tmp_path, monkeypatch, came_from="127.0.0.1")
     return tmp_path
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Journals survive what they must, and only one process works at a service."""
+"""Journals survive what they must, and only one process restarts a service."""
 
 from __future__ import annotations
 
