@@ -99,17 +99,17 @@ def test_no_compiler_for_a_while(bare_host: Host, fault: str) -> None:
 
 #: What the daemon calls in its main loop; each fails while the fault is there.
 CALLS = (
-    "messages.MessageHandler.handle",
-    "garbage_collection.GarbageCollector.steps",
-    "pool.Pool.refill",
-    "server.Server._adopt",
-    "server.Server._search",
-    "server.Server._serve",
-    "compiling.Compiler.start",
+    "daemon.messages.MessageHandler.handle",
+    "daemon.garbage_collection.GarbageCollector.steps",
+    "loader.pool.Pool.refill",
+    "daemon.server.Server._adopt",
+    "daemon.server.Server._search",
+    "daemon.server.Server._serve",
+    "daemon.compiling.Compiler.start",
 )
 FAILING_CALL = """
 import udpgrm.daemon.server
-owner = udpgrm.daemon.{owner}
+owner = udpgrm.{owner}
 call = owner.{name}
 def fails(*args, **words):
     if failing():
@@ -137,7 +137,7 @@ def test_no_error_ends_the_main_loop(bare_host: Host, call: str) -> None:
 
 def test_a_persistent_daemon_keeps_the_state_however_it_ends(bare_host: Host) -> None:
     """Also the first one's since the machine was started."""
-    code = FAILING_CALL.format(owner="server.Server", name="_serve")
+    code = FAILING_CALL.format(owner="daemon.server.Server", name="_serve")
     code += """
 def guarded(self, action, *arguments):
     action(*arguments)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Optional
+from typing import Any
 
 from udpgrm import abi
 from udpgrm.cli import common
@@ -22,14 +22,14 @@ def run(arguments: Arguments) -> int:
     if arguments.flag("--json"):
         common.print_json(document(arguments, wanted))
         return 0
+    common.want_operands(arguments, 0, 1)  # as the reference
     maps = common.open_state(arguments)
     verbose = arguments.flag("--verbose")
     for group in _groups(maps, wanted):
         print(text(group, verbose), end="")
-    selections: list[Optional[str]] = [*wanted] or [None]
-    for only in selections:
-        for group in orphans.groups(common.pin_dir(arguments), maps, only):
-            print(text(group, verbose, is_orphan=True), end="")
+    only = wanted[0] if wanted else None
+    for group in orphans.groups(common.pin_dir(arguments), maps, only):
+        print(text(group, verbose, is_orphan=True), end="")
     return 0
 
 
@@ -157,7 +157,7 @@ def _generation_lines(group: GroupView, verbose: bool) -> Iterator[str]:
             parts += ["<=", *working[slot]]
         elif item is not None and item.generation != slot:
             parts.append(f"(app {item.application}  gen {item.generation})")
-            yield "  ".join(parts)
+        yield "  ".join(parts)
 
 
 def _socket(socket: SocketView, verbose: bool) -> str:

@@ -107,7 +107,7 @@ def hand_over(service: Service, pin_dir: Path, continue_drain: Callable[[str], N
             last.supersede()
     finally:
         request.unlink(missing_ok=True)
-        continue_drain(last.name)
+    continue_drain(last.name)
 
 
 def begin(service: Service, definition: str, pin_dir: Path, progress: Progress) -> Journal:
