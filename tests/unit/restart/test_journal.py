@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.restart import fakes
 from udpgrm.cli.errors import EXIT_ERROR
 from udpgrm.cli.main import main
 from udpgrm.restart import foreground, journal, lock, statedir
@@ -246,3 +247,25 @@ def test_is_locked_does_not_prevent_the_lock() -> None:
         stop.set()
         for looker in lookers:
             looker.join()
+
+
+@pytest.mark.parametrize("ends_meanwhile", [False, True])
+def test_only_what_drains_is_handed_over(
+    monkeypatch: pytest.MonkeyPatch, ends_meanwhile: bool
+) -> None:
+    made = make()
+    made.from_generation, made.to_generation = 1, 2
+    made.plan = {"working": {}, "reading": {}}
+    made.position = Position(Step.DRAIN)
+    made.save()
+    monkeypatch.setattr(foreground, "plan", lambda *_: None)
+
+    def is_locked(_: str) -> bool:
+        if ends_meanwhile:
+            made.end(made.begin(Step.STOP), Result.DONE, "", Position(Step.STOP, Outcome.FINISHED))
+        return False
+
+    monkeypatch.setattr(lock, "is_locked", is_locked)
+    handed: list[str] = []
+    foreground.hand_over(fakes.service(), Path("/pins"), handed.append)
+    assert handed == ([] if ends_meanwhile else ["edge@1"])
