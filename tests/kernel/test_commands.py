@@ -195,4 +195,4 @@ def test_list_of_several_addresses(host: Host, group: list[socket.socket]) -> No
     assert found["addresses"] == [ADDRESS, "192.0.2.1:1"]
     assert [item["address"] for item in found["groups"]] == [ADDRESS]
     assert host.json("list")["addresses"] == []
-    assert host.run("list", ADDRESS, ADDRESS).stdout == host.run("list", ADDRESS).stdout
+    assert host.run("list", ADDRESS, ADDRESS).returncode == 255  # text is for one
