@@ -160,7 +160,7 @@ def other_control_node(places: dict[str, str], runs: Runs) -> None:
     """Begin a rollout while another one runs: refused, instead of a dead one, after it."""
     me = os.uname().nodename
     everything: dict[str, Any] = {"udpgrm_batches": ["100%"], "udpgrm_bake": 0}
-    refusal = [f"a rollout of root@{me} goes on since", "udpgrm_other_rollout=replace"]
+    refusal = [f"a rollout of root@{me} continues since", "udpgrm_other_rollout=replace"]
 
     def claims() -> list[str]:
         return [on_host(name, f"cat {CLAIM} 2>/dev/null") for name in places]
