@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from udpgrm.build import sources
-from udpgrm.kernel import bpffs
+from udpgrm.kernel import bpffs, btf
 from udpgrm.loader.programs import Linker
 from udpgrm.state import maps as state
 from udpgrm.state.maps import Maps
@@ -18,8 +18,10 @@ def load(directory: Path, linker: Linker, maps: Maps) -> None:
     pins = directory / state.ITERATORS
     pins.mkdir(exist_ok=True)
     maps.close_iterators()
+    with btf.KernelTypes() as types:
+        target = types.function("bpf_iter_udp")
     for name, program in sources.ITERATORS.items():
-        link = linker.iterator(name, program)
+        link = linker.iterator(name, program, target)
         maps.iterators[name] = link
         bpffs.replace_pin(link, pins / name)
 

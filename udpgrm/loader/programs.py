@@ -12,6 +12,7 @@ import platform
 import socket
 import struct
 import sys
+from collections.abc import Callable
 
 from udpgrm import abi
 from udpgrm.abi import Relocation
@@ -159,29 +160,26 @@ class Linker:
         code = link(cache.template(hook.program), self._bound, self._constants)
         return libbpf.prog_load(hook.prog_type, f"udpgrm_{hook.name}", code, hook.attach_type)
 
-    def iterator(self, name: str, program: sources.Program) -> int:
-        """Load an iterator over UDP sockets and attach it. Returns the link's fd."""
-        code = link(cache.template(program), self._bound, self._constants)
-        with btf.KernelTypes() as types:
-            target = types.function("bpf_iter_udp")
-        fd = libbpf.prog_load(
-            libbpf.PROG_TRACING, f"udpgrm_{name}", code, libbpf.TRACE_ITER, target
-        )
-        try:
-            return libbpf.iterator_create(fd)
-        finally:
-            os.close(fd)
+    def iterator(self, name: str, program: sources.Program, target: int) -> int:
+        """Load an iterator for a function (BTF id) and attach it. Returns the link's fd."""
+        return self._trace(name, program, libbpf.TRACE_ITER, target, libbpf.iterator_create)
 
-    def tracepoint(self, name: str, program: sources.Program) -> int:
-        """Load a program and attach it to a tracepoint. Returns the link's fd."""
+    def tracepoint(self, name: str, program: sources.Program, target: int) -> int:
+        """Load a program for a tracepoint (BTF id) and attach it. Returns the link's fd."""
+        return self._trace(name, program, libbpf.TRACE_RAW_TP, target, libbpf.tracepoint_open)
+
+    def _trace(
+        self,
+        name: str,
+        program: sources.Program,
+        attach_type: int,
+        target: int,
+        attach: Callable[[int], int],
+    ) -> int:
         code = link(cache.template(program), self._bound, self._constants)
-        with btf.KernelTypes() as types:
-            target = types.tracepoint(name)
-        fd = libbpf.prog_load(
-            libbpf.PROG_TRACING, f"udpgrm_{name}", code, libbpf.TRACE_RAW_TP, target
-        )
+        fd = libbpf.prog_load(libbpf.PROG_TRACING, f"udpgrm_{name}", code, attach_type, target)
         try:
-            return libbpf.tracepoint_open(fd)
+            return attach(fd)
         finally:
             os.close(fd)
 

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from udpgrm.build import sources
-from udpgrm.kernel import bpffs
+from udpgrm.kernel import bpffs, btf
 from udpgrm.loader.programs import Linker
 
 _DIRECTORY = "tracepoints"
@@ -18,8 +18,10 @@ def load(directory: Path, linker: Linker) -> None:
     """Load and pin every program, replacing an earlier daemon's."""
     pins = directory / _DIRECTORY
     pins.mkdir(exist_ok=True)
+    with btf.KernelTypes() as types:
+        targets = {name: types.tracepoint(name) for name in sources.TRACEPOINTS}
     for name, program in sources.TRACEPOINTS.items():
-        link = linker.tracepoint(name, program)
+        link = linker.tracepoint(name, program, targets[name])
         try:
             bpffs.replace_pin(link, pins / name)
         finally:

@@ -8,6 +8,7 @@ Iterators of the kernel read the sockets of a network namespace as they are at t
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import sys
 from collections.abc import Iterator
@@ -61,6 +62,7 @@ def _count_here(maps: Maps) -> Counts:
     return counts
 
 
+@functools.lru_cache(maxsize=1)  # parses the kernel's types; asked for each connected socket
 def connect_parts() -> bool:
     """Return whether connect(2) removes an IPv4 socket of any address from its reuseport group.
 
