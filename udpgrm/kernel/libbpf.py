@@ -235,31 +235,30 @@ def programs_of_type(kind: int) -> Iterator[tuple[str, list[int]]]:
     """Yield (name, ids of its maps) of every loaded program of a type."""
     number = ctypes.c_uint32(0)
     while lib.bpf_prog_get_next_id(number, ctypes.byref(number)) == 0:
-        fd = lib.bpf_prog_get_fd_by_id(number)
-        if fd < 0:
-            continue  # gone meanwhile
-        try:
-            ids = (ctypes.c_uint32 * 64)()
-            info = ProgInfo(nr_map_ids=len(ids), map_ids=ctypes.addressof(ids))
-            _info(fd, info)
-        finally:
-            os.close(fd)
-        if info.type == kind:
-            yield info.name.decode(errors="replace"), list(ids[: min(info.nr_map_ids, len(ids))])
+        found, name, maps = _program(number.value)
+        if found == kind:
+            yield name, maps
 
 
 def program(number: int) -> tuple[str, list[int]]:
     """Return (name, ids of its maps) of the program with this id; ("", []): it is gone."""
+    _, name, maps = _program(number)
+    return name, maps
+
+
+def _program(number: int) -> tuple[int, str, list[int]]:
+    """Return (type, name, ids of its maps) of a program; (0, "", []): it is gone."""
     fd = lib.bpf_prog_get_fd_by_id(number)
     if fd < 0:
-        return "", []
+        return 0, "", []
     try:
         ids = (ctypes.c_uint32 * 64)()
         info = ProgInfo(nr_map_ids=len(ids), map_ids=ctypes.addressof(ids))
         _info(fd, info)
     finally:
         os.close(fd)
-    return info.name.decode(errors="replace"), list(ids[: min(info.nr_map_ids, len(ids))])
+    name = info.name.decode(errors="replace")
+    return int(info.type), name, list(ids[: min(info.nr_map_ids, len(ids))])
 
 
 def link_cgroup(fd: int) -> int:
