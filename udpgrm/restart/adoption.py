@@ -106,8 +106,10 @@ def adopt(
             _prepare(maps, cookie, sock, where, application)
         sockets = [sock for _, sock in held]
         indices = enroll(sockets, generation, max(deadline - time.monotonic(), 1.0))
-        _note(maps, cgroup, held, generation, application)
-        _note_connected(maps, cgroup, held, generation, application)
+        requests = [enrolling.request_of(maps, cookie, sock) for cookie, sock in held]
+        groups = {(request.group - 1, request.epoch) for request in requests}
+        _note(maps, cgroup, groups, generation, application)
+        _note_connected(maps, cgroup, groups, generation, application)
         return Enrolled(where, generation, [cookie for cookie, _ in held], indices)
     except NotHooked as error:
         if error.errno == errno.ENOPROTOOPT:
@@ -142,15 +144,11 @@ def _prepare(maps: Maps, cookie: int, sock: socket.socket, where: str, applicati
 def _note(
     maps: Maps,
     cgroup: Path,
-    held: Iterable[tuple[int, socket.socket]],
+    groups: set[tuple[int, int]],
     generation: int,
     application: int,
 ) -> None:
-    """Let the hooks enroll sockets that processes of this cgroup bind later, in each group."""
-    groups = set()
-    for cookie, sock in held:
-        request = enrolling.request_of(maps, cookie, sock)
-        groups.add((request.group - 1, request.epoch))
+    """Let the hooks enroll sockets that this cgroup binds later, in each group (id, epoch)."""
     for directory in (cgroup, *(path.parent for path in cgroup.rglob("*/cgroup.procs"))):
         identity = cgroups.identity(directory)
         for group_id, epoch in groups:
@@ -162,16 +160,15 @@ def _note(
 def _note_connected(
     maps: Maps,
     cgroup: Path,
-    held: Iterable[tuple[int, socket.socket]],
+    groups: set[tuple[int, int]],
     generation: int,
     application: int,
 ) -> None:
     """Count the sockets that its processes connected before the hooks were loaded."""
-    groups = {enrolling.request_of(maps, *found).group - 1 for found in held}
     for pid in cgroups.processes(cgroup):
         for cookie, fd in pidfd.sockets_of(pid):
             with socket.socket(fileno=fd) as sock:
-                for group_id in groups:
+                for group_id, _ in groups:
                     enrolling.note_connected(
                         maps, group_id, generation, application, (cookie, sock)
                     )
