@@ -17,7 +17,7 @@ from udpgrm.daemon.messages import MessageHandler
 from udpgrm.kernel import cgroups, pidfd
 from udpgrm.kernel.inotify import Directories
 from udpgrm.loader import hooks
-from udpgrm.state import address, adoptions, enrolling
+from udpgrm.state import address, adoptions, enrolling, records
 from udpgrm.state.adoptions import Adoption
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
@@ -140,7 +140,7 @@ class Adoptions:
         request.group, request.epoch = adoption.group_id + 1, adoption.epoch
         request.generation, request.app = adoption.generation, adoption.application
         request.registered = 1
-        enrolling.write_request(self._maps, request, sock)
+        records.write_request(self._maps, sock.fileno(), request)
         self._messages.handle(
             abi.Message(
                 flags=MessageFlag.JOIN | MessageFlag.REGISTER,

@@ -14,7 +14,7 @@ from udpgrm.daemon.tubular import Tubular
 from udpgrm.dissectors import kinds
 from udpgrm.kernel import libbpf
 from udpgrm.loader.pool import Pool
-from udpgrm.state import address, counters, entries
+from udpgrm.state import address, counters, entries, records
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
 
@@ -44,20 +44,15 @@ class Registrar:
         record = self._record(message.group, group, group_entries, message.cookie, fd)
         if message.flags & MessageFlag.REGISTER:
             self._join_generation(group, group_entries, message, record, fd)
-        libbpf.map_update(self._maps["registrations"], _key(fd), bytes(record))
+        records.write_registration(self._maps, fd, record)
 
     def _record(
         self, group_id: int, group: abi.Group, group_entries: GroupEntries, cookie: int, fd: int
     ) -> abi.Registration:
         """Return the socket's registration record, or a new one outside any generation."""
-        data = libbpf.map_lookup(
-            self._maps["registrations"], _key(fd), ctypes.sizeof(abi.Registration)
-        )
-        if data is not None:
-            record = abi.Registration.from_buffer_copy(data)
-            here = record.group == group_id + 1 and record.epoch == group.epoch
-            if here and record.array_entry != abi.ENTRY_NONE:
-                return record
+        entered = records.entered_in(self._maps, fd, group_id, group.epoch)
+        if entered is not None:
+            return entered
         record = abi.Registration(
             cookie=cookie,
             group=group_id + 1,
@@ -158,10 +153,8 @@ class Registrar:
 
     def _generation_asked_for(self, message: abi.Message, fd: int) -> int:
         """Return the generation that a socket has asked for last: messages come in any order."""
-        size = ctypes.sizeof(abi.SocketRequest)
-        data = libbpf.map_lookup(self._maps["socket_request"], _key(fd), size)
-        if data is not None:
-            request = abi.SocketRequest.from_buffer_copy(data)
+        request = records.request_of(self._maps, fd)
+        if request is not None:
             here = request.group == message.group + 1 and request.epoch == message.epoch
             if here and request.registered:
                 return int(request.generation)
@@ -192,7 +185,3 @@ class Registrar:
         entries.drop_entries(slot, {record.array_entry})
         group_entries.write_slot(record.slot, slot)
         self._taken_until.pop((group_id, record.slot), None)
-
-
-def _key(fd: int) -> bytes:
-    return fd.to_bytes(4, sys.byteorder)

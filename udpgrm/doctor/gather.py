@@ -10,7 +10,6 @@ in, for every caller.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import socket
@@ -18,16 +17,16 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Optional, Union
+from typing import Optional
 
 from udpgrm import abi
 from udpgrm.abi import Option
 from udpgrm.dissectors import kinds
 from udpgrm.doctor.facts import Group, Host, Socket
 from udpgrm.doctor.options import limits_of
-from udpgrm.kernel import cgroups, descriptors, libbpf, pidfd
+from udpgrm.kernel import cgroups, descriptors, pidfd
 from udpgrm.kernel.descriptors import Unreachable
-from udpgrm.state import address, second_groups
+from udpgrm.state import address, records, second_groups
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
 from udpgrm.state.steered import Foreign, foreign
@@ -167,11 +166,10 @@ def _look_at(
 
 def _with_notes(seen: Socket, sock: socket.socket, maps: Maps) -> Socket:
     """Add the records of hooks and daemon in the socket's storage."""
-    request = abi.SocketRequest()
-    record = abi.Registration()
-    if not _storage(maps["socket_request"], sock, request):
+    request = records.request_of(maps, sock.fileno())
+    if request is None:
         return seen
-    _storage(maps["registrations"], sock, record)
+    record = records.registration_of(maps, sock.fileno()) or abi.Registration()
     seen = replace(seen, known=True, uid=request.uid, application=request.app)
     if not request.group:
         return seen
@@ -190,14 +188,3 @@ def _with_notes(seen: Socket, sock: socket.socket, maps: Maps) -> Socket:
     with contextlib.suppress(LookupError), GroupEntries(maps, request.group - 1) as entries:
         seen = replace(seen, entered=entries.cookie_at(record.array_entry) == seen.cookie)
     return replace(seen, index=record.index)
-
-
-def _storage(
-    storage: int, sock: socket.socket, record: Union[abi.SocketRequest, abi.Registration]
-) -> bool:
-    """Read a socket's storage into a record; return False if it has none."""
-    size = ctypes.sizeof(record)
-    raw = libbpf.map_lookup(storage, sock.fileno().to_bytes(4, sys.byteorder), size)
-    if raw is not None:
-        ctypes.memmove(ctypes.addressof(record), raw, size)
-    return raw is not None

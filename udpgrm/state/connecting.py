@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
 import sys
@@ -12,7 +11,7 @@ from typing import Optional
 
 from udpgrm import abi
 from udpgrm.kernel import libbpf, pidfd
-from udpgrm.state import connected, entries
+from udpgrm.state import connected, entries, records
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps, index
 
@@ -29,27 +28,12 @@ def is_connected(fd: int) -> bool:
     return True
 
 
-def _key(fd: int) -> bytes:
-    return fd.to_bytes(4, sys.byteorder)
-
-
-def _registration_of(maps: Maps, fd: int, number: int, epoch: int) -> Optional[abi.Registration]:
-    """Return the socket's registration record in a group, None if it has no array entry there."""
-    size = ctypes.sizeof(abi.Registration)
-    data = libbpf.map_lookup(maps["registrations"], _key(fd), size)
-    if data is None:
-        return None
-    registration = abi.Registration.from_buffer_copy(data)
-    here = (registration.group, registration.epoch) == (number + 1, epoch)
-    return registration if here and registration.array_entry != abi.ENTRY_NONE else None
-
-
 def give_back(maps: Maps, group_entries: GroupEntries, message: abi.Message, fd: int) -> None:
     """Remove a connected socket from its generation's lists and from the array.
 
     Its record keeps the index that its server was given: an index is never withdrawn.
     """
-    registration = _registration_of(maps, fd, message.group, message.epoch)
+    registration = records.entered_in(maps, fd, message.group, message.epoch)
     if registration is None:
         return
     if registration.slot < abi.GENERATION_SLOTS:
@@ -60,12 +44,12 @@ def give_back(maps: Maps, group_entries: GroupEntries, message: abi.Message, fd:
         libbpf.map_delete(group_entries.sockets, index(registration.array_entry))
     libbpf.map_delete(maps["entries"], int(registration.cookie).to_bytes(8, sys.byteorder))
     registration.array_entry = abi.ENTRY_NONE
-    libbpf.map_update(maps["registrations"], _key(fd), bytes(registration))
+    records.write_registration(maps, fd, registration)
 
 
 def undo(maps: Maps, group_entries: GroupEntries, message: abi.Message, fd: int) -> None:
     """Give a socket back what the hook removed: its connect(2) has failed."""
-    registration = _registration_of(maps, fd, message.group, message.epoch)
+    registration = records.entered_in(maps, fd, message.group, message.epoch)
     if (
         registration is not None
         and registration.slot < abi.GENERATION_SLOTS
@@ -79,7 +63,7 @@ def undo(maps: Maps, group_entries: GroupEntries, message: abi.Message, fd: int)
 
 def rejoin(maps: Maps, fd: int) -> None:
     """Give a socket the options again that connect(2) has changed."""
-    request = _request_of(maps, fd)
+    request = records.request_of(maps, fd)
     if request is None or not request.parted:
         return
     _set(fd, socket.SO_REUSEPORT, 1)
@@ -109,15 +93,9 @@ def take_lent(maps: Maps, fd: int) -> None:
 
     With it on every socket of an address, other users could bind there.
     """
-    request = _request_of(maps, fd)
+    request = records.request_of(maps, fd)
     if request is not None and request.lent:
         _set(fd, socket.SO_REUSEADDR, 0)
-
-
-def _request_of(maps: Maps, fd: int) -> Optional[abi.SocketRequest]:
-    size = ctypes.sizeof(abi.SocketRequest)
-    data = libbpf.map_lookup(maps["socket_request"], _key(fd), size)
-    return None if data is None else abi.SocketRequest.from_buffer_copy(data)
 
 
 def _set(fd: int, option: int, value: int) -> None:

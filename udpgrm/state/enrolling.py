@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import ipaddress
 import os
 import socket
@@ -13,7 +12,7 @@ import sys
 
 from udpgrm import abi
 from udpgrm.kernel import libbpf
-from udpgrm.state import address, connected
+from udpgrm.state import address, connected, records
 from udpgrm.state.maps import Maps
 
 _SO_BINDTOIFINDEX = 62
@@ -22,10 +21,9 @@ _SO_NETNS_COOKIE = 71
 
 def request_of(maps: Maps, cookie: int, sock: socket.socket) -> abi.SocketRequest:
     """Return the hook's record of a socket, or the record that the bind hook would have made."""
-    size = ctypes.sizeof(abi.SocketRequest)
-    raw = libbpf.map_lookup(maps["socket_request"], _key(sock), size)
-    if raw is not None:
-        return abi.SocketRequest.from_buffer_copy(raw)
+    found = records.request_of(maps, sock.fileno())
+    if found is not None:
+        return found
     return abi.SocketRequest(
         cookie=cookie,
         generation=abi.GENERATION_NONE,
@@ -38,7 +36,8 @@ def request_of(maps: Maps, cookie: int, sock: socket.socket) -> abi.SocketReques
 def note_bound(maps: Maps, cookie: int, sock: socket.socket) -> None:
     """Write the bind hook's record of a socket, unless the hook has."""
     with contextlib.suppress(FileExistsError):
-        _write(maps, request_of(maps, cookie, sock), sock, libbpf.NOEXIST)
+        request = request_of(maps, cookie, sock)
+        records.write_request(maps, sock.fileno(), request, libbpf.NOEXIST)
 
 
 def note_connected(
@@ -69,7 +68,7 @@ def note_connected(
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         group.parted = 1
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
-    write_request(maps, request, sock)
+    records.write_request(maps, sock.fileno(), request)
 
 
 def _is_at(group: abi.Group, sock: socket.socket) -> bool:
@@ -87,20 +86,7 @@ def _is_at(group: abi.Group, sock: socket.socket) -> bool:
     return address.bound(sock) == address.of_key(group.key)
 
 
-def write_request(maps: Maps, request: abi.SocketRequest, sock: socket.socket) -> None:
-    """Replace the hooks' record of a socket."""
-    _write(maps, request, sock, libbpf.ANY)
-
-
-def _write(maps: Maps, request: abi.SocketRequest, sock: socket.socket, flags: int) -> None:
-    libbpf.map_update(maps["socket_request"], _key(sock), bytes(request), flags)
-
-
 def netns_of(sock: socket.socket) -> int:
     """Return the cookie of the socket's network namespace."""
     raw = sock.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
     return int.from_bytes(raw, sys.byteorder)
-
-
-def _key(sock: socket.socket) -> bytes:
-    return sock.fileno().to_bytes(4, sys.byteorder)
