@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -130,6 +130,15 @@ class Host:
         assert self.daemon is not None
         return self.daemon
 
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Stop the daemon for the with block; messages wait for it."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
     def kill(self, number: int = signal.SIGKILL) -> int:
         """End the daemon with a signal; its exit status."""
         self.process.send_signal(number)
@@ -186,6 +195,14 @@ class Host:
             self.daemon.wait()
         remove_pins(self.directory)
         shutil.rmtree(self.scratch)
+
+
+def inside(cgroup: Path, *command: str) -> list[str]:
+    """Return a command line that runs a command in a cgroup from its start.
+
+    A socket belongs to the cgroup in which it is made.
+    """
+    return ["sh", "-c", 'echo $$ >"$0/cgroup.procs"; exec "$@"', str(cgroup), *command]
 
 
 def wait_for_index(sock: socket.socket) -> None:

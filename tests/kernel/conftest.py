@@ -12,6 +12,7 @@ import ctypes
 import fcntl
 import functools
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,3 +104,12 @@ def host(bare_host: Host) -> Host:
     """A host with a daemon, as the reference is run."""
     bare_host.start()
     return bare_host
+
+
+@pytest.fixture
+def sockets() -> Iterator[list[socket.socket]]:
+    """Sockets that the test adds, closed after it."""
+    made: list[socket.socket] = []
+    yield made
+    for sock in made:
+        sock.close()

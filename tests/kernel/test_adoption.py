@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from testing.host import Host, client, remove_cgroup, wait_for
+from testing.host import Host, client, inside, remove_cgroup, wait_for
 from testing.waiting import PATIENCE_S
 
 WHERE = "127.0.0.1:4433"
@@ -47,20 +47,8 @@ class Unit:
     def __init__(self, parent: Path, name: str, workers: int = 2, reuseport: int = 1) -> None:
         self.cgroup = parent / name
         self.cgroup.mkdir()
-        # started from within: its sockets belong to the cgroup they were made in
         self.process = subprocess.Popen(
-            [
-                "sh",
-                "-c",
-                'echo $$ >"$0/cgroup.procs"; exec "$@"',
-                str(self.cgroup),
-                sys.executable,
-                "-c",
-                SERVER,
-                name,
-                str(workers),
-                str(reuseport),
-            ],
+            inside(self.cgroup, sys.executable, "-c", SERVER, name, str(workers), str(reuseport)),
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -168,9 +156,8 @@ sys.stdin.readline()
         ["ip", "link", "add", "veth5", "type", "veth", "peer", "name", "veth6"], check=True
     )
     try:
-        words = ["sh", "-c", 'echo $$ >"$0/cgroup.procs"; exec "$@"', str(child)]
         with subprocess.Popen(
-            [*words, sys.executable, "-c", server],
+            inside(child, sys.executable, "-c", server),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

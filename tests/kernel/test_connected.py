@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import udpgrm.client as grm
-from testing.host import ROOT, Host, client, wait_for
+from testing.host import ROOT, Host, client, inside, wait_for
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.plan import Refused
 from udpgrm.services.definition import Group
@@ -244,36 +244,42 @@ def test_what_is_shown(host: Host, held: contextlib.ExitStack) -> None:
     assert "udpgrm_unknown_connected_sockets{" in metrics
 
 
-def test_sockets_outside_of_hooked_cgroups(
-    host: Host, cgroup: Path, held: contextlib.ExitStack
-) -> None:
-    """They are said, and not waited for."""
-    group_of(held, 1)
+@contextlib.contextmanager
+def connected_outside(cgroup: Path, *addresses: tuple[str, int]) -> Iterator[None]:
+    """Have a process beside the hooked cgroup accept a session, at the addresses of `accept`."""
     code = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 from tests.kernel.test_connected import accept
-kept = accept(("127.0.0.1", 9))
+kept = accept(*{addresses!r})
 print("made", flush=True)
 sys.stdin.read()
 """
     outside = cgroup.parent / f"{cgroup.name}-outside"
     outside.mkdir()
     try:
-        words = ["sh", "-c", 'echo $$ >"$0/cgroup.procs"; exec "$@"', str(outside)]
         with subprocess.Popen(
-            [*words, sys.executable, "-c", code],
+            inside(outside, sys.executable, "-c", code),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         ) as process:
             assert process.stdout is not None and process.stdout.readline() == "made\n"
-            group_of(held, 2)
-            assert host.group(WHERE)["connected_unknown"] == 1
-            answer = host.json("drain", WHERE, "1", "--flows=0", "--max=30")
-            assert (answer["drained"], answer["connected_unknown"]) == (True, 1)
+            yield
     finally:
         outside.rmdir()
+
+
+def test_sockets_outside_of_hooked_cgroups(
+    host: Host, cgroup: Path, held: contextlib.ExitStack
+) -> None:
+    """They are said, and not waited for."""
+    group_of(held, 1)
+    with connected_outside(cgroup, ("127.0.0.1", 9)):
+        group_of(held, 2)
+        assert host.group(WHERE)["connected_unknown"] == 1
+        answer = host.json("drain", WHERE, "1", "--flows=0", "--max=30")
+        assert (answer["drained"], answer["connected_unknown"]) == (True, 1)
 
 
 def test_a_second_group_of_the_kernel(host: Host, cgroup: Path, held: contextlib.ExitStack) -> None:
@@ -282,39 +288,19 @@ def test_a_second_group_of_the_kernel(host: Host, cgroup: Path, held: contextlib
     sock = group_of(held, 1, where)
     groups = Groups(host.directory, [Group(where)])
     groups.refuse_second_groups()
-    code = f"""
-import sys
-sys.path.insert(0, {str(ROOT)!r})
-from tests.kernel.test_connected import accept
-kept = accept(("127.0.0.1", 9), ("127.0.0.1", 4433))
-print("made", flush=True)
-sys.stdin.read()
-"""
-    outside = cgroup.parent / f"{cgroup.name}-outside"
-    outside.mkdir()
-    try:
-        words = ["sh", "-c", 'echo $$ >"$0/cgroup.procs"; exec "$@"', str(outside)]
-        with subprocess.Popen(
-            [*words, sys.executable, "-c", code],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as process:
-            assert process.stdout is not None and process.stdout.readline() == "made\n"
-            if not connect_parts():
-                pytest.skip("this kernel leaves connected sockets in their group")
-            with pytest.raises(Refused, match="1 sockets that were connected without hooks"):
-                groups.refuse_second_groups()
-            [diagnosis] = findings(host, where)
-            assert diagnosis == (True, ["second_kernel_group"])
-            [late] = grm.bind(where)
-            held.enter_context(late)
-            grm.enroll([late], 2)
-        with pytest.raises(Refused, match="in 2 reuseport groups"):
+    with connected_outside(cgroup, ("127.0.0.1", 9), ("127.0.0.1", 4433)):
+        if not connect_parts():
+            pytest.skip("this kernel leaves connected sockets in their group")
+        with pytest.raises(Refused, match="1 sockets that were connected without hooks"):
             groups.refuse_second_groups()
-        assert findings(host, where) == [(False, ["second_kernel_group"])] * 2
-    finally:
-        outside.rmdir()
+        [diagnosis] = findings(host, where)
+        assert diagnosis == (True, ["second_kernel_group"])
+        [late] = grm.bind(where)
+        held.enter_context(late)
+        grm.enroll([late], 2)
+    with pytest.raises(Refused, match="in 2 reuseport groups"):
+        groups.refuse_second_groups()
+    assert findings(host, where) == [(False, ["second_kernel_group"])] * 2
     assert grm.working_generation(sock) == 1
 
 

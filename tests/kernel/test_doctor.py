@@ -19,7 +19,7 @@ from typing import Any, Callable, Optional
 import pytest
 
 import udpgrm.client as grm
-from testing.host import Host, client, plain_socket, received, wait_for, wait_for_index
+from testing.host import Host, client, inside, plain_socket, received, wait_for, wait_for_index
 from tests.kernel.named import dissector, write
 from udpgrm import abi
 from udpgrm.abi import Option
@@ -49,9 +49,8 @@ def start() -> Iterator[Start]:
             before: str = "", cgroup: Optional[Path] = None, code: str = PROCESS
         ) -> subprocess.Popen[str]:
             command = [sys.executable, "-c", code.format(before=before)]
-            if cgroup is not None:  # a socket belongs to the cgroup it is made in
-                shell = 'echo $$ >"$0/cgroup.procs"; exec "$@"'
-                command = ["sh", "-c", shell, str(cgroup), *command]
+            if cgroup is not None:
+                command = inside(cgroup, *command)
             process = stack.enter_context(
                 subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             )

@@ -11,7 +11,6 @@ import re
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 
@@ -45,15 +44,6 @@ METRICS = [
     "tx_flow_update_ok",
     "tx_flow_update_conflict",
 ]
-
-
-@pytest.fixture
-def sockets() -> Iterator[list[socket.socket]]:
-    """Sockets that the test adds, closed after it."""
-    made: list[socket.socket] = []
-    yield made
-    for sock in made:
-        sock.close()
 
 
 def enrolled(

@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
@@ -21,15 +20,6 @@ from testing.host import COMMAND, ROOT, Host, wait_for
 from tests.kernel import sockopts as grm
 
 ADDRESS = "127.0.0.1:4433"
-
-
-@pytest.fixture
-def sockets() -> Iterator[list[socket.socket]]:
-    """Sockets that the test adds, closed after it."""
-    made: list[socket.socket] = []
-    yield made
-    for sock in made:
-        sock.close()
 
 
 def open_descriptors(host: Host) -> int:

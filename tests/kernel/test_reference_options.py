@@ -8,13 +8,10 @@ and how hooks treat what is not theirs.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import socket
 import struct
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,29 +23,10 @@ ADDRESS = "127.0.0.1:4433"
 
 
 @pytest.fixture
-def sockets() -> Iterator[list[socket.socket]]:
-    """Sockets that the test adds, closed after it."""
-    made: list[socket.socket] = []
-    yield made
-    for sock in made:
-        sock.close()
-
-
-@pytest.fixture
 def sock(host: Host, sockets: list[socket.socket]) -> socket.socket:
     """A socket bound while the hooks are there."""
     sockets.append(grm.udp())
     return sockets[0]
-
-
-@contextlib.contextmanager
-def stopped(host: Host) -> Iterator[None]:
-    """Nothing happens that needs the daemon."""
-    host.process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        host.process.send_signal(signal.SIGCONT)
 
 
 def counters(host: Host) -> dict[str, int]:
@@ -149,7 +127,7 @@ def test_a_socket_at_first(sock: socket.socket) -> None:
 def test_a_registration_without_a_daemon(host: Host, sock: socket.socket, generation: int) -> None:
     """The generation is there at once, uncut; the index comes with the daemon."""
     slot = generation % 32
-    with stopped(host):
+    with host.stopped():
         grm.put(sock, grm.SOCKET_GEN, grm.u32(generation))
         cookie = grm.cookie_of(slot, 255)
         assert grm.socket_gen(sock) == (generation, grm.UNREGISTERED, cookie)
@@ -174,13 +152,13 @@ def test_a_socket_that_moves_keeps_its_index(host: Host, sockets: list[socket.so
         sockets.append(grm.udp())
         assert grm.register(sockets[-1], 1) == index
     mover = sockets[2]
-    with stopped(host):
+    with host.stopped():
         for generation in (2, 35, 1, 2):
             grm.put(mover, grm.SOCKET_GEN, grm.u32(generation))
             assert grm.socket_gen(mover) == (generation, 2, grm.cookie_of(generation % 32, 2))
     wait_for(lambda: grm.socket_gen(mover)[1] == 0, "the next index")
     assert grm.socket_gen(mover) == (2, 0, grm.cookie_of(2, 0))
-    with stopped(host):  # again in the same generation: nothing changes
+    with host.stopped():  # again in the same generation: nothing changes
         grm.put(mover, grm.SOCKET_GEN, grm.u32(2))
         assert grm.socket_gen(mover) == (2, 0, grm.cookie_of(2, 0))
     # the lowest free index is taken: that which the mover has left

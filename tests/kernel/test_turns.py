@@ -10,12 +10,10 @@ import re
 import signal
 import socket
 import subprocess
-import sys
-from collections.abc import Iterator
 
 import udpgrm.client as grm
 from testing.host import COMMAND, Host, wait_for, wait_for_index
-from tests.kernel.unprivileged import NOBODY, PRELUDE, unprivileged
+from tests.kernel.unprivileged import NOBODY, start_unprivileged, unprivileged
 from udpgrm.abi import Option
 
 #: Counts the programs that the daemon has loaded for groups, in its log.
@@ -42,16 +40,6 @@ if sys.argv[3] == "keep":
 """
 
 
-@contextlib.contextmanager
-def stopped(host: Host) -> Iterator[None]:
-    """What is asked meanwhile is all there when the daemon continues."""
-    host.process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        host.process.send_signal(signal.SIGCONT)
-
-
 def ask(sock: socket.socket, generation: int = 1) -> None:
     sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, generation.to_bytes(4, "little"))
 
@@ -66,7 +54,7 @@ def test_root_is_served_first(bare_host: Host) -> None:
     """Whatever six users have asked for before; and nothing is loaded for closed sockets."""
     bare_host.start(fault=COUNTING)
     with contextlib.ExitStack() as stack:
-        with stopped(bare_host):
+        with bare_host.stopped():
             for number in range(6):
                 unprivileged(_MANY, str(20000 + 100 * number), "15", "close", user=NOBODY - number)
             mine = [stack.enter_context(grm.bind(f"127.0.0.1:{7000 + n}")[0]) for n in range(3)]
@@ -92,9 +80,10 @@ print(*(attempt(sock, GEN, 1) for sock in first), flush=True)
 sys.stdin.read()
 """
     with contextlib.ExitStack() as stack:
-        with stopped(host):
+        with host.stopped():
             for number in range(2):
-                process = stack.enter_context(_keeping(code, NOBODY - number, 100 * number))
+                own = code.replace("20000", str(20000 + 100 * number))
+                process = stack.enter_context(start_unprivileged(own, NOBODY - number))
                 assert process.stdout is not None
                 assert process.stdout.readline().split() == ["done"] * 8
         wait_for(lambda: len(order(host)) == 16, "all registrations")
@@ -102,23 +91,9 @@ sys.stdin.read()
         assert users == [200, 201] * 8
 
 
-def _keeping(code: str, user: int, offset: int) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", PRELUDE + code.replace("20000", str(20000 + offset))],
-        user=user,
-        group=user,
-        extra_groups=[],
-        text=True,
-        bufsize=1,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd="/",
-    )
-
-
 def test_users_cannot_take_what_is_prepared_for_root(host: Host) -> None:
     """While nothing is prepared again: the daemon is stopped."""
-    with stopped(host), contextlib.ExitStack() as stack:
+    with host.stopped(), contextlib.ExitStack() as stack:
         answers = []
         for number in range(3):
             done = unprivileged(
@@ -142,7 +117,7 @@ def test_the_last_word_of_a_socket_holds(host: Host) -> None:
     """Root's message is served before that which its socket's user sent before."""
     with grm.bind("127.0.0.1:7000")[0] as sock:
         grm.enroll([sock], 1)
-        with stopped(host):
+        with host.stopped():
             done = unprivileged(
                 """
 sock = socket.socket(fileno=int(sys.argv[1]))

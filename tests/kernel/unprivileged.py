@@ -51,12 +51,12 @@ def unprivileged(
     )
 
 
-def start_unprivileged(code: str) -> subprocess.Popen[str]:
-    """Begin to run Python code as nobody, and talk to it."""
+def start_unprivileged(code: str, user: int = NOBODY) -> subprocess.Popen[str]:
+    """Begin to run Python code as another user, and talk to it."""
     return subprocess.Popen(
         [sys.executable, "-c", PRELUDE + code],
-        user=NOBODY,
-        group=NOBODY,
+        user=user,
+        group=user,
         extra_groups=[],
         text=True,
         bufsize=1,
