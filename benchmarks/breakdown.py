@@ -64,11 +64,11 @@ class _Parts:
             Relocation.OWN_SOCKETS: "sockets",
             Relocation.OWN_COUNTERS: "counters",
         }
-        epoch: int = maps.group(group.number).epoch
-        constants: dict[int, int] = {Relocation.GROUP: group.number, Relocation.EPOCH: epoch}
+        epoch: int = maps.group(group.group_id).epoch
+        constants: dict[int, int] = {Relocation.GROUP: group.group_id, Relocation.EPOCH: epoch}
         with contextlib.ExitStack() as stack:
             for key, outer in own.items():
-                fd = stack.enter_context(maps.inner(outer, group.number))
+                fd = stack.enter_context(maps.inner(outer, group.group_id))
                 assert fd is not None
                 bound[key] = fd
             code = link(cache.template(program), bound, constants)

@@ -100,7 +100,7 @@ def map_memory(groups: Groups) -> Iterator[Row]:
     maps = groups.maps
     total = 0.0
     for name in _DISTRIBUTED:
-        with maps.inner(name, group.number) as fd:
+        with maps.inner(name, group.group_id) as fd:
             assert fd is not None
             size = memory(fd) / 1e3
             total += size
@@ -108,7 +108,7 @@ def map_memory(groups: Groups) -> Iterator[Row]:
     program = memory(group.program) / 1e3
     yield _row(_MEMORY, "program of a FLOW group", "kB", program)
     yield _row(_MEMORY, "a group in all", "kB", total + program, reference=66)
-    table = maps.group(group.number).table[1]
+    table = maps.group(group.group_id).table[1]
     with maps.inner("flow_tables", table) as fd:
         assert fd is not None
         yield _row(_MEMORY, "flow table of a generation", "kB", memory(fd) / 1e3)

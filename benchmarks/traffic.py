@@ -57,7 +57,7 @@ class Group:
 
     port: int
     generations: list[list[socket.socket]]
-    number: int
+    group_id: int
     program: int
 
     @property
@@ -126,12 +126,12 @@ class Groups:
                 made[-1].append(sock)
             grm.enroll(made[-1], generation, timeout=20)
         grm.promote(made[-1][0], generations)
-        number = self._number(port)
-        map_id = libbpf.map_lookup(self.maps["sockets"], state.index(number), 4)
+        group_id = self._group_id_of(port)
+        map_id = libbpf.map_lookup(self.maps["sockets"], state.index(group_id), 4)
         assert map_id is not None
         found = programs.using_map(libbpf.PROG_SK_REUSEPORT, int.from_bytes(map_id, sys.byteorder))
         program = self.keep_fd(found)
-        return Group(port, made, number, program)
+        return Group(port, made, group_id, program)
 
     def without_steering(self) -> Group:
         """Make a group whose program does nothing."""
@@ -141,11 +141,11 @@ class Groups:
         attach(made[0], self.keep_fd(program))
         return Group(port, [made], -1, program)
 
-    def _number(self, port: int) -> int:
-        for number in range(self.maps.config.groups):
-            group = self.maps.group(number)
+    def _group_id_of(self, port: int) -> int:
+        for group_id in range(self.maps.config.groups):
+            group = self.maps.group(group_id)
             if group.state == abi.GroupState.LIVE and address.port_of(group.key) == port:
-                return number
+                return group_id
         raise LookupError(f"no group at port {port}")
 
 

@@ -232,7 +232,7 @@ struct slot {
 /* The array entry of a socket cookie. */
 struct entry_ref {
 	u32 array_entry;
-	u32 group;
+	u32 group_id;
 };
 
 struct flow_key {
@@ -252,14 +252,14 @@ struct flow {
 };
 
 struct table_key {
-	u32 group;
+	u32 group_id;
 	u32 epoch;
 	u32 slot;
 };
 
 /* The peer of a probe, for one group. */
 struct probe_key {
-	u32 group;
+	u32 group_id;
 	u32 epoch;
 	struct flow_key remote;
 };
@@ -294,7 +294,7 @@ struct probe {
  */
 struct adopted_key {
 	u64 cgroup; /* or ENROLLED_PROCESS and a thread group's id, of the first pid namespace */
-	u32 group;
+	u32 group_id;
 	u32 epoch;
 };
 
@@ -399,7 +399,7 @@ enum message_flag {
 /* Ring buffer record: a group or a socket needs the daemon. */
 struct message {
 	u32 flags;
-	u32 group; /* id */
+	u32 group_id;
 	u32 epoch;
 	u32 pid;    /* in the first pid namespace; 0: unknown */
 	u32 ns_pid; /* in the daemon's; 0: the caller is in another one */

@@ -10,9 +10,9 @@
 /* Sends can be preempted on their CPU, so unlike receives they add atomically. */
 #define COUNT(field) __sync_fetch_and_add(&(field), 1)
 
-static __always_inline struct counters *counters_of(u32 id)
+static __always_inline struct counters *counters_of(u32 group_id)
 {
-	void *own = bpf_map_lookup_elem(MAP(COUNTERS), &id);
+	void *own = bpf_map_lookup_elem(MAP(COUNTERS), &group_id);
 	u32 zero = 0;
 
 	return own ? bpf_map_lookup_elem(own, &zero) : NULL;
@@ -31,33 +31,33 @@ static __always_inline void count_flow(struct counters *counters, u32 result, bo
 static __always_inline int account_send(struct bpf_sock *sk, struct flow_key *key)
 {
 	struct registration *registration = registration_of(sk);
-	u32 id = 0, slot = 0, stale = 0, result;
+	u32 group_id = 0, slot = 0, stale = 0, result;
 	u16 array_entry = ENTRY_NONE;
 	struct counters *counters;
 	struct group *group = NULL;
 	u64 owner = 0;
 
 	if (registration) {
-		id = registration->group - 1;
+		group_id = registration->group - 1;
 		slot = registration->slot;
 		array_entry = registration->array_entry;
 		owner = registration->cookie;
-		group = live_group(id, registration->epoch);
+		group = live_group(group_id, registration->epoch);
 	}
 	if (!group) {
 		struct socket_request *request = request_of(sk);
 
 		if (!request || !request->group)
 			return 1;
-		id = request->group - 1;
+		group_id = request->group - 1;
 		array_entry = ENTRY_NONE;
 		owner = request->cookie;
-		group = live_group(id, request->epoch);
+		group = live_group(group_id, request->epoch);
 		if (!group)
 			return 1;
 		slot = slot_of(group, request->app, request->generation);
 	}
-	counters = counters_of(id);
+	counters = counters_of(group_id);
 	if (!counters)
 		return 1;
 	if (slot < GENERATION_SLOTS) {
@@ -67,10 +67,10 @@ static __always_inline int account_send(struct bpf_sock *sk, struct flow_key *ke
 		slot = GENERATION_SLOTS - 1;
 	}
 	if (unlikely(group->probes))
-		note_reply(group, id, slot, key, owner);
+		note_reply(group, group_id, slot, key, owner);
 	if (!has_flow_table(group))
 		return 1;
-	ensure_table(group, id, slot);
+	ensure_table(group, group_id, slot);
 	result = refresh_flow(group, slot, key, owner, array_entry, &stale);
 	count_flow(counters, result, stale);
 	return 1;

@@ -32,25 +32,25 @@ static __always_inline int adopt(struct socket_request *request, struct group_ke
 	struct adopted_key who = { .cgroup = bpf_get_current_cgroup_id() };
 	struct adopted *adopted;
 	struct group *group;
-	u32 id = 0;
+	u32 group_id = 0;
 
-	group = group_at(key, &id);
+	group = group_at(key, &group_id);
 	if (!group || !may_join(request, group))
 		return 1;
-	who.group = id;
+	who.group_id = group_id;
 	who.epoch = group->epoch;
 	adopted = bpf_map_lookup_elem(MAP(ADOPTED), &who);
 	if (!adopted) {
-		find_enrolled(id, group->epoch, &request->process);
+		find_enrolled(group_id, group->epoch, &request->process);
 		return 1;
 	}
-	request->group = id + 1;
+	request->group = group_id + 1;
 	request->epoch = group->epoch;
 	request->generation = adopted->generation;
 	request->registered = 1;
 	request->app = adopted->app;
 	request->adopted = 1;
-	have_looked_at(group, id, request);
+	have_looked_at(group, group_id, request);
 	return 1;
 }
 

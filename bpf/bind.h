@@ -13,9 +13,9 @@
 static __always_inline bool has_parted(const struct group_key *key, u32 uid)
 {
 	struct group *group;
-	u32 id = 0;
+	u32 group_id = 0;
 
-	group = group_at(key, &id);
+	group = group_at(key, &group_id);
 	return group && group->parted && group->uid == uid;
 }
 

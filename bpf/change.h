@@ -8,19 +8,19 @@
 #include "value.h"
 
 /* A prepared group's id; other than 0: there is none. Root has some of its own. */
-static __always_inline long take_prepared(u32 uid, u32 *id)
+static __always_inline long take_prepared(u32 uid, u32 *group_id)
 {
-	if (!uid && !bpf_map_pop_elem(MAP(ROOT_GROUPS), id))
+	if (!uid && !bpf_map_pop_elem(MAP(ROOT_GROUPS), group_id))
 		return 0;
-	return bpf_map_pop_elem(MAP(FREE_GROUPS), id);
+	return bpf_map_pop_elem(MAP(FREE_GROUPS), group_id);
 }
 
-static __always_inline void give_back(u32 id)
+static __always_inline void give_back(u32 group_id)
 {
-	if (is_reserved(id))
-		bpf_map_push_elem(MAP(ROOT_GROUPS), &id, 0);
+	if (is_reserved(group_id))
+		bpf_map_push_elem(MAP(ROOT_GROUPS), &group_id, 0);
 	else
-		bpf_map_push_elem(MAP(FREE_GROUPS), &id, 0);
+		bpf_map_push_elem(MAP(FREE_GROUPS), &group_id, 0);
 }
 
 /*
@@ -29,8 +29,8 @@ static __always_inline void give_back(u32 id)
  * another option is. NULL: refused with *error.
  */
 static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struct group_key *key,
-						  const struct socket_request *request, u32 *id,
-						  int *error)
+						  const struct socket_request *request,
+						  u32 *group_id, int *error)
 {
 	bool given = ctx->optname == UDP_GRM_DISSECTOR;
 	u64 netns = key->netns;
@@ -51,10 +51,10 @@ static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struc
 	policy = bpf_map_lookup_elem(MAP(POLICIES), key);
 	key->netns = netns;
 	key->ifindex = ifindex;
-	if (take_prepared(request->uid, id))
+	if (take_prepared(request->uid, group_id))
 		return NULL;
-	group = bpf_map_lookup_elem(MAP(GROUPS), id);
-	dissector = bpf_map_lookup_elem(MAP(DISSECTORS), id);
+	group = bpf_map_lookup_elem(MAP(GROUPS), group_id);
+	dissector = bpf_map_lookup_elem(MAP(DISSECTORS), group_id);
 	if (!group || !dissector)
 		return NULL;
 	if (policy)
@@ -65,7 +65,7 @@ static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struc
 		read_kernel(dissector, sizeof(*dissector), NULL); /* fails, and leaves zeroes */
 	if (!is_valid(dissector)) {
 		*error = EPERM;
-		give_back(*id);
+		give_back(*group_id);
 		return NULL;
 	}
 
@@ -80,11 +80,11 @@ static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struc
 	for (i = 0; i < MAX_APPS; i++)
 		group->working_slot[i] = slot_of(group, i, 0);
 	group->state = GROUP_LIVE;
-	if (bpf_map_update_elem(MAP(GROUP_INDEX), key, id, BPF_NOEXIST)) {
+	if (bpf_map_update_elem(MAP(GROUP_INDEX), key, group_id, BPF_NOEXIST)) {
 		/* another socket of the address came first, or the index is full */
 		group->state = GROUP_PREPARED;
-		give_back(*id);
-		return group_at(key, id);
+		give_back(*group_id);
+		return group_at(key, group_id);
 	}
 	__sync_fetch_and_add(&user->groups_made, 1);
 	return group;
@@ -99,10 +99,10 @@ static __always_inline void leave(struct group *group, struct group_key *key)
 
 /* Once set, a dissector stays; only its verbose flag may change. */
 static __always_inline int set_dissector(struct bpf_sockopt *ctx, union part *first,
-					 struct group *group, u32 id)
+					 struct group *group, u32 group_id)
 {
 	u32 type = first->words[0];
-	struct dissector *stored = bpf_map_lookup_elem(MAP(DISSECTORS), &id);
+	struct dissector *stored = bpf_map_lookup_elem(MAP(DISSECTORS), &group_id);
 
 	if (!stored)
 		return EBADF;
@@ -114,12 +114,12 @@ static __always_inline int set_dissector(struct bpf_sockopt *ctx, union part *fi
 }
 
 static __always_inline int assure_flow(const u32 *words, struct bpf_sock *sk, struct group *group,
-				       u32 id, struct socket_request *request)
+				       u32 group_id, struct socket_request *request)
 {
 	struct flow_key key = { .port = words[0] >> 16 };
 	struct registration *registration = registration_of(sk);
 	u32 slot = slot_of(group, request->app, request->generation);
-	struct counters *counters = counters_of(id);
+	struct counters *counters = counters_of(group_id);
 	u32 family = words[0] & 0xffff, six, stale, result;
 	u16 array_entry = ENTRY_NONE | unknown_zero(request->cookie);
 
@@ -133,12 +133,13 @@ static __always_inline int assure_flow(const u32 *words, struct bpf_sock *sk, st
 	key.addr[1] = words[3] & six;
 	key.addr[2] = (words[4] & six) | (V4_MAPPED & ~six);
 	key.addr[3] = (words[5] & six) | (words[1] & ~six);
-	if (registration && registration->group == id + 1 && registration->epoch == group->epoch) {
+	if (registration && registration->group == group_id + 1 &&
+	    registration->epoch == group->epoch) {
 		array_entry = registration->array_entry;
 		if (registration->slot < GENERATION_SLOTS)
 			slot = registration->slot;
 	}
-	ensure_table(group, id, slot);
+	ensure_table(group, group_id, slot);
 	result = refresh_flow(group, slot, &key, request->cookie, array_entry, &stale);
 	if (counters)
 		count_flow(counters, result, stale);

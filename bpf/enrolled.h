@@ -21,10 +21,10 @@ static __always_inline u32 parents_pid(void)
 }
 
 /* The caller has enrolled a socket of its own. */
-static __always_inline void note_enrolled(u32 id, u32 epoch, u32 app, u32 generation)
+static __always_inline void note_enrolled(u32 group_id, u32 epoch, u32 app, u32 generation)
 {
 	struct adopted_key who = { .cgroup = bpf_get_current_cgroup_id(),
-				   .group = id,
+				   .group_id = group_id,
 				   .epoch = epoch };
 	struct adopted value = { .generation = generation, .app = app };
 
@@ -34,10 +34,10 @@ static __always_inline void note_enrolled(u32 id, u32 epoch, u32 app, u32 genera
 }
 
 /* What generation of a group the caller's sockets are of, if it has asked for none. */
-static __always_inline void find_enrolled(u32 id, u32 epoch, struct membership *found)
+static __always_inline void find_enrolled(u32 group_id, u32 epoch, struct membership *found)
 {
 	struct adopted_key who = { .cgroup = ENROLLED_PROCESS | own_pid(),
-				   .group = id,
+				   .group_id = group_id,
 				   .epoch = epoch };
 	struct adopted *value = bpf_map_lookup_elem(MAP(ENROLLED), &who);
 
@@ -54,7 +54,7 @@ static __always_inline void find_enrolled(u32 id, u32 epoch, struct membership *
 	found->generation = value->generation;
 	found->app = value->app;
 	found->epoch = epoch;
-	found->group = id + 1;
+	found->group = group_id + 1;
 }
 
 #endif

@@ -70,9 +70,9 @@ static __always_inline struct flow *find_flow(struct group *group, u32 first, st
 }
 
 /* A generation's flow table, taken from the prepared ones at its first socket. */
-static __always_inline void ensure_table(struct group *group, u32 id, u32 slot)
+static __always_inline void ensure_table(struct group *group, u32 group_id, u32 slot)
 {
-	struct table_key key = { .group = id, .epoch = group->epoch, .slot = slot };
+	struct table_key key = { .group_id = group_id, .epoch = group->epoch, .slot = slot };
 	struct user *user;
 	u32 table;
 

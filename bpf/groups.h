@@ -45,9 +45,9 @@ static __always_inline u32 slot_of(const struct group *group, u32 app, u32 gener
 	return (app * share + generation % share) & (GENERATION_SLOTS - 1);
 }
 
-static __always_inline struct group *live_group(u32 id, u32 epoch)
+static __always_inline struct group *live_group(u32 group_id, u32 epoch)
 {
-	struct group *group = bpf_map_lookup_elem(MAP(GROUPS), &id);
+	struct group *group = bpf_map_lookup_elem(MAP(GROUPS), &group_id);
 
 	if (!group || group->state != GROUP_LIVE || group->epoch != epoch)
 		return NULL;
@@ -127,16 +127,16 @@ static __always_inline bool may_join(const struct socket_request *request,
 	return request->uid == group->uid;
 }
 
-/* The group of a bound socket by its address; *id is set when there is one. */
-static __always_inline struct group *group_at(const struct group_key *key, u32 *id)
+/* The group of a bound socket by its address; *group_id is set when there is one. */
+static __always_inline struct group *group_at(const struct group_key *key, u32 *group_id)
 {
 	u32 *found = bpf_map_lookup_elem(MAP(GROUP_INDEX), (void *)key);
 	struct group *group;
 
 	if (!found)
 		return NULL;
-	*id = *found;
-	group = bpf_map_lookup_elem(MAP(GROUPS), id);
+	*group_id = *found;
+	group = bpf_map_lookup_elem(MAP(GROUPS), group_id);
 	return group && group->state == GROUP_LIVE ? group : NULL;
 }
 

@@ -9,19 +9,20 @@
 
 /* The group of a socket's address, whether or not the socket is enrolled. */
 static __always_inline struct group *group_around(struct bpf_sockopt *ctx, struct bpf_sock *sk,
-						  const struct socket_request *request, u32 *id)
+						  const struct socket_request *request,
+						  u32 *group_id)
 {
 	struct group_key key = {};
 	struct group *group = NULL;
 
 	if (request && request->group) {
-		*id = request->group - 1;
-		group = live_group(*id, request->epoch);
+		*group_id = request->group - 1;
+		group = live_group(*group_id, request->epoch);
 	}
 	if (group)
 		return group;
 	group_key_of(ctx, sk, request, &key);
-	return group_at(&key, id);
+	return group_at(&key, group_id);
 }
 
 /*
@@ -34,14 +35,14 @@ static __always_inline int guard_trains(struct bpf_sockopt *ctx)
 	struct bpf_sock *sk = ctx->sk;
 	struct group *group;
 	union part first;
-	u32 id = 0;
+	u32 group_id = 0;
 
 	if (!sk || !is_udp(sk) || !sk->src_port)
 		return pass(ctx);
 	read_first(ctx, &first);
 	if (!first.words[0])
 		return pass(ctx);
-	group = group_around(ctx, sk, request_of(sk), &id);
+	group = group_around(ctx, sk, request_of(sk), &group_id);
 	return group && reads_payload(group) ? refuse(ENOPROTOOPT) : pass(ctx);
 }
 
@@ -60,7 +61,7 @@ static __always_inline int guard_program(struct bpf_sockopt *ctx)
 	struct group *group;
 	u64 token = CONST(ATTACH_TOKEN);
 	union part first;
-	u32 id = 0;
+	u32 group_id = 0;
 
 	if (!sk || !is_udp(sk) || !sk->src_port)
 		return pass(ctx);
@@ -71,10 +72,10 @@ static __always_inline int guard_program(struct bpf_sockopt *ctx)
 		return 1;
 	}
 	request = request_of(sk);
-	group = group_around(ctx, sk, request, &id);
+	group = group_around(ctx, sk, request, &group_id);
 	if (!group)
 		return pass(ctx);
-	message.group = id;
+	message.group_id = group_id;
 	message.epoch = group->epoch;
 	notify(&message, request ?: &unknown);
 	return refuse(EPERM);

@@ -80,10 +80,12 @@ static __always_inline int notify(struct message *message, const struct socket_r
 }
 
 /* Have the daemon check a group's sockets in a moment; notified once until it does. */
-static __always_inline void have_looked_at(struct group *group, u32 id,
+static __always_inline void have_looked_at(struct group *group, u32 group_id,
 					   struct socket_request *request)
 {
-	struct message message = { .flags = MESSAGE_LOOK, .group = id, .epoch = group->epoch };
+	struct message message = { .flags = MESSAGE_LOOK,
+				   .group_id = group_id,
+				   .epoch = group->epoch };
 
 	request->bound_pid = daemons_pid();
 	request->bound_fd = called_with();

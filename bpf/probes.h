@@ -9,7 +9,7 @@
 
 #include "kernel.h"
 
-static __always_inline struct probe *find_probe(const struct group *group, u32 id,
+static __always_inline struct probe *find_probe(const struct group *group, u32 group_id,
 						const struct flow_key *remote)
 {
 	struct {
@@ -19,7 +19,7 @@ static __always_inline struct probe *find_probe(const struct group *group, u32 i
 	struct probe *probe;
 
 	WRITE_WHOLE(wanted);
-	wanted.key.group = id;
+	wanted.key.group_id = group_id;
 	wanted.key.epoch = group->epoch;
 	wanted.key.remote = *remote;
 	probe = bpf_map_lookup_elem(MAP(PROBES), &wanted.key);
@@ -29,10 +29,10 @@ static __always_inline struct probe *find_probe(const struct group *group, u32 i
 }
 
 /* Sends can be preempted on their CPU, hence atomic. */
-static __always_inline void note_reply(const struct group *group, u32 id, u32 slot,
+static __always_inline void note_reply(const struct group *group, u32 group_id, u32 slot,
 				       const struct flow_key *remote, u64 owner)
 {
-	struct probe *probe = find_probe(group, id, remote);
+	struct probe *probe = find_probe(group, group_id, remote);
 
 	if (!probe)
 		return;

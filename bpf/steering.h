@@ -170,26 +170,26 @@ static __always_inline void dispatch(struct steering *s)
 }
 
 /* A probe's packet: whether its record, not the dissector, decides. */
-static __always_inline bool to_probed(struct steering *s, u32 id)
+static __always_inline bool to_probed(struct steering *s, u32 group_id)
 {
 	struct remote remote = {};
 	struct probe *probe;
 
 	if (read_remote(s->md, &remote))
 		return false;
-	probe = find_probe(s->group, id, &remote.key);
+	probe = find_probe(s->group, group_id, &remote.key);
 	return probe && probe->steer &&
 	       !to_generation(s, probe->steer - 1, PROBE_TRIES, PATH_STEERED);
 }
 
-static __always_inline void note_probed(struct steering *s, u32 id)
+static __always_inline void note_probed(struct steering *s, u32 group_id)
 {
 	struct remote remote = {};
 	struct probe *probe;
 
 	if (read_remote(s->md, &remote))
 		return;
-	probe = find_probe(s->group, id, &remote.key);
+	probe = find_probe(s->group, group_id, &remote.key);
 	if (!probe)
 		return;
 	probe->received = s->slot + 1;
@@ -199,7 +199,7 @@ static __always_inline void note_probed(struct steering *s, u32 id)
 }
 
 /* Act on a dissector's result; returns the result of the program. */
-static __always_inline int finish(struct steering *s, u32 id, int verdict)
+static __always_inline int finish(struct steering *s, u32 group_id, int verdict)
 {
 	struct generation_counters *generation;
 
@@ -211,7 +211,7 @@ static __always_inline int finish(struct steering *s, u32 id, int verdict)
 	generation->packets_in++;
 	generation->last_in = bpf_jiffies64();
 	if (unlikely(s->group->probes))
-		note_probed(s, id);
+		note_probed(s, group_id);
 	return SK_PASS;
 }
 

@@ -53,17 +53,17 @@ static __always_inline void unlist(struct slot *slot, u32 array_entry)
  */
 static __always_inline struct group *unlist_registration(const struct registration *registration)
 {
-	u32 id = registration->group - 1, slot_id = registration->slot;
+	u32 group_id = registration->group - 1, slot_id = registration->slot;
 	struct group *group;
 	struct slot *slot;
 	void *slots;
 
 	if (registration->array_entry == ENTRY_NONE)
 		return NULL;
-	group = live_group(id, registration->epoch);
+	group = live_group(group_id, registration->epoch);
 	if (!group)
 		return NULL;
-	slots = bpf_map_lookup_elem(MAP(SLOTS), &id);
+	slots = bpf_map_lookup_elem(MAP(SLOTS), &group_id);
 	if (slots && slot_id < GENERATION_SLOTS) {
 		slot = bpf_map_lookup_elem(slots, &slot_id);
 		if (slot)

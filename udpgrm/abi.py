@@ -360,7 +360,7 @@ class Slot(ctypes.Structure):
 class EntryRef(ctypes.Structure):
     """struct entry_ref."""
 
-    _fields_ = [("array_entry", _u32), ("group", _u32)]
+    _fields_ = [("array_entry", _u32), ("group_id", _u32)]
 
 
 class FlowKey(ctypes.Structure):
@@ -384,7 +384,7 @@ class Flow(ctypes.Structure):
 class TableKey(ctypes.Structure):
     """struct table_key."""
 
-    _fields_ = [("group", _u32), ("epoch", _u32), ("slot", _u32)]
+    _fields_ = [("group_id", _u32), ("epoch", _u32), ("slot", _u32)]
 
 
 class ProbePath(IntEnum):
@@ -399,7 +399,7 @@ class ProbePath(IntEnum):
 class ProbeKey(ctypes.Structure):
     """struct probe_key."""
 
-    _fields_ = [("group", _u32), ("epoch", _u32), ("remote", FlowKey)]
+    _fields_ = [("group_id", _u32), ("epoch", _u32), ("remote", FlowKey)]
 
 
 class Probe(ctypes.Structure):
@@ -422,7 +422,7 @@ class Probe(ctypes.Structure):
 class AdoptedKey(ctypes.Structure):
     """struct adopted_key."""
 
-    _fields_ = [("cgroup", _u64), ("group", _u32), ("epoch", _u32)]
+    _fields_ = [("cgroup", _u64), ("group_id", _u32), ("epoch", _u32)]
 
 
 class Adopted(ctypes.Structure):
@@ -498,7 +498,7 @@ class Message(ctypes.Structure):
 
     _fields_ = [
         ("flags", _u32),
-        ("group", _u32),
+        ("group_id", _u32),
         ("epoch", _u32),
         ("pid", _u32),
         ("ns_pid", _u32),

@@ -20,7 +20,7 @@ enum {
 int part_steer(struct sk_reuseport_md *md)
 {
 	struct steering s = { .md = md };
-	u32 id = CONST(GROUP), zero = 0, slot_id, array_entry;
+	u32 group_id = CONST(GROUP), zero = 0, slot_id, array_entry;
 	struct flow_key key = {};
 	struct flow *flow;
 	struct slot *slot;
@@ -29,7 +29,7 @@ int part_steer(struct sk_reuseport_md *md)
 	s.counters = bpf_map_lookup_elem(MAP(OWN_COUNTERS), &zero);
 	if (!s.counters)
 		return SK_PASS;
-	s.group = bpf_map_lookup_elem(MAP(GROUPS), &id);
+	s.group = bpf_map_lookup_elem(MAP(GROUPS), &group_id);
 	s.counters->total[RX_PROCESSED_TOTAL]++;
 	if (!s.group || s.group->state != GROUP_LIVE || s.group->epoch != (u32)CONST(EPOCH))
 		return SK_PASS;

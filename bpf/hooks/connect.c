@@ -9,12 +9,12 @@ static __always_inline void find_process(struct bpf_sock_addr *ctx, struct bpf_s
 {
 	struct group_key key = {};
 	struct group *group;
-	u32 id = 0;
+	u32 group_id = 0;
 
 	group_key_of(ctx, sk, request, &key);
-	group = group_at(&key, &id);
+	group = group_at(&key, &group_id);
 	if (group && may_join(request, group))
-		find_enrolled(id, group->epoch, &request->process);
+		find_enrolled(group_id, group->epoch, &request->process);
 }
 
 /*
@@ -27,9 +27,9 @@ static __always_inline void find_process(struct bpf_sock_addr *ctx, struct bpf_s
  */
 static __always_inline void part(struct bpf_sock_addr *ctx, struct socket_request *request)
 {
-	u32 id = (request->registered ? request->group : request->process.group) - 1;
+	u32 group_id = (request->registered ? request->group : request->process.group) - 1;
 	u32 epoch = request->registered ? request->epoch : request->process.epoch;
-	struct group *group = live_group(id, epoch);
+	struct group *group = live_group(group_id, epoch);
 	bool had;
 
 	if (!group || !has_option(ctx, SO_REUSEPORT))
@@ -40,7 +40,7 @@ static __always_inline void part(struct bpf_sock_addr *ctx, struct socket_reques
 	group->parted = 1;
 	request->parted = had ? PARTED_OF_ONE : PARTED_OF_BOTH;
 	set_option(ctx, SO_REUSEPORT, 0);
-	have_looked_at(group, id, request);
+	have_looked_at(group, group_id, request);
 }
 
 /*
@@ -64,7 +64,7 @@ int hook_connect(struct bpf_sock_addr *ctx)
 	group = registration ? unlist_registration(registration) : NULL;
 	if (group) {
 		struct message message = { .flags = MESSAGE_CONNECT,
-					   .group = registration->group - 1,
+					   .group_id = registration->group - 1,
 					   .epoch = group->epoch };
 
 		notify(&message, request);

@@ -74,7 +74,7 @@ int hook_getsockopt(struct bpf_sockopt *ctx)
 	struct group_key key = {};
 	struct group *group = NULL;
 	struct bpf_sock *sk;
-	u32 id = 0;
+	u32 group_id = 0;
 
 	if (!is_ours(ctx))
 		return pass(ctx);
@@ -88,12 +88,12 @@ int hook_getsockopt(struct bpf_sockopt *ctx)
 
 	request = request_of(sk);
 	if (request && request->group) {
-		id = request->group - 1;
-		group = live_group(id, request->epoch);
+		group_id = request->group - 1;
+		group = live_group(group_id, request->epoch);
 	}
 	if (!group && sk->src_port) {
 		group_key_of(ctx, sk, request, &key);
-		group = group_at(&key, &id);
+		group = group_at(&key, &group_id);
 	}
 
 	switch (ctx->optname) {
@@ -105,11 +105,11 @@ int hook_getsockopt(struct bpf_sockopt *ctx)
 	case UDP_GRM_SOCKET_GEN:
 		if (!request)
 			return refuse(EBADFD);
-		return answer_socket_gen(ctx, group, id, request);
+		return answer_socket_gen(ctx, group, group_id, request);
 	case UDP_GRM_DISSECTOR:
 		if (!group)
 			return refuse(EBADFD);
-		return answer_dissector(ctx, id);
+		return answer_dissector(ctx, group_id);
 	case UDP_GRM_SOCKET_APP:
 		if (!request)
 			return refuse(EBADFD);

@@ -22,7 +22,7 @@ int hook_release(struct bpf_sock *ctx)
 	group = unlist_registration(registration);
 	if (!group || !request)
 		return 1;
-	message.group = registration->group - 1;
+	message.group_id = registration->group - 1;
 	message.epoch = group->epoch;
 	notify(&message, request);
 	return 1;

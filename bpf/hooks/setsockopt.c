@@ -12,7 +12,7 @@ static __always_inline int carry_out(struct bpf_sockopt *ctx)
 	struct group *group = NULL;
 	struct bpf_sock *sk;
 	union part first;
-	u32 id = 0, value, app, before;
+	u32 group_id = 0, value, app, before;
 	int error = 0;
 
 	sk = ctx->sk;
@@ -25,8 +25,8 @@ static __always_inline int carry_out(struct bpf_sockopt *ctx)
 	value = first.words[0];
 
 	if (request->group) {
-		id = request->group - 1;
-		group = live_group(id, request->epoch);
+		group_id = request->group - 1;
+		group = live_group(group_id, request->epoch);
 		if (group && group->key.port != htons(sk->src_port))
 			group = NULL; /* it had a port of the kernel's choice, and gave it back */
 		if (!group) {
@@ -39,18 +39,18 @@ static __always_inline int carry_out(struct bpf_sockopt *ctx)
 	}
 	if (!group) {
 		group_key_of(ctx, sk, request, &key);
-		group = group_at(&key, &id);
+		group = group_at(&key, &group_id);
 		if (group && !request->uid && group->uid) {
 			leave(group, &key);
 			group = NULL;
 		}
 		if (!group)
-			group = create_group(ctx, &key, request, &id, &error);
+			group = create_group(ctx, &key, request, &group_id, &error);
 		if (!group)
 			return refuse(error);
 		if (!may_join(request, group)) {
 			/* only the daemon knows whether all its sockets are closed */
-			message.group = id;
+			message.group_id = group_id;
 			message.epoch = group->epoch;
 			notify(&message, request);
 			return refuse(EBADF);
@@ -68,7 +68,7 @@ static __always_inline int carry_out(struct bpf_sockopt *ctx)
 	switch (ctx->optname) {
 	case UDP_GRM_WORKING_GEN:
 		if (reads_payload(group))
-			ensure_table(group, id, group->working_slot[app]);
+			ensure_table(group, group_id, group->working_slot[app]);
 		group->working[app] = value;
 		group->working_slot[app] = slot_of(group, app, value);
 		message.flags |= MESSAGE_WORKING_GEN;
@@ -77,10 +77,10 @@ static __always_inline int carry_out(struct bpf_sockopt *ctx)
 		message.flags |= MESSAGE_REGISTER;
 		break;
 	case UDP_GRM_DISSECTOR:
-		error = set_dissector(ctx, &first, group, id);
+		error = set_dissector(ctx, &first, group, group_id);
 		break;
 	case UDP_GRM_FLOW_ASSURE:
-		error = assure_flow(first.words, sk, group, id, request);
+		error = assure_flow(first.words, sk, group, group_id, request);
 		break;
 	default:
 		if (value == request->app)
@@ -95,7 +95,7 @@ static __always_inline int carry_out(struct bpf_sockopt *ctx)
 	}
 
 	if (message.flags) {
-		message.group = id;
+		message.group_id = group_id;
 		message.epoch = group->epoch;
 		message.app = app;
 		message.generation = value;
@@ -104,14 +104,14 @@ static __always_inline int carry_out(struct bpf_sockopt *ctx)
 		if (message.flags & MESSAGE_REGISTER)
 			request->generation = value;
 		if (!notify(&message, request)) {
-			request->group = id + 1;
+			request->group = group_id + 1;
 			request->epoch = group->epoch;
 			if (message.flags & MESSAGE_REGISTER) {
 				request->registered = 1;
 				request->adopted = 0;
-				note_enrolled(id, group->epoch, app, value);
+				note_enrolled(group_id, group->epoch, app, value);
 				if (has_flow_table(group))
-					ensure_table(group, id, slot_of(group, app, value));
+					ensure_table(group, group_id, slot_of(group, app, value));
 			}
 		} else if (message.flags & MESSAGE_REGISTER) {
 			request->generation = before;

@@ -84,7 +84,7 @@ static __always_inline bool find_group_at(struct bpf_sock *sk, const struct sock
 	struct group_key key = { .family = words->family, .port = htons(words->port) };
 	struct group *group;
 	u64 net = 0;
-	u32 id = 0;
+	u32 group_id = 0;
 
 	read_member(sk, CONST(SK_NET_OFFSET), &net, sizeof(net));
 	read_kernel(&key.netns, sizeof(key.netns), (void *)(net + CONST(NET_COOKIE_OFFSET)));
@@ -96,16 +96,16 @@ static __always_inline bool find_group_at(struct bpf_sock *sk, const struct sock
 		read_member(sk, CONST(SK_ADDRESS6_OFFSET), key.addr, sizeof(key.addr));
 		unmap(&key);
 	}
-	group = group_at(&key, &id);
+	group = group_at(&key, &group_id);
 	if (!group) {
 		key.family = words->family;
 		key.addr[0] = key.addr[1] = key.addr[3] = 0;
 		key.addr[2] = words->family == AF_INET ? V4_MAPPED : 0;
-		group = group_at(&key, &id);
+		group = group_at(&key, &group_id);
 	}
 	if (!group)
 		return false;
-	found->group = id + 1;
+	found->group = group_id + 1;
 	found->epoch = group->epoch;
 	found->generation = GENERATION_NONE;
 	found->app = 0;

@@ -76,10 +76,12 @@ def test_messages_that_make_no_sense(bare_host: Host) -> None:
     maps = state.open_pinned(bare_host.directory)
     for number, message in enumerate(
         (
-            abi.Message(flags=0xFFFFFFFF, group=0xFFFFFFFF, cookie=1),
-            abi.Message(flags=3, group=0, epoch=99, pid=1, fd=-1, cookie=2),
-            abi.Message(flags=3, group=0, epoch=maps.group(0).epoch, pid=2**31, app=77, cookie=3),
-            abi.Message(flags=7, group=0, epoch=maps.group(0).epoch, uid=2**32 - 1, cookie=4),
+            abi.Message(flags=0xFFFFFFFF, group_id=0xFFFFFFFF, cookie=1),
+            abi.Message(flags=3, group_id=0, epoch=99, pid=1, fd=-1, cookie=2),
+            abi.Message(
+                flags=3, group_id=0, epoch=maps.group(0).epoch, pid=2**31, app=77, cookie=3
+            ),
+            abi.Message(flags=7, group_id=0, epoch=maps.group(0).epoch, uid=2**32 - 1, cookie=4),
         )
     ):
         key = number.to_bytes(layout.DEFERRED_KEY_BYTES, "little")

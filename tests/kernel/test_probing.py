@@ -41,7 +41,7 @@ def sockets(host: Host) -> Iterator[list[socket.socket]]:
 
 @pytest.fixture
 def probing(maps: Maps, sockets: list[socket.socket]) -> Iterator[Probing]:
-    with Probing(maps, next(Viewer(maps).numbers(WHERE))) as probing:
+    with Probing(maps, next(Viewer(maps).group_ids(WHERE))) as probing:
         yield probing
 
 
@@ -81,14 +81,14 @@ def test_paths(probing: Probing, sockets: list[socket.socket]) -> None:
 
 
 def test_nothing_is_left(maps: Maps, sockets: list[socket.socket]) -> None:
-    number = next(Viewer(maps).numbers(WHERE))
-    with client() as probe, Probing(maps, number) as probing:
+    group_id = next(Viewer(maps).group_ids(WHERE))
+    with client() as probe, Probing(maps, group_id) as probing:
         probing.steer(probe.getsockname(), 2)
-        assert maps.group(number).probes == 1
+        assert maps.group(group_id).probes == 1
         probing.clear(probe.getsockname())
-        assert maps.group(number).probes == 0
+        assert maps.group(group_id).probes == 0
         probing.steer(probe.getsockname(), 2)
-    assert maps.group(number).probes == 0
+    assert maps.group(group_id).probes == 0
 
 
 def test_a_generation_without_sockets(probing: Probing) -> None:

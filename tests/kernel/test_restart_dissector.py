@@ -64,7 +64,7 @@ def test_adopted_with_the_definitions_dissector(edge: Edge) -> None:
     assert edge.host.group(WHERE)["dissector"]["flow_timeout"] == 9
     with Traffic(1) as old:
         maps = state.open_pinned(edge.host.directory)
-        group = maps.group(next(Viewer(maps).numbers(WHERE)))
+        group = maps.group(next(Viewer(maps).group_ids(WHERE)))
         with maps.inner("flow_tables", group.table[abi.slot_of(1, 0, 1)]) as table:
             assert table is not None
             assert libbpf.map_info(table).max_entries == 1024

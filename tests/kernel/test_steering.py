@@ -385,7 +385,7 @@ def tables_in_use(host: Host) -> int:
     """Flow tables of the group at V4."""
     maps = state.open_pinned(host.directory)
     try:
-        groups = [maps.group(number) for number in range(maps.config.groups)]
+        groups = [maps.group(group_id) for group_id in range(maps.config.groups)]
         found = [g for g in groups if g.state == abi.GroupState.LIVE and of_key(g.key) == V4]
         return sum(table != 0 for table in found[0].table)
     finally:

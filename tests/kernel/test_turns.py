@@ -21,9 +21,9 @@ COUNTING = """
 import udpgrm.loader.programs as programs
 from udpgrm import log
 load = programs.Linker.steering
-def counted(self, number):
-    log.step(f"loading a program for group {number}")
-    return load(self, number)
+def counted(self, group_id):
+    log.step(f"loading a program for group {group_id}")
+    return load(self, group_id)
 programs.Linker.steering = counted
 """
 _MANY = """

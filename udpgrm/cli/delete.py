@@ -15,7 +15,7 @@ def run(arguments: Arguments) -> int:
     where = common.operand_address(arguments)
     maps = common.open_state(arguments)
     for group in common.groups_here(Viewer(maps), where):
-        state.delete(maps, group.number)
+        state.delete(maps, group.group_id)
     if arguments.flag("--json"):
         common.print_json({"address": where, "changed": True})
     return 0

@@ -38,7 +38,7 @@ def _groups(maps: Maps, wanted: list[str]) -> list[GroupView]:
     viewer = Viewer(maps)
     if not wanted:
         return viewer.groups()
-    found = {group.number: group for where in wanted for group in viewer.groups(where)}
+    found = {group.group_id: group for where in wanted for group in viewer.groups(where)}
     return sorted(found.values(), key=lambda group: (group.address, group.netns, group.ifindex))
 
 

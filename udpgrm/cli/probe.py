@@ -39,9 +39,9 @@ def run(arguments: Arguments) -> int:
     if working is None:
         raise CommandError(f"generation {view.working[0]} of {where} has no registered socket")
 
-    before = counters.read(maps, view.number)
+    before = counters.read(maps, view.group_id)
     answered = _exchange(view, count, timeout)
-    after = counters.read(maps, view.number)
+    after = counters.read(maps, view.group_id)
     received = after.packets_in[working.slot] - before.packets_in[working.slot]
     errors = _delta(before, after, "rx_new_flow_working_gen_dispatch_error")
     dispatched = _delta(before, after, "rx_new_flow_working_gen_dispatch_ok")

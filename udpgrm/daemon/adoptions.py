@@ -144,7 +144,7 @@ class Adoptions:
         self._messages.handle(
             abi.Message(
                 flags=MessageFlag.JOIN | MessageFlag.REGISTER,
-                group=adoption.group_id,
+                group_id=adoption.group_id,
                 epoch=adoption.epoch,
                 generation=adoption.generation,
                 app=adoption.application,

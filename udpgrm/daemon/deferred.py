@@ -101,8 +101,9 @@ class Deferred:
             self._of[message.uid] -= 1
             libbpf.map_delete(self._map, key)
 
-    def concerns(self, number: int, epoch: int) -> bool:
+    def concerns(self, group_id: int, epoch: int) -> bool:
         """Return whether messages of a group's sockets are deferred."""
         return any(
-            (message.group, message.epoch) == (number, epoch) for message in self._messages.values()
+            (message.group_id, message.epoch) == (group_id, epoch)
+            for message in self._messages.values()
         )

@@ -62,8 +62,8 @@ class Entrance:
 
     def _look_at_sockets(self) -> Iterator[abi.Message]:
         namespaces, awaited = set(), []
-        for number in self._maps.groups_in(GroupState.LIVE):
-            group = self._maps.group(number)
+        for group_id in self._maps.groups_in(GroupState.LIVE):
+            group = self._maps.group(group_id)
             if group.awaited or self._everywhere:
                 group.awaited = 0  # before the sockets are read: the hooks report later ones again
                 awaited.append(group)
@@ -93,7 +93,7 @@ class Entrance:
         member = record.member
         return abi.Message(
             flags=flags,
-            group=member.group_id,
+            group_id=member.group_id,
             epoch=member.epoch,
             pid=record.pid,
             ns_pid=record.pid,

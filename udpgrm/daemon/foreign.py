@@ -38,9 +38,9 @@ class Foreign:
     def refused(self, message: abi.Message, where: str) -> None:
         """Log that the hooks refused a server's option, once for each process."""
         attempt = message.epoch, message.pid
-        if self._reported.get(message.group) == attempt:
+        if self._reported.get(message.group_id) == attempt:
             return
-        self._reported[message.group] = attempt
+        self._reported[message.group_id] = attempt
         option = _OPTIONS.get(message.generation, f"option {message.generation}")
         log.step(
             f"{option} of process {message.ns_pid or message.pid} at {where} was refused (EPERM): "
@@ -57,17 +57,17 @@ class Foreign:
         if began < self._not_before:
             return
         live = maps.groups_in(GroupState.LIVE)
-        for namespace in {int(maps.group(number).key.netns) for number in live}:
-            for number, found in steered.foreign(maps, namespace).items():
+        for namespace in {int(maps.group(group_id).key.netns) for group_id in live}:
+            for group_id, found in steered.foreign(maps, namespace).items():
                 fd = _duplicate(found.record)
                 if fd is None:
                     continue
                 try:
-                    done = attach(number, fd)
+                    done = attach(group_id, fd)
                 finally:
                     os.close(fd)
                 if done:
-                    where = address.of_key(maps.group(number).key)
+                    where = address.of_key(maps.group(group_id).key)
                     log.step(
                         f"{where} was steered by {found.program} and not by udpgrm: its own "
                         "program is attached again; a process in no hooked cgroup replaced it"

@@ -60,22 +60,22 @@ class GarbageCollector:
             libbpf.map_items(self._maps["entries"], 8, ctypes.sizeof(abi.EntryRef))
         ):
             ref = abi.EntryRef.from_buffer_copy(value)
-            by_group.setdefault(ref.group, {})[ref.array_entry] = key
+            by_group.setdefault(ref.group_id, {})[ref.array_entry] = key
         live = self._maps.groups_in(GroupState.LIVE)
-        for number in self._childless.keys() - set(live):
-            del self._childless[number]
-        for number in live:
-            group = self._maps.group(number)
-            self._messages.announce(number, group)
-            self._collect_group(number, group, by_group.setdefault(number, {}))
+        for group_id in self._childless.keys() - set(live):
+            del self._childless[group_id]
+        for group_id in live:
+            group = self._maps.group(group_id)
+            self._messages.announce(group_id, group)
+            self._collect_group(group_id, group, by_group.setdefault(group_id, {}))
             yield
-        for number in self._maps.groups_in(GroupState.DELETED):
-            for key in by_group.pop(number, {}).values():
+        for group_id in self._maps.groups_in(GroupState.DELETED):
+            for key in by_group.pop(group_id, {}).values():
                 libbpf.map_delete(self._maps["entries"], key)
-            self._messages.drop_group(number)
-            self._pool.release_group(number, self._maps.group(number))
+            self._messages.drop_group(group_id)
+            self._pool.release_group(group_id, self._maps.group(group_id))
             yield
-        self._pool.count_entries((number, len(entered)) for number, entered in by_group.items())
+        self._pool.count_entries((group_id, len(entered)) for group_id, entered in by_group.items())
         self._collect_probes()
         self._collect_enrolled()
 
@@ -95,9 +95,9 @@ class GarbageCollector:
 
     def _group_of(self, key: Union[abi.ProbeKey, abi.AdoptedKey]) -> Optional[abi.Group]:
         """Return the live group that a record belongs to."""
-        if key.group >= self._maps.config.groups:
+        if key.group_id >= self._maps.config.groups:
             return None
-        group = self._maps.group(key.group)
+        group = self._maps.group(key.group_id)
         return group if group.state == GroupState.LIVE and group.epoch == key.epoch else None
 
     def _collect_probes(self) -> None:
@@ -110,8 +110,8 @@ class GarbageCollector:
             if (group is None or expired) and libbpf.map_delete(probes, raw) and group is not None:
                 group.probes -= 1
 
-    def _collect_group(self, number: int, group: abi.Group, entered: dict[int, bytes]) -> None:
-        with contextlib.suppress(LookupError), GroupEntries(self._maps, number) as group_entries:
+    def _collect_group(self, group_id: int, group: abi.Group, entered: dict[int, bytes]) -> None:
+        with contextlib.suppress(LookupError), GroupEntries(self._maps, group_id) as group_entries:
             dead = {
                 array_entry
                 for array_entry in entered
@@ -127,24 +127,24 @@ class GarbageCollector:
                     living.add(slot_number)
             for slot_number in range(abi.GENERATION_SLOTS):
                 if group.table[slot_number] and slot_number not in living:
-                    self._collect_table(number, group, slot_number, set(entered) - dead)
+                    self._collect_table(group_id, group, slot_number, set(entered) - dead)
             for array_entry in dead:
                 libbpf.map_delete(self._maps["entries"], entered.pop(array_entry))
             if (
                 entered
-                or self._messages.awaits(number, group.epoch)
-                or self._adoptions.holds(number, group.epoch)
-                or connected.has_any(self._maps, number, group)
+                or self._messages.awaits(group_id, group.epoch)
+                or self._adoptions.holds(group_id, group.epoch)
+                or connected.has_any(self._maps, group_id, group)
             ):
-                self._childless.pop(number, None)
-            elif self._childless.get(number) == group.epoch and self._inbox.has_nothing():
+                self._childless.pop(group_id, None)
+            elif self._childless.get(group_id) == group.epoch and self._inbox.has_nothing():
                 # no socket for two rounds, and no registration is under way
-                del self._childless[number]
-                state.delete(self._maps, number)
+                del self._childless[group_id]
+                state.delete(self._maps, group_id)
             else:
-                self._childless[number] = group.epoch
+                self._childless[group_id] = group.epoch
 
-    def _collect_table(self, number: int, group: abi.Group, slot: int, alive: set[int]) -> None:
+    def _collect_table(self, group_id: int, group: abi.Group, slot: int, alive: set[int]) -> None:
         """Release the table of a slot without sockets, unless flows in it continue.
 
         Such flows are of sockets that moved to another generation, or are in none.
@@ -155,4 +155,4 @@ class GarbageCollector:
                 if flow.array_entry in alive and now - flow.last <= group.timeout_jiffies:
                     group.table_mask |= 1 << slot
                     return
-        self._pool.release_table(number, group, slot)
+        self._pool.release_table(group_id, group, slot)

@@ -61,9 +61,9 @@ class MessageHandler:
 
     def _group_of(self, message: abi.Message) -> Optional[abi.Group]:
         """Return the message's group; None: it was deleted."""
-        if message.group >= self._maps.config.groups:
+        if message.group_id >= self._maps.config.groups:
             return None
-        group = self._maps.group(message.group)
+        group = self._maps.group(message.group_id)
         return group if group.state == GroupState.LIVE and group.epoch == message.epoch else None
 
     def announce(self, group_id: int, group: abi.Group) -> None:
@@ -79,7 +79,7 @@ class MessageHandler:
 
     def handle(self, message: abi.Message) -> None:
         """Serve one message, or defer it."""
-        group_id, group = message.group, self._group_of(message)
+        group_id, group = message.group_id, self._group_of(message)
         if group is None:
             return
         self.announce(group_id, group)
@@ -146,7 +146,7 @@ class MessageHandler:
         if group is None:
             return
         # not before its socket is found: any user can ask for a program and close it
-        if not self._steering.ensure(message.group, group):
+        if not self._steering.ensure(message.group_id, group):
             self.deferred.await_program(message)
             return
         try:
@@ -165,12 +165,12 @@ class MessageHandler:
     def _register(self, group: abi.Group, message: abi.Message, fd: int) -> None:
         where = address.of_key(group.key)
         log.event(f"socket found {where} so_cookie {message.cookie:#x}")
-        with GroupEntries(self._maps, message.group) as group_entries:
+        with GroupEntries(self._maps, message.group_id) as group_entries:
             if connecting.is_connected(fd):
                 connecting.give_back(self._maps, group_entries, message, fd)
                 self._registrar.begin_round()
                 return
-            self._steering.attach(message.group, fd)
+            self._steering.attach(message.group_id, fd)
             connecting.take_lent(self._maps, fd)
             trains.turn_off(group, fd, f"socket {message.cookie:#x} of {where}")
             self._registrar.register(group, group_entries, message, fd)
@@ -184,7 +184,7 @@ class MessageHandler:
             self.missed_one = True  # what the kernel took from the array is seen then
             return
         try:
-            with GroupEntries(self._maps, message.group) as group_entries:
+            with GroupEntries(self._maps, message.group_id) as group_entries:
                 if connecting.is_connected(fd):
                     connecting.give_back(self._maps, group_entries, message, fd)
                     self._registrar.begin_round()

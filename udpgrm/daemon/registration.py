@@ -41,7 +41,7 @@ class Registrar:
 
         Raises OSError, and LookupError when an array or a quota is full.
         """
-        record = self._record(message.group, group, group_entries, message.cookie, fd)
+        record = self._record(message.group_id, group, group_entries, message.cookie, fd)
         if message.flags & MessageFlag.REGISTER:
             self._join_generation(group, group_entries, message, record, fd)
         records.write_registration(self._maps, fd, record)
@@ -66,14 +66,14 @@ class Registrar:
         if data is not None:
             # a daemon was killed after it had entered the socket and before it wrote the record
             ref = abi.EntryRef.from_buffer_copy(data)
-            if ref.group == group_id:
+            if ref.group_id == group_id:
                 record.array_entry = ref.array_entry
                 if group_entries.cookie_at(ref.array_entry) != cookie:
                     group_entries.enter(ref.array_entry, fd)
                 return record
         self._pool.take_entry(group)
         record.array_entry = self._free_entry(group, group_entries)
-        ref = abi.EntryRef(array_entry=record.array_entry, group=group_id)
+        ref = abi.EntryRef(array_entry=record.array_entry, group_id=group_id)
         libbpf.map_update(self._maps["entries"], key, bytes(ref))
         group_entries.enter(record.array_entry, fd)
         return record
@@ -111,7 +111,7 @@ class Registrar:
         record: abi.Registration,
         fd: int,
     ) -> None:
-        group_id, where = message.group, address.of_key(group.key)
+        group_id, where = message.group_id, address.of_key(group.key)
         generation, array_entry = self._generation_asked_for(message, fd), record.array_entry
         log.event(
             f"registering socket {where} app {message.app} gen {generation} "
@@ -155,7 +155,7 @@ class Registrar:
         """Return the generation that a socket has asked for last: messages come in any order."""
         request = records.request_of(self._maps, fd)
         if request is not None:
-            here = request.group == message.group + 1 and request.epoch == message.epoch
+            here = request.group == message.group_id + 1 and request.epoch == message.epoch
             if here and request.registered:
                 return int(request.generation)
         return int(message.generation)

@@ -32,7 +32,7 @@ _AT_ONCE = 253
 class _Registration(NamedTuple):
     """The new sockets of a generation, which is the working one of a group's use (epoch)."""
 
-    group: int
+    group_id: int
     epoch: int
     label: str
     fds: list[int]
@@ -41,7 +41,7 @@ class _Registration(NamedTuple):
 class _Result(NamedTuple):
     """The result of a registration; error: "" if tubular has the sockets."""
 
-    group: int
+    group_id: int
     epoch: int
     error: str
 
@@ -65,9 +65,9 @@ class Tubular:
         """Return the descriptor that is readable when `failed` has something to return."""
         return self._readable
 
-    def hold(self, group: int, slot: int, fd: int) -> None:
+    def hold(self, group_id: int, slot: int, fd: int) -> None:
         """Keep a duplicate of a socket that has joined a generation."""
-        self._held.setdefault((group, slot), []).append((time.monotonic(), os.dup(fd)))
+        self._held.setdefault((group_id, slot), []).append((time.monotonic(), os.dup(fd)))
 
     @property
     def due(self) -> Optional[float]:
@@ -86,14 +86,14 @@ class Tubular:
             if not held:
                 del self._held[key]
 
-    def register(self, group: int, epoch: int, slot: int, label: str) -> bool:
+    def register(self, group_id: int, epoch: int, slot: int, label: str) -> bool:
         """Begin to register a generation's new sockets; return False if too many wait already."""
-        fds = [fd for _, fd in self._held.pop((group, slot), [])]
+        fds = [fd for _, fd in self._held.pop((group_id, slot), [])]
         if not fds:
             log.event("No new sockets to register to tubular")
             return True
         try:
-            self._waiting.put_nowait(_Registration(group, epoch, label, fds))
+            self._waiting.put_nowait(_Registration(group_id, epoch, label, fds))
         except queue.Full:
             _close(fds)
             log.event(f"Tubular register failed: {_MAX_WAITING} generations wait for it already")
@@ -109,14 +109,14 @@ class Tubular:
                 result = self._results.get_nowait()
                 if result.error:
                     log.event(f"Tubular register failed: {result.error}")
-                    yield result.group, result.epoch
+                    yield result.group_id, result.epoch
 
     def _run(self) -> None:
         """Register one generation after another, in a thread of its own."""
         while True:
             registration = self._waiting.get()
             error = self._hand_on(registration)
-            self._results.put(_Result(registration.group, registration.epoch, error))
+            self._results.put(_Result(registration.group_id, registration.epoch, error))
             with contextlib.suppress(BlockingIOError):  # it is readable then
                 os.write(self._written, b"x")
 

@@ -26,9 +26,9 @@ def is_waiting(diagnoses: Iterable[Diagnosis]) -> bool:
 
 
 def _evaluate(host: Host, sock: Socket, sockets: Sequence[Socket]) -> Diagnosis:
-    group = next((item for item in host.groups if item.number == sock.group), None)
-    if group is None and sock.group is not None:  # between the two looks
-        sock = replace(sock, group=None, generation=None, index=None, deleted=True)
+    group = next((item for item in host.groups if item.group_id == sock.group_id), None)
+    if group is None and sock.group_id is not None:  # between the two looks
+        sock = replace(sock, group_id=None, generation=None, index=None, deleted=True)
     obstacle = (
         _of_the_application(sock)
         or _of_hooks(host, sock)
@@ -123,16 +123,16 @@ def _of_lost_hooks(sock: Socket) -> Optional[Finding]:
 
 
 def _of_registration(host: Host, sock: Socket) -> Optional[Finding]:
-    if sock.group is not None and sock.generation is not None:
+    if sock.group_id is not None and sock.generation is not None:
         return None
-    if sock.group is None and sock.deleted:
+    if sock.group_id is None and sock.deleted:
         return Finding(
             Code.GROUP_FORGOTTEN,
             "its group was deleted",
             "by udpgrm delete; its sockets are in no group until they register again",
             f"set UDP_GRM_SOCKET_GEN again, or {_enroll(sock)}",
         )
-    if sock.group is None:
+    if sock.group_id is None:
         at_address = [group for group in host.groups if group.address == sock.address]
         here = [group for group in at_address if group.netns == sock.netns]
         if at_address and not here:
@@ -226,7 +226,7 @@ def _no_program(group: Group) -> Finding:
 def _splits(sock: Socket, other: Socket) -> bool:
     """Return whether a group of udpgrm is two reuseport groups to the kernel."""
     mine, others = ((item.family, item.v6only) for item in (sock, other))
-    return sock.group is not None and sock.group == other.group and mine != others
+    return sock.group_id is not None and sock.group_id == other.group_id and mine != others
 
 
 def _split(sock: Socket) -> Finding:
@@ -279,7 +279,7 @@ def _of_other_groups(host: Host, group: Group) -> Optional[Finding]:
         item
         for item in host.groups
         if (item.address, item.netns) == (group.address, group.netns)
-        and item.number != group.number
+        and item.group_id != group.group_id
     ]
     if not others:
         return None

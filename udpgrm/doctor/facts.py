@@ -20,7 +20,7 @@ class Group:
     foreign_program: what steers it instead of udpgrm's program; empty: nothing that was seen.
     """
 
-    number: int
+    group_id: int
     address: str
     family: int
     netns: int
@@ -57,7 +57,7 @@ class Socket:
     """A UDP socket that is not connected, with the records of hooks and daemon.
 
     address None: not bound. hooked: hooks answer its calls. known: the bind hook
-    has seen it. deleted: it was in a group that is deleted. group: the id of
+    has seen it. deleted: it was in a group that is deleted. group_id: of
     the live group it is in. generation: what it asked for. index: its index
     there; full: it has none as the generation is full. entered: the group's
     socket array has it. ifindex: the device it is bound to, 0: none. cgroup: the
@@ -78,7 +78,7 @@ class Socket:
     known: bool = False
     uid: int = 0
     deleted: bool = False
-    group: Optional[int] = None
+    group_id: Optional[int] = None
     application: int = 0
     generation: Optional[int] = None
     index: Optional[int] = None

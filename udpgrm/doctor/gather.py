@@ -55,14 +55,14 @@ def _groups(maps: Maps) -> list[Group]:
     groups = []
     programs: dict[int, dict[int, Foreign]] = {}  # by namespace and group
     for view in Viewer(maps).groups(with_flows=False):
-        record = maps.group(view.number)
+        record = maps.group(view.group_id)
         if view.netns not in programs:
             programs[view.netns] = foreign(maps, view.netns)
-        taken = programs[view.netns].get(view.number)
-        dissector = maps.dissector(view.number)
+        taken = programs[view.netns].get(view.group_id)
+        dissector = maps.dissector(view.group_id)
         groups.append(
             Group(
-                number=view.number,
+                group_id=view.group_id,
                 address=view.address,
                 family=record.key.family,
                 netns=view.netns,
@@ -176,7 +176,7 @@ def _with_notes(seen: Socket, sock: socket.socket, maps: Maps) -> Socket:
     group = maps.group(request.group - 1)
     if group.state != abi.GroupState.LIVE or group.epoch != request.epoch:
         return replace(seen, deleted=True)
-    seen = replace(seen, group=request.group - 1)
+    seen = replace(seen, group_id=request.group - 1)
     if request.generation == abi.GENERATION_NONE:
         return seen
     seen = replace(seen, generation=request.generation)

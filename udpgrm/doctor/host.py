@@ -68,7 +68,7 @@ def hooked_ancestor(host: Host, cgroup: str) -> Optional[str]:
 
 def is_pending(sock: Socket) -> bool:
     """Return whether a socket has asked for a generation and has no index yet."""
-    asked = sock.group is not None and sock.generation is not None
+    asked = sock.group_id is not None and sock.generation is not None
     return asked and sock.index is None and not sock.full
 
 

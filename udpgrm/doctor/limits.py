@@ -72,7 +72,7 @@ def of_filter(group: Group) -> Iterator[Finding]:
 def of_groups(host: Host, group: Group, sock: Socket) -> Iterator[Finding]:
     """Return the findings about other groups that get packets of a socket's address first."""
     for other in host.groups:
-        if other.number == group.number or other.netns != group.netns:
+        if other.group_id == group.group_id or other.netns != group.netns:
             continue
         taken = _taken_by(group, other, sock)
         if taken:

@@ -85,8 +85,8 @@ class Pool:
                 self._is_short[roots] = len(free) > _AT_ONCE
         used = {
             table
-            for number in self._maps.groups_in(*_IN_USE)
-            for table in set(self._maps.group(number).table) - {0}
+            for group_id in self._maps.groups_in(*_IN_USE)
+            for table in set(self._maps.group(group_id).table) - {0}
         }
         for roots in (True, False):
             taken = sum(is_reserved(number) == roots for number in used)
@@ -104,8 +104,8 @@ class Pool:
     def count_entries(self, of_groups: Iterable[tuple[int, int]]) -> None:
         """Count the sockets that have entries: (group id, how many)."""
         self._entries = Counter()
-        for number, count in of_groups:
-            self._entries[abi.user_of(self._maps.group(number).uid)] += count
+        for group_id, count in of_groups:
+            self._entries[abi.user_of(self._maps.group(group_id).uid)] += count
 
     def take_entry(self, group: abi.Group) -> None:
         """Count an entry. Raises LookupError if the user's or the global quota is exhausted."""
@@ -137,16 +137,16 @@ class Pool:
             for fd in made.values():
                 os.close(fd)
 
-    def _prepare_groups(self, numbers: Sequence[int]) -> None:
-        self._install("sockets", numbers, layout.make_sockets)
-        self._install("counters", numbers, layout.make_counters)
-        self._install("slots", numbers, make_empty_slots)
-        for number in numbers:
-            epoch = self._maps.group(number).epoch + 1
+    def _prepare_groups(self, group_ids: Sequence[int]) -> None:
+        self._install("sockets", group_ids, layout.make_sockets)
+        self._install("counters", group_ids, layout.make_counters)
+        self._install("slots", group_ids, make_empty_slots)
+        for group_id in group_ids:
+            epoch = self._maps.group(group_id).epoch + 1
             fresh = abi.Group(epoch=epoch, state=GroupState.PREPARED)
-            libbpf.map_update(self._maps["groups"], index(number), bytes(fresh))
-            queue = "root_groups" if is_reserved(number) else "free_groups"
-            libbpf.map_update(self._maps[queue], None, index(number))
+            libbpf.map_update(self._maps["groups"], index(group_id), bytes(fresh))
+            queue = "root_groups" if is_reserved(group_id) else "free_groups"
+            libbpf.map_update(self._maps[queue], None, index(group_id))
 
     def _new_tables(self, count: int, roots: bool, flows: int = 0) -> list[int]:
         """Make empty flow tables and return their ids; fewer if all are in use."""
@@ -157,11 +157,11 @@ class Pool:
         del spare[:count]
         return numbers
 
-    def ensure_table(self, number: int, group: abi.Group, slot: int) -> None:
+    def ensure_table(self, group_id: int, group: abi.Group, slot: int) -> None:
         """Give a generation its flow table, unless a hook has done so."""
         if group.table[slot]:
             return
-        key = bytes(abi.TableKey(group=number, epoch=group.epoch, slot=slot))
+        key = bytes(abi.TableKey(group_id=group_id, epoch=group.epoch, slot=slot))
         user = self._maps.user(abi.user_of(group.uid))
         in_use = (user.tables_taken - user.tables_returned) % 2**32
         if group.uid and in_use >= self._limits.tables_per_user:
@@ -189,30 +189,30 @@ class Pool:
         self._maps.drop_inner("flow_tables", table)
         self._spare_tables[is_reserved(table)].insert(0, table)
 
-    def release_table(self, number: int, group: abi.Group, slot: int) -> None:
+    def release_table(self, group_id: int, group: abi.Group, slot: int) -> None:
         """Release a generation's flow table, and delete its entries."""
         group.table_mask &= ~(1 << slot)
         table, group.table[slot] = group.table[slot], 0
-        key = abi.TableKey(group=number, epoch=group.epoch, slot=slot)
+        key = abi.TableKey(group_id=group_id, epoch=group.epoch, slot=slot)
         libbpf.map_delete(self._maps["table_index"], bytes(key))
         if table:
             self._maps.user(abi.user_of(group.uid)).tables_returned += 1
             self._drop_table(table)
 
-    def release_group(self, number: int, group: abi.Group) -> None:
+    def release_group(self, group_id: int, group: abi.Group) -> None:
         """Release a deleted group's id; its maps are replaced when it is used again."""
         for slot in range(abi.GENERATION_SLOTS):
             if group.table[slot]:
-                self.release_table(number, group, slot)
-        if self._maps.has_inner("sockmaps", number):
-            self._maps.drop_inner("sockmaps", number)
+                self.release_table(group_id, group, slot)
+        if self._maps.has_inner("sockmaps", group_id):
+            self._maps.drop_inner("sockmaps", group_id)
         self._maps.user(abi.user_of(group.uid)).groups_gone += 1
         group.state = GroupState.FREE
 
-    def ensure_sockmap(self, number: int) -> None:
+    def ensure_sockmap(self, group_id: int) -> None:
         """Give a group the kind of socket map that permits tubular to have its sockets too."""
-        if not self._maps.has_inner("sockmaps", number):
-            self._install("sockmaps", [number], layout.make_sockmap)
+        if not self._maps.has_inner("sockmaps", group_id):
+            self._install("sockmaps", [group_id], layout.make_sockmap)
 
 
 def make_empty_slots() -> int:

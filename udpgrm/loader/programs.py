@@ -200,14 +200,14 @@ class Linker:
                 os.close(fd)
         self._has_stages = True
 
-    def steering(self, number: int) -> int:
+    def steering(self, group_id: int) -> int:
         """Load the steering program of a group. Returns an fd.
 
         Raises FileNotFoundError if it was not compiled yet, BuildError if its
         dissector or its parameters cannot be used.
         """
-        group = self._maps.group(number)
-        dissector = self._maps.dissector(number)
+        group = self._maps.group(group_id)
+        dissector = self._maps.dissector(group_id)
         program = steering_of(dissector)
         template = cache.template(program)
         stages = sources.stages(program)
@@ -216,20 +216,20 @@ class Linker:
         constants = {
             **self._constants,
             **parameters_of(dissector),
-            Relocation.GROUP: number,
+            Relocation.GROUP: group_id,
             Relocation.EPOCH: group.epoch,
         }
         own = {
             Relocation.OWN_SLOTS: "slots",
-            Relocation.OWN_SOCKETS: self._maps.socket_map(number),
+            Relocation.OWN_SOCKETS: self._maps.socket_map(group_id),
             Relocation.OWN_COUNTERS: "counters",
         }
         with contextlib.ExitStack() as stack:
             bound = dict(self._bound)
             for key, outer in own.items():
-                fd = stack.enter_context(self._maps.inner(outer, number))
+                fd = stack.enter_context(self._maps.inner(outer, group_id))
                 if fd is None:
-                    raise LookupError(f"group {number} has no {outer}")
+                    raise LookupError(f"group {group_id} has no {outer}")
                 bound[key] = fd
             try:
                 code = link(template, bound, constants, _functions_of(dissector))
@@ -239,7 +239,7 @@ class Linker:
                 ) from error
             return libbpf.prog_load(
                 libbpf.PROG_SK_REUSEPORT,
-                f"{layout.STEERING_PREFIX}{number}",
+                f"{layout.STEERING_PREFIX}{group_id}",
                 code,
                 libbpf.SK_REUSEPORT_SELECT,
             )

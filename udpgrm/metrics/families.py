@@ -154,7 +154,7 @@ def _group_labels(groups: list[GroupView]) -> list[tuple[dict[str, str], GroupVi
     times = Counter(tuple(labels.values()) for labels, _ in named)
     for labels, group in named:
         if times[tuple(labels.values())] > 1:
-            labels["group"] = str(group.number)
+            labels["group"] = str(group.group_id)
     return named
 
 

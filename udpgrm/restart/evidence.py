@@ -159,7 +159,7 @@ class KernelProber:
         """Close the held flows and delete their entries, so that no drain waits for them."""
         for held in self._held:
             held.flow.close()
-            delete_flow(self._groups.maps, held.target.view.number, held.flow.source)
+            delete_flow(self._groups.maps, held.target.view.group_id, held.flow.source)
         self._held.clear()
 
     def _targets(self) -> Iterator[_Target]:
@@ -221,7 +221,7 @@ class KernelProber:
     def _verify_programs(self) -> None:
         """Raise StepFailed if the kernel runs another program than udpgrm's for a group."""
         for target in self._targets():
-            taken = foreign(self._groups.maps, target.view.netns).get(target.view.number)
+            taken = foreign(self._groups.maps, target.view.netns).get(target.view.group_id)
             if taken is not None:
                 raise StepFailed(
                     f"{target.group.address} is steered by {taken.program}, not by udpgrm: it was "
@@ -246,7 +246,7 @@ class KernelProber:
     def _verify_old(self, old: int, new: int, evidence: dict[str, Any]) -> None:
         seen = evidence["old_flows"] = []
         for held in self._held:
-            with Probing(self._groups.maps, held.target.view.number) as probing:
+            with Probing(self._groups.maps, held.target.view.group_id) as probing:
                 probing.watch(held.flow.source)
                 entry = _ask(held.flow, probing)
             moved = entry["received_generation"] == new
@@ -270,12 +270,12 @@ class KernelProber:
     @contextlib.contextmanager
     def _flow(self, target: _Target) -> Iterator[tuple[_Flow, Probing]]:
         """Yield a flow for one question; its entries are deleted afterwards."""
-        maps, number = self._groups.maps, target.view.number
-        with contextlib.closing(self._begin(target)) as flow, Probing(maps, number) as probing:
+        maps, group_id = self._groups.maps, target.view.group_id
+        with contextlib.closing(self._begin(target)) as flow, Probing(maps, group_id) as probing:
             try:
                 yield flow, probing
             finally:
-                delete_flow(maps, number, flow.source)
+                delete_flow(maps, group_id, flow.source)
 
 
 def _ask(flow: _Flow, probing: Probing) -> dict[str, Any]:
@@ -338,10 +338,10 @@ def _failure(entry: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def delete_flow(maps: Maps, number: int, peer: Peer) -> None:
+def delete_flow(maps: Maps, group_id: int, peer: Peer) -> None:
     """Delete a peer's flow entries in a group, so that a drain does not wait for them."""
     key = address.flow_key(*peer)
-    for table in set(maps.group(number).table) - {0}:
+    for table in set(maps.group(group_id).table) - {0}:
         with maps.inner("flow_tables", table) as fd:
             if fd is not None:
                 libbpf.map_delete(fd, bytes(key))

@@ -68,14 +68,14 @@ class Groups:
     def view(self, group: Group, with_flows: bool = False) -> Optional[GroupView]:
         """Return a group; None: the kernel has none at its address. Raises Refused for several."""
         viewer = Viewer(self.maps)
-        numbers = [
-            number
-            for number in viewer.numbers(group.address)
-            if self.maps.group(number).key.netns == self._netns
+        group_ids = [
+            group_id
+            for group_id in viewer.group_ids(group.address)
+            if self.maps.group(group_id).key.netns == self._netns
         ]
-        if len(numbers) > 1:
+        if len(group_ids) > 1:
             raise Refused(f"several groups at {group.address}, on different devices")
-        return viewer.group(numbers[0], with_flows) if numbers else None
+        return viewer.group(group_ids[0], with_flows) if group_ids else None
 
     def _generation(self, group: Group, generation: int) -> Optional[GenerationView]:
         view = self.view(group)
@@ -87,7 +87,7 @@ class Groups:
         if view is None:
             return False
         try:
-            with GroupEntries(self.maps, view.number) as entries:
+            with GroupEntries(self.maps, view.group_id) as entries:
                 slot = entries.slot(abi.slot_of(view.max_apps, group.application, generation))
         except LookupError:  # the group is being taken apart this moment
             return False
@@ -244,7 +244,7 @@ class Groups:
         view = self.view(group)
         if view is None:
             return {}
-        totals = counters.read(self.maps, view.number).metrics
+        totals = counters.read(self.maps, view.group_id).metrics
         return {name: totals[name] for name in (*MISDIRECTED, *_PACKETS)}
 
     def spent(self, before: dict[str, Any]) -> dict[str, int]:

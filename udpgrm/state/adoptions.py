@@ -37,7 +37,7 @@ class Adoption:
     @property
     def key(self) -> bytes:
         """Return the key in both maps."""
-        return bytes(abi.AdoptedKey(cgroup=self.cgroup, group=self.group_id, epoch=self.epoch))
+        return bytes(abi.AdoptedKey(cgroup=self.cgroup, group_id=self.group_id, epoch=self.epoch))
 
 
 def note(maps: Maps, adoption: Adoption) -> None:
@@ -73,7 +73,9 @@ def all_of(maps: Maps) -> list[Adoption]:
         path = libbpf.map_lookup(maps["adopted_paths"], raw, layout.ADOPTED_PATH_BYTES)
         directory = None if path is None else Path(os.fsdecode(path.rstrip(b"\0")))
         found.append(
-            Adoption(key.cgroup, key.group, key.epoch, adopted.generation, adopted.app, directory)
+            Adoption(
+                key.cgroup, key.group_id, key.epoch, adopted.generation, adopted.app, directory
+            )
         )
     return found
 

@@ -72,11 +72,11 @@ def connect_parts() -> bool:
         return types.has_member("udp_sock", "udp_lrpa_node")
 
 
-def has_any(maps: Maps, number: int, group: abi.Group) -> bool:
+def has_any(maps: Maps, group_id: int, group: abi.Group) -> bool:
     """Return whether a group has connected sockets of a known generation."""
     counts = count(maps, group.key.netns) or {}
     return any(
-        (member.group_id, member.epoch) == (number, group.epoch)
+        (member.group_id, member.epoch) == (group_id, group.epoch)
         and member.generation != abi.GENERATION_NONE
         for member in counts
     )

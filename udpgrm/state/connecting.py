@@ -33,7 +33,7 @@ def give_back(maps: Maps, group_entries: GroupEntries, message: abi.Message, fd:
 
     Its record keeps the index that its server was given: an index is never withdrawn.
     """
-    registration = records.entered_in(maps, fd, message.group, message.epoch)
+    registration = records.entered_in(maps, fd, message.group_id, message.epoch)
     if registration is None:
         return
     if registration.slot < abi.GENERATION_SLOTS:
@@ -49,7 +49,7 @@ def give_back(maps: Maps, group_entries: GroupEntries, message: abi.Message, fd:
 
 def undo(maps: Maps, group_entries: GroupEntries, message: abi.Message, fd: int) -> None:
     """Give a socket back what the hook removed: its connect(2) has failed."""
-    registration = records.entered_in(maps, fd, message.group, message.epoch)
+    registration = records.entered_in(maps, fd, message.group_id, message.epoch)
     if (
         registration is not None
         and registration.slot < abi.GENERATION_SLOTS
@@ -77,7 +77,7 @@ def rejoin_all(maps: Maps, pids: Optional[set[int]] = None) -> None:
     Without hooks the server's next socket would conflict with them.
     """
     parted: set[int] = set()
-    live = (maps.group(number) for number in maps.groups_in(abi.GroupState.LIVE))
+    live = (maps.group(group_id) for group_id in maps.groups_in(abi.GroupState.LIVE))
     for namespace in {group.key.netns for group in live if group.parted}:
         for record in connected.records(maps, namespace) or ():
             if record.parted:

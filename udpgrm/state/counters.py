@@ -24,17 +24,17 @@ class GroupCounters(NamedTuple):
     last_out: list[int]
 
 
-def read(maps: Maps, number: int) -> GroupCounters:
+def read(maps: Maps, group_id: int) -> GroupCounters:
     """Read the counters of a group, with the counters that the daemon keeps itself."""
     size = ctypes.sizeof(abi.Counters)
     cpus = libbpf.cpus()
     data = None
-    with maps.inner("counters", number) as fd:
+    with maps.inner("counters", group_id) as fd:
         if fd is not None:
             data = libbpf.map_lookup(fd, index(0), size * cpus)
     per_cpu = (abi.Counters * cpus).from_buffer_copy(data or bytes(size * cpus))
     slots = range(abi.GENERATION_SLOTS)
-    group = maps.group(number)
+    group = maps.group(group_id)
     totals = (sum(cpu.total[position] for cpu in per_cpu) for position in range(len(abi.COUNTERS)))
     metrics = dict(zip(NAMES, (group.critical_gauge, group.critical, *totals)))
     return GroupCounters(

@@ -22,17 +22,17 @@ from udpgrm.state.maps import Maps, index
 class GroupEntries:
     """One group's sockets and slots maps, open until `close`."""
 
-    def __init__(self, maps: Maps, number: int) -> None:
+    def __init__(self, maps: Maps, group_id: int) -> None:
         """Open the group's inner maps. Raises LookupError if it has none."""
         self._stack = contextlib.ExitStack()
-        self.sockets = self._open(maps, maps.socket_map(number), number)
-        self.slots = self._open(maps, "slots", number)
+        self.sockets = self._open(maps, maps.socket_map(group_id), group_id)
+        self.slots = self._open(maps, "slots", group_id)
 
-    def _open(self, maps: Maps, outer: str, number: int) -> int:
-        fd = self._stack.enter_context(maps.inner(outer, number))
+    def _open(self, maps: Maps, outer: str, group_id: int) -> int:
+        fd = self._stack.enter_context(maps.inner(outer, group_id))
         if fd is None:
             self._stack.close()
-            raise LookupError(f"group {number} has no maps")
+            raise LookupError(f"group {group_id} has no maps")
         return fd
 
     def close(self) -> None:

@@ -77,10 +77,10 @@ class Maps:
         """Replace the configuration record."""
         libbpf.map_update(self["config"], index(0), bytes(config))
 
-    def group(self, number: int) -> abi.Group:
+    def group(self, group_id: int) -> abi.Group:
         """Return the group record itself: reads and writes go to the kernel's memory."""
         memory = self._memory("groups", self._groups * ctypes.sizeof(abi.Group))
-        return abi.Group.from_buffer(memory, number * ctypes.sizeof(abi.Group))
+        return abi.Group.from_buffer(memory, group_id * ctypes.sizeof(abi.Group))
 
     def groups_in(self, *states: abi.GroupState) -> list[int]:
         """Return the ids of the groups in these states; only the state of each group is read."""
@@ -89,16 +89,16 @@ class Maps:
         if sys.byteorder == "big":
             start += abi.Group.state.size - 1
         found = memory[start : self._groups * size : size]
-        return [number for number, state in enumerate(found) if state in states]
+        return [group_id for group_id, state in enumerate(found) if state in states]
 
     def user(self, number: int) -> abi.User:
         """Return the record of a user's resources: the record itself."""
         memory = self._memory("users", abi.USERS * ctypes.sizeof(abi.User))
         return abi.User.from_buffer(memory, number * ctypes.sizeof(abi.User))
 
-    def socket_map(self, number: int) -> str:
+    def socket_map(self, group_id: int) -> str:
         """Return the name of the map of maps that holds a group's sockets."""
-        return "sockmaps" if self.has_inner("sockmaps", number) else "sockets"
+        return "sockmaps" if self.has_inner("sockmaps", group_id) else "sockets"
 
     @functools.cached_property
     def _groups(self) -> int:
@@ -111,9 +111,9 @@ class Maps:
             self._mapped[name] = mmap.mmap(self[name], (length + page - 1) // page * page)
         return self._mapped[name]
 
-    def dissector(self, number: int) -> abi.Dissector:
+    def dissector(self, group_id: int) -> abi.Dissector:
         """Return a copy of a group's dissector."""
-        data = libbpf.map_lookup(self["dissectors"], index(number), ctypes.sizeof(abi.Dissector))
+        data = libbpf.map_lookup(self["dissectors"], index(group_id), ctypes.sizeof(abi.Dissector))
         assert data is not None
         return abi.Dissector.from_buffer_copy(data)
 
@@ -236,15 +236,15 @@ def flows_in(table: int) -> Iterator[abi.Flow]:
         yield abi.Flow.from_buffer_copy(value)
 
 
-def delete(maps: Maps, number: int) -> None:
+def delete(maps: Maps, group_id: int) -> None:
     """Delete a group: its sockets are in none until they register again.
 
     The daemon releases its maps at the next garbage collection.
     """
-    group = maps.group(number)
+    group = maps.group(group_id)
     libbpf.map_delete(maps["group_index"], bytes(group.key))
     group.state = abi.GroupState.DELETED
-    with maps.inner(maps.socket_map(number), number) as fd:
+    with maps.inner(maps.socket_map(group_id), group_id) as fd:
         # a socket that is still here could not get an array entry in its next group
         if fd is not None:
             for array_entry in range(min(group.next_entry, abi.GROUP_ENTRIES)):

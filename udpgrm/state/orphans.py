@@ -43,18 +43,18 @@ class _OrphanMaps(Maps):
             rate = jiffies.rate()
         return Config(layout=abi.LAYOUT, groups=0, hz=rate)
 
-    def group(self, number: int) -> abi.Group:
+    def group(self, group_id: int) -> abi.Group:
         """Return a copy of the group's record."""
-        data = libbpf.map_lookup(self["groups"], index(number), ctypes.sizeof(abi.Group))
+        data = libbpf.map_lookup(self["groups"], index(group_id), ctypes.sizeof(abi.Group))
         assert data is not None
         return abi.Group.from_buffer_copy(data)
 
-    def dissector(self, number: int) -> abi.Dissector:
+    def dissector(self, group_id: int) -> abi.Dissector:
         """Return what the group's record has of its dissector."""
-        group = self.group(number)
+        group = self.group(group_id)
         return abi.Dissector(type=group.type, max_apps=group.max_apps)
 
-    def socket_map(self, number: int) -> str:
+    def socket_map(self, group_id: int) -> str:
         """Return the name of the group's sockets, of either kind of map."""
         return "sockets"
 
@@ -83,12 +83,12 @@ def groups(directory: Path, current: Maps, only: Optional[str]) -> list[GroupVie
     ours = libbpf.map_id(current["groups"])
     found = []
     for program, ids in libbpf.programs_of_type(libbpf.PROG_SK_REUSEPORT):
-        number = program[len(layout.STEERING_PREFIX) :]
-        if program.startswith(layout.STEERING_PREFIX) and number.isdecimal() and ours not in ids:
+        group_id = program[len(layout.STEERING_PREFIX) :]
+        if program.startswith(layout.STEERING_PREFIX) and group_id.isdecimal() and ours not in ids:
             maps = _OrphanMaps(_open(ids, name))
             try:
-                if "groups" in maps.fds and maps.group(int(number)).state == GroupState.LIVE:
-                    view = Viewer(maps).group(int(number), with_flows=True)
+                if "groups" in maps.fds and maps.group(int(group_id)).state == GroupState.LIVE:
+                    view = Viewer(maps).group(int(group_id), with_flows=True)
                     alive = any(item.alive for item in view.generations)
                     if alive and only in (None, view.address):
                         found.append(view)

@@ -83,10 +83,10 @@ def text(document: dict[str, Any]) -> str:
 def conflict(maps: Maps, where: str, wanted: abi.Policy) -> Optional[str]:
     """Return why a policy would have no effect, if so: a group keeps its dissector for life."""
     here = netns.own_cookie()
-    for number in Viewer(maps).numbers(where):
-        if maps.group(number).key.netns != here:
+    for group_id in Viewer(maps).group_ids(where):
+        if maps.group(group_id).key.netns != here:
             continue  # perhaps an unprivileged user's, who may have any address there
-        there = abi.Policy(dissector=maps.dissector(number), flows=maps.group(number).flows)
+        there = abi.Policy(dissector=maps.dissector(group_id), flows=maps.group(group_id).flows)
         if document(there) != document(wanted):
             return (
                 f"{where} has sockets of another dissector ({text(document(there))}): "

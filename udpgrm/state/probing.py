@@ -38,11 +38,11 @@ class Evidence:
 class Probing:
     """The probe records of one group, all deleted when the with block ends."""
 
-    def __init__(self, maps: Maps, number: int) -> None:
+    def __init__(self, maps: Maps, group_id: int) -> None:
         """Probe the live group with this id."""
         self._maps = maps
-        self._number = number
-        self._group = maps.group(number)
+        self._group_id = group_id
+        self._group = maps.group(group_id)
         with contextlib.closing(clock.Jiffies()) as jiffies:
             self._expires = jiffies.now() + LIFETIME_S * maps.config.hz
         self._peers: set[bytes] = set()
@@ -66,7 +66,7 @@ class Probing:
         Raises LookupError if the generation has no registered socket.
         """
         slot = abi.slot_of(self._group.max_apps, application, generation)
-        with GroupEntries(self._maps, self._number) as entries:
+        with GroupEntries(self._maps, self._group_id) as entries:
             record = entries.slot(slot)
             if not record.live or record.generation != generation:
                 raise LookupError(f"generation {generation} has no registered socket")
@@ -76,7 +76,7 @@ class Probing:
         """Return what was recorded since the peer was last watched or steered."""
         raw = libbpf.map_lookup(self._maps["probes"], self._key(peer), ctypes.sizeof(abi.Probe))
         probe = abi.Probe() if raw is None else abi.Probe.from_buffer_copy(raw)
-        with GroupEntries(self._maps, self._number) as entries:
+        with GroupEntries(self._maps, self._group_id) as entries:
             generations = {slot + 1: item.generation for slot, item in entries.used_slots()}
             received = entries.cookie_at(probe.received_entry) if probe.received else None
         path = ProbePath(probe.path)
@@ -96,7 +96,7 @@ class Probing:
 
     def _key(self, peer: tuple[str, int]) -> bytes:
         key = abi.ProbeKey(
-            group=self._number, epoch=self._group.epoch, remote=address.flow_key(*peer)
+            group_id=self._group_id, epoch=self._group.epoch, remote=address.flow_key(*peer)
         )
         return bytes(key)
 

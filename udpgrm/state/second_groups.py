@@ -33,7 +33,7 @@ def find(maps: Maps, view: GroupView) -> Optional[SecondGroup]:
     records = [
         record
         for record in connected.records(maps, view.netns) or ()
-        if record.member.group_id == view.number
+        if record.member.group_id == view.group_id
     ]
     groups = {record.kernel_group for record in records if record.entered} - {0}
     if len(groups) > 1:

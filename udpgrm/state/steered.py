@@ -31,19 +31,19 @@ def foreign(maps: Maps, namespace: int) -> dict[int, Foreign]:
     found: dict[int, Foreign] = {}
     seen: set[tuple[int, int]] = set()
     for record in connected.records(maps, namespace) or ():
-        number = record.member.group_id
-        if not record.entered or (number, record.kernel_group) in seen:
+        group_id = record.member.group_id
+        if not record.entered or (group_id, record.kernel_group) in seen:
             continue
-        seen.add((number, record.kernel_group))
-        group = maps.group(number)
+        seen.add((group_id, record.kernel_group))
+        group = maps.group(group_id)
         if not record.kernel_group or group.epoch != record.member.epoch or not group.program:
             continue
         if record.program in (0, abi.PROGRAM_CLASSIC):
             described = "a program of classic BPF" if record.program else "no program"
         else:
             name, ids = look(record.program)
-            if name == f"{layout.STEERING_PREFIX}{number}" and ours in ids:
+            if name == f"{layout.STEERING_PREFIX}{group_id}" and ours in ids:
                 continue
             described = f"program {record.program} ({name or 'without a name'})"
-        found[number] = Foreign(record, described)
+        found[group_id] = Foreign(record, described)
     return found

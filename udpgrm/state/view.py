@@ -88,7 +88,7 @@ class GenerationView(NamedTuple):
 class GroupView(NamedTuple):
     """A group, with its generations."""
 
-    number: int
+    group_id: int
     address: str
     ip: str
     port: int
@@ -150,31 +150,31 @@ class Viewer:
     def _age(self, then: int) -> float:
         return max(0.0, (self._now - then) / self._hz)
 
-    def numbers(self, only: Optional[str] = None) -> Iterator[int]:
+    def group_ids(self, only: Optional[str] = None) -> Iterator[int]:
         """Yield the ids of the live groups, or of the groups at one ADDRESS[%DEVICE]:PORT."""
         where = None if only is None else address.read(only)
-        for number in self._maps.groups_in(GroupState.LIVE):
-            key = self._maps.group(number).key
+        for group_id in self._maps.groups_in(GroupState.LIVE):
+            key = self._maps.group(group_id).key
             if where is None or where.selects(address.of_key(key), key.ifindex):
-                yield number
+                yield group_id
 
     def groups(self, only: Optional[str] = None, with_flows: bool = True) -> list[GroupView]:
         """Return the live groups, by address; their flows only if with_flows."""
-        views = [self.group(number, with_flows) for number in self.numbers(only)]
+        views = [self.group(group_id, with_flows) for group_id in self.group_ids(only)]
         return sorted(views, key=lambda view: (view.address, view.netns, view.ifindex))
 
-    def group(self, number: int, with_flows: bool) -> GroupView:
+    def group(self, group_id: int, with_flows: bool) -> GroupView:
         """Return one group; without flows their counts are None."""
-        group = self._maps.group(number)
-        dissector = self._maps.dissector(number)
+        group = self._maps.group(group_id)
+        dissector = self._maps.dissector(group_id)
         kind = kinds.of_type(group.type, dissector.name)
         flows = list(self._flows(group)) if with_flows else []
-        reading = counters.read(self._maps, number)
+        reading = counters.read(self._maps, group_id)
         count = _flow_counter(group, flows) if with_flows else None
-        found = list(self._generations(number, _working(group), reading, count))
-        generations, connected_unknown = self._with_connected(number, group, found, with_flows)
+        found = list(self._generations(group_id, _working(group), reading, count))
+        generations, connected_unknown = self._with_connected(group_id, group, found, with_flows)
         return GroupView(
-            number=number,
+            group_id=group_id,
             address=address.of_key(group.key),
             ip=address.ip_of(group.key),
             port=address.port_of(group.key),
@@ -198,7 +198,7 @@ class Viewer:
         )
 
     def _with_connected(
-        self, number: int, group: abi.Group, found: list[GenerationView], with_flows: bool
+        self, group_id: int, group: abi.Group, found: list[GenerationView], with_flows: bool
     ) -> tuple[list[GenerationView], Optional[int]]:
         """Add connected sockets to their generations, which may have no other sockets.
 
@@ -211,7 +211,7 @@ class Viewer:
         of_group = {
             (member.application, member.generation): count
             for member, count in counts.items()
-            if (member.group_id, member.epoch) == (number, group.epoch)
+            if (member.group_id, member.epoch) == (group_id, group.epoch)
             and member.application < len(working)
         }
         unknown = of_group.pop((0, abi.GENERATION_NONE), 0)

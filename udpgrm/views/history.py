@@ -111,4 +111,4 @@ class History:
 
 def key_of(group: GroupView, item: GenerationView) -> Key:
     """Return the key of a generation."""
-    return (group.number, item.slot, item.generation)
+    return (group.group_id, item.slot, item.generation)

@@ -26,7 +26,7 @@ static __always_inline int dissect(struct steering *s)
 	}
 	scratch = bpf_map_lookup_elem(MAP(QUIC_SCRATCH), &zero);
 	if (scratch) {
-		scratch->group = CONST(GROUP);
+		scratch->group_id = CONST(GROUP);
 		scratch->epoch = CONST(EPOCH);
 		tail_call(s->md, QUIC_KEYS);
 	}

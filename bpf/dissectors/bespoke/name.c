@@ -8,10 +8,10 @@ static __always_inline u32 app_by_name(struct quic_scratch *scratch)
 {
 	struct dissector *dissector;
 	struct host_name name = {};
-	u32 id = scratch->group;
+	u32 group_id = scratch->group_id;
 	int app;
 
-	dissector = bpf_map_lookup_elem(MAP(DISSECTORS), &id);
+	dissector = bpf_map_lookup_elem(MAP(DISSECTORS), &group_id);
 	if (!dissector || find_name(scratch, &name))
 		return 0;
 	app = find_app(scratch, &name, dissector);

@@ -64,7 +64,7 @@ static __always_inline u32 quic_index(u32 index)
 
 struct quic_scratch {
 	/* of the packet, from the group's program */
-	u32 group;
+	u32 group_id;
 	u32 epoch;
 	u32 is_garbled; /* cannot be decrypted, or what came out are no frames */
 	u32 app;	/* of the name that was found, else 0 */

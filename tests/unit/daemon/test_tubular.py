@@ -15,11 +15,11 @@ from udpgrm.daemon import tubular
 MOST = 64
 
 
-def register(handing: tubular.Tubular, group: int) -> bool:
+def register(handing: tubular.Tubular, group_id: int) -> bool:
     """Have a socket of a group handed on."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        handing.hold(group, 0, sock.fileno())
-    return handing.register(group, 1, 0, "edge")
+        handing.hold(group_id, 0, sock.fileno())
+    return handing.register(group_id, 1, 0, "edge")
 
 
 def test_a_bounded_number_waits(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from udpgrm.doctor.host import about_host, concerns, hooked_ancestor
 
 ADDRESS = "192.0.2.1:443"
 GROUP = Group(
-    number=3,
+    group_id=3,
     address=ADDRESS,
     family=socket.AF_INET,
     netns=1,
@@ -42,11 +42,11 @@ STEERED = Socket(
     cgroup="/sys/fs/cgroup/udpgrm.slice/echo@2.service",
     hooked=True,
     known=True,
-    group=3,
+    group_id=3,
     generation=2,
     index=0,
 )
-UNREGISTERED = replace(STEERED, group=None, generation=None, index=None)
+UNREGISTERED = replace(STEERED, group_id=None, generation=None, index=None)
 PENDING = replace(STEERED, index=None)
 
 
@@ -157,8 +157,8 @@ def test_applications_have_working_generations_of_their_own() -> None:
 
 
 def test_other_groups_at_the_address() -> None:
-    other = replace(GROUP, number=4, ifindex=7)
-    elsewhere = replace(GROUP, number=5, netns=9)
+    other = replace(GROUP, group_id=4, ifindex=7)
+    elsewhere = replace(GROUP, group_id=5, netns=9)
     found = diagnose(STEERED, replace(HOST, groups=(GROUP, other, elsewhere)))
     assert (found.steered, code(found)) == (True, "two_groups")
     assert not found.findings[0].problem
@@ -171,8 +171,8 @@ def test_two_groups_of_the_kernel() -> None:
     assert [code(found) for found in evaluate(HOST, [STEERED, mapped])] == ["two_kernel_groups"] * 2
     other = replace(STEERED, fd=6, cookie=12, v6only=True)
     assert [code(found) for found in evaluate(HOST, [STEERED, other])] == ["two_kernel_groups"] * 2
-    two = replace(HOST, groups=(GROUP, replace(GROUP, number=4, address="192.0.2.2:443")))
-    assert code(diagnose(STEERED, two, replace(other, group=4))) is None
+    two = replace(HOST, groups=(GROUP, replace(GROUP, group_id=4, address="192.0.2.2:443")))
+    assert code(diagnose(STEERED, two, replace(other, group_id=4))) is None
     assert code(diagnose(STEERED, HOST, replace(other, v6only=False))) is None
 
 
@@ -191,7 +191,7 @@ def test_two_groups_of_the_kernel() -> None:
 def test_another_group_takes_packets(mine: str, other: str, problem: Optional[bool]) -> None:
     family = socket.AF_INET6 if mine.startswith("[") else socket.AF_INET
     sock = replace(STEERED, address=mine, family=family)
-    groups = replace(GROUP, address=mine), replace(GROUP, number=4, address=other)
+    groups = replace(GROUP, address=mine), replace(GROUP, group_id=4, address=other)
     found = diagnose(sock, replace(HOST, groups=groups)).findings
     assert [(item.code, item.problem) for item in found] == (
         [] if problem is None else [("shadowed", problem)]
@@ -201,7 +201,7 @@ def test_another_group_takes_packets(mine: str, other: str, problem: Optional[bo
 
 
 def test_a_socket_of_ipv6_alone_loses_no_packet_of_ipv4() -> None:
-    groups = replace(GROUP, address="[::]:443"), replace(GROUP, number=4, address="0.0.0.0:443")
+    groups = replace(GROUP, address="[::]:443"), replace(GROUP, group_id=4, address="0.0.0.0:443")
     sock = replace(STEERED, address="[::]:443", family=socket.AF_INET6, v6only=True)
     assert diagnose(sock, replace(HOST, groups=groups)).findings == []
 
@@ -280,7 +280,7 @@ sockets = st.builds(
     known=flags,
     uid=st.integers(0, 2),
     deleted=flags,
-    group=st.sampled_from([None, 3]),
+    group_id=st.sampled_from([None, 3]),
     generation=st.sampled_from([None, 0, 1, 2, 3, 2**32 - 2]),
     index=st.sampled_from([None, 0, 255]),
     full=flags,

@@ -53,7 +53,7 @@ class FakeMaps:
         return self.records[group]
 
     def groups_in(self, *states: GroupState) -> list[int]:
-        return [number for number, group in enumerate(self.records) if group.state in states]
+        return [group_id for group_id, group in enumerate(self.records) if group.state in states]
 
     def user(self, user: int) -> abi.User:
         return self.users[user]
@@ -170,7 +170,7 @@ class Restarts(RuleBasedStateMachine):
         record = self.maps.group(group)
         if not record.table[slot]:
             table = self.maps.queues["free_tables"].pop(0)
-            key = bytes(abi.TableKey(group=group, epoch=record.epoch, slot=slot))
+            key = bytes(abi.TableKey(group_id=group, epoch=record.epoch, slot=slot))
             self.maps.update("table_index", key, state.index(table), 1)
             record.table[slot] = table
             self.note(group, slot)

@@ -24,10 +24,10 @@ from udpgrm.state.view import GenerationView, GroupView, SocketView
 NOW = 1_700_000_000.0
 
 
-def group(number: int = 0, label: str = "", ifindex: int = 0, **counters: Any) -> GroupView:
+def group(group_id: int = 0, label: str = "", ifindex: int = 0, **counters: Any) -> GroupView:
     metrics = dict.fromkeys((*abi.COUNTERS, "socket_critical", "socket_critical_gauge"), 0)
     return GroupView(
-        number=number,
+        group_id=group_id,
         address="192.0.2.1:443",
         ip="192.0.2.1",
         port=443,

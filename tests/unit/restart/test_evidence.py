@@ -95,7 +95,7 @@ class Kernel:
             ip="127.0.0.1",
             port=4433,
             ifindex=0,
-            number=0,
+            group_id=0,
             name="flow",
             address="127.0.0.1:4433",
             dissector=DissectorType.FLOW,

@@ -37,7 +37,7 @@ def generation(
 
 def group(working: list[int], generations: list[GenerationView]) -> GroupView:
     return GroupView(
-        number=0,
+        group_id=0,
         address="192.0.2.1:443",
         ip="192.0.2.1",
         port=443,

@@ -32,7 +32,7 @@ def generation(number: int, packets: int = 0, flows: Optional[int] = 0) -> Gener
 
 def group(working: int, *items: GenerationView) -> GroupView:
     return GroupView(
-        number=0,
+        group_id=0,
         address="127.0.0.1:4433",
         ip="127.0.0.1",
         port=4433,
