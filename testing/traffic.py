@@ -61,7 +61,11 @@ class ActiveFlow:
     def tick(self, now: float) -> bool:
         """Give up on old packets and send the next; False when the flow is over."""
         record = self.record
-        for number in [n for n, sent in self._pending.items() if now - sent > LOST_AFTER]:
+        if self._overdue(now):
+            # answers that came while this process did not run are not lost
+            while self.receive():
+                pass
+        for number in self._overdue(now):
             del self._pending[number]
             record.lost += 1
         if record.kind == SHORT and record.sent >= SHORT_PACKETS:
@@ -72,6 +76,9 @@ class ActiveFlow:
         if record.answered or not self._pending:
             self._send(now)
         return True
+
+    def _overdue(self, now: float) -> list[int]:
+        return [number for number, sent in self._pending.items() if now - sent > LOST_AFTER]
 
     def _send(self, now: float) -> None:
         record = self.record
@@ -84,12 +91,16 @@ class ActiveFlow:
         with contextlib.suppress(OSError):
             self.sock.send(b"%d" % record.sent)
 
-    def receive(self) -> None:
-        """Take in one answer, ``NAME GENERATION PID NUMBER``."""
+    def receive(self) -> bool:
+        """Take in one answer, ``NAME GENERATION PID NUMBER``; False when there is none."""
         try:
             answer = self.sock.recv(2048)
         except OSError:
-            return
+            return False
+        self._take_in(answer)
+        return True
+
+    def _take_in(self, answer: bytes) -> None:
         now = time.monotonic()
         try:
             name, generation, pid, number = answer.decode().split(" ")

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import selectors
+import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from testing import flows
-from testing.traffic import HOLD, LONG_FLOWS
+from testing.traffic import HOLD, LONG_FLOWS, LOST_AFTER
 from testing.waiting import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -54,6 +55,10 @@ class Service:
                     continue
                 generation = self._generations.setdefault(peer, self.generation)
                 self._sock.sendto(b"host %d %d " % (generation, generation) + payload, peer)
+
+    def wait_for_packet(self) -> None:
+        """Return when there is one to answer."""
+        assert self._selector.select(PATIENCE_S)
 
     def close(self) -> None:
         """Close the socket."""
@@ -132,3 +137,18 @@ def test_unanswered_packets_are_lost(
     assert len(unanswered) >= 10
     assert all((flow.sent, flow.lost) == (1, 1) for flow in unanswered)
     assert sum(flow.lost for flow in seen) == len(unanswered)
+
+
+def test_answers_that_came_while_the_generator_was_stalled_are_not_lost(
+    service: Service, generator: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    service.serve(2)
+    service.wait_for_packet()
+    generator.send_signal(signal.SIGSTOP)
+    service.serve(LOST_AFTER + 0.5)
+    generator.send_signal(signal.SIGCONT)
+    service.serve(1)
+    seen = finish(service, generator, tmp_path)
+
+    assert sum(flow.lost + flow.repeated for flow in seen) == 0
+    assert max(flow.longest_pause for flow in seen) > LOST_AFTER
