@@ -8,7 +8,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from udpgrm.dissectors.filter_code import FAILED, TOO_SHORT, Instruction
+from udpgrm.dissectors.classic import Instruction
+from udpgrm.dissectors.filter_code import FAILED, TOO_SHORT
 
 _MASK = 0xFFFFFFFF
 PROTOCOL, CPU, XOR_X = 0xFFFFF000, 0xFFFFF024, 0xFFFFF028

@@ -23,7 +23,8 @@ import pytest
 
 from tests.filters import Packet, interpret, one_of_each, random_filter
 from udpgrm.build.link import link
-from udpgrm.dissectors.filter_code import FAILED, TOO_SHORT, Instruction, convert
+from udpgrm.dissectors.classic import Instruction
+from udpgrm.dissectors.filter_code import FAILED, TOO_SHORT, convert
 from udpgrm.kernel import ebpf, libbpf
 from udpgrm.kernel.ebpf import ALU64, JMP, Code
 

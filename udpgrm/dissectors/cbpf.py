@@ -12,13 +12,13 @@ from udpgrm import abi
 from udpgrm.dissectors.kind import Kind, Options, Parameters
 
 if TYPE_CHECKING:
-    from udpgrm.dissectors.filter_code import Instruction
+    from udpgrm.dissectors.classic import Instruction
 
 _RETURN = 0x06
 
 
 def _instructions(value: abi.Dissector) -> list[Instruction]:
-    from udpgrm.dissectors.filter_code import Instruction
+    from udpgrm.dissectors.classic import Instruction
 
     code = value.filter[: value.filter_len]
     return [Instruction(item.code, item.jt, item.jf, item.k) for item in code]
@@ -82,9 +82,9 @@ class Cbpf(Kind):
 
     def failing_loads(self, value: abi.Dissector) -> tuple[int, ...]:
         """Return the positions of loads of what there is only for socket filters."""
-        from udpgrm.dissectors import filter_code
+        from udpgrm.dissectors import classic
 
-        return tuple(filter_code.loads_beside_packet(_instructions(value)))
+        return tuple(classic.loads_beside_packet(_instructions(value)))
 
     def filter_length(self, value: abi.Dissector) -> int:
         """Return how many instructions the filter has."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 
 from udpgrm import abi
-from udpgrm.dissectors.filter_code import Instruction
+from udpgrm.dissectors.classic import Instruction
 
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _NUMBER = r"(0[xX][0-9a-fA-F]{1,8}|0{1,10}|[1-9][0-9]{0,9})"

@@ -12,7 +12,7 @@ from udpgrm.activate import options
 from udpgrm.activate.options import Settings
 from udpgrm.activate.sockets import dissector
 from udpgrm.dissectors import filter_text
-from udpgrm.dissectors.filter_code import Instruction
+from udpgrm.dissectors.classic import Instruction
 
 
 def parsed(line: str) -> Settings:

@@ -12,7 +12,8 @@ import random
 import pytest
 
 from tests.filters import Packet, interpret, one_of_each, random_filter
-from udpgrm.dissectors.filter_code import FAILED, TOO_SHORT, Instruction, convert, faults
+from udpgrm.dissectors.classic import Instruction
+from udpgrm.dissectors.filter_code import FAILED, TOO_SHORT, convert, faults
 from udpgrm.kernel.ebpf import INSTRUCTION
 
 _EXIT, _JA = 0x95, 0x05
