@@ -76,6 +76,10 @@ class DecoyUnit:
             os.close(fd)
         return sorted({pid for pid, _ in found.values()})
 
+    def main_process(self, generation: int) -> int:
+        """Raise SystemdError: the main process is mmdecoy."""
+        raise SystemdError(f"{self._unit}: its main process is no server")
+
     def cgroup(self, generation: int) -> Path:
         """Return the unit's cgroup."""
         return systemd.cgroup_of(self._unit)

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from udpgrm.kernel import cgroups
 from udpgrm.restart import former, systemd
+from udpgrm.restart.systemd import SystemdError
 from udpgrm.services.definition import Service
 
 
@@ -45,6 +46,10 @@ class Instances(Protocol):
 
     def processes(self, generation: int) -> list[int]:
         """Return the processes that may have its sockets. Raises SystemdError if there is none."""
+        ...
+
+    def main_process(self, generation: int) -> int:
+        """Return the process that takes signals for the instance. Raises SystemdError."""
         ...
 
 
@@ -88,3 +93,11 @@ class TemplateUnits:
     def processes(self, generation: int) -> list[int]:
         """Return the unit's processes."""
         return cgroups.processes(self.cgroup(generation))
+
+    def main_process(self, generation: int) -> int:
+        """Return the unit's main process."""
+        unit = self.name(generation)
+        pid = int(systemd.property_of(unit, "MainPID") or 0)
+        if pid == 0:
+            raise SystemdError(f"{unit}: systemd knows no main process (PIDFile= may name it)")
+        return pid

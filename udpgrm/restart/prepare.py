@@ -26,6 +26,7 @@ def check(service: Service, groups: Groups, instances: Instances) -> Generations
             f"generation {chosen.old} serves, but {instances.name(chosen.old)} does not run: "
             "it could not be stopped after the drain. Find what runs it (udpgrm doctor), stop that"
         )
+    refuse_too_many(service, groups, instances, waiting)
     groups.check_dissectors(service)
     refuse_strays(service, groups.strays())
     groups.refuse_second_groups()
@@ -43,3 +44,20 @@ def refuse_strays(service: Service, strays: list[Stray]) -> None:
         f"{first.address}: a socket of {first} is in no generation{others}: "
         f"what it serves would be cut off. To move it gracefully: {how}"
     )
+
+
+def refuse_too_many(
+    service: Service, groups: Groups, instances: Instances, waiting: set[int]
+) -> None:
+    """Raise Refused if one more instance would be more than the definition permits."""
+    most = service.drain.max_instances
+    if most is None:
+        return
+    living = {number for facts in groups.facts() for number in facts.living}
+    living |= {number for number in waiting if instances.is_alive(number)}
+    if len(living) >= most:
+        names = ", ".join(instances.name(number) for number in sorted(living))
+        raise Refused(
+            f"{names} run, and drain.max_instances is {most}: wait until one of them has drained "
+            "(udpgrm status), or stop it"
+        )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Optional, Protocol
 
 import udpgrm.client as grm
-from udpgrm.restart import adoption, budget, former, prepare
+from udpgrm.restart import adoption, budget, former, notice, prepare
 from udpgrm.restart.adoption import AdoptionError
 from udpgrm.restart.budget import OverBudget
 from udpgrm.restart.drain import Decision, Watcher
@@ -222,10 +222,25 @@ class Steps:
             budget.check_conflicts(self._service.budget, self._groups, self._journal, evidence)
             self._check_budget(evidence)
 
+        self._notify(old, evidence)
         if self._watch(old, evidence, watch) is Decision.DRAINED:
             return Result.DONE
         results = {"stop": Result.DONE, "keep": Result.KEPT, "fail": Result.STUCK}
         return results[self._service.drain.on_timeout]
+
+    def _notify(self, generation: int, evidence: Evidence) -> None:
+        """Notify an instance that its drain begins."""
+        begin = self._service.drain.begin
+        if begin is None:
+            return
+        with contextlib.suppress(SystemdError):  # an unknown state is not its end
+            if not self._instances.is_alive(generation):
+                return
+        given = notice.give(begin, self._instances, generation, self._journal)
+        evidence["notice"] = given
+        if given["error"] is not None:
+            _warn(evidence, f"{given['instance']} got no notice of its drain: {given['error']}")
+        self._on_change()
 
     def _watch(self, generation: int, evidence: Evidence, watch: Callable[[], None]) -> Decision:
         """Sample until a generation has drained or its time is over."""
@@ -240,7 +255,7 @@ class Steps:
                 if decision is Decision.TIMEOUT:
                     flows = self._journal.progress["flows"]
                     state = "it was not quiet" if flows is None else f"{flows} flows remained"
-                    evidence["reason"] = f"{state} after {drain.max_s:g} s"
+                    _warn(evidence, f"{state} after {drain.max_s:g} s")
                 return decision
             self._journal.note()
             self._on_change()
@@ -299,6 +314,9 @@ class Steps:
                     grm.promote(sockets[where], target[where])
         evidence["working"] = now = self._groups.working()
         if old is not None:
+            if notice.was_given(old, self._journal):
+                name = self._instances.name(old)
+                _warn(evidence, f"{name} got the notice of its drain: does it take new sessions?")
             living = self._groups.living(old)
             missing = [where for where in ours if living[where] and now[where] == self._new]
             if missing:
@@ -311,6 +329,7 @@ class Steps:
         """Drain the new generation: it keeps its flows as long as the policy permits."""
         if not self._instances.is_alive(self._new):
             return Result.DONE
+        self._notify(self._new, evidence)
         decision = self._watch(self._new, evidence, lambda: None)
         if decision is Decision.TIMEOUT and self._service.drain.on_timeout == "keep":
             return Result.KEPT
@@ -318,3 +337,8 @@ class Steps:
 
     def _stop_new(self, evidence: Evidence) -> None:
         self._stop_instance(self._new, evidence)
+
+
+def _warn(evidence: Evidence, message: str) -> None:
+    """Add a message for the operator, which is shown with the step's result."""
+    evidence["reason"] = "; ".join(filter(None, (evidence.get("reason"), message)))

@@ -28,6 +28,10 @@ def within(service: Service) -> Iterator[tuple[str, str]]:
     until = service.drain.until
     if until.flows is None and until.quiet_s is None:
         yield "drain.until", "one of flows and quiet_s must be a number"
+    begin = service.drain.begin
+    if begin is not None and begin.signal is not None and service.instances.kind == "decoy":
+        reason = f"the unit's main process is mmdecoy: {begin.signal} would not reach the server"
+        yield "drain.begin.signal", reason
 
 
 def _parameters(key: str, service: Service, group: Group) -> Iterator[tuple[str, str]]:

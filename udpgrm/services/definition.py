@@ -77,16 +77,30 @@ class DrainUntil:
 
 
 @dataclass(frozen=True)
+class Notice:
+    """The notice to an instance that its drain begins: one of a signal and a command.
+
+    signal: to the unit's main process. command: %i is the instance's generation.
+    """
+
+    signal: Optional[str] = None
+    command: Optional[tuple[str, ...]] = None
+
+
+@dataclass(frozen=True)
 class Drain:
-    """The limits of a drain. on_timeout: what follows after max_s.
+    """The begin and the limits of a drain. on_timeout: what follows after max_s.
 
     stop: the instance is stopped, keep: it continues until the operator stops it,
-    fail: it continues, and the restart has failed.
+    fail: it continues, and the restart has failed. max_instances: how many instances may
+    live at once, the new one included; None = as many as a group has generations.
     """
 
     until: DrainUntil = DrainUntil()
     max_s: float = 300.0
     on_timeout: OnTimeout = "stop"
+    begin: Optional[Notice] = None
+    max_instances: Optional[int] = None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from udpgrm.services.definition import (
     DrainUntil,
     Group,
     Instances,
+    Notice,
     Service,
     Timeouts,
 )
@@ -174,6 +175,9 @@ def _service(name: str, data: dict[str, Any]) -> Service:
     drain = dict(data.get("drain", {}))
     if "until" in drain:
         drain["until"] = _make(DrainUntil, drain["until"])
+    if "begin" in drain:
+        begin = drain["begin"]
+        drain["begin"] = Notice(begin.get("signal"), tuple(begin.get("command", ())) or None)
     parts: dict[str, Any] = {
         "name": name,
         "groups": tuple(map(_group, data["groups"])),

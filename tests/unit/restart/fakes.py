@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
@@ -81,6 +82,11 @@ class FakeInstances:
 
     def processes(self, generation: int) -> list[int]:
         return []
+
+    def main_process(self, generation: int) -> int:
+        if self.silent:
+            raise SystemdError("no answer")
+        return os.getpid()
 
 
 class FakeGroups:
