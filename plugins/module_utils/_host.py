@@ -16,8 +16,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 SCHEMA = 1
 
-# Runs udpgrm with these arguments; returns (exit status, stdout, stderr).
-Runner = t.Callable[[list[str]], tuple[int, str, str]]
+# Runs udpgrm with these arguments and this standard input; returns (exit status, stdout, stderr).
+Runner = t.Callable[[list[str], str], tuple[int, str, str]]
 JsonObject = dict[str, t.Any]
 
 
@@ -55,7 +55,9 @@ class Host:
             module.fail_json(
                 msg="udpgrm is not installed on this host; the playbook udpgrm.fleet.site installs it"
             )
-        return cls(lambda arguments: module.run_command([executable, *arguments]))
+        return cls(
+            lambda arguments, text: module.run_command([executable, *arguments], data=text or None)
+        )
 
     def read(self, *addresses: str) -> JsonObject:
         """Return the answer of C(udpgrm list) for the groups at some addresses, or for all. Raises HostError."""
@@ -99,9 +101,28 @@ class Host:
         """Return services with their groups and last restart: all, or one. Raises HostError."""
         return self._call("status", *([] if service is None else [service]))
 
-    def check_definitions(self, directory: str) -> JsonObject:
-        """Return C(services) and C(problems) of a directory of definitions. Raises HostError."""
-        return self._call("check", directory, statuses=(0, 1))
+    def define(self, service: str, text: str, check: bool) -> JsonObject:
+        """Write a service's definition; only predict the change if C(check).
+
+        Returns the command's document with C(path), C(changed), C(before) and C(after). Raises
+        HostError, with every problem of a definition that is not valid.
+        """
+        options = ["--check"] if check else []
+        answer = self._call("service", "define", service, *options, text=text, statuses=(0, 1))
+        if answer["problems"]:
+            problems = "; ".join(
+                ": ".join(
+                    filter(None, (item["file"].rpartition("/")[2], item["key"], item["reason"]))
+                )
+                for item in answer["problems"]
+            )
+            raise HostError(f"the definition is not valid: {problems}")
+        return answer
+
+    def remove(self, service: str, check: bool) -> JsonObject:
+        """Remove a service's definition; only predict the change if C(check). Raises HostError."""
+        options = ["--check"] if check else []
+        return self._call("service", "remove", service, "--lose-flows", *options)
 
     def hooks(self, action: str, cgroup: str, check: bool) -> JsonObject:
         """Attach (V(add)) or detach (V(remove)) a cgroup's hooks. Raises HostError."""
@@ -129,9 +150,9 @@ class Host:
         return self._call("dissector", action, *operands, *options, statuses=statuses)
 
     def _call(
-        self, command: str, *arguments: str, statuses: t.Collection[int] = (0,)
+        self, command: str, *arguments: str, text: str = "", statuses: t.Collection[int] = (0,)
     ) -> JsonObject:
-        status, out, err = self._run([command, *arguments, "--json"])
+        status, out, err = self._run([command, *arguments, "--json"], text)
         if status not in statuses:
             reason = err.strip().removeprefix("udpgrm: ") or f"exit status {status}"
             raise HostError(f"udpgrm {command}: {reason}")

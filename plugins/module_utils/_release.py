@@ -23,10 +23,6 @@ import re
 import shlex
 import typing as t
 
-from ansible_collections.udpgrm.fleet.plugins.module_utils._definition import SUFFIX
-from ansible_collections.udpgrm.fleet.plugins.module_utils._definition import (
-    directory as definitions,
-)
 from ansible_collections.udpgrm.fleet.plugins.module_utils._host import HostError, JsonObject
 
 DEFAULT_DIRECTORY = "/var/lib/udpgrm/restarts"
@@ -115,8 +111,9 @@ def fingerprint(service: str, unit_text: str) -> str:
     What those files load themselves is not seen.
     """
     seen = hashlib.sha256(unit_text.encode())
-    definition = definitions() / f"{service}{SUFFIX}"
-    for path in sorted({str(definition), *_named_files(unit_text)}):
+    definitions = os.environ.get("UDPGRM_SERVICES_DIR", "/etc/udpgrm/services.d")
+    definition = f"{definitions}/{service}.yaml"
+    for path in sorted({definition, *_named_files(unit_text)}):
         seen.update(f"\0{path}\0{os.path.realpath(path)}\0".encode())
         if pathlib.Path(path).is_file():
             seen.update(hashlib.sha256(pathlib.Path(path).read_bytes()).digest())

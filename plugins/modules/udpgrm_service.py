@@ -16,8 +16,6 @@ description:
   - Neither starts nor stops anything. A restart that runs continues as it was begun.
 author:
   - The udpgrm authors (@udpgrm)
-requirements:
-  - PyYAML on the host
 extends_documentation_fragment:
   - udpgrm.fleet._attributes
 attributes:
@@ -84,27 +82,39 @@ path:
   sample: /etc/udpgrm/services.d/dns.yaml
 """
 
-import traceback
+import json
+import os
+import pathlib
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.udpgrm.fleet.plugins.module_utils._definition import (
-    HEADER,
-    apply,
-    compare,
-    validate,
-)
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
     Host,
     HostError,
+    JsonObject,
     service_name,
 )
 
-try:
-    import yaml
-except ImportError:
-    YAML_ERROR: str | None = traceback.format_exc()
-else:
-    YAML_ERROR = None
+HEADER = "# Written by Ansible, the collection udpgrm.fleet: changes are lost.\n"
+
+
+def shown(file: JsonObject | None, other: JsonObject | None) -> str:
+    """Return a file for Ansible's diff mode, with its mode if the other one has another."""
+    if file is None:
+        return ""
+    differs = other is not None and other["mode"] != file["mode"]
+    mode = f"# mode: {file['mode']}\n" if differs else ""
+    return f"{mode}{file['text']}"
+
+
+def remove_without_command(name: str, check: bool) -> JsonObject:
+    """Remove a definition where the host's command is gone, and answer as it would."""
+    path = pathlib.Path(
+        os.environ.get("UDPGRM_SERVICES_DIR", "/etc/udpgrm/services.d"), f"{name}.yaml"
+    )
+    before = {"text": path.read_text(), "mode": ""} if path.exists() else None
+    if before is not None and not check:
+        path.unlink()
+    return {"path": str(path), "changed": before is not None, "before": before, "after": None}
 
 
 def main() -> None:
@@ -117,27 +127,32 @@ def main() -> None:
         required_if=[("state", "present", ["definition"])],
         supports_check_mode=True,
     )
-    params = module.params
+    params, check = module.params, module.check_mode
     present = params["state"] == "present"
     if not present and params["definition"] is not None:
         module.fail_json(msg="definition is not allowed with state=absent")
-    if present and YAML_ERROR:
-        module.fail_json(msg=missing_required_lib("PyYAML"), exception=YAML_ERROR)
-    text = None
-    if present:
-        text = HEADER + yaml.safe_dump(params["definition"], sort_keys=False)
-    # a definition is removed also where the command is gone
-    host = Host.of_module(module) if present else None
     try:
-        change = compare(service_name(params["name"]), text)
-        if change.changed:
-            if host is not None:
-                validate(host, change, module.tmpdir)
-            if not module.check_mode:
-                apply(change, module.atomic_move, module.tmpdir)
-    except (HostError, OSError) as error:
+        name = service_name(params["name"])
+        if present:
+            text = HEADER + json.dumps(params["definition"])
+            change = Host.of_module(module).define(name, text, check)
+        elif module.get_bin_path("udpgrm") is None:
+            change = remove_without_command(name, check)
+        else:
+            change = Host.of_module(module).remove(name, check)
+    except (HostError, OSError, ValueError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=change.changed, path=str(change.path), diff=change.diff())
+    path, before, after = change["path"], change["before"], change["after"]
+    module.exit_json(
+        changed=change["changed"],
+        path=path,
+        diff={
+            "before": shown(before, after),
+            "after": shown(after, before),
+            "before_header": path,
+            "after_header": path,
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -119,6 +119,15 @@ COMMANDS = {
     ),
     "prober": Command("prober", "", "probe for another host, which asks over ssh"),
     "check": Command("check", "[FILE|DIRECTORY]", "what is wrong in service definitions"),
+    "service": Command(
+        "service",
+        "define SERVICE | remove SERVICE",
+        "write a service's definition, or delete it",
+        (
+            _CHECK,
+            Option("--lose-flows", "", "remove: although it has flows, or restarts"),
+        ),
+    ),
     "restart": Command(
         "restart",
         "SERVICE",

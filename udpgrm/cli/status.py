@@ -48,23 +48,18 @@ def run(arguments: Arguments) -> int:
 def _document(arguments: Arguments, only: Optional[str]) -> dict[str, Any]:
     directory = common.services_dir()
     found = _definitions(directory, only)
-    views, daemon = _kernel(arguments)
+    views, daemon = kernel_state(arguments)
     described = []
     problems = [str(problem) for problem in found.problems]
     for _, definition in found.services:
         if only not in (None, definition.name):
             continue
         try:
-            journal = journals.load(definition.name)
-            running = lock.is_locked(definition.name)
-            earlier = journals.superseded(definition.name)
+            described.append(describe(arguments, definition, views))
         except statedir.JournalError as error:
             if only is not None:
                 raise
             problems.append(str(error))  # the others are not to go without for this one
-            continue
-        strays = _strays(arguments, definition)
-        described.append(services.service(definition, journal, running, views, earlier, strays))
     if only is not None and not described:
         raise CommandError(f"no service {only!r} in {directory}")
     managed = {group.address for _, item in found.services for group in item.groups}
@@ -75,6 +70,17 @@ def _document(arguments: Arguments, only: Optional[str]) -> dict[str, Any]:
         "problems": problems,
         "others": sorted({view.address for view in views} - managed),
     }
+
+
+def describe(
+    arguments: Arguments, definition: Service, views: list[GroupView]
+) -> services.Document:
+    """Return the document of a service; views: the live groups. Raises JournalError."""
+    journal = journals.load(definition.name)
+    running = lock.is_locked(definition.name)
+    earlier = journals.superseded(definition.name)
+    strays = _strays(arguments, definition)
+    return services.service(definition, journal, running, views, earlier, strays)
 
 
 def _strays(arguments: Arguments, definition: Service) -> list[Stray]:
@@ -93,7 +99,7 @@ def _definitions(directory: Path, only: Optional[str]) -> loader.Found:
         return loader.Found()
 
 
-def _kernel(arguments: Arguments) -> tuple[list[GroupView], dict[str, Any]]:
+def kernel_state(arguments: Arguments) -> tuple[list[GroupView], dict[str, Any]]:
     """Return the live groups, and the daemon; without state neither."""
     maps = common.state_if_any(arguments)
     if maps is None:

@@ -31,7 +31,7 @@ from udpgrm.state import address
 _BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 SUFFIX = ".yaml"
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_NAME_RULE = "up to 64 lower case letters, digits, _ and -, not beginning with _ or -"
+NAME_RULE = "up to 64 lower case letters, digits, _ and -, not beginning with _ or -"
 
 
 _Part = TypeVar("_Part")
@@ -76,7 +76,7 @@ def read_directory(directory: Path) -> Found:
         if file.suffix != SUFFIX:
             found.problems.append(Problem(str(file), "", f"is not read: name it {SUFFIX}"))
         elif not NAME.fullmatch(file.stem):
-            found.problems.append(Problem(str(file), "", f"a service's name is {_NAME_RULE}"))
+            found.problems.append(Problem(str(file), "", f"a service's name is {NAME_RULE}"))
         else:
             one = _read_entry(file)
             found.services += one.services

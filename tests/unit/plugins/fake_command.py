@@ -24,7 +24,7 @@ if sys.argv[1] in ("adopt", "status", "restart", "rollback"):
     status, out, err = FakeServices(here / "services.json")(sys.argv[1:])
 else:
     host = FakeHost(*json.loads((here / "groups.json").read_text()))
-    status, out, err = host(sys.argv[1:])
+    status, out, err = host(sys.argv[1:], sys.stdin.read() if sys.argv[1] == "service" else "")
     (here / "groups.json").write_text(json.dumps(host.groups))
 with (here / "answers").open("a") as file:
     print(json.dumps([sys.argv[1:], out]), file=file)

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import pathlib
 import typing as t
 
 from udpgrm import interface
+from udpgrm.services import define
 from udpgrm.state import address as addresses
 
 
@@ -61,25 +63,22 @@ class FakeHost:
     def check(words: t.Sequence[str], printed: str) -> None:
         """Tests put something here that sees whether an answer is as documented."""
 
-    def __call__(self, arguments: list[str]) -> tuple[int, str, str]:
+    def __call__(self, arguments: list[str], text: str = "") -> tuple[int, str, str]:
         """Run a command."""
-        answer = self._run(arguments)
+        answer = self._run(arguments, text)
         self.check(arguments, answer[1])
         return answer
 
-    def _run(self, arguments: list[str]) -> tuple[int, str, str]:
+    def _run(self, arguments: list[str], text: str) -> tuple[int, str, str]:
         self.calls.append(arguments)
         command, *rest = arguments
         assert rest.pop() == "--json"
         if command == "list":
             return self._list(*rest)
-        if command in ("hooks", "check", "dissector"):
-            answers: dict[str, t.Callable[..., tuple[int, str, str]]] = {
-                "hooks": self._hooks,
-                "check": self._check,
-                "dissector": self._dissector,
-            }
-            return answers[command](*rest)
+        if command == "service":
+            return self._service(text.encode(), *rest)
+        if command in ("hooks", "dissector"):
+            return self._hooks(*rest) if command == "hooks" else self._dissector(*rest)
         try:
             rest[0] = str(addresses.read(rest[0]))
         except ValueError as error:
@@ -175,22 +174,40 @@ class FakeHost:
                 self.groups.append(t.cast(t.Any, cgroup))
         return self._answer(cgroup=cgroup, changed=changed)
 
-    def _check(self, directory: str) -> tuple[int, str, str]:
+    def _service(self, text: bytes, action: str, name: str, *options: str) -> tuple[int, str, str]:
+        """The host's own files, but what is wrong with them is the fake's."""
+        directory = pathlib.Path(os.environ["UDPGRM_SERVICES_DIR"])
+        content = define.as_yaml(text) if action == "define" else None
+        change = define.change(name, content, directory)
+        problems = self._problems(change)
+        if change.changed and not problems and "--check" not in options:
+            change.apply()
+        _status, out, err = self._answer(
+            service=name,
+            path=str(change.path),
+            changed=change.changed and not problems,
+            before=change.before and change.before.to_json(),
+            after=change.after and change.after.to_json(),
+            problems=problems,
+        )
+        return 1 if problems else 0, out, err
+
+    @staticmethod
+    def _problems(change: define.Change) -> list[dict[str, str]]:
         """A definition is wrong when it says bad, and when another one before it says port, too."""
-        files = filter(pathlib.Path.is_file, pathlib.Path(directory).glob("*.yaml"))
+        if change.after is None:
+            return []
+        files = filter(pathlib.Path.is_file, change.path.parent.glob("*.yaml"))
         texts = {str(path): path.read_text() for path in files}
-        problems = [
-            {"file": path, "key": "groups.0", "reason": "is bad"}
-            for path, text in sorted(texts.items())
-            if "bad" in text
-        ]
+        texts[str(change.path)] = change.after.content.decode()
         shared = [path for path, text in sorted(texts.items()) if "port" in text]
-        problems += [
+        problems = [
             {"file": path, "key": "groups.0.address", "reason": "is another's already"}
             for path in shared[1:]
         ]
-        _status, out, err = self._answer(ok=not problems, problems=problems, services=[])
-        return 1 if problems else 0, out, err
+        if "bad" in texts[str(change.path)]:
+            problems.append({"file": str(change.path), "key": "groups.0", "reason": "is bad"})
+        return problems
 
     def _dissector(self, action: str, *words: str) -> tuple[int, str, str]:
         """The groups' list holds [address, choice]; the dissector broken does not load."""

@@ -35,7 +35,7 @@ def test_error_is_the_hosts_line() -> None:
 )
 def test_other_answers_are_errors(answer: tuple[int, str, str], message: str) -> None:
     with pytest.raises(HostError, match=message):
-        Host(lambda arguments: answer).read()
+        Host(lambda *_: answer).read()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""udpgrm service: write and delete definitions of services."""
+
+from __future__ import annotations
+
+import sys
+from typing import Optional
+
+from udpgrm.cli import common, status
+from udpgrm.cli.errors import CommandError
+from udpgrm.cli.options import Arguments
+from udpgrm.restart import ending
+from udpgrm.restart.statedir import JournalError
+from udpgrm.services import define, document, loader
+from udpgrm.services.define import Change
+from udpgrm.services.document import Problem
+from udpgrm.services.validate import MissingLibrary
+
+
+def run(arguments: Arguments) -> int:
+    """Run one of the actions."""
+    actions = {"define": _define, "remove": _remove}
+    common.want_operands(arguments, 2, 2)
+    action, name = arguments.operands
+    if action not in actions:
+        raise CommandError(f"service: {action!r} is none of {', '.join(actions)}")
+    if arguments.flag("--lose-flows") and action != "remove":
+        raise CommandError(f"--lose-flows does not go with service {action}")
+    if not loader.NAME.fullmatch(name):
+        raise CommandError(f"not a service's name: {name!r} ({loader.NAME_RULE})")
+    try:
+        return actions[action](arguments, name)
+    except (loader.DefinitionError, JournalError, MissingLibrary) as error:
+        raise CommandError(str(error)) from error
+
+
+def _define(arguments: Arguments, name: str) -> int:
+    """Write the definition that stdin has, if it is valid."""
+    given = sys.stdin.buffer.read(document.MAX_BYTES + 1)
+    content = define.as_yaml(given)
+    change = define.change(name, content, common.services_dir())
+    problems = define.problems(name, content, common.services_dir()) if change.changed else []
+    if change.changed and not problems and not arguments.flag("--check"):
+        change.apply()
+    _report(arguments, name, change, problems)
+    return 1 if problems else 0
+
+
+def _remove(arguments: Arguments, name: str) -> int:
+    """Delete a definition, unless the service has flows."""
+    change = define.change(name, None, common.services_dir())
+    if change.changed:
+        if not arguments.flag("--lose-flows"):
+            reason = _loss(arguments, name)
+            if reason is not None:
+                raise CommandError(f"{name}: {reason} (or remove it with --lose-flows)")
+        if not arguments.flag("--check"):
+            change.apply()
+    _report(arguments, name, change, [])
+    return 0
+
+
+def _loss(arguments: Arguments, name: str) -> Optional[str]:
+    try:
+        definition = loader.load(name, common.services_dir())
+    except loader.DefinitionError as error:
+        return f"its flows are not known without a valid definition: {error}"
+    views, _ = status.kernel_state(arguments)
+    return ending.loss(status.describe(arguments, definition, views))
+
+
+def _report(arguments: Arguments, name: str, change: Change, problems: list[Problem]) -> None:
+    if arguments.flag("--json"):
+        common.print_json(
+            {
+                "service": name,
+                "path": str(change.path),
+                "changed": change.changed and not problems,
+                "before": None if change.before is None else change.before.to_json(),
+                "after": None if change.after is None else change.after.to_json(),
+                "problems": [vars(problem) for problem in problems],
+            }
+        )
+        return
+    for problem in problems:
+        print(problem)
+    if not problems:
+        word = "removed" if change.after is None else "defined"
+        print(f"{name}: {word}{'' if change.changed else ' already'}")
