@@ -23,14 +23,13 @@ import udpgrm.client as grm
 from benchmarks import programs
 from udpgrm import abi
 from udpgrm.abi import Option
-from udpgrm.kernel import libbpf
+from udpgrm.kernel import libbpf, sockopt
 from udpgrm.state import address
 from udpgrm.state import maps as state
 
 SOURCES = 1000
 SOCKETS = 4
 PAYLOAD = bytes(64)
-_SO_ATTACH_REUSEPORT_EBPF = 52
 Instruction = tuple[int, int, int, int]
 
 
@@ -151,7 +150,7 @@ class Groups:
 
 def attach(sock: socket.socket, program: int) -> None:
     """Steer a socket's reuseport group by a program."""
-    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_EBPF, program)
+    sock.setsockopt(socket.SOL_SOCKET, sockopt.SO_ATTACH_REUSEPORT_EBPF, program)
 
 
 class Sources:

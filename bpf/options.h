@@ -13,13 +13,6 @@ static __always_inline bool is_ours(const struct bpf_sockopt *ctx)
 						    UDP_GRM_SOCKET_APP - UDP_GRM_WORKING_GEN;
 }
 
-enum {
-	SO_ATTACH_REUSEPORT_CBPF = 51,
-	SO_ATTACH_REUSEPORT_EBPF = 52,
-	SO_DETACH_REUSEPORT_BPF = 68,
-	UDP_GRO = 104,
-};
-
 /* The options that change the program of a socket's whole reuseport group. */
 static __always_inline bool changes_program(const struct bpf_sockopt *ctx)
 {

@@ -15,7 +15,6 @@ import itertools
 import os
 import signal
 import socket
-import struct
 import subprocess
 import time
 import traceback
@@ -26,6 +25,7 @@ from hypothesis import strategies as st
 import udpgrm.client as grm
 from testing.host import Host
 from tests.kernel.acceptor import reuseport
+from udpgrm.kernel import sockopt
 from udpgrm.restart.drain import Decision, Watcher
 from udpgrm.restart.groups import Groups
 from udpgrm.services.definition import DrainUntil, Group
@@ -45,7 +45,7 @@ def _obey(channel: socket.socket, generation: int) -> None:
         cookie = 0
         if word == b"b":
             held[number] = reuseport(WHERE)
-            cookie = struct.unpack("=Q", held[number].getsockopt(1, 57, 8))[0]
+            cookie = sockopt.cookie(held[number])
         elif word == b"c":
             held[number].connect(("127.0.0.1", 1000 + number))
         elif word == b"d":

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 from collections.abc import Iterator
 
@@ -15,6 +14,7 @@ import udpgrm.client as grm
 from testing.host import Host, received
 from tests.kernel.restart_fixtures import edge
 from tests.kernel.restarts import Edge
+from udpgrm.kernel import sockopt
 
 __all__ = ["edge"]
 
@@ -71,9 +71,7 @@ def test_commands_distinguish_devices(host: Host) -> None:
         assert len(host.json("list", "[fe80::5]:4433")["groups"]) == 2
         for where, sock in ((LOCAL, one), (OTHER, two)):
             [group] = host.json("list", where)["groups"]
-            assert group["generations"][0]["sockets"][0]["socket_cookie"] == int.from_bytes(
-                sock.getsockopt(socket.SOL_SOCKET, 57, 8), "little"
-            )
+            assert group["generations"][0]["sockets"][0]["socket_cookie"] == sockopt.cookie(sock)
             view = json.loads(host.run("doctor", where, "--json").stdout)
             assert [item["fd"] for item in view["sockets"]] == [sock.fileno()]
             before = len(received([sock]))

@@ -11,6 +11,7 @@ import pytest
 
 import udpgrm.client as grm
 from testing.host import Host, client, received
+from udpgrm.kernel import sockopt
 from udpgrm.state import maps as state
 from udpgrm.state.maps import Maps
 from udpgrm.state.probing import Probing
@@ -54,12 +55,12 @@ def test_canary(probing: Probing, sockets: list[socket.socket], host: Host) -> N
         assert sorted(received(sockets, 0.5)) == [(0, ("127.0.0.1", port_of(user))), (1, peer)]
         before = probing.evidence(peer)
         assert (before.received_generation, before.path) == (2, "steered")
-        assert before.received_socket == grm_cookie(sockets[1])
+        assert before.received_socket == sockopt.cookie(sockets[1])
         assert (before.replied_generation, before.packets_in, before.packets_out) == (None, 1, 0)
         sockets[1].sendto(b"answer", peer)
         after = probing.evidence(peer)
         assert (after.replied_generation, after.packets_out) == (2, 1)
-        assert after.replied_socket == grm_cookie(sockets[1])
+        assert after.replied_socket == sockopt.cookie(sockets[1])
     # a canary is neither a new flow nor an error of the group's users
     assert host.counters(WHERE)["rx_new_flow_total"] == 1
 
@@ -98,7 +99,3 @@ def test_a_generation_without_sockets(probing: Probing) -> None:
 
 def port_of(sock: socket.socket) -> int:
     return int(sock.getsockname()[1])
-
-
-def grm_cookie(sock: socket.socket) -> int:
-    return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, 57, 8), "little")

@@ -13,8 +13,9 @@ import pytest
 
 from testing.host import Host
 from tests.kernel import sockopts as grm
+from udpgrm.kernel.sockopt import UDP_GRO
 
-UDP_SEGMENT, UDP_GRO = 103, 104
+UDP_SEGMENT = 103
 BY_PEER = [grm.dissector(grm.FLOW), grm.dissector(grm.NOOP | grm.VERBOSE)]
 BY_CONTENT = [
     grm.dissector(grm.CBPF, rest=grm.filter_of(*grm.COOKIE_FIRST)),

@@ -19,13 +19,12 @@ import pytest
 import udpgrm.client as grm
 from testing.host import COMMAND, ROOT, Host, client, received, wait_for
 from testing.waiting import PATIENCE_S
-from udpgrm.kernel import netns
+from udpgrm.kernel import netns, sockopt
 from udpgrm.state import connected
 from udpgrm.state import maps as state
 
 WHERE = "127.0.0.1:4433"
 TO = ("127.0.0.1", 4433)
-_SO_RCVBUFFORCE = 33
 
 
 @pytest.fixture
@@ -56,7 +55,7 @@ def test_new_programs_under_traffic(
         assert position == 0
         sockets[0].sendto(b"!", peer)
         # read when it is over, however long a start takes
-        sockets[0].setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 24)
+        sockets[0].setsockopt(socket.SOL_SOCKET, sockopt.SO_RCVBUFFORCE, 1 << 24)
         grm.promote(sockets[0], 2)
         bare_host.kill()
         monkeypatch.setattr("testing.host.COMMAND", other_version)

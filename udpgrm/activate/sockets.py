@@ -13,11 +13,8 @@ from udpgrm import abi
 from udpgrm.abi import Option
 from udpgrm.activate.options import Settings
 from udpgrm.dissectors import kinds
+from udpgrm.kernel import sockopt
 from udpgrm.state import address
-
-_IP_FREEBIND = 15
-_IPV6_FREEBIND = 78
-_SO_RCVBUFFORCE = 33
 
 
 def dissector(settings: Settings) -> abi.Dissector:
@@ -83,14 +80,14 @@ def _bound(settings: Settings) -> socket.socket:
         if ip.version == 6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not settings.also_ipv4)
         if settings.freebind and ip.version == 6:
-            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, sockopt.IPV6_FREEBIND, 1)
         elif settings.freebind:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+            sock.setsockopt(socket.IPPROTO_IP, sockopt.IP_FREEBIND, 1)
         if settings.rcvbuf is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, settings.rcvbuf)
             # beyond net.core.rmem_max, if permitted
             with contextlib.suppress(PermissionError):
-                sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, settings.rcvbuf)
+                sock.setsockopt(socket.SOL_SOCKET, sockopt.SO_RCVBUFFORCE, settings.rcvbuf)
         try:
             where.bind(sock)
         except OSError as error:

@@ -14,7 +14,7 @@ from typing import Optional
 from udpgrm import abi, log
 from udpgrm.abi import GroupState, MessageFlag
 from udpgrm.daemon.messages import MessageHandler
-from udpgrm.kernel import cgroups, pidfd
+from udpgrm.kernel import cgroups, pidfd, sockopt
 from udpgrm.kernel.inotify import Directories
 from udpgrm.loader import hooks
 from udpgrm.state import address, adoptions, enrolling, records
@@ -134,7 +134,7 @@ class Adoptions:
             request.group
             or request.uid != group.uid
             or request.ifindex != group.key.ifindex
-            or enrolling.netns_of(sock) != group.key.netns
+            or sockopt.netns_cookie(sock) != group.key.netns
         ):
             return
         request.group, request.epoch = adoption.group_id + 1, adoption.epoch

@@ -10,7 +10,7 @@ from typing import Callable, Optional
 
 from udpgrm import abi, log
 from udpgrm.abi import GroupState
-from udpgrm.kernel import pidfd
+from udpgrm.kernel import pidfd, sockopt
 from udpgrm.kernel.descriptors import Unreachable
 from udpgrm.state import address, steered
 from udpgrm.state.connected import Record
@@ -18,9 +18,9 @@ from udpgrm.state.maps import Maps
 
 #: Socket options that change the program of all sockets of an address.
 _OPTIONS = {
-    51: "SO_ATTACH_REUSEPORT_CBPF",
-    52: "SO_ATTACH_REUSEPORT_EBPF",
-    68: "SO_DETACH_REUSEPORT_BPF",
+    sockopt.SO_ATTACH_REUSEPORT_CBPF: "SO_ATTACH_REUSEPORT_CBPF",
+    sockopt.SO_ATTACH_REUSEPORT_EBPF: "SO_ATTACH_REUSEPORT_EBPF",
+    sockopt.SO_DETACH_REUSEPORT_BPF: "SO_DETACH_REUSEPORT_BPF",
 }
 #: Between two scans: so long, and so many times as long as a scan took.
 _REST_S = 5.0

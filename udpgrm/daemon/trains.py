@@ -11,8 +11,7 @@ import socket
 
 from udpgrm import abi, log
 from udpgrm.dissectors import kinds
-
-_UDP_GRO = 104
+from udpgrm.kernel import sockopt
 
 
 def turn_off(group: abi.Group, fd: int, name: str) -> None:
@@ -21,8 +20,8 @@ def turn_off(group: abi.Group, fd: int, name: str) -> None:
         return
     sock = socket.socket(fileno=fd)
     try:
-        if sock.getsockopt(socket.IPPROTO_UDP, _UDP_GRO):
-            sock.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 0)
+        if sock.getsockopt(socket.IPPROTO_UDP, sockopt.UDP_GRO):
+            sock.setsockopt(socket.IPPROTO_UDP, sockopt.UDP_GRO, 0)
             log.step(f"{name}: UDP_GRO is off now, a train would go to one socket of the group")
     finally:
         sock.detach()

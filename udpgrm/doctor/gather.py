@@ -13,7 +13,6 @@ import contextlib
 import errno
 import os
 import socket
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,16 +23,13 @@ from udpgrm.abi import Option
 from udpgrm.dissectors import kinds
 from udpgrm.doctor.facts import Group, Host, Socket
 from udpgrm.doctor.options import limits_of
-from udpgrm.kernel import cgroups, descriptors, pidfd
+from udpgrm.kernel import cgroups, descriptors, pidfd, sockopt
 from udpgrm.kernel.descriptors import Unreachable
 from udpgrm.state import address, records, second_groups
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
 from udpgrm.state.steered import Foreign, foreign
 from udpgrm.state.view import Viewer
-
-_SO_BINDTOIFINDEX = 62
-_SO_NETNS_COOKIE = 71
 
 
 def host_of(
@@ -118,12 +114,12 @@ def _is_meant(sock: socket.socket, where: Optional[str], bound: bool) -> bool:
     if where is not None:
         return address.read(where).selects_socket(sock)
     if bound:
-        return address.bound(sock) is not None and _option(sock, socket.SO_REUSEPORT) != 0
+        return address.bound(sock) is not None and _is_shared(sock)
     return True
 
 
-def _option(sock: socket.socket, option: int, size: int = 4) -> int:
-    return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, option, size), sys.byteorder)
+def _is_shared(sock: socket.socket) -> bool:
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT) != 0
 
 
 def _cgroup_of(pid: int) -> str:
@@ -153,10 +149,10 @@ def _look_at(
         cookie=cookie,
         family=int(sock.family),
         address=address.bound(sock),
-        reuseport=_option(sock, socket.SO_REUSEPORT) != 0,
-        netns=_option(sock, _SO_NETNS_COOKIE, 8),
+        reuseport=_is_shared(sock),
+        netns=sockopt.netns_cookie(sock),
         cgroup=cgroup,
-        ifindex=_option(sock, _SO_BINDTOIFINDEX),
+        ifindex=sockopt.ifindex(sock),
         v6only=six and sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) != 0,
         hooked=_is_hooked(sock),
         limits=limits_of(sock, pid),

@@ -12,14 +12,21 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from udpgrm.kernel import sockopt
+
 #: Options that are on or off, as (level, option).
 _SWITCHES = {
-    "gro": ((socket.IPPROTO_UDP, 104),),  # UDP_GRO
-    "errors": ((socket.IPPROTO_IP, 11), (socket.IPPROTO_IPV6, 25)),  # IP_RECVERR, IPV6_RECVERR
-    "transparent": ((socket.IPPROTO_IP, 19), (socket.IPPROTO_IPV6, 75)),  # IP_TRANSPARENT
+    "gro": ((socket.IPPROTO_UDP, sockopt.UDP_GRO),),
+    "errors": (
+        (socket.IPPROTO_IP, sockopt.IP_RECVERR),
+        (socket.IPPROTO_IPV6, sockopt.IPV6_RECVERR),
+    ),
+    "transparent": (
+        (socket.IPPROTO_IP, sockopt.IP_TRANSPARENT),
+        (socket.IPPROTO_IPV6, sockopt.IPV6_TRANSPARENT),
+    ),
     "broadcast": ((socket.SOL_SOCKET, socket.SO_BROADCAST),),
 }
-_MCAST_MSFILTER = 48
 #: struct group_filter without sources: interface, group, mode, number of sources.
 _GROUP_FILTER = struct.Struct("=I4x128sII")
 _SOCKADDR_IN = 8  # as much of it as counts
@@ -73,4 +80,5 @@ def _is_member(sock: socket.socket, device: int, group: bytes) -> bool:
     level = socket.IPPROTO_IP if len(group) == _SOCKADDR_IN else socket.IPPROTO_IPV6
     value = ctypes.create_string_buffer(_GROUP_FILTER.pack(device, group, 0, 0))
     size = ctypes.c_uint32(_GROUP_FILTER.size)
-    return not _libc.getsockopt(sock.fileno(), level, _MCAST_MSFILTER, value, ctypes.byref(size))
+    option = sockopt.MCAST_MSFILTER
+    return not _libc.getsockopt(sock.fileno(), level, option, value, ctypes.byref(size))

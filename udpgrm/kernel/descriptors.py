@@ -20,7 +20,8 @@ from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-SO_COOKIE = 57
+from udpgrm.kernel import sockopt
+
 _SYS_PIDFD_GETFD = 438  # the same on every architecture
 _SYS_PIDFD_OPEN = 434
 _PIDFD_THREAD = os.O_EXCL
@@ -292,7 +293,7 @@ def _cookie(fd: int) -> Optional[int]:
     value = ctypes.c_uint64()
     size = ctypes.c_uint32(8)
     failed = _libc.getsockopt(
-        fd, socket.SOL_SOCKET, SO_COOKIE, ctypes.byref(value), ctypes.byref(size)
+        fd, socket.SOL_SOCKET, sockopt.SO_COOKIE, ctypes.byref(value), ctypes.byref(size)
     )
     return None if failed else value.value
 

@@ -8,15 +8,14 @@ import ctypes
 import functools
 import os
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Generic, Optional, TypeVar
 
+from udpgrm.kernel import sockopt
 from udpgrm.kernel.descriptors import state
 
-_SO_NETNS_COOKIE = 71
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 _Result = TypeVar("_Result")
@@ -28,8 +27,7 @@ _LOOKS = 5
 def own_cookie() -> int:
     """Return the cookie of this thread's network namespace."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        raw = sock.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
-    return int.from_bytes(raw, sys.byteorder)
+        return sockopt.netns_cookie(sock)
 
 
 def run_in(cookie: int, action: Callable[[], _Result]) -> Optional[_Result]:

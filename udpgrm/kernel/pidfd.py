@@ -11,15 +11,12 @@ from collections.abc import Container, Iterator
 from typing import Optional
 
 from udpgrm.kernel.descriptors import (
-    SO_COOKIE,
     Process,
     Taken,
     Unreachable,
     is_worth_reporting,
     pidfd_open,
 )
-
-__all__ = ["SO_COOKIE"]
 
 _FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO
 #: Descriptors that are read before a pause.

@@ -20,12 +20,11 @@ from udpgrm.build import cache, quic_tables, sources
 from udpgrm.build.link import link
 from udpgrm.dissectors import kinds
 from udpgrm.dissectors.parameters import DissectorError
-from udpgrm.kernel import btf, libbpf, pidfd
+from udpgrm.kernel import btf, libbpf, pidfd, sockopt
 from udpgrm.state import connected, layout
 from udpgrm.state.layout import Limits
 from udpgrm.state.maps import Maps, index
 
-_SO_ATTACH_REUSEPORT_EBPF = 52
 _libc = ctypes.CDLL(None, use_errno=True)
 _HELPER_NS_PID = 120
 #: Where the entry code stores the first argument of a system call in pt_regs.
@@ -85,7 +84,7 @@ def digest_of(dissector: abi.Dissector) -> int:
 
 
 def _set_program(fd: int, value: bytes) -> None:
-    if _libc.setsockopt(fd, socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_EBPF, value, len(value)):
+    if _libc.setsockopt(fd, socket.SOL_SOCKET, sockopt.SO_ATTACH_REUSEPORT_EBPF, value, len(value)):
         error = ctypes.get_errno()
         raise OSError(error, f"cannot attach the steering program: {os.strerror(error)}")
 

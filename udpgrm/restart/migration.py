@@ -14,7 +14,7 @@ from typing import Optional
 
 import udpgrm.client as grm
 from udpgrm.dissectors import kinds
-from udpgrm.kernel import cgroups, netns
+from udpgrm.kernel import cgroups, netns, sockopt
 from udpgrm.loader import hooks
 from udpgrm.restart import adoption, former, prepare, reuseport, systemd
 from udpgrm.restart.former import Former
@@ -22,7 +22,6 @@ from udpgrm.restart.groups import Groups
 from udpgrm.restart.instances import TemplateUnits
 from udpgrm.restart.plan import GroupFacts, Refused
 from udpgrm.services.definition import Service
-from udpgrm.state import enrolling
 
 _TIMEOUT_S = 10.0
 
@@ -122,7 +121,7 @@ def _held(service: Service, unit: str, cgroup: Path) -> Iterator[dict[str, list[
                     f"{unit} has no socket at {group.address}: "
                     f"it has {adoption.describe_bound(pids)}"
                 )
-            if any(enrolling.netns_of(sock) != netns.own_cookie() for sock in sockets):
+            if any(sockopt.netns_cookie(sock) != netns.own_cookie() for sock in sockets):
                 raise Refused(f"{unit} runs in another network namespace: run this in that one")
             held[group.address] = sockets
         yield held

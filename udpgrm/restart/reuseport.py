@@ -15,8 +15,8 @@ import os
 import socket
 import struct
 
-_SO_ATTACH_REUSEPORT_CBPF = 51
-_SO_BINDTOIFINDEX = 62
+from udpgrm.kernel import sockopt
+
 _RET_K = 0x06
 
 
@@ -40,9 +40,9 @@ def share(sock: socket.socket) -> int:
         os.seteuid(own)
     with second:
         second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        device = sock.getsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX)
+        device = sockopt.ifindex(sock)
         if device:
-            second.setsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX, device)
+            second.setsockopt(socket.SOL_SOCKET, sockopt.SO_BINDTOIFINDEX, device)
         if sock.family == socket.AF_INET6:
             only = sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
             second.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
@@ -50,7 +50,7 @@ def share(sock: socket.socket) -> int:
         first = struct.pack("@HP", 1, ctypes.addressof(code))
         name = sock.getsockname()
         second.bind(name)
-        second.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, first)
+        second.setsockopt(socket.SOL_SOCKET, sockopt.SO_ATTACH_REUSEPORT_CBPF, first)
         return _waiting(second)
 
 

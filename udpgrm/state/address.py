@@ -10,10 +10,10 @@ import sys
 from typing import NamedTuple, Optional, Union
 
 from udpgrm import abi
+from udpgrm.kernel import sockopt
 from udpgrm.numbers import whole_number
 
 _V4_MAPPED = bytes(10) + b"\xff\xff"
-_SO_BINDTOIFINDEX = 62
 #: As the kernel has it: 15 characters at most, no slash, colon or blank; or a number.
 _DEVICE = re.compile(r"[^\s/:%\[\]]{1,15}")
 IPAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
@@ -70,8 +70,7 @@ class Where(NamedTuple):
 
     def selects_socket(self, sock: socket.socket) -> bool:
         """Return whether it selects a socket, by the address and device that it is bound to."""
-        ifindex = sock.getsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX)
-        return self.selects(bound(sock) or "", ifindex)
+        return self.selects(bound(sock) or "", sockopt.ifindex(sock))
 
     def want_device(self) -> None:
         """Raise ValueError if it is link-local and names no device: the kernel says EINVAL."""

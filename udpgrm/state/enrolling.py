@@ -8,15 +8,11 @@ import contextlib
 import ipaddress
 import os
 import socket
-import sys
 
 from udpgrm import abi
-from udpgrm.kernel import libbpf
+from udpgrm.kernel import libbpf, sockopt
 from udpgrm.state import address, connected, records
 from udpgrm.state.maps import Maps
-
-_SO_BINDTOIFINDEX = 62
-_SO_NETNS_COOKIE = 71
 
 
 def request_of(maps: Maps, cookie: int, sock: socket.socket) -> abi.SocketRequest:
@@ -28,7 +24,7 @@ def request_of(maps: Maps, cookie: int, sock: socket.socket) -> abi.SocketReques
         cookie=cookie,
         generation=abi.GENERATION_NONE,
         wildcard=ipaddress.ip_address(sock.getsockname()[0].partition("%")[0]).is_unspecified,
-        ifindex=sock.getsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX),
+        ifindex=sockopt.ifindex(sock),
         uid=os.stat(f"/proc/self/fd/{sock.fileno()}").st_uid,
     )
 
@@ -79,14 +75,10 @@ def _is_at(group: abi.Group, sock: socket.socket) -> bool:
         sock.getpeername()
     except OSError:
         return False
-    if netns_of(sock) != group.key.netns or sock.getsockname()[1] != address.port_of(group.key):
+    if sockopt.netns_cookie(sock) != group.key.netns:
+        return False
+    if sock.getsockname()[1] != address.port_of(group.key):
         return False
     if ipaddress.ip_address(address.ip_of(group.key)).is_unspecified:
         return bool(group.key.family == sock.family)
     return address.bound(sock) == address.of_key(group.key)
-
-
-def netns_of(sock: socket.socket) -> int:
-    """Return the cookie of the socket's network namespace."""
-    raw = sock.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
-    return int.from_bytes(raw, sys.byteorder)

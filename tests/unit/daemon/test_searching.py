@@ -16,17 +16,13 @@ import pytest
 from udpgrm import abi
 from udpgrm.daemon import searching
 from udpgrm.daemon.searching import Search
-from udpgrm.kernel import pidfd
+from udpgrm.kernel import pidfd, sockopt
 
 Found = tuple[abi.Message, Optional[tuple[int, int]]]
 
 
 def message(cookie: int, uid: int = 65534, flags: int = 1) -> abi.Message:
     return abi.Message(cookie=cookie, uid=uid, flags=flags)
-
-
-def cookie_of(sock: socket.socket) -> int:
-    return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, pidfd.SO_COOKIE, 8), "little")
 
 
 def to_the_end(search: Search) -> list[Found]:
@@ -45,9 +41,9 @@ def sock() -> Iterator[socket.socket]:
 
 def test_a_socket_of_this_process(sock: socket.socket) -> None:
     search = Search()
-    there, gone = message(cookie_of(sock)), message(1)
+    there, gone = message(sockopt.cookie(sock)), message(1)
     search.add(there)
-    search.add(message(cookie_of(sock), flags=2))
+    search.add(message(sockopt.cookie(sock), flags=2))
     search.add(gone)
     found = {}
     while search.due is not None:
@@ -62,15 +58,15 @@ def test_a_socket_of_this_process(sock: socket.socket) -> None:
 
 def test_what_is_not_wanted_any_more(sock: socket.socket) -> None:
     search = Search()
-    search.add(message(cookie_of(sock)))
-    assert [item.cookie for item in search.drop(cookie_of(sock))] == [cookie_of(sock)]
+    search.add(message(sockopt.cookie(sock)))
+    assert [item.cookie for item in search.drop(sockopt.cookie(sock))] == [sockopt.cookie(sock)]
     assert search.due is None
 
 
 def test_no_free_descriptor(sock: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     """That does not mean that the socket was closed."""
     monkeypatch.setattr(searching, "_UNTIL_THERE_MAY_BE_ONE", 0.1)
-    search, wanted = Search(), message(cookie_of(sock), uid=0)
+    search, wanted = Search(), message(sockopt.cookie(sock), uid=0)
     search.add(wanted)
 
     def exhausted() -> list[int]:
@@ -93,7 +89,7 @@ def test_roots_is_looked_for_at_once(sock: socket.socket, monkeypatch: pytest.Mo
     search.add(message(1))
     assert list(search.resume()) == []
     pieces = 0
-    search.add(message(cookie_of(sock), uid=0))
+    search.add(message(sockopt.cookie(sock), uid=0))
     while not list(search.resume()):
         pieces += 1
     total = sum(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.bpf.support import BPF, evaluate
-from udpgrm.kernel import clock, libbpf, ringbuf
+from tests.unit.bpf.support import BPF, ROOT, evaluate
+from udpgrm.kernel import clock, libbpf, ringbuf, sockopt
 from udpgrm.loader import programs
 
 PREFIXES = {"MAP": "BPF_MAP_TYPE", "PROG": "BPF_PROG_TYPE", "F": "BPF_F"}
@@ -52,6 +52,32 @@ HEADERS = "".join(
     f"#include <{name}>\n"
     for name in ("errno.h", "netinet/in.h", "sys/socket.h", "asm/socket.h", "linux/udp.h")
 )
+
+
+def test_the_numbers_of_socket_options(tmp_path: Path) -> None:
+    written = {
+        name: value
+        for name, value in vars(sockopt).items()
+        if name.isupper() and isinstance(value, int)
+    }
+    assert len(written) > 10
+    assert evaluate(tmp_path, HEADERS, written) == written
+
+
+def test_socket_options_have_one_home() -> None:
+    """No other module or header has a number of its own for an option."""
+    own = re.compile(r"^\s*_?(?:SO|IP|IPV6|UDP|MCAST)_[A-Z_]+ = \d+", re.MULTILINE)
+    options = {name for name in vars(sockopt) if name.isupper()}
+    homes = {ROOT / "udpgrm/kernel/sockopt.py", BPF / "kernel.h"}
+    files = [*(ROOT / "udpgrm").rglob("*.py"), *BPF.rglob("*.[ch]")]
+    found = {
+        (str(file.relative_to(ROOT)), line.strip())
+        for file in files
+        if file not in homes
+        for line in own.findall(file.read_text())
+        if line.strip().partition(" = ")[0].lstrip("_") in options
+    }
+    assert found == set()
 
 
 def test_bpf_c_knows_the_right_errnos_families_and_options(tmp_path: Path) -> None:
