@@ -121,10 +121,11 @@ COMMANDS = {
     "check": Command("check", "[FILE|DIRECTORY]", "what is wrong in service definitions"),
     "service": Command(
         "service",
-        "define SERVICE | remove SERVICE",
-        "write a service's definition, or delete it",
+        "define SERVICE | remove SERVICE | unit SERVICE\n       | render SERVICE GENERATION",
+        "write or delete definitions; make their units",
         (
             _CHECK,
+            Option("--write", "", "unit: write it, and let systemd read it"),
             Option("--lose-flows", "", "remove: although it has flows, or restarts"),
         ),
     ),

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""udpgrm service: write and delete definitions of services."""
+"""udpgrm service: write and delete definitions of services, and make the units of instances."""
 
 from __future__ import annotations
 
 import sys
 from typing import Optional
 
-from udpgrm.cli import common, status
+from udpgrm.cli import common, service_unit, status
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.restart import ending
@@ -15,23 +15,32 @@ from udpgrm.restart.statedir import JournalError
 from udpgrm.services import define, document, loader
 from udpgrm.services.define import Change
 from udpgrm.services.document import Problem
+from udpgrm.services.unit_files import UnitError
 from udpgrm.services.validate import MissingLibrary
 
 
 def run(arguments: Arguments) -> int:
     """Run one of the actions."""
-    actions = {"define": _define, "remove": _remove}
-    common.want_operands(arguments, 2, 2)
-    action, name = arguments.operands
+    actions = {
+        "define": _define,
+        "remove": _remove,
+        "unit": service_unit.unit,
+        "render": service_unit.render,
+    }
+    count = 3 if arguments.operands[:1] == ["render"] else 2
+    common.want_operands(arguments, count, count)
+    action, name, *_ = arguments.operands
     if action not in actions:
         raise CommandError(f"service: {action!r} is none of {', '.join(actions)}")
     if arguments.flag("--lose-flows") and action != "remove":
         raise CommandError(f"--lose-flows does not go with service {action}")
+    if arguments.flag("--write") and action != "unit":
+        raise CommandError(f"--write does not go with service {action}")
     if not loader.NAME.fullmatch(name):
         raise CommandError(f"not a service's name: {name!r} ({loader.NAME_RULE})")
     try:
         return actions[action](arguments, name)
-    except (loader.DefinitionError, JournalError, MissingLibrary) as error:
+    except (loader.DefinitionError, JournalError, MissingLibrary, UnitError) as error:
         raise CommandError(str(error)) from error
 
 

@@ -101,6 +101,13 @@ def start(unit: str) -> None:
         raise SystemdError(f"{unit}: {_message_of(done, 'systemd does not start it')}")
 
 
+def reload() -> None:
+    """Let systemd read its units again. Raises SystemdError."""
+    done = _run("systemctl", "--no-ask-password", "daemon-reload")
+    if done.returncode:
+        raise SystemdError(_message_of(done, "systemd does not read its units again"))
+
+
 def reset_failed(unit: str) -> None:
     """Let systemd unload a unit that has failed, if it has."""
     _run("systemctl", "--no-ask-password", "reset-failed", "--", unit)

@@ -28,10 +28,22 @@ def within(service: Service) -> Iterator[tuple[str, str]]:
     until = service.drain.until
     if until.flows is None and until.quiet_s is None:
         yield "drain.until", "one of flows and quiet_s must be a number"
+    yield from _unit(service)
     begin = service.drain.begin
     if begin is not None and begin.signal is not None and service.instances.kind == "decoy":
         reason = f"the unit's main process is mmdecoy: {begin.signal} would not reach the server"
         yield "drain.begin.signal", reason
+
+
+def _unit(service: Service) -> Iterator[tuple[str, str]]:
+    if service.has_made_unit and service.instances.kind == "decoy":
+        key = "unit_from" if service.unit_from else "unit_settings"
+        yield key, "instances.decoy has one unit, which is not made"
+    if service.has_made_unit:
+        return
+    for key in ("instance_shares", "instance_files"):
+        if getattr(service, key):
+            yield key, "without unit_from or unit_settings no unit is made that has them"
 
 
 def _parameters(key: str, service: Service, group: Group) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ from udpgrm.probes.specs import ProbeSpec
 Enrollment = Literal["socket_api", "store", "adopted"]
 Reuseport = Literal["server", "set"]
 OnTimeout = Literal["stop", "keep", "fail"]
+InstanceShare = Literal["state", "cache"]
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,13 @@ class Timeouts:
 
 @dataclass(frozen=True)
 class Service:
-    """A service. name: the stem of its file. probes: empty = kernel evidence alone."""
+    """A service. name: the stem of its file. probes: empty = kernel evidence alone.
+
+    unit_from: the unit of the server's package, of which the template is made.
+    unit_settings: directives of [Service] and their values, in the place of that unit's.
+    instance_shares: its directories that instances share. instance_files: path that the
+    server reads, and the jinja2 template of what each instance finds there.
+    """
 
     name: str
     groups: tuple[Group, ...]
@@ -134,6 +141,15 @@ class Service:
     flows_per_generation: int = 65536
     budget: Budget = Budget()
     timeouts: Timeouts = Timeouts()
+    unit_from: Optional[str] = None
+    unit_settings: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    instance_shares: tuple[InstanceShare, ...] = ()
+    instance_files: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def has_made_unit(self) -> bool:
+        """Return whether `udpgrm service unit` makes its template unit."""
+        return bool(self.unit_from or self.unit_settings)
 
     def reuseport_of(self, group: Group) -> Reuseport:
         """Return whether the server or the hooks set SO_REUSEPORT on sockets of a group."""

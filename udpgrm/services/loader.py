@@ -186,6 +186,12 @@ def _service(name: str, data: dict[str, Any]) -> Service:
         "drain": _make(Drain, drain),
         "budget": _make(Budget, data.get("budget", {})),
         "timeouts": _make(Timeouts, data.get("timeouts", {})),
+        "unit_settings": tuple(
+            (key, (value,) if isinstance(value, str) else tuple(value))
+            for key, value in data.get("unit_settings", {}).items()
+        ),
+        "instance_shares": tuple(data.get("instance_shares", ())),
+        "instance_files": tuple(data.get("instance_files", {}).items()),
     }
     return _make(Service, {**data, **parts})
 

@@ -106,7 +106,10 @@ def test_every_command_has_its_answer() -> None:
             *("dissector set X", "dissector unset X", "dissector apply X"),
         ],
         "probe": ["probe X", "probe X --type=echo"],
-        "service": ["service define X", "service remove X"],
+        "service": [
+            *("service define X", "service remove X"),
+            *("service unit X", "service render X 1"),
+        ],
         "restart": ["restart X", "restart X --check", "restart X --no-follow"],
         "rollback": ["rollback X", "rollback X --no-follow"],
     }

@@ -10,7 +10,8 @@ MINIMAL = {"groups": [{"address": "0.0.0.0:4433"}], "instances": {"unit": "edge@
 
 
 def text(**changes: object) -> bytes:
-    return yaml.safe_dump({**MINIMAL, **changes}).encode()
+    content = {key: value for key, value in {**MINIMAL, **changes}.items() if value is not None}
+    return yaml.safe_dump(content).encode()
 
 
 def one_group(**changes: object) -> bytes:
