@@ -22,6 +22,7 @@ import udpgrm.client as grm
 from testing import contract
 from testing.waiting import PATIENCE_S
 from testing.waiting import wait_for as wait_for  # what tests of a host need is here
+from udpgrm.kernel import netns
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, str(ROOT / "bin/udpgrm")]
@@ -176,12 +177,17 @@ class Host:
         document: dict[str, Any] = json.loads(done.stdout)
         return document
 
+    def groups(self, *addresses: str) -> list[dict[str, Any]]:
+        """Return the JSON views of this network namespace's groups: all, or those of addresses."""
+        here = netns.own_cookie()
+        everywhere = self.json("list", *addresses)["groups"]
+        return [group for group in everywhere if group["netns_cookie"] == here]
+
     def group(self, address: str) -> dict[str, Any]:
-        """Return the JSON view of one group."""
-        groups = self.json("list", address)["groups"]
+        """Return the JSON view of this network namespace's group at an address."""
+        groups = self.groups(address)
         assert len(groups) == 1, groups
-        group: dict[str, Any] = groups[0]
-        return group
+        return groups[0]
 
     def counters(self, address: str) -> dict[str, int]:
         """Return the counters of a group that are not 0."""

@@ -12,6 +12,7 @@ import ctypes
 import fcntl
 import functools
 import os
+import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -20,26 +21,37 @@ from pathlib import Path
 import pytest
 
 import udpgrm.client as grm
-from testing.host import COMMAND, Host, remove_cgroup, remove_pins
+from testing.host import COMMAND, ROOT, Host, remove_cgroup, remove_pins
 from testing.waiting import PATIENCE_S
 from udpgrm.kernel import cgroups
 
 #: Of cgroups and pin directories; the process's number follows.
 _NAME = "udpgrm-test-"
+_SHARED = "-shared"
 _BPFFS = Path("/sys/fs/bpf")
+_TEMPLATES = ROOT / "build/templates"
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextlib.contextmanager
+def _network() -> Iterator[None]:
+    """Be in a new network namespace with nothing but loopback."""
+    home = os.open("/proc/self/ns/net", os.O_RDONLY)
+    assert _libc.unshare(_CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    try:
+        yield
+    finally:
+        assert _libc.setns(home, _CLONE_NEWNET) == 0
+        os.close(home)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def own_network() -> Iterator[None]:
     """A network namespace with nothing but loopback."""
-    home = os.open("/proc/self/ns/net", os.O_RDONLY)
-    assert _libc.unshare(_CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    yield
-    assert _libc.setns(home, _CLONE_NEWNET) == 0
-    os.close(home)
+    with _network():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -50,17 +62,26 @@ def patient_enrollment() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def _inside(cgroup: Path) -> Iterator[None]:
+    """Be in a cgroup."""
+    before = cgroups.default_root() / cgroups.own_path().lstrip("/")
+    (cgroup / "cgroup.procs").write_text(str(os.getpid()))
+    try:
+        yield
+    finally:
+        (before / "cgroup.procs").write_text(str(os.getpid()))
+
+
 @pytest.fixture(scope="session")
 def cgroup() -> Iterator[Path]:
     """A cgroup that holds this process while the tests run."""
     root = cgroups.default_root()
-    before = root / cgroups.own_path().lstrip("/")
     _remove_leftovers(root)
     path = root / f"{_NAME}{os.getpid()}"
     path.mkdir()
-    (path / "cgroup.procs").write_text(str(os.getpid()))
-    yield path
-    (before / "cgroup.procs").write_text(str(os.getpid()))
+    with _inside(path):
+        yield path
     remove_cgroup(path)
 
 
@@ -71,19 +92,23 @@ def _remove_leftovers(root: Path) -> None:
             with contextlib.suppress(FileNotFoundError):  # another worker was faster
                 remove_cgroup(path)
                 remove_pins(_BPFFS / path.name)
+                remove_pins(_BPFFS / (path.name + _SHARED))
 
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compile the templates, once for all workers of pytest-xdist."""
+    """Return a cache of this run's own; what sources of earlier runs need is compiled once."""
     run = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         run = run.parent
     directory = run / "cache"
-    os.environ["UDPGRM_CACHE_DIR"] = str(directory)
-    with (run / "cache.lock").open("w") as lock:
+    with _TEMPLATES.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        subprocess.run([*COMMAND, "build"], check=True, stdout=subprocess.DEVNULL)
+        environment = {**os.environ, "UDPGRM_CACHE_DIR": str(_TEMPLATES)}
+        subprocess.run([*COMMAND, "build"], env=environment, check=True, stdout=subprocess.DEVNULL)
+        if not directory.exists():
+            shutil.copytree(_TEMPLATES, directory)
+    os.environ["UDPGRM_CACHE_DIR"] = str(directory)
     return directory
 
 
@@ -104,6 +129,34 @@ def host(bare_host: Host) -> Host:
     """A host with a daemon, as the reference is run."""
     bare_host.start()
     return bare_host
+
+
+@pytest.fixture(scope="session")
+def running_host(
+    cgroup: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Host]:
+    """A host whose daemon runs until the last test, with a cgroup inside of the tests' own."""
+    path = cgroup / "shared"
+    path.mkdir()
+    host = Host(_BPFFS / (cgroup.name + _SHARED), path, tmp_path_factory.mktemp("daemon"))
+    try:
+        host.start()
+        yield host
+    finally:
+        host.clean()
+        remove_cgroup(path)
+
+
+@pytest.fixture
+def shared_host(running_host: Host) -> Iterator[Host]:
+    """A host with a daemon that other tests use too: saves the second that a start takes.
+
+    Groups of different network namespaces have nothing in common, so each test has one of its
+    own. Not for tests that do something to the daemon.
+    """
+    with _network(), _inside(running_host.cgroup):
+        yield running_host
+    assert running_host.process.poll() is None, running_host.errors.read_text()
 
 
 @pytest.fixture
