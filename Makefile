@@ -17,8 +17,8 @@ LINKS := $(addprefix $(COLLECTION)/,galaxy.yml meta playbooks plugins roles)
 RESULTS := build/results
 PYTEST = timeout --foreground --signal=INT --kill-after=60 $(1) pytest $(2) --junit-xml=$(RESULTS)/$@.xml
 
-TYPED := udpgrm benchmarks demo distribution examples testbed testing tests tools tools/build_collection $(COLLECTION)/plugins
-C_FILES = git ls-files --cached --others --exclude-standard 'bpf/*.[ch]' 'benchmarks/bpf/*.c'
+TYPED := udpgrm benchmarks clients demo distribution examples testbed testing tests tools tools/build_collection $(COLLECTION)/plugins
+C_FILES = git ls-files --cached --others --exclude-standard 'bpf/*.[ch]' 'benchmarks/bpf/*.c' 'include/*.h' 'clients/c/*.c'
 SHELL_FILES = git grep --untracked --files-with-matches -e '^\#!/bin/bash' -e '^\# shellcheck shell'
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -72,7 +72,13 @@ molecule: build/venvs/oldest/installed setup ## the collection on two hosts, an 
 SCENARIO = MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/build/molecule-$(1) \
 	timeout --foreground --signal=INT --kill-after=120 $(2) molecule test --scenario-name $(1) --destroy always
 
-.PHONY: monitoring servers molecule-platforms molecule-vm molecule-rollout molecule-services molecule-lifecycle
+.PHONY: clients monitoring servers molecule-platforms molecule-vm molecule-rollout molecule-services molecule-lifecycle
+clients: setup ## the client library in C, C++, Go, Python and Rust: one test for all, restarts of the examples
+	@tools/install_packages clients/apt.txt
+	tools/ensure_bpffs
+	test -z "$$(gofmt -l clients/go)"
+	UDPGRM_CLIENTS="c c++ go python rust" $(call PYTEST,1200,tests/kernel/test_clients.py)
+
 servers: setup ## unmodified DNS servers restarted under load, with and without udpgrm
 	@tools/install_packages testbed/servers-apt.txt
 	tools/ensure_bpffs

@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
-import json
 import os
 import signal
 import socket
@@ -36,7 +35,6 @@ from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import ConnectionTerminated, ProtocolNegotiated, QuicEvent
 
 import udpgrm.client as grm
-from udpgrm import abi
 
 # below the 8 bytes that a client's own first ID has at least, so none is mistaken for ours
 CID_LENGTH = 7
@@ -46,25 +44,6 @@ PIECES = 50
 def content(name: str, size: int) -> bytes:
     """Return the content of the download of this name."""
     return hashlib.shake_128(name.encode()).digest(size)
-
-
-def bind(address: str, count: int) -> list[socket.socket]:
-    """Sockets at IP:PORT whose packets the dissector quic steers."""
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    dissector = abi.Dissector(
-        type=abi.DissectorType.NAMED,
-        name=b"quic",
-        parameters=json.dumps({"cid_length": CID_LENGTH}).encode(),
-    )
-    sockets = []
-    for _ in range(count):
-        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind((host, int(port)))
-        grm.set_option(sock, abi.Option.DISSECTOR, bytes(dissector))
-        sockets.append(sock)
-    return sockets
 
 
 def put_cookie(quic: QuicConnection, cookie: int) -> None:
@@ -146,7 +125,8 @@ async def serve(arguments: argparse.Namespace) -> None:
         alpn_protocols=H3_ALPN, is_client=False, connection_id_length=CID_LENGTH
     )
     configuration.load_cert_chain(arguments.certificate, arguments.key)
-    sockets = bind(arguments.address, arguments.sockets)
+    dissector = grm.named_dissector("quic", cid_length=CID_LENGTH)
+    sockets = grm.bind(arguments.address, arguments.sockets, dissector=dissector)
     grm.enroll(sockets, arguments.generation)
     name = f"{socket.gethostname()} {arguments.generation} {os.getpid()}"
     loop = asyncio.get_running_loop()

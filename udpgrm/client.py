@@ -17,12 +17,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import json
 import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Union
 
 from udpgrm import abi
 from udpgrm.abi import Option
@@ -81,15 +82,42 @@ def _u32(value: int) -> bytes:
     return value.to_bytes(4, sys.byteorder)
 
 
-def bind(where: str, count: int = 1, flow_timeout: int = 0) -> list[socket.socket]:
-    """Make `count` UDP sockets of one reuseport group, with the FLOW dissector.
+def probe() -> bool:
+    """Return whether this process's cgroup has udpgrm's hooks, which a daemon installs.
 
-    `where` is ADDRESS:PORT, or ADDRESS%DEVICE:PORT to bind to a device; `flow_timeout` in seconds,
-    0 meaning 125. Raises NotHooked, PermissionError when the group has another dissector,
-    ValueError, OSError. On an error all sockets are closed.
+    Raises OSError.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            working_generation(sock)
+        except NotHooked:
+            return False
+    return True
+
+
+def named_dissector(name: str, **parameters: Union[int, str, bool]) -> abi.Dissector:
+    """Return the dissector of this name, such as "quic" with cid_length=8.
+
+    All sockets of a group need the same parameters in the same order. Raises ValueError.
+    """
+    text = json.dumps(parameters)
+    if not 0 < len(name.encode()) < abi.NAME_BYTES or len(text) >= abi.PARAMETERS_BYTES:
+        raise ValueError(f"too long, or no name: {name!r} {text}")
+    return abi.Dissector(type=abi.DissectorType.NAMED, name=name.encode(), parameters=text.encode())
+
+
+def bind(
+    where: str, count: int = 1, flow_timeout: int = 0, dissector: Optional[abi.Dissector] = None
+) -> list[socket.socket]:
+    """Make `count` UDP sockets of one reuseport group.
+
+    `where` is ADDRESS:PORT, or ADDRESS%DEVICE:PORT to bind to a device. Without a dissector it is
+    FLOW, with `flow_timeout` in seconds, 0 meaning 125. Raises NotHooked, PermissionError when the
+    group has another dissector, ValueError, OSError. On an error all sockets are closed.
     """
     bind_to = address.read(where)
-    dissector = abi.Dissector(type=abi.DissectorType.FLOW, flow_timeout_s=flow_timeout)
+    if dissector is None:
+        dissector = abi.Dissector(type=abi.DissectorType.FLOW, flow_timeout_s=flow_timeout)
     made: list[socket.socket] = []
     try:
         for _ in range(count):
@@ -123,6 +151,20 @@ def enroll(sockets: Sequence[socket.socket], generation: int, timeout: float = 5
                         errno.ETIMEDOUT, f"the daemon's queue is full after {timeout} s"
                     ) from error
                 time.sleep(_POLL_S)
+    return _wait_registered(sockets, deadline, timeout)
+
+
+def wait_registered(sockets: Sequence[socket.socket], timeout: float = 5.0) -> list[int]:
+    """Wait until the daemon has registered sockets that are in a generation.
+
+    Returns their indices. Raises TimeoutError after `timeout` seconds, NotHooked, OSError.
+    """
+    return _wait_registered(sockets, time.monotonic() + timeout, timeout)
+
+
+def _wait_registered(
+    sockets: Sequence[socket.socket], deadline: float, timeout: float
+) -> list[int]:
     indices = []
     for sock in sockets:
         while True:
