@@ -15,6 +15,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 SCHEMA = 1
+SERVICE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 # Runs udpgrm with these arguments and this standard input; returns (exit status, stdout, stderr).
 Runner = t.Callable[[list[str], str], tuple[int, str, str]]
@@ -27,7 +28,7 @@ class HostError(Exception):
 
 def service_name(text: str) -> str:
     """Return a valid name of a service. Raises HostError for any other text."""
-    if not re.fullmatch("[a-z0-9][a-z0-9_-]{0,63}", text):
+    if not SERVICE_NAME.fullmatch(text):
         raise HostError(
             f"not a name of a service: {text!r}; it has up to 64 lower-case letters, digits, _ and -"
         )

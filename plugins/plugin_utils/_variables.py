@@ -15,12 +15,12 @@ import typing as t
 
 import yaml
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
+from ansible_collections.udpgrm.fleet.plugins.module_utils._host import SERVICE_NAME
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _batches
 
 PREFIX = "udpgrm_"
 REPORT = "udpgrm-report.html"
 _SPECS = "roles/udpgrm/meta/argument_specs.yml"
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _NUMBER = re.compile(r"([0-9]*[.])?[0-9]+(e-[0-9]+)?")
 
@@ -62,7 +62,7 @@ def _word(value: t.Any) -> str | None:
 
 def _service(value: t.Any) -> str | None:
     name = _word(value)
-    if name is not None and not _NAME.fullmatch(name):
+    if name is not None and not SERVICE_NAME.fullmatch(name):
         raise ValueError("set it to the name of a service")
     return name
 
@@ -73,7 +73,7 @@ def _services(value: t.Any) -> list[str]:
     except yaml.YAMLError:
         found = 0
     names = found or [] if isinstance(found, (list, type(None))) else [found]
-    if not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
+    if not all(isinstance(name, str) and SERVICE_NAME.fullmatch(name) for name in names):
         raise ValueError("it is a list of names of services, such as [dns, quic]")
     if len(set(names)) != len(names):
         raise ValueError("it names a service twice")

@@ -15,7 +15,7 @@ from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.kernel import netns
 from udpgrm.numbers import whole_number
-from udpgrm.state import address
+from udpgrm.state import address, finding
 from udpgrm.state import maps as state
 from udpgrm.state.maps import Maps
 from udpgrm.state.view import GroupView, Viewer
@@ -108,30 +108,29 @@ def filters(arguments: Arguments) -> list[str]:
     return list(dict.fromkeys(operand_address(arguments, position) for position in every))
 
 
-def groups_meant(everywhere: list[GroupView]) -> list[GroupView]:
+def groups_at(viewer: Viewer, where: str) -> list[GroupView]:
     """Return an address's groups in this network namespace, else root's only one elsewhere.
 
     In a namespace of its own, an unprivileged user may have any address. There may be several
     groups here, bound to different devices.
     """
-    here = netns.own_cookie()
-    found = [group for group in everywhere if group.netns == here]
-    if not found and len(everywhere) == 1 and everywhere[0].uid == 0:
-        return everywhere
-    return found
+    found = finding.find_groups(viewer, where, netns.own_cookie())
+    if found:
+        return found
+    everywhere = viewer.groups(where, with_flows=False)
+    return everywhere if len(everywhere) == 1 and everywhere[0].uid == 0 else []
 
 
 def groups_here(viewer: Viewer, where: str) -> list[GroupView]:
     """Return the groups that an address selects. Raises CommandError if there is none."""
-    everywhere = viewer.groups(where, with_flows=False)
-    found = groups_meant(everywhere)
-    if not found and everywhere:
+    found = groups_at(viewer, where)
+    if found:
+        return found
+    if viewer.groups(where, with_flows=False):
         raise CommandError(
             f"no group at {where} in this network namespace: run this in that of the one meant"
         )
-    if not found:
-        raise CommandError(f"no group at {where} (udpgrm list shows all groups)")
-    return found
+    raise CommandError(f"no group at {where} (udpgrm list shows all groups)")
 
 
 def one_group(viewer: Viewer, where: str) -> GroupView:
@@ -139,16 +138,11 @@ def one_group(viewer: Viewer, where: str) -> GroupView:
 
     Raises CommandError if there is none, or if the address is ambiguous.
     """
-    found = groups_here(viewer, where)
-    if len(found) > 1:
-        names = sorted(
-            address.form(group.ip, group.port, address.device_name(group.ifindex))
-            for group in found
-        )
-        raise CommandError(
-            f"several groups at {where}: on sockets bound to different devices ({', '.join(names)})"
-        )
-    return found[0]
+    try:
+        found = finding.find_group(viewer, where, netns.own_cookie())
+    except finding.SeveralGroups as error:
+        raise CommandError(str(error)) from error
+    return found or groups_here(viewer, where)[0]
 
 
 @contextlib.contextmanager

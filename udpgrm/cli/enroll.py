@@ -76,7 +76,7 @@ def _may_come(arguments: Arguments) -> bool:
 def _generation(arguments: Arguments, maps: Maps, where: str, application: int) -> int:
     text = arguments.given.get("--gen", "next")
     if text == "next":
-        if not common.groups_meant(Viewer(maps).groups(where, with_flows=False)):
+        if not common.groups_at(Viewer(maps), where):
             return 0
         working = common.one_group(Viewer(maps), where).working
         return (working[application % len(working)] + 1) % 2**32

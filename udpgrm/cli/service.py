@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 from typing import Optional
 
+from udpgrm import names
 from udpgrm.cli import common, service_unit, status
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
@@ -36,8 +37,8 @@ def run(arguments: Arguments) -> int:
         raise CommandError(f"--lose-flows does not go with service {action}")
     if arguments.flag("--write") and action != "unit":
         raise CommandError(f"--write does not go with service {action}")
-    if not loader.NAME.fullmatch(name):
-        raise CommandError(f"not a service's name: {name!r} ({loader.NAME_RULE})")
+    if not names.SERVICE.fullmatch(name):
+        raise CommandError(f"not a service's name: {name!r} ({names.SERVICE_RULE})")
     try:
         return actions[action](arguments, name)
     except (loader.DefinitionError, JournalError, MissingLibrary, UnitError) as error:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,9 +19,9 @@ from typing import Optional
 
 from udpgrm.dissectors.parameters import DissectorError, Schema
 from udpgrm.files import DISSECTORS_DIR
+from udpgrm.names import DISSECTOR
 
 DEFAULT_DIR = "/etc/udpgrm/dissectors"
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 _OWNER = 0
 _BODY, _SCHEMA = "body.h", "parameters.json"
 
@@ -48,12 +47,12 @@ def names(shipped: Path = DISSECTORS_DIR) -> list[str]:
     for place in (shipped, operators_dir()):
         if place.is_dir():
             found |= {path.parent.name for path in place.glob(f"*/{_SCHEMA}")}
-    return sorted(name for name in found if _NAME.fullmatch(name))
+    return sorted(name for name in found if DISSECTOR.fullmatch(name))
 
 
 def find(name: str, shipped: Path = DISSECTORS_DIR) -> Dissector:
     """Return a dissector by name; `shipped` is bpf/dissectors. Raises DissectorError."""
-    if not _NAME.fullmatch(name):
+    if not DISSECTOR.fullmatch(name):
         raise DissectorError(f"not a dissector's name: {name!r} (lower case, digits and _)")
     folder = shipped / name
     if folder.is_dir():

@@ -37,10 +37,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Union
 
+from udpgrm import names
 from udpgrm.dissectors import aes
 from udpgrm.numbers import whole_number
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 _MAX_U32 = 2**32 - 1
 _WORD_BYTES = 8
 _MAX_HEX_BYTES = 64
@@ -268,7 +268,7 @@ def _parameter(fields: Any) -> Parameter:
     if not isinstance(fields, dict) or not isinstance(fields.get("name"), str):
         raise DissectorError("a parameter without a name")
     name = fields["name"]
-    if not _NAME.fullmatch(name):
+    if not names.DISSECTOR.fullmatch(name):
         raise DissectorError(f"parameter name {name!r} (lower case, digits and _, 31 at most)")
     own = TYPES.get(str(fields.get("type")))
     if own is None:

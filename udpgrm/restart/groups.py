@@ -19,7 +19,7 @@ from udpgrm.restart.plan import GroupFacts, Refused
 from udpgrm.restart.strays import Stray
 from udpgrm.services import policy
 from udpgrm.services.definition import Group, Service
-from udpgrm.state import counters, policies, second_groups
+from udpgrm.state import counters, finding, policies, second_groups
 from udpgrm.state import maps as state
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
@@ -67,15 +67,10 @@ class Groups:
 
     def view(self, group: Group, with_flows: bool = False) -> Optional[GroupView]:
         """Return a group; None: the kernel has none at its address. Raises Refused for several."""
-        viewer = Viewer(self.maps)
-        group_ids = [
-            group_id
-            for group_id in viewer.group_ids(group.address)
-            if self.maps.group(group_id).key.netns == self._netns
-        ]
-        if len(group_ids) > 1:
-            raise Refused(f"several groups at {group.address}, on different devices")
-        return viewer.group(group_ids[0], with_flows) if group_ids else None
+        try:
+            return finding.find_group(Viewer(self.maps), group.address, self._netns, with_flows)
+        except finding.SeveralGroups as error:
+            raise Refused(str(error)) from error
 
     def _generation(self, group: Group, generation: int) -> Optional[GenerationView]:
         view = self.view(group)

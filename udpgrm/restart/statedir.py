@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from pathlib import Path
 
+from udpgrm import names
 from udpgrm.kernel import trust
 
 _DIRECTORY = "/var/lib/udpgrm/restarts"
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*(@[0-9]+)?")
 
 
 class JournalError(Exception):
@@ -26,7 +25,7 @@ def directory() -> Path:
 
 def is_name(text: str) -> bool:
     """Return whether a text is the name of a service, or of a superseded restart."""
-    return _NAME.fullmatch(text) is not None
+    return names.RESTART.fullmatch(text) is not None
 
 
 def path_of(service: str, suffix: str = ".json") -> Path:

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional, TypeVar, cast
 
 import yaml
 
+from udpgrm import names
 from udpgrm.probes import specs
 from udpgrm.services import crosscheck, document, validate
 from udpgrm.services.definition import (
@@ -30,8 +30,6 @@ from udpgrm.state import address
 
 _BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 SUFFIX = ".yaml"
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-NAME_RULE = "up to 64 lower case letters, digits, _ and -, not beginning with _ or -"
 
 
 _Part = TypeVar("_Part")
@@ -57,7 +55,7 @@ def load(name: str, directory: Path) -> Service:
     cannot be read; validate.MissingLibrary. Other services may be broken.
     """
     file = directory / f"{name}{SUFFIX}"
-    if not NAME.fullmatch(name) or not file.is_file():
+    if not names.SERVICE.fullmatch(name) or not file.is_file():
         raise DefinitionError(f"no service {name!r} in {directory}")
     found = read_directory(directory)
     problems = [problem for problem in found.problems if problem.file == str(file)]
@@ -75,8 +73,9 @@ def read_directory(directory: Path) -> Found:
             continue
         if file.suffix != SUFFIX:
             found.problems.append(Problem(str(file), "", f"is not read: name it {SUFFIX}"))
-        elif not NAME.fullmatch(file.stem):
-            found.problems.append(Problem(str(file), "", f"a service's name is {NAME_RULE}"))
+        elif not names.SERVICE.fullmatch(file.stem):
+            reason = f"a service's name is {names.SERVICE_RULE}"
+            found.problems.append(Problem(str(file), "", reason))
         else:
             one = _read_entry(file)
             found.services += one.services

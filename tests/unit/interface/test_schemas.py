@@ -11,7 +11,7 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 
 from testing import contract
-from udpgrm import abi, interface
+from udpgrm import abi, interface, names
 from udpgrm.abi import DissectorType, ProbePath
 from udpgrm.cli import commands, common, options
 from udpgrm.dissectors import parameters
@@ -20,7 +20,6 @@ from udpgrm.probes import specs
 from udpgrm.restart import groups
 from udpgrm.restart.drain import Decision
 from udpgrm.restart.machine import FORWARD, UNDO, Outcome, Result, Step
-from udpgrm.services import loader
 from udpgrm.state import counters
 from udpgrm.views import history, services
 
@@ -155,7 +154,7 @@ KINDS = [kind.name.lower() for kind in DissectorType]
         (SHARED["spent"]["propertyNames"]["enum"], list(groups.SPENT)),
         (SHARED["generation"]["maximum"], abi.GENERATION_NONE - 1),
         (SHARED["application"]["maximum"], abi.MAX_APPS - 1),
-        (SHARED["service"]["pattern"], f"^{loader.NAME.pattern}$"),
+        (SHARED["service"]["pattern"], f"^{names.SERVICE.pattern}$"),
         (part_of("doctor", "$defs", "code", "enum"), values(Code)),
         (part_of("status", *SERVICES, "state", "enum"), values((*services.State, *Step))),
         (part_of("status", *SERVICES, *GENERATION, "enum"), values(history.State)),
