@@ -8,10 +8,12 @@ import errno
 import socket
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from testing.host import Host
+from tests.kernel import named
 from tests.kernel import sockopts as grm
 from udpgrm.kernel.sockopt import UDP_GRO
 
@@ -62,6 +64,48 @@ def test_flows_by_content_do_not(host: Host, sock: socket.socket, value: bytes) 
     with grm.udp(port=4434) as elsewhere:
         elsewhere.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
         assert has_trains(elsewhere)
+
+
+#: Adds up the lengths that a steering program sees, in counters that are its own here.
+LENGTHS = """\
+#include "dissectors/results.h"
+
+static __always_inline int dissect(struct steering *s)
+{
+	u16 *udp = s->md->data, in_ip_header = 0;
+
+	if ((void *)(udp + 4) > s->md->data_end || PARAMETER(at))
+		return pass_unread(s, RX_PACKET_TOO_SHORT_ERROR);
+	bpf_skb_load_bytes_relative(s->md, 2, &in_ip_header, 2, BPF_HDR_START_NET);
+	s->counters->total[RX_FLOW_OK] += s->md->len;
+	s->counters->total[RX_FLOW_RG_CONFLICT] += htons(udp[2]);
+	s->counters->total[RX_FLOW_OTHER_ERROR] += htons(in_ip_header);
+	return to_new(s, 0);
+}
+"""
+
+
+def test_no_length_tells_a_train(
+    bare_host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Why its datagrams are not counted: all headers have the length of the whole train."""
+    library = tmp_path / "dissectors"
+    library.mkdir(mode=0o755)
+    named.write(library, "lengths", LENGTHS)
+    monkeypatch.setenv("UDPGRM_DISSECTORS_DIR", str(library))
+    bare_host.start()
+    with grm.udp() as sock, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        grm.put(sock, grm.DISSECTOR, named.dissector("lengths", {"at": 0}))
+        grm.register(sock, 1)
+        segment = (socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("=H", 100))
+        peer.sendmsg([b"x" * 1000], [segment], 0, ("127.0.0.1", 4433))
+        sock.settimeout(5)
+        assert [len(sock.recv(2000)) for _ in range(10)] == [100] * 10
+    counted = bare_host.counters(named.ADDRESS)
+    assert counted["rx_processed_total"] == 1
+    udp_header, ip_header = 8, 20
+    assert counted["rx_flow_ok"] == counted["rx_flow_rg_conflict"] == udp_header + 1000
+    assert counted["rx_flow_other_error"] == ip_header + udp_header + 1000
 
 
 def test_a_train_counts_once(host: Host, sock: socket.socket) -> None:
