@@ -10,15 +10,22 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import json
+import os
 import pathlib
 import time
 import typing as t
 
 from ansible_collections.udpgrm.fleet.plugins.module_utils._host import HostError, JsonObject
-from ansible_collections.udpgrm.fleet.plugins.module_utils._release import state_directory
 
+DEFAULT_DIRECTORY = "/var/lib/udpgrm/restarts"
 _BOOT_ID = pathlib.Path("/proc/sys/kernel/random/boot_id")
+
+
+def state_directory() -> pathlib.Path:
+    """Return the directory of journals, by the environment variable of the host's command."""
+    return pathlib.Path(os.environ.get("UDPGRM_STATE_DIR", DEFAULT_DIRECTORY))
 
 
 def boot_id() -> str:
@@ -68,12 +75,29 @@ def check(service: str, rollout: Rollout) -> None:
         raise Claimed(service, claim)
 
 
+@contextlib.contextmanager
+def _locked(service: str) -> t.Iterator[None]:
+    path = _path(service).with_suffix(".rollout.lock")
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        lock = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise HostError(f"{path}: {error.strerror}") from error
+    with open(lock, "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def take(service: str, rollout: Rollout) -> None:
-    """Record that the rollout continues, holding the service's lock. Raises Claimed, HostError."""
-    check(service, rollout)
-    there = current(service)
-    if there is not None and there["run"] == rollout.run:
-        return
+    """Record that the rollout continues. Raises Claimed, HostError."""
+    with _locked(service):
+        check(service, rollout)
+        there = current(service)
+        if there is None or there["run"] != rollout.run:
+            _write(service, rollout)
+
+
+def _write(service: str, rollout: Rollout) -> None:
     path = _path(service)
     draft = path.with_suffix(".rollout.new")
     value = {"run": rollout.run, "by": rollout.by, "since": time.time(), "boot_id": boot_id()}

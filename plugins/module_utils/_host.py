@@ -16,6 +16,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 SCHEMA = 1
 SERVICE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+# The release that is a fingerprint.
+AUTO = "auto"
 
 # Runs udpgrm with these arguments and this standard input; returns (exit status, stdout, stderr).
 Runner = t.Callable[[list[str], str], tuple[int, str, str]]
@@ -85,18 +87,31 @@ class Host:
         """
         return self._call("adopt", service, "--unit", unit, *(["--check"] if check else []))
 
-    def plan(self, service: str) -> JsonObject:
-        """Return what a restart would do. Raises HostError if it would be refused."""
-        return self._call("restart", service, "--check")
+    def plan(self, service: str, release: str | None) -> JsonObject:
+        """Return what it takes until a release serves; None: a fingerprint. Raises HostError if that would be refused."""
+        return self._call("restart", service, "--check", f"--release={release or AUTO}")
 
-    def begin_restart(self, service: str, resume: bool) -> JsonObject:
-        """Begin a restart, or resume one that was interrupted or has failed, without waiting for it. Raises HostError."""
-        return self._call("restart", service, "--no-follow", *(["--resume"] if resume else []))
+    def restart(self, service: str, release: str | None, until: str) -> JsonObject:
+        """Restart a service unless the release serves, and wait. Returns the journal. Raises HostError."""
+        return self._restart(service, f"--release={release or AUTO}", until)
 
-    def begin_rollback(self, service: str) -> JsonObject:
-        """Request a rollback, as long as it is possible. Raises HostError."""
-        # While a process runs the restart, the command waits for the end, whatever the outcome.
-        return self._call("rollback", service, "--no-follow", statuses=(0, 2, 3))
+    def resume(self, service: str, until: str) -> JsonObject:
+        """Resume a restart that was interrupted or has failed, and wait. Returns the journal. Raises HostError."""
+        return self._restart(service, "--resume", until)
+
+    def follow(self, service: str, until: str, limit: int | None = None) -> JsonObject:
+        """Wait for a restart, C(limit) seconds at most. Returns the journal. Raises HostError."""
+        timeout = [] if limit is None else [f"--timeout={limit}"]
+        return self._restart(service, "--follow", until, *timeout)
+
+    def _restart(self, service: str, how: str, until: str, *options: str) -> JsonObject:
+        # finished, rolled back, failed, continues
+        statuses = (0, 1, 2, 3)
+        return self._call("restart", service, how, f"--until={until}", *options, statuses=statuses)
+
+    def roll_back(self, service: str, until: str) -> JsonObject:
+        """Roll a restart back, and wait. Returns the journal. Raises HostError."""
+        return self._call("rollback", service, f"--until={until}", statuses=(0, 2, 3))
 
     def status(self, service: str | None = None) -> JsonObject:
         """Return services with their groups and last restart: all, or one. Raises HostError."""

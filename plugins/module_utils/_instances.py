@@ -11,8 +11,8 @@ from __future__ import annotations
 import pathlib
 import typing as t
 
+from ansible_collections.udpgrm.fleet.plugins.module_utils._claim import state_directory
 from ansible_collections.udpgrm.fleet.plugins.module_utils._host import Host, HostError
-from ansible_collections.udpgrm.fleet.plugins.module_utils._release import state_directory
 
 # Instances that hold or may soon hold sockets.
 _LIVE = "--state=active,reloading,activating,deactivating"

@@ -15,9 +15,9 @@ from __future__ import annotations
 import contextlib
 import pathlib
 
+from ansible_collections.udpgrm.fleet.plugins.module_utils._claim import state_directory
 from ansible_collections.udpgrm.fleet.plugins.module_utils._host import Host, HostError
 from ansible_collections.udpgrm.fleet.plugins.module_utils._instances import Run, Systemd, start
-from ansible_collections.udpgrm.fleet.plugins.module_utils._release import state_directory
 from ansible_collections.udpgrm.fleet.plugins.module_utils._service import Restart, look
 
 

@@ -4,14 +4,14 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""The state of a host's service and its last restart: reading, measuring, waiting."""
+"""The state of a host's service and its last restart: reading, measuring, waiting for its end."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
 
-from ansible_collections.udpgrm.fleet.plugins.module_utils import _claim, _release
+from ansible_collections.udpgrm.fleet.plugins.module_utils import _claim
 from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
     Host,
     HostError,
@@ -20,8 +20,6 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
 
 FINISHED = "finished"
 ROLLED_BACK = "rolled_back"
-# Between two processes of one restart, no process runs it for a moment.
-GRACE_S = 3.0
 # Steps after the promotion was verified: only flows of the old instance are waited for.
 _AFTER_VERIFY = ("drain", "stop")
 _UNDO = ("demote", "drain_new", "stop_new")
@@ -31,7 +29,6 @@ _DISPATCH_ERRORS = (
     "rx_new_flow_working_gen_dispatch_error",
 )
 _MOVED = "tx_flow_update_conflict"
-_POLL_S = 1.0
 
 
 @dataclasses.dataclass
@@ -77,24 +74,14 @@ class Restart:
         )
 
     @property
-    def release(self) -> str | None:
-        """Return the release that serves; None: unknown."""
-        return _release.recorded(self.service, self.journal) if self.serves else None
-
-    @property
     def evidence(self) -> JsonObject:
         """Return the instances that serve, for a comparison with an earlier state."""
         working = {group["working_generation"] for group in self.groups}
         return {
             "generations": sorted(number for number in working if number is not None),
-            "release": self.release,
+            "release": None if self.journal is None or not self.serves else self.journal["release"],
             "boot_id": _claim.boot_id(),
         }
-
-    @property
-    def drains(self) -> bool:
-        """Return whether the next restart may begin, while the old instance continues to drain."""
-        return self.journal is not None and self.outcome is None and self.journal["step"] == "drain"
 
     @property
     def undoing(self) -> bool:
@@ -106,12 +93,6 @@ class Restart:
         """Return why it did not continue; empty if it did."""
         steps = [] if self.journal is None else self.journal["steps"]
         return next((step["reason"] for step in steps if step["reason"]), "")
-
-    @property
-    def unit(self) -> str:
-        """Return an instance that has sockets; empty if none has."""
-        found = (item["instance"] for group in self.groups for item in group["generations"])
-        return next(filter(None, found), "")
 
     @property
     def flows(self) -> dict[str, int]:
@@ -160,28 +141,25 @@ def measure(restart: Restart) -> JsonObject:
     }
 
 
-def await_end(host: Host, service: str, limit: float) -> JsonObject:
+def interrupted(journal: JsonObject) -> bool:
+    """Return whether a restart has not ended, and no process of the host runs it any longer."""
+    return journal["outcome"] is None and not journal["running"]
+
+
+def await_end(host: Host, service: str, limit: int) -> JsonObject:
     """Wait until a service's restart has ended, C(limit) seconds at most. Raises HostError."""
-    deadline = time.monotonic() + limit
-    idle = 0
-    while True:
-        restart = look(host, service)
-        step = None if restart.journal is None else restart.journal["step"]
-        ended = step is None or restart.outcome is not None
-        idle = 0 if restart.running else idle + 1
-        if not ended and idle > GRACE_S:
+    restart = look(host, service)
+    if limit and restart.journal is not None and restart.outcome is None:
+        answer = host.follow(service, FINISHED, limit)
+        if interrupted(answer):
             raise HostError(
-                f"{service}: the restart was interrupted in {step}; state=resumed continues with it"
+                f"{service}: the restart was interrupted in {answer['step']}; state=resumed continues with it"
             )
-        remaining = deadline - time.monotonic()
-        # if no process runs it, several readings decide whether that is final
-        if ended or (remaining <= 0 and not (idle and limit)):
-            break
-        time.sleep(_POLL_S if remaining <= 0 else min(_POLL_S, remaining))
+        restart = look(host, service)
     journal = restart.journal or {}
     going = journal.get("to_generation" if restart.undoing else "from_generation")
     return {
-        "drained": ended,
+        "drained": restart.journal is None or restart.outcome is not None,
         "flows": None if going is None else restart.flows.get(str(going)),
         "generation": going,
         "restart": restart.journal,

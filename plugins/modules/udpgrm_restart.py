@@ -267,12 +267,6 @@ def main() -> None:
         if rollout is not None and not module.check_mode:
             _claim.drop(params["service"], rollout.run)
 
-    def read_unit(unit: str) -> str:
-        status, out, err = module.run_command(["systemctl", "cat", "--", unit])
-        if status != 0:
-            raise HostError(f"systemctl cat {unit}: {err.strip() or status}")
-        return str(out)
-
     try:
         task = Task(
             host=Host.of_module(module),
@@ -280,7 +274,6 @@ def main() -> None:
             release=params["release"],
             wait=params["wait"],
             check=module.check_mode,
-            read_unit=read_unit,
             rollout=rollout,
         )
         work = {"started": task.start, "resumed": task.resume, "rolled_back": task.roll_back}

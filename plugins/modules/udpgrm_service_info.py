@@ -133,7 +133,6 @@ def main() -> None:
         for item in document["services"]:
             restart = Restart(item["name"], item["restart"], item["groups"])
             item["serves"] = restart.evidence
-            item["release"] = restart.release
             item["rollout"] = _claim.current(item["name"])
             item["measured"] = measure(restart)
     except HostError as error:

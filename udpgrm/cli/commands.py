@@ -41,6 +41,7 @@ _APP = Option("--app", "N", "application number; default 0")
 _CHECK = Option("--check", "", "only show what would change")
 _UNIT = Option("--unit", "UNIT", "sockets of this systemd unit")
 _NO_FOLLOW = Option("--no-follow", "", "return once it has begun")
+_UNTIL = Option("--until", "verified", "return once new flows go where they are to go")
 _FOREGROUND = Option("--foreground", "", "run it in this process, not in a unit")
 
 COMMANDS = {
@@ -135,14 +136,17 @@ COMMANDS = {
         "replace the old instance by a new one",
         (
             Option("--resume", "", "resume a restart that was interrupted or has failed"),
+            Option("--release", "NAME", "only if another one serves; auto: a fingerprint"),
             Option("--follow", "", "watch a restart that runs"),
+            _UNTIL,
+            Option("--timeout", "SECONDS", "watch it for so long"),
             _NO_FOLLOW,
             _FOREGROUND,
             _CHECK,
         ),
     ),
     "rollback": Command(
-        "rollback", "SERVICE", "back to the instance that drains", (_NO_FOLLOW, _FOREGROUND)
+        "rollback", "SERVICE", "back to the instance that drains", (_UNTIL, _NO_FOLLOW, _FOREGROUND)
     ),
     "drain": Command(
         "drain",

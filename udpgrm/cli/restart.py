@@ -5,21 +5,24 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Optional
 
-from udpgrm.cli import common
+from udpgrm.cli import common, planning
 from udpgrm.cli.errors import EXIT_ERROR, CommandError
 from udpgrm.cli.options import Arguments
+from udpgrm.cli.planning import Plan
 from udpgrm.restart import follow, foreground, lock, statedir, systemd
 from udpgrm.restart import journal as journals
-from udpgrm.restart.follow import LaunchError
+from udpgrm.restart.follow import Followed, LaunchError, is_decided
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Outcome
 from udpgrm.restart.plan import Refused
 from udpgrm.restart.progress import BestEffort, Lines, Nothing, Progress, Terminal
+from udpgrm.restart.release import AUTO, Action, is_verified
 from udpgrm.restart.systemd import SystemdError
 from udpgrm.restart.transaction import Detached, Superseded
 from udpgrm.services import loader, validate
@@ -29,6 +32,13 @@ from udpgrm.state import maps as state
 EXIT_SUSPENDED = 3
 EXIT_STATUS = {Outcome.FINISHED: 0, Outcome.ROLLED_BACK: 1, Outcome.FAILED: 2}
 _MODES = ("--follow", "--no-follow", "--foreground", "--check")
+_EXCLUSIVE = (
+    *((mode, "--resume") for mode in ("--follow", "--check", "--release")),
+    ("--follow", "--release"),
+    *((mode, "--until") for mode in ("--no-follow", "--foreground", "--check")),
+)
+_VERIFIED, _FINISHED = "verified", "finished"
+_MAX_S = 1 << 31
 
 
 def run(arguments: Arguments) -> int:
@@ -36,24 +46,93 @@ def run(arguments: Arguments) -> int:
     if arguments.flag("--resume") and not arguments.operands:
         return _resume_all(arguments)
     name = service_name(arguments)
-    modes = [mode for mode in _MODES if arguments.flag(mode)]
-    if len(modes) > 1:
-        raise CommandError(f"{modes[0]} and {modes[1]} do not combine")
+    _refuse_combinations(arguments)
     with_resume = arguments.flag("--resume")
-    if with_resume and modes and modes[0] in ("--follow", "--check"):
-        raise CommandError(f"{modes[0]} and --resume do not combine")
     with explained():
         if arguments.flag("--follow"):
-            return attend(arguments, name)
+            return attend(arguments, name, changed=False)
         if arguments.flag("--check"):
-            return _check(arguments, name)
+            return planning.check(arguments, name)
+        if arguments.flag("--release"):
+            return _ensure(arguments, name)
         if not with_resume:
             _hand_over(arguments, name)
         if is_here(arguments) or (with_resume and not _is_suspended(name)):
             return here(arguments, functools.partial(_work, arguments, name))
         if not with_resume:
-            _plan(arguments, name)  # so that most refusals come from here
+            planning.make(arguments, name)  # so that most refusals come from here
         return elsewhere(arguments, name, ["--resume"] if with_resume else [])
+
+
+def _refuse_combinations(arguments: Arguments) -> None:
+    modes = [mode for mode in _MODES if arguments.flag(mode)]
+    for one, other in (*itertools.combinations(modes, 2), *_EXCLUSIVE):
+        if arguments.flag(one) and arguments.flag(other):
+            raise CommandError(f"{one} and {other} do not combine")
+    if arguments.flag("--timeout") and not arguments.flag("--follow"):
+        raise CommandError("--timeout goes with --follow")
+    if not arguments.given.get("--release", AUTO):
+        raise CommandError("--release: the name is missing")
+    want_until(arguments)
+
+
+def want_until(arguments: Arguments) -> None:
+    """Raise CommandError for an --until that there is not."""
+    until = arguments.given.get("--until", _FINISHED)
+    if until not in (_VERIFIED, _FINISHED):
+        raise CommandError(f"--until: {until!r} is not one of {_VERIFIED}, {_FINISHED}")
+
+
+def _ensure(arguments: Arguments, name: str) -> int:
+    """Restart a service unless the release serves; resume or follow a restart to it."""
+    changed = False
+    while True:
+        # of two commands, the second one finds what the first one has begun
+        with contextlib.nullcontext() if is_here(arguments) else lock.beginning(name):
+            plan = planning.make(arguments, name)
+            changed |= plan.changes
+            if plan.action is Action.RESTART:
+                _hand_over(arguments, name)
+            if plan.changes and is_here(arguments):
+                return _ensure_here(arguments, name, plan)
+            unit = _launch(arguments, name, _options(plan)) if plan.changes else None
+        if plan.action is not Action.NONE and not plan.suffices:
+            # once that one is verified, it does not prevent the next one
+            last = follow.follow(name, BestEffort(_progress(arguments)), is_decided)
+            if last.journal is None or not is_verified(last.journal.to_json()):
+                return _end(arguments, last, changed)
+        elif arguments.flag("--no-follow"):
+            return report_begun(arguments, name, unit)
+        elif plan.action is Action.NONE:
+            return _report_serving(arguments, name, plan)
+        else:
+            return attend(arguments, name, changed)
+
+
+def _ensure_here(arguments: Arguments, name: str, plan: Plan) -> int:
+    if not plan.suffices:
+        raise CommandError(
+            f"{name}: a restart to another release ({plan.release}) is unfinished: "
+            f"udpgrm restart {name} --resume"
+        )
+    given = {**arguments.given, "--release": str(plan.release)}
+    if plan.action is Action.RESUME:
+        given["--resume"] = ""
+    asked = arguments._replace(given=given)
+    return here(asked, functools.partial(_work, asked, name))
+
+
+def _options(plan: Plan) -> list[str]:
+    """Return the options of the command that does what a plan says."""
+    return ["--resume"] if plan.action is Action.RESUME else [f"--release={plan.release}"]
+
+
+def _report_serving(arguments: Arguments, name: str, plan: Plan) -> int:
+    if arguments.flag("--json"):
+        common.print_json({**journals.recent(name)[0], "running": False, "changed": False})
+    else:
+        _note(f"{name}: release {plan.release} serves already")
+    return 0
 
 
 def _is_suspended(name: str) -> bool:
@@ -129,36 +208,13 @@ def _hand_over(arguments: Arguments, name: str) -> None:
     foreground.hand_over(service, common.pin_dir(arguments), continue_drain)
 
 
-def _plan(arguments: Arguments, name: str) -> dict[str, Any]:
-    last = journals.load(name)
-    drains = last is not None and last.may_be_superseded
-    if lock.is_locked(name) and not drains:
-        raise CommandError(f"{name}: a restart runs already: {lock.holder(name)}")
-    try:
-        return foreground.plan(loader.load(name, common.services_dir()), common.pin_dir(arguments))
-    except FileNotFoundError as error:
-        common.open_state(arguments)  # a better message for a missing state
-        raise CommandError(str(error)) from error
-
-
-def _check(arguments: Arguments, name: str) -> int:
-    plan = _plan(arguments, name)
-    if arguments.flag("--json"):
-        common.print_json(plan)
-    else:
-        print(f"{name}: generation {plan['from_generation']} -> {plan['to_generation']}")
-        print(f"start {plan['instance']}, stop {plan['stops']}")
-        for group in plan["groups"]:
-            print("\t{address} app {application}: {sockets} sockets".format(**group))
-    return 0
-
-
 def _work(arguments: Arguments, name: str, progress: Progress) -> Journal:
     if arguments.flag("--resume"):
         return foreground.resume(name, common.pin_dir(arguments), progress)
     service = loader.load(name, common.services_dir())
     text = (common.services_dir() / f"{name}{loader.SUFFIX}").read_text(encoding="utf-8")
-    return foreground.begin(service, text, common.pin_dir(arguments), progress)
+    to_release = planning.release_of(name, arguments.given.get("--release"))
+    return foreground.begin(service, text, to_release, common.pin_dir(arguments), progress)
 
 
 def is_here(arguments: Arguments) -> bool:
@@ -190,7 +246,7 @@ def here(
         name = arguments.operands[0]
         _note(f"{name}: suspended: {error} (udpgrm restart {name} --resume continues)")
         return EXIT_SUSPENDED
-    return _end(arguments, journal, exit_status)
+    return _end(arguments, Followed(journal, False), True, exit_status)
 
 
 def elsewhere(
@@ -200,37 +256,77 @@ def elsewhere(
     exit_status: dict[Outcome, int] = EXIT_STATUS,
 ) -> int:
     """Run a restart in a unit, and follow it."""
+    unit = _launch(arguments, name, options)
+    if arguments.flag("--no-follow"):
+        return report_begun(arguments, name, unit)
+    return attend(arguments, name, True, exit_status)
+
+
+def _launch(arguments: Arguments, name: str, options: list[str]) -> str:
     before = journals.load(name)
     command = str(arguments.command)
     unit = follow.launch(name, [*_globals(arguments), command, name, *options, "--foreground"])
     follow.await_begin(name, unit, before)
-    if arguments.flag("--no-follow"):
-        if arguments.flag("--json"):
-            common.print_json({"service": name, "unit": unit})
-        return 0
-    return attend(arguments, name, exit_status)
+    return unit
 
 
-def attend(arguments: Arguments, name: str, exit_status: dict[Outcome, int] = EXIT_STATUS) -> int:
-    """Follow a restart that another process runs."""
+def report_begun(arguments: Arguments, name: str, unit: Optional[str]) -> int:
+    """Answer a command that does not follow what it has begun; unit None: another one runs it."""
+    if arguments.flag("--json"):
+        common.print_json({"service": name, "unit": unit})
+    return 0
+
+
+def attend(
+    arguments: Arguments,
+    name: str,
+    changed: bool,
+    exit_status: dict[Outcome, int] = EXIT_STATUS,
+) -> int:
+    """Follow a restart that another process runs. changed: this command has begun or resumed it."""
+    limit = arguments.number("--timeout", _MAX_S, 0, _MAX_S)
+    progress = BestEffort(_progress(arguments))
     try:
-        journal = follow.follow(name, BestEffort(_progress(arguments)))
+        last = follow.follow(name, progress, functools.partial(_is_enough, arguments), limit)
     except KeyboardInterrupt:
         _note(f"{name}: continues without being watched (udpgrm restart {name} --follow)")
         return EXIT_SUSPENDED
+    return _end(arguments, last, changed, exit_status)
+
+
+def _is_enough(arguments: Arguments, journal: Journal) -> bool:
+    if arguments.given.get("--until", _FINISHED) == _FINISHED:
+        return follow.has_ended(journal)
+    # a rollback is waited for from before it has begun
+    return is_decided(journal) and (
+        arguments.command != "rollback" or not is_verified(journal.to_json())
+    )
+
+
+def _end(
+    arguments: Arguments,
+    last: Followed,
+    changed: bool,
+    exit_status: dict[Outcome, int] = EXIT_STATUS,
+) -> int:
+    """Report a restart that was followed, and return the exit status."""
+    journal = last.journal
     if journal is None:
-        raise CommandError(f"{name}: there was no restart")
-    return _end(arguments, journal, exit_status)
-
-
-def _end(arguments: Arguments, journal: Journal, exit_status: dict[Outcome, int]) -> int:
+        raise CommandError(f"{arguments.operands[0]}: there was no restart")
     if arguments.flag("--json"):
         with common.unread():
-            common.print_json(journal.to_json())
+            answer = {**journal.to_json(), "running": last.running, "changed": changed}
+            common.print_json(answer)
     outcome = journal.position.outcome
+    if outcome is None and arguments.flag("--until") and _is_enough(arguments, journal):
+        is_back = not is_verified(journal.to_json())
+        outcome = Outcome.ROLLED_BACK if is_back else Outcome.FINISHED
     if outcome is not None:
         return exit_status[outcome]
     name, step = journal.name, journal.position.step.value
+    if last.running:
+        _note(f"{name}: the restart continues in {step} (udpgrm restart {name} --follow)")
+        return EXIT_SUSPENDED
     how = "was suspended" if journal.detached else "was interrupted"
     _note(f"{name}: the restart {how} in {step} (udpgrm restart {name} --resume continues)")
     return EXIT_SUSPENDED

@@ -18,6 +18,7 @@ _EXIT_STATUS = {Outcome.FINISHED: 255, Outcome.ROLLED_BACK: 0, Outcome.FAILED: 2
 def run(arguments: Arguments) -> int:
     """Roll back to the instance that served before, as long as it drains."""
     name = restart.service_name(arguments)
+    restart.want_until(arguments)
     with restart.explained():
         journal = journals.load(name)
         if journal is None:
@@ -26,10 +27,8 @@ def run(arguments: Arguments) -> int:
         if lock.is_locked(name):
             rollback_path(name).touch()
             if arguments.flag("--no-follow"):
-                if arguments.flag("--json"):
-                    common.print_json({"service": name, "unit": None})
-                return 0
-            status = restart.attend(arguments, name, _EXIT_STATUS)
+                return restart.report_begun(arguments, name, None)
+            status = restart.attend(arguments, name, True, _EXIT_STATUS)
             if status == _EXIT_STATUS[Outcome.FINISHED]:
                 raise CommandError(f"{name}: too late: the restart has finished")
             return status

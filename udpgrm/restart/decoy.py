@@ -44,7 +44,7 @@ class DecoyUnit:
 
     def check(self) -> None:
         """Raise SystemdError unless systemd knows the unit."""
-        systemd.check_loadable(self._unit)
+        systemd.text_of(self._unit)
 
     def start(self, generation: int, check_cancelled: Callable[[], None]) -> None:
         """Restart the unit, unless that has been done: the old server drains."""

@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from udpgrm.restart import journal as journals
 from udpgrm.restart import lock, systemd
 from udpgrm.restart.journal import Journal
+from udpgrm.restart.machine import UNDO
 from udpgrm.restart.progress import Progress
+from udpgrm.restart.release import is_verified
 from udpgrm.restart.systemd import SystemdError
 
 _TAIL_S = 0.1
@@ -87,11 +90,37 @@ def _is_active(unit: str) -> bool:
         return True
 
 
-def follow(name: str, progress: Progress) -> Optional[Journal]:
-    """Show a restart until it ends or its process does, and return its last journal.
+class Followed(NamedTuple):
+    """A restart as it was last seen; journal None: there was none. running: a process runs it."""
 
-    If the next restart begins meanwhile, this one is still followed.
+    journal: Optional[Journal]
+    running: bool
+
+
+def has_ended(journal: Journal) -> bool:
+    """Return whether there is nothing left to wait for."""
+    return journal.position.outcome is not None
+
+
+def is_decided(journal: Journal) -> bool:
+    """Return whether new flows go to the instance they will go to, as far as this restart goes."""
+    document = journal.to_json()
+    is_back = journal.position.outcome is None and journal.position.step in UNDO
+    return has_ended(journal) or is_back or is_verified(document)
+
+
+def follow(
+    name: str,
+    progress: Progress,
+    is_enough: Callable[[Journal], bool] = has_ended,
+    limit: float = math.inf,
+) -> Followed:
+    """Show a restart until it is far enough, has ended, or its process has.
+
+    Wait `limit` seconds, and longer if only so it is known whether a process still runs it. If
+    the next restart begins meanwhile, this one is still followed.
     """
+    deadline = time.monotonic() + limit
     unheld_since: Optional[float] = None
     shown = None
     begun: Optional[float] = None
@@ -108,12 +137,16 @@ def follow(name: str, progress: Progress) -> Optional[Journal]:
         if journal is not None and (document := journal.to_json()) != shown:
             progress.show(document)
             shown = document
-        if not held and (journal is None or journal.position.outcome is not None):
-            return journal
+        if journal is not None and not has_ended(journal) and is_enough(journal):
+            return Followed(journal, held)
+        if not held and (journal is None or has_ended(journal)):
+            return Followed(journal, False)
         if held:
             unheld_since = None
+            if time.monotonic() >= deadline:
+                return Followed(journal, True)
         elif unheld_since is None:
             unheld_since = time.monotonic()
         elif time.monotonic() - unheld_since > _GRACE_S:
-            return journal
+            return Followed(journal, False)
         time.sleep(_TAIL_S)

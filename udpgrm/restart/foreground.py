@@ -6,10 +6,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from udpgrm.restart import journal as journals
-from udpgrm.restart import lock, machine, prepare, statedir, transaction
+from udpgrm.restart import lock, machine, prepare, release, statedir, transaction
 from udpgrm.restart.decoy import DecoyUnit
 from udpgrm.restart.evidence import KernelProber
 from udpgrm.restart.groups import Groups
@@ -35,16 +35,34 @@ def plan(service: Service, pin_dir: Path) -> dict[str, Any]:
     """Return what a restart would do now. Raises Refused, SystemdError, NotPossible."""
     refuse_unfinished(service.name)
     groups = Groups(pin_dir, service.groups)
+    chosen = prepare.check(service, groups, instances_of(service, groups))
+    serves = release.serving(journals.recent(service.name), groups.working().values())
+    return {
+        **_way(service, groups, chosen.old, chosen.new),
+        "from_release": serves,
+    }
+
+
+def unfinished_plan(service: Service, journal: Journal, pin_dir: Path) -> dict[str, Any]:
+    """Return what the last restart does once it is resumed, in the form of plan."""
+    groups = Groups(pin_dir, service.groups)
+    return {
+        **_way(service, groups, journal.from_generation, journal.to_generation),
+        "from_release": journal.from_release,
+    }
+
+
+def _way(
+    service: Service, groups: Groups, old: Optional[int], new: Optional[int]
+) -> dict[str, Any]:
     instances = instances_of(service, groups)
-    chosen = prepare.check(service, groups, instances)
     working = groups.working()
     return {
         "service": service.name,
-        "changed": True,
-        "from_generation": chosen.old,
-        "to_generation": chosen.new,
-        "instance": instances.name(chosen.new),
-        "stops": None if chosen.old is None else instances.name(chosen.old),
+        "from_generation": old,
+        "to_generation": new,
+        "instance": None if new is None else instances.name(new),
+        "stops": None if old is None else instances.name(old),
         "groups": [
             {
                 "address": group.address,
@@ -110,15 +128,24 @@ def hand_over(service: Service, pin_dir: Path, continue_drain: Callable[[str], N
     continue_drain(last.name)
 
 
-def begin(service: Service, definition: str, pin_dir: Path, progress: Progress) -> Journal:
+def begin(
+    service: Service, definition: str, to_release: str, pin_dir: Path, progress: Progress
+) -> Journal:
     """Restart a service. Raises Busy, Refused, NotPossible, Detached, Suspended."""
     with lock.locked(service.name):
         transaction.rollback_path(service.name).unlink(missing_ok=True)  # of another restart
-        plan(service, pin_dir)  # refused before the last journal is lost
+        planned = plan(service, pin_dir)  # refused before the last journal is lost
         last = journals.load(service.name)
         if last is not None and last.may_be_superseded:
             raise NotPossible(f"{service.name}: an earlier restart has begun to drain: try again")
-        journal = Journal(statedir.path_of(service.name), service.name, definition, time.time())
+        journal = Journal(
+            statedir.path_of(service.name),
+            service.name,
+            definition,
+            time.time(),
+            from_release=planned["from_release"],
+            release=to_release,
+        )
         try:
             journal.save()
         except journals.Suspended as error:

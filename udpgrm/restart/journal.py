@@ -81,9 +81,9 @@ def boot_id() -> str:
 class Journal:
     """The state of a service's last restart.
 
-    boot_id: the boot that its instances belong to. plan is what prepare found: made
-    once, valid for every resume. progress is the drain's last sample; detached means
-    that no command waits for the drain.
+    boot_id: the boot that its instances belong to. from_release: of the instance before,
+    None: unknown. plan is what prepare found: made once, valid for every resume.
+    progress is the drain's last sample; detached means that no command waits for the drain.
     """
 
     path: Path
@@ -94,6 +94,8 @@ class Journal:
     position: Position = field(default_factory=Position)
     from_generation: Optional[int] = None
     to_generation: Optional[int] = None
+    from_release: Optional[str] = None
+    release: Optional[str] = None
     plan: dict[str, Any] = field(default_factory=dict)
     steps: list[Record] = field(default_factory=list)
     progress: Optional[dict[str, Any]] = None
@@ -134,6 +136,8 @@ class Journal:
             "outcome": None if outcome is None else outcome.value,
             "from_generation": self.from_generation,
             "to_generation": self.to_generation,
+            "from_release": self.from_release,
+            "release": self.release,
             "promotion_window_s": self.promotion_window_s,
             "detached": self.detached,
             "progress": self.progress,
@@ -265,6 +269,14 @@ def superseded(service: str) -> list[Journal]:
     return [journal for journal in found if journal is not None]
 
 
+def recent(service: str) -> list[dict[str, Any]]:
+    """Return the restarts of a service since the machine was started, as JSON, newest first."""
+    found = [load(service), *superseded(service)]
+    known = [journal for journal in found if journal is not None and not journal.stale]
+    known.sort(key=lambda journal: journal.started, reverse=True)
+    return [journal.to_json() for journal in known]
+
+
 def waiting_for_their_stop(service: str) -> set[int]:
     """Return the generations whose instances superseded restarts have yet to stop."""
     return {
@@ -315,6 +327,9 @@ def _from_json(path: Path, value: dict[str, Any]) -> Journal:
         position=Position(Step(value["step"]), None if outcome is None else Outcome(outcome)),
         from_generation=stored.generation(value["from_generation"]),
         to_generation=stored.generation(value["to_generation"]),
+        # journals of versions that knew no releases have neither
+        from_release=stored.optional_text(value.get("from_release")),
+        release=stored.optional_text(value.get("release")),
         plan=stored.mapping(value["plan"]),
         steps=[Record.from_json(item) for item in value["steps"]],
         progress=None if value["progress"] is None else stored.mapping(value["progress"]),

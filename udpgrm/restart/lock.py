@@ -53,6 +53,16 @@ def locked(service: str) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def beginning(service: str) -> Iterator[None]:
+    """Wait for the lock on the begin of a restart: one command decides at a time whether to."""
+    path = path_of(service, ".begin")
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with open(path, "a", opener=_without_links) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def _try_lock(file: IO[str]) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

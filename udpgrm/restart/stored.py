@@ -18,6 +18,11 @@ def text(value: object) -> str:
     return value
 
 
+def optional_text(value: object) -> Optional[str]:
+    """Return a string that can be written out again, or None."""
+    return None if value is None else text(value)
+
+
 def number(value: object) -> float:
     """Return a finite number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):

@@ -25,11 +25,12 @@ def runs() -> bool:
     return Path("/run/systemd/system").is_dir()
 
 
-def check_loadable(unit: str) -> None:
-    """Raise SystemdError unless systemd knows a unit."""
+def text_of(unit: str) -> str:
+    """Return the text of a unit's files. Raises SystemdError unless systemd knows the unit."""
     done = _run("systemctl", "--no-ask-password", "cat", "--", unit)
     if done.returncode:
         raise SystemdError(_message_of(done, f"no unit {unit}"))
+    return done.stdout
 
 
 def property_of(unit: str, name: str) -> str:

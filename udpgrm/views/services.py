@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Any, Optional
 
-from udpgrm.restart import former
+from udpgrm.restart import former, release
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Step
 from udpgrm.restart.strays import Stray
@@ -36,6 +36,8 @@ _RESTART = (
     "outcome",
     "from_generation",
     "to_generation",
+    "from_release",
+    "release",
     "promotion_window_s",
     "progress",
     "steps",
@@ -49,7 +51,7 @@ def service(
     journal: Optional[Journal],
     running: bool,
     views: Sequence[GroupView],
-    earlier: Iterable[Journal] = (),
+    earlier: Sequence[Journal] = (),
     strays: Sequence[Stray] = (),
 ) -> Document:
     """Return one service. running: a process restarts it now. earlier: superseded restarts.
@@ -60,20 +62,24 @@ def service(
     if journal is not None:
         whole = journal.to_json()
         restart = {**{key: whole[key] for key in _RESTART}, "running": running}
+    groups = [
+        {**_group(definition, item, journal, view), "unsteered": _unsteered(item, strays)}
+        for item in definition.groups
+        for view in _at(item, views)
+    ]
+    restarts = [item.to_json() for item in (journal, *earlier) if item and not item.stale]
+    working = {group["working_generation"] for group in groups}
     return {
         "name": definition.name,
         "state": _state(restart),
+        "release": release.serving(restarts, working),
         "restart": restart,
         "draining": [
             {key: whole[key] for key in _DRAINING}
             for whole in (item.to_json() for item in earlier)
             if whole["outcome"] != "finished"
         ],
-        "groups": [
-            {**_group(definition, item, journal, view), "unsteered": _unsteered(item, strays)}
-            for item in definition.groups
-            for view in _at(item, views)
-        ],
+        "groups": groups,
     }
 
 
@@ -157,7 +163,8 @@ def _working_for(journal: Optional[Journal], item: GenerationView) -> Optional[f
 
 def text(document: Document) -> str:
     """Return a service for people."""
-    lines = [f"{document['name']}  {_restart_words(document)}"]
+    serves = f", release {document['release']}" if document["release"] else ""
+    lines = [f"{document['name']}  {_restart_words(document)}{serves}"]
     for group in document["groups"]:
         kind = group["dissector"] or "no group yet"
         application = f" app {group['application']}" if group["application"] else ""

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import time
 import typing as t
+
+from udpgrm.restart import release, systemd
 
 from .fake_host import sample
 
@@ -20,7 +23,6 @@ STATUS = sample("status")
 GROUP = STATUS["services"][0]["groups"][0]
 METRICS: dict[str, int] = {**GROUP["metrics"], "rx_processed_total": 1000}
 GENERATION = GROUP["generations"][0]
-BEGUN = sample("restart-begun")
 
 
 def service(name: str = "echo", **behaviour: t.Any) -> Document:
@@ -104,10 +106,12 @@ class FakeServices:
         if journal is not None and journal["outcome"] is None:
             journal["looks"] -= 1
             living |= {journal["from_generation"], journal["to_generation"]}
+        shown = journal and {key: journal[key] for key in journal if key != "looks"}
         return {
             "name": item["name"],
             "state": self._state(journal),
-            "restart": journal and {key: journal[key] for key in journal if key != "looks"},
+            "release": release.serving(filter(None, [journal]), [item["working"]]),
+            "restart": shown,
             "draining": item["behaviour"].get("draining", []),
             "groups": [
                 {
@@ -171,34 +175,90 @@ class FakeServices:
             metrics["rx_new_flow_working_gen_dispatch_error"] += errors
         return metrics
 
-    def _restart(self, name: str, *options: str) -> Document:
+    def _restart(self, name: str, how: str, *options: str) -> Document:
+        """What is begun is verified at once; what is waited for ends as the file says."""
         item = self._services[name]
-        journal = item["journal"]
-        if "--resume" in options:
-            journal.update(running=True, outcome=None, looks=0)
-            self._promote(item)
-            return {**BEGUN, "service": name}
-        if "refuses" in item["behaviour"]:
-            raise LookupError(item["behaviour"]["refuses"])
-        drains = journal is not None and (journal["outcome"], journal["step"]) == (None, "drain")
-        done = journal is None or journal["outcome"] in ("finished", "rolled_back")
-        if not (done or drains):
-            raise LookupError("a restart runs already")
-        old = item["working"]
-        if "--check" in options:
-            return {
-                **sample("restart-check"),
-                "service": name,
-                "from_generation": old,
-                "to_generation": old + 1,
-                "instance": self._instance(item, old + 1),
-                "stops": self._instance(item, old),
-            }
-        self._begin(item, old)
-        return {**BEGUN, "service": name}
+        changed = False
+        if how == "--resume":
+            changed = self._resume(item)
+        elif how == "--check":
+            return self._plan(item, options[0].partition("=")[2])
+        elif how.startswith("--release="):
+            wanted = how.partition("=")[2]
+            while (plan := self._plan(item, wanted))["action"] != "none":
+                earlier = plan["action"] == "resume" and wanted == release.AUTO
+                changed |= plan["changed"]
+                if plan["action"] == "resume":
+                    self._resume(item)
+                elif plan["action"] == "restart":
+                    self._begin(item, plan)
+                if not earlier:
+                    break
+        return self._followed(item, changed, options)
 
-    def _begin(self, item: Document, old: int) -> None:
-        now, behaviour = time.time(), item["behaviour"]
+    def _followed(self, item: Document, changed: bool, options: t.Sequence[str]) -> Document:
+        journal = item["journal"]
+        is_decided = release.is_verified(journal) or journal["step"] == "drain_new"
+        is_enough = "--until=verified" in options and is_decided
+        limit = next((int(word.partition("=")[2]) for word in options if "timeout" in word), None)
+        # what the file says of looks is the time that a drain takes
+        while journal["running"] and not is_enough and limit != 0:
+            journal["looks"] -= 1
+            self._advance(item)
+            limit = None if limit is None else limit - 1
+        shown = {key: journal[key] for key in journal if key != "looks"}
+        return {**sample("restart"), **shown, "service": item["name"], "changed": changed}
+
+    def _resume(self, item: Document) -> bool:
+        item["journal"].update(running=True, outcome=None, looks=0)
+        self._promote(item)
+        return True
+
+    def _plan(self, item: Document, wanted: str) -> Document:
+        journal, old, behaviour = item["journal"], item["working"], item["behaviour"]
+        given = wanted
+        if wanted == release.AUTO:
+            text = systemd.text_of(f"{item['name']}@.service")
+            directory = pathlib.Path(os.environ["UDPGRM_SERVICES_DIR"])
+            wanted = release.fingerprint(directory / f"{item['name']}.yaml", text)
+        plan = {**sample("restart-check"), "service": item["name"], "release": wanted}
+        if journal is not None and release.is_pending(journal):
+            if release.AUTO != given != journal["release"]:
+                how = "runs" if journal["running"] else "is unfinished"
+                raise LookupError(
+                    f"{item['name']}: a restart to another release ({journal['release']}) {how} "
+                    f"in {journal['state']}"
+                )
+            return self._unfinished(plan, journal)
+        if "refuses" in behaviour:
+            raise LookupError(behaviour["refuses"])
+        serves = release.serving(filter(None, [journal]), [old])
+        if serves == wanted and journal["outcome"] is None:
+            return self._unfinished(plan, journal)
+        is_there = serves == wanted
+        return {
+            **plan,
+            "action": "none" if is_there else "restart",
+            "changed": not is_there,
+            "from_release": serves,
+            "from_generation": old,
+            "to_generation": old + 1,
+            "instance": self._instance(item, old + 1),
+            "stops": self._instance(item, old),
+        }
+
+    @staticmethod
+    def _unfinished(plan: Document, journal: Document) -> Document:
+        keys = ("from_generation", "to_generation", "from_release", "release")
+        return {
+            **plan,
+            **{key: journal[key] for key in keys},
+            "action": "wait" if journal["running"] else "resume",
+            "changed": not journal["running"],
+        }
+
+    def _begin(self, item: Document, plan: Document) -> None:
+        now, behaviour, old = time.time(), item["behaviour"], item["working"]
         journal = item["journal"] = {
             "started": now,
             "state": "canary",
@@ -207,6 +267,8 @@ class FakeServices:
             "running": True,
             "from_generation": old,
             "to_generation": old + 1,
+            "from_release": plan["from_release"],
+            "release": plan["release"],
             "promotion_window_s": None,
             "progress": None,
             "steps": [self._step(name, now) for name in _FORWARD[:4]],
@@ -237,7 +299,7 @@ class FakeServices:
         times = {"started": now, "ended": now + 0.01}
         return {"step": name, **times, "result": "done", "reason": "", "evidence": {}}
 
-    def _rollback(self, name: str, *_options: str) -> Document:
+    def _rollback(self, name: str, *options: str) -> Document:
         item = self._services[name]
         journal = item["journal"]
         journal["steps"][-1].update(
@@ -246,4 +308,4 @@ class FakeServices:
         journal["steps"].append({**self._step("drain_new", time.time()), "ended": None})
         journal.update(step="drain_new", state="drain_new", running=True, looks=0)
         item["working"] = journal["from_generation"]
-        return {**BEGUN, "service": name}
+        return self._followed(item, True, options)

@@ -63,7 +63,7 @@ def test_follow_to_the_end() -> None:
     worker = threading.Thread(target=work)
     worker.start()
     held.wait()
-    last = follow.follow("edge", seen)
+    last = follow.follow("edge", seen).journal
     worker.join()
     assert last is not None and last.position.outcome is Outcome.FINISHED
     assert seen.states == ["drain", "finished"]
@@ -73,12 +73,12 @@ def test_follow_a_restart_that_no_process_runs() -> None:
     journal = make()
     journal.begin(Step.DRAIN)
     begun = time.monotonic()
-    assert follow.follow("edge", Seen()) == journal
+    assert follow.follow("edge", Seen()).journal == journal
     assert time.monotonic() - begun > 0.2
 
 
 def test_follow_none() -> None:
-    assert follow.follow("edge", Seen()) is None
+    assert follow.follow("edge", Seen()).journal is None
 
 
 def test_launch(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -251,9 +251,8 @@ def test_the_page_is_there_after_an_abort(ansible: Ansible) -> None:
     run = ansible.start(
         PLAYBOOKS / "rolling_restart.yml", fleet.hosts, **fleet.given(udpgrm_bake=300)
     )
-    journal = fleet.hosts["fl1"].path / "state" / "echo.release"
     deadline = time.monotonic() + LIMIT_S
-    while not journal.exists() and time.monotonic() < deadline:
+    while not fleet.hosts["fl1"].services["echo"]["journal"] and time.monotonic() < deadline:
         time.sleep(0.2)
     run.send_signal(signal.SIGINT)
     said, _none = run.communicate(timeout=60)
