@@ -30,7 +30,7 @@ enum {
 	UNIT_NAME_BYTES = 128,
 };
 
-/* Socket options, level IPPROTO_UDP. */
+/* Socket options, level IPPROTO_UDP; of listeners of TCP, level IPPROTO_TCP. */
 enum {
 	UDP_GRM_WORKING_GEN = 200,
 	UDP_GRM_SOCKET_GEN = 201,
@@ -94,11 +94,15 @@ struct socket_gen {
 	u16 pending; /* 1: it moves, and the index is still that of its last generation */
 };
 
-/* IPv4 addresses are kept as ::ffff:a.b.c.d; all in network byte order. */
+/*
+ * IPv4 addresses are kept as ::ffff:a.b.c.d; all in network byte order. Sockets of UDP and those of
+ * TCP at one address are two groups, as to the kernel.
+ */
 struct group_key {
 	u64 netns;
 	u32 ifindex;
-	u16 family;
+	u8 family;
+	u8 protocol; /* IPPROTO_TCP; 0: UDP */
 	u16 port;
 	u32 addr[4];
 };
@@ -165,7 +169,10 @@ struct user {
 	u32 tables_returned;
 };
 
-/* A generation of a group. */
+/*
+ * A generation of a group. Also storage of a listener of TCP, written by the daemon, of which the
+ * kernel gives each connection that it accepts a copy.
+ */
 struct membership {
 	u32 group; /* id + 1; 0: none */
 	u32 epoch;
@@ -443,6 +450,7 @@ enum relocation {
 	MAP_SERVICE_UNITS,
 	MAP_SERVICE_CGROUPS,
 	MAP_SHARED_ADDRESSES,
+	MAP_ACCEPTED,
 	/* of one group */
 	MAP_OWN_SLOTS = 32,
 	MAP_OWN_SOCKETS,

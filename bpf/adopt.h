@@ -2,8 +2,8 @@
 /*
  * A process of a generation has bound another socket of the group. One of an
  * adopted cgroup is enrolled, but gets an array entry only from the daemon, a
- * little later: it may be about to connect. Refuses nothing. Costs UDP binds
- * with SO_REUSEPORT up to five lookups.
+ * little later: of UDP, it may be about to connect; of TCP, to listen. Refuses
+ * nothing. Costs binds with SO_REUSEPORT up to five lookups.
  */
 #ifndef UDPGRM_ADOPT_H
 #define UDPGRM_ADOPT_H
@@ -18,13 +18,26 @@ static __always_inline struct socket_request *newly_bound(struct bpf_sock *ctx)
 {
 	struct socket_request *request;
 
-	if (ctx->protocol != IPPROTO_UDP)
+	if (!has_groups(ctx->protocol))
 		return NULL;
 	request = bpf_sk_storage_get(MAP(SOCKET_REQUEST), ctx, NULL, 0);
 	if (!request || request->group)
 		return NULL;
 	request->ifindex = field_of(ctx, CONST(SK_DEVICE_OFFSET));
 	return request;
+}
+
+/* Have the daemon register a socket of TCP once it listens. */
+static __always_inline void have_registered(struct group *group, u32 group_id,
+					    const struct socket_request *request)
+{
+	struct message message = { .flags = MESSAGE_JOIN | MESSAGE_REGISTER,
+				   .group_id = group_id,
+				   .epoch = group->epoch,
+				   .generation = request->generation,
+				   .app = request->app };
+
+	notify(&message, request);
 }
 
 static __always_inline int adopt(struct socket_request *request, struct group_key *key)
@@ -50,7 +63,10 @@ static __always_inline int adopt(struct socket_request *request, struct group_ke
 	request->registered = 1;
 	request->app = adopted->app;
 	request->adopted = 1;
-	have_looked_at(group, group_id, request);
+	if (key->protocol)
+		have_registered(group, group_id, request);
+	else
+		have_looked_at(group, group_id, request);
 	return 1;
 }
 

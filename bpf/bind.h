@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * State for UDP sockets that bind with SO_REUSEPORT set, by their server or here. Here because the
+ * State for sockets that bind with SO_REUSEPORT set, by their server or here. Here because the
  * socket cookie is not to be had in the sockopt hooks.
  */
 #ifndef UDPGRM_BIND_H
@@ -27,10 +27,11 @@ static __always_inline int bind_at(struct bpf_sock_addr *ctx, struct group_key *
 	int reuseport = 0;
 
 	/* a second bind(2) fails */
-	if (!sk || ctx->protocol != IPPROTO_UDP || sk->src_port)
+	if (!sk || !has_groups(ctx->protocol) || sk->src_port)
 		return 1;
 	if (bpf_getsockopt(ctx, SOL_SOCKET, SO_REUSEPORT, &reuseport, sizeof(reuseport)))
 		return 1;
+	key->protocol = key_protocol(ctx->protocol);
 	/* of an attempt that failed, or of a port that it has left */
 	bpf_sk_storage_delete(MAP(SOCKET_REQUEST), sk);
 	if (!reuseport && !share_address(ctx, key))

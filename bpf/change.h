@@ -63,7 +63,10 @@ static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struc
 		read_dissector(ctx, dissector);
 	else
 		read_kernel(dissector, sizeof(*dissector), NULL); /* fails, and leaves zeroes */
-	if (!is_valid(dissector)) {
+	/* of TCP's packets only the first of a connection is to be steered */
+	if (key->protocol && !given)
+		dissector->type = DISSECTOR_NOOP;
+	if (!is_valid(dissector) || (key->protocol && dissector->type != DISSECTOR_NOOP)) {
 		*error = EPERM;
 		give_back(*group_id);
 		return NULL;

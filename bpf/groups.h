@@ -61,6 +61,12 @@ static __always_inline void unmap(struct group_key *key)
 		key->family = AF_INET;
 }
 
+/* The protocol in a group's key, of UDP's number or TCP's; without a branch. */
+static __always_inline u8 key_protocol(u32 protocol)
+{
+	return protocol & IPPROTO_TCP;
+}
+
 /*
  * The group of the address and the device that a socket was bound to, whatever
  * has become of them: the kernel has looked then who else is there.
@@ -75,6 +81,7 @@ static __always_inline void group_key_of(void *ctx, struct bpf_sock *sk,
 	key->netns = bpf_get_netns_cookie(ctx);
 	key->ifindex = request ? request->ifindex : fields->bound_dev_if;
 	key->family = fields->family;
+	key->protocol = key_protocol(fields->protocol);
 	key->port = htons(fields->src_port);
 	key->addr[0] = fields->src_ip6[0];
 	key->addr[1] = fields->src_ip6[1];
@@ -151,10 +158,15 @@ static __always_inline struct registration *registration_of(struct bpf_sock *sk)
 	return bpf_sk_storage_get(MAP(REGISTRATIONS), sk, NULL, 0);
 }
 
-/* A cgroup hook sees every socket of its processes; ours are bound UDP ones. */
-static __always_inline bool is_udp(struct bpf_sock *sk)
+/* A cgroup hook sees every socket of its processes; ours are bound ones of UDP and TCP. */
+static __always_inline bool has_groups(u32 protocol)
 {
-	return sk->protocol == IPPROTO_UDP && (sk->family == AF_INET || sk->family == AF_INET6);
+	return protocol == IPPROTO_UDP || protocol == IPPROTO_TCP;
+}
+
+static __always_inline bool is_steered(struct bpf_sock *sk)
+{
+	return has_groups(sk->protocol) && (sk->family == AF_INET || sk->family == AF_INET6);
 }
 
 #endif

@@ -37,7 +37,7 @@ static __always_inline int guard_trains(struct bpf_sockopt *ctx)
 	union part first;
 	u32 group_id = 0;
 
-	if (!sk || !is_udp(sk) || !sk->src_port)
+	if (!sk || !is_steered(sk) || !sk->src_port)
 		return pass(ctx);
 	read_first(ctx, &first);
 	if (!first.words[0])
@@ -63,7 +63,7 @@ static __always_inline int guard_program(struct bpf_sockopt *ctx)
 	union part first;
 	u32 group_id = 0;
 
-	if (!sk || !is_udp(sk) || !sk->src_port)
+	if (!sk || !is_steered(sk) || !sk->src_port)
 		return pass(ctx);
 	read_first(ctx, &first);
 	if (ctx->optname == SO_ATTACH_REUSEPORT_EBPF && first.words[1] == (u32)token &&

@@ -14,6 +14,7 @@
 enum {
 	AF_INET = 2,
 	AF_INET6 = 10,
+	IPPROTO_TCP = 6,
 	IPPROTO_UDP = 17,
 	SOL_SOCKET = 1,
 	SO_REUSEADDR = 2,

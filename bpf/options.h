@@ -9,8 +9,8 @@ enum { HOOK_WINDOW = 4096 }; /* a hook sees no more of a value */
 
 static __always_inline bool is_ours(const struct bpf_sockopt *ctx)
 {
-	return ctx->level == IPPROTO_UDP && (u32)(ctx->optname - UDP_GRM_WORKING_GEN) <=
-						    UDP_GRM_SOCKET_APP - UDP_GRM_WORKING_GEN;
+	return has_groups(ctx->level) && (u32)(ctx->optname - UDP_GRM_WORKING_GEN) <=
+						 UDP_GRM_SOCKET_APP - UDP_GRM_WORKING_GEN;
 }
 
 /* The options that change the program of a socket's whole reuseport group. */

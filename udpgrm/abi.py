@@ -35,7 +35,7 @@ RESERVE = 8
 
 
 class Option(IntEnum):
-    """Socket options at level IPPROTO_UDP."""
+    """Socket options at level IPPROTO_UDP, and of listeners of TCP at level IPPROTO_TCP."""
 
     WORKING_GEN = 200
     SOCKET_GEN = 201
@@ -119,6 +119,7 @@ class Relocation(IntEnum):
     SERVICE_UNITS = 28
     SERVICE_CGROUPS = 29
     SHARED_ADDRESSES = 30
+    ACCEPTED = 31
     OWN_SLOTS = 32
     OWN_SOCKETS = 33
     OWN_COUNTERS = 34
@@ -240,12 +241,13 @@ class SocketGen(ctypes.Structure):
 
 
 class GroupKey(ctypes.Structure):
-    """struct group_key."""
+    """struct group_key; protocol: IPPROTO_TCP, or 0 for UDP."""
 
     _fields_ = [
         ("netns", _u64),
         ("ifindex", _u32),
-        ("family", _u16),
+        ("family", _u8),
+        ("protocol", _u8),
         ("port", _u16),
         ("addr", _u8 * 16),
     ]

@@ -65,15 +65,20 @@ def _explained(sock: socket.socket) -> Iterator[None]:
         raise
 
 
+def level_of(sock: socket.socket) -> int:
+    """Return the level of udpgrm's options of a socket: that of its protocol."""
+    return socket.IPPROTO_TCP if sock.type == socket.SOCK_STREAM else socket.IPPROTO_UDP
+
+
 def set_option(sock: socket.socket, option: Option, value: bytes) -> None:
     """Set one of udpgrm's options. Raises NotHooked and OSError."""
     with _explained(sock):
-        sock.setsockopt(socket.IPPROTO_UDP, option, value)
+        sock.setsockopt(level_of(sock), option, value)
 
 
 def _get(sock: socket.socket, option: Option, size: int) -> bytes:
     with _explained(sock):
-        return sock.getsockopt(socket.IPPROTO_UDP, option, size)
+        return sock.getsockopt(level_of(sock), option, size)
 
 
 def _u32(value: int) -> bytes:
@@ -115,7 +120,7 @@ def bind(
     FLOW, with `flow_timeout` in seconds, 0 meaning 125. Raises NotHooked, PermissionError when the
     group has another dissector, ValueError, OSError. On an error all sockets are closed.
     """
-    bind_to = address.read(where)
+    bind_to = address.read_udp(where)
     if dissector is None:
         dissector = abi.Dissector(type=abi.DissectorType.FLOW, flow_timeout_s=flow_timeout)
     made: list[socket.socket] = []

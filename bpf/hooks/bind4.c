@@ -2,8 +2,8 @@
 #include "bind.h"
 
 /*
- * bind4: gives state to a UDP socket that binds with SO_REUSEPORT set, and sets it for instances
- * of services. Refuses nothing. Costs one getsockopt per UDP bind, and up to two lookups.
+ * bind4: gives state to a socket that binds with SO_REUSEPORT set, and sets it for instances
+ * of services. Refuses nothing. Costs one getsockopt per bind, and up to two lookups.
  */
 int hook_bind4(struct bpf_sock_addr *ctx)
 {

@@ -66,7 +66,7 @@ static __always_inline int answer_dissector(struct bpf_sockopt *ctx, u32 group_i
 
 /*
  * getsockopt: answers options 200..204 from the socket's storage and its
- * group. Any other option costs two comparisons.
+ * group. Any other option costs three comparisons.
  */
 int hook_getsockopt(struct bpf_sockopt *ctx)
 {
@@ -79,7 +79,7 @@ int hook_getsockopt(struct bpf_sockopt *ctx)
 	if (!is_ours(ctx))
 		return pass(ctx);
 	sk = ctx->sk;
-	if (!sk || !is_udp(sk) || ctx_retval() != -ENOPROTOOPT)
+	if (!sk || !is_steered(sk) || sk->protocol != ctx->level || ctx_retval() != -ENOPROTOOPT)
 		return pass(ctx);
 	if (ctx->optlen > HOOK_WINDOW)
 		return pass(ctx);

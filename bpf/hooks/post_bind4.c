@@ -8,6 +8,7 @@ int hook_post_bind4(struct bpf_sock *ctx)
 	struct group_key key = {
 		.netns = bpf_get_netns_cookie(ctx),
 		.family = AF_INET,
+		.protocol = key_protocol(ctx->protocol),
 		.port = htons(ctx->src_port),
 		.addr = { 0, 0, V4_MAPPED, ctx->src_ip4 },
 	};

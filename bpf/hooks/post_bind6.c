@@ -8,6 +8,7 @@ int hook_post_bind6(struct bpf_sock *ctx)
 	struct group_key key = {
 		.netns = bpf_get_netns_cookie(ctx),
 		.family = AF_INET6,
+		.protocol = key_protocol(ctx->protocol),
 		.port = htons(ctx->src_port),
 		.addr = { ctx->src_ip6[0], ctx->src_ip6[1], ctx->src_ip6[2], ctx->src_ip6[3] },
 	};

@@ -16,7 +16,8 @@ static __always_inline int carry_out(struct bpf_sockopt *ctx)
 	int error = 0;
 
 	sk = ctx->sk;
-	if (!sk || !is_udp(sk) || ctx->optlen == -1 || ctx_retval())
+	if (!sk || !is_steered(sk) || sk->protocol != ctx->level || ctx->optlen == -1 ||
+	    ctx_retval())
 		return pass(ctx);
 	request = request_of(sk);
 	if (!request || !sk->src_port)
@@ -129,7 +130,7 @@ static __always_inline int carry_out(struct bpf_sockopt *ctx)
  * the group it is bound to, with no daemon needed; what only user space can
  * do (a socket's index) is asked of it. Keeps a group's program from being
  * replaced, and trains out of groups that distinguish flows by content. Any other option costs
- * two comparisons, of SOL_SOCKET five.
+ * three comparisons, of SOL_SOCKET six.
  */
 int hook_setsockopt(struct bpf_sockopt *ctx)
 {

@@ -8,13 +8,12 @@
  * number, at the end: so one read(2) goes over all sockets, and the kernel neither misses nor
  * repeats any, as it may from one read to the next. Costs about 100 ns per UDP socket.
  */
-int count_connected(struct udp_iterator *ctx)
+int count_connected(struct socket_iterator *ctx)
 {
 	struct iterator_meta *meta = ctx->meta;
 	struct socket_request *request;
 	struct connected_key key = {};
 	struct socket_words words;
-	u64 one = 1, *count;
 
 	key.session = meta->session;
 	if (!ctx->sk) {
@@ -25,12 +24,8 @@ int count_connected(struct udp_iterator *ctx)
 		return 0;
 	request = bpf_sk_storage_get(MAP(SOCKET_REQUEST), ctx->sk, NULL, 0);
 	if (!(request && find_membership(request, &key.of)) &&
-	    !find_group_at(ctx->sk, &words, &key.of))
+	    !find_group_at(ctx->sk, &words, IPPROTO_UDP, &key.of))
 		return 0;
-	count = bpf_map_lookup_elem(MAP(CONNECTED), &key);
-	if (count)
-		(*count)++;
-	else
-		bpf_map_update_elem(MAP(CONNECTED), &key, &one, BPF_ANY);
+	count_one(&key);
 	return 0;
 }

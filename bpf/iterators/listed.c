@@ -23,7 +23,7 @@ static __always_inline u32 program_of(u64 kernel_group)
  * Emits a record of each socket of a generation: for the daemon, which enters those of adopted
  * cgroups, and for diagnosis. From one read(2) to the next sockets may be missed or repeated.
  */
-int list_sockets(struct udp_iterator *ctx)
+int list_sockets(struct socket_iterator *ctx)
 {
 	struct socket_record record = {};
 	struct socket_request *request;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Copyright the udpgrm authors */
 /*
- * Iterators over the UDP sockets of a network namespace. The kernel calls them for each socket
- * when a process of that namespace reads their pin, and once more at the end. They read the
+ * Iterators over the UDP or the TCP sockets of a network namespace. The kernel calls them for each
+ * socket when a process of that namespace reads their pin, and once more at the end. They read the
  * sockets themselves, so nothing has to be counted while it happens: not a connect that fails,
  * a disconnect, a fork, or what came before the hooks.
  */
@@ -12,17 +12,18 @@
 #include "groups.h"
 
 enum {
-	TCP_ESTABLISHED = 1,  /* a UDP socket's state while it is connected */
+	TCP_ESTABLISHED = 1,  /* also a UDP socket's state while it is connected */
+	TCP_CLOSE_WAIT = 8,   /* the peer sends no more */
 	HAS_REUSEPORT = 0x10, /* of the bit fields skc_reuse (4 bits), skc_reuseport, ... */
 };
 
-/* Heads of the kernel's struct bpf_iter_meta and struct bpf_iter__udp. */
+/* Heads of the kernel's struct bpf_iter_meta, and struct bpf_iter__udp or bpf_iter__tcp. */
 struct iterator_meta {
 	void *seq;
 	u64 session;
 };
 
-struct udp_iterator {
+struct socket_iterator {
 	struct iterator_meta *meta;
 	struct bpf_sock *sk; /* NULL: this is the end */
 };
@@ -52,11 +53,22 @@ static __always_inline bool is_connected(struct bpf_sock *sk, struct socket_word
 }
 
 /* Write to the reader's buffer. */
-static __always_inline void emit(struct udp_iterator *ctx, void *record, u32 size)
+static __always_inline void emit(struct socket_iterator *ctx, void *record, u32 size)
 {
 	struct iterator_meta *meta = ctx->meta;
 
 	((long (*)(void *, void *, u32))BPF_FUNC_seq_write)(meta->seq, record, size);
+}
+
+/* Count a connected socket of a generation, for the reader of this session. */
+static __always_inline void count_one(const struct connected_key *key)
+{
+	u64 one = 1, *count = bpf_map_lookup_elem(MAP(CONNECTED), (void *)key);
+
+	if (count)
+		(*count)++;
+	else
+		bpf_map_update_elem(MAP(CONNECTED), (void *)key, &one, BPF_ANY);
 }
 
 /* The generation that a socket is of, by its own call or by those of its process. */
@@ -76,12 +88,14 @@ static __always_inline bool find_membership(const struct socket_request *request
 
 /*
  * The group at the address that a socket has, of any owner. Of one that was bound to any
- * address connect(2) has made a particular one.
+ * address connect(2) or accept(2) has made a particular one.
  */
 static __always_inline bool find_group_at(struct bpf_sock *sk, const struct socket_words *words,
-					  struct membership *found)
+					  u32 protocol, struct membership *found)
 {
-	struct group_key key = { .family = words->family, .port = htons(words->port) };
+	struct group_key key = { .family = words->family,
+				 .protocol = key_protocol(protocol),
+				 .port = htons(words->port) };
 	struct group *group;
 	u64 net = 0;
 	u32 group_id = 0;

@@ -217,7 +217,7 @@ def _name(text: str) -> str:
 
 
 def _address(text: str) -> str:
-    where = address.read(text)
+    where = address.read_udp(text)
     where.want_device()
     return str(where)
 

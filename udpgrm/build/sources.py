@@ -58,10 +58,15 @@ HOOKS = (
     _hook("sendmsg4", "sendmsg4", _ADDR, libbpf.CGROUP_UDP4_SENDMSG),
     _hook("sendmsg6", "sendmsg6", _ADDR, libbpf.CGROUP_UDP6_SENDMSG),
 )
-#: Iterators over the sockets that hooks have seen, by the name of their pin.
+_LISTED = Program("iterate_listed", "iterators/listed.c", "list_sockets")
+_CONNECTED = Program("iterate_connected", "iterators/connected.c", "count_connected")
+_ACCEPTED = Program("iterate_accepted", "iterators/accepted.c", "count_accepted")
+#: Iterators over sockets, by the name of their pin: what the kernel iterates over, and the program.
 ITERATORS = {
-    "connected": Program("iterate_connected", "iterators/connected.c", "count_connected"),
-    "listed": Program("iterate_listed", "iterators/listed.c", "list_sockets"),
+    "connected": ("bpf_iter_udp", _CONNECTED),
+    "accepted": ("bpf_iter_tcp", _ACCEPTED),
+    "listed": ("bpf_iter_udp", _LISTED),
+    "listening": ("bpf_iter_tcp", _LISTED),
 }
 #: Programs at tracepoints, by the name of their pin: which control groups are services'.
 TRACEPOINTS = {
@@ -113,7 +118,7 @@ def all_programs() -> list[Program]:
     hooks = {hook.program.name: hook.program for hook in HOOKS}
     return [
         *hooks.values(),
-        *ITERATORS.values(),
+        *(_CONNECTED, _ACCEPTED, _LISTED),
         *TRACEPOINTS.values(),
         *(steering(kind.name) for kind in kinds.BUILT_IN if kind.compiled_ahead),
     ]

@@ -16,8 +16,8 @@ from udpgrm.cli.options import Arguments
 from udpgrm.dissectors import kinds, library
 from udpgrm.dissectors.parameters import DissectorError
 from udpgrm.services import policy
+from udpgrm.state import address, policies
 from udpgrm.state import maps as state
-from udpgrm.state import policies
 from udpgrm.state.layout import Limits
 from udpgrm.state.maps import Maps
 
@@ -160,6 +160,8 @@ def _wanted(arguments: Arguments) -> abi.Policy:
 
 def _set(arguments: Arguments) -> int:
     where = common.operand_address(arguments, 1)
+    if address.read(where).tcp:
+        raise CommandError(f"{where}: of TCP only new connections are steered, without a dissector")
     after = _wanted(arguments)
     return _report(arguments, _put(arguments, common.open_state(arguments), where, after))
 

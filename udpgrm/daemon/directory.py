@@ -66,6 +66,7 @@ def lock(directory: Path) -> Optional[int]:
 def open_maps(directory: Path, limits: Limits) -> Maps:
     """Open the maps that an earlier daemon has pinned, else make and pin them."""
     with contextlib.suppress(FileNotFoundError):
+        state.add_missing(directory, limits)
         return state.open_pinned(directory)
     with contextlib.closing(clock.Jiffies()) as jiffies:
         rate = jiffies.rate()

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import socket
 from collections.abc import Iterator
 from typing import Optional
 
@@ -170,6 +171,9 @@ class MessageHandler:
                 connecting.give_back(self._maps, group_entries, message, fd)
                 self._registrar.begin_round()
                 return
+            if group.key.protocol and not _is_listening(fd):
+                self.deferred.await_room(message)  # the kernel enters it from listen(2) on
+                return
             self._steering.attach(message.group_id, fd)
             connecting.take_lent(self._maps, fd)
             trains.turn_off(group, fd, f"socket {message.cookie:#x} of {where}")
@@ -245,3 +249,11 @@ class MessageHandler:
     def search(self) -> Iterator[tuple[abi.Message, Optional[tuple[int, int]]]]:
         """Yield messages whose sockets were missing, to be served with what was found."""
         return self._search.resume()
+
+
+def _is_listening(fd: int) -> bool:
+    sock = socket.socket(fileno=fd)
+    try:
+        return pidfd.is_listening(sock)
+    finally:
+        sock.detach()

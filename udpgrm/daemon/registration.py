@@ -45,6 +45,8 @@ class Registrar:
         if message.flags & MessageFlag.REGISTER:
             self._join_generation(group, group_entries, message, record, fd)
         records.write_registration(self._maps, fd, record)
+        if group.key.protocol:
+            records.mark_connections(self._maps, fd, record, message.app)
 
     def _record(
         self, group_id: int, group: abi.Group, group_entries: GroupEntries, cookie: int, fd: int

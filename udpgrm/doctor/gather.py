@@ -20,6 +20,7 @@ from typing import Optional
 
 from udpgrm import abi
 from udpgrm.abi import Option
+from udpgrm.client import level_of
 from udpgrm.dissectors import kinds
 from udpgrm.doctor.facts import Group, Host, Socket
 from udpgrm.doctor.options import limits_of
@@ -109,10 +110,12 @@ def _sockets_of(
 
 
 def _is_meant(sock: socket.socket, where: Optional[str], bound: bool) -> bool:
-    if not pidfd.is_udp_server(sock):
+    if not pidfd.is_server(sock):
         return False
     if where is not None:
         return address.read(where).selects_socket(sock)
+    if sock.proto == socket.IPPROTO_TCP:  # most listeners are of no service here
+        return False
     if bound:
         return address.bound(sock) is not None and _is_shared(sock)
     return True
@@ -133,7 +136,7 @@ def _cgroup_of(pid: int) -> str:
 
 def _is_hooked(sock: socket.socket) -> bool:
     try:
-        sock.getsockopt(socket.IPPROTO_UDP, Option.WORKING_GEN, 4)
+        sock.getsockopt(level_of(sock), Option.WORKING_GEN, 4)
     except OSError as error:
         return error.errno != errno.ENOPROTOOPT
     return True

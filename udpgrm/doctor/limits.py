@@ -88,9 +88,9 @@ def of_groups(host: Host, group: Group, sock: Socket) -> Iterator[Finding]:
 
 def _taken_by(group: Group, other: Group, sock: Socket) -> str:
     """Return which packets the other group takes from this one; "": none."""
-    mine, port = address.parse(group.address)
-    theirs, other_port = address.parse(other.address)
-    if port != other_port or not mine.is_unspecified or mine == theirs:
+    mine, port, _, is_tcp = address.read(group.address)
+    theirs, other_port, _, other_is_tcp = address.read(other.address)
+    if (port, is_tcp) != (other_port, other_is_tcp) or not mine.is_unspecified or mine == theirs:
         return ""
     if other.ifindex not in (0, group.ifindex) and group.ifindex:
         return ""

@@ -94,15 +94,24 @@ def descriptors_of(pid: int, cookies: Container[int]) -> Iterator[Optional[tuple
             yield None
 
 
-def is_udp_server(sock: socket.socket) -> bool:
-    """Return whether a socket is of UDP and takes packets of any peer: it is not connected."""
-    if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.proto != socket.IPPROTO_UDP:
+def is_server(sock: socket.socket) -> bool:
+    """Return whether a socket serves any peer: an unconnected one of UDP, or TCP's listener."""
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return False
+    if sock.proto == socket.IPPROTO_TCP:
+        return is_listening(sock)
+    if sock.proto != socket.IPPROTO_UDP:
         return False
     try:
         sock.getpeername()
     except OSError as error:
         return error.errno == errno.ENOTCONN
     return False
+
+
+def is_listening(sock: socket.socket) -> bool:
+    """Return whether a socket accepts connections."""
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) != 0
 
 
 def sees_all_pids() -> bool:

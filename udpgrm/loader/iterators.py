@@ -19,9 +19,9 @@ def load(directory: Path, linker: Linker, maps: Maps) -> None:
     pins.mkdir(exist_ok=True)
     maps.close_iterators()
     with btf.KernelTypes() as types:
-        target = types.function("bpf_iter_udp")
-    for name, program in sources.ITERATORS.items():
-        link = linker.iterator(name, program, target)
+        targets = {target: types.function(target) for target, _ in sources.ITERATORS.values()}
+    for name, (target, program) in sources.ITERATORS.items():
+        link = linker.iterator(name, program, targets[target])
         maps.iterators[name] = link
         bpffs.replace_pin(link, pins / name)
 

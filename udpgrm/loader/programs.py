@@ -240,5 +240,7 @@ class Linker:
                 libbpf.PROG_SK_REUSEPORT,
                 f"{layout.STEERING_PREFIX}{group_id}",
                 code,
-                libbpf.SK_REUSEPORT_SELECT,
+                libbpf.SK_REUSEPORT_SELECT_OR_MIGRATE
+                if group.key.protocol
+                else libbpf.SK_REUSEPORT_SELECT,
             )

@@ -31,11 +31,12 @@ def open_socket(address: str, source: Optional[Source]) -> tuple[socket.socket, 
     """
     where = addresses.read(address)
     if where.ip.is_unspecified:
-        where = addresses.Where(_reachable(where, source), where.port, where.device)
-    sock = socket.socket(where.family, socket.SOCK_DGRAM)
+        where = where._replace(ip=_reachable(where, source))
+    sock = socket.socket(where.family, socket.SOCK_STREAM if where.tcp else socket.SOCK_DGRAM)
     try:
         where.set_device(sock)
         if source is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, where.tcp)
             sock.bind(source)
     except ValueError as error:
         sock.close()

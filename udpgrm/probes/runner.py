@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The runner of probes: it sends over a connected UDP socket, with retries, and waits."""
+"""The runner of probes: it sends over a connected UDP socket, or TCP, with retries, and waits."""
 
 from __future__ import annotations
 
 import socket
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 from udpgrm.probes import quic_handshake, reach, specs
+from udpgrm.probes.connect import Connect
 from udpgrm.probes.dns import Dns
 from udpgrm.probes.echo import Echo
 from udpgrm.probes.exchange import Endpoints, Exchange, Verdict, failed
@@ -16,6 +17,7 @@ from udpgrm.probes.quic import VersionNegotiation
 from udpgrm.probes.raw import Raw
 from udpgrm.probes.sip import Sip
 from udpgrm.probes.specs import ProbeSpec
+from udpgrm.probes.stream import StreamLink
 from udpgrm.probes.stun import Stun
 from udpgrm.state import address as addresses
 
@@ -29,6 +31,7 @@ Source = reach.Source
 
 #: Types whose question is always the same but for its random parts.
 _PLAIN: dict[type[ProbeSpec], Callable[[], Exchange]] = {
+    specs.ConnectProbe: Connect,
     specs.EchoProbe: Echo,
     specs.QuicProbe: VersionNegotiation,
     specs.StunProbe: Stun,
@@ -127,11 +130,15 @@ class Held:
     def __init__(self, spec: ProbeSpec, address: str, source: Optional[Source]) -> None:
         self._spec = spec
         self._address = address
-        self._link = Link(address, source)
-        self.source = self._link.source
         self._handshake: Optional[quic_handshake.Connection] = None
-        if isinstance(spec, specs.QuicProbe) and spec.handshake:
-            self._handshake = quic_handshake.Connection(spec, self._link)
+        self._link: Union[Link, StreamLink]
+        if addresses.read(address).tcp:
+            self._link = StreamLink(spec, address, source)
+        else:
+            self._link = Link(address, source)
+            if isinstance(spec, specs.QuicProbe) and spec.handshake:
+                self._handshake = quic_handshake.Connection(spec, self._link)
+        self.source = self._link.source
 
     def __enter__(self) -> Held:
         return self
@@ -181,7 +188,7 @@ class Held:
                     if verdict.kind != "unrelated":
                         return verdict
             except OSError as error:
-                verdict = failed(_network_reason(error))
+                verdict = failed(_network_reason(error, link))
                 time.sleep(max(min(_REFUSED_PAUSE_S, deadline - time.monotonic()), 0))
         return verdict
 
@@ -224,9 +231,10 @@ def _exchange(spec: ProbeSpec, between: Endpoints) -> Exchange:
     return _PLAIN[type(spec)]()
 
 
-def _network_reason(error: OSError) -> str:
+def _network_reason(error: OSError, link: Union[Link, StreamLink]) -> str:
     if isinstance(error, ConnectionRefusedError):
-        return "refused: no socket at that port (ICMP port unreachable)"
+        how = "ICMP port unreachable" if isinstance(link, Link) else "a reset"
+        return f"refused: no socket at that port ({how})"
     return f"network error: {error.strerror or error}"
 
 

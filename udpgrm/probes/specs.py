@@ -11,12 +11,14 @@ from typing import ClassVar, Optional
 class ProbeSpec:
     """The fields of all types.
 
+    protocols: what it can be sent over.
     address: one of the service's groups, None = all of them. timeout_s: how long
     each attempt waits. retries: further attempts after the first. from_host: the
     ssh destination that sends the probe, None = this host.
     """
 
     type: ClassVar[str]
+    protocols: ClassVar[tuple[str, ...]] = ("udp",)
     address: Optional[str] = None
     timeout_s: float = 1.0
     retries: int = 2
@@ -28,6 +30,7 @@ class EchoProbe(ProbeSpec):
     """A random nonce, which must come back."""
 
     type: ClassVar[str] = "echo"
+    protocols: ClassVar[tuple[str, ...]] = ("udp", "tcp")
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class DnsProbe(ProbeSpec):
     """
 
     type: ClassVar[str] = "dns"
+    protocols: ClassVar[tuple[str, ...]] = ("udp", "tcp")
     name: str = "."
     query_type: str = "NS"
     rcode: Optional[str] = None
@@ -90,8 +94,17 @@ class SipProbe(ProbeSpec):
     uri: Optional[str] = None
 
 
+@dataclass(frozen=True)
+class ConnectProbe(ProbeSpec):
+    """A connection of TCP, which the kernel accepts for a listener."""
+
+    type: ClassVar[str] = "connect"
+    protocols: ClassVar[tuple[str, ...]] = ("tcp",)
+
+
 TYPES: dict[str, type[ProbeSpec]] = {
-    spec.type: spec for spec in (EchoProbe, RawProbe, DnsProbe, QuicProbe, StunProbe, SipProbe)
+    spec.type: spec
+    for spec in (EchoProbe, RawProbe, DnsProbe, QuicProbe, StunProbe, SipProbe, ConnectProbe)
 }
 
 

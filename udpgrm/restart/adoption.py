@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from udpgrm.abi import Option
-from udpgrm.client import NotHooked, enroll
+from udpgrm.client import NotHooked, enroll, set_option
 from udpgrm.kernel import cgroups, pidfd
 from udpgrm.state import address, adoptions, enrolling
 from udpgrm.state.adoptions import Adoption
@@ -42,7 +43,7 @@ class Enrolled:
 
 
 def bound_sockets(pids: Iterable[int], where: str) -> list[tuple[int, socket.socket]]:
-    """Return (SO_COOKIE, duplicate) of the UDP sockets that these processes bound to an address.
+    """Return (SO_COOKIE, duplicate) of the sockets that these processes serve an address with.
 
     Each once, however many processes share it. The caller closes them.
     """
@@ -51,7 +52,7 @@ def bound_sockets(pids: Iterable[int], where: str) -> list[tuple[int, socket.soc
     for pid in pids:
         for cookie, fd in pidfd.sockets_of(pid):
             sock = socket.socket(fileno=fd)
-            if cookie not in found and pidfd.is_udp_server(sock) and wanted.selects_socket(sock):
+            if cookie not in found and pidfd.is_server(sock) and wanted.selects_socket(sock):
                 found[cookie] = sock
             else:
                 sock.close()
@@ -59,14 +60,14 @@ def bound_sockets(pids: Iterable[int], where: str) -> list[tuple[int, socket.soc
 
 
 def describe_bound(pids: Iterable[int]) -> str:
-    """Return the addresses that processes have bound UDP sockets to, for messages."""
+    """Return the addresses that processes serve, for messages."""
     found = set()
     for pid in pids:
         for _, fd in pidfd.sockets_of(pid):
             with socket.socket(fileno=fd) as sock:
-                where = address.bound(sock) if pidfd.is_udp_server(sock) else None
+                where = address.bound(sock) if pidfd.is_server(sock) else None
                 found |= set() if where is None else {where}
-    return ", ".join(sorted(found)) or "no UDP socket"
+    return ", ".join(sorted(found)) or "no socket"
 
 
 def adopt(
@@ -138,7 +139,7 @@ def _prepare(maps: Maps, cookie: int, sock: socket.socket, where: str, applicati
         )
     enrolling.note_bound(maps, cookie, sock)
     if application:
-        sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_APP, application)
+        set_option(sock, Option.SOCKET_APP, application.to_bytes(4, sys.byteorder))
 
 
 def _note(

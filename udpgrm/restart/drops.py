@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packets that full receive queues dropped: /proc/net/udp, see proc(5)."""
+"""Packets that full receive queues dropped: /proc/net/udp, see proc(5).
+
+/proc/net/tcp has none; what it is read for are listeners.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +16,21 @@ _LOCAL, _REMOTE, _INODE, _DROPS = 1, 2, 9, 12
 
 def read(where: str) -> dict[str, int]:
     """Return drops by inode of the sockets at ADDRESS:PORT, in this network namespace."""
-    ip, _ = address.parse(where)
-    table = Path("/proc/net/udp6" if ip.version == 6 else "/proc/net/udp")
-    return parse(table.read_text(encoding="ascii"), where)
+    wanted = address.read(where)
+    name = ("tcp" if wanted.tcp else "udp") + ("6" if wanted.ip.version == 6 else "")
+    return parse(Path("/proc/net", name).read_text(encoding="ascii"), where)
 
 
 def parse(table: str, where: str) -> dict[str, int]:
     """Return the drops of unconnected sockets at ADDRESS:PORT from a table's text."""
-    ip, port = address.parse(where)
+    ip, port, _, is_tcp = address.read(where)
     words = [ip.packed[start : start + 4] for start in range(0, len(ip.packed), 4)]
     local = "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words)
     found = {}
     for line in table.splitlines()[1:]:
         fields = line.split()
         if fields[_LOCAL] == f"{local}:{port:04X}" and fields[_REMOTE].endswith(":0000"):
-            found[fields[_INODE]] = int(fields[_DROPS])
+            found[fields[_INODE]] = 0 if is_tcp else int(fields[_DROPS])
     return found
 
 

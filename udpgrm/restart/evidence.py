@@ -14,7 +14,7 @@ from udpgrm.dissectors import kinds
 from udpgrm.dissectors.kind import Kind
 from udpgrm.kernel import libbpf
 from udpgrm.probes import reach, remote, runner
-from udpgrm.probes.specs import ProbeSpec, QuicProbe
+from udpgrm.probes.specs import ConnectProbe, ProbeSpec, QuicProbe
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.steps import StepFailed
 from udpgrm.services.definition import Group, Service
@@ -92,8 +92,9 @@ class _Target:
         ip = ipaddress.ip_address(self.view.ip)
         device = address.device_name(self.view.ifindex)
         if ip.is_unspecified and not device:
-            return address.form("127.0.0.1" if ip.version == 4 else "::1", self.view.port)
-        return address.form(self.view.ip, self.view.port, device)
+            loopback = "127.0.0.1" if ip.version == 4 else "::1"
+            return address.form(loopback, self.view.port, tcp=self.view.tcp)
+        return address.form(self.view.ip, self.view.port, device, tcp=self.view.tcp)
 
     @property
     def kind(self) -> Kind:
@@ -167,7 +168,8 @@ class KernelProber:
             view = self._groups.view(group)
             if view is None:
                 raise StepFailed(f"the group at {group.address} is gone")
-            for spec in self._service.probes_of(group) or (None,):
+            unasked = (ConnectProbe() if view.tcp else None,)
+            for spec in self._service.probes_of(group) or unasked:
                 yield _Target(group, view, spec)
 
     def _timed(self, limit: float) -> Iterator[_Target]:

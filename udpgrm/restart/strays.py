@@ -54,7 +54,7 @@ def find(maps: Maps, where: str, known: int) -> list[Stray]:
             continue
         for cookie, fd in pidfd.sockets_of(pid):
             with socket.socket(fileno=fd) as sock:
-                is_meant = pidfd.is_udp_server(sock) and wanted.selects_socket(sock)
+                is_meant = pidfd.is_server(sock) and wanted.selects_socket(sock)
                 is_here = str(os.fstat(fd).st_ino) in inodes
                 if is_meant and is_here and not _has_group(maps, cookie, sock):
                     cgroup = _cgroup(pid)

@@ -18,6 +18,9 @@ def within(service: Service) -> Iterator[tuple[str, str]]:
         earlier = first.setdefault(group.address, number)
         if earlier != number:
             yield f"groups.{number}.address", f"{group.address} is groups.{earlier}'s already"
+        if group.protocol == "tcp":
+            yield from _unfit_for_tcp(f"groups.{number}", service, group)
+            continue
         yield from _applications(f"groups.{number}", group)
         yield from _parameters(f"groups.{number}.dissector", service, group)
         yield from _problems(f"groups.{number}.dissector.parameters", group)
@@ -25,6 +28,8 @@ def within(service: Service) -> Iterator[tuple[str, str]]:
         if probe.address is not None and probe.address not in first:
             there = ", ".join(first)
             yield f"probes.{number}.address", f"{probe.address} is none of the groups ({there})"
+        elif not any(probe in service.probes_of(group) for group in service.groups):
+            yield f"probes.{number}.type", f"{probe.type} is over {' or '.join(probe.protocols)}"
     until = service.drain.until
     if until.flows is None and until.quiet_s is None:
         yield "drain.until", "one of flows and quiet_s must be a number"
@@ -44,6 +49,15 @@ def _unit(service: Service) -> Iterator[tuple[str, str]]:
     for key in ("instance_shares", "instance_files"):
         if getattr(service, key):
             yield key, "without unit_from or unit_settings no unit is made that has them"
+
+
+def _unfit_for_tcp(key: str, service: Service, group: Group) -> Iterator[tuple[str, str]]:
+    if group.dissector is not None:
+        yield f"{key}.dissector", "of TCP only new connections are steered, without a dissector"
+    if group.application:
+        yield f"{key}.application", "listeners of TCP have no applications"
+    if service.enrollment == "store":
+        yield f"{key}.protocol", "udpgrm activate stores sockets of UDP only"
 
 
 def _parameters(key: str, service: Service, group: Group) -> Iterator[tuple[str, str]]:

@@ -13,6 +13,7 @@ from udpgrm.probes.specs import ProbeSpec
 
 Enrollment = Literal["socket_api", "store", "adopted"]
 Reuseport = Literal["server", "set"]
+Protocol = Literal["udp", "tcp"]
 OnTimeout = Literal["stop", "keep", "fail"]
 InstanceShare = Literal["state", "cache"]
 
@@ -36,7 +37,8 @@ class Group:
 
     sockets: how many each instance registers. dissector: None = the application
     decides, by UDP_GRM_DISSECTOR or not at all. reuseport: SO_REUSEPORT is set by the server or
-    the bind hooks; None = by the hooks if sockets are adopted.
+    the bind hooks; None = by the hooks if sockets are adopted. address: with /tcp at its end
+    if the protocol is tcp.
     """
 
     address: str
@@ -44,6 +46,7 @@ class Group:
     application: int = 0
     dissector: Optional[Dissector] = None
     reuseport: Optional[Reuseport] = None
+    protocol: Protocol = "udp"
 
 
 @dataclass(frozen=True)
@@ -157,4 +160,8 @@ class Service:
 
     def probes_of(self, group: Group) -> tuple[ProbeSpec, ...]:
         """Return the probes of a group."""
-        return tuple(probe for probe in self.probes if probe.address in (None, group.address))
+        return tuple(
+            probe
+            for probe in self.probes
+            if probe.address in (None, group.address) and group.protocol in probe.protocols
+        )

@@ -136,8 +136,10 @@ def parse_probe(keys: dict[str, Any], where: str) -> specs.ProbeSpec:
 
     Raises ValueError, which names the key, and MissingLibrary.
     """
+    udp = where.removesuffix(address.TCP)
+    group = {"address": udp} if where == udp else {"address": udp, "protocol": "tcp"}
     definition = {
-        "groups": [{"address": where}],
+        "groups": [group],
         "instances": {"unit": "probed@.service"},
         "probes": [keys],
     }
@@ -161,6 +163,11 @@ def _spell_addresses(data: dict[str, Any]) -> list[tuple[str, str]]:
             except ValueError as error:
                 problems.append((f"{part}.{number}.address", str(error)))
                 continue
+            if part == "groups":
+                if where.tcp:
+                    reason = f"write {where._replace(tcp=False)} here, and protocol: tcp beside it"
+                    problems.append((f"{part}.{number}.address", reason))
+                where = where._replace(tcp=item.get("protocol") == "tcp")
             if where.ip.is_multicast or where.ip == _BROADCAST:
                 reason = "the kernel copies such packets to every socket (docs/limits.md)"
                 problems.append((f"{part}.{number}.address", f"{where}: {reason}"))

@@ -14,13 +14,15 @@ from udpgrm.kernel import sockopt
 from udpgrm.numbers import whole_number
 
 _V4_MAPPED = bytes(10) + b"\xff\xff"
+#: At the end of the address of listeners of TCP.
+TCP = "/tcp"
 #: As the kernel has it: 15 characters at most, no slash, colon or blank; or a number.
 _DEVICE = re.compile(r"[^\s/:%\[\]]{1,15}")
 IPAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 
 class Where(NamedTuple):
-    """An address of a command line: ADDRESS[%DEVICE]:PORT, IPv6 in brackets.
+    """An address of a command line: ADDRESS[%DEVICE]:PORT, IPv6 in brackets, and /tcp after TCP's.
 
     The device is a link-local address's, or the one that sockets are bound to. "" means that
     none is named: in a selection of groups, any.
@@ -29,15 +31,28 @@ class Where(NamedTuple):
     ip: IPAddress
     port: int
     device: str = ""
+    tcp: bool = False
 
     def __str__(self) -> str:
         """Return the usual spelling."""
-        return form(str(self.ip), self.port, self.device)
+        return form(str(self.ip), self.port, self.device, tcp=self.tcp)
 
     @property
     def plain(self) -> str:
         """Return the address as groups have it, without a device."""
-        return form(str(self.ip), self.port)
+        return form(str(self.ip), self.port, tcp=self.tcp)
+
+    @property
+    def key(self) -> abi.GroupKey:
+        """Return the key of a group of the address, of no namespace and no device."""
+        key = abi.GroupKey(
+            family=self.family,
+            protocol=socket.IPPROTO_TCP if self.tcp else 0,
+            port=socket.htons(self.port),
+        )
+        packed = self.ip.packed if self.ip.version == 6 else _V4_MAPPED + self.ip.packed
+        key.addr[:] = packed
+        return key
 
     @property
     def sockaddr(self) -> tuple[str, int]:
@@ -92,11 +107,11 @@ class Where(NamedTuple):
 
 
 def read(text: str) -> Where:
-    """Read ADDRESS[%DEVICE]:PORT, IPv6 in brackets; ::ffff:192.0.2.1 means 192.0.2.1.
+    """Read ADDRESS[%DEVICE]:PORT[/tcp], IPv6 in brackets; ::ffff:192.0.2.1 means 192.0.2.1.
 
     Raises ValueError with one clear line.
     """
-    host, colon, port = text.rpartition(":")
+    host, colon, port = text.removesuffix(TCP).rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     plain, zone, device = (host[1:-1] if bracketed else host).partition("%")
     try:
@@ -109,7 +124,15 @@ def read(text: str) -> Where:
     if zone and not _DEVICE.fullmatch(device):
         raise ValueError(f"not the name of a network device: {device!r} in {text!r}")
     mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    return Where(mapped or ip, number, device)
+    return Where(mapped or ip, number, device, text.endswith(TCP))
+
+
+def read_udp(text: str) -> Where:
+    """Read an address of UDP. Raises ValueError, also for one of TCP."""
+    where = read(text)
+    if where.tcp:
+        raise ValueError(f"{text} is an address of TCP: sockets of UDP are wanted here")
+    return where
 
 
 def parse(text: str) -> tuple[IPAddress, int]:
@@ -118,10 +141,10 @@ def parse(text: str) -> tuple[IPAddress, int]:
     return where.ip, where.port
 
 
-def form(ip: str, port: int, device: str = "") -> str:
+def form(ip: str, port: int, device: str = "", *, tcp: bool = False) -> str:
     """Return the text of an address, IPv6 in brackets."""
     host = f"{ip}%{device}" if device else ip
-    return f"[{host}]:{port}" if ":" in ip else f"{host}:{port}"
+    return (f"[{host}]:{port}" if ":" in ip else f"{host}:{port}") + (TCP if tcp else "")
 
 
 def device_name(ifindex: int) -> str:
@@ -139,7 +162,8 @@ def bound(sock: socket.socket) -> Optional[str]:
     name, port = sock.getsockname()[:2]
     ip = ipaddress.ip_address(name.partition("%")[0])
     mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    return form(str(mapped or ip), port) if port else None
+    tcp = sock.type == socket.SOCK_STREAM
+    return form(str(mapped or ip), port, tcp=tcp) if port else None
 
 
 def flow_key(ip: str, port: int) -> abi.FlowKey:
@@ -166,4 +190,5 @@ def port_of(key: Union[abi.GroupKey, abi.FlowKey]) -> int:
 
 def of_key(key: Union[abi.GroupKey, abi.FlowKey]) -> str:
     """Return the ADDRESS:PORT of a key."""
-    return form(ip_of(key), port_of(key))
+    tcp = isinstance(key, abi.GroupKey) and key.protocol == socket.IPPROTO_TCP
+    return form(ip_of(key), port_of(key), tcp=tcp)

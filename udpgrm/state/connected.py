@@ -2,7 +2,8 @@
 # Copyright the udpgrm authors
 """Connected sockets: flows of their generation, although their packets do not show that.
 
-Iterators of the kernel read the sockets of a network namespace as they are at this moment.
+Those of UDP that a server has connected to a peer, and connections of TCP. Iterators of the kernel
+read the sockets of a network namespace as they are at this moment.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ import ctypes
 import functools
 import os
 import sys
-from collections.abc import Iterator
-from typing import NamedTuple, Optional
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Optional, TypeVar
 
 from udpgrm import abi
+from udpgrm.abi import GroupState
 from udpgrm.kernel import btf, libbpf, netns
 from udpgrm.state.maps import Maps
 
 _READ_BYTES = 1 << 16
 _COUNT_BYTES = 8
+_Read = TypeVar("_Read")
 
 
 class Member(NamedTuple):
@@ -43,15 +46,30 @@ def count(maps: Maps, namespace: int) -> Optional[Counts]:
 
     None: they cannot be counted, as there is no iterator, or no way into the namespace.
     """
-    if "connected" not in maps.iterators:
+    found = _with_iterators(maps, namespace, "connected", "accepted", _count_here)
+    if found is None:
+        return None
+    return {member: count for counts in found for member, count in counts.items()}
+
+
+def _with_iterators(
+    maps: Maps, namespace: int, udp: str, tcp: str, read: Callable[[Maps, str], _Read]
+) -> Optional[list[_Read]]:
+    """Read an iterator over sockets of UDP, and one over TCP's if a group is of TCP.
+
+    None: there is no iterator, or no way into the namespace.
+    """
+    live = (maps.group(number) for number in maps.groups_in(GroupState.LIVE))
+    names = [udp, tcp] if any(group.key.protocol for group in live) else [udp]
+    if not maps.iterators.keys() >= set(names):
         return None
     if namespace == netns.own_cookie():
-        return _count_here(maps)
-    return netns.run_in(namespace, lambda: _count_here(maps))
+        return [read(maps, name) for name in names]
+    return netns.run_in(namespace, lambda: [read(maps, name) for name in names])
 
 
-def _count_here(maps: Maps) -> Counts:
-    session = int.from_bytes(_read(maps.iterators["connected"]), sys.byteorder)
+def _count_here(maps: Maps, iterator: str) -> Counts:
+    session = int.from_bytes(_read(maps.iterators[iterator]), sys.byteorder)
     counts: Counts = {}
     table, size = maps["connected"], ctypes.sizeof(abi.ConnectedKey)
     for raw, value in list(libbpf.map_items(table, size, _COUNT_BYTES)):
@@ -106,16 +124,16 @@ class Record(NamedTuple):
 
 def records(maps: Maps, namespace: int) -> Optional[list[Record]]:
     """Return a record of each socket of a generation, in a network namespace; None as above."""
-    if "listed" not in maps.iterators:
-        return None
-    if namespace == netns.own_cookie():
-        return list(_records_here(maps))
-    return netns.run_in(namespace, lambda: list(_records_here(maps)))
+    found = _with_iterators(maps, namespace, "listed", "listening", _records_here)
+    return None if found is None else [record for records in found for record in records]
 
 
-def _records_here(maps: Maps) -> Iterator[Record]:
+def _records_here(maps: Maps, iterator: str) -> list[Record]:
+    return list(_records_in(_read(maps.iterators[iterator])))
+
+
+def _records_in(data: bytes) -> Iterator[Record]:
     seen = set()
-    data = _read(maps.iterators["listed"])
     size = ctypes.sizeof(abi.SocketRecord)
     for start in range(0, len(data) - size + 1, size):
         item = abi.SocketRecord.from_buffer_copy(data, start)

@@ -39,7 +39,7 @@ def note_bound(maps: Maps, cookie: int, sock: socket.socket) -> None:
 def note_connected(
     maps: Maps, group_id: int, generation: int, application: int, found: tuple[int, socket.socket]
 ) -> None:
-    """Record the generation of a socket that was connected before the hooks were loaded.
+    """Record the generation of a socket that was connected before it could be known.
 
     found: its SO_COOKIE and a duplicate. Sockets at another address than the group's, and
     sockets that the hooks have a record of, are skipped.
@@ -47,6 +47,12 @@ def note_connected(
     cookie, sock = found
     group = maps.group(group_id)
     if not _is_at(group, sock):  # a server has sockets of other families, too
+        return
+    if group.key.protocol:
+        member = abi.Membership(
+            group=group_id + 1, epoch=group.epoch, generation=generation, app=application
+        )
+        records.write_accepted(maps, sock.fileno(), member)
         return
     request = request_of(maps, cookie, sock)
     if request.registered or request.process.group:
@@ -69,7 +75,8 @@ def note_connected(
 
 def _is_at(group: abi.Group, sock: socket.socket) -> bool:
     """Return whether a connected socket was bound at the group's address."""
-    if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.proto != socket.IPPROTO_UDP:
+    protocol = group.key.protocol or socket.IPPROTO_UDP
+    if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.proto != protocol:
         return False
     try:
         sock.getpeername()

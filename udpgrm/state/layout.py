@@ -164,7 +164,7 @@ def _outer(name: str, entries: _Entries, inner: Callable[[Limits], int]) -> _Mak
     return make
 
 
-def _storage(name: str, kind: _Struct) -> _Make:
+def _storage(name: str, kind: _Struct, flags: int = 0) -> _Make:
     """Return the maker of a map of records that belong to sockets."""
 
     def make(_: Limits, __: str) -> int:
@@ -172,7 +172,7 @@ def _storage(name: str, kind: _Struct) -> _Make:
         types = btf.storage_type(size)
         try:
             return libbpf.map_create(
-                libbpf.MAP_SK_STORAGE, name, 4, size, 0, libbpf.F_NO_PREALLOC, btf=types
+                libbpf.MAP_SK_STORAGE, name, 4, size, 0, libbpf.F_NO_PREALLOC | flags, btf=types
             )
         finally:
             os.close(types[0])
@@ -191,6 +191,9 @@ MAPS = {
         _storage("udpgrm_request", abi.SocketRequest), Relocation.SOCKET_REQUEST
     ),
     "registrations": _Map(_storage("udpgrm_place", abi.Registration), Relocation.REGISTRATIONS),
+    "accepted": _Map(
+        _storage("udpgrm_accepted", abi.Membership, libbpf.F_CLONE), Relocation.ACCEPTED
+    ),
     "group_index": _Map(
         _plain(libbpf.MAP_HASH, "udpgrm_index", abi.GroupKey, 4, _groups),
         Relocation.GROUP_INDEX,

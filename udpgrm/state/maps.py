@@ -186,6 +186,21 @@ def create(directory: Path, limits: Limits, hz: int) -> Maps:
     return maps
 
 
+def add_missing(directory: Path, limits: Limits) -> None:
+    """Make and pin the maps that an earlier version of the same layout did not have."""
+    with contextlib.closing(Maps({"config": libbpf.pinned(str(directory / "config"))})) as maps:
+        if maps.config.layout != abi.LAYOUT:
+            return
+        limits = limits._replace(groups=maps.config.groups)
+    for name, entry in layout.MAPS.items():
+        if not (directory / name).exists():
+            fd = entry.make(limits, layout.groups_name(directory))
+            try:
+                libbpf.pin(fd, str(directory / name))
+            finally:
+                os.close(fd)
+
+
 def open_pinned(directory: Path) -> Maps:
     """Open the maps of a running or earlier daemon.
 

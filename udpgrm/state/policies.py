@@ -9,7 +9,6 @@ when the daemon ends, but not after a reboot.
 from __future__ import annotations
 
 import ctypes
-import socket
 from collections.abc import Iterator
 from typing import Any, Optional
 
@@ -20,17 +19,10 @@ from udpgrm.state import address, finding
 from udpgrm.state.maps import Maps
 from udpgrm.state.view import Viewer, printable
 
-_MAPPED = bytes(10) + b"\xff\xff"
-
 
 def address_key(where: str) -> bytes:
     """Return the group_key of an ADDRESS:PORT, of no namespace and no device."""
-    ip, port = address.parse(where)
-    family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
-    packed = ip.packed if ip.version == 6 else _MAPPED + ip.packed
-    key = abi.GroupKey(family=family, port=socket.htons(port))
-    key.addr[:] = packed
-    return bytes(key)
+    return bytes(address.read(where).key)
 
 
 def get(maps: Maps, where: str) -> Optional[abi.Policy]:

@@ -2,7 +2,8 @@
 # Copyright the udpgrm authors
 """The records on a socket: BPF_MAP_TYPE_SK_STORAGE maps, whose key is a descriptor of it.
 
-The hooks write its request, and the daemon its registration record. Every function raises OSError.
+The hooks write its request, and the daemon its registration record, and which generation its
+connections are of. Every function raises OSError.
 """
 
 from __future__ import annotations
@@ -45,3 +46,16 @@ def entered_in(maps: Maps, fd: int, group_id: int, epoch: int) -> Optional[abi.R
 def write_registration(maps: Maps, fd: int, record: abi.Registration) -> None:
     """Replace the registration record of a socket."""
     libbpf.map_update(maps["registrations"], index(fd), bytes(record))
+
+
+def mark_connections(maps: Maps, fd: int, record: abi.Registration, application: int) -> None:
+    """Let the connections that a listener accepts from now on be of its generation."""
+    member = abi.Membership(
+        group=record.group, epoch=record.epoch, generation=record.generation, app=application
+    )
+    write_accepted(maps, fd, member)
+
+
+def write_accepted(maps: Maps, fd: int, member: abi.Membership) -> None:
+    """Note the generation of a listener's connections, or of one connection."""
+    libbpf.map_update(maps["accepted"], index(fd), bytes(member))

@@ -109,6 +109,7 @@ class GroupView(NamedTuple):
     connected_unknown: Optional[int] = None  # connected sockets of no known generation
     filter_len: int = 0  # instructions of its filter; 0 also: not known
     digest: int = 0  # which built-in of BESPOKE
+    tcp: bool = False  # its sockets are listeners
 
 
 #: Counts the flows of a slot with these sockets; None: flows are not counted.
@@ -195,6 +196,7 @@ class Viewer:
             connected_unknown=connected_unknown,
             filter_len=kind.filter_length(dissector),
             digest=dissector.digest,
+            tcp=bool(group.key.protocol),
         )
 
     def _with_connected(
@@ -304,8 +306,10 @@ class Viewer:
 def _flow_counter(group: abi.Group, flows: list[FlowView]) -> _FlowCounter:
     """Return the counter of a generation's live flows; for cookie kinds, if it drains.
 
-    Cookie kinds count the flows seen lately.
+    Cookie kinds count the flows seen lately. Those of TCP are connections alone.
     """
+    if group.key.protocol:
+        return lambda *_: 0
     fresh = [flow for flow in flows if not flow.expired]
 
     def of_sockets(_: int, sockets: list[SocketView]) -> int:

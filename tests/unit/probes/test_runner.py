@@ -240,7 +240,8 @@ def test_every_type_is_sent_as_it_is() -> None:
         specs.StunProbe(): b"\0\1\0\0\x21\x12\xa4\x42",
         specs.SipProbe(): b"OPTIONS sip:127.0.0.1:",
     }
-    assert {type(spec) for spec in spoken} == set(specs.TYPES.values())
+    over_udp = {spec for spec in specs.TYPES.values() if "udp" in spec.protocols}
+    assert {type(spec) for spec in spoken} == over_udp
     for spec, begins in spoken.items():
         with server(lambda _data, _number: [b"x"]) as there:
             with runner.hold(spec, there.address) as held:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
@@ -153,6 +154,8 @@ def _clock() -> float:
 
 
 class _FakeSocket:
+    type = socket.SOCK_DGRAM
+
     def __init__(self, groups: FakeGroups, where: str) -> None:
         self._groups, self._where = groups, where
 

@@ -27,6 +27,18 @@ def test_parse() -> None:
     assert drops.parse(TABLE, "127.0.0.1:4435") == {}
 
 
+@pytest.mark.skipif(sys.byteorder != "little", reason="the table is in native byte order")
+def test_listeners_drop_nothing() -> None:
+    assert drops.parse(TABLE, "127.0.0.1:4433/tcp") == {"501": 0, "502": 0}
+
+
+def test_listeners_here_are_found() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        assert len(drops.read(f"127.0.0.1:{sock.getsockname()[1]}/tcp")) == 1
+
+
 def test_since() -> None:
     assert drops.since({"501": 3, "502": 1}, {"501": 5, "503": 4}) == 6
     assert drops.since({}, {}) == 0

@@ -98,6 +98,7 @@ class Kernel:
             group_id=0,
             name="flow",
             address="127.0.0.1:4433",
+            tcp=False,
             dissector=DissectorType.FLOW,
             flow_timeout=FLOW_TIMEOUT_S,
         )

@@ -124,6 +124,20 @@ def test_a_mapped_address_is_spelt_as_udpgrm_list_does() -> None:
     assert service.groups[0].address == "192.0.2.1:53"
 
 
+def test_listeners_of_tcp_beside_udp() -> None:
+    groups = [{"address": "192.0.2.1:53"}, {"address": "192.0.2.1:53", "protocol": "tcp"}]
+    probes = [
+        {"type": "dns"},
+        {"type": "raw", "payload": "00"},
+        {"type": "connect", "address": "192.0.2.1:53/tcp"},
+    ]
+    service, found = loader.parse("edge", text(groups=groups, probes=probes))
+    assert service is not None, found
+    assert [group.address for group in service.groups] == ["192.0.2.1:53", "192.0.2.1:53/tcp"]
+    asked = [[probe.type for probe in service.probes_of(group)] for group in service.groups]
+    assert asked == [["dns", "raw"], ["dns", "connect"]]
+
+
 CBPF = {"name": "cbpf", "parameters": {"filter": [[6, 0, 0, 0]], "max_apps": 2}}
 SNI = {f"{number}.example": 0 for number in range(9)}
 
@@ -236,6 +250,28 @@ SNI = {f"{number}.example": 0 for number in range(9)}
             "probes.0.address",
             "0.0.0.0:1 is none of the groups (0.0.0.0:4433)",
         ),
+        (one_group(protocol="sctp"), "groups.0.protocol", '"sctp" is not one of udp, tcp'),
+        (
+            one_group(address="0.0.0.0:4433/tcp"),
+            "groups.0.address",
+            "write 0.0.0.0:4433 here, and protocol: tcp beside it",
+        ),
+        (
+            one_group(protocol="tcp", dissector={"name": "flow"}),
+            "groups.0.dissector",
+            "of TCP only new connections are steered",
+        ),
+        (
+            one_group(protocol="tcp", application=1),
+            "groups.0.application",
+            "listeners of TCP have no applications",
+        ),
+        (
+            text(groups=[{"address": "0.0.0.0:53", "protocol": "tcp"}], enrollment="store"),
+            "groups.0.protocol",
+            "stores sockets of UDP only",
+        ),
+        (text(probes=[{"type": "connect"}]), "probes.0.type", "connect is over tcp"),
         (text(drain={"until": {}}), "drain.until", "has 0 entries, at least 1 are wanted"),
         (
             text(drain={"until": {"flows": None, "quiet_s": None}}),

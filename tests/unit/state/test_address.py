@@ -37,6 +37,27 @@ def test_right(text: str, ip: str, port: int) -> None:
     assert address.parse(text) == (ipaddress.ip_address(ip), port)
 
 
+def test_listeners_of_tcp() -> None:
+    where = address.read("[2001:db8::1%eth0]:53/tcp")
+    assert (where.tcp, where.port, where.device) == (True, 53, "eth0")
+    assert str(where) == "[2001:db8::1%eth0]:53/tcp"
+    assert where.plain == "[2001:db8::1]:53/tcp"
+    assert address.of_key(where.key) == where.plain
+    assert bytes(where.key) != bytes(where._replace(tcp=False).key)
+    with pytest.raises(ValueError, match="sockets of UDP are wanted here"):
+        address.read_udp("192.0.2.1:53/tcp")
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
+def test_sockets_are_of_their_protocol(kind: int) -> None:
+    with socket.socket(socket.AF_INET, kind) as sock:
+        sock.bind(("127.0.0.1", 0))
+        where = address.read(str(address.bound(sock)))
+        assert where.tcp == (kind == socket.SOCK_STREAM)
+        assert where.selects_socket(sock)
+        assert not where._replace(tcp=not where.tcp).selects_socket(sock)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -57,6 +78,8 @@ def test_right(text: str, ip: str, port: int) -> None:
         "192.0.2:443",
         "192.0.2.256:443",
         "192.0.2.1/32:443",
+        "192.0.2.1:443/udp",
+        "192.0.2.1:443/tcp/tcp",
         "localhost:443",
         "[192.0.2.1]:443",
         "2001:db8::1:443",

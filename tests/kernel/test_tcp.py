@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Servers of UDP and TCP at one address: new connections are steered as new flows are."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Optional
+
+import pytest
+
+from testing.host import client
+from testing.waiting import PATIENCE_S
+from tests.kernel.restarts import TO, WHERE, Edge, ask, serving_only, until
+
+pytest_plugins = ("tests.kernel.restart_fixtures",)
+
+TCP = f"{WHERE}/tcp"
+RESTARTS = 3
+GROUPS = [
+    {"address": WHERE, "dissector": {"name": "flow", "parameters": {"flow_timeout": 1}}},
+    {"address": WHERE, "protocol": "tcp"},
+]
+DRAIN = {"until": {"flows": 0, "quiet_s": None}, "max_s": 60, "on_timeout": "fail"}
+
+#: A server as distributions have them: it sets no SO_REUSEPORT, and answers `?` with its
+#: generation, over UDP and on connections.
+SERVER = """
+import os, signal, socket, sys, threading
+generation, (host, port) = sys.argv[1].encode(), sys.argv[2].split(":")
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+def answers(data):
+    return generation if data == b"?" else data
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+udp.bind((host, int(port)))
+listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listener.bind((host, int(port)))
+listener.listen(64)
+def datagrams():
+    while True:
+        data, peer = udp.recvfrom(2048)
+        udp.sendto(answers(data), peer)
+def serve(connection):
+    with connection:
+        while data := connection.recv(2048):
+            connection.sendall(answers(data))
+def connections():
+    while True:
+        connection, _ = listener.accept()
+        threading.Thread(target=serve, args=(connection,), daemon=True).start()
+for work in (datagrams, connections):
+    threading.Thread(target=work, daemon=True).start()
+channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+channel.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+signal.pause()
+"""
+
+
+@pytest.fixture
+def both(edge: Edge) -> Edge:
+    """A service of UDP and TCP that knows nothing of udpgrm, its generation 1 serving."""
+    edge.server.write_text(SERVER)
+    edge.unit()
+    edge.define(groups=GROUPS, enrollment="adopted", drain=DRAIN)
+    done = edge.restart()
+    assert done.returncode == 0, done.stdout + done.stderr
+    return edge
+
+
+@contextlib.contextmanager
+def connected() -> Iterator[socket.socket]:
+    """A new connection."""
+    with socket.create_connection(TO, timeout=PATIENCE_S) as connection:
+        yield connection
+
+
+def said(connection: socket.socket) -> int:
+    """The generation that answers on a connection."""
+    connection.sendall(b"?")
+    return int(connection.recv(100))
+
+
+def test_new_connections_reach_the_new_instance_and_others_stay(both: Edge) -> None:
+    with connected() as old, client() as flow:
+        assert (said(old), ask(flow)) == (1, 1)
+        with both.start() as restart:
+            both.await_step("drain")
+            with connected() as new:
+                assert (said(old), said(new)) == (1, 2)
+            assert both.host.group(TCP)["generations"][0]["flows"] == 1
+            old.close()
+            assert restart.wait(timeout=60) == 0
+    assert serving_only(both, 2)
+    assert both.working(TCP) == 2
+
+
+def test_no_connection_reaches_an_instance_that_was_not_promoted(both: Edge) -> None:
+    both.define(
+        groups=GROUPS,
+        enrollment="adopted",
+        drain=DRAIN,
+        probes=[{"type": "raw", "payload": "ff", "timeout_s": 2, "expect": "00", "retries": 5}],
+        timeouts={"canary_s": 60},
+    )
+    with both.start() as restart:
+        both.await_step("canary")
+        seen = set()
+        for _ in range(60):
+            with connected() as new:
+                seen.add(said(new))
+        assert restart.poll() is None  # the canary runs yet
+        assert seen == {1}
+        assert restart.wait(timeout=60) == 1
+
+
+class Load:
+    """Clients that connect, ask and close all the time."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.failed: list[str] = []
+        self._done = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(4)]
+
+    def _run(self) -> None:
+        while not self._done.wait(0.01):
+            error: Optional[str] = None
+            try:
+                with connected() as connection:
+                    said(connection)
+            except (OSError, ValueError) as failure:
+                error = repr(failure)
+            self.asked += 1
+            self.failed += [] if error is None else [error]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        until(lambda: self.asked > 10, "answers")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def test_no_connection_fails_in_restarts_under_load(both: Edge) -> None:
+    with Load() as load:
+        for generation in range(2, RESTARTS + 2):
+            before = load.asked
+            done = both.restart()
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert serving_only(both, generation)
+            assert load.asked > before
+    assert load.failed == []
