@@ -139,6 +139,20 @@ def test_application_and_filter(host: Host, tmp_path: Path) -> None:
     assert (report["app"], report["gen"]) == (1, [0xFFFFFFFF])
 
 
+def test_the_next_generation_is_the_applications_own(
+    host: Host, store: tuple[Store, str], tmp_path: Path
+) -> None:
+    keeper, where = store
+    file = tmp_path / "filter"
+    file.write_text("{ 0x06,  0,  0, 0x80000001 },\n")
+    words = ("-b", str(file), "-m", "2", "edge", WHERE)
+    first = ("-a", "1", "--generation=7", "--advance-working-gen")
+    for options in (first, ("-a", "1"), ("-a", "0")):
+        assert activate(*options, *words, notify=where).returncode == 0
+        assert [keeper.take()[1] for _ in range(2)] == [0, 1]
+    assert [grm.socket_generation(sock).generation for sock in keeper.kept] == [7, 8, 1]
+
+
 def test_both_families_in_one_socket(host: Host) -> None:
     command = [
         "--",

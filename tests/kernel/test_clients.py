@@ -91,8 +91,15 @@ def running(program: list[str], cgroup: Path) -> Iterator[Client]:
 
 
 @pytest.fixture
-def client(host: Host, program: list[str]) -> Iterator[Client]:
+def client(shared_host: Host, program: list[str]) -> Iterator[Client]:
     """A client in the hooked cgroup."""
+    with running(program, shared_host.cgroup) as made:
+        yield made
+
+
+@pytest.fixture
+def own_client(host: Host, program: list[str]) -> Iterator[Client]:
+    """A client of a daemon that the test may stop."""
     with running(program, host.cgroup) as made:
         yield made
 
@@ -129,12 +136,13 @@ def test_enrollment(client: Client) -> None:
     assert client.call("working_generation", sockets[2]) == [str(2**32 - 2)]
 
 
-def test_ipv6(host: Host, client: Client) -> None:
+def test_ipv6(client: Client, sockets: list[socket.socket]) -> None:
     (sock,) = client.call("bind ::1 4433 1 flow 0")
     assert client.call("enroll", 7, PATIENCE_MS, sock) == ["0"]
     client.call("assure_flow", sock, "2001:db8::1", 1234)
-    (flow,) = host.json("flows", "[::1]:4433")["groups"][0]["flows"]
-    assert flow["remote"] == "[2001:db8::1]:1234"
+    sockets.append(grm.udp("::1"))
+    eexist = 17  # so it was this peer's flow
+    assert grm.put_error(sockets[0], grm.FLOW_ASSURE, grm.sockaddr("2001:db8::1", 1234)) == eexist
 
 
 def test_no_group(client: Client) -> None:
@@ -173,43 +181,44 @@ def test_another_dissector(client: Client) -> None:
     assert client.descriptors() == before
 
 
-def test_a_daemon_that_does_not_answer(host: Host, client: Client) -> None:
-    (sock,) = client.call(FLOW)
+def test_a_daemon_that_does_not_answer(host: Host, own_client: Client) -> None:
+    (sock,) = own_client.call(FLOW)
     with host.stopped():
-        assert client.fail("enroll", 5, 20, sock) == "timed_out"
-        assert client.fail("wait_registered", 20, sock) == "timed_out"
+        assert own_client.fail("enroll", 5, 20, sock) == "timed_out"
+        assert own_client.fail("wait_registered", 20, sock) == "timed_out"
         expected = ["5", "none", str(grm.cookie_of(5, 255))]
-        assert client.call("socket_generation", sock) == expected
-        client.call("promote", sock, 5)
-        assert client.call("working_generation", sock) == ["5"]
-    assert client.call("wait_registered", PATIENCE_MS, sock) == ["0"]
+        assert own_client.call("socket_generation", sock) == expected
+        own_client.call("promote", sock, 5)
+        assert own_client.call("working_generation", sock) == ["5"]
+    assert own_client.call("wait_registered", PATIENCE_MS, sock) == ["0"]
     with host.stopped():  # it moves: the index that it has is another generation's
-        assert client.fail("enroll", 6, 20, sock) == "timed_out"
-        assert client.call("socket_generation", sock)[:2] == ["6", "none"]
-    assert client.call("wait_registered", PATIENCE_MS, sock) == ["0"]
+        assert own_client.fail("enroll", 6, 20, sock) == "timed_out"
+        assert own_client.call("socket_generation", sock)[:2] == ["6", "none"]
+    assert own_client.call("wait_registered", PATIENCE_MS, sock) == ["0"]
 
 
-def test_a_full_queue(host: Host, client: Client, sockets: list[socket.socket]) -> None:
+def test_a_full_queue(host: Host, own_client: Client, sockets: list[socket.socket]) -> None:
     """Enrolling waits until the daemon takes messages again."""
     sockets.append(grm.udp())
-    (sock,) = client.call(FLOW)
+    (sock,) = own_client.call(FLOW)
     with host.stopped():
         generation = 0
         while grm.put_error(sockets[0], grm.SOCKET_GEN, grm.u32(generation)) is None:
             generation += 1
-        assert client.fail("enroll", 5, 20, sock) == "timed_out"
-        assert client.call("socket_generation", sock)[0] == str(grm.UNREGISTERED)
-    assert client.call("enroll", 5, PATIENCE_MS, sock) == ["0"]
+        assert own_client.fail("enroll", 5, 20, sock) == "timed_out"
+        assert own_client.call("socket_generation", sock)[0] == str(grm.UNREGISTERED)
+    assert own_client.call("enroll", 5, PATIENCE_MS, sock) == ["0"]
 
 
-def test_flows(host: Host, client: Client) -> None:
+def test_flows(client: Client, sockets: list[socket.socket]) -> None:
     one, two = client.call(f"bind {IP} {PORT} 2 flow 0")
     client.call("assure_flow", one, "192.0.2.1", 1234)
     client.call("assure_flow", one, "192.0.2.1", 1234)
     assert client.fail("assure_flow", two, "192.0.2.1", 1234) == "exists"
     assert client.fail("assure_flow", two, "2001:db8::1", 1234) == "permission"
-    (flow,) = host.json("flows", ADDRESS)["groups"][0]["flows"]
-    assert flow["remote"] == "192.0.2.1:1234"
+    sockets.append(grm.udp())
+    assert grm.put_error(sockets[0], grm.FLOW_ASSURE, grm.sockaddr("192.0.2.1", 1234)) == 17
+    assert grm.put_error(sockets[0], grm.FLOW_ASSURE, grm.sockaddr("192.0.2.1", 1235)) is None
     (noop,) = client.call(f"bind {IP} 4434 1 noop")
     assert client.fail("assure_flow", noop, "192.0.2.1", 1) == "permission"
 
@@ -229,7 +238,7 @@ def server(host: Host, *command: object) -> Iterator[subprocess.Popen[str]]:
 
 def works(host: Host, generation: int) -> bool:
     """Whether new flows go to a generation with a registered socket."""
-    groups = host.json("list")["groups"]
+    groups = host.groups()
     return any(
         item["generation"] == generation and item["working"] and item["sockets"]
         for group in groups
@@ -261,14 +270,14 @@ def restart(host: Host, serve: Path, arguments: list[object], client: Path) -> N
 
 
 @pytest.mark.parametrize("language", [name for name in LANGUAGES if name not in ("python", "c++")])
-def test_the_examples(host: Host, language: str) -> None:
+def test_the_examples(shared_host: Host, language: str) -> None:
     """A flow, or in Go also an HTTP/3 connection, stays with its server; the next gets the new."""
     directory = build(language)
     servers = sorted(directory.glob("*_server"))
     assert servers
     for serve in servers:
         if serve.name == "h3_server":
-            restart(host, serve, [], directory / "h3_client")
+            restart(shared_host, serve, [], directory / "h3_client")
         else:
-            restart(host, serve, [3], directory / "echo_client")
-        host.run("delete", ADDRESS)
+            restart(shared_host, serve, [3], directory / "echo_client")
+        shared_host.run("delete", ADDRESS)

@@ -18,6 +18,7 @@ import pytest
 
 from testing.host import COMMAND, ROOT, Host, wait_for
 from tests.kernel import sockopts as grm
+from udpgrm.kernel import cgroups
 
 ADDRESS = "127.0.0.1:4433"
 
@@ -37,6 +38,7 @@ def events(host: Host) -> list[str]:
 SERVER = """
 import sys
 from tests.kernel import sockopts as grm
+from udpgrm.kernel import cgroups
 sockets = [grm.udp(port=int(sys.argv[1])) for _ in range(3)]
 for sock in sockets:
     grm.register(sock, 1)
@@ -182,6 +184,16 @@ def test_install_alone(bare_host: Host, sockets: list[socket.socket]) -> None:
     assert grm.register(sockets[1], 1) == 0
     sockets[1].sendto(b"x", ("127.0.0.1", 9))
     assert "tx_total 0" in bare_host.run("list", "-v").stdout
+
+
+def test_self(bare_host: Host, sockets: list[socket.socket]) -> None:
+    """The daemon's own cgroup, below the default root."""
+    bare_host.start("--install", "--self", install=False)
+    assert f"Installing BPF into cgroup {bare_host.cgroup}\n" in bare_host.errors.read_text()
+    sockets.append(grm.udp())
+    assert grm.register(sockets[0], 1) == 0
+    root = cgroups.default_root()
+    assert not [text for text in bare_host.json("hooks", "list")["cgroups"] if text == str(root)]
 
 
 def test_stdout_is_not_buffered(bare_host: Host, sockets: list[socket.socket]) -> None:
