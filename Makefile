@@ -79,10 +79,10 @@ clients: setup ## the client library in C, C++, Go, Python and Rust: one test fo
 	test -z "$$(gofmt -l clients/go)"
 	UDPGRM_CLIENTS="c c++ go python rust" $(call PYTEST,1200,tests/kernel/test_clients.py)
 
-servers: setup ## unmodified DNS servers restarted under load, with and without udpgrm
-	@tools/install_packages testbed/servers-apt.txt
+servers: setup ## unmodified servers restarted under load of their own clients, with and without udpgrm
+	@tools/install_packages testbed/servers-apt.txt testbed/profiles-apt.txt
 	tools/ensure_bpffs
-	$(call PYTEST,1200,tests/servers)
+	$(call PYTEST,3600,tests/servers)
 
 monitoring: setup ## alert and recording rules, the dashboard's queries, with a real Prometheus
 	@tools/install_packages monitoring/apt.txt

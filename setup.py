@@ -7,5 +7,5 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["udpgrm", "udpgrm.*"]), "udpgrm.bpf"],
     package_dir={"udpgrm.bpf": "bpf"},
-    package_data={"udpgrm": ["**/*.json"], "udpgrm.bpf": ["**/*"]},
+    package_data={"udpgrm": ["**/*.json", "servers/*.yaml"], "udpgrm.bpf": ["**/*"]},
 )

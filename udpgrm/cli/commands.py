@@ -122,11 +122,15 @@ COMMANDS = {
     "check": Command("check", "[FILE|DIRECTORY]", "what is wrong in service definitions"),
     "service": Command(
         "service",
-        "define SERVICE | remove SERVICE | unit SERVICE\n       | render SERVICE GENERATION",
+        "define SERVICE | remove SERVICE | unit SERVICE\n"
+        "       | new SERVICE --profile=NAME --address=ADDRESS:PORT[,...]\n"
+        "       | render SERVICE GENERATION",
         "write or delete definitions; make their units",
         (
             _CHECK,
             Option("--write", "", "unit: write it, and let systemd read it"),
+            Option("--profile", "NAME", "new: of a server that is known"),
+            Option("--address", "LIST", "new: where it serves"),
             Option("--lose-flows", "", "remove: although it has flows, or restarts"),
         ),
     ),

@@ -13,7 +13,7 @@ from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.restart import ending
 from udpgrm.restart.statedir import JournalError
-from udpgrm.services import define, document, loader
+from udpgrm.services import define, document, loader, profiles
 from udpgrm.services.define import Change
 from udpgrm.services.document import Problem
 from udpgrm.services.unit_files import UnitError
@@ -24,6 +24,7 @@ def run(arguments: Arguments) -> int:
     """Run one of the actions."""
     actions = {
         "define": _define,
+        "new": _new,
         "remove": _remove,
         "unit": service_unit.unit,
         "render": service_unit.render,
@@ -35,6 +36,10 @@ def run(arguments: Arguments) -> int:
         raise CommandError(f"service: {action!r} is none of {', '.join(actions)}")
     if arguments.flag("--lose-flows") and action != "remove":
         raise CommandError(f"--lose-flows does not go with service {action}")
+    for option in ("--profile", "--address"):
+        if (option in arguments.given) != (action == "new"):
+            verb = "needs" if action == "new" else "takes no"
+            raise CommandError(f"service {action} {verb} {option}")
     if arguments.flag("--write") and action != "unit":
         raise CommandError(f"--write does not go with service {action}")
     if not names.SERVICE.fullmatch(name):
@@ -48,7 +53,23 @@ def run(arguments: Arguments) -> int:
 def _define(arguments: Arguments, name: str) -> int:
     """Write the definition that stdin has, if it is valid."""
     given = sys.stdin.buffer.read(document.MAX_BYTES + 1)
-    content = define.as_yaml(given)
+    return _put(arguments, name, define.as_yaml(given))
+
+
+def _new(arguments: Arguments, name: str) -> int:
+    """Define a service by a profile, and write its unit."""
+    addresses = arguments.given["--address"].split(",")
+    try:
+        content = profiles.new(arguments.given["--profile"], name, addresses)
+    except profiles.ProfileError as error:
+        raise CommandError(str(error)) from error
+    status = _put(arguments, name, content.encode())
+    if status == 0 and not arguments.flag("--check"):
+        service_unit.write(name)
+    return status
+
+
+def _put(arguments: Arguments, name: str, content: bytes) -> int:
     change = define.change(name, content, common.services_dir())
     problems = define.problems(name, content, common.services_dir()) if change.changed else []
     if change.changed and not problems and not arguments.flag("--check"):

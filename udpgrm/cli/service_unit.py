@@ -21,7 +21,7 @@ def unit(arguments: Arguments, name: str) -> int:
     made = unit_from.make(_service(name))
     changed = not made.path.is_file() or made.path.read_text(encoding="utf-8") != made.text
     if changed and arguments.flag("--write") and not arguments.flag("--check"):
-        _write(made)
+        _replace(made)
     if arguments.flag("--json"):
         common.print_json(
             {
@@ -42,7 +42,14 @@ def unit(arguments: Arguments, name: str) -> int:
     return 0
 
 
-def _write(made: unit_from.Unit) -> None:
+def write(name: str) -> None:
+    """Write the template unit of a service, if it has one made."""
+    service = loader.load(name, common.services_dir())
+    if service.has_made_unit:
+        _replace(unit_from.make(service))
+
+
+def _replace(made: unit_from.Unit) -> None:
     draft = made.path.with_name(f".{made.path.name}.new")
     draft.unlink(missing_ok=True)  # of a command that was killed; "x" follows no link
     with draft.open("x", encoding="utf-8") as file:

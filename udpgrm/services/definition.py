@@ -129,8 +129,9 @@ class Timeouts:
 class Service:
     """A service. name: the stem of its file. probes: empty = kernel evidence alone.
 
-    unit_from: the unit of the server's package, of which the template is made.
-    unit_settings: directives of [Service] and their values, in the place of that unit's.
+    profile: the one that it was completed by. unit_from: the unit of the server's package, of
+    which the template is made. unit_settings: directives of [Service] and their values, in the
+    place of that unit's.
     instance_shares: its directories that instances share. instance_files: path that the
     server reads, and the jinja2 template of what each instance finds there.
     """
@@ -144,6 +145,7 @@ class Service:
     flows_per_generation: int = 65536
     budget: Budget = Budget()
     timeouts: Timeouts = Timeouts()
+    profile: Optional[str] = None
     unit_from: Optional[str] = None
     unit_settings: tuple[tuple[str, tuple[str, ...]], ...] = ()
     instance_shares: tuple[InstanceShare, ...] = ()

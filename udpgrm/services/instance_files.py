@@ -22,7 +22,10 @@ def render(service: Service, generation: int) -> dict[str, str]:
     except ImportError as error:
         raise UnitError("the Python module jinja2 is missing: install python3-jinja2") from error
     environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     variables = _variables(service, generation)
     found = {}

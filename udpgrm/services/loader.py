@@ -13,7 +13,7 @@ import yaml
 
 from udpgrm import names
 from udpgrm.probes import specs
-from udpgrm.services import crosscheck, document, validate
+from udpgrm.services import crosscheck, document, profiles, validate
 from udpgrm.services.definition import (
     Budget,
     Dissector,
@@ -119,8 +119,11 @@ def parse(name: str, content: bytes) -> tuple[Optional[Service], list[tuple[str,
     """Return the service of a file's bytes, or (key, reason) of every problem."""
     try:
         data = document.read(content)
+        data = profiles.completed(data)
     except document.DocumentError as error:
         return None, list(error.problems)
+    except profiles.ProfileError as error:
+        return None, [("profile", str(error))]
     problems = validate.problems(data)
     if not problems:
         problems = list(_spell_addresses(data))

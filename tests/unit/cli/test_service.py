@@ -163,7 +163,7 @@ def test_names(there: Path, run: Run, name: str) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("list", "edge"), "'list' is none of define, remove, unit, render"),
+        (("list", "edge"), "'list' is none of define, new, remove, unit, render"),
         (("define",), "an operand is missing"),
         (("define", "edge", "more"), "unexpected 'more'"),
         (("define", "edge", "--lose-flows"), "--lose-flows does not go with service define"),

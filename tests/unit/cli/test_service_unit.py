@@ -96,3 +96,25 @@ def test_a_unit_that_cannot_be_taken_over(host: Path, capsys: pytest.CaptureFixt
     (host / "a.service").write_text(f"{UNIT}Frobnicate=1\n")
     assert main.main(["service", "unit", "edge"]) == 255
     assert f"udpgrm: {host}/a.service:4: Frobnicate= is" in capsys.readouterr().err
+
+
+def test_a_service_by_a_profile(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (host / "coturn.service").write_text(UNIT)
+    words = ["service", "new", "turn", "--profile=coturn", "--address=192.0.2.1:1,[::1]:1"]
+    assert main.main([*words, "--check", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert contract.misfits("service-define", answer) == []
+    assert answer["after"]["text"].startswith("# STUN and TURN: keys that are not")
+    assert not (host / "services.d/turn.yaml").exists()
+    assert main.main(words) == 0
+    assert capsys.readouterr().out == "turn: defined\n"
+    assert "/etc/turnserver.conf" in (host / "system/turn@.service").read_text()
+    for wrong, reason in (
+        ([*words[:3], "--profile=coturn"], "service new needs --address"),
+        (["service", "unit", "turn", "--address=[::1]:1"], "service unit takes no --address"),
+        ([*words[:3], "--profile=x", "--address=[::1]:1"], "no profile 'x'"),
+        (["service", "new", "b", "--profile=coturn", "--address=nowhere"], "groups.0.address"),
+    ):
+        assert main.main(wrong) != 0
+        printed = capsys.readouterr()
+        assert reason in printed.err + printed.out

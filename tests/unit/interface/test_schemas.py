@@ -106,7 +106,7 @@ def test_every_command_has_its_answer() -> None:
         ],
         "probe": ["probe X", "probe X --type=echo"],
         "service": [
-            *("service define X", "service remove X"),
+            *("service define X", "service remove X", "service new X"),
             *("service unit X", "service render X 1"),
         ],
         "restart": ["restart X", "restart X --check", "restart X --no-follow"],

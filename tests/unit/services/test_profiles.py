@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Profiles of servers: definitions that are valid at any address, and what is said of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.services.support import text
+from udpgrm.services import instance_files, loader, profiles
+
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+ADDRESSES = ["192.0.2.1:4000", "[2001:db8::1]:4000"]
+#: Of files that templates take apart.
+ORIGINALS = {
+    "/etc/freeradius/3.0/sites-enabled/default": "server a {\nlisten { }\n\nauthorize {\n}\n}\n"
+}
+
+
+@pytest.mark.parametrize("name", profiles.names())
+def test_a_definition_of_it_is_valid(name: str) -> None:
+    profile = profiles.load(name)
+    service, problems = loader.parse("edge", profiles.new(name, "edge", ADDRESSES).encode())
+    assert service is not None, problems
+    assert [group.address for group in service.groups] == ADDRESSES
+    assert service.instances.unit == "edge@.service"
+    assert (service.enrollment, service.unit_from) == ("adopted", profile.unit)
+
+
+@pytest.mark.parametrize("name", profiles.names())
+def test_its_files_name_the_address(name: str, tmp_path: Path) -> None:
+    service, _ = loader.parse("edge", profiles.new(name, "edge", ADDRESSES[:1]).encode())
+    assert service is not None
+    here = []
+    for path, template in service.instance_files:
+        original = tmp_path / path.replace("/", "-")
+        original.write_text(ORIGINALS.get(path, "x = y\n"))
+        here.append((str(original), template))
+    files = instance_files.render(dataclasses.replace(service, instance_files=tuple(here)), 7)
+    rendered = "\n".join(files.values())
+    assert "192.0.2.1" in rendered and "4000" in rendered
+    assert "{{" not in rendered and "{%" not in rendered
+
+
+def test_a_definition_is_before_its_profile() -> None:
+    content = text(
+        profile="coturn",
+        groups=[{"address": ADDRESSES[0], "sockets": 7}, {"address": ADDRESSES[1]}],
+        drain={"max_s": 60},
+    )
+    service, problems = loader.parse("edge", content)
+    assert service is not None, problems
+    assert [group.sockets for group in service.groups] == [7, 2]
+    assert {group.dissector.name for group in service.groups if group.dissector} == {"flow"}
+    assert (service.drain.max_s, service.drain.until.quiet_s) == (60, None)
+    assert (service.profile, service.probes[0].type) == ("coturn", "stun")
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"profile": 1}, "profile"),
+        ({"profile": "x"}, "profile"),
+        ({"profile": "coturn", "groups": 1}, "groups"),
+        ({"profile": "coturn", "groups": [1]}, "groups.0"),
+        ({"profile": "coturn", "groups": [{}]}, "groups.0.address"),
+        ({"profile": "coturn", "groups": None}, "groups"),
+    ],
+)
+def test_mistakes(changes: dict[str, Any], key: str) -> None:
+    service, problems = loader.parse("edge", text(**changes))
+    assert service is None
+    assert [found for found, _ in problems] == [key]
+
+
+def test_no_such_profile() -> None:
+    with pytest.raises(profiles.ProfileError, match=r"no profile 'x' \(there are chrony, coturn"):
+        profiles.load("x")
+
+
+def test_the_table_in_the_documentation_has_each() -> None:
+    page = (DOCS / "servers.md").read_text()
+    assert [name for name in profiles.names() if f"\n| `{name}` |" not in page] == []
+    [example] = re.findall(r"```yaml\n(profile: .*?)```", page, re.DOTALL)
+    assert loader.parse("turn", example.encode())[1] == []

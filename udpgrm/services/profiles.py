@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Profiles: what definitions of known servers have in common, udpgrm/servers/NAME.yaml.
+
+A definition that names a profile has its keys, and those below them, but for those that it has
+itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+DIRECTORY = Path(__file__).parents[1] / "servers"
+
+
+class ProfileError(Exception):
+    """Raised when there is no such profile; the message names those that there are."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A profile. unit: the package's. port: usual one. limits: what does not work with it.
+
+    definition: without the name of the unit; its one group, without address, is every group's.
+    """
+
+    name: str
+    about: str
+    package: str
+    unit: str
+    port: int
+    limits: tuple[str, ...]
+    definition: dict[str, Any]
+
+
+def names() -> list[str]:
+    """Return the names of all profiles."""
+    return sorted(path.stem for path in DIRECTORY.glob("*.yaml"))
+
+
+@cache
+def load(name: str) -> Profile:
+    """Return a profile. Raises ProfileError."""
+    if name not in names():
+        raise ProfileError(f"no profile {name!r} (there are {', '.join(names())})")
+    content = yaml.safe_load((DIRECTORY / f"{name}.yaml").read_text(encoding="utf-8"))
+    limits = tuple(" ".join(limit.split()) for limit in content.pop("limits"))
+    return Profile(name=name, limits=limits, **content)
+
+
+def completed(data: Any) -> Any:
+    """Return a definition with the keys of the profile that it names. Raises ProfileError."""
+    if not isinstance(data, dict) or not isinstance(data.get("profile"), str):
+        return data
+    profile = load(data["profile"]).definition
+    groups = data.get("groups")
+    if isinstance(groups, list):
+        [common] = profile["groups"]
+        groups = [{**common, **one} if isinstance(one, dict) else one for one in groups]
+        data = {**data, "groups": groups}
+    found = {**{key: value for key, value in profile.items() if key != "groups"}, **data}
+    for key, value in profile.items():
+        if isinstance(value, dict) and isinstance(found[key], dict):
+            found[key] = {**value, **found[key]}
+    return found
+
+
+def new(name: str, service: str, addresses: Sequence[str]) -> str:
+    """Return the text of a definition by a profile. Raises ProfileError."""
+    profile = load(name)
+    content = {
+        "profile": name,
+        "groups": [{"address": address} for address in addresses],
+        "instances": {"unit": f"{service}@.service"},
+    }
+    head = [f"# {profile.about}: keys that are not here are those of {DIRECTORY}/{name}.yaml."]
+    head += [f"# - {limit}" for limit in profile.limits]
+    return "\n".join([*head, yaml.safe_dump(content, sort_keys=False)])
