@@ -125,10 +125,16 @@ def bare_host(cgroup: Path, cache: Path, tmp_path: Path) -> Iterator[Host]:
 
 
 @pytest.fixture
-def host(bare_host: Host) -> Host:
-    """A host with a daemon, as the reference is run."""
+def own_host(bare_host: Host) -> Host:
+    """A host with a daemon of the test's own, as the reference is run."""
     bare_host.start()
     return bare_host
+
+
+@pytest.fixture
+def host(own_host: Host) -> Host:
+    """A host with a daemon; a file whose tests do nothing to it has `shared_host` here."""
+    return own_host
 
 
 @pytest.fixture(scope="session")
@@ -148,12 +154,13 @@ def running_host(
 
 
 @pytest.fixture
-def shared_host(running_host: Host) -> Iterator[Host]:
+def shared_host(running_host: Host, request: pytest.FixtureRequest) -> Iterator[Host]:
     """A host with a daemon that other tests use too: saves the second that a start takes.
 
     Groups of different network namespaces have nothing in common, so each test has one of its
     own. Not for tests that do something to the daemon.
     """
+    assert "bare_host" not in request.fixturenames, "one of these"
     with _network(), _inside(running_host.cgroup):
         yield running_host
     assert running_host.process.poll() is None, running_host.errors.read_text()

@@ -54,6 +54,12 @@ DCID = bytes.fromhex("8394c8f03e515708")
 HELLO = crypto(hello(b"two.example"))
 
 
+@pytest.fixture
+def host(shared_host: Host) -> Host:
+    """Share a daemon among the tests of this file."""
+    return shared_host
+
+
 class Sockets:
     """Sockets of one group, closed after the test."""
 
@@ -343,17 +349,17 @@ def expected(code: Code, packet: bytes) -> int:
     return slot // 8 if abi.make_cookie(slot, found.cookie >> 8) == found.cookie else 0
 
 
-def test_daemons_come_and_go(host: Host, sockets: Sockets) -> None:
+def test_daemons_come_and_go(own_host: Host, sockets: Sockets) -> None:
     """Steering continues without a daemon, and with the next."""
     apps = sockets.working(1)
-    host.kill(signal.SIGKILL)
+    own_host.kill(signal.SIGKILL)
     assert reached(apps, initial(HELLO), initial(PING)) == [2, 0]
-    host.start()
+    own_host.start()
     more = sockets.working(2)
     assert reached(apps + more, initial(HELLO), short(ours(apps[1]))) == [6, 1]
     # a clean exit takes the pins away; then the kernel chooses for Initial packets
     dcid = ours(apps[1])
-    assert host.kill(signal.SIGTERM) == 0
+    assert own_host.kill(signal.SIGTERM) == 0
     assert len(reached(apps + more, *[initial(HELLO)] * 5)) == 5
     assert reached(apps + more, short(dcid)) == [1]
 
@@ -451,7 +457,7 @@ def test_values(host: Host) -> None:
     too_many.sni_count = 9
     for value in [*bad, too_many]:
         assert set_on_new_group(value) == errno.EPERM
-    assert not host.json("list")["groups"]
+    assert not host.groups()
     for value in good:
         assert set_on_new_group(value) == 0
     # what lies behind the names that count is not looked at

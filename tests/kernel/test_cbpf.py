@@ -26,6 +26,12 @@ COOKIE_AT_0 = [(0x28, 0, 0, 0), (0x16, 0, 0, 0)]
 WORD_AT_0 = [(0x20, 0, 0, 0), (0x16, 0, 0, 0)]
 
 
+@pytest.fixture
+def host(shared_host: Host) -> Host:
+    """Share a daemon among the tests of this file."""
+    return shared_host
+
+
 def dissector(program: Sequence[tuple[int, int, int, int]], max_apps: int = 0) -> bytes:
     value = abi.Dissector(type=DissectorType.CBPF, filter_len=len(program), max_apps=max_apps)
     for position, item in enumerate(program):
@@ -228,17 +234,17 @@ def test_filters_with_faults_are_accepted(
     assert host.counters(ADDRESS) == {"rx_processed_total": 3, counter: 3}
 
 
-def test_only_packets_that_meet_a_fault_fail(host: Host, sockets: Sockets) -> None:
+def test_only_packets_that_meet_a_fault_fail(own_host: Host, sockets: Sockets) -> None:
     by_first_byte = [(0x30, 0, 0, 0), (0x15, 0, 1, 7), (0xFF, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF)]
     sock = sockets.enrolled(dissector(by_first_byte), 1)
     grm.promote(sock, 1)
     for payload in (b"\x07", b"\x01", b"\x02"):
         send(payload)
     assert len(received([sock])) == 3
-    counted = host.counters(ADDRESS)
+    counted = own_host.counters(ADDRESS)
     assert (counted["rx_cbpf_prog_error"], counted["rx_dissected_ok_total"]) == (1, 2)
     said = f"filter of {ADDRESS}: instruction 2 (0xff, 0x0) is unknown"
-    assert host.errors.read_text().count(said) == 1
+    assert own_host.errors.read_text().count(said) == 1
 
 
 def test_ancillary_loads(host: Host, sockets: Sockets) -> None:

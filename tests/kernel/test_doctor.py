@@ -41,6 +41,12 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
+def host(shared_host: Host) -> Host:
+    """Share a daemon among the tests of this file."""
+    return shared_host
+
+
+@pytest.fixture
 def start() -> Iterator[Start]:
     """Start processes; they end with the test."""
     with contextlib.ExitStack() as stack:
@@ -157,38 +163,38 @@ def test_no_reuseport(host: Host) -> None:
         assert Diagnosis(host).status == 0
 
 
-def test_no_hooks_in_its_cgroup(host: Host, start: Start, outside: Path) -> None:
+def test_no_hooks_in_its_cgroup(own_host: Host, start: Start, outside: Path) -> None:
     process = start(cgroup=outside)
-    diagnosis = Diagnosis(host, f"--pid={process.pid}")
+    diagnosis = Diagnosis(own_host, f"--pid={process.pid}")
     assert (diagnosis.status, diagnosis.codes) == (1, ["no_hooks"])
     assert diagnosis.only["cgroup"] == str(outside)
-    assert f"hooks are at {host.cgroup}" in diagnosis.lines[0]
+    assert f"hooks are at {own_host.cgroup}" in diagnosis.lines[0]
     assert f"udpgrm hooks add {outside}" in diagnosis.lines[0]
     # what it says to do helps
-    assert host.run("hooks", "add", str(outside)).returncode == 0
-    assert Diagnosis(host, ADDRESS).codes == ["bound_before_hooks"]
-    advice = Diagnosis(host, ADDRESS).lines[0].partition("udpgrm enroll ")[2].split()
-    assert host.run("enroll", *advice, "--gen=0").returncode == 0
-    assert Diagnosis(host, ADDRESS).status == 0
+    assert own_host.run("hooks", "add", str(outside)).returncode == 0
+    assert Diagnosis(own_host, ADDRESS).codes == ["bound_before_hooks"]
+    advice = Diagnosis(own_host, ADDRESS).lines[0].partition("udpgrm enroll ")[2].split()
+    assert own_host.run("enroll", *advice, "--gen=0").returncode == 0
+    assert Diagnosis(own_host, ADDRESS).status == 0
 
 
-def test_hooks_of_an_ancestor(host: Host, start: Start) -> None:
-    below = host.cgroup / "below"
+def test_hooks_of_an_ancestor(own_host: Host, start: Start) -> None:
+    below = own_host.cgroup / "below"
     below.mkdir()
     try:
         process = start(cgroup=below)
-        assert Diagnosis(host, f"--pid={process.pid}").codes == ["not_registered"]
+        assert Diagnosis(own_host, f"--pid={process.pid}").codes == ["not_registered"]
     finally:
         (below / "cgroup.kill").write_text("1")
         process.wait()
         below.rmdir()
 
 
-def test_made_outside_and_moved_in(host: Host, start: Start, outside: Path) -> None:
-    process = start(f"open('{host.cgroup}/cgroup.procs', 'w').write('0')", outside)
-    diagnosis = Diagnosis(host, f"--pid={process.pid}")
+def test_made_outside_and_moved_in(own_host: Host, start: Start, outside: Path) -> None:
+    process = start(f"open('{own_host.cgroup}/cgroup.procs', 'w').write('0')", outside)
+    diagnosis = Diagnosis(own_host, f"--pid={process.pid}")
     assert (diagnosis.status, diagnosis.codes) == (1, ["made_outside"])
-    assert f"hooks are at {host.cgroup}" in diagnosis.lines[0]
+    assert f"hooks are at {own_host.cgroup}" in diagnosis.lines[0]
 
 
 def test_bound_before_the_hooks(bare_host: Host) -> None:
@@ -200,14 +206,14 @@ def test_bound_before_the_hooks(bare_host: Host) -> None:
             assert Diagnosis(bare_host, ADDRESS).codes == ["not_registered"]
 
 
-def test_hooks_that_were_taken_off(host: Host) -> None:
+def test_hooks_that_were_taken_off(own_host: Host) -> None:
     with own_socket() as sock:
         grm.enroll([sock], 0)
-        assert host.run("hooks", "remove", str(host.cgroup)).returncode == 0
-        diagnosis = Diagnosis(host, ADDRESS)
+        assert own_host.run("hooks", "remove", str(own_host.cgroup)).returncode == 0
+        diagnosis = Diagnosis(own_host, ADDRESS)
         assert (diagnosis.status, diagnosis.codes) == (1, ["hooks_removed"])
         assert diagnosis.only["steered"] is True
-        assert f"udpgrm hooks add {host.cgroup}" in diagnosis.lines[-1]
+        assert f"udpgrm hooks add {own_host.cgroup}" in diagnosis.lines[-1]
 
 
 def test_no_cgroup_has_hooks(bare_host: Host) -> None:
@@ -218,12 +224,12 @@ def test_no_cgroup_has_hooks(bare_host: Host) -> None:
         assert diagnosis.general == ["no_hooked_cgroup"]
 
 
-def test_no_state(bare_host: Host, host: Host) -> None:
+def test_no_state(bare_host: Host, own_host: Host) -> None:
     with own_socket():
-        diagnosis = Diagnosis(bare_host, f"--pin-dir={host.directory}-none", ADDRESS)
+        diagnosis = Diagnosis(bare_host, f"--pin-dir={own_host.directory}-none", ADDRESS)
         assert (diagnosis.status, diagnosis.codes) == (1, ["no_state"])
         assert "those of another --pin-dir" in diagnosis.lines[0]
-    assert Diagnosis(bare_host, f"--pin-dir={host.directory}-none").general == ["no_state"]
+    assert Diagnosis(bare_host, f"--pin-dir={own_host.directory}-none").general == ["no_state"]
 
 
 def test_other_network_namespace(host: Host, start: Start) -> None:
@@ -290,16 +296,16 @@ def test_daemon_down(bare_host: Host) -> None:
         new.close()
 
 
-def test_a_daemon_that_does_not_answer(host: Host) -> None:
-    os.kill(host.process.pid, signal.SIGSTOP)
+def test_a_daemon_that_does_not_answer(own_host: Host) -> None:
+    os.kill(own_host.process.pid, signal.SIGSTOP)
     try:
         with own_socket() as sock:
             ask_for(sock, 3)
-            diagnosis = Diagnosis(host, ADDRESS)
+            diagnosis = Diagnosis(own_host, ADDRESS)
             assert (diagnosis.status, diagnosis.codes) == (1, ["waiting"])
-            assert f"the daemon (pid {host.process.pid}) has not answered" in diagnosis.lines[0]
+            assert f"the daemon (pid {own_host.process.pid}) has not answered" in diagnosis.lines[0]
     finally:
-        os.kill(host.process.pid, signal.SIGCONT)
+        os.kill(own_host.process.pid, signal.SIGCONT)
 
 
 def test_the_257th_socket(host: Host) -> None:
@@ -474,4 +480,4 @@ def test_misuse(host: Host, words: list[str]) -> None:
 def test_nothing_is_changed(host: Host) -> None:
     with own_socket():
         Diagnosis(host, ADDRESS)
-        assert host.json("list")["groups"] == [], "it has made a group"
+        assert host.groups() == [], "it has made a group"

@@ -20,6 +20,12 @@ KEY = "8f95f09245765f80256934e50c66207f"
 
 
 @pytest.fixture
+def host(shared_host: Host) -> Host:
+    """Share a daemon among the tests of this file."""
+    return shared_host
+
+
+@pytest.fixture
 def sockets() -> Iterator[Sockets]:
     with Sockets() as sockets:
         yield sockets
@@ -235,7 +241,7 @@ def test_dns_is_noop(host: Host, sockets: Sockets) -> None:
             assert got([old, new]) == [1]
 
 
-def test_media_follow_their_ice_session(host: Host, sockets: Sockets) -> None:
+def test_media_follow_their_ice_session(own_host: Host, sockets: Sockets) -> None:
     value = dissector("stun", {})
     old, other = sockets.enrolled(value, 1, count=2)
     grm.promote(old, 1)
@@ -251,7 +257,7 @@ def test_media_follow_their_ice_session(host: Host, sockets: Sockets) -> None:
                 assert got(everyone) == [everyone.index(sock)]
                 send(payload, stranger)
                 assert got(everyone) == [2]
-        flows = host.json("flows", ADDRESS)["groups"][0]["flows"]
+        flows = own_host.json("flows", ADDRESS)["groups"][0]["flows"]
         port = peer.getsockname()[1]
         assert [item["remote"] for item in flows] == [f"127.0.0.1:{port}"]
         old.close()
@@ -274,14 +280,14 @@ def test_flows_are_counted_after_any_promotion(host: Host, sockets: Sockets) -> 
     assert [item["flows"] for item in host.group(ADDRESS)["generations"]] == [1, None]
 
 
-def test_forged_sessions_take_no_tables(host: Host, sockets: Sockets) -> None:
+def test_forged_sessions_take_no_tables(own_host: Host, sockets: Sockets) -> None:
     """A request that names a generation without sockets leaves nothing behind."""
     sock = sockets.enrolled(dissector("stun", {}), 1)[0]
     grm.promote(sock, 1)
     for slot in range(32):
         send(stun(f"{abi.make_cookie(slot, 9):04x}"))
     assert len(got([sock])) == 32
-    assert host.json("flows", ADDRESS)["groups"][0]["flows"] == []
+    assert own_host.json("flows", ADDRESS)["groups"][0]["flows"] == []
 
 
 @pytest.mark.parametrize(
@@ -296,15 +302,15 @@ def test_forged_sessions_take_no_tables(host: Host, sockets: Sockets) -> None:
     ],
 )
 def test_what_cannot_be_used_still_delivers(
-    host: Host, sockets: Sockets, name: str, parameters: dict[str, Any], reason: str
+    own_host: Host, sockets: Sockets, name: str, parameters: dict[str, Any], reason: str
 ) -> None:
     sock = sockets.bound(dissector(name, parameters))
     assert grm.enroll([sock], 1) == [0]
     grm.promote(sock, 1)
     send(b"packet")
     assert got([sock]) == [0]
-    assert host.counters(ADDRESS)["socket_critical"] == 1
-    said = [line for line in host.errors.read_text().splitlines() if "no steering" in line]
+    assert own_host.counters(ADDRESS)["socket_critical"] == 1
+    said = [line for line in own_host.errors.read_text().splitlines() if "no steering" in line]
     assert len(said) == 1
     assert said[0].startswith(f"no steering for {ADDRESS}: {reason}")
-    assert host.process.poll() is None
+    assert own_host.process.poll() is None

@@ -23,6 +23,12 @@ ADDRESS = "127.0.0.1:4433"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+@pytest.fixture
+def host(shared_host: Host) -> Host:
+    """Share a daemon among the tests of this file."""
+    return shared_host
+
+
 def u32(value: int) -> bytes:
     return value.to_bytes(4, sys.byteorder)
 
@@ -76,7 +82,7 @@ def test_without_hooks(bare_host: Host, bound: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("option", Option)
-def test_set_without_state(shared_host: Host, option: Option) -> None:
+def test_set_without_state(host: Host, option: Option) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         assert put_error(sock, option, u32(0)) == errno.EBADF
         sock.bind(("127.0.0.1", 0))  # no SO_REUSEPORT
@@ -102,7 +108,7 @@ def test_bound_before_the_hooks_and_the_group(bare_host: Host, bound: socket.soc
 
 
 @pytest.mark.parametrize("reuseport", [0, 1])
-def test_a_bind_that_failed(shared_host: Host, reuseport: int) -> None:
+def test_a_bind_that_failed(host: Host, reuseport: int) -> None:
     """What counts is how the socket was when it was bound at last."""
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken,
@@ -121,7 +127,7 @@ def test_a_bind_that_failed(shared_host: Host, reuseport: int) -> None:
             assert put_error(sock, Option.WORKING_GEN, u32(1)) == errno.EBADF
 
 
-def test_a_second_bind(shared_host: Host) -> None:
+def test_a_second_bind(host: Host) -> None:
     """It fails, and does not make up for SO_REUSEPORT."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 4433))
@@ -131,7 +137,7 @@ def test_a_second_bind(shared_host: Host) -> None:
         assert put_error(sock, Option.WORKING_GEN, u32(1)) == errno.EBADF
 
 
-def test_a_port_that_was_given_back(shared_host: Host) -> None:
+def test_a_port_that_was_given_back(host: Host) -> None:
     """connect(2) to AF_UNSPEC does so with one of the kernel's choice; others may have it then."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -147,11 +153,11 @@ def test_a_port_that_was_given_back(shared_host: Host) -> None:
             second = sock.getsockname()[1]
             assert second not in (0, first)
             put(sock, Option.WORKING_GEN, u32(9))
-        [group] = shared_host.groups(f"127.0.0.1:{second}")
+        [group] = host.groups(f"127.0.0.1:{second}")
         assert group["applications"][0]["working_generation"] == 9
 
 
-def test_not_yet_bound_with_reuseport(shared_host: Host) -> None:
+def test_not_yet_bound_with_reuseport(host: Host) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         assert put_error(sock, Option.WORKING_GEN, u32(1)) == errno.EBADF
@@ -160,42 +166,42 @@ def test_not_yet_bound_with_reuseport(shared_host: Host) -> None:
         assert get_error(sock, Option.DISSECTOR, 632) == errno.EBADFD
 
 
-def test_values_before_the_group(shared_host: Host, bound: socket.socket) -> None:
+def test_values_before_the_group(host: Host, bound: socket.socket) -> None:
     assert get(bound, Option.WORKING_GEN) == u32(abi.GENERATION_NONE)
     generation, index, cookie = struct.unpack("=IIHxx", get(bound, Option.SOCKET_GEN, 12))
     assert (generation, index) == (abi.GENERATION_NONE, abi.GENERATION_NONE)
     assert cookie == abi.make_cookie(31, 255) == 0xFF7F
     assert get_error(bound, Option.DISSECTOR, 632) == errno.EBADFD
     assert get(bound, Option.SOCKET_APP) == u32(0)
-    assert shared_host.groups() == []
+    assert host.groups() == []
 
 
-def test_working_generation(shared_host: Host, bound: socket.socket) -> None:
+def test_working_generation(host: Host, bound: socket.socket) -> None:
     put(bound, Option.WORKING_GEN, u32(7))
     assert get(bound, Option.WORKING_GEN) == u32(7)
     with another() as sock:  # has never said anything itself
         assert get(sock, Option.WORKING_GEN) == u32(7)
-    view = shared_host.group(ADDRESS)
+    view = host.group(ADDRESS)
     assert view["applications"] == [{"application": 0, "working_generation": 7}]
     assert view["dissector"]["type"] == "flow"
     assert view["dissector"]["flow_timeout"] == 125
 
 
 @pytest.mark.parametrize("length", [0, 1, 3])
-def test_short_values_begin_a_word(shared_host: Host, bound: socket.socket, length: int) -> None:
+def test_short_values_begin_a_word(host: Host, bound: socket.socket, length: int) -> None:
     put(bound, Option.WORKING_GEN, u32(9))
     put(bound, Option.WORKING_GEN, b"\xff" * length)
     assert get(bound, Option.WORKING_GEN) == (b"\xff" * length).ljust(4, b"\0")
 
 
 @pytest.mark.parametrize("length", [4, 5, 7, 8, 100, 4096, 5000])
-def test_longer_values_are_cut(shared_host: Host, bound: socket.socket, length: int) -> None:
+def test_longer_values_are_cut(host: Host, bound: socket.socket, length: int) -> None:
     put(bound, Option.WORKING_GEN, u32(9) + b"\xff" * (length - 4))
     assert get(bound, Option.WORKING_GEN) == u32(9)
 
 
 @pytest.mark.parametrize("option", Option)
-def test_get_lengths(shared_host: Host, bound: socket.socket, option: Option) -> None:
+def test_get_lengths(host: Host, bound: socket.socket, option: Option) -> None:
     put(bound, Option.WORKING_GEN, u32(1))
     for size in (1, 2, 3):
         assert get_error(bound, option, size) == errno.EFAULT
@@ -207,7 +213,7 @@ def test_get_lengths(shared_host: Host, bound: socket.socket, option: Option) ->
             assert len(get(bound, option, size)) == size
 
 
-def test_partial_socket_gen(shared_host: Host, bound: socket.socket) -> None:
+def test_partial_socket_gen(host: Host, bound: socket.socket) -> None:
     put(bound, Option.SOCKET_GEN, u32(5))
     wait_for_index(bound)
     full = struct.pack("=IIHH", 5, 0, abi.make_cookie(5, 0), 0)
@@ -219,16 +225,14 @@ def test_partial_socket_gen(shared_host: Host, bound: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("generation", [0, 1, 31, 32, 33, 2**31, 2**32 - 1])
-def test_any_generation_is_accepted(
-    shared_host: Host, bound: socket.socket, generation: int
-) -> None:
+def test_any_generation_is_accepted(host: Host, bound: socket.socket, generation: int) -> None:
     assert grm.enroll([bound], generation) == [0]
     place = grm.socket_generation(bound)
     assert place.generation == generation
     assert place.cookie == abi.make_cookie(generation % 32, 0)
 
 
-def test_other_options_pass(shared_host: Host, bound: socket.socket) -> None:
+def test_other_options_pass(host: Host, bound: socket.socket) -> None:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
     udp_cork = 1
     put(bound, udp_cork, u32(0))
@@ -237,7 +241,7 @@ def test_other_options_pass(shared_host: Host, bound: socket.socket) -> None:
         assert put_error(bound, option, bytes(5000)) == errno.ENOPROTOOPT
 
 
-def test_tcp_is_left_alone(shared_host: Host) -> None:
+def test_tcp_is_left_alone(host: Host) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
         assert get_error(sock, Option.WORKING_GEN) == errno.EOPNOTSUPP  # TCP's own answer
         assert put_error(sock, Option.WORKING_GEN, u32(1)) == errno.ENOPROTOOPT
@@ -247,7 +251,7 @@ def dissector(kind: int, **fields: object) -> bytes:
     return bytes(abi.Dissector(type=kind, **fields))
 
 
-def test_dissector_is_set_once(shared_host: Host, bound: socket.socket) -> None:
+def test_dissector_is_set_once(host: Host, bound: socket.socket) -> None:
     noop = dissector(DissectorType.NOOP, label=b"edge")
     put(bound, Option.DISSECTOR, noop)
     put(bound, Option.DISSECTOR, noop)
@@ -269,13 +273,13 @@ def test_dissector_is_set_once(shared_host: Host, bound: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("length", [4, 8, 12, 16, 28, 116, 376, 632, 700])
-def test_short_forms_of_the_dissector(shared_host: Host, bound: socket.socket, length: int) -> None:
+def test_short_forms_of_the_dissector(host: Host, bound: socket.socket, length: int) -> None:
     value = dissector(DissectorType.FLOW, flow_timeout_s=5 if length >= 8 else 0)
     put(bound, Option.DISSECTOR, (value + bytes(100))[:length])
     assert get(bound, Option.DISSECTOR, 632) == value
 
 
-def test_the_rest_of_a_short_form_counts_as_zero(shared_host: Host, bound: socket.socket) -> None:
+def test_the_rest_of_a_short_form_counts_as_zero(host: Host, bound: socket.socket) -> None:
     put(bound, Option.DISSECTOR, u32(DissectorType.FLOW) + b"\xff" * 3)
     assert get(bound, Option.DISSECTOR, 632) == dissector(DissectorType.FLOW)
 
@@ -296,24 +300,22 @@ def test_the_rest_of_a_short_form_counts_as_zero(shared_host: Host, bound: socke
         dissector(DissectorType.CBPF, filter_len=1, digest=1),
     ],
 )
-def test_invalid_dissector_creates_no_group(
-    shared_host: Host, bound: socket.socket, value: bytes
-) -> None:
+def test_invalid_dissector_creates_no_group(host: Host, bound: socket.socket, value: bytes) -> None:
     for _ in range(40):  # more often than there are prepared groups: none is lost
         assert put_error(bound, Option.DISSECTOR, value) == errno.EPERM
     assert get(bound, Option.WORKING_GEN) == u32(abi.GENERATION_NONE)
-    assert shared_host.groups() == []
+    assert host.groups() == []
     put(bound, Option.DISSECTOR, dissector(DissectorType.FLOW))
 
 
-def test_failing_set_creates_the_group(shared_host: Host, bound: socket.socket) -> None:
+def test_failing_set_creates_the_group(host: Host, bound: socket.socket) -> None:
     assert put_error(bound, Option.SOCKET_APP, u32(1)) == errno.EOVERFLOW
     assert get(bound, Option.WORKING_GEN) == u32(0)
     assert get(bound, Option.DISSECTOR, 632) == dissector(DissectorType.FLOW)
 
 
 @pytest.mark.parametrize("generation", [1, 2**32 - 1])
-def test_application(shared_host: Host, bound: socket.socket, generation: int) -> None:
+def test_application(host: Host, bound: socket.socket, generation: int) -> None:
     put(bound, Option.SOCKET_APP, u32(0))
     assert put_error(bound, Option.SOCKET_APP, u32(4)) == errno.EOVERFLOW
     grm.enroll([bound], generation)
@@ -332,7 +334,7 @@ def sockaddr(host: str, port: int) -> bytes:
     return struct.pack("=H", socket.AF_INET) + struct.pack("!H4s8x", port, socket.inet_aton(host))
 
 
-def test_flow_assure(shared_host: Host, bound: socket.socket) -> None:
+def test_flow_assure(host: Host, bound: socket.socket) -> None:
     """Also for sockets in no generation, and before the daemon has seen them."""
     peer = sockaddr("192.0.2.1", 1234)
     put(bound, Option.FLOW_ASSURE, peer)
@@ -345,7 +347,7 @@ def test_flow_assure(shared_host: Host, bound: socket.socket) -> None:
     assert get_error(bound, Option.FLOW_ASSURE, 16) == errno.EPERM
 
 
-def test_flow_assure_mapped_addresses(shared_host: Host) -> None:
+def test_flow_assure_mapped_addresses(host: Host) -> None:
     with (
         socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as one,
         socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as two,
@@ -359,18 +361,18 @@ def test_flow_assure_mapped_addresses(shared_host: Host) -> None:
         assert put_error(one, Option.FLOW_ASSURE, sockaddr("2001:db8::1", 99)) == errno.EEXIST
 
 
-def test_flow_assure_needs_a_flow_group(shared_host: Host, bound: socket.socket) -> None:
+def test_flow_assure_needs_a_flow_group(host: Host, bound: socket.socket) -> None:
     put(bound, Option.DISSECTOR, dissector(DissectorType.NOOP))
     assert put_error(bound, Option.FLOW_ASSURE, sockaddr("192.0.2.1", 1)) == errno.EPERM
 
 
 @pytest.mark.parametrize("state", ["stopped", "dead"])
 def test_everything_but_the_index_works_without_a_daemon(
-    host: Host, bound: socket.socket, state: str
+    own_host: Host, bound: socket.socket, state: str
 ) -> None:
-    os.kill(host.process.pid, signal.SIGSTOP)
+    os.kill(own_host.process.pid, signal.SIGSTOP)
     if state == "dead":
-        host.kill()
+        own_host.kill()
     put(bound, Option.DISSECTOR, dissector(DissectorType.FLOW, flow_timeout_s=9))
     put(bound, Option.SOCKET_GEN, u32(3))
     put(bound, Option.WORKING_GEN, u32(3))
@@ -378,15 +380,15 @@ def test_everything_but_the_index_works_without_a_daemon(
     assert get(bound, Option.WORKING_GEN) == u32(3)
     assert grm.socket_generation(bound) == grm.SocketGeneration(3, None, abi.make_cookie(3, 255))
     if state == "dead":
-        host.start()
+        own_host.start()
     else:
-        os.kill(host.process.pid, signal.SIGCONT)
+        os.kill(own_host.process.pid, signal.SIGCONT)
     wait_for_index(bound)
 
 
-def test_full_queue(host: Host, bound: socket.socket) -> None:
+def test_full_queue(own_host: Host, bound: socket.socket) -> None:
     grm.enroll([bound], 0)
-    os.kill(host.process.pid, signal.SIGSTOP)
+    os.kill(own_host.process.pid, signal.SIGSTOP)
     accepted = 0
     with pytest.raises(BlockingIOError):
         while accepted < 100_000:
@@ -396,7 +398,7 @@ def test_full_queue(host: Host, bound: socket.socket) -> None:
     assert grm.socket_generation(bound).generation == accepted
     put(bound, Option.WORKING_GEN, u32(5))  # needs no message
     assert get(bound, Option.WORKING_GEN) == u32(5)
-    os.kill(host.process.pid, signal.SIGCONT)
+    os.kill(own_host.process.pid, signal.SIGCONT)
     wait_for(lambda: grm.socket_generation(bound).index == 0, "the last registration")
     assert grm.enroll([bound], 1) == [0]
 

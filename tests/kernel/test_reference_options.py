@@ -23,8 +23,21 @@ ADDRESS = "127.0.0.1:4433"
 
 
 @pytest.fixture
+def host(shared_host: Host) -> Host:
+    """Share a daemon among the tests of this file."""
+    return shared_host
+
+
+@pytest.fixture
 def sock(host: Host, sockets: list[socket.socket]) -> socket.socket:
     """A socket bound while the hooks are there."""
+    sockets.append(grm.udp())
+    return sockets[0]
+
+
+@pytest.fixture
+def own_sock(own_host: Host, sockets: list[socket.socket]) -> socket.socket:
+    """The same, with a daemon of the test's own."""
     sockets.append(grm.udp())
     return sockets[0]
 
@@ -92,11 +105,13 @@ def test_other_options_pass_however_long(sock: socket.socket) -> None:
             assert grm.put_error(sock, option, bytes(size)) == 92
 
 
-def test_an_answer_of_another_hook_is_left_alone(host: Host, sockets: list[socket.socket]) -> None:
+def test_an_answer_of_another_hook_is_left_alone(
+    own_host: Host, sockets: list[socket.socket]
+) -> None:
     """Of two daemons that of the inner cgroup answers first, and the outer one says no more."""
-    inner = host.cgroup / "inner"
+    inner = own_host.cgroup / "inner"
     inner.mkdir()
-    other = Host(Path(f"{host.directory}-inner"), inner, host.scratch / "inner")
+    other = Host(Path(f"{own_host.directory}-inner"), inner, own_host.scratch / "inner")
     other.scratch.mkdir()
     try:
         other.start()
@@ -108,9 +123,9 @@ def test_an_answer_of_another_hook_is_left_alone(host: Host, sockets: list[socke
         assert grm.put_error(sock, grm.SOCKET_APP, grm.u32(1)) == 75  # EOVERFLOW
         assert grm.get_error(sock, grm.FLOW_ASSURE) == 1  # EPERM
         assert "app 0  gen 7" in other.run("list").stdout
-        assert host.run("list").stdout == ""
+        assert own_host.run("list").stdout == ""
     finally:
-        (host.cgroup / "cgroup.procs").write_text(str(os.getpid()))
+        (own_host.cgroup / "cgroup.procs").write_text(str(os.getpid()))
         other.clean()
         wait_for(lambda: "populated 0" in (inner / "cgroup.events").read_text(), "an empty cgroup")
         inner.rmdir()
@@ -124,15 +139,17 @@ def test_a_socket_at_first(sock: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("generation", [0, 1, 31, 32, 33, 2**31, 2**32 - 1])
-def test_a_registration_without_a_daemon(host: Host, sock: socket.socket, generation: int) -> None:
+def test_a_registration_without_a_daemon(
+    own_host: Host, own_sock: socket.socket, generation: int
+) -> None:
     """The generation is there at once, uncut; the index comes with the daemon."""
     slot = generation % 32
-    with host.stopped():
-        grm.put(sock, grm.SOCKET_GEN, grm.u32(generation))
+    with own_host.stopped():
+        grm.put(own_sock, grm.SOCKET_GEN, grm.u32(generation))
         cookie = grm.cookie_of(slot, 255)
-        assert grm.socket_gen(sock) == (generation, grm.UNREGISTERED, cookie)
-    wait_for(lambda: grm.socket_gen(sock)[1] == 0, "the index")
-    assert grm.socket_gen(sock) == (generation, 0, grm.cookie_of(slot, 0))
+        assert grm.socket_gen(own_sock) == (generation, grm.UNREGISTERED, cookie)
+    wait_for(lambda: grm.socket_gen(own_sock)[1] == 0, "the index")
+    assert grm.socket_gen(own_sock) == (generation, 0, grm.cookie_of(slot, 0))
 
 
 def test_known_cookies(host: Host, sockets: list[socket.socket]) -> None:
@@ -146,19 +163,19 @@ def test_known_cookies(host: Host, sockets: list[socket.socket]) -> None:
         assert grm.socket_gen(sock)[2] == known[slot, 0]
 
 
-def test_a_socket_that_moves_keeps_its_index(host: Host, sockets: list[socket.socket]) -> None:
+def test_a_socket_that_moves_keeps_its_index(own_host: Host, sockets: list[socket.socket]) -> None:
     """Until the daemon has the next for it; it never reads as unregistered in between."""
     for index in range(3):
         sockets.append(grm.udp())
         assert grm.register(sockets[-1], 1) == index
     mover = sockets[2]
-    with host.stopped():
+    with own_host.stopped():
         for generation in (2, 35, 1, 2):
             grm.put(mover, grm.SOCKET_GEN, grm.u32(generation))
             assert grm.socket_gen(mover) == (generation, 2, grm.cookie_of(generation % 32, 2))
     wait_for(lambda: grm.socket_gen(mover)[1] == 0, "the next index")
     assert grm.socket_gen(mover) == (2, 0, grm.cookie_of(2, 0))
-    with host.stopped():  # again in the same generation: nothing changes
+    with own_host.stopped():  # again in the same generation: nothing changes
         grm.put(mover, grm.SOCKET_GEN, grm.u32(2))
         assert grm.socket_gen(mover) == (2, 0, grm.cookie_of(2, 0))
     # the lowest free index is taken: that which the mover has left
@@ -166,7 +183,7 @@ def test_a_socket_that_moves_keeps_its_index(host: Host, sockets: list[socket.so
     assert grm.register(sockets[-1], 1) == 2
 
 
-def test_a_full_generation(host: Host, sockets: list[socket.socket]) -> None:
+def test_a_full_generation(own_host: Host, sockets: list[socket.socket]) -> None:
     """The 257th stays without an index; one that comes from elsewhere keeps its own."""
     for _ in range(256):
         sockets.append(grm.udp())
@@ -175,12 +192,12 @@ def test_a_full_generation(host: Host, sockets: list[socket.socket]) -> None:
     assert [grm.socket_gen(sock)[1] for sock in sockets] == list(range(256))
     sockets.append(grm.udp())
     grm.put(sockets[-1], grm.SOCKET_GEN, grm.u32(1))
-    wait_for(lambda: "too many sockets in the gen!" in host.events.read_text(), "the complaint")
+    wait_for(lambda: "too many sockets in the gen!" in own_host.events.read_text(), "the complaint")
     assert grm.socket_gen(sockets[-1]) == (1, grm.UNREGISTERED, grm.cookie_of(1, 255))
     sockets.append(grm.udp())
     assert grm.register(sockets[-1], 2) == 0
     grm.put(sockets[-1], grm.SOCKET_GEN, grm.u32(1))
-    wait_for(lambda: host.events.read_text().count("too many sockets") == 2, "the complaint")
+    wait_for(lambda: own_host.events.read_text().count("too many sockets") == 2, "the complaint")
     assert grm.socket_gen(sockets[-1]) == (1, 0, grm.cookie_of(1, 0))
     # a place that gets free can be had by asking again
     sockets[7].close()
@@ -208,15 +225,15 @@ def test_applications(host: Host, sockets: list[socket.socket]) -> None:
     assert grm.put_error(sockets[-1], grm.SOCKET_APP, grm.u32(4)) == 75  # EOVERFLOW
 
 
-def test_an_assured_flow_counts_as_a_send(host: Host, sockets: list[socket.socket]) -> None:
+def test_an_assured_flow_counts_as_a_send(own_host: Host, sockets: list[socket.socket]) -> None:
     peer = grm.sockaddr("192.0.2.1", 1234)
     for _ in range(2):
         sockets.append(grm.udp())
     one, two = sockets
     grm.put(one, grm.FLOW_ASSURE, peer)
-    assert counters(host) == {"tx_total": 1, "tx_flow_create_ok": 1}
+    assert counters(own_host) == {"tx_total": 1, "tx_flow_create_ok": 1}
     grm.put(one, grm.FLOW_ASSURE, peer.ljust(28, b"\0"))
-    assert counters(host) == {"tx_total": 2, "tx_flow_create_ok": 1, "tx_flow_update_ok": 1}
+    assert counters(own_host) == {"tx_total": 2, "tx_flow_create_ok": 1, "tx_flow_update_ok": 1}
     assert grm.put_error(two, grm.FLOW_ASSURE, peer) == 17  # EEXIST
     expected = {
         "tx_total": 3,
@@ -224,18 +241,18 @@ def test_an_assured_flow_counts_as_a_send(host: Host, sockets: list[socket.socke
         "tx_flow_update_ok": 1,
         "tx_flow_update_conflict": 1,
     }
-    assert counters(host) == expected
+    assert counters(own_host) == expected
     # another address family is no send
     assert grm.put_error(one, grm.FLOW_ASSURE, grm.sockaddr("2001:db8::1", 1)) == 1
-    assert counters(host) == expected
+    assert counters(own_host) == expected
 
 
-def test_assuring_replaces_a_stale_entry(host: Host, sock: socket.socket) -> None:
-    grm.put(sock, grm.DISSECTOR, grm.dissector(grm.FLOW, timeout=1))
-    grm.put(sock, grm.FLOW_ASSURE, grm.sockaddr("192.0.2.1", 1234))
-    wait_for(lambda: "(stale)" in host.run("flows", "-v").stdout, "the entry to expire")
-    grm.put(sock, grm.FLOW_ASSURE, grm.sockaddr("192.0.2.1", 1234))
-    assert counters(host) == {
+def test_assuring_replaces_a_stale_entry(own_host: Host, own_sock: socket.socket) -> None:
+    grm.put(own_sock, grm.DISSECTOR, grm.dissector(grm.FLOW, timeout=1))
+    grm.put(own_sock, grm.FLOW_ASSURE, grm.sockaddr("192.0.2.1", 1234))
+    wait_for(lambda: "(stale)" in own_host.run("flows", "-v").stdout, "the entry to expire")
+    grm.put(own_sock, grm.FLOW_ASSURE, grm.sockaddr("192.0.2.1", 1234))
+    assert counters(own_host) == {
         "tx_total": 2,
         "tx_flow_create_ok": 2,
         "tx_flow_create_from_expired_ok": 1,
@@ -251,21 +268,21 @@ def test_assuring_replaces_a_stale_entry(host: Host, sock: socket.socket) -> Non
     ],
 )
 def test_sends_of_other_dissectors_count_nothing(
-    host: Host, sock: socket.socket, value: bytes
+    own_host: Host, own_sock: socket.socket, value: bytes
 ) -> None:
-    grm.put(sock, grm.DISSECTOR, value)
-    grm.register(sock, 1)
-    sock.sendto(b"x", ("127.0.0.1", 9))
-    assert grm.put_error(sock, grm.FLOW_ASSURE, grm.sockaddr("192.0.2.1", 1)) == 1  # EPERM
-    assert counters(host) == {}
+    grm.put(own_sock, grm.DISSECTOR, value)
+    grm.register(own_sock, 1)
+    own_sock.sendto(b"x", ("127.0.0.1", 9))
+    assert grm.put_error(own_sock, grm.FLOW_ASSURE, grm.sockaddr("192.0.2.1", 1)) == 1  # EPERM
+    assert counters(own_host) == {}
 
 
-def test_one_sendmsg_counts_once(host: Host, sock: socket.socket) -> None:
+def test_one_sendmsg_counts_once(own_host: Host, own_sock: socket.socket) -> None:
     """However many packets UDP_SEGMENT makes of it."""
-    grm.register(sock, 1)
+    grm.register(own_sock, 1)
     segment = (socket.IPPROTO_UDP, 103, struct.pack("=H", 100))
-    sock.sendmsg([b"x" * 1000], [segment], 0, ("127.0.0.1", 9))
-    assert counters(host) == {"tx_total": 1, "tx_flow_create_ok": 1}
+    own_sock.sendmsg([b"x" * 1000], [segment], 0, ("127.0.0.1", 9))
+    assert counters(own_host) == {"tx_total": 1, "tx_flow_create_ok": 1}
 
 
 def test_the_first_set_that_fails_creates_the_group(host: Host, sock: socket.socket) -> None:

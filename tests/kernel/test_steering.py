@@ -32,6 +32,12 @@ from udpgrm.state.address import of_key
 V4, V6 = "127.0.0.1:4433", "[::1]:4433"
 
 
+@pytest.fixture
+def host(shared_host: Host) -> Host:
+    """Share a daemon among the tests of this file."""
+    return shared_host
+
+
 def family_of(address: str) -> int:
     return socket.AF_INET6 if address.startswith("[") else socket.AF_INET
 
@@ -236,14 +242,14 @@ def test_assured_flow_is_steered(host: Host, fleet: Fleet) -> None:
     assert host.counters(V4)["rx_flow_ok"] == 1
 
 
-def test_flow_made_before_the_daemon_entered_the_socket(host: Host, fleet: Fleet) -> None:
+def test_flow_made_before_the_daemon_entered_the_socket(own_host: Host, fleet: Fleet) -> None:
     sock = grm.bind(V4)[0]
     fleet.all.append(sock)
     peer = fleet.clients(1)[0]
-    os.kill(host.process.pid, signal.SIGSTOP)
+    os.kill(own_host.process.pid, signal.SIGSTOP)
     sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, (1).to_bytes(4, "little"))
     grm.assure_flow(sock, peer.getsockname())
-    os.kill(host.process.pid, signal.SIGCONT)
+    os.kill(own_host.process.pid, signal.SIGCONT)
     wait_for_index(sock)
     new = fleet.generation(V4, 2)
     grm.promote(new[0], 2)
@@ -401,7 +407,7 @@ def test_sends_of_a_socket_in_no_generation_make_flows(host: Host, fleet: Fleet)
     assert host.counters(V4) == {"tx_total": 2, "tx_flow_create_ok": 1, "tx_flow_update_ok": 1}
 
 
-def test_indices(host: Host, fleet: Fleet) -> None:
+def test_indices(own_host: Host, fleet: Fleet) -> None:
     """The lowest free or dead one; registering again changes nothing; 256 at most."""
     sockets = grm.bind(V4, 257)
     fleet.all += sockets
@@ -409,8 +415,8 @@ def test_indices(host: Host, fleet: Fleet) -> None:
     assert grm.enroll(sockets[:3], 1) == [0, 1, 2]
     with pytest.raises(TimeoutError):
         grm.enroll(sockets[256:], 1, timeout=0.5)
-    wait_for(lambda: "too many sockets in the gen!" in host.events.read_text(), "the refusal")
-    assert "registering socket again is legal but weird" in host.events.read_text()
+    wait_for(lambda: "too many sockets in the gen!" in own_host.events.read_text(), "the refusal")
+    assert "registering socket again is legal but weird" in own_host.events.read_text()
     sockets[7].close()
     sockets[5].close()
     assert grm.enroll([sockets[256]], 2) == [0]
