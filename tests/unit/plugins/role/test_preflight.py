@@ -34,6 +34,7 @@ def test_units_to_adopt(ansible: Ansible) -> None:
         {
             "hosts": "all",
             "gather_facts": False,
+            "vars_files": [str(ROLE / "vars/main.yml")],
             "vars": {"udpgrm_services": [{**ENTRY, "adopt_unit": unit}]},
             "tasks": [{**check, "ignore_errors": True}],
         }

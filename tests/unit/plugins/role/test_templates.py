@@ -23,6 +23,8 @@ SERVICES = [
         "environment_file": {"TOKEN": 'a\\b"c $d', "NUMBER": 1},
     },
     {"name": "echo", "exec_start": "/usr/bin/echo", "groups": [{"address": "[::]:7"}]},
+    {"name": "turn", "profile": "coturn", "groups": [{"address": "[::]:8"}]},
+    {"name": "calls", "unit_from": "kamailio.service", "groups": [{"address": "[::]:9"}]},
     {"name": "gone", "state": "absent"},
 ]
 
@@ -52,8 +54,15 @@ def test_units_of_services(ansible: Ansible) -> None:
     units = "/etc/systemd/system/"
     assert sorted(files) == [
         units + name
-        for name in ("dns-first.service", "dns@.service", "echo-first.service", "echo@.service")
+        for name in (
+            *("calls-first.service", "dns-first.service", "dns@.service"),
+            *("echo-first.service", "echo@.service", "turn-first.service"),
+        )
     ]
+    assert "ExecStart=/usr/bin/udpgrm restart turn" in files[f"{units}turn-first.service"]
+    assert (
+        "ExecStart=/usr/bin/systemctl start calls@1.service" in files[f"{units}calls-first.service"]
+    )
     dns, echo = files[f"{units}dns@.service"], files[f"{units}echo@.service"]
     assert 'Environment="PLAIN=a \\"b\\""' in dns.splitlines()
     assert "EnvironmentFile=/etc/udpgrm/environment/dns" in dns.splitlines()
