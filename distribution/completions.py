@@ -4,7 +4,7 @@
 
     python3 -m distribution.completions DIRECTORY
 
-Commands and options come from the command tables (udpgrm/cli/commands.py). Services are the
+Commands and options come from the parsers (udpgrm/cli/parsers.py, commands.py). Services are the
 files of /etc/udpgrm/services.d, addresses those that `udpgrm list` knows.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from udpgrm.cli import commands
 from udpgrm.cli.commands import Option
+from udpgrm.cli.usage import form_of
 
 _HEAD = "# SPDX-License-Identifier: Apache-2.0\n# Copyright the udpgrm authors\n"
 #: Shell code that prints the candidates of an operand, by the word in a command's table.
@@ -27,7 +28,7 @@ CANDIDATES = {
 
 def options_of(word: str) -> list[Option]:
     """Return the options that may follow a command; of the daemon where the word is empty."""
-    own = commands.COMMANDS[word].options if word in commands.COMMANDS else ()
+    own = form_of(word).options if word in commands.COMMANDS else ()
     return [*(own if word else commands.DAEMON), *commands.GENERAL]
 
 
@@ -39,7 +40,7 @@ def spelled(option: Option) -> str:
 
 def operand_kind(word: str) -> str:
     """Return which candidates a command's operand has; empty: none."""
-    operands = commands.COMMANDS[word].operands if word in commands.COMMANDS else ""
+    operands = form_of(word).operands if word in commands.COMMANDS else ""
     return next((kind for kind in CANDIDATES if kind in operands.split("\n")[0]), "")
 
 

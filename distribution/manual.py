@@ -4,7 +4,7 @@
 
     python3 -m distribution.manual DIRECTORY
 
-Names, operands and options come from the command tables (udpgrm/cli/commands.py); what they
+Names, operands and options come from the parsers (udpgrm/cli/parsers.py, commands.py); what they
 cannot say, sections of prose, from distribution/man/PAGE.man where there is such a file.
 """
 
@@ -17,7 +17,8 @@ from pathlib import Path
 from udpgrm import decoy
 from udpgrm.activate import options as activate
 from udpgrm.cli import commands, errors
-from udpgrm.cli.commands import Command, Option
+from udpgrm.cli.commands import Option
+from udpgrm.cli.usage import form_of
 from udpgrm.version import __version__
 
 PROSE = Path(__file__).resolve().parent / "man"
@@ -92,18 +93,19 @@ def head(page: str, text: str) -> list[str]:
     ]
 
 
-def command_page(word: str, command: Command) -> str:
+def command_page(word: str, text: str) -> str:
     """Return the page of one command."""
-    operands = " ".join(command.operands.split())
-    forms = [f"udpgrm {word} [OPTIONS] {form.strip()}" for form in operands.split(" | ")]
+    form = form_of(word)
+    operands = " ".join(form.operands.split())
+    lines = [f"udpgrm {word} [OPTIONS] {part.strip()}" for part in operands.split(" | ")]
     synopsis: list[str] = []
-    for form in forms:
-        synopsis += [f".B {escape(form.rstrip())}", ".br"]
+    for line in lines:
+        synopsis += [f".B {escape(line.rstrip())}", ".br"]
     lines = [
-        *head(f"udpgrm-{word}", command.text),
+        *head(f"udpgrm-{word}", text),
         *section("SYNOPSIS", synopsis[:-1]),
         *prose(f"udpgrm-{word}"),
-        *section("OPTIONS", option_lines(command.options)),
+        *section("OPTIONS", option_lines(form.options)),
         *section("GENERAL OPTIONS", option_lines(commands.GENERAL)),
         *section("EXIT STATUS", status_lines(word)),
         *section("SEE ALSO", [".BR udpgrm (8)"]),
@@ -152,7 +154,7 @@ def pages() -> dict[str, str]:
     """Return every page by the name of its file."""
     found = {"udpgrm.8": main_page()}
     for word, command in commands.COMMANDS.items():
-        found[f"udpgrm-{word}.8"] = command_page(word, command)
+        found[f"udpgrm-{word}.8"] = command_page(word, command.text)
     for word, (_, text) in commands.HELPERS.items():
         found[f"udpgrm-{word}.8"] = helper_page(word, text, USAGES[word])
     return found

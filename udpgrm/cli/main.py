@@ -20,7 +20,9 @@ def main(argv: list[str]) -> int:
     try:
         arguments = options.parse(argv)
         if arguments.flag("--help"):
-            sys.stdout.write(commands.usage(arguments.command or ""))
+            from udpgrm.cli.usage import usage
+
+            sys.stdout.write(usage(arguments.command or ""))
             return EXIT_HELP
         # each command imports what it needs: scripts call them in a row
         command = arguments.command

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.bpf.support import ROOT
-from udpgrm.cli import commands, options
+from udpgrm.cli import commands, options, usage
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.main import main
 
@@ -101,6 +101,20 @@ def test_serving(line: str, given: dict[str, str]) -> None:
             [ADDRESS],
             {"--count": "3", "--timeout": "2"},
         ),
+        (
+            f"probe -p DIR {ADDRESS} --count 3 a=b c=d",
+            "probe",
+            [ADDRESS, "a=b", "c=d"],
+            {"--pin-dir": "DIR", "--count": "3"},
+        ),
+        ("--check restart edge", "restart", ["edge"], {"--check": ""}),
+        (f"--app 1 working-gen {ADDRESS} 2", "working-gen", [ADDRESS, "2"], {"--app": "1"}),
+        ("-vp restart status", "status", [], {"--verbose": "", "--pin-dir": "restart"}),
+        ("-pDIR --json status edge", "status", ["edge"], {"--pin-dir": "DIR", "--json": ""}),
+        ("--pin-dir=a status --pin-dir b", "status", [], {"--pin-dir": "b"}),
+        ("-- status -v", "status", ["-v"], {}),
+        ("status -- -v", "status", ["-v"], {}),
+        ("restart --fol edge", "restart", ["edge"], {"--follow": ""}),
         ("preflight", "preflight", [], {}),
         ("build --json", "build", [], {"--json": ""}),
     ],
@@ -129,7 +143,14 @@ def test_commands(line: str, command: str, operands: list[str], given: dict[str,
         ("--installs", "--installs not recognized"),
         ("--nothing", "--nothing not recognized"),
         ("--p", "--pin-dir requires argument"),
-        ("--c", "not a unique prefix"),
+        ("--c", "--config requires argument"),
+        ("restart --f", "--follow, --foreground"),
+        ("status --app=1", "--app goes with "),
+        ("status -d", "option -d not recognized"),
+        ("-d status", "option -d not recognized"),
+        ("--force status", "--force goes with --daemon or --install"),
+        ("status --json=yes", "--json"),
+        ("status --pin-dir=", "the directory is missing"),
         ("list --f", "--force goes with"),
         ("-p", "-p requires argument"),
         ("-dp", "-p requires argument"),
@@ -208,7 +229,7 @@ def test_a_number_longer_than_python_reads() -> None:
 
 
 def test_the_help_names_every_command_and_option() -> None:
-    whole = commands.usage()
+    whole = usage.usage()
     assert [item for item in commands.COMMANDS if f"\n  {item} " not in whole] == []
     assert [item for item in commands.HELPERS if f"\n  {item} " not in whole] == []
     for option in (*commands.DAEMON, *commands.GENERAL):
@@ -222,21 +243,21 @@ def test_the_help_names_every_command_and_option() -> None:
 def test_every_command_has_a_module_and_a_help(
     word: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = commands.COMMANDS[word]
+    command, form = commands.COMMANDS[word], usage.form_of(word)
     assert callable(importlib.import_module(f"udpgrm.cli.{command.module}").run)
     assert main([word, "--help"]) == 254
     said = capsys.readouterr().out
     assert said.startswith(f"Usage: udpgrm {word} ")
-    assert all(f" {option.name}" in said for option in command.options)
+    assert all(f" {option.name}" in said for option in form.options)
     assert all(len(line) < 80 for line in said.splitlines())
 
 
-def test_an_option_means_the_same_to_getopt_in_every_command() -> None:
+def test_an_option_means_the_same_in_every_command() -> None:
     found: dict[str, str] = {}
     for option in (*commands.DAEMON, *commands.GENERAL):
         found[option.name] = option.long
-    for command in commands.COMMANDS.values():
-        for option in command.options:
+    for word in commands.COMMANDS:
+        for option in usage.form_of(word).options:
             assert found.setdefault(option.name, option.long) == option.long
 
 

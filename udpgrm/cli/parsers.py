@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""The parsers of udpgrm's own commands; the reference's commands have options.py's.
+
+Usage texts, completions and manual pages are made of these, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import NoReturn
+
+from udpgrm.cli import commands
+from udpgrm.cli.errors import CommandError
+
+_ADDRESS = "ADDRESS:PORT"
+
+
+class Parser(argparse.ArgumentParser):
+    """A command's parser. Options are kept under their names, operands as `operands`."""
+
+    def __init__(self, word: str, operands: str) -> None:
+        """Take the options that all commands have. operands: as a usage text shows them."""
+        super().__init__(prog=f"udpgrm {word}", usage=operands, add_help=False)
+        self.operands = operands
+        self.add_argument("operands", nargs="*")
+        shorts = {long: short for short, long in commands.SHORT.items()}
+        for option in commands.GENERAL:
+            names = [shorts[option.name]] if option.name in shorts else []
+            self._add(names, option.name, option.argument, option.text)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise CommandError."""
+        raise CommandError(f"{message} (see {self.prog} --help)")
+
+    def value(self, name: str, argument: str, text: str) -> None:
+        """Add an option that takes a value."""
+        self._add([], name, argument, text)
+
+    def flag(self, name: str, text: str) -> None:
+        """Add an option without a value."""
+        self._add([], name, "", text)
+
+    def _add(self, shorts: list[str], name: str, argument: str, text: str) -> None:
+        if argument:
+            self.add_argument(
+                *shorts, name, dest=name, metavar=argument, help=text, default=argparse.SUPPRESS
+            )
+        else:
+            self.add_argument(
+                *shorts,
+                name,
+                dest=name,
+                action="store_const",
+                const="",
+                help=text,
+                default=argparse.SUPPRESS,
+            )
+
+    def own_options(self) -> tuple[commands.Option, ...]:
+        """Return the options that not all commands have."""
+        general = {option.name for option in commands.GENERAL}
+        return tuple(
+            commands.Option(action.dest, str(action.metavar or ""), action.help or "")
+            for action in self._actions
+            if action.option_strings and action.dest not in general
+        )
+
+
+def _app(parser: Parser) -> None:
+    parser.value("--app", "N", "application number; default 0")
+
+
+def _check(parser: Parser) -> None:
+    parser.flag("--check", "only show what would change")
+
+
+def _unit(parser: Parser) -> None:
+    parser.value("--unit", "UNIT", "sockets of this systemd unit")
+
+
+def _no_follow(parser: Parser) -> None:
+    parser.flag("--no-follow", "return once it has begun")
+
+
+def _until(parser: Parser) -> None:
+    parser.value("--until", "verified", "return once new flows go where they are to go")
+
+
+def _foreground(parser: Parser) -> None:
+    parser.flag("--foreground", "run it in this process, not in a unit")
+
+
+def _top_options(parser: Parser) -> None:
+    parser.value("--interval", "SECONDS", "between two frames; default 1")
+    parser.value("--count", "N", "frames; default: no end")
+
+
+def _working_gen_options(parser: Parser) -> None:
+    _app(parser)
+    _check(parser)
+
+
+def _hooks_options(parser: Parser) -> None:
+    _check(parser)
+
+
+def _enroll_options(parser: Parser) -> None:
+    _unit(parser)
+    parser.value("--cgroup", "DIR", "  or those of a cgroup's processes")
+    parser.value("--gen", "N|next", "which generation; default next")
+    parser.value("--count", "N", "how many sockets there must be; default 1")
+    parser.value("--timeout", "SECONDS", "give up after; default 10")
+    _app(parser)
+
+
+def _adopt_options(parser: Parser) -> None:
+    parser.value("--unit", "UNIT", "the unit, which keeps running")
+    _check(parser)
+
+
+def _dissector_options(parser: Parser) -> None:
+    parser.value("--flows", "N", "entries of a flow table (set ... flow)")
+    _check(parser)
+
+
+def _probe_options(parser: Parser) -> None:
+    parser.value("--type", "TYPE", "ask as probes do: echo, raw, dns, quic, stun, sip")
+    parser.value("--from", "HOST", "  from another host, by ssh")
+    parser.value("--count", "N", "packets; default 8")
+    parser.value("--timeout", "SECONDS", "for answers; default 1")
+
+
+def _service_options(parser: Parser) -> None:
+    _check(parser)
+    parser.flag("--write", "unit: write it, and let systemd read it")
+    parser.value("--profile", "NAME", "new: of a server that is known")
+    parser.value("--address", "LIST", "new: where it serves")
+    parser.flag("--lose-flows", "remove: although it has flows, or restarts")
+
+
+def _restart_options(parser: Parser) -> None:
+    parser.flag("--resume", "resume a restart that was interrupted or has failed")
+    parser.value("--release", "NAME", "only if another one serves; auto: a fingerprint")
+    parser.flag("--follow", "watch a restart that runs")
+    _until(parser)
+    parser.value("--timeout", "SECONDS", "watch it for so long")
+    _no_follow(parser)
+    _foreground(parser)
+    _check(parser)
+
+
+def _rollback_options(parser: Parser) -> None:
+    _until(parser)
+    _no_follow(parser)
+    _foreground(parser)
+
+
+def _drain_options(parser: Parser) -> None:
+    parser.value("--flows", "N", "at N flows left; default 0")
+    parser.value("--quiet", "SECONDS", "and after no packet for so long; default 5")
+    parser.value("--max", "SECONDS", "wait no longer than that; default 300")
+    _app(parser)
+
+
+def _doctor_options(parser: Parser) -> None:
+    parser.value("--pid", "PID", "sockets of this process")
+    _unit(parser)
+
+
+def _none(_: Parser) -> None:
+    """Add nothing."""
+
+
+_PARSERS: dict[str, tuple[str, Callable[[Parser], None]]] = {
+    "status": ("[SERVICE]", _none),
+    "top": (f"[{_ADDRESS}]", _top_options),
+    "working-gen": (f"{_ADDRESS} GENERATION|newest", _working_gen_options),
+    "hooks": ("list|add CGROUP|remove CGROUP", _hooks_options),
+    "enroll": (_ADDRESS, _enroll_options),
+    "adopt": ("SERVICE", _adopt_options),
+    "dissector": (
+        "list | show NAME | check NAME [KEY=VALUE...]\n"
+        f"       | set {_ADDRESS} NAME [KEY=VALUE...] | unset {_ADDRESS}\n"
+        "       | apply SERVICE",
+        _dissector_options,
+    ),
+    "probe": (f"{_ADDRESS} [KEY=VALUE...]", _probe_options),
+    "prober": ("", _none),
+    "check": ("[FILE|DIRECTORY]", _none),
+    "service": (
+        "define SERVICE | remove SERVICE | unit SERVICE\n"
+        "       | new SERVICE --profile=NAME --address=ADDRESS:PORT[,...]\n"
+        "       | render SERVICE GENERATION",
+        _service_options,
+    ),
+    "restart": ("SERVICE", _restart_options),
+    "rollback": ("SERVICE", _rollback_options),
+    "drain": (f"{_ADDRESS} GENERATION", _drain_options),
+    "doctor": (f"[{_ADDRESS}]", _doctor_options),
+    "preflight": ("", _none),
+    "build": ("", _none),
+}
+
+
+def parser_of(word: str) -> Parser:
+    """Return the parser of one of udpgrm's own commands."""
+    operands, add_options = _PARSERS[word]
+    parser = Parser(word, operands)
+    add_options(parser)
+    return parser
