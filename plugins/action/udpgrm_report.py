@@ -41,7 +41,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         names = [str(name) for name in variables["ansible_play_hosts_all"]]
         hostvars = variables["hostvars"]
         run = _rollout.newest_run(hostvars, names)
-        entries = _rollout.collect(hostvars, names, settings["services"], run)
+        removed = [name for name in names if name not in variables["ansible_play_hosts"]]
+        entries = _rollout.collect(hostvars, names, settings["services"], run, removed)
         untouched = [e["host"] for e in entries if e["status"] == "untouched"]
         limits = settings["max_failures"], settings["max_error_share"]
         # failures of the last batch, or in a drain, have stopped nothing

@@ -10,8 +10,10 @@ import typing as t
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible.utils.vars import load_extra_vars
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils import (
     _page,
+    _result,
     _rollout,
     _run,
     _steps,
@@ -37,10 +39,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
                 "step": {
                     "type": "str",
                     "required": True,
-                    "choices": ["switch", "look", "finish"],
+                    "choices": ["begin", "hook", "plan", "switch", "look", "stop", "finish"],
                 },
                 "host": {"type": "str"},
                 "apart": {"type": "bool", "default": False},
+                "planned": {"type": "bool", "default": False},
+                "hook": {"type": "str"},
             }
         )
         self._variables = task_vars or {}
@@ -51,11 +55,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         self._host = str(arguments["host"] or self._variables["inventory_hostname"])
         self._hosts = [str(name) for name in self._variables["ansible_play_hosts_all"]]
         self._batch = [str(name) for name in self._variables["ansible_play_batch"]]
-        step = {"switch": self._switch, "look": self._look, "finish": self._finish}
-        result.update(step[arguments["step"]](arguments["apart"]))
+        self._arguments = arguments
+        result.update(getattr(self, f"_{arguments['step']}")())
         return result
 
-    def _part(self, run: str) -> _steps.Host:
+    def _part(self, run: str, plans: bool = False) -> _steps.Host:
+        if plans:
+            # in this worker only
+            self._task.check_mode = True
+
         def execute(module: str, arguments: JsonObject) -> JsonObject:
             answer: JsonObject = self._execute_module(
                 module_name=f"udpgrm.fleet.{module}",
@@ -64,12 +72,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             )
             return answer
 
-        check = bool(self._task.check_mode)
+        check = bool(self._task.check_mode) and not plans
         return _steps.Host(self._host, run, self._settings["services"], execute, check)
 
     def _entries(self, names: list[str], run: str) -> list[JsonObject]:
+        there = self._variables["ansible_play_hosts"]
+        removed = [name for name in self._hosts if name not in there]
         services = self._settings["services"]
-        return _rollout.collect(self._variables["hostvars"], names, services, run)
+        return _rollout.collect(self._variables["hostvars"], names, services, run, removed)
 
     def _reason(self, entries: list[JsonObject]) -> str:
         settings = self._settings
@@ -77,21 +87,91 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             entries, settings["max_failures"], settings["max_error_share"]
         )
 
-    def _is_first(self) -> bool:
-        return self._batch[:1] == [self._host]
-
     def _is_last_batch(self) -> bool:
         return self._batch[-1:] == self._hosts[-1:]
 
-    def _switch(self, apart: bool) -> JsonObject:
-        """Restart the services, unless the rollout is to stop; with a batch no larger than the forks, check them as well."""
+    def _begin(self) -> JsonObject:
+        """Decide whether the batch may begin, in a task of its own: for those of the operator, which come next."""
+        self._check_hooks()
         run = _run.name(self._task._uuid)
-        decision = once(f"{run} {self._batch[0]}", self._is_first(), lambda: self._decide(run))
-        if decision["reason"]:
-            return {"changed": False, "skipped": True, "skip_reason": decision["reason"]}
+        decision = once(f"{run} {self._batch[0]}", lambda: self._decide(run))
+        return {
+            **self._part(run).result(),
+            "services": self._settings["services"],
+            "release": self._settings["release"],
+            "batch": self._batch,
+            "begins": not decision["reason"],
+            "reason": decision["reason"],
+        }
+
+    def _check_hooks(self) -> None:
+        """Raise AnsibleActionFail for a hook that was not known as the playbook was parsed, and so would not be run."""
+        play = self._task.get_play()
+        parsed = {*load_extra_vars(self._loader), *play.vars}
+        for name in (f"{_variables.PREFIX}{hook}" for hook in _variables.HOOKS):
+            if self._settings[name.removeprefix(_variables.PREFIX)] and name not in parsed:
+                raise AnsibleActionFail(
+                    f"{name}: give it with -e, or as a variable of import_playbook: "
+                    "the inventory is read after the playbook"
+                )
+
+    def _hook(self) -> JsonObject:
+        """Return the failure of a hook, as a step of its host that has failed. The task itself succeeds: it rescues."""
+        begun = self._variables.get(_rollout.BEGIN) or {}
+        result = self._variables.get("ansible_failed_result") or {}
+        task = self._variables.get("ansible_failed_task") or {}
+        name = self._arguments["hook"] or self._hook_of_host()
+        message = f"{name}: {task.get('name') or task.get('action')}: {_rollout.cause(result)}"
+        if name == f"{_variables.PREFIX}on_stop_tasks":
+            display.warning(message)
+            return {"changed": False}
+        failure = {"failed": True, "msg": message}
+        steps = _rollout.hook_steps(failure, self._settings["services"])
+        return {"changed": False, "run": begun.get("run"), "steps": steps}
+
+    def _hook_of_host(self) -> str:
+        run = self._variables[_rollout.BEGIN]["run"]["id"]
+        switched = _rollout.is_of(self._variables.get(_rollout.SWITCH), run)
+        after = switched or not self._variables[_rollout.PLAN]["restarts"]
+        return f"{_variables.PREFIX}{'after' if after else 'before'}_host"
+
+    def _plan(self) -> JsonObject:
+        """Return whether there is something to restart, before a hook takes the host out. What would be refused fails."""
+        begun = self._variables[_rollout.BEGIN]
+        part = self._part(begun["run"]["id"], plans=True)
+        problem = self._problem_of_batch(begun)
+        if problem:
+            part.fail(problem)
+            return part.result()
+        restarts = part.plan(self._settings["release"], self._settings["other_rollout"])
+        return {**part.result(), "restarts": restarts, "hooked": True}
+
+    def _problem_of_batch(self, begun: JsonObject) -> str:
+        """Return why the hook before the batch has not ended; it runs on the first host for all."""
+        first = begun["batch"][0]
+        if first not in self._variables["ansible_play_hosts"]:
+            return f"udpgrm_before_batch: a task of {first} did not reach its host"
+        result = self._variables["hostvars"][first].get(_rollout.BATCH_HOOK)
+        if not _rollout.is_of(result, begun["run"]["id"]):
+            return ""
+        return str(result["steps"][0]["result"]["msg"])
+
+    def _switch(self) -> JsonObject:
+        """Restart the services, unless the rollout is to stop; with a batch no larger than the forks, check them as well."""
+        if self._arguments["planned"]:
+            plan = self._variables.get(_rollout.PLAN) or {}
+            if not plan.get("restarts"):
+                return {"changed": False, "skipped": True}
+            run = str(plan["run"]["id"])
+        else:
+            self._check_hooks()
+            run = _run.name(self._task._uuid)
+            decision = once(f"{run} {self._batch[0]}", lambda: self._decide(run))
+            if decision["reason"]:
+                return {"changed": False, "skipped": True, "skip_reason": decision["reason"]}
         part = self._part(run)
         part.switch(self._settings["release"], self._settings["other_rollout"])
-        if not apart and not self._is_last_batch():
+        if not self._arguments["apart"] and not self._is_last_batch():
             part.bake_and_look(self._settings["bake"])
         return part.result()
 
@@ -108,7 +188,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             display.warning(problem)
         return {"reason": reason}
 
-    def _look(self, _apart: bool) -> JsonObject:
+    def _look(self) -> JsonObject:
         """Check a host that has switched: one of the batch after the bake, or a canary again."""
         variables = self._variables["hostvars"][self._host]
         run = (self._variables.get(_rollout.SWITCH) or {}).get("run", {}).get("id", "")
@@ -117,7 +197,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         )
         switched = [entry["service"] for entry in entries if entry["status"] == "updated"]
         if self._host in self._batch:
-            once(f"{self._task._uuid} {self._batch[0]}", self._is_first(), self._bake)
+            once(f"{self._task._uuid} {self._batch[0]}", self._bake)
         if not switched or self._is_last_batch():
             return {"changed": False, "skipped": True}
         part = self._part(run)
@@ -128,9 +208,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         time.sleep(0 if self._task.check_mode or self._is_last_batch() else self._settings["bake"])
         return {}
 
-    def _finish(self, _apart: bool) -> JsonObject:
+    def _stop(self) -> JsonObject:
+        """Return why the run has stopped, for the tasks of the operator."""
+        decision = once(f"{self._task._uuid} stop", self._sum_up)
+        entries = self._entries(self._hosts, decision["run"])
+        return {
+            "changed": False,
+            "reason": decision["reason"],
+            "hosts": [_result.host(entry) for entry in entries],
+        }
+
+    def _finish(self) -> JsonObject:
         """Roll back if that is asked for, wait for the old instances, and fail for what went wrong."""
-        decision = once(f"{self._task._uuid} finish", self._is_first(), self._sum_up)
+        decision = once(f"{self._task._uuid} finish", self._sum_up)
         run = decision["run"]
         part = self._part(run)
         if decision["reason"] and self._settings["on_stop"] == "rollback" and not part.check:

@@ -6,7 +6,12 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _batches, _variables
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import (
+    _batches,
+    _result,
+    _rollout,
+    _variables,
+)
 
 
 class FilterModule:
@@ -17,4 +22,14 @@ class FilterModule:
         return {
             "misspelt": _variables.misspelt,
             "rollout_batches": _batches.parse,
+            "rollout_restarts": restarts,
         }
+
+
+def restarts(hostvars: t.Any, host: str) -> list[dict[str, t.Any]]:
+    """Return the restarts of a host in the run that it has begun, as in the report: one for each service."""
+    begun = hostvars[host].get(_rollout.BEGIN) or {}
+    if "run" not in begun:
+        return []
+    entries = _rollout.collect(hostvars, [host], begun["services"], begun["run"]["id"])
+    return [_result.host(entry) for entry in entries]

@@ -35,16 +35,23 @@ EXAMPLES = r"""
 RETURN = r"""
 _raw:
   description:
-    - C(hosts), the canaries first; C(serial); C(canaries) that were named and that C(--limit) leaves; and C(apart), whether
-      hosts are looked at in a task of its own, as with canaries or where a batch may be larger than the number of forks.
+    - C(hosts), the canaries first; C(serial); C(canaries) that were named and that C(--limit) leaves.
+    - C(tasks), the file of tasks for a batch. With V(restart), hosts are looked at in a task of its own, as with canaries or
+      where a batch may be larger than the number of forks. With V(hooks), tasks of the operator are run as well.
+    - C(end), the file of tasks after the last batch. With V(stop), tasks of the operator are run where the rollout has stopped.
+    - C(hooks), the paths of the operator's files of tasks, by the names of the variables without C(udpgrm_). Where there is
+      none, a file without tasks.
   type: dict
 """
 
+import pathlib
 import typing as t
 
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _hosts, _page, _variables
+
+_NO_TASKS = str(pathlib.Path(__file__).resolve().parents[2] / "playbooks" / "tasks" / "none.yml")
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible is not typed
@@ -56,7 +63,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible is not typed
         self.set_options(var_options=given, direct=kwargs)
         inventory = _hosts.Inventory(self._loader, given)
         if inventory.is_empty:
-            return [{"hosts": ["all"], "serial": [1], "canaries": [], "apart": False}]
+            return [_unknown("restart_and_look", {})]
         at_parsing = self.get_option("at_parsing")
         # variables of hosts are known to the tasks only
         lacking = _variables.ROLLING_RESTART if at_parsing else ["udpgrm_release"]
@@ -72,7 +79,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible is not typed
             if not at_parsing:
                 raise
             # hosts may be added until the play begins, which refuses them otherwise
-            return [{"hosts": ["all"], "serial": [1], "canaries": [], "apart": True}]
+            return [_unknown("restart", settings)]
 
     @staticmethod
     def _rollout(
@@ -82,6 +89,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible is not typed
         limited = inventory.within_limit(hosts, given.get("ansible_limit"))
         _hosts.check_command_line(limited, given)
         serial, canaries = settings["batches"], []
+        forks = int(given.get("ansible_forks") or 1)
         if settings["canary"]:
             canaries = [name for name in inventory.meant(settings["canary"]) if name in limited]
             if not canaries and limited:
@@ -93,5 +101,32 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible is not typed
             "hosts": [*canaries, *(name for name in hosts if name not in canaries)],
             "serial": serial,
             "canaries": canaries,
-            "apart": bool(canaries) or len(limited) > int(given.get("ansible_forks") or 1),
+            "tasks": _tasks(settings, bool(canaries) or len(limited) > forks),
+            "end": _end(settings),
+            "hooks": _hooks(settings),
         }
+
+
+def _unknown(tasks: str, settings: dict[str, t.Any]) -> dict[str, t.Any]:
+    return {
+        "hosts": ["all"],
+        "serial": [1],
+        "canaries": [],
+        "tasks": _tasks(settings, tasks == "restart"),
+        "end": _end(settings),
+        "hooks": _hooks(settings),
+    }
+
+
+def _tasks(settings: dict[str, t.Any], apart: bool) -> str:
+    if any(settings.get(hook) for hook in _variables.HOOKS if hook != "on_stop_tasks"):
+        return "hooks"
+    return "restart" if apart else "restart_and_look"
+
+
+def _end(settings: dict[str, t.Any]) -> str:
+    return "stop" if settings.get("on_stop_tasks") else "finish"
+
+
+def _hooks(settings: dict[str, t.Any]) -> dict[str, str]:
+    return {hook: settings.get(hook) or _NO_TASKS for hook in _variables.HOOKS}

@@ -28,11 +28,18 @@ options:
     description:
       - V(switch) restarts the services, unless the rollout is to stop, and looks at them after the bake.
       - V(look) checks services that have switched.
+      - Where tasks of the operator are run, V(begin) decides whether the batch may begin, V(plan) fails where a restart
+        would be refused, and V(hook) records that a task of the operator has failed.
+      - V(stop) returns why the rollout has stopped.
       - V(finish) rolls back if that is asked for, waits for the old instances, and fails for what went wrong.
     type: str
     choices:
+      - begin
+      - hook
+      - plan
       - switch
       - look
+      - stop
       - finish
     required: true
   host:
@@ -44,6 +51,15 @@ options:
       - Whether O(step=look) is a task of its own.
     type: bool
     default: false
+  planned:
+    description:
+      - Whether O(step=begin) and O(step=plan) are tasks of their own.
+    type: bool
+    default: false
+  hook:
+    description:
+      - Name of the variable whose tasks have failed. Without it, those before or after the host.
+    type: str
 """
 
 EXAMPLES = r"""

@@ -11,6 +11,7 @@ To read the results of all hosts takes time for each of them; done by every host
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -24,25 +25,36 @@ from ansible.errors import AnsibleActionFail
 _POLL_S = 0.1
 
 
-def once(key: str, is_first: bool, compute: t.Callable[[], dict[str, t.Any]]) -> dict[str, t.Any]:
-    """Return the result of C(compute) in the worker of the first host; other workers wait for it. Raises AnsibleActionFail.
+def once(key: str, compute: t.Callable[[], dict[str, t.Any]]) -> dict[str, t.Any]:
+    """Return the result of C(compute) in the worker that comes first; other workers wait for it. Raises AnsibleActionFail.
 
-    It is passed in Ansible's own temporary directory, which all workers of a process share. The first
-    host's worker is started before the others.
+    It is passed in Ansible's own temporary directory, which all workers of a process share. No host is
+    named to be the first: a failed hook may have taken it out of the task.
     """
     digest = hashlib.sha256(key.encode()).hexdigest()[:32]
     path = pathlib.Path(C.DEFAULT_LOCAL_TMP, f"udpgrm-{digest}.json")
-    if is_first and not path.exists():
-        _write(path, _attempt(compute))
-    parent = os.getppid()
-    while not path.exists():
-        if os.getppid() != parent:
-            raise AnsibleActionFail("ansible-playbook has ended")
-        time.sleep(_POLL_S)
+    with path.with_suffix(".lock").open("w", encoding="utf-8") as lock:
+        parent = os.getppid()
+        while not path.exists():
+            if os.getppid() != parent:
+                raise AnsibleActionFail("ansible-playbook has ended")
+            if _is_locked_by_us(lock):
+                if not path.exists():
+                    _write(path, _attempt(compute))
+                break
+            time.sleep(_POLL_S)
     answer: dict[str, t.Any] = json.loads(path.read_text(encoding="utf-8"))
     if "error" in answer:
         raise AnsibleActionFail(answer["error"])
     return answer
+
+
+def _is_locked_by_us(lock: t.IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _attempt(compute: t.Callable[[], dict[str, t.Any]]) -> dict[str, t.Any]:

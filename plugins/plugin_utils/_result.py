@@ -97,8 +97,13 @@ def document(
         "reason": reason,
         "summary": sentence(entries, tolerance) if ended else "",
         "counts": counts(entries),
-        "hosts": [{key: entry[key] for key in _HOST_KEYS} for entry in entries],
+        "hosts": [host(entry) for entry in entries],
     }
+
+
+def host(entry: JsonObject) -> dict[str, t.Any]:
+    """Return what the document has of an entry."""
+    return {key: entry[key] for key in _HOST_KEYS}
 
 
 def _hosts(entries: t.Iterable[JsonObject]) -> list[str]:

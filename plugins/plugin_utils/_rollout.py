@@ -13,11 +13,17 @@ import typing as t
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _figures
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils._figures import JsonObject
 
-# The variables that the playbook registers, in the order of time.
+# The variables that the playbook registers.
+BEGIN = "rollout_begin"
+BATCH_HOOK = "rollout_batch_hook"
+PLAN = "rollout_plan"
 SWITCH = "rollout_switch"
 LOOK = "rollout_look"
 CANARIES = "rollout_canaries"
+HOOK = "rollout_hook"
+AFTER_BATCH_HOOK = "rollout_after_batch_hook"
 FINISH = "rollout_finish"
+_IN_TIME = (BEGIN, BATCH_HOOK, PLAN, SWITCH, LOOK, HOOK, AFTER_BATCH_HOOK, FINISH)
 
 STATUSES = (
     "updated",
@@ -33,24 +39,34 @@ _UNDO = ("demote", "drain_new", "stop_new")
 
 
 def newest_run(hostvars: JsonObject, names: t.Sequence[str]) -> str:
-    """Return the name of the run whose switch was the last; empty: there was none.
+    """Return the name of the run that began last; empty: there was none.
 
     Results of an earlier run of the same ansible-playbook are still there.
     """
-    found = [hostvars[name].get(SWITCH) or {} for name in names]
+    found = [hostvars[name].get(key) or {} for name in names for key in (BEGIN, SWITCH)]
     runs = [result["run"] for result in found if result.get("run")]
     return str(max(runs, key=lambda run: float(run["at"]))["id"]) if runs else ""
 
 
 def collect(
-    hostvars: JsonObject, names: t.Sequence[str], services: t.Sequence[str], run: str
+    hostvars: JsonObject,
+    names: t.Sequence[str],
+    services: t.Sequence[str],
+    run: str,
+    removed: t.Collection[str] = (),
 ) -> list[dict[str, t.Any]]:
-    """Return an entry for each host and service, in their order, from the results of one run."""
+    """Return an entry for each host and service, in their order, from the results of one run.
+
+    C(removed): hosts that Ansible has taken out of the play, as it does where a task of a hook reaches no host.
+    """
     steps: dict[str, list[JsonObject]] = {name: [] for name in names}
     for name in names:
         variables = hostvars[name]
-        for variable in (SWITCH, LOOK, FINISH):
+        for variable in _IN_TIME:
             steps[name] += steps_of(variables.get(variable), run, services)
+        begun, finished = (is_of(variables.get(key), run) for key in (BEGIN, FINISH))
+        if name in removed and begun and not finished:
+            steps[name] += hook_steps(_LOST, services)
         for result in (variables.get(CANARIES) or {}).get("results", []):
             if result.get("item") in steps:
                 steps[result["item"]] += steps_of(result, run, services)
@@ -60,6 +76,19 @@ def collect(
         for service in services
         for mine in [[step for step in steps[name] if step["service"] == service]]
     ]
+
+
+_LOST = {"unreachable": True, "msg": "a task of a hook did not reach its host"}
+
+
+def is_of(result: JsonObject | None, run: str) -> bool:
+    """Return whether a task's result is of a run."""
+    return bool(result) and (result or {}).get("run", {}).get("id") == run
+
+
+def hook_steps(result: JsonObject, services: t.Sequence[str]) -> list[dict[str, t.Any]]:
+    """Return the steps of a hook that has failed: it counts for each service of its host."""
+    return [{"step": "hook", "service": service, "result": result} for service in services]
 
 
 def steps_of(
@@ -129,6 +158,11 @@ def _journal(result: JsonObject) -> JsonObject | None:
     return services[0]["restart"] if services else result.get("restart")
 
 
+def continues(result: JsonObject) -> bool:
+    """Return whether a module has seen a restart that continues."""
+    return _goes_on(_journal(result))
+
+
 def _serves(result: JsonObject) -> JsonObject | None:
     services = result.get("services")
     return services[0].get("serves") if services else result.get("serves")
@@ -137,13 +171,15 @@ def _serves(result: JsonObject) -> JsonObject | None:
 def _status(
     switch: JsonObject | None, results: list[JsonObject], journal: JsonObject | None
 ) -> tuple[str, str]:
-    if switch is None:
+    if switch is None and not results:
         return "untouched", ""
     lost = next((result for result in results if result.get("unreachable")), None)
     if lost is not None:
-        when = "" if lost is switch else "after the switch: "
+        when = "" if lost is switch or switch is None else "after the switch: "
         return "unreachable", when + cause(lost)
     failed = next((result for result in results if result.get("failed")), None)
+    if switch is None:
+        return "failed", cause(failed or {})
     if switch.get("plan"):
         # the journal, if there is one, is of an earlier restart
         return "planned", ""

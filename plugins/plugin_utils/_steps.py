@@ -42,6 +42,21 @@ class Host:
             if not self._is_well(self._restart(service, arguments, other_rollout)):
                 return
 
+    def plan(self, release: str | None, other_rollout: str) -> bool:
+        """Return whether there is something to restart, in check mode. The results are kept unless there is."""
+        self.switch(release, other_rollout)
+        results = [step["result"] for step in self.steps]
+        restarts = all(self._is_well(result) for result in results) and any(
+            result.get("changed") or _rollout.continues(result) for result in results
+        )
+        if restarts:
+            self.steps.clear()
+        return restarts
+
+    def fail(self, message: str) -> None:
+        """Record that the host is not restarted as a hook has failed."""
+        self.steps += _rollout.hook_steps({"failed": True, "msg": message}, self.services)
+
     def bake_and_look(self, bake: int) -> None:
         """Check the services that have switched in this task, some seconds later."""
         switched = [step["service"] for step in self.steps if self._has_switched(step["result"])]

@@ -20,6 +20,8 @@ from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _batches
 
 PREFIX = "udpgrm_"
 REPORT = "udpgrm-report.html"
+#: Files of tasks that the playbook runs around a batch, around each host, and when it stops.
+HOOKS = ("before_batch", "before_host", "after_host", "after_batch", "on_stop_tasks")
 _SPECS = "roles/udpgrm/meta/argument_specs.yml"
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _NUMBER = re.compile(r"([0-9]*[.])?[0-9]+(e-[0-9]+)?")
@@ -89,6 +91,16 @@ def _report(value: t.Any) -> str:
     return str(pathlib.Path.cwd() / pathlib.Path(given).expanduser())
 
 
+def _task_file(value: t.Any) -> str:
+    """Return the path of a file of tasks, from the directory that Ansible was started in; empty: none."""
+    if value in (None, "", False):
+        return ""
+    path = pathlib.Path.cwd() / pathlib.Path(str(value)).expanduser()
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    return str(path)
+
+
 def _sizes(value: t.Any) -> list[int | str]:
     try:
         return _batches.parse(value)
@@ -111,6 +123,7 @@ ROLLING_RESTART: dict[str, tuple[t.Any, Reader]] = {
     "udpgrm_on_stop": ("stay", _one_of("stay", "rollback")),
     "udpgrm_other_rollout": ("refuse", _one_of("refuse", "wait", "replace")),
     "udpgrm_report": (True, _report),
+    **{f"{PREFIX}{hook}": ("", _task_file) for hook in HOOKS},
 }
 
 
