@@ -47,17 +47,23 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         limits = settings["max_failures"], settings["max_error_share"]
         # failures of the last batch, or in a drain, have stopped nothing
         reason = _rollout.reason_to_stop(entries, *limits) if untouched else ""
-        document = _result.document(settings, entries, reason, ended=True)
-        for line in _table.render(entries, reason, document["summary"]):
+        stop, notes = _rollout.decisions(hostvars, names, run)
+        reason = "; ".join(filter(None, [stop, reason]))
+        document = _result.document(settings, entries, reason, notes, ended=True)
+        for line in _table.render(entries, reason, notes, document["summary"]):
             display.display(line)
-        problem = _page.write(settings, entries, reason, ended=True)
+        problem = _page.write(settings, entries, reason, notes, ended=True)
         if problem:
             display.warning(problem)
         result.update(changed=False, counts=document["counts"], summary=document["summary"])
         # as set_stats does; not by a name that begins with udpgrm_: AWX gives them to the next job as variables
         data = {"rolling_restart": {", ".join(settings["services"]): document}}
         result["ansible_stats"] = {"data": data, "per_host": False, "aggregate": True}
-        if untouched and not reason and not any(e["status"] in _rollout.BAD for e in entries):
+        if any(e["status"] in _rollout.BAD for e in entries):
+            return result  # those hosts have failed
+        if stop:
+            result.update(failed=True, msg=f"the run was stopped: {stop}")
+        elif untouched and not reason:
             hosts = ", ".join(dict.fromkeys(untouched))
             result.update(
                 failed=True, msg=f"these hosts were to be restarted, but were not: {hosts}"

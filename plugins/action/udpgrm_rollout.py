@@ -12,11 +12,13 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils import (
+    _decision,
     _page,
     _result,
     _rollout,
     _run,
     _steps,
+    _table,
     _variables,
 )
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils._once import once
@@ -81,22 +83,24 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         services = self._settings["services"]
         return _rollout.collect(self._variables["hostvars"], names, services, run, removed)
 
-    def _reason(self, entries: list[JsonObject]) -> str:
+    def _reason(self, entries: list[JsonObject], run: str) -> str:
         settings = self._settings
-        return _rollout.reason_to_stop(
+        stop, _notes = _rollout.decisions(self._variables["hostvars"], self._hosts, run)
+        reason = _rollout.reason_to_stop(
             entries, settings["max_failures"], settings["max_error_share"]
         )
+        return "; ".join(filter(None, [stop, reason]))
 
     def _is_last_batch(self) -> bool:
         return self._batch[-1:] == self._hosts[-1:]
 
     def _begin(self) -> JsonObject:
         """Decide whether the batch may begin, in a task of its own: for those of the operator, which come next."""
-        self._check_hooks()
         run = _run.name(self._task._uuid)
-        decision = once(f"{run} {self._batch[0]}", lambda: self._decide(run))
+        decision = self._decision(run)
         return {
             **self._part(run).result(),
+            "decision": decision,
             "services": self._settings["services"],
             "release": self._settings["release"],
             "batch": self._batch,
@@ -104,16 +108,26 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             "reason": decision["reason"],
         }
 
-    def _check_hooks(self) -> None:
-        """Raise AnsibleActionFail for a hook that was not known as the playbook was parsed, and so would not be run."""
+    def _decision(self, run: str) -> JsonObject:
+        """Return the decision on the batch, made by one host for all."""
+        self._check_parsed()
+        return once(f"{run} {self._batch[0]}", lambda: self._decide(run))
+
+    def _check_parsed(self) -> None:
+        """Raise AnsibleActionFail for a variable that was not known as the playbook was parsed, and so would be ignored."""
         play = self._task.get_play()
         parsed = {*load_extra_vars(self._loader), *play.vars}
-        for name in (f"{_variables.PREFIX}{hook}" for hook in _variables.HOOKS):
-            if self._settings[name.removeprefix(_variables.PREFIX)] and name not in parsed:
+        for name in (f"{_variables.PREFIX}{key}" for key in (*_variables.HOOKS, "max_domains")):
+            value = self._settings[name.removeprefix(_variables.PREFIX)]
+            if value not in (None, "") and name not in parsed:
                 raise AnsibleActionFail(
                     f"{name}: give it with -e, or as a variable of import_playbook: "
                     "the inventory is read after the playbook"
                 )
+        if self._variables.get(_variables.DOMAIN) and self._settings["max_domains"] is None:
+            raise AnsibleActionFail(
+                f"{_variables.DOMAIN}: give udpgrm_max_domains with -e; 0 if domains do not matter"
+            )
 
     def _hook(self) -> JsonObject:
         """Return the failure of a hook, as a step of its host that has failed. The task itself succeeds: it rescues."""
@@ -144,7 +158,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             part.fail(problem)
             return part.result()
         restarts = part.plan(self._settings["release"], self._settings["other_rollout"])
-        return {**part.result(), "restarts": restarts, "hooked": True}
+        found = part.result()
+        is_well = not (found.get("failed") or found.get("unreachable"))
+        return {**found, "restarts": restarts, "hooked": is_well}
 
     def _problem_of_batch(self, begun: JsonObject) -> str:
         """Return why the hook before the batch has not ended; it runs on the first host for all."""
@@ -164,49 +180,101 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
                 return {"changed": False, "skipped": True}
             run = str(plan["run"]["id"])
         else:
-            self._check_hooks()
             run = _run.name(self._task._uuid)
-            decision = once(f"{run} {self._batch[0]}", lambda: self._decide(run))
+            decision = self._decision(run)
             if decision["reason"]:
-                return {"changed": False, "skipped": True, "skip_reason": decision["reason"]}
+                reason = {"skipped": True, "skip_reason": decision["reason"]}
+                return {**self._part(run).result(), **reason, "decision": decision}
         part = self._part(run)
         part.switch(self._settings["release"], self._settings["other_rollout"])
-        if not self._arguments["apart"] and not self._is_last_batch():
-            part.bake_and_look(self._settings["bake"])
-        return part.result()
+        stop = ""
+        if not self._arguments["apart"] and self._bakes():
+            switched = part.switched()
+            if switched and not part.check:
+                stop = self._bake(run)
+                part.look(switched)
+        if self._arguments["planned"]:
+            return part.result()
+        return {**part.result(), "decision": {**decision, "stop": stop}}
+
+    def _bakes(self) -> bool:
+        """Return whether the batch is baked and checked: the last one only for the gates."""
+        return not self._is_last_batch() or _decision.gates(self._settings) is not None
+
+    def _bake(self, run: str) -> str:
+        """Wait, while one host watches the gates for all; return why the run stops."""
+        began, bake = time.monotonic(), self._settings["bake"]
+        watch = _decision.gates(self._settings)
+        if watch is not None:
+            key = f"{run} {self._batch[0]} gates"
+            outcome = once(key, lambda: {"stop": watch.during(bake)})
+            if outcome["stop"]:
+                return str(outcome["stop"])
+        time.sleep(max(0.0, bake - (time.monotonic() - began)))
+        return ""
 
     def _decide(self, run: str) -> JsonObject:
         """Return whether the batch may begin, after the pause before it, and write the page so far."""
         entries = self._entries(self._hosts, run)
-        reason = self._reason(entries)
+        reason = self._reason(entries, run)
+        decision: JsonObject = {"stop": "", "notes": []}
+        _stop, notes = _rollout.decisions(self._variables["hostvars"], self._hosts, run)
+        if not reason and not self._task.check_mode:
+            is_first = all(entry["status"] == "untouched" for entry in entries)
+            self._write_page(entries, reason, notes)
+            if not is_first:
+                time.sleep(self._settings["pause"])
+                self._display_table(entries)
+            decision = _decision.decide(self._settings, self._batch, is_first, notes)
+            reason = decision["stop"]
         if reason:
             display.display(f"no further batch: {reason}")
-        elif any(entry["status"] != "untouched" for entry in entries):
-            time.sleep(0 if self._task.check_mode else self._settings["pause"])
-        problem = _page.write(self._settings, entries, reason, ended=False)
+        self._write_page(entries, reason, [*notes, *decision["notes"]])
+        return {**decision, "reason": reason}
+
+    def _write_page(self, entries: list[JsonObject], reason: str, notes: list[str]) -> None:
+        problem = _page.write(self._settings, entries, reason, notes, ended=False)
         if problem:
             display.warning(problem)
-        return {"reason": reason}
+
+    def _display_table(self, entries: list[JsonObject]) -> None:
+        """Display the table so far, where an answer is waited for."""
+        if self._settings["approval"]:
+            for line in _table.render(entries, "", [], "so far"):
+                display.display(line)
 
     def _look(self) -> JsonObject:
         """Check a host that has switched: one of the batch after the bake, or a canary again."""
-        variables = self._variables["hostvars"][self._host]
-        run = (self._variables.get(_rollout.SWITCH) or {}).get("run", {}).get("id", "")
+        hostvars = self._variables["hostvars"]
+        run = _rollout.newest_run(hostvars, [str(self._variables["inventory_hostname"])])
+        if not self._was_begun(run):
+            return {"changed": False, "skipped": True}
+        variables = hostvars[self._host]
         entries = _rollout.collect(
             {self._host: variables}, [self._host], self._settings["services"], run
         )
         switched = [entry["service"] for entry in entries if entry["status"] == "updated"]
+        decision = {"stop": "", "notes": []}
         if self._host in self._batch:
-            once(f"{self._task._uuid} {self._batch[0]}", self._bake)
-        if not switched or self._is_last_batch():
-            return {"changed": False, "skipped": True}
+            key = f"{self._task._uuid} {self._batch[0]}"
+            decision = once(key, lambda: {**decision, "stop": self._bake_apart(run)})
         part = self._part(run)
+        if not switched or not self._bakes():
+            return {**part.result(), "skipped": True, "decision": decision}
         part.look(switched)
-        return part.result()
+        return {**part.result(), "decision": decision}
 
-    def _bake(self) -> JsonObject:
-        time.sleep(0 if self._task.check_mode or self._is_last_batch() else self._settings["bake"])
-        return {}
+    def _was_begun(self, run: str) -> bool:
+        """Return whether the batch was begun, and its host restarted, if it is not a canary that is checked again."""
+        switch = self._variables.get(_rollout.SWITCH) or {}
+        begun = self._variables.get(_rollout.BEGIN) or {}
+        if switch.get("skip_reason") or (_rollout.is_of(begun, run) and not begun["begins"]):
+            return False
+        is_again = self._host not in self._batch
+        return is_again or (_rollout.is_of(switch, run) and not switch.get("skipped"))
+
+    def _bake_apart(self, run: str) -> str:
+        return self._bake(run) if self._bakes() and not self._task.check_mode else ""
 
     def _stop(self) -> JsonObject:
         """Return why the run has stopped, for the tasks of the operator."""
@@ -248,7 +316,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         run = _rollout.newest_run(self._variables["hostvars"], self._hosts)
         entries = self._entries(self._hosts, run)
         bad = _rollout.verdicts(entries, self._settings["max_error_share"])
-        return {"run": run, "reason": self._reason(entries), "bad": bad}
+        return {"run": run, "reason": self._reason(entries, run), "bad": bad}
 
     def _mine(self, part: _steps.Host) -> list[JsonObject]:
         """Return the entries of this host, with the steps of this task."""

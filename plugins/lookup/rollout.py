@@ -49,7 +49,13 @@ import typing as t
 
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _hosts, _page, _variables
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import (
+    _approval,
+    _domains,
+    _hosts,
+    _page,
+    _variables,
+)
 
 _NO_TASKS = str(pathlib.Path(__file__).resolve().parents[2] / "playbooks" / "tasks" / "none.yml")
 
@@ -71,19 +77,23 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible is not typed
             settings = _variables.settings(given, self._templar.template, lacking)
             if self.get_option("begin"):
                 _page.check(settings["report"])
+                _approval.check(settings["approval"])
         except ValueError as error:
             raise AnsibleError(str(error)) from error
         try:
-            return [self._rollout(inventory, settings, given)]
+            return [self._rollout(inventory, settings, given, at_parsing)]
         except AnsibleError:
             if not at_parsing:
                 raise
             # hosts may be added until the play begins, which refuses them otherwise
             return [_unknown("restart", settings)]
 
-    @staticmethod
     def _rollout(
-        inventory: _hosts.Inventory, settings: dict[str, t.Any], given: dict[str, t.Any]
+        self,
+        inventory: _hosts.Inventory,
+        settings: dict[str, t.Any],
+        given: dict[str, t.Any],
+        at_parsing: bool,
     ) -> dict[str, t.Any]:
         hosts = inventory.meant(settings["hosts"])
         limited = inventory.within_limit(hosts, given.get("ansible_limit"))
@@ -97,14 +107,39 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible is not typed
                     "udpgrm_canary: it names no host of udpgrm_hosts that --limit leaves"
                 )
             serial = [max(1, len(canaries)), *serial[1:]]
+        ordered = [*canaries, *(name for name in hosts if name not in canaries)]
+        if settings["max_domains"] and limited and not at_parsing:
+            ordered, serial = self._in_domains(
+                [name for name in ordered if name in limited],
+                serial,
+                len(canaries),
+                settings,
+                given,
+            )
         return {
-            "hosts": [*canaries, *(name for name in hosts if name not in canaries)],
+            "hosts": ordered,
             "serial": serial,
             "canaries": canaries,
             "tasks": _tasks(settings, bool(canaries) or len(limited) > forks),
             "end": _end(settings),
             "hooks": _hooks(settings),
         }
+
+    def _in_domains(
+        self,
+        hosts: list[str],
+        serial: list[int | str],
+        canaries: int,
+        settings: dict[str, t.Any],
+        given: dict[str, t.Any],
+    ) -> tuple[list[str], list[int]]:
+        """Return hosts and sizes of batches with no more domains than allowed."""
+        found = _hosts.variable(self._loader, given, hosts, _variables.DOMAIN)
+        domains = {host: self._templar.template(found[host]) for host in hosts}
+        without = [host for host in hosts if not domains[host]]
+        if without:
+            raise AnsibleError(f"{_variables.DOMAIN}: {', '.join(without)} have none")
+        return _domains.batches(serial, canaries, domains, settings["max_domains"])
 
 
 def _unknown(tasks: str, settings: dict[str, t.Any]) -> dict[str, t.Any]:

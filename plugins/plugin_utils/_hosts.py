@@ -15,6 +15,7 @@ from ansible import context
 from ansible.errors import AnsibleError
 from ansible.inventory.manager import InventoryManager, split_host_pattern
 from ansible.parsing.dataloader import DataLoader
+from ansible.vars.manager import VariableManager
 
 Variables = t.Mapping[str, t.Any]
 _PLAYBOOKS = pathlib.Path(__file__).resolve().parents[2] / "playbooks"
@@ -54,6 +55,25 @@ class Inventory:
         limited = {host.name for host in self._inventory.get_hosts(pattern="all")}
         self._inventory.subset(None)
         return [name for name in hosts if name in limited]
+
+
+def variable(
+    loader: DataLoader, variables: Variables, hosts: t.Sequence[str], name: str
+) -> dict[str, t.Any]:
+    """Return a variable of hosts, None where it is not set.
+
+    Ansible knows no variables of hosts before its first play, so the inventory is read for them.
+    """
+    hostvars = variables.get("hostvars")
+    if hostvars is not None:
+        return {host: hostvars[host].get(name) for host in hosts}
+    inventory = InventoryManager(loader, sources=context.CLIARGS.get("inventory"))
+    manager = VariableManager(loader, inventory)
+    found = {}
+    for host in hosts:
+        entry = inventory.get_host(host)
+        found[host] = entry and manager.get_vars(host=entry, include_hostvars=False).get(name)
+    return found
 
 
 def check_command_line(limited: list[str], variables: Variables) -> None:

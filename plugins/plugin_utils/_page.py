@@ -57,7 +57,13 @@ def check(path: str) -> None:
             ) from error
 
 
-def write(settings: JsonObject, entries: t.Sequence[JsonObject], reason: str, ended: bool) -> str:
+def write(
+    settings: JsonObject,
+    entries: t.Sequence[JsonObject],
+    reason: str,
+    notes: t.Sequence[str],
+    ended: bool,
+) -> str:
     """Write page and result; return why they could not be written, empty if they were. Each is replaced as a whole."""
     if not settings["report"]:
         return ""
@@ -70,9 +76,10 @@ def write(settings: JsonObject, entries: t.Sequence[JsonObject], reason: str, en
         services=settings["services"],
         page=layout(entries),
         reason=reason,
+        notes=notes,
         as_of="" if ended else now,
     )
-    result = json.dumps(_result.document(settings, entries, reason, ended), indent=1)
+    result = json.dumps(_result.document(settings, entries, reason, notes, ended), indent=1)
     problems = [_replace(path, text), _replace(result_path(settings["report"]), f"{result}\n")]
     return "; ".join(filter(None, problems))
 

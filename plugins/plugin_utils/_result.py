@@ -23,7 +23,7 @@ from ansible_collections.udpgrm.fleet.plugins.plugin_utils._rollout import (
     verdicts,
 )
 
-SCHEMA = 1
+SCHEMA = 2
 _HOST_KEYS = (
     "host",
     "service",
@@ -42,32 +42,38 @@ _HOST_KEYS = (
 _AGAIN = "run the same command again, which passes over hosts that are done"
 
 
-def state(entries: t.Sequence[JsonObject], tolerance: float) -> str:
+def state(entries: t.Sequence[JsonObject], tolerance: float, reason: str) -> str:
     """Return the state of a run that has ended: succeeded, planned, failed, or stopped before all hosts were reached."""
     statuses = {entry["status"] for entry in entries}
-    if verdicts(entries, tolerance):
+    if verdicts(entries, tolerance) or reason:
         return "stopped" if "untouched" in statuses else "failed"
     if "untouched" in statuses:
         return "failed"
     return "planned" if "planned" in statuses else "succeeded"
 
 
-def sentence(entries: t.Sequence[JsonObject], tolerance: float) -> str:
+def sentence(entries: t.Sequence[JsonObject], tolerance: float, reason: str) -> str:
     """Return what happened, and what to do next."""
     total = _hosts(entries)
     bad = _hosts(entry for entry in entries if entry["status"] in BAD and not entry["went_back"])
     worse = _hosts(entry for entry in entries if is_worse(entry, tolerance))
     worse = [host for host in worse if host not in bad]
     untouched = _hosts(entry for entry in entries if entry["status"] == "untouched")
-    how = state(entries, tolerance)
+    how = state(entries, tolerance, reason)
     if how == "planned":
         return f"{_of(total, total)} would be restarted or are done already: run it without --check"
     if how == "succeeded":
         if all(entry["status"] == "unchanged" for entry in entries):
             return f"{_of(total, total)} ran the release already, nothing was done"
         return f"{_of(total, total)} run the release, nothing is left to do"
+    drain = _hosts(
+        entry for entry in entries if entry["drains"] and entry["status"] != "rolled_back"
+    )
+    back = f" (or go back with udpgrm.fleet.rollback: {', '.join(drain)} can)" if drain else ""
+    if not bad and not worse and untouched:
+        return f"{_of(untouched, total)} not restarted: {_AGAIN}{back}"
     if not bad and not worse:
-        return f"{_of(untouched, total)} not restarted: {_AGAIN}"
+        return f"all hosts were reached before the run was stopped: {reason}{back}"
     parts = []
     if bad:
         parts.append(f"{_of(bad, total)} failed")
@@ -75,15 +81,15 @@ def sentence(entries: t.Sequence[JsonObject], tolerance: float) -> str:
         parts.append(f"{_of(worse, total)} drop or misdirect more packets than before")
     if untouched:
         parts.append(f"{len(untouched)} not begun")
-    drain = _hosts(
-        entry for entry in entries if entry["drains"] and entry["status"] != "rolled_back"
-    )
-    back = f" (or go back with udpgrm.fleet.rollback: {', '.join(drain)} can)" if drain else ""
     return f"{', '.join(parts)}: repair them, then {_AGAIN}{back}"
 
 
 def document(
-    settings: JsonObject, entries: t.Sequence[JsonObject], reason: str, ended: bool
+    settings: JsonObject,
+    entries: t.Sequence[JsonObject],
+    reason: str,
+    notes: t.Sequence[str],
+    ended: bool,
 ) -> dict[str, t.Any]:
     """Return the result as it is written to the file."""
     tolerance = settings["max_error_share"]
@@ -93,9 +99,10 @@ def document(
         "release": settings["release"],
         "by": _run.by(),
         "at": time.time(),
-        "state": state(entries, tolerance) if ended else "running",
+        "state": state(entries, tolerance, reason) if ended else "running",
         "reason": reason,
-        "summary": sentence(entries, tolerance) if ended else "",
+        "notes": list(notes),
+        "summary": sentence(entries, tolerance, reason) if ended else "",
         "counts": counts(entries),
         "hosts": [host(entry) for entry in entries],
     }

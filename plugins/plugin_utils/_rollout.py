@@ -78,6 +78,17 @@ def collect(
     ]
 
 
+def decisions(hostvars: JsonObject, names: t.Sequence[str], run: str) -> tuple[str, list[str]]:
+    """Return why a run was stopped by something else than its hosts, empty if it was not, and the notes for its report."""
+    results = [hostvars[name].get(key) for name in names for key in (BEGIN, SWITCH, LOOK)]
+    found = [
+        result["decision"] for result in results if is_of(result, run) and "decision" in result
+    ]
+    notes = dict.fromkeys(note for decision in found for note in decision["notes"])
+    stops = dict.fromkeys(decision["stop"] for decision in found if decision["stop"])
+    return "; ".join(stops), list(notes)
+
+
 _LOST = {"unreachable": True, "msg": "a task of a hook did not reach its host"}
 
 

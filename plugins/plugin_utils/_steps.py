@@ -57,12 +57,9 @@ class Host:
         """Record that the host is not restarted as a hook has failed."""
         self.steps += _rollout.hook_steps({"failed": True, "msg": message}, self.services)
 
-    def bake_and_look(self, bake: int) -> None:
-        """Check the services that have switched in this task, some seconds later."""
-        switched = [step["service"] for step in self.steps if self._has_switched(step["result"])]
-        if switched and not self.check:
-            time.sleep(bake)
-            self.look(switched)
+    def switched(self) -> list[str]:
+        """Return the services that have switched in this task."""
+        return [step["service"] for step in self.steps if self._has_switched(step["result"])]
 
     def look(self, services: t.Sequence[str]) -> None:
         """Check services that have switched."""

@@ -41,8 +41,10 @@ _COLUMNS: list[tuple[str, t.Callable[[JsonObject], str]]] = [
 ]
 
 
-def render(entries: t.Sequence[JsonObject], reason: str, summary: str) -> list[str]:
-    """Return a line for each host and service, the problems, the sums of each service, and the summary."""
+def render(
+    entries: t.Sequence[JsonObject], reason: str, notes: t.Sequence[str], summary: str
+) -> list[str]:
+    """Return a line for each host and service, the problems, the notes, the sums of each service, and the summary."""
     services = list(dict.fromkeys(str(entry["service"]) for entry in entries))
     keys = ["host", "service"] if len(services) > 1 else ["host"]
     rows = [[*keys, *(title for title, _value in _COLUMNS)]]
@@ -53,6 +55,7 @@ def render(entries: t.Sequence[JsonObject], reason: str, summary: str) -> list[s
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     lines += [f"{label(e, entries)}: {e['problem']}" for e in entries if e["problem"]]
+    lines += notes
     if reason:
         lines.append(f"stopped: {reason}")
     for service in services:

@@ -15,11 +15,19 @@ import typing as t
 
 import yaml
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.udpgrm.fleet.plugins.module_utils._host import SERVICE_NAME
-from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _batches
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import (
+    _approval,
+    _batches,
+    _gates,
+    _windows,
+)
 
 PREFIX = "udpgrm_"
 REPORT = "udpgrm-report.html"
+#: The domain of a host, such as its rack.
+DOMAIN = "udpgrm_domain"
 #: Files of tasks that the playbook runs around a batch, around each host, and when it stops.
 HOOKS = ("before_batch", "before_host", "after_host", "after_batch", "on_stop_tasks")
 _SPECS = "roles/udpgrm/meta/argument_specs.yml"
@@ -58,6 +66,36 @@ def _one_of(*choices: str) -> Reader:
     return read
 
 
+def _optional(read: Reader) -> Reader:
+    return lambda value: None if value in (None, "") else read(value)
+
+
+def _flag(value: t.Any) -> bool:
+    try:
+        return bool(boolean(value))
+    except TypeError as error:
+        raise ValueError("it is true or false") from error
+
+
+def _yaml(read: Reader) -> Reader:
+    """Return a reader of what C(-e) has made a string of, too."""
+
+    def parse(value: t.Any) -> t.Any:
+        try:
+            return read(yaml.safe_load(value) if isinstance(value, str) else value)
+        except yaml.YAMLError as error:
+            raise ValueError(f"it is no YAML: {value!r}") from error
+
+    return parse
+
+
+def _path(value: t.Any) -> str:
+    """Return a path from the directory that Ansible was started in; empty: none."""
+    if value in (None, "", False):
+        return ""
+    return str(pathlib.Path.cwd() / pathlib.Path(str(value)).expanduser())
+
+
 def _word(value: t.Any) -> str | None:
     return None if value in (None, "") else str(value)
 
@@ -88,17 +126,15 @@ def _report(value: t.Any) -> str:
     if value is None or word in ("", "false", "no"):
         return ""
     given = REPORT if word in ("true", "yes") else str(value)
-    return str(pathlib.Path.cwd() / pathlib.Path(given).expanduser())
+    return _path(given)
 
 
 def _task_file(value: t.Any) -> str:
-    """Return the path of a file of tasks, from the directory that Ansible was started in; empty: none."""
-    if value in (None, "", False):
-        return ""
-    path = pathlib.Path.cwd() / pathlib.Path(str(value)).expanduser()
-    if not path.is_file():
+    """Return the path of a file of tasks."""
+    path = _path(value)
+    if path and not pathlib.Path(path).is_file():
         raise ValueError(f"there is no file {path}")
-    return str(path)
+    return path
 
 
 def _sizes(value: t.Any) -> list[int | str]:
@@ -120,6 +156,15 @@ ROLLING_RESTART: dict[str, tuple[t.Any, Reader]] = {
     "udpgrm_pause": (0, _whole("seconds")),
     "udpgrm_max_failures": (0, _whole("hosts")),
     "udpgrm_max_error_share": (0.001, _share),
+    "udpgrm_gates": ([], _yaml(_gates.parse)),
+    "udpgrm_gate_wait": (0, _whole("seconds")),
+    "udpgrm_expedite": (False, _flag),
+    "udpgrm_max_domains": (None, _optional(_whole("domains"))),
+    "udpgrm_windows": ([], _yaml(_windows.parse)),
+    "udpgrm_outside_windows": ("stop", _one_of("stop", "wait")),
+    "udpgrm_approval": ("", _approval.parse),
+    "udpgrm_approval_timeout": (3600, _whole("seconds")),
+    "udpgrm_brake": ("", _path),
     "udpgrm_on_stop": ("stay", _one_of("stay", "rollback")),
     "udpgrm_other_rollout": ("refuse", _one_of("refuse", "wait", "replace")),
     "udpgrm_report": (True, _report),
@@ -131,7 +176,7 @@ def known() -> frozenset[str]:
     """Return all known names: of the playbooks and of the role."""
     path = pathlib.Path(__file__).resolve().parents[2] / _SPECS
     specs = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]
-    return frozenset(ROLLING_RESTART) | frozenset(specs["main"]["options"])
+    return frozenset({*ROLLING_RESTART, DOMAIN, *specs["main"]["options"]})
 
 
 def misspelt(names: t.Iterable[str]) -> str:

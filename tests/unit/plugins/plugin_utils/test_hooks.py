@@ -70,7 +70,7 @@ def _worker(calls: t.Any) -> None:
 def test_once_whichever_worker_comes_first(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_once.C, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    monkeypatch.setattr("ansible.constants.DEFAULT_LOCAL_TMP", str(tmp_path))
     context = multiprocessing.get_context("fork")
     calls = context.Value("i", 0)
     workers = [context.Process(target=_worker, args=(calls,)) for _number in range(4)]

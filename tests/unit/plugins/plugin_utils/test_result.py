@@ -100,7 +100,7 @@ WORSE = {"shares": {"before": 0.0, "after": 0.5}}
     ],
 )
 def test_the_end(found: list[dict[str, t.Any]], state: str, said: str) -> None:
-    assert (_result.state(found, 0.001), _result.sentence(found, 0.001)) == (state, said)
+    assert (_result.state(found, 0.001, ""), _result.sentence(found, 0.001, "")) == (state, said)
 
 
 @pytest.mark.parametrize("ended", [True, False])
@@ -113,7 +113,7 @@ def test_the_result_is_as_its_schema_says(tmp_path: pathlib.Path, ended: bool) -
     }
     found = entries("updated", "failed", "untouched")
     found[0].update(switch_s=0.01, drain_s=3.5, flows_carried=7, flows_lost=0, moved=0, dropped=0)
-    assert _page.write(settings, found, "1 failed", ended) == ""
+    assert _page.write(settings, found, "1 failed", ["waited"], ended) == ""
     result = json.loads((tmp_path / "page.json").read_text())
     jsonschema.Draft7Validator.check_schema(SCHEMA)
     jsonschema.validate(result, SCHEMA)

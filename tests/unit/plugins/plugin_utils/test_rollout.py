@@ -261,7 +261,7 @@ def test_services_are_told_apart() -> None:
         "1 failed, at most 0 may (udpgrm_max_failures): fl1 dns failed (no)"
     )
     assert _rollout.verdicts(found, 0.001) == {"fl1": "dns: failed: no"}
-    lines = _table.render(found, "", "repair it")
+    lines = _table.render(found, "", [], "repair it")
     assert lines[0].split()[:2] == ["host", "service"]
     assert lines[-3:] == ["echo: 1 updated", "dns: 1 failed", "repair it"]
 
@@ -320,7 +320,7 @@ def test_budget() -> None:
 
 def test_table() -> None:
     entries = [entry(switch=SWITCHED, join=join(finished())), entry()]
-    lines = _table.render(entries, "enough", "repair it")
+    lines = _table.render(entries, "enough", [], "repair it")
     assert " ".join(lines[1].split()) == "fl1 updated 1 -> 2 0.030 s 6.0 s - 0 0 0"
     assert lines[2].split() == ["fl1", "untouched", "-", "-", "-", "-", "-", "-", "-"]
     assert lines[3:] == ["stopped: enough", "echo: 1 updated, 1 untouched; repair it"]

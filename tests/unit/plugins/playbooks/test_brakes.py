@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+
+"""Gates, windows, domains, approval and the brake: what keeps a batch from beginning."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import pathlib
+import subprocess
+import typing as t
+
+import pytest
+
+from ..fake_services import FOREVER
+from ..playbook import PLAYBOOKS, Ansible, both_versions
+from .fleet import Fleet
+
+
+def result(fleet: Fleet, ansible: Ansible) -> dict[str, t.Any]:
+    """The result for machines."""
+    found: dict[str, t.Any] = json.loads((ansible.directory / "report.json").read_text())
+    return found
+
+
+@both_versions
+def test_a_shut_gate_stops_and_expedite_skips_it(ansible: Ansible) -> None:
+    fleet = Fleet(ansible, [{}, {}])
+    gate = {"name": "ready", "command": ["test", "-e", str(ansible.directory / "ready")]}
+    status, said = fleet.run(udpgrm_gates=[gate])
+    assert (status, fleet.working) == (2, [1, 1]), said
+    assert "stopped: gate ready: exit status 1" in said
+    assert result(fleet, ansible)["state"] == "stopped"
+    status, said = fleet.run(udpgrm_gates=json.dumps([gate]), udpgrm_expedite="true")
+    assert (status, fleet.working) == (0, [2, 2]), said
+    note = "gates are skipped (udpgrm_expedite): ready"
+    assert note in said
+    assert note in fleet.report
+    assert result(fleet, ansible)["notes"] == [note]
+
+
+@both_versions
+@pytest.mark.parametrize("canary", ["", "fl1"])
+def test_a_gate_that_shuts_during_a_bake(ansible: Ansible, canary: str) -> None:
+    """The rollback does not wait until it is open."""
+    fleet = Fleet(ansible, [{"looks": FOREVER}, {}])
+    services = fleet.hosts["fl1"].path / "services.json"
+    gate = {"name": "old", "command": ["grep", "-q", '"working": 1', str(services)]}
+    status, said = fleet.run(
+        udpgrm_gates=[gate], udpgrm_bake=1, udpgrm_on_stop="rollback", udpgrm_canary=canary
+    )
+    assert (status, fleet.working) == (2, [1, 1]), said
+    assert "stopped: gate old: exit status 1" in said
+    assert "echo: 1 rolled back, 1 untouched" in said
+
+
+def test_a_gate_that_shuts_during_the_last_bake(ansible: Ansible) -> None:
+    fleet = Fleet(ansible, [{}])
+    services = fleet.hosts["fl1"].path / "services.json"
+    gate = {"name": "old", "command": ["grep", "-q", '"working": 1', str(services)]}
+    status, said = fleet.run(udpgrm_gates=[gate])
+    assert (status, fleet.working) == (2, [2]), said
+    assert "all hosts were reached before the run was stopped: gate old: exit status 1" in said
+
+
+def lines(run: subprocess.Popen[str], what: str) -> str:
+    """Read until a line has some words."""
+    assert run.stdout is not None
+    said = ""
+    for line in run.stdout:
+        said += line
+        if what in line:
+            return said
+    raise AssertionError(said)
+
+
+def start(ansible: Ansible, fleet: Fleet, **variables: t.Any) -> subprocess.Popen[str]:
+    playbook = PLAYBOOKS / "rolling_restart.yml"
+    return ansible.start(playbook, fleet.hosts, **fleet.given(**variables))
+
+
+def test_the_brake_pauses_and_stops(ansible: Ansible) -> None:
+    fleet = Fleet(ansible, [{}, {}])
+    brake = ansible.directory / "brake"
+    brake.touch()
+    run = start(ansible, fleet, udpgrm_brake="brake", udpgrm_on_stop_tasks="")
+    lines(run, f"waits: {brake} says pause; delete it to continue")
+    assert fleet.working == [1, 1]
+    brake.write_text("stop\n")
+    said, _none = run.communicate(timeout=300)
+    assert (run.returncode, fleet.working) == (2, [1, 1]), said
+    assert f"stopped: {brake} says stop" in said
+    brake.write_text("pause")
+    run = start(ansible, fleet, udpgrm_brake="brake")
+    lines(run, "says pause")
+    brake.unlink()
+    said, _none = run.communicate(timeout=300)
+    assert (run.returncode, fleet.working) == (0, [2, 2]), said
+    assert f"s: {brake} says pause" in result(fleet, ansible)["notes"][0]
+
+
+@both_versions
+def test_approval_of_each_further_batch(ansible: Ansible) -> None:
+    fleet = Fleet(ansible, [{}, {}, {}])
+    answer = ansible.directory / "answer"
+    answer.write_text("yes")
+    run = start(ansible, fleet, udpgrm_approval="answer", udpgrm_batches=[1])
+    said = lines(run, f"Begin the batch of fl2? Write yes, all or no to {answer}")
+    # with the table so far
+    assert "fl1   updated" in said
+    assert fleet.working == [2, 1, 1]
+    answer.write_text("yes")
+    lines(run, "Begin the batch of fl3?")
+    answer.write_text("no")
+    said, _none = run.communicate(timeout=300)
+    assert (run.returncode, fleet.working) == (2, [2, 2, 1]), said
+    assert "stopped: not approved" in said
+
+
+def test_no_terminal_is_refused_before_anything_begins(ansible: Ansible) -> None:
+    fleet = Fleet(ansible, [{}])
+    status, said = fleet.run(udpgrm_approval="terminal")
+    assert (status != 0, fleet.working) == (True, [1]), said
+    assert "udpgrm_approval: there is no terminal" in " ".join(said.split())
+
+
+def test_nothing_begins_outside_of_windows(ansible: Ansible) -> None:
+    fleet = Fleet(ansible, [{}])
+    later = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=2)
+    window = f"{later:%a} 00:00-24:00 UTC"
+    status, said = fleet.run(udpgrm_windows=[window])
+    assert (status, fleet.working) == (2, [1]), said
+    assert f"stopped: outside of udpgrm_windows ({window})" in said
+
+
+def add_domains(directory: pathlib.Path, domains: dict[str, str]) -> None:
+    folder = directory / "host_vars"
+    folder.mkdir()
+    for host, domain in domains.items():
+        (folder / f"{host}.json").write_text(json.dumps({"udpgrm_domain": domain}))
+
+
+@both_versions
+def test_no_two_domains_at_once(ansible: Ansible) -> None:
+    fleet = Fleet(ansible, [{}, {}, {}, {"rolls_back": "dead"}])
+    domains = {"fl1": "east", "fl2": "west", "fl3": "east"}
+    add_domains(ansible.directory, domains)
+    status, said = fleet.run(udpgrm_max_domains=1)
+    assert (status != 0, fleet.working) == (True, [1, 1, 1, 1]), said
+    assert "udpgrm_domain: fl4 have none" in " ".join(said.split())
+    (ansible.directory / "host_vars" / "fl4.json").write_text('{"udpgrm_domain": "west"}')
+    status, said = fleet.run()
+    assert (status, fleet.working) == (2, [1, 1, 1, 1]), said
+    assert "udpgrm_domain: give udpgrm_max_domains with -e" in said
+    # fl1 and fl3, then fl2 and fl4
+    status, said = fleet.run(udpgrm_max_domains=1, udpgrm_batches=["100%"])
+    assert (status, fleet.working) == (2, [2, 2, 2, 1]), said
+    assert said.count("TASK [Restart the services]") == 2

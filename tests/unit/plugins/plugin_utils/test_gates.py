@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+
+"""Gates: what they are given as, and when they are open."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _gates
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils._conditions import GO, Answer
+
+PROMETHEUS = {"prometheus": "http://p:9090", "query": "up", "condition": "== 1"}
+
+
+@pytest.mark.parametrize(
+    "given, name",
+    [
+        (PROMETHEUS, "up"),
+        ({**PROMETHEUS, "name": "all up", "headers": {"X": "y"}}, "all up"),
+        ({"url": "https://user:secret@h/ready?token=secret"}, "h/ready"),
+        ({"command": ["/usr/bin/true", 1]}, "/usr/bin/true"),
+    ],
+)
+def test_gates_as_they_are_given(given: t.Any, name: str) -> None:
+    (gate,) = _gates.parse([given])
+    assert gate.name == name
+
+
+@pytest.mark.parametrize(
+    "given, wrong",
+    [
+        ("errors", "it is a list of gates"),
+        ([{}], "each gate is a mapping with one of prometheus, url or command"),
+        ([{"url": "http://h", "command": ["true"]}], "with one of prometheus, url or command"),
+        ([{"url": "http://h", "query": "up"}], "a gate with url has no query"),
+        ([{"url": "file:///etc/passwd"}], "a gate's url is an http or https URL"),
+        ([{"command": "true"}], "a gate's command is a list of words"),
+        ([{**PROMETHEUS, "condition": "below 1"}], "a condition such as '< 0.01'"),
+        ([{**PROMETHEUS, "headers": "X"}], "headers of a gate are a mapping"),
+        ([PROMETHEUS, PROMETHEUS], "two gates have the same name"),
+    ],
+)
+def test_wrong_gates(given: t.Any, wrong: str) -> None:
+    with pytest.raises(ValueError, match=wrong):
+        _gates.parse(given)
+
+
+def vector(*values: str) -> dict[str, t.Any]:
+    result = [
+        {"metric": {"instance": f"fl{number}"}, "value": [0, value]}
+        for number, value in enumerate(values, start=1)
+    ]
+    return {"status": "success", "data": {"resultType": "vector", "result": result}}
+
+
+@pytest.mark.parametrize(
+    "answer, condition, why",
+    [
+        (vector("0.5"), "< 1", ""),
+        (vector("0.5", "2"), "<1", "2 is not <1 (instance=fl2)"),
+        (vector("NaN"), "!= 1", "nan is not != 1 (instance=fl1)"),
+        (vector("+Inf"), "> 1e-3", ""),
+        (vector("-1"), ">= -1", ""),
+        (vector(), "< 1", "no data"),
+        ({"data": {"resultType": "scalar", "result": [0, "3"]}}, "== 3", ""),
+        ({"data": {"resultType": "scalar", "result": [0, "3"]}}, "<= 2", "3 is not <= 2"),
+        (
+            {"data": {"resultType": "matrix", "result": []}},
+            "< 1",
+            "the query returns a matrix: a vector or scalar is needed",
+        ),
+        ({"status": "error"}, "< 1", "the answer is not that of Prometheus"),
+        ([], "< 1", "the answer is not that of Prometheus"),
+    ],
+)
+def test_conditions_of_answers(answer: t.Any, condition: str, why: str) -> None:
+    assert _gates.compare(answer, condition) == why
+
+
+def test_commands() -> None:
+    def problem(*command: str) -> str:
+        (gate,) = _gates.parse([{"command": list(command)}])
+        return _gates.problem(gate)
+
+    assert problem("true") == ""
+    assert problem("sh", "-c", "echo too hot >&2; exit 3") == "exit status 3: too hot"
+    assert problem("/nonexistent").startswith("no answer: [Errno 2]")
+
+
+class Clock:
+    """A clock that only sleep moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def watch(patience: float, answers: dict[float, str], clock: Clock) -> _gates.Watch:
+    """A watch of one gate; C(answers): why it is shut, from a moment on."""
+    gates = _gates.parse([{"command": ["true"], "name": "g"}])
+
+    def evaluate(_gate: _gates.Gate) -> str:
+        return answers[max(moment for moment in answers if moment <= clock.now)]
+
+    return _gates.Watch(gates, patience, clock, evaluate)
+
+
+def test_a_gate_may_be_shut_for_a_while() -> None:
+    clock = Clock()
+    watched = watch(30, {0: "x", 20: "", 40: "x"}, clock)
+    assert watched.ask() == Answer(wait="gate g: x")
+    clock.now = 20
+    assert watched.ask() == GO
+    # the time counts from when it was shut again
+    clock.now = 40
+    assert watched.ask() == Answer(wait="gate g: x")
+    clock.now = 70
+    assert watched.ask() == Answer(stop="gate g: x")
+
+
+def test_a_bake_is_watched() -> None:
+    clock = Clock()
+    assert watch(0, {0: ""}, clock).during(12, clock.sleep) == ""
+    assert clock.now == 12
+    clock = Clock()
+    assert watch(0, {0: "", 7: "x"}, clock).during(60, clock.sleep) == "gate g: x"
+    assert clock.now == 10
+    # it does not end while a gate is shut
+    clock = Clock()
+    assert watch(60, {0: "", 5: "x", 31: ""}, clock).during(10, clock.sleep) == ""
+    assert clock.now == 35
+
+
+def test_no_bake_is_watched_once() -> None:
+    clock = Clock()
+    assert watch(0, {0: "x"}, clock).during(0, clock.sleep) == "gate g: x"
