@@ -15,6 +15,7 @@ from ansible_collections.udpgrm.fleet.plugins.plugin_utils import (
     _rollout,
     _table,
     _variables,
+    _webhook,
 )
 
 display = Display()
@@ -55,6 +56,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         problem = _page.write(settings, entries, reason, notes, ended=True)
         if problem:
             display.warning(problem)
+        if settings["webhook"] and not self._task.check_mode:
+            problem = _webhook.send(
+                settings, _webhook.event("end", [], document["summary"], document)
+            )
+            if problem:
+                display.warning(problem)
         result.update(changed=False, counts=document["counts"], summary=document["summary"])
         # as set_stats does; not by a name that begins with udpgrm_: AWX gives them to the next job as variables
         data = {"rolling_restart": {", ".join(settings["services"]): document}}

@@ -20,6 +20,7 @@ from ansible_collections.udpgrm.fleet.plugins.plugin_utils import (
     _steps,
     _table,
     _variables,
+    _webhook,
 )
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils._once import once
 
@@ -225,12 +226,30 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             if not is_first:
                 time.sleep(self._settings["pause"])
                 self._display_table(entries)
-            decision = _decision.decide(self._settings, self._batch, is_first, notes)
+
+            def on_wait(why: str) -> None:
+                self._notify("wait", why, entries, notes)
+
+            decision = _decision.decide(self._settings, self._batch, is_first, notes, on_wait)
             reason = decision["stop"]
+            if not reason:
+                self._notify("begin" if is_first else "batch", "", entries, notes)
+        notes = [*notes, *decision["notes"]]
         if reason:
             display.display(f"no further batch: {reason}")
-        self._write_page(entries, reason, [*notes, *decision["notes"]])
+            if not _rollout.has_stopped(self._variables["hostvars"], self._hosts, run):
+                self._notify("stop", reason, entries, notes)
+        self._write_page(entries, reason, notes)
         return {**decision, "reason": reason}
+
+    def _notify(self, name: str, why: str, entries: list[JsonObject], notes: list[str]) -> None:
+        if self._settings["webhook"] and not self._task.check_mode:
+            reason = why if name == "stop" else ""
+            result = _result.document(self._settings, entries, reason, notes, ended=False)
+            event = _webhook.event(name, self._batch, why, result)
+            problem = _webhook.send(self._settings, event)
+            if problem:
+                display.warning(problem)
 
     def _write_page(self, entries: list[JsonObject], reason: str, notes: list[str]) -> None:
         problem = _page.write(self._settings, entries, reason, notes, ended=False)

@@ -41,10 +41,14 @@ class Outcome:
 def await_all(
     conditions: t.Sequence[Condition],
     display: t.Callable[[str], None],
+    on_wait: t.Callable[[str], None],
     clock: t.Callable[[], float] = time.monotonic,
     sleep: t.Callable[[float], None] = time.sleep,
 ) -> Outcome:
-    """Wait until all conditions let the batch begin at the same time, or one stops the run."""
+    """Wait until all conditions let the batch begin at the same time, or one stops the run.
+
+    C(on_wait) is called once for each reason to wait, C(display) again from time to time.
+    """
     waited: dict[str, float] = {}
     displayed, displayed_at = "", 0.0
     while True:
@@ -53,6 +57,8 @@ def await_all(
             notes = [f"waited {seconds:.0f} s: {why}" for why, seconds in waited.items()]
             return Outcome(answer.stop, notes)
         now = clock()
+        if answer.wait not in waited:
+            on_wait(answer.wait)
         if answer.wait != displayed or now - displayed_at >= _SAY_EVERY_S:
             display(f"waits: {answer.wait}")
             displayed, displayed_at = answer.wait, now

@@ -28,11 +28,16 @@ _APPROVED_ALL = "all further batches are approved"
 
 
 def decide(
-    settings: JsonObject, batch: t.Sequence[str], is_first: bool, notes: t.Collection[str]
+    settings: JsonObject,
+    batch: t.Sequence[str],
+    is_first: bool,
+    notes: t.Collection[str],
+    on_wait: t.Callable[[str], None],
 ) -> dict[str, t.Any]:
     """Return C(stop), empty if the batch may begin, and C(notes) for the report; C(notes) are those of earlier batches.
 
-    The first batch needs no approval: the operator has just begun the run.
+    C(on_wait) is called with each new reason to wait. The first batch needs no approval: the operator has just begun
+    the run.
     """
     found: list[str] = []
     conditions: list[_conditions.Condition] = []
@@ -51,7 +56,7 @@ def decide(
         how, timeout = settings["approval"], settings["approval_timeout"]
         approval = Approval(how, question, batch[0], timeout, _prompt)
         conditions.append(approval.ask)
-    outcome = _conditions.await_all(conditions, display.display)
+    outcome = _conditions.await_all(conditions, display.display, on_wait)
     if approval and approval.word == "all":
         found.append(_APPROVED_ALL)
     return {"stop": outcome.stop, "notes": [*found, *outcome.notes]}

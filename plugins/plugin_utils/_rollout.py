@@ -89,6 +89,15 @@ def decisions(hostvars: JsonObject, names: t.Sequence[str], run: str) -> tuple[s
     return "; ".join(stops), list(notes)
 
 
+def has_stopped(hostvars: JsonObject, names: t.Sequence[str], run: str) -> bool:
+    """Return whether an earlier batch of a run was not begun."""
+    results = [hostvars[name].get(key) for name in names for key in (BEGIN, SWITCH)]
+    return any(
+        is_of(result, run) and (result or {}).get("decision", {}).get("reason")
+        for result in results
+    )
+
+
 _LOST = {"unreachable": True, "msg": "a task of a hook did not reach its host"}
 
 

@@ -21,6 +21,7 @@ from ansible_collections.udpgrm.fleet.plugins.plugin_utils import (
     _approval,
     _batches,
     _gates,
+    _webhook,
     _windows,
 )
 
@@ -165,6 +166,9 @@ ROLLING_RESTART: dict[str, tuple[t.Any, Reader]] = {
     "udpgrm_approval": ("", _approval.parse),
     "udpgrm_approval_timeout": (3600, _whole("seconds")),
     "udpgrm_brake": ("", _path),
+    "udpgrm_webhook": ("", _webhook.parse_url),
+    "udpgrm_webhook_template": ("", _webhook.parse_template),
+    "udpgrm_webhook_headers": ({}, _yaml(_webhook.parse_headers)),
     "udpgrm_on_stop": ("stay", _one_of("stay", "rollback")),
     "udpgrm_other_rollout": ("refuse", _one_of("refuse", "wait", "replace")),
     "udpgrm_report": (True, _report),

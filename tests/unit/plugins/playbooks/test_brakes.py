@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import datetime
+import http.server
 import json
 import pathlib
 import subprocess
+import threading
 import typing as t
 
 import pytest
@@ -157,3 +159,36 @@ def test_no_two_domains_at_once(ansible: Ansible) -> None:
     status, said = fleet.run(udpgrm_max_domains=1, udpgrm_batches=["100%"])
     assert (status, fleet.working) == (2, [2, 2, 2, 1]), said
     assert said.count("TASK [Restart the services]") == 2
+
+
+class Receiver(http.server.BaseHTTPRequestHandler):
+    """Keeps the events."""
+
+    got: t.ClassVar[list[dict[str, t.Any]]] = []
+
+    def do_POST(self) -> None:
+        self.got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_arguments: t.Any) -> None:
+        """Log nothing."""
+
+
+@both_versions
+def test_notices(ansible: Ansible) -> None:
+    Receiver.got.clear()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    fleet = Fleet(ansible, [{}, {"rolls_back": "dead"}, {}, {}])
+    url = f"http://127.0.0.1:{server.server_port}/"
+    try:
+        status, said = fleet.run(udpgrm_webhook=url, udpgrm_batches=[1])
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert (status, fleet.working) == (2, [2, 1, 1, 1]), said
+    events = [(event["event"], event["batch"]) for event in Receiver.got]
+    assert events == [("begin", ["fl1"]), ("batch", ["fl2"]), ("stop", ["fl3"]), ("end", [])]
+    assert "fl2 rolled back (canary: dead)" in Receiver.got[2]["text"]
+    assert Receiver.got[3]["result"]["state"] == "stopped"

@@ -28,7 +28,9 @@ BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
 def await_all(*answers: t.Iterator[Answer]) -> tuple[_conditions.Outcome, list[str], float]:
     clock, displayed = Clock(), list[str]()
     conditions = [lambda given=given: next(given, GO) for given in answers]
-    outcome = _conditions.await_all(conditions, displayed.append, clock, clock.sleep)
+    told: list[str] = []
+    outcome = _conditions.await_all(conditions, displayed.append, told.append, clock, clock.sleep)
+    assert told == list(dict.fromkeys(line.removeprefix("waits: ") for line in displayed))
     return outcome, displayed, clock.now
 
 
