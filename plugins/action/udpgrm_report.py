@@ -10,6 +10,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils import (
+    _bundle,
     _page,
     _result,
     _rollout,
@@ -56,6 +57,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         problem = _page.write(settings, entries, reason, notes, ended=True)
         if problem:
             display.warning(problem)
+        if not self._task.check_mode:
+            line, problem = _bundle.write(settings["support_bundle"], run, document)
+            if line:
+                display.display(line)
+            if problem:
+                display.warning(problem)
         if settings["webhook"] and not self._task.check_mode:
             problem = _webhook.send(
                 settings, _webhook.event("end", [], document["summary"], document)

@@ -12,6 +12,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils import (
+    _bundle,
     _decision,
     _page,
     _result,
@@ -329,6 +330,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         verdict = _rollout.verdicts(self._mine(part), self._settings["max_error_share"])
         why = verdict.get(self._host) or decision["bad"].get(self._host)
         result = {**part.result(), "failed": bool(why), "unreachable": False}
+        if why and self._settings["support_bundle"] and not part.check:
+            _bundle.keep(run, self._host, part.support())
         return {**result, "msg": why} if why else result
 
     def _sum_up(self) -> JsonObject:

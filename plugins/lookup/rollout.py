@@ -51,6 +51,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils import (
     _approval,
+    _bundle,
     _domains,
     _hosts,
     _page,
@@ -78,6 +79,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible is not typed
             if self.get_option("begin"):
                 _page.check(settings["report"])
                 _approval.check(settings["approval"])
+                _bundle.check(settings["support_bundle"])
         except ValueError as error:
             raise AnsibleError(str(error)) from error
         try:

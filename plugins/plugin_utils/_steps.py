@@ -85,6 +85,10 @@ class Host:
             )
             self._note("join", service, result)
 
+    def support(self) -> JsonObject:
+        """Return what the host knows of its services, for the support bundle. It is no step of the run."""
+        return self._call("udpgrm_support", {"services": self.services})
+
     def _restart(self, service: str, arguments: dict[str, t.Any], other_rollout: str) -> JsonObject:
         """Begin a restart, unless another rollout of the service continues; then follow the option for that."""
         mine = {"run": self.run, "by": _run.by()}

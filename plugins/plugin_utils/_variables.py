@@ -20,6 +20,7 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._host import SERVICE_
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils import (
     _approval,
     _batches,
+    _bundle,
     _gates,
     _webhook,
     _windows,
@@ -138,6 +139,14 @@ def _task_file(value: t.Any) -> str:
     return path
 
 
+def _bundle_path(value: t.Any) -> str:
+    """Return the path of the support bundle; empty: none."""
+    word = str(value).lower()
+    if word in ("", "none", "false", "no"):
+        return ""
+    return _path(_bundle.NAME if word in ("true", "yes") else value)
+
+
 def _sizes(value: t.Any) -> list[int | str]:
     try:
         return _batches.parse(value)
@@ -166,6 +175,7 @@ ROLLING_RESTART: dict[str, tuple[t.Any, Reader]] = {
     "udpgrm_approval": ("", _approval.parse),
     "udpgrm_approval_timeout": (3600, _whole("seconds")),
     "udpgrm_brake": ("", _path),
+    "udpgrm_support_bundle": (False, _bundle_path),
     "udpgrm_webhook": ("", _webhook.parse_url),
     "udpgrm_webhook_template": ("", _webhook.parse_template),
     "udpgrm_webhook_headers": ({}, _yaml(_webhook.parse_headers)),

@@ -50,7 +50,7 @@ UNCHANGED = {
     "See whether a dissector of our own loads on this kernel",
     "Resume a restart that a crash of the host's systemd has cut",
 }
-READ_ONLY = {"drain", "info", "probe", "service_info"}
+READ_ONLY = {"drain", "info", "probe", "service_info", "support"}
 # Parts of a playbook or of the role, which would change this machine, or need the rest of it.
 PARTS = {"udpgrm_files", "udpgrm_instances", "udpgrm_report", "udpgrm_rollout"}
 

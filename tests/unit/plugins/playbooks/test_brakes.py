@@ -10,6 +10,7 @@ import http.server
 import json
 import pathlib
 import subprocess
+import tarfile
 import threading
 import typing as t
 
@@ -192,3 +193,22 @@ def test_notices(ansible: Ansible) -> None:
     assert events == [("begin", ["fl1"]), ("batch", ["fl2"]), ("stop", ["fl3"]), ("end", [])]
     assert "fl2 rolled back (canary: dead)" in Receiver.got[2]["text"]
     assert Receiver.got[3]["result"]["state"] == "stopped"
+
+
+def test_the_support_bundle(ansible: Ansible) -> None:
+    fleet = Fleet(ansible, [{}, {"rolls_back": "dead"}])
+    fleet.gone = {"fl2"}
+    status, said = fleet.run(udpgrm_support_bundle="true")
+    assert (status, fleet.working) == (2, [2, 1]), said
+    with tarfile.open(ansible.directory / "udpgrm-support.tar.gz") as archive:
+        assert "udpgrm-support/fl2/failed.txt" in archive.getnames()
+    fleet.gone = set()
+    status, said = fleet.run(udpgrm_support_bundle="true")
+    assert (status, fleet.working) == (2, [2, 1]), said
+    assert f"support bundle: {ansible.directory / 'udpgrm-support.tar.gz'}" in said
+    with tarfile.open(ansible.directory / "udpgrm-support.tar.gz") as archive:
+        names = [name for name in archive.getnames() if "/fl" in name]
+        assert {name.split("/")[1] for name in names} == {"fl2"}
+        file = archive.extractfile("udpgrm-support/fl2/status.json")
+        assert file is not None
+        assert json.load(file)["services"][0]["name"] == "echo"
