@@ -84,6 +84,12 @@ class Restart:
         }
 
     @property
+    def held(self) -> bool:
+        """Return whether the old instance has drained, and is kept for a rollback."""
+        last = (self.journal or {}).get("steps", [])[-1:]
+        return self.outcome is None and any("hold" in step["evidence"] for step in last)
+
+    @property
     def undoing(self) -> bool:
         """Return whether it is being rolled back."""
         return self.journal is not None and self.journal["step"] in _UNDO
@@ -147,9 +153,9 @@ def interrupted(journal: JsonObject) -> bool:
 
 
 def await_end(host: Host, service: str, limit: int) -> JsonObject:
-    """Wait until a service's restart has ended, C(limit) seconds at most. Raises HostError."""
+    """Wait until a service's restart has ended but for a hold, C(limit) seconds at most. Raises HostError."""
     restart = look(host, service)
-    if limit and restart.journal is not None and restart.outcome is None:
+    if limit and restart.journal is not None and restart.outcome is None and not restart.held:
         answer = host.follow(service, FINISHED, limit)
         if interrupted(answer):
             raise HostError(
@@ -159,7 +165,7 @@ def await_end(host: Host, service: str, limit: int) -> JsonObject:
     journal = restart.journal or {}
     going = journal.get("to_generation" if restart.undoing else "from_generation")
     return {
-        "drained": restart.journal is None or restart.outcome is not None,
+        "drained": restart.journal is None or restart.outcome is not None or restart.held,
         "flows": None if going is None else restart.flows.get(str(going)),
         "generation": going,
         "restart": restart.journal,

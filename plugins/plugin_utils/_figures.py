@@ -36,12 +36,19 @@ def figures(journal: JsonObject | None, looks: list[JsonObject]) -> dict[str, t.
             for step in steps
         ],
         "switch_s": None if journal is None else journal["promotion_window_s"],
-        "drain_s": drain["ended"] - drain["started"] if drain.get("ended") else None,
+        "drain_s": _duration(drain),
         "flows_carried": None if carried is None else max(0, carried - (_left(drain) or 0)),
         "flows_lost": _lost(last),
         "moved": _moved(looks) if looks else None,
         "dropped": looks[-1]["dropped"] if looks else None,
     }
+
+
+def _duration(drain: JsonObject) -> float | None:
+    """Return how long a drain has taken, without the hold after it; None: it continues."""
+    held = drain.get("evidence", {}).get("hold")
+    ended = held["begun"] if held else drain.get("ended")
+    return ended - drain["started"] if ended else None
 
 
 def _moved(looks: list[JsonObject]) -> int:
@@ -53,6 +60,8 @@ def _moved(looks: list[JsonObject]) -> int:
 
 def _lost(drain: JsonObject) -> int | None:
     """Return the count of flows that were cut off by the end of a drain; None: unknown, or it continues."""
+    if "hold" in drain.get("evidence", {}):
+        return 0
     if not drain.get("result"):
         return None
     return _left(drain) if drain["result"] == "done" else 0

@@ -51,7 +51,8 @@ class Progress:
             flows = "" if answer["flows"] is None else f": {answer['flows']} flows left"
             return f"generation {answer['generation']} has not drained in {elapsed:.0f} s{flows}"
         journal = answer.get("restart")
-        if journal is None or journal["outcome"] == "finished":
+        # one that has not ended holds the drained instance
+        if journal is None or journal["outcome"] in (None, "finished"):
             return ""
         reasons = [step["reason"] for step in journal["steps"] if step["reason"]]
         end = "was rolled back" if journal["outcome"] == "rolled_back" else "has failed"

@@ -53,6 +53,14 @@ class Instances(Protocol):
         ...
 
 
+def has_ended(instances: Instances, generation: int) -> bool:
+    """Return whether an instance has ended. An unknown state is not its end."""
+    try:
+        return not instances.is_alive(generation)
+    except SystemdError:
+        return False
+
+
 class TemplateUnits:
     """Units NAME@GENERATION.service of systemd."""
 

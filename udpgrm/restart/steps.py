@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, Optional, Protocol
 
 import udpgrm.client as grm
-from udpgrm.restart import adoption, budget, former, notice, prepare
+from udpgrm.restart import adoption, budget, former, hold, notice, prepare
 from udpgrm.restart.adoption import AdoptionError
 from udpgrm.restart.budget import OverBudget
 from udpgrm.restart.drain import Decision, Watcher
 from udpgrm.restart.groups import DISPATCH_ERRORS, Groups
-from udpgrm.restart.instances import Instances
+from udpgrm.restart.instances import Instances, has_ended
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Facts, Result, Step
 from udpgrm.restart.plan import Refused
@@ -223,7 +223,14 @@ class Steps:
             self._check_budget(evidence)
 
         self._notify(old, evidence)
+
+        def pause() -> bool:
+            watch()
+            self._wait(_SAMPLE_S)
+            return not has_ended(self._instances, old)
+
         if self._watch(old, evidence, watch) is Decision.DRAINED:
+            hold.keep(self._service.drain.hold_s, self._journal, evidence, pause)
             return Result.DONE
         results = {"stop": Result.DONE, "keep": Result.KEPT, "fail": Result.STUCK}
         return results[self._service.drain.on_timeout]
@@ -231,11 +238,8 @@ class Steps:
     def _notify(self, generation: int, evidence: Evidence) -> None:
         """Notify an instance that its drain begins."""
         begin = self._service.drain.begin
-        if begin is None:
+        if begin is None or has_ended(self._instances, generation):
             return
-        with contextlib.suppress(SystemdError):  # an unknown state is not its end
-            if not self._instances.is_alive(generation):
-                return
         given = notice.give(begin, self._instances, generation, self._journal)
         evidence["notice"] = given
         if given["error"] is not None:

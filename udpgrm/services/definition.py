@@ -98,6 +98,7 @@ class Drain:
     stop: the instance is stopped, keep: it continues until the operator stops it,
     fail: it continues, and the restart has failed. max_instances: how many instances may
     live at once, the new one included; None = as many as a group has generations.
+    hold_s: how long a drained instance is kept for a rollback.
     """
 
     until: DrainUntil = DrainUntil()
@@ -105,6 +106,7 @@ class Drain:
     on_timeout: OnTimeout = "stop"
     begin: Optional[Notice] = None
     max_instances: Optional[int] = None
+    hold_s: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -365,3 +365,14 @@ def test_progress() -> None:
     assert progress.problem({**ended, "restart": undone}, 7.0) == (
         "echo: the restart was rolled back: nobody answers"
     )
+
+
+def test_a_held_instance_has_drained() -> None:
+    held = {"begun": 6.7, "hold_s": 600}
+    drain = step("drain", 0.7, None, evidence={"drained": True, "hold": held})
+    found = entry(switch=SWITCHED, join=join(journal(None, *PROMOTED, drain)))
+    assert (found["status"], found["drain_s"], found["flows_lost"]) == ("updated", 6.0, 0)
+    # for udpgrm.fleet.rollback
+    assert found["drains"]
+    answer = {"drained": True, "restart": journal(None, *PROMOTED, drain)}
+    assert _progress.Progress("fl1", {"service": "echo"}).problem(answer, 1.0) == ""
