@@ -20,7 +20,7 @@ from udpgrm.cli.options import Arguments
 _ACTIONS = {
     "dissector": {"unset": "dissector-set"},
     "hooks": {"add": "hooks", "remove": "hooks"},
-    "service": {"remove": "service-define", "new": "service-define"},
+    "service": {"remove": "service-define", "new": "service-define", "stop": "service-start"},
 }
 #: Commands that print no answer: a screen, and a protocol of its own.
 WITHOUT = {"top", "prober"}

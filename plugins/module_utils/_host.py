@@ -80,12 +80,17 @@ class Host:
         """Delete the group's state. Raises HostError, also if there is no such group."""
         return self._call("delete", operand(address))
 
-    def adopt(self, service: str, unit: str, check: bool) -> JsonObject:
-        """Make a running unit the working generation of a service; only predict the change if C(check).
+    def start(self, service: str, adopt: str | None, check: bool) -> JsonObject:
+        """Start a service's first instance, or adopt the unit that serves; only predict the change if C(check).
 
-        Returns the command's document with C(changed) and C(notes). Raises HostError.
+        Returns the command's document with C(changed), C(units) and C(notes). Raises HostError.
         """
-        return self._call("adopt", service, "--unit", unit, *(["--check"] if check else []))
+        options = [*([f"--adopt={adopt}"] if adopt else []), *(["--check"] if check else [])]
+        return self._call("service", "start", service, *options)
+
+    def stop(self, service: str, check: bool) -> JsonObject:
+        """Stop a service, unless flows would be lost. Returns the command's document with C(units). Raises HostError."""
+        return self._call("service", "stop", service, *(["--check"] if check else []))
 
     def plan(self, service: str, release: str | None) -> JsonObject:
         """Return what it takes until a release serves; None: a fingerprint. Raises HostError if that would be refused."""

@@ -121,12 +121,18 @@ class Restart:
         return worst
 
 
-def look(host: Host, service: str) -> Restart:
-    """Read the state of a service. Raises HostError."""
+def find(host: Host, service: str) -> JsonObject:
+    """Read the host's document of a service. Raises HostError."""
     for item in host.status(service)["services"]:
         if item["name"] == service:
-            return Restart(service, item["restart"], item["groups"])
+            return dict(item)
     raise HostError(f"udpgrm status: no service {service!r}")
+
+
+def look(host: Host, service: str) -> Restart:
+    """Read the state of a service. Raises HostError."""
+    item = find(host, service)
+    return Restart(service, item["restart"], item["groups"])
 
 
 def measure(restart: Restart) -> JsonObject:
@@ -145,6 +151,16 @@ def measure(restart: Restart) -> JsonObject:
         "dropped": restart.dropped,
         "flows": restart.flows,
     }
+
+
+def hand_over(host: Host, service: str, check: bool) -> list[str]:
+    """Start the service at boot instead of the unit that its first restart has replaced, if it has.
+
+    Returns the units that were enabled or disabled. Raises HostError.
+    """
+    if check or find(host, service)["adopted"] is None:
+        return []
+    return list(host.start(service, None, check)["units"])
 
 
 def interrupted(journal: JsonObject) -> bool:

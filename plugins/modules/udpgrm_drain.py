@@ -151,8 +151,7 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
     HostError,
     service_name,
 )
-from ansible_collections.udpgrm.fleet.plugins.module_utils._migration import hand_over
-from ansible_collections.udpgrm.fleet.plugins.module_utils._service import await_end
+from ansible_collections.udpgrm.fleet.plugins.module_utils._service import await_end, hand_over
 
 
 def wait_for_generation(host: Host, params: dict[str, t.Any], limit: int) -> dict[str, t.Any]:
@@ -210,7 +209,7 @@ def main() -> None:
             service = service_name(params["service"])
             result = await_end(host, service, limit)
             if result["drained"]:
-                units = hand_over(module.run_command, host, service, module.check_mode)
+                units = hand_over(host, service, module.check_mode)
     except HostError as error:
         drop_claim(module)
         module.fail_json(msg=str(error))

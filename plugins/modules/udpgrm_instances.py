@@ -89,14 +89,22 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
     Host,
     HostError,
+    JsonObject,
     service_name,
 )
-from ansible_collections.udpgrm.fleet.plugins.module_utils._instances import (
-    Systemd,
-    end,
-    start,
-)
-from ansible_collections.udpgrm.fleet.plugins.module_utils._migration import replace
+
+
+def start(module: AnsibleModule, name: str, adopt: str | None) -> JsonObject:
+    """Return what starting a service changes. Raises HostError."""
+    if module.check_mode and module.params["planned"] and (adopt or not has_command(module)):
+        # there is no such command or definition yet
+        return {"units": [adopt or f"{name}-first.service"], "notes": []}
+    return Host.of_module(module).start(name, adopt, module.check_mode)
+
+
+def has_command(module: AnsibleModule) -> bool:
+    """Return whether the host has the udpgrm command."""
+    return module.get_bin_path("udpgrm") is not None
 
 
 def main() -> None:
@@ -109,33 +117,27 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    systemd = Systemd(module.run_command, module.check_mode)
-    adopt = module.params["adopt"]
+    params = module.params
+    units: list[str] = []
     notes: list[str] = []
     try:
-        names = [service_name(name) for name in module.params["services"]]
-        if module.params["state"] == "started":
-            is_planned = module.check_mode and module.params["planned"]
-            host = None if is_planned or not adopt else Host.of_module(module)
-            for name in names:
-                if name in adopt:
-                    notes += replace(systemd, host, name, str(adopt[name]))
-                else:
-                    start(systemd, name)
-        else:
-            host = Host.of_module(module)
-            for name in names:
-                end(systemd, host, name)
+        for name in [service_name(name) for name in params["services"]]:
+            if params["state"] == "started":
+                unit = params["adopt"].get(name)
+                done = start(module, name, None if unit is None else str(unit))
+            else:
+                done = Host.of_module(module).stop(name, module.check_mode)
+            units += done["units"]
+            notes += done["notes"]
     except HostError as error:
-        module.fail_json(msg=str(error), units=systemd.changed)
+        module.fail_json(msg=str(error), units=units)
     for note in notes:
         module.warn(note)
-    before = "".join(f"{unit}\n" for unit in systemd.changed)
     module.exit_json(
-        changed=bool(systemd.changed),
-        units=systemd.changed,
+        changed=bool(units),
+        units=units,
         notes=notes,
-        diff={"before": "", "after": before},
+        diff={"before": "", "after": "".join(f"{unit}\n" for unit in units)},
     )
 
 

@@ -121,7 +121,7 @@ plan:
   description: What a restart would do.
   type: dict
   returned: in check mode, when a restart would begin or be resumed
-  sample: {"from_generation": 1, "to_generation": 2, "instance": "dns@2.service", "stops": "dns@1.service"}
+  sample: {"from_generation": 1, "to_generation": 2, "instance": "dns@2.service", "stops": "dns@1.service", "release": "2.4.1"}
 restart:
   description: The last restart of the service, V(null) if there was none.
   type: dict
@@ -151,6 +151,14 @@ restart:
       description: The new instance.
       type: int
       sample: 2
+    from_release:
+      description: The release that served before, V(null) if unknown.
+      type: str
+      sample: 2.4.0
+    release:
+      description: The release of the new instance, V(null) if unknown.
+      type: str
+      sample: 2.4.1
     promotion_window_s:
       description: Time from the begin of the promotion to its proof, V(null) before that.
       type: float
@@ -234,8 +242,8 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
     HostError,
     service_name,
 )
-from ansible_collections.udpgrm.fleet.plugins.module_utils._migration import hand_over
 from ansible_collections.udpgrm.fleet.plugins.module_utils._restart import Task, Unsuccessful
+from ansible_collections.udpgrm.fleet.plugins.module_utils._service import hand_over
 
 
 def main() -> None:
@@ -278,7 +286,7 @@ def main() -> None:
         )
         work = {"started": task.start, "resumed": task.resume, "rolled_back": task.roll_back}
         result = work[params["state"]]()
-        units = hand_over(module.run_command, task.host, task.service, module.check_mode)
+        units = hand_over(task.host, task.service, module.check_mode)
     except _claim.Claimed as error:
         module.fail_json(msg=str(error), rollout=error.claim)
     except Unsuccessful as error:

@@ -68,6 +68,10 @@ services:
       description: The release that serves, V(null) if unknown.
       type: str
       sample: 2.4.1
+    adopted:
+      description: Unit that the service replaces for good once its first restart has finished, V(null) if there is none.
+      type: str
+      sample: old-dns.service
     serves:
       description:
         - What serves, for a comparison with a later look. C(generations) that work, C(release), and C(boot_id) of the host.

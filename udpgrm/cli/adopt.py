@@ -11,6 +11,7 @@ from udpgrm.cli.restart import explained, service_name
 from udpgrm.client import NotHooked
 from udpgrm.restart import foreground, lock, migration
 from udpgrm.restart.adoption import AdoptionError
+from udpgrm.restart.migration import Migration
 from udpgrm.services import loader
 
 
@@ -20,15 +21,7 @@ def run(arguments: Arguments) -> int:
     unit = arguments.given.get("--unit")
     if not unit:
         raise CommandError("adopt: name the unit that serves now with --unit=UNIT")
-    common.open_state(arguments).close()
-    dry = arguments.flag("--check")
-    try:
-        with explained(), lock.locked(name):
-            foreground.refuse_unfinished(name)
-            service = loader.load(name, common.services_dir())
-            done = migration.adopt(service, unit, common.pin_dir(arguments), dry)
-    except (AdoptionError, NotHooked) as error:
-        raise CommandError(str(error)) from error
+    done = adopt(arguments, name, unit)
     if arguments.flag("--json"):
         common.print_json(
             {
@@ -41,8 +34,21 @@ def run(arguments: Arguments) -> int:
             }
         )
         return 0
-    verb = "would be" if dry and done.changed else "is"
+    verb = "would be" if arguments.flag("--check") and done.changed else "is"
     print(f"{name}: {done.unit} {verb} generation {done.generation}")
     for note in done.notes:
         print(f"  {note}")
     return 0
+
+
+def adopt(arguments: Arguments, name: str, unit: str) -> Migration:
+    """Adopt a unit, or with --check only plan it. Raises CommandError."""
+    common.open_state(arguments).close()
+    try:
+        with explained(), lock.locked(name):
+            foreground.refuse_unfinished(name)
+            service = loader.load(name, common.services_dir())
+            pins = common.pin_dir(arguments)
+            return migration.adopt(service, unit, pins, arguments.flag("--check"))
+    except (AdoptionError, NotHooked) as error:
+        raise CommandError(str(error)) from error

@@ -50,7 +50,7 @@ COMMANDS = {
     "probe": Command("probe", "send packets and see where they go"),
     "prober": Command("prober", "probe for another host, which asks over ssh"),
     "check": Command("check", "what is wrong in service definitions"),
-    "service": Command("service", "write or delete definitions; make their units"),
+    "service": Command("service", "definitions, their units, and the first instance"),
     "restart": Command("restart", "replace the old instance by a new one"),
     "rollback": Command("rollback", "back to the instance that drains"),
     "drain": Command("drain", "wait until a generation has drained"),

@@ -137,7 +137,8 @@ def _service_options(parser: Parser) -> None:
     parser.flag("--write", "unit: write it, and let systemd read it")
     parser.value("--profile", "NAME", "new: of a server that is known")
     parser.value("--address", "LIST", "new: where it serves")
-    parser.flag("--lose-flows", "remove: although it has flows, or restarts")
+    parser.value("--adopt", "UNIT", "start: make this unit the first instance if it runs")
+    parser.flag("--lose-flows", "remove, stop: although it has flows, or restarts")
 
 
 def _restart_options(parser: Parser) -> None:
@@ -192,7 +193,7 @@ _PARSERS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     "service": (
         "define SERVICE | remove SERVICE | unit SERVICE\n"
         "       | new SERVICE --profile=NAME --address=ADDRESS:PORT[,...]\n"
-        "       | render SERVICE GENERATION",
+        "       | render SERVICE GENERATION | start SERVICE | stop SERVICE",
         _service_options,
     ),
     "restart": ("SERVICE", _restart_options),

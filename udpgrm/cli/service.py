@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""udpgrm service: write and delete definitions of services, and make the units of instances."""
+"""udpgrm service: definitions of services, the units of instances, and the first instance."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from typing import Optional
 
 from udpgrm import names
-from udpgrm.cli import common, service_unit, status
+from udpgrm.cli import common, service_instances, service_unit, status
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.restart import ending
@@ -19,6 +19,13 @@ from udpgrm.services.document import Problem
 from udpgrm.services.unit_files import UnitError
 from udpgrm.services.validate import MissingLibrary
 
+#: Which actions take an option.
+_OPTIONS = {
+    "--adopt": ("start",),
+    "--lose-flows": ("remove", "stop"),
+    "--write": ("unit",),
+}
+
 
 def run(arguments: Arguments) -> int:
     """Run one of the actions."""
@@ -28,20 +35,21 @@ def run(arguments: Arguments) -> int:
         "remove": _remove,
         "unit": service_unit.unit,
         "render": service_unit.render,
+        "start": service_instances.start,
+        "stop": service_instances.stop,
     }
     count = 3 if arguments.operands[:1] == ["render"] else 2
     common.want_operands(arguments, count, count)
     action, name, *_ = arguments.operands
     if action not in actions:
         raise CommandError(f"service: {action!r} is none of {', '.join(actions)}")
-    if arguments.flag("--lose-flows") and action != "remove":
-        raise CommandError(f"--lose-flows does not go with service {action}")
     for option in ("--profile", "--address"):
         if (option in arguments.given) != (action == "new"):
             verb = "needs" if action == "new" else "takes no"
             raise CommandError(f"service {action} {verb} {option}")
-    if arguments.flag("--write") and action != "unit":
-        raise CommandError(f"--write does not go with service {action}")
+    for option, takers in _OPTIONS.items():
+        if arguments.flag(option) and action not in takers:
+            raise CommandError(f"{option} does not go with service {action}")
     if not names.SERVICE.fullmatch(name):
         raise CommandError(f"not a service's name: {name!r} ({names.SERVICE_RULE})")
     try:

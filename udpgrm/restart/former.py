@@ -2,7 +2,8 @@
 # Copyright the udpgrm authors
 """The former unit: it served before udpgrm was installed, and runs a generation.
 
-NAME.unit, beside the journal. It is valid for this boot, until the unit is stopped.
+NAME.unit, beside the journal. It is valid for this boot, until the unit is stopped. NAME.adopted
+has the unit, too, until an instance of the service has replaced it for good: the predecessor.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Optional
 
 from udpgrm.restart import journal as journals
@@ -38,16 +40,40 @@ def load(service: str) -> Optional[Former]:
 
 def save(service: str, former: Former) -> None:
     """Save a service's former unit. Raises OSError."""
-    path = statedir.path_of(service, ".unit")
     content = {
         "generation": former.generation,
         "unit": former.unit,
         "boot_id": journals.boot_id(),
     }
+    _write(statedir.path_of(service, ".unit"), json.dumps(content))
+
+
+def predecessor(service: str) -> Optional[str]:
+    """Return the unit that a service replaces for good; None: there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        return _predecessor_path(service).read_text(encoding="utf-8").strip() or None
+    return None
+
+
+def save_predecessor(service: str, unit: str) -> None:
+    """Save the unit that a service replaces, beyond this boot. Raises OSError."""
+    _write(_predecessor_path(service), unit)
+
+
+def discard_predecessor(service: str) -> None:
+    """Delete the predecessor: it was replaced."""
+    _predecessor_path(service).unlink(missing_ok=True)
+
+
+def _predecessor_path(service: str) -> Path:
+    return statedir.path_of(service, ".adopted")
+
+
+def _write(path: Path, line: str) -> None:
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)  # of a command that was killed; "x" follows no link
     with new.open("x", encoding="utf-8") as file:
-        file.write(json.dumps(content) + "\n")
+        file.write(f"{line}\n")
     new.replace(path)
 
 

@@ -84,11 +84,16 @@ def serving(restarts: Iterable[Document], working: Collection[Optional[int]]) ->
     return None
 
 
+def is_unfinished(restart: Optional[Document]) -> bool:
+    """Return whether something remains to be done; None: there was no restart."""
+    ended = (Outcome.FINISHED.value, Outcome.ROLLED_BACK.value)
+    return restart is not None and restart["outcome"] not in ended
+
+
 def is_pending(restart: Document) -> bool:
     """Return whether a restart has neither ended nor begun to drain: the next must not begin."""
-    if restart["outcome"] in (Outcome.FINISHED.value, Outcome.ROLLED_BACK.value):
-        return False
-    return restart["outcome"] is not None or restart["step"] != Step.DRAIN.value
+    drains = restart["outcome"] is None and restart["step"] == Step.DRAIN.value
+    return is_unfinished(restart) and not drains
 
 
 def _text(value: Any) -> Optional[str]:

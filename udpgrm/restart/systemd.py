@@ -13,6 +13,7 @@ from udpgrm.kernel import cgroups
 
 _POLL_S = 0.05
 _PATIENCE_S = 3.0
+_LOG_LINES = 8
 _ALIVE = ("active", "activating", "reloading")
 
 
@@ -93,6 +94,40 @@ def run_job(verb: str, unit: str, limit: float, check_cancelled: Callable[[], No
         message = "" if process.stderr is None else " ".join(process.stderr.read().split())
     if process.returncode:
         raise SystemdError(f"systemctl {verb} {unit}: {message or 'failed'}")
+
+
+def running(pattern: str) -> list[str]:
+    """Return units that hold sockets, or may soon; pattern as systemctl(1) takes it."""
+    states = "--state=active,reloading,activating,deactivating"
+    shown = _run("systemctl", "list-units", "--plain", "--no-legend", states, pattern)
+    return [line.split()[0] for line in shown.stdout.splitlines() if line.split()]
+
+
+def starts_at_boot(unit: str) -> bool:
+    """Return whether a unit exists and is enabled; not if only other units start it."""
+    return _run("systemctl", "is-enabled", unit).stdout.strip() in ("enabled", "enabled-runtime")
+
+
+def change(verb: str, unit: str) -> None:
+    """Start, stop, enable or disable a unit, however long it takes. Raises SystemdError."""
+    done = _run("systemctl", "--no-ask-password", verb, "--", unit)
+    if done.returncode:
+        raise SystemdError(f"systemctl {verb} {unit}: {_message_of(done, 'failed')}")
+
+
+def failure(unit: str) -> str:
+    """Return how a unit's command has ended, and the last lines of its log."""
+    wanted = "--property=Result,ExecMainCode,ExecMainStatus"
+    shown = dict(
+        line.partition("=")[::2]
+        for line in _run("systemctl", "show", wanted, unit).stdout.splitlines()
+    )
+    # 2, 3: killed, dumped core (CLD_KILLED, CLD_DUMPED)
+    how = "signal" if shown.get("ExecMainCode") in ("2", "3") else "exit code"
+    log = _run("journalctl", "--unit", unit, f"--lines={_LOG_LINES}", "--output=cat", "--no-pager")
+    status = shown.get("ExecMainStatus", "?")
+    result = shown.get("Result", "failed")
+    return f"{unit}: {result}, {how} {status}; its journal ends: {log.stdout.strip()}"
 
 
 def start(unit: str) -> None:

@@ -73,6 +73,7 @@ def service(
         "name": definition.name,
         "state": _state(restart),
         "release": release.serving(restarts, working),
+        "adopted": former.predecessor(definition.name),
         "restart": restart,
         "draining": [
             {key: whole[key] for key in _DRAINING}

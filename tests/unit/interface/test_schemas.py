@@ -108,6 +108,7 @@ def test_every_command_has_its_answer() -> None:
         "service": [
             *("service define X", "service remove X", "service new X"),
             *("service unit X", "service render X 1"),
+            *("service start X", "service stop X"),
         ],
         "restart": ["restart X", "restart X --check", "restart X --no-follow"],
         "rollback": ["rollback X", "rollback X --no-follow"],

@@ -20,7 +20,7 @@ from tests.unit.plugins.fake_services import FakeServices
 here = pathlib.Path({here!r})
 with (here / "calls").open("a") as file:
     print(*sys.argv[1:], file=file)
-if sys.argv[1] in ("adopt", "status", "restart", "rollback"):
+if sys.argv[1] in ("status", "restart", "rollback") or sys.argv[2] in ("start", "stop"):
     status, out, err = FakeServices(here / "services.json")(sys.argv[1:])
 else:
     host = FakeHost(*json.loads((here / "groups.json").read_text()))
@@ -33,6 +33,7 @@ sys.stderr.write(err)
 sys.exit(status)
 """
 SYSTEMCTL = """#!/bin/sh
+[ "$1" != --no-ask-password ] || {{ verb=$2; shift 3; set -- "$verb" "$@"; }}
 case "$1" in
 is-enabled) echo enabled ;;
 enable | disable) echo "$@" >>{here}/systemctl-calls ;;

@@ -11,7 +11,8 @@ import pathlib
 import time
 import typing as t
 
-from udpgrm.restart import release, systemd
+from udpgrm.restart import ending, first, former, release, systemd
+from udpgrm.restart.migration import Migration
 
 from .fake_host import sample
 
@@ -111,6 +112,7 @@ class FakeServices:
             "name": item["name"],
             "state": self._state(journal),
             "release": release.serving(filter(None, [journal]), [item["working"]]),
+            "adopted": former.predecessor(item["name"]),
             "restart": shown,
             "draining": item["behaviour"].get("draining", []),
             "groups": [
@@ -148,22 +150,43 @@ class FakeServices:
             return str(item["former"])
         return f"{item['name']}@{generation}.service"
 
-    def _adopt(self, name: str, option: str, unit: str, *check: str) -> Document:
-        item = self._services[name]
-        assert option == "--unit" and check in ((), ("--check",))
+    def _service(self, action: str, name: str, *options: str) -> Document:
+        """The host's own work on units, which it does with the systemctl of the test."""
+        changes = first.Changes("--check" in options)
+        notes: list[str] = []
+        given = [word.partition("=")[2] for word in options if word.startswith("--adopt=")]
+        unit = given[0] if given else former.predecessor(name)
+        try:
+            if action == "stop":
+                if first.instances(name):
+                    reason = ending.loss(self._described(self._services[name]))
+                    if reason:
+                        raise LookupError(f"{name}: {reason}")
+                first.stop(name, changes)
+            elif unit is None:
+                first.start(name, changes)
+            else:
+                notes = first.replace(
+                    name,
+                    unit,
+                    changes,
+                    lambda: self._adopt(self._services[name], str(unit), changes.dry),
+                    lambda: self._described(self._services[name]),
+                )
+        except systemd.SystemdError as error:
+            raise LookupError(f"{name}: {error}") from error
+        units = changes.names
+        return {"service": name, "changed": bool(units), "units": units, "notes": notes}
+
+    @staticmethod
+    def _adopt(item: Document, unit: str, dry: bool) -> Migration:
         if "no_socket" in item["behaviour"]:
             raise LookupError(f"{unit} has no socket at {item['address']}: it has no UDP socket")
         changed = item["former"] != unit
-        if not check:
+        if not dry:
             item.update(former=unit, working=0)
-        return {
-            "service": name,
-            "unit": unit,
-            "generation": 0,
-            "changed": changed,
-            "sockets": {item["address"]: 1},
-            "notes": [f"{item['address']}: a client's flow is known once"] if changed else [],
-        }
+        notes = [f"{item['address']}: a client's flow is known once"] if changed else []
+        return Migration(unit, 0, changed, {item["address"]: 1}, notes)
 
     @staticmethod
     def _count(item: Document) -> Document:

@@ -22,7 +22,7 @@ SYSTEMCTL = """#!{python}
 import fnmatch, json, pathlib, sys
 place = pathlib.Path({here!r}, "units")
 units = json.loads(place.read_text())
-verb, unit = sys.argv[1], sys.argv[-1]
+verb, *_, unit = [word for word in sys.argv[1:] if word != "--no-ask-password"]
 status = 0
 if verb == "list-units":
     for name in fnmatch.filter(units, unit):
@@ -176,6 +176,6 @@ def test_a_unit_that_serves_something_else(tmp_path: pathlib.Path) -> None:
     host = Host(tmp_path, no_socket=True)
     result = host.run("udpgrm_instances", TASK)
     assert result["msg"] == (
-        f"udpgrm adopt: {OLD} has no socket at 0.0.0.0:4433: it has no UDP socket"
+        f"udpgrm service: {OLD} has no socket at 0.0.0.0:4433: it has no UDP socket"
     )
     assert (host.changes, host.note.exists()) == ([], False)

@@ -95,7 +95,7 @@ HOSTS = [
 #: What modules add to it.
 ADDED = {
     "udpgrm_service_info": {
-        *("services.serves", "services.release", "services.rollout", "services.measured"),
+        *("services.serves", "services.rollout", "services.measured"),
     }
 }
 #: What they leave out.

@@ -15,6 +15,7 @@ from ..fake_services import service
 from .machine import Machine
 
 SYSTEMCTL = """#!/bin/sh
+[ "$1" != --no-ask-password ] || {{ verb=$2; shift 3; set -- "$verb" "$@"; }}
 echo "$@" >>{here}/systemctl-calls
 case "$1" in
 list-units) cat {here}/live ;;
@@ -72,7 +73,8 @@ def test_a_service_that_has_flows_does_not_end(systemd: Machine) -> None:
     for check in (True, False):
         result = systemd.run("udpgrm_instances", task, check=check)
         assert result["msg"] == (
-            "echo: 3 flows would be lost; try again when its clients have gone, or stop it first"
+            "udpgrm service: echo: 3 flows would be lost; "
+            "try again when its clients have gone, or stop it first"
         )
     assert systemctl_calls(systemd) == []
     (systemd.path / "live").write_text("")
@@ -91,7 +93,7 @@ def test_a_service_that_drains_does_not_end(systemd: Machine) -> None:
     }
     systemd.set_services(service(draining=[earlier]))
     result = systemd.run("udpgrm_instances", {"services": ["echo"], "state": "ended"})
-    assert result["msg"] == "echo: a restart runs; wait for its end"
+    assert result["msg"] == "udpgrm service: echo: a restart runs; wait for its end"
     assert systemctl_calls(systemd) == []
 
 

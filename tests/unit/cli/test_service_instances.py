@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""udpgrm service start, stop: by a systemctl that knows the units in a file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.services.support import text
+from udpgrm.cli import main, status
+
+SYSTEMCTL = """#!/bin/sh
+[ "$1" != --no-ask-password ] || { verb=$2; shift 3; set -- "$verb" "$@"; }
+case "$1" in
+list-units) grep -s "^${5%%\\**}" "$HERE/live" ;;
+is-enabled) grep -sqx "$2" "$HERE/enabled" && echo enabled ;;
+enable) echo "$2" >>"$HERE/enabled" ;;
+start) [ ! -e "$HERE/broken" ] || exit 1; echo edge@1.service >>"$HERE/live" ;;
+stop) : >"$HERE/live" ;;
+disable) : >"$HERE/enabled" ;;
+esac
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    program = tmp_path / "systemctl"
+    program.write_text(SYSTEMCTL)
+    program.chmod(0o755)
+    for name, value in (
+        ("HERE", str(tmp_path)),
+        ("PATH", f"{tmp_path}:{os.environ['PATH']}"),
+        ("UDPGRM_SERVICES_DIR", str(tmp_path / "services.d")),
+        ("UDPGRM_STATE_DIR", str(tmp_path / "state")),
+    ):
+        monkeypatch.setenv(name, value)
+    (tmp_path / "services.d").mkdir()
+    (tmp_path / "state").mkdir()
+    return tmp_path
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, Any]]:
+    code = main.main(["service", *words, "--json"])
+    out, err = capsys.readouterr()
+    return code, json.loads(out) if out else {"error": err}
+
+
+def test_the_first_instance_is_started_once(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for options, changed in ((["--check"], True), ([], True), ([], False)):
+        code, answer = run(capsys, "start", "edge", *options)
+        expected = ["edge-first.service"] if changed else []
+        assert (code, answer["changed"], answer["units"]) == (0, changed, expected)
+        assert (here / "live").exists() == (not options)
+
+
+def test_an_instance_that_does_not_start(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "broken").touch()
+    code, answer = run(capsys, "start", "edge")
+    assert code == 255
+    assert "systemctl start edge-first.service: failed; edge@1.service: " in answer["error"]
+
+
+def test_stop(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(capsys, "start", "edge")
+    journal = here / "state" / "edge@1.json"
+    journal.touch()
+    assert "are unknown without a definition" in run(capsys, "stop", "edge")[1]["error"]
+    (here / "services.d" / "edge.yaml").write_bytes(text())
+    group = {"address": "0.0.0.0:4433", "generations": [{"sockets": 1, "flows": 2}]}
+    document = {"restart": None, "draining": [], "groups": [group]}
+    monkeypatch.setattr(status, "describe", lambda *_: document)
+    code, answer = run(capsys, "stop", "edge")
+    assert (code, "edge: 2 flows would be lost" in answer["error"]) == (255, True)
+    planned = run(capsys, "stop", "edge", "--lose-flows", "--check")
+    assert journal.exists()
+    assert run(capsys, "stop", "edge", "--lose-flows") == planned
+    assert planned[1]["units"] == ["edge-first.service", "edge@1.service", str(journal)]
+    assert [*(here / "state").iterdir(), (here / "live").read_text()] == [""]
+    assert run(capsys, "stop", "edge")[1]["changed"] is False
+
+
+def test_misuse(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (("stop", "edge", "--adopt=x.service"), ("start", "edge", "--lose-flows")):
+        code, answer = run(capsys, *words)
+        assert (code, "does not go with service" in answer["error"]) == (255, True)

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""udpgrm service start, stop: the first instance of a service, and its end."""
+
+from __future__ import annotations
+
+import functools
+
+from udpgrm.cli import adopt, common, status
+from udpgrm.cli.errors import CommandError
+from udpgrm.cli.options import Arguments
+from udpgrm.restart import ending, first, former
+from udpgrm.restart.first import Changes
+from udpgrm.restart.systemd import SystemdError
+from udpgrm.services import loader
+from udpgrm.views.services import Document
+
+
+def start(arguments: Arguments, name: str) -> int:
+    """Start the first instance, unless one runs, or adopt the unit that serves."""
+    changes = Changes(arguments.flag("--check"))
+    notes: list[str] = []
+    try:
+        unit = arguments.given.get("--adopt") or former.predecessor(name)
+        if unit is None:
+            first.start(name, changes)
+        else:
+            notes = first.replace(
+                name,
+                unit,
+                changes,
+                functools.partial(adopt.adopt, arguments, name, unit),
+                functools.partial(_document, arguments, name),
+            )
+    except SystemdError as error:
+        raise CommandError(f"{name}: {error}") from error
+    return _report(arguments, name, changes, notes)
+
+
+def stop(arguments: Arguments, name: str) -> int:
+    """Stop all instances of a service, unless flows would be lost."""
+    changes = Changes(arguments.flag("--check"))
+    try:
+        if not arguments.flag("--lose-flows"):
+            _refuse_loss(arguments, name)
+        first.stop(name, changes)
+    except SystemdError as error:
+        raise CommandError(f"{name}: {error}") from error
+    return _report(arguments, name, changes, [])
+
+
+def _refuse_loss(arguments: Arguments, name: str) -> None:
+    running = first.instances(name)
+    if not running:
+        return
+    try:
+        document = _document(arguments, name)
+    except loader.DefinitionError as error:
+        raise CommandError(
+            f"{name}: {', '.join(running)} runs, and its flows are unknown without a definition "
+            f"({error}); stop it first"
+        ) from error
+    reason = ending.loss(document)
+    if reason is not None:
+        raise CommandError(f"{name}: {reason}")
+
+
+def _document(arguments: Arguments, name: str) -> Document:
+    definition = loader.load(name, common.services_dir())
+    views, _ = status.kernel_state(arguments)
+    return status.describe(arguments, definition, views)
+
+
+def _report(arguments: Arguments, name: str, changes: Changes, notes: list[str]) -> int:
+    if arguments.flag("--json"):
+        common.print_json(
+            {
+                "service": name,
+                "changed": bool(changes.names),
+                "units": changes.names,
+                "notes": notes,
+            }
+        )
+        return 0
+    print(f"{name}: {', '.join(changes.names) or 'nothing to do'}")
+    for note in notes:
+        print(f"  {note}")
+    return 0

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""The first instance of a service, started now and with the host, and the service's end.
+
+NAME-first.service starts the first instance; the role of the collection writes it. A predecessor
+is what the host starts at boot until the service's first restart has finished: a restart that is
+rolled back changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from udpgrm.restart import former, release, statedir, systemd
+from udpgrm.restart.migration import Migration
+from udpgrm.restart.systemd import SystemdError
+
+
+class Changes:
+    """Changes of units and files: done, or only listed where dry. names: what has changed."""
+
+    def __init__(self, dry: bool) -> None:
+        """Begin without a change."""
+        self.dry = dry
+        self.names: list[str] = []
+
+    def note(self, name: str) -> None:
+        """List a unit or file."""
+        if name not in self.names:
+            self.names.append(name)
+
+    def unit(self, verb: str, unit: str) -> None:
+        """Start, stop, enable or disable a unit. Raises SystemdError."""
+        self.note(unit)
+        if not self.dry:
+            systemd.change(verb, unit)
+
+    def remove(self, path: Path) -> None:
+        """Delete a file. Raises OSError."""
+        self.note(str(path))
+        if not self.dry:
+            path.unlink()
+
+
+def instances(name: str) -> list[str]:
+    """Return the units of a service's running instances."""
+    return systemd.running(f"{name}@*.service")
+
+
+def start(name: str, changes: Changes) -> None:
+    """Start the first instance of a service that has none, now and with the host.
+
+    Raises SystemdError, with the last lines of the instance's log.
+    """
+    first = _first(name)
+    if not systemd.starts_at_boot(first):
+        changes.unit("enable", first)
+    if instances(name):
+        return
+    try:
+        changes.unit("start", first)
+    except SystemdError as error:
+        raise SystemdError(f"{error}; {systemd.failure(f'{name}@1.service')}") from error
+
+
+def replace(
+    name: str,
+    unit: str,
+    changes: Changes,
+    adopt: Callable[[], Migration],
+    document: Callable[[], dict[str, Any]],
+) -> list[str]:
+    """Adopt a unit that serves and is in no generation; once it was replaced, disable it.
+
+    If neither it nor an instance runs, start the service. adopt: adopts the unit; document:
+    returns the service as `udpgrm status` does. Return notes for the operator. Raises SystemdError.
+    """
+    if systemd.running(unit):
+        if not instances(name):
+            return _adopt(name, unit, changes, adopt)
+        if not is_replaced(document()):
+            return []
+    start(name, changes)
+    if systemd.starts_at_boot(unit):
+        changes.unit("disable", unit)
+    if not changes.dry:
+        former.discard_predecessor(name)
+    return []
+
+
+def _adopt(name: str, unit: str, changes: Changes, adopt: Callable[[], Migration]) -> list[str]:
+    done = adopt()
+    if done.changed:
+        changes.note(unit)
+    if not changes.dry and former.predecessor(name) != unit:
+        former.save_predecessor(name, unit)
+    return done.notes if done.changed else []
+
+
+def is_replaced(document: dict[str, Any]) -> bool:
+    """Return whether an instance of the service's template serves, and no restart may roll back."""
+    working = [
+        generation["instance"]
+        for group in document["groups"]
+        for generation in group["generations"]
+        if generation["state"] == "working" and generation["sockets"]
+    ]
+    is_own = all(unit.startswith(f"{document['name']}@") for unit in working)
+    return bool(working) and is_own and not release.is_unfinished(document["restart"])
+
+
+def stop(name: str, changes: Changes) -> None:
+    """Stop the instances of a service, and delete the state of its restarts.
+
+    Else the journal of its last restart would give instances of a later service of this name a
+    wrong release. Raises SystemdError, OSError.
+    """
+    first = _first(name)
+    if systemd.starts_at_boot(first):
+        changes.unit("disable", first)
+    for unit in instances(name):
+        changes.unit("stop", unit)
+    for mark in ".@":  # names of services have neither character
+        for path in sorted(statedir.directory().glob(f"{name}{mark}*")):
+            changes.remove(path)
+
+
+def _first(name: str) -> str:
+    return f"{name}-first.service"
