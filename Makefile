@@ -108,8 +108,8 @@ molecule-services: setup ## DNS servers, HTTP/3 downloads, tunnels restarted und
 	@tools/install_packages testbed/servers-apt.txt
 	$(call SCENARIO,services,1200)
 
-.PHONY: lint lint-python lint-c lint-shell lint-ansible lint-licences
-lint: lint-python lint-c lint-shell lint-ansible lint-licences ## all checks that run nothing
+.PHONY: lint lint-python lint-c lint-shell lint-ansible lint-workflows lint-licences
+lint: lint-python lint-c lint-shell lint-ansible lint-workflows lint-licences ## all checks that run nothing
 
 lint-python: setup
 	ruff check
@@ -128,6 +128,12 @@ lint-ansible: setup
 	tools/check_argument_specs.py
 	antsibull-changelog lint
 
+SCHEMA = $(CURDIR)/build/venvs/release/bin/check-jsonschema --quiet --builtin-schema vendor.github-$(1)
+lint-workflows: build/venvs/release/installed
+	$(call SCHEMA,workflows) .github/workflows/*.yml
+	$(call SCHEMA,issue-forms) .github/ISSUE_TEMPLATE/fault.yml .github/ISSUE_TEMPLATE/request.yml
+	$(call SCHEMA,issue-config) .github/ISSUE_TEMPLATE/config.yml
+
 lint-licences: setup
 	tools/check_spdx.py
 
@@ -141,6 +147,15 @@ format: setup ## let the formatters have their way with Python and C
 kernel-filters: setup ## 100,000 packets through random filters, against two other interpreters
 	tools/ensure_bpffs
 	UDPGRM_FILTER_RUNS=100000 timeout --foreground --signal=INT 3600 pytest tests/kernel/test_filters.py
+
+.PHONY: fuzz
+# Seconds for each parser.
+FUZZ_S = 60
+fuzz: build/venvs/fuzz/installed setup ## every parser that runs as root, by atheris; dissectors with sanitizers
+	for target in $$(ls tests/fuzz/corpus | grep -v packets); do \
+	  $(<D)/bin/python3 -m tests.fuzz $$target -max_total_time=$(FUZZ_S) -print_final_stats=1; \
+	done
+	python3 -m tests.fuzz.packets 2000000
 
 .PHONY: soak
 soak: setup ## 100 restarts in a row under 2,000 flows and 20,000 packets a second
@@ -168,8 +183,26 @@ bench-fleet: setup ## a rolling restart of 30 hosts against its parts, Ansible's
 	tools/ensure_bpffs
 	/usr/bin/python3 -m benchmarks.fleet
 
+.PHONY: deb deb-check
+deb: setup ## build the Debian package, checked by lintian
+	@tools/install_packages distribution/apt.txt
+	tools/build_deb
+
+deb-check: deb ## the package in a fresh container: the tutorial, an upgrade under traffic, removal
+	$(call PYTEST,1800,tests/packages)
+
+.PHONY: release release-check
+release: build/venvs/release/installed setup ## sources, collection, wheel and package, built twice; SBOM, checksums
+	@tools/install_packages distribution/apt.txt
+	RELEASE_KEY=$(RELEASE_KEY) tools/build_release
+	$(<D)/bin/python3 tools/check_sbom.py build/release/sbom.cdx.json
+
+release-check: setup ## each artifact of `make release` in a fresh container, and a restart from it
+	UDPGRM_ARTIFACTS=$(CURDIR)/build/release $(call PYTEST,2400,tests/packages)
+
 .PHONY: collection sanity importer docs
-collection: setup ## build the tarball of the collection
+# With any ansible-core, and without root: it is all that this needs.
+collection: ## build the tarball of the collection
 	tools/build_collection
 
 sanity: build/venvs/oldest/installed setup ## ansible-test sanity, with the newest and the oldest supported ansible-core

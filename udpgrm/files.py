@@ -11,3 +11,5 @@ _PACKAGE = Path(__file__).resolve().parent
 BPF_DIR = next(path for path in (_PACKAGE / "bpf", _PACKAGE.parent / "bpf") if path.is_dir())
 #: The bodies of the dissectors that come with the package, a folder each.
 DISSECTORS_DIR = BPF_DIR / "dissectors"
+#: Templates that a distribution's package carries; compiled from the sources beside them.
+TEMPLATES_DIR = _PACKAGE / "templates"

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cache of templates on disk, by a hash of their source and of the compiler."""
+"""The cache of templates on disk, by a hash of their source and of the compiler.
+
+A package may carry templates as well: they serve on hosts without a compiler, or with another.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,12 @@ from typing import Optional
 
 from udpgrm.build import sources
 from udpgrm.build.sources import Program
+from udpgrm.files import TEMPLATES_DIR
 from udpgrm.kernel import trust
 
 DEFAULT_DIR = "/var/cache/udpgrm"
+#: Templates of the package that did not load in this process.
+_discarded: set[Path] = set()
 
 
 class BuildError(Exception):
@@ -63,11 +69,18 @@ def _file_name(program: Program) -> str:
 
 
 def _find(program: Program) -> Optional[Path]:
-    """Return the path of a program's template; without a compiler, of any delivered one."""
-    if _compiler():
+    """Return the path of a program's template: the compiler's, else a delivered one.
+
+    Without a compiler, any template of the cache directory counts as delivered.
+    """
+    pattern = f"{_prefix(program)}*.bpf"
+    if not _compiler():
+        found = min(directory().glob(pattern), default=None)
+    else:
         path = directory() / _file_name(program)
-        return path if path.exists() else None
-    return min(directory().glob(f"{_prefix(program)}*.bpf"), default=None)
+        found = path if path.exists() else None
+    carried = sorted(set(TEMPLATES_DIR.glob(pattern)) - _discarded)
+    return found or next(iter(carried), None)
 
 
 def missing(programs: Sequence[Program]) -> list[Program]:
@@ -148,7 +161,9 @@ def discard(programs: Sequence[Program]) -> bool:
         return False
     for program in programs:
         found = _find(program)
-        if found is not None:
+        if found is not None and found.parent == TEMPLATES_DIR:
+            _discarded.add(found)
+        elif found is not None:
             found.unlink(missing_ok=True)
     return True
 

@@ -38,6 +38,7 @@ def bpf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (directory / program.source).write_text("int answer(struct xdp_md *md) { return 42; }\n")
     monkeypatch.setattr(sources, "BPF_DIR", directory)
     monkeypatch.setattr(cache, "__file__", str(root / "udpgrm" / "build" / "cache.py"))
+    monkeypatch.setattr(cache, "TEMPLATES_DIR", tmp_path / "carried")
     monkeypatch.setenv("UDPGRM_CACHE_DIR", str(tmp_path / "made" / "cache"))
     monkeypatch.chdir(root)
     forget()
@@ -50,6 +51,7 @@ def forget() -> None:
     """What a new process would not know."""
     sources.sources_digest.cache_clear()
     cache._compiler.cache_clear()
+    cache._discarded.clear()
 
 
 def templates() -> set[str]:
@@ -189,6 +191,40 @@ def test_delivered_templates_need_no_compiler(monkeypatch: pytest.MonkeyPatch) -
     bcc_at(monkeypatch, None)
     forget()
     assert cache.missing([ONE]) == []
+
+
+def carry(program: Program) -> Path:
+    """Write a package's template of a program, made by another compiler than this machine's."""
+    cache.TEMPLATES_DIR.mkdir(exist_ok=True)
+    path = cache.TEMPLATES_DIR / f"{cache._prefix(program)}0123.bpf"
+    path.write_bytes(ANSWER_42)
+    return path
+
+
+@pytest.mark.parametrize("has_compiler", [True, False])
+def test_templates_of_the_package(has_compiler: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    carry(ONE)
+    if not has_compiler:
+        bcc_at(monkeypatch, None)
+        forget()
+    assert cache.missing([ONE, TWO]) == [TWO]
+    assert cache.template(ONE) == ANSWER_42
+    assert not cache.directory().exists()
+
+
+def test_templates_of_the_package_are_of_its_sources(bpf: Path) -> None:
+    carry(ONE)
+    (bpf / ONE.source).write_text("/* changed */\n")
+    forget()
+    assert cache.missing([ONE]) == [ONE]
+
+
+def test_a_template_of_the_package_that_does_not_load_is_compiled() -> None:
+    carried = carry(ONE)
+    assert cache.discard([ONE])
+    assert cache.compile_missing([ONE]) == [ONE]
+    assert templates() == {cache._file_name(ONE)}
+    assert carried.exists()
 
 
 def test_a_cache_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
