@@ -195,8 +195,9 @@ def test_delivered_templates_need_no_compiler(monkeypatch: pytest.MonkeyPatch) -
 
 def carry(program: Program) -> Path:
     """Write a package's template of a program, made by another compiler than this machine's."""
-    cache.TEMPLATES_DIR.mkdir(exist_ok=True)
-    path = cache.TEMPLATES_DIR / f"{cache._prefix(program)}0123.bpf"
+    carried = cache.directory().parents[1] / "carried"
+    carried.mkdir(exist_ok=True)
+    path = carried / f"{cache._prefix(program)}0123.bpf"
     path.write_bytes(ANSWER_42)
     return path
 
