@@ -21,6 +21,7 @@ from pathlib import Path
 RATE = 250
 LOOPBACK = "127.0.0.1"
 _TIMEOUT_S = 5.0
+_BETWEEN_CONNECTIONS_S = 0.02
 # a TXT record: type, class, time to live, length, length of its string
 _NAME = re.compile(rb"\x00\x10\x00\x01.{4}\x00..([a-z]+[0-9]+)", re.DOTALL)
 # flags: recursion desired; one question: whoami.example. IN TXT
@@ -125,6 +126,39 @@ def ask_by_tcp(port: int) -> str:
             assert piece, f"the connection ended after {reply!r}"
             reply += piece
     return name[1].decode()
+
+
+class Connections:
+    """Clients of TCP: each question on a connection of its own, from several threads."""
+
+    def __init__(self, port: int, clients: int = 4) -> None:
+        self._port = port
+        self.answers: list[Answer] = []
+        self.failed: list[str] = []
+        self._ending = threading.Event()
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(clients)]
+
+    def _run(self) -> None:
+        while not self._ending.wait(_BETWEEN_CONNECTIONS_S):
+            sent = time.monotonic()
+            try:
+                name = ask_by_tcp(self._port)
+            except (OSError, AssertionError) as error:
+                self.failed.append(repr(error))
+            else:
+                self.answers.append(Answer(name, sent, time.monotonic()))
+
+    def __enter__(self) -> Connections:
+        """Begin to ask."""
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ask no more, and wait for what was asked."""
+        self._ending.set()
+        for thread in self._threads:
+            thread.join()
 
 
 @dataclasses.dataclass(frozen=True)

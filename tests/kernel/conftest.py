@@ -88,7 +88,7 @@ def cgroup() -> Iterator[Path]:
 def _remove_leftovers(root: Path) -> None:
     """Remove what runs have left that were killed: their workers clean up nothing."""
     for path in root.glob(f"{_NAME}*"):
-        if not Path("/proc", path.name[len(_NAME) :]).exists():
+        if not Path("/proc", path.name[len(_NAME) :].partition("-")[0]).exists():
             with contextlib.suppress(FileNotFoundError):  # another worker was faster
                 remove_cgroup(path)
                 remove_pins(_BPFFS / path.name)

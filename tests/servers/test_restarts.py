@@ -9,7 +9,7 @@ import time
 import pytest
 
 from testing.host import Host, wait_for
-from testing.load import Load, ask_by_tcp, load
+from testing.load import Answer, Connections, ask_by_tcp, load
 from tests.servers.configurations import KINDS, SOCKETS, Kind
 from tests.servers.instances import Instance, Instances
 
@@ -17,6 +17,9 @@ RESTARTS = 20
 PLAIN_RESTARTS = 3
 PORT = 5300
 WHERE = f"127.0.0.1:{PORT}"
+TCP = f"{WHERE}/tcp"
+#: Connections to an instance that is not promoted yet, before and after it is enrolled.
+EARLY_CONNECTIONS = 3
 #: Load on its own before, between and after what is done to the servers.
 PAUSE_S = 0.3
 #: An instance that was given no packet for so long has none in a queue either.
@@ -34,10 +37,10 @@ def enroll(host: Host, instance: Instance) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def promote(host: Host) -> tuple[float, float]:
+def promote(host: Host, where: str = WHERE) -> tuple[float, float]:
     """Give new queries to the newest generation; when that was asked for and when done."""
     asked = time.monotonic()
-    done = host.run("working-gen", WHERE, "newest")
+    done = host.run("working-gen", where, "newest")
     assert done.returncode == 0, done.stderr
     return asked, time.monotonic()
 
@@ -76,7 +79,7 @@ def test_restarts_lose_nothing(
             old = new
         time.sleep(PAUSE_S)
         counts = queries.end()
-        check_who_answered(queries, promoted)
+        check_who_answered(queries.resolver.answers, promoted)
     figures.append(
         f"{kind.__name__}: {RESTARTS} restarts, {counts.sent} queries, {counts.lost} lost"
     )
@@ -84,13 +87,13 @@ def test_restarts_lose_nothing(
     assert {answer.name for answer in queries.resolver.answers} == set(promoted)
 
 
-def check_who_answered(queries: Load, promoted: dict[str, tuple[float, float]]) -> None:
+def check_who_answered(answers: list[Answer], promoted: dict[str, tuple[float, float]]) -> None:
     """No instance got a packet before its promotion, nor after that of the next one.
 
     Queries sent in time for a promotion may be answered by either.
     """
     order = list(promoted)
-    for answer in queries.resolver.answers:
+    for answer in answers:
         asked, _ = promoted[answer.name]
         assert answer.received >= asked, f"{answer.name} answered before it was promoted"
         after = order[order.index(answer.name) + 1 :]
@@ -141,7 +144,56 @@ def test_reuseport_alone_does_not_wait(kind: Kind, plain: Instances, figures: li
 
 
 @every_kind
-def test_connections_are_not_steered(
+def test_connections_are_steered(
+    kind: Kind, host: Host, steered: Instances, figures: list[str]
+) -> None:
+    """No connection is refused, reset or accepted by an instance before its promotion."""
+    done = host.run("dissector", "set", WHERE, "dns")
+    assert done.returncode == 0, done.stderr
+    old, early, asked = steered.start(kind, PORT), 0, 0
+    enroll_both(host, old)
+    promoted = {old.name: promote(host, TCP)}
+    promote(host)
+    with Connections(PORT) as connections:
+        for restart in range(RESTARTS):
+            new = steered.start(kind, PORT)
+            names = [ask_by_tcp(PORT) for _ in range(EARLY_CONNECTIONS)]
+            enroll_both(host, new)
+            names += [ask_by_tcp(PORT) for _ in range(EARLY_CONNECTIONS)]
+            early += sum(name == new.name for name in names)
+            asked += len(names)
+            promoted[new.name] = promote(host, TCP)
+            promote(host)
+            wait_for(lambda: flows_of(host, restart) == 0, "connections to end", timeout=60)  # noqa: B023
+            old.stop()
+            old = new
+        time.sleep(PAUSE_S)
+    check_who_answered(connections.answers, promoted)
+    count, failed = len(connections.answers), len(connections.failed)
+    figures.append(
+        f"{kind.__name__}: {RESTARTS} restarts, {count + failed} connections, {failed} failed, "
+        f"{early} of {asked} reached a new instance before its promotion"
+    )
+    assert connections.failed == []
+    assert early == 0
+    assert {answer.name for answer in connections.answers} == set(promoted)
+
+
+def enroll_both(host: Host, instance: Instance) -> None:
+    """Put the instance's sockets of both protocols into the next generation."""
+    enroll(host, instance)
+    done = host.run("enroll", TCP, f"--cgroup={instance.cgroup}", "--gen=next")
+    assert done.returncode == 0, done.stderr
+
+
+def flows_of(host: Host, generation: int) -> int:
+    """How many connections a generation has."""
+    found = host.group(TCP)["generations"]
+    return sum(item["flows"] for item in found if item["generation"] == generation)
+
+
+@every_kind
+def test_connections_are_not_steered_without_a_group(
     kind: Kind, host: Host, steered: Instances, figures: list[str]
 ) -> None:
     """TCP goes to whoever listens, as docs/servers.md warns; what is answered is UDP."""

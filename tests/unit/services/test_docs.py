@@ -20,7 +20,7 @@ EXAMPLES = [
 
 
 def test_there_are_examples() -> None:
-    assert [name for name, _ in EXAMPLES] == [*["services.md"] * 3, "probes.md"]
+    assert [name for name, _ in EXAMPLES] == [*["services.md"] * 4, "probes.md"]
 
 
 @pytest.mark.parametrize(("name", "example"), EXAMPLES)
