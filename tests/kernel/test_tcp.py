@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Optional
 
 import pytest
 
-from testing.host import client
+from testing.host import ROOT, client, remove_cgroup
 from testing.waiting import PATIENCE_S
 from tests.kernel.restarts import TO, WHERE, Edge, ask, serving_only, until
 
@@ -115,6 +117,51 @@ def test_no_connection_reaches_an_instance_that_was_not_promoted(both: Edge) -> 
         assert restart.poll() is None  # the canary runs yet
         assert seen == {1}
         assert restart.wait(timeout=60) == 1
+
+
+def test_an_instance_that_crashed_comes_back_in_its_generation(both: Edge) -> None:
+    with both.start() as restart:  # two instances: only what is enrolled gets connections
+        with connected() as old:
+            said(old)
+            both.await_step("drain")
+            systemctl = ROOT / "tests/kernel/units/systemctl"
+            remove_cgroup(both.host.cgroup / "edge@2.service")
+            subprocess.run([str(systemctl), "start", "edge@2.service"], check=True)
+            until(lambda: alive(both) == {1: 1, 2: 1}, "the new listener")
+            with connected() as new:
+                assert said(new) == 2
+        restart.wait(timeout=60)
+
+
+def alive(edge: Edge) -> dict[int, int]:
+    """Living listeners by generation."""
+    found = edge.host.group(TCP)["generations"]
+    return {item["generation"]: item["sockets_alive"] for item in found}
+
+
+def test_a_server_that_ran_before_is_adopted_and_moved(edge: Edge) -> None:
+    edge.server.write_text(SERVER)
+    edge.unit()
+    edge.define(groups=GROUPS, enrollment="adopted", drain=DRAIN)
+    command = f"{sys.executable} {edge.server} 0 {WHERE}"
+    (edge.units / "edge-old.service").write_text(command)
+    subprocess.run(["systemctl", "start", "edge-old.service"], check=True)
+    with Load() as load, connected() as kept:
+        assert said(kept) == 0
+        refused = edge.restart("--check")
+        assert "of edge-old.service is in no generation" in refused.stderr
+        done = edge.host.json("adopt", "edge", "--unit=edge-old.service")
+        assert done["sockets"] == {WHERE: 1, TCP: 1}
+        with edge.start() as restart:
+            edge.await_step("drain")
+            assert said(kept) == 0
+            with connected() as new:
+                assert said(new) == 1
+            assert restart.poll() is None  # it waits for the connection from before
+            kept.close()
+            assert restart.wait(timeout=60) == 0
+    assert serving_only(edge, 1)
+    assert load.failed == []
 
 
 class Load:

@@ -16,7 +16,7 @@ import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from udpgrm import abi
 from udpgrm.abi import Option
@@ -80,16 +80,18 @@ def _groups(maps: Maps) -> list[Group]:
 def sockets_of(
     pids: Iterable[int], maps: Optional[Maps], where: Optional[str], bound: bool
 ) -> tuple[list[Socket], list[str]]:
-    """Return the UDP sockets of processes that are not connected to a peer, each once.
+    """Return the sockets of processes that serve any peer, each once.
 
     `where` limits them to an ADDRESS:PORT, `bound` to sockets that could be
-    steered: bound, with SO_REUSEPORT. Returns also why processes could not be read.
+    steered: bound, with SO_REUSEPORT. Without `where`, of listeners of TCP only those at a group's
+    address. Returns also why processes could not be read.
     """
+    wanted = _Wanted(where, bound, _tcp_addresses(maps))
     found: dict[int, Socket] = {}
     unreachable: dict[str, None] = {}
     for pid in sorted(set(pids) - {os.getpid()}):
         try:
-            for seen in _sockets_of(pid, maps, where, bound):
+            for seen in _sockets_of(pid, maps, wanted):
                 found.setdefault(seen.cookie, seen)
         except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
             continue
@@ -100,23 +102,33 @@ def sockets_of(
     return sorted(found.values(), key=lambda item: (item.pid, item.fd)), list(unreachable)
 
 
-def _sockets_of(
-    pid: int, maps: Optional[Maps], where: Optional[str], bound: bool
-) -> Iterator[Socket]:
+class _Wanted(NamedTuple):
+    where: Optional[str]
+    bound: bool
+    tcp_addresses: frozenset[str]
+
+
+def _tcp_addresses(maps: Optional[Maps]) -> frozenset[str]:
+    live = [] if maps is None else maps.groups_in(abi.GroupState.LIVE)
+    keys = [] if maps is None else [maps.group(group_id).key for group_id in live]
+    return frozenset(address.of_key(key) for key in keys if key.protocol)
+
+
+def _sockets_of(pid: int, maps: Optional[Maps], wanted: _Wanted) -> Iterator[Socket]:
     for number, cookie, fd in pidfd.numbered_sockets_of(pid):
         with socket.socket(fileno=fd) as sock:
-            if _is_meant(sock, where, bound):
+            if _is_meant(sock, wanted):
                 yield _look_at(sock, maps, pid, number, cookie, _cgroup_of(pid))
 
 
-def _is_meant(sock: socket.socket, where: Optional[str], bound: bool) -> bool:
+def _is_meant(sock: socket.socket, wanted: _Wanted) -> bool:
     if not pidfd.is_server(sock):
         return False
-    if where is not None:
-        return address.read(where).selects_socket(sock)
+    if wanted.where is not None:
+        return address.read(wanted.where).selects_socket(sock)
     if sock.proto == socket.IPPROTO_TCP:  # most listeners are of no service here
-        return False
-    if bound:
+        return address.bound(sock) in wanted.tcp_addresses
+    if wanted.bound:
         return address.bound(sock) is not None and _is_shared(sock)
     return True
 

@@ -68,7 +68,7 @@ def adopt(service: Service, unit: str, pin_directory: Path, dry: bool) -> Migrat
             groups.set_dissectors(service)
             _hook(pin_directory, cgroup)
             for where, sockets in held.items():
-                _share(where, sockets, migration)
+                _share(where, sockets, migration, cgroup)
     if not dry:
         former.save(service.name, Former(generation, unit))
         _enroll(service, groups, cgroup, migration)
@@ -130,6 +130,8 @@ def _held(service: Service, unit: str, cgroup: Path) -> Iterator[dict[str, list[
 def _notes(service: Service) -> Iterator[str]:
     """Yield what cannot be known of the flows that the unit has by now."""
     for group in service.groups:
+        if group.protocol == "tcp":
+            continue
         kind = kinds.DEFAULT if group.dissector is None else kinds.find(group.dissector.name)
         if kind.has_flow_table:
             yield (
@@ -149,11 +151,13 @@ def _hook(pin_directory: Path, cgroup: Path) -> None:
         hooks.install(pin_directory, cgroup, with_sendmsg=True)
 
 
-def _share(where: str, sockets: list[socket.socket], migration: Migration) -> None:
+def _share(where: str, sockets: list[socket.socket], migration: Migration, cgroup: Path) -> None:
     for sock in sockets:
         if reuseport.is_shared(sock):
             continue
         try:
+            if sock.type == socket.SOCK_STREAM:
+                reuseport.share_connections(cgroups.processes(cgroup), where)
             lost = reuseport.share(sock)
         except OSError as error:
             raise Refused(

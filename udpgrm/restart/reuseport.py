@@ -5,7 +5,8 @@
 SO_REUSEPORT may be set after the bind, but the kernel makes the socket's reuseport group only
 when a second one binds. So one is bound for a moment, of the same user, as the kernel requires.
 Until its group has a program that names the first socket, some microseconds, it gets a share of
-the packets; these packets are counted.
+the packets; these packets are counted. Of TCP it gets connections, which the kernel gives to the
+first one when it closes.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ import ctypes
 import os
 import socket
 import struct
+from collections.abc import Iterable
 
-from udpgrm.kernel import sockopt
+from udpgrm.kernel import ebpf, libbpf, pidfd, sockopt
+from udpgrm.state import address
 
 _RET_K = 0x06
+_SK_PASS = 1
 
 
 def is_shared(sock: socket.socket) -> bool:
@@ -31,27 +35,64 @@ def share(sock: socket.socket) -> int:
     Returns how many packets went astray meanwhile. Raises OSError.
     """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    with _like(sock) as second:
+        second.bind(sock.getsockname())
+        if sock.type == socket.SOCK_STREAM:
+            second.listen()
+            _let_migrate(second)
+            return 0
+        code = ctypes.create_string_buffer(struct.pack("=HBBI", _RET_K, 0, 0, 0))
+        first = struct.pack("@HP", 1, ctypes.addressof(code))
+        second.setsockopt(socket.SOL_SOCKET, sockopt.SO_ATTACH_REUSEPORT_CBPF, first)
+        return _waiting(second)
+
+
+def share_connections(pids: Iterable[int], where: str) -> None:
+    """Let others bind the local address of processes' connections of TCP at a listener's port."""
+    port = address.read(where).port
+    for pid in pids:
+        for _, fd in pidfd.sockets_of(pid):
+            with socket.socket(fileno=fd) as sock:
+                is_inet = sock.family in (socket.AF_INET, socket.AF_INET6)
+                if is_inet and sock.proto == socket.IPPROTO_TCP and sock.getsockname()[1] == port:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+
+
+def _like(sock: socket.socket) -> socket.socket:
+    """Return an unbound socket that may share another's address, of the same user and device."""
     owner = os.stat(f"/proc/self/fd/{sock.fileno()}").st_uid
     own = os.geteuid()
     os.seteuid(owner)  # a socket's user is the user that creates it
     try:
-        second = socket.socket(sock.family, socket.SOCK_DGRAM)
+        second = socket.socket(sock.family, sock.type)
     finally:
         os.seteuid(own)
-    with second:
+    try:
         second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if sock.type == socket.SOCK_STREAM:  # for what connections leave behind
+            second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         device = sockopt.ifindex(sock)
         if device:
             second.setsockopt(socket.SOL_SOCKET, sockopt.SO_BINDTOIFINDEX, device)
         if sock.family == socket.AF_INET6:
             only = sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
             second.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
-        code = ctypes.create_string_buffer(struct.pack("=HBBI", _RET_K, 0, 0, 0))
-        first = struct.pack("@HP", 1, ctypes.addressof(code))
-        name = sock.getsockname()
-        second.bind(name)
-        second.setsockopt(socket.SOL_SOCKET, sockopt.SO_ATTACH_REUSEPORT_CBPF, first)
-        return _waiting(second)
+    except OSError:
+        second.close()
+        raise
+    return second
+
+
+def _let_migrate(sock: socket.socket) -> None:
+    """Have the kernel give a listener's queue to another of its group when it closes."""
+    code = ebpf.INSTRUCTION.pack(ebpf.ALU64 | ebpf.MOV, 0, 0, _SK_PASS)
+    code += ebpf.INSTRUCTION.pack(ebpf.JMP | ebpf.EXIT, 0, 0, 0)
+    kind = libbpf.PROG_SK_REUSEPORT
+    fd = libbpf.prog_load(kind, "udpgrm_migrate", code, libbpf.SK_REUSEPORT_SELECT_OR_MIGRATE)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, sockopt.SO_ATTACH_REUSEPORT_EBPF, fd)
+    finally:
+        os.close(fd)
 
 
 def _waiting(sock: socket.socket) -> int:

@@ -60,7 +60,7 @@ def find(maps: Maps, view: GroupView) -> Optional[SecondGroup]:
 def _unseen(view: GroupView, records: list[connected.Record]) -> int:
     """Return the number of connected IPv4 sockets that the next bind would conflict with."""
     ip = ipaddress.ip_address(view.ip)
-    if ip.version != 4 or ip.is_unspecified:
+    if view.tcp or ip.version != 4 or ip.is_unspecified:
         return 0
     count = (view.connected_unknown or 0) + sum(
         record.connected and not record.parted for record in records
