@@ -21,6 +21,7 @@ from benchmarks import (
     footprint,
     growth,
     hooks,
+    many,
     server_name,
     steering,
     turns,
@@ -72,6 +73,11 @@ def _footprint(where: Place) -> Iterator[Row]:
         yield from footprint.map_memory(groups)
 
 
+def _many(where: Place) -> Iterator[Row]:
+    with daemon(where) as host:
+        yield from many.measure(host)
+
+
 def _turns(where: Place) -> Iterator[Row]:
     with daemon(where):
         yield from turns.measure()
@@ -90,6 +96,7 @@ SECTIONS: dict[str, Callable[[Place], Iterator[Row]]] = {
     "breakdown": _breakdown,
     "growth": _growth,
     "footprint": _footprint,
+    "many": _many,
     "turns": _turns,
     "commands": _commands,
 }

@@ -264,6 +264,19 @@ struct table_key {
 	u32 slot;
 };
 
+/* Indices of the array of programs that steering programs continue in: bpf/stages. */
+enum steer_stage { STAGE_SEARCH, STAGE_ANOTHER };
+
+/* What a steering program hands on to a stage: per CPU, and only until the tail call. */
+struct steer_scratch {
+	u32 group_id;
+	u32 epoch;
+	u32 working; /* STAGE_ANOTHER: the slot that has no living socket */
+	u32 first;   /* STAGE_SEARCH: the slot whose table has no fresh entry */
+	u32 stale;   /* STAGE_SEARCH: its entry has expired */
+	struct flow_key key;
+};
+
 /* The peer of a probe, for one group. */
 struct probe_key {
 	u32 group_id;
@@ -451,8 +464,10 @@ enum relocation {
 	MAP_SERVICE_CGROUPS,
 	MAP_SHARED_ADDRESSES,
 	MAP_ACCEPTED,
+	MAP_STEER_STAGES,
+	MAP_STEER_SCRATCH,
 	/* of one group */
-	MAP_OWN_SLOTS = 32,
+	MAP_OWN_SLOTS = 56,
 	MAP_OWN_SOCKETS,
 	MAP_OWN_COUNTERS,
 	/* constants */
@@ -506,6 +521,7 @@ _Static_assert(sizeof(struct entry_ref) == 8, "entry_ref");
 _Static_assert(sizeof(struct flow_key) == 20, "flow_key");
 _Static_assert(sizeof(struct flow) == 24, "flow");
 _Static_assert(sizeof(struct table_key) == 12, "table_key");
+_Static_assert(sizeof(struct steer_scratch) == 40, "steer_scratch");
 _Static_assert(sizeof(struct policy) == 640, "policy");
 _Static_assert(sizeof(struct user) == 24, "user");
 _Static_assert(sizeof(struct probe_key) == 28, "probe_key");

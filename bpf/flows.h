@@ -29,25 +29,37 @@ static __always_inline bool is_fresh(const struct flow *flow, u64 oldest)
 	return (s64)(flow->last - oldest) >= 0;
 }
 
-/*
- * The fresh entry of a flow, looked for first in the table of slot `first`.
- * *slot is its slot, *stale the number of expired ones that were skipped.
- */
-static __always_inline struct flow *find_flow(struct group *group, u32 first, struct flow_key *key,
-					      u64 now, u32 *slot, u32 *stale)
+/* The fresh entry of a flow in the table of a slot; counts an expired one in *stale. */
+static __always_inline struct flow *fresh_flow_in(struct group *group, u32 slot,
+						  struct flow_key *key, u64 oldest, u32 *stale)
 {
-	struct flow *flow = flow_in(group, first, key);
-	u64 others, oldest = now - group->timeout_jiffies, i;
+	struct flow *flow = flow_in(group, slot, key);
 
-	*slot = first;
-	*stale = unknown_zero(now);
-	if (flow) {
-		if (is_fresh(flow, oldest))
-			return flow;
-		++*stale;
-	}
-	others = group->table_mask;
-	others &= ~(1ULL << first);
+	if (!flow)
+		return NULL;
+	if (is_fresh(flow, oldest))
+		return flow;
+	++*stale;
+	return NULL;
+}
+
+/* Slots but this one whose tables packets are searched for in, a bit each. */
+static __always_inline u64 other_tables(const struct group *group, u32 slot)
+{
+	return group->table_mask & ~(1ULL << slot);
+}
+
+/*
+ * The fresh entry of a flow in the tables of slots other than `first`. *slot is its slot;
+ * expired ones that were skipped are counted in *stale.
+ */
+static __always_inline struct flow *find_in_others(struct group *group, u32 first,
+						   struct flow_key *key, u64 oldest, u32 *slot,
+						   u32 *stale)
+{
+	u64 others = other_tables(group, first), i;
+	struct flow *flow;
+
 	/* the lowest bit becomes the slot just before `first`: the newest that drains */
 	others = reversed((others | others << 32) >> first);
 #pragma clang loop unroll(disable)
@@ -59,14 +71,27 @@ static __always_inline struct flow *find_flow(struct group *group, u32 first, st
 		bit = lowest_bit(others);
 		others &= others - 1;
 		*slot = (first - 1 - bit) & (GENERATION_SLOTS - 1);
-		flow = flow_in(group, *slot, key);
-		if (!flow)
-			continue;
-		if (is_fresh(flow, oldest))
+		flow = fresh_flow_in(group, *slot, key, oldest, stale);
+		if (flow)
 			return flow;
-		++*stale;
 	}
 	return NULL;
+}
+
+/*
+ * The fresh entry of a flow, looked for first in the table of slot `first`.
+ * *slot is its slot, *stale the number of expired ones that were skipped.
+ */
+static __always_inline struct flow *find_flow(struct group *group, u32 first, struct flow_key *key,
+					      u64 now, u32 *slot, u32 *stale)
+{
+	u64 oldest = now - group->timeout_jiffies;
+	struct flow *flow;
+
+	*slot = first;
+	*stale = unknown_zero(now);
+	flow = fresh_flow_in(group, first, key, oldest, stale);
+	return flow ? flow : find_in_others(group, first, key, oldest, slot, stale);
 }
 
 /* A generation's flow table, taken from the prepared ones at its first socket. */

@@ -67,10 +67,10 @@ static __always_inline u32 field_of(struct bpf_sock *sk, u64 offset)
 	return value;
 }
 
-/* Goes on in a program for QUIC's Initial packets; returns only when there is none. */
-static __always_inline void tail_call(void *ctx, u32 stage)
+/* Continue in a program of an array; returns only if there is none. */
+static __always_inline void tail_call(void *ctx, void *programs, u32 stage)
 {
-	((long (*)(void *, void *, u32))BPF_FUNC_tail_call)(ctx, MAP(QUIC_STAGES), stage);
+	((long (*)(void *, void *, u32))BPF_FUNC_tail_call)(ctx, programs, stage);
 }
 
 /* A function of the context that the package makes and links: enum linked_function. */

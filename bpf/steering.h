@@ -20,9 +20,6 @@
  */
 enum { DISPATCH_TRIES = 4, PROBE_TRIES = 1 };
 
-/* A generation whose last sockets have closed stays listed as long: how many to look past. */
-enum { ANOTHER_TRIES = 3 };
-
 /* What dissect() returns: SK_PASS, or that the packet begins a flow. */
 enum { NEW_FLOW = 2 };
 
@@ -86,69 +83,6 @@ static __always_inline int to_generation(struct steering *s, u32 slot_id, u32 tr
 	return -1;
 }
 
-/* Slots of the group that have living sockets, a bit each. */
-static __always_inline u64 living_slots(struct steering *s)
-{
-	u64 living = 0, i;
-
-#pragma clang loop unroll(disable)
-	for (i = 0; i < GENERATION_SLOTS; i++) {
-		u64 key = array_key(i), live;
-		struct slot *slot;
-
-		slot = bpf_map_lookup_elem(s->slots, &key);
-		if (!slot)
-			return 0;
-		live = slot->live;
-		/* hidden, or clang makes a branch of it, which is followed in every round */
-		asm volatile("" : "+r"(live));
-		living |= -live >> 63 << i;
-	}
-	return living;
-}
-
-/*
- * A socket of the newest other generation that lives, those that drain first: the kernel's
- * hash would give its packet to any socket of the address. -1: there is none.
- */
-static __always_inline int to_another(struct steering *s, u32 working)
-{
-	/* slots_per_app without its branch, which the verifier would follow on */
-	u32 share = GENERATION_SLOTS / s->group->max_apps, from, at;
-	u64 mask = (1ULL << share) - 1, others, i;
-
-	asm volatile("" : "+r"(working));
-	working &= GENERATION_SLOTS - 1;
-	at = working % share;
-	from = working - at;
-	others = living_slots(s) >> from & mask & ~(1ULL << at);
-	/* the lowest bit becomes the slot just before the working one */
-	others = reversed(((others | others << share) >> at & mask) << (GENERATION_SLOTS - share));
-#pragma clang loop unroll(disable)
-	for (i = 0; i < ANOTHER_TRIES; i++) {
-		u32 slot_id, index;
-		struct slot *slot;
-		u64 key;
-
-		if (!others)
-			break;
-		slot_id = from + (at + share - 1 - lowest_bit(others)) % share;
-		/* the verifier takes its range for the same in every round */
-		asm volatile("" : "+r"(slot_id));
-		slot_id &= GENERATION_SLOTS - 1;
-		others &= others - 1;
-		key = array_key(slot_id);
-		slot = bpf_map_lookup_elem(s->slots, &key);
-		if (!slot)
-			break;
-		index = (u64)s->md->hash * slot->live >> 32;
-		if (!select_entry(s, slot->live_entries[index & (SLOT_SOCKETS - 1)], slot_id,
-				  PATH_NEW))
-			return 0;
-	}
-	return -1;
-}
-
 /* A new flow of an application. */
 static __always_inline int to_new(struct steering *s, u32 app)
 {
@@ -157,16 +91,38 @@ static __always_inline int to_new(struct steering *s, u32 app)
 	return NEW_FLOW;
 }
 
-/* A socket of the working generation; while it has none, one of another's. */
-static __always_inline void dispatch(struct steering *s)
+/* What stages know of the packet's group; NULL: there is none, and nothing to continue. */
+static __always_inline struct steer_scratch *scratch_for(const struct steering *s, u32 group_id)
 {
+	u64 zero = array_key(0);
+	struct steer_scratch *scratch = bpf_map_lookup_elem(MAP(STEER_SCRATCH), &zero);
+
+	if (scratch) {
+		scratch->group_id = group_id;
+		scratch->epoch = s->group->epoch;
+	}
+	return scratch;
+}
+
+/*
+ * A socket of the working generation; while it has none, one of another's, which a stage finds:
+ * it is rare, and the verifier would follow the search in each group's program.
+ */
+static __always_inline void dispatch(struct steering *s, u32 group_id)
+{
+	struct steer_scratch *scratch;
+
 	s->counters->total[RX_NEW_FLOW_TOTAL]++;
 	if (!to_generation(s, s->working, DISPATCH_TRIES, PATH_NEW)) {
 		s->counters->total[RX_NEW_FLOW_WORKING_GEN_DISPATCH_OK]++;
 		return;
 	}
 	s->counters->total[RX_NEW_FLOW_WORKING_GEN_DISPATCH_ERROR]++;
-	to_another(s, s->working);
+	scratch = scratch_for(s, group_id);
+	if (!scratch)
+		return;
+	scratch->working = s->working;
+	tail_call(s->md, MAP(STEER_STAGES), STAGE_ANOTHER);
 }
 
 /* A probe's packet: whether its record, not the dissector, decides. */
@@ -204,7 +160,7 @@ static __always_inline int finish(struct steering *s, u32 group_id, int verdict)
 	struct generation_counters *generation;
 
 	if (verdict == NEW_FLOW)
-		dispatch(s);
+		dispatch(s, group_id);
 	if (s->path == PATH_NONE)
 		return SK_PASS;
 	generation = &s->counters->generation[s->slot & (GENERATION_SLOTS - 1)];

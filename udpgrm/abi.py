@@ -86,6 +86,13 @@ class Parted(IntEnum):
     OF_ONE = 2
 
 
+class SteerStage(IntEnum):
+    """The indices of the programs that steering programs of all groups continue in."""
+
+    SEARCH = 0
+    ANOTHER = 1
+
+
 class Relocation(IntEnum):
     """The ids of maps and constants that are bound when programs are linked."""
 
@@ -120,9 +127,11 @@ class Relocation(IntEnum):
     SERVICE_CGROUPS = 29
     SHARED_ADDRESSES = 30
     ACCEPTED = 31
-    OWN_SLOTS = 32
-    OWN_SOCKETS = 33
-    OWN_COUNTERS = 34
+    STEER_STAGES = 32
+    STEER_SCRATCH = 33
+    OWN_SLOTS = 56
+    OWN_SOCKETS = 57
+    OWN_COUNTERS = 58
     GROUP = 64
     EPOCH = 65
     HZ = 66
@@ -396,6 +405,19 @@ class ProbePath(IntEnum):
     STEERED = 1
     EXISTING = 2
     NEW = 3
+
+
+class SteerScratch(ctypes.Structure):
+    """struct steer_scratch."""
+
+    _fields_ = [
+        ("group_id", _u32),
+        ("epoch", _u32),
+        ("working", _u32),
+        ("first", _u32),
+        ("stale", _u32),
+        ("key", FlowKey),
+    ]
 
 
 class ProbeKey(ctypes.Structure):

@@ -28,6 +28,7 @@ ENUMS: list[tuple[type[IntEnum], str]] = [
     (abi.GroupState, "GROUP_"),
     (abi.ProbePath, "PATH_"),
     (abi.Parted, "PARTED_"),
+    (abi.SteerStage, "STAGE_"),
     (abi.LinkedFunction, "FUNCTION_"),
 ]
 #: Relocations from this one on are constants, those below are maps.

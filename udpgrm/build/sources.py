@@ -73,6 +73,10 @@ TRACEPOINTS = {
     "cgroup_mkdir": Program("cgroup_made", "units/made.c", "cgroup_made"),
     "cgroup_rmdir": Program("cgroup_removed", "units/removed.c", "cgroup_removed"),
 }
+#: Programs that steering programs of all groups continue in, in the order of enum steer_stage.
+STAGES = tuple(
+    Program(f"steer_{name}", f"stages/{name}.c", f"steer_{name}") for name in ("search", "another")
+)
 SENDMSG_HOOKS = frozenset({"sendmsg4", "sendmsg6"})
 
 
@@ -120,6 +124,7 @@ def all_programs() -> list[Program]:
         *hooks.values(),
         *(_CONNECTED, _ACCEPTED, _LISTED),
         *TRACEPOINTS.values(),
+        *STAGES,
         *(steering(kind.name) for kind in kinds.BUILT_IN if kind.compiled_ahead),
     ]
 

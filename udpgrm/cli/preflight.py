@@ -106,6 +106,7 @@ def _check_programs(maps: Maps, check: Callable[[str, Callable[[], object]], boo
         return
     for hook in sources.HOOKS:
         check(f"program hook {hook.name}", functools.partial(linker.hook, hook))
+    check("program steering, stages", linker.stages)
     named = (kinds.find(program.dissector) for program in sources.shipped_named())
     for kind in (*kinds.BUILT_IN, *named):
         attempt = functools.partial(_steering, maps, linker, kind)

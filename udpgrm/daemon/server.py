@@ -113,6 +113,7 @@ class Server:
             list(sources.TRACEPOINTS.values()),
             lambda: tracepoints.load(options.directory, linker),
         )
+        renewing.load(sources.STAGES, linker.stages)
         self._pool = Pool(self._maps, options.limits)
         self._poll = select.epoll()
         self._compiler = Compiler(self._poll)

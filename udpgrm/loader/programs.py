@@ -12,7 +12,7 @@ import platform
 import socket
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from udpgrm import abi
 from udpgrm.abi import Relocation
@@ -125,7 +125,7 @@ class Linker:
         """Read the constants that differ between kernels from this machine."""
         device, inode = _pid_namespace()
         self._maps = maps
-        self._has_stages = False
+        self._has_quic_stages = False
         self._attach_token = int.from_bytes(os.urandom(8), sys.byteorder)
         self._bound: dict[int, int] = {key: maps[name] for key, name in layout.RELOCATIONS.items()}
         self._constants: dict[int, int] = {
@@ -182,22 +182,28 @@ class Linker:
         finally:
             os.close(fd)
 
-    def _load_stages(self, stages: list[sources.Program]) -> None:
-        """Load the programs for QUIC's Initial packets, for all groups, replacing earlier ones."""
+    def stages(self) -> None:
+        """Load the programs that steering programs of all groups continue in."""
+        self._load_stages("steer_stages", sources.STAGES)
+
+    def _load_quic_stages(self, stages: Sequence[sources.Program]) -> None:
+        """Load the programs for QUIC's Initial packets."""
         tables = index(0), quic_tables.contents()
         libbpf.map_update(self._maps["quic_tables"], *tables)
+        self._load_stages("quic_stages", stages)
+        self._has_quic_stages = True
+
+    def _load_stages(self, array: str, stages: Sequence[sources.Program]) -> None:
+        """Load programs that others reach by tail calls, replacing earlier ones."""
         for stage, program in enumerate(stages):
             code = link(cache.template(program), self._bound, self._constants)
             fd = libbpf.prog_load(
                 libbpf.PROG_SK_REUSEPORT, program.name, code, libbpf.SK_REUSEPORT_SELECT
             )
             try:
-                libbpf.map_update(
-                    self._maps["quic_stages"], index(stage), fd.to_bytes(4, sys.byteorder)
-                )
+                libbpf.map_update(self._maps[array], index(stage), fd.to_bytes(4, sys.byteorder))
             finally:
                 os.close(fd)
-        self._has_stages = True
 
     def steering(self, group_id: int) -> int:
         """Load the steering program of a group. Returns an fd.
@@ -210,8 +216,8 @@ class Linker:
         program = steering_of(dissector)
         template = cache.template(program)
         stages = sources.stages(program)
-        if stages and not self._has_stages:
-            self._load_stages(stages)
+        if stages and not self._has_quic_stages:
+            self._load_quic_stages(stages)
         constants = {
             **self._constants,
             **parameters_of(dissector),

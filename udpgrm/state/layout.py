@@ -268,13 +268,21 @@ MAPS = {
         Relocation.CONNECTED,
     ),
     "quic_stages": _Map(
-        _plain(libbpf.MAP_PROG_ARRAY, "udpgrm_stages", 4, 4, _QUIC_STAGES), Relocation.QUIC_STAGES
+        _plain(libbpf.MAP_PROG_ARRAY, "udpgrm_qstages", 4, 4, _QUIC_STAGES), Relocation.QUIC_STAGES
     ),
     "quic_scratch": _Map(
-        _plain(libbpf.MAP_PERCPU_ARRAY, "udpgrm_scratch", 4, QUIC_SCRATCH_BYTES, 1),
+        _plain(libbpf.MAP_PERCPU_ARRAY, "udpgrm_qscratch", 4, QUIC_SCRATCH_BYTES, 1),
         Relocation.QUIC_SCRATCH,
     ),
     "quic_tables": _Map(_array("udpgrm_qtables", QUIC_TABLES_BYTES, 1), Relocation.QUIC_TABLES),
+    "steer_stages": _Map(
+        _plain(libbpf.MAP_PROG_ARRAY, "udpgrm_stages", 4, 4, len(abi.SteerStage)),
+        Relocation.STEER_STAGES,
+    ),
+    "steer_scratch": _Map(
+        _plain(libbpf.MAP_PERCPU_ARRAY, "udpgrm_scratch", 4, abi.SteerScratch, 1),
+        Relocation.STEER_SCRATCH,
+    ),
     "root_groups": _Map(
         _plain(libbpf.MAP_QUEUE, "udpgrm_rootgrp", 0, 4, _groups), Relocation.ROOT_GROUPS
     ),

@@ -28,7 +28,7 @@ static __always_inline int dissect(struct steering *s)
 	if (scratch) {
 		scratch->group_id = CONST(GROUP);
 		scratch->epoch = CONST(EPOCH);
-		tail_call(s->md, QUIC_KEYS);
+		tail_call(s->md, MAP(QUIC_STAGES), QUIC_KEYS);
 	}
 	/* its daemon has gone, and took the programs along */
 	return pass_unread(s, RX_INTERNAL_STATE_ERROR);

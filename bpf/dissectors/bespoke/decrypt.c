@@ -16,6 +16,6 @@ int quic_decrypt(struct sk_reuseport_md *md)
 		return SK_PASS;
 	scratch->is_garbled = decrypt(md, tables, scratch) != 0;
 	begin_frames(tables, scratch);
-	tail_call(md, scratch->is_garbled ? QUIC_CHOOSE : QUIC_NAME);
+	tail_call(md, MAP(QUIC_STAGES), scratch->is_garbled ? QUIC_CHOOSE : QUIC_NAME);
 	return SK_PASS;
 }

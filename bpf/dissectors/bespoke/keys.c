@@ -17,6 +17,6 @@ int quic_keys(struct sk_reuseport_md *md)
 	if (!scratch || !tables)
 		return SK_PASS;
 	scratch->is_garbled = open_packet(md, tables, scratch) != 0;
-	tail_call(md, scratch->is_garbled ? QUIC_CHOOSE : QUIC_DECRYPT);
+	tail_call(md, MAP(QUIC_STAGES), scratch->is_garbled ? QUIC_CHOOSE : QUIC_DECRYPT);
 	return SK_PASS;
 }

@@ -34,8 +34,8 @@ int quic_name(struct sk_reuseport_md *md)
 		return SK_PASS;
 	scratch->is_garbled = read_frames(tables, scratch) != 0;
 	if (!scratch->is_garbled && scratch->position < scratch->there)
-		tail_call(md, QUIC_NAME);
+		tail_call(md, MAP(QUIC_STAGES), QUIC_NAME);
 	scratch->app = scratch->is_garbled ? 0 : app_by_name(scratch);
-	tail_call(md, QUIC_CHOOSE);
+	tail_call(md, MAP(QUIC_STAGES), QUIC_CHOOSE);
 	return SK_PASS;
 }

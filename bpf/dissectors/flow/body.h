@@ -2,47 +2,36 @@
 /*
  * flow: a packet belongs to the socket that last sent to its source address
  * and port. One table lookup when nothing drains; else the table to look in
- * first is the last one that had a flow of this hash.
+ * first is the last one that had a flow of this hash, and a stage looks in the others.
  */
+#include "dissectors/flow/found.h"
 
 static __always_inline int dissect(struct steering *s)
 {
 	struct remote remote = {};
-	u32 slot, working, first, stale;
+	struct steer_scratch *scratch;
+	u32 first, stale, group_id = CONST(GROUP);
+	u64 now = bpf_jiffies64();
 	struct flow *flow;
-	u8 *hint;
+	u8 hint;
 
 	if (read_remote(s->md, &remote))
 		return pass_unread(s, RX_PACKET_TOO_SHORT_ERROR);
 	s->counters->total[RX_DISSECTED_OK_TOTAL]++;
-	working = s->group->working_slot[0] & (GENERATION_SLOTS - 1);
-	hint = &s->counters->hint[s->md->hash & (HINTS - 1)];
-	first = working;
-	if (*hint && s->group->table_mask & ~(1ULL << working))
-		first = *hint & (GENERATION_SLOTS - 1);
-	flow = find_flow(s->group, first, &remote.key, bpf_jiffies64(), &slot, &stale);
-	if (flow && slot != first)
-		*hint = slot | 0x80;
-	if (!flow) {
-		s->counters->total[RX_FLOW_NEW_UNSEEN]++;
-		if (stale)
-			s->counters->total[RX_FLOW_NEW_HAD_EXPIRED]++;
-		return to_new(s, 0);
+	first = s->group->working_slot[0] & (GENERATION_SLOTS - 1);
+	hint = *hint_of(s);
+	if (hint && other_tables(s->group, first))
+		first = hint & (GENERATION_SLOTS - 1);
+	stale = unknown_zero(now);
+	flow = fresh_flow_in(s->group, first, &remote.key, now - s->group->timeout_jiffies, &stale);
+	if (flow)
+		return to_flow(s, flow, first);
+	scratch = other_tables(s->group, first) ? scratch_for(s, group_id) : NULL;
+	if (scratch) {
+		scratch->first = first;
+		scratch->stale = stale;
+		scratch->key = remote.key;
+		tail_call(s->md, MAP(STEER_STAGES), STAGE_SEARCH);
 	}
-	if (flow->array_entry == ENTRY_NONE) {
-		/* made before the daemon had entered the socket that sent */
-		u64 owner = flow->owner;
-		struct entry_ref *ref = bpf_map_lookup_elem(MAP(ENTRIES), &owner);
-
-		if (ref)
-			flow->array_entry = ref->array_entry;
-	}
-	switch (to_existing(s, flow->array_entry, slot)) {
-	case 0:
-		return SK_PASS;
-	case -ENOENT:
-		if (flow->array_entry != ENTRY_NONE)
-			flow->flags |= FLOW_ORPHAN;
-	}
-	return to_new(s, 0);
+	return to_unseen(s, stale);
 }

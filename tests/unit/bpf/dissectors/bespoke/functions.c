@@ -24,7 +24,7 @@ static u64 bpf_pseudo_fd(u64 kind, u64 number)
 
 static void *bpf_map_lookup_elem(void *map, const void *key);
 static void read_memory(void *to, u32 size, const void *from);
-static void call_next(void *ctx, u32 stage);
+static void call_next(void *ctx, void *programs, u32 stage);
 
 /* What choosing a socket needs; not called here. */
 #define bpf_jiffies64() 0ULL
@@ -78,7 +78,7 @@ static void read_memory(void *to, u32 size, const void *from)
 	memcpy(to, from, size);
 }
 
-static void call_next(void *ctx, u32 stage)
+static void call_next(void *ctx, void *programs, u32 stage)
 {
 	longjmp(called, stage + 1);
 }

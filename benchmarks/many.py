@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""The cost of many groups: 512 of one socket, made and registered one after the other."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Optional
+
+import udpgrm.client as grm
+from benchmarks.footprint import resident
+from benchmarks.report import Row
+from benchmarks.stats import Summary, percentile, summary
+from testing.host import Host
+from udpgrm.kernel import libbpf
+from udpgrm.state import layout
+from udpgrm.state import maps as state
+
+_SECTION = "512 groups of one socket, one after the other"
+_GROUPS, _FIRST_PORT = 512, 5000
+
+
+def _row(
+    name: str,
+    unit: str,
+    value: float,
+    bar: Optional[float] = None,
+    reference: Optional[float] = None,
+) -> Row:
+    return Row(_SECTION, name, unit, Summary(value, value, value), None, reference, bar)
+
+
+def _descriptors(host: Host) -> int:
+    return len(os.listdir(f"/proc/{host.process.pid}/fd"))
+
+
+def _processor_time(host: Host) -> float:
+    """Return the seconds that the daemon has had a CPU."""
+    fields = Path(f"/proc/{host.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+
+
+def measure(host: Host) -> Iterator[Row]:
+    """Make the groups, and look at what each has cost and what the daemon holds for it."""
+    before, had = _processor_time(host), _descriptors(host)
+    made: list[socket.socket] = []
+    times = []
+    try:
+        for port in range(_FIRST_PORT, _FIRST_PORT + _GROUPS):
+            started = time.perf_counter()
+            [sock] = grm.bind(f"127.0.0.1:{port}")
+            made.append(sock)
+            grm.enroll([sock], 1, timeout=60)
+            times.append((time.perf_counter() - started) * 1e3)
+        yield _row(f"a group, median of {_GROUPS}", "ms", percentile(times, 50), 5)
+        yield _row("a group, 99th percentile", "ms", percentile(times, 99))
+        yield _row("all", "s", sum(times) / 1e3, 5, 1.1)
+        used = _processor_time(host) - before
+        yield _row("processor time of the daemon, per group", "ms", used * 1e3 / _GROUPS)
+        held = (_descriptors(host) - had) / _GROUPS
+        yield _row("descriptors that the daemon holds, per group", "", held, 0)
+        memory = resident(host)
+        yield _row("daemon, resident", "MB", memory.value.median, memory.bar)
+        yield Row(_SECTION, "delete of a group", "ms", summary(_deletions(host)), None, 6, 6)
+    finally:
+        for sock in made:
+            sock.close()
+
+
+def _deletions(host: Host) -> list[float]:
+    """Delete every group as `udpgrm delete` does, without its process's start."""
+    maps = state.open_pinned(host.directory)
+    times = []
+    try:
+        for number in maps.groups_in(state.abi.GroupState.LIVE):
+            started = time.perf_counter()
+            state.delete(maps, number)
+            times.append((time.perf_counter() - started) * 1e3)
+    finally:
+        maps.close()
+    return times

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Copyright the udpgrm authors */
+/* What a packet gets whose flow was looked for: by its group's program, or by the stage. */
+#ifndef UDPGRM_FLOW_FOUND_H
+#define UDPGRM_FLOW_FOUND_H
+
+#include "steering.h"
+
+/* The slot whose table had a flow of this hash last. */
+static __always_inline u8 *hint_of(struct steering *s)
+{
+	return &s->counters->hint[s->md->hash & (HINTS - 1)];
+}
+
+/* No table has a fresh entry. */
+static __always_inline int to_unseen(struct steering *s, u32 stale)
+{
+	s->counters->total[RX_FLOW_NEW_UNSEEN]++;
+	if (stale)
+		s->counters->total[RX_FLOW_NEW_HAD_EXPIRED]++;
+	return to_new(s, 0);
+}
+
+/* The socket of a flow, as its entry in the table of a slot says. */
+static __always_inline int to_flow(struct steering *s, struct flow *flow, u32 slot)
+{
+	if (flow->array_entry == ENTRY_NONE) {
+		/* made before the daemon had entered the socket that sent */
+		u64 owner = flow->owner;
+		struct entry_ref *ref = bpf_map_lookup_elem(MAP(ENTRIES), &owner);
+
+		if (ref)
+			flow->array_entry = ref->array_entry;
+	}
+	switch (to_existing(s, flow->array_entry, slot)) {
+	case 0:
+		return SK_PASS;
+	case -ENOENT:
+		if (flow->array_entry != ENTRY_NONE)
+			flow->flags |= FLOW_ORPHAN;
+	}
+	return to_new(s, 0);
+}
+
+#endif
