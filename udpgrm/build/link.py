@@ -9,6 +9,7 @@ the id of a kernel function.
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Iterator, Mapping
 
@@ -32,18 +33,28 @@ def _instructions(code: bytes) -> Iterator[tuple[int, int, int, int]]:
         offset += 16 if opcode == _LD_IMM64 else 8
 
 
-def references(code: bytes) -> Iterator[tuple[int, int]]:
-    """Yield (byte offset, relocation) of every reference of a template."""
+#: Positions of what is linked: (byte offset, number) each.
+_Positions = tuple[tuple[int, int], ...]
+
+
+@functools.lru_cache(maxsize=32)
+def _positions(code: bytes) -> tuple[_Positions, _Positions]:
+    """Return a template's references (relocations), and its calls of linked functions.
+
+    Kept, as a template is linked for each of many groups.
+    """
+    found, calls = [], []
     for offset, opcode, source, number in _instructions(code):
         if opcode == _LD_IMM64 and source == PSEUDO_MAP_FD:
-            yield offset, number
+            found.append((offset, number))
+        elif opcode == CALL_CODE and source == 0 and number >= _FIRST_FUNCTION:
+            calls.append((offset, number))
+    return tuple(found), tuple(calls)
 
 
-def _calls(code: bytes) -> Iterator[tuple[int, int]]:
-    """Yield (byte offset, function) of every call of a linked function."""
-    for offset, opcode, source, number in _instructions(code):
-        if opcode == CALL_CODE and source == 0 and number >= _FIRST_FUNCTION:
-            yield offset, number
+def references(code: bytes) -> _Positions:
+    """Return (byte offset, relocation) of every reference of a template."""
+    return _positions(code)[0]
 
 
 def link(
@@ -58,7 +69,8 @@ def link(
     KeyError with the relocation of an unbound reference.
     """
     linked = bytearray(code)
-    for offset, number in references(code):
+    found, calls = _positions(code)
+    for offset, number in found:
         _, registers, _, _ = _INSTRUCTION.unpack_from(code, offset)
         if number in maps:
             _INSTRUCTION.pack_into(linked, offset, _LD_IMM64, registers, 0, maps[number])
@@ -68,7 +80,7 @@ def link(
         _INSTRUCTION.pack_into(linked, offset, _LD_IMM64, registers & 0x0F, 0, low)
         _INSTRUCTION.pack_into(linked, offset + 8, 0, 0, 0, high)
     placed: dict[int, int] = {}
-    for offset, number in _calls(code):
+    for offset, number in calls:
         if number not in placed:
             placed[number] = len(linked)
             linked += functions[number]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Callable
@@ -23,6 +24,10 @@ _IN_USE = (GroupState.LIVE, GroupState.DELETED)
 
 #: Groups that are prepared in one call.
 _AT_ONCE = 32
+#: Flow tables that are prepared in one call, at most, if the last ones were all taken that fast:
+#: each call waits for all running programs.
+_TABLES_AT_ONCE = 8
+_SOON_S = 1.0
 
 
 def is_reserved(number: int) -> bool:
@@ -51,6 +56,8 @@ class Pool:
         for number in range(1, layout.MAX_TABLES):
             if not maps.has_inner("flow_tables", number):
                 self._spare_tables[is_reserved(number)].append(number)
+        #: When (monotonic seconds) flow tables were prepared last, and how many
+        self._prepared = {True: (-_SOON_S, 0), False: (-_SOON_S, 0)}
         #: Whether fewer groups than wanted were prepared the last time
         self._is_short = {True: False, False: False}
         self._recount()
@@ -83,20 +90,28 @@ class Pool:
                 free = self._groups_in(GroupState.FREE, roots)[: wanted - len(ready)]
                 self._prepare_groups(free[:_AT_ONCE])
                 self._is_short[roots] = len(free) > _AT_ONCE
-        used = {
-            table
-            for group_id in self._maps.groups_in(*_IN_USE)
-            for table in set(self._maps.group(group_id).table) - {0}
-        }
+        used = self._maps.tables_of(*_IN_USE)
         for roots in (True, False):
             taken = sum(is_reserved(number) == roots for number in used)
             queued = self._tables[roots] - len(self._spare_tables[roots]) - taken
             wanted = _share(self._limits.prepared_tables, self._tables, roots)
             if queued <= wanted // 2:
-                for number in self._new_tables(wanted - queued, roots):
-                    queue = "root_tables" if roots else "free_tables"
-                    libbpf.map_update(self._maps[queue], None, index(number))
+                self._prepare_tables(self._to_prepare(wanted, queued, roots), roots)
         return any(self._is_short.values())
+
+    def _to_prepare(self, wanted: int, queued: int, roots: bool) -> int:
+        """Return how many flow tables to prepare: twice as many each time all are taken fast."""
+        now, count = time.monotonic(), wanted - queued
+        at, last = self._prepared[roots]
+        if not queued and now - at < _SOON_S:
+            count = max(count, min(2 * last, _TABLES_AT_ONCE))
+        self._prepared[roots] = now, count
+        return count
+
+    def _prepare_tables(self, count: int, roots: bool) -> None:
+        queue = "root_tables" if roots else "free_tables"
+        for number in self._new_tables(count, roots):
+            libbpf.map_update(self._maps[queue], None, index(number))
 
     def _groups_in(self, state: GroupState, roots: bool) -> list[int]:
         return [item for item in self._maps.groups_in(state) if is_reserved(item) == roots]

@@ -91,6 +91,19 @@ class Maps:
         found = memory[start : self._groups * size : size]
         return [group_id for group_id, state in enumerate(found) if state in states]
 
+    def tables_of(self, *states: abi.GroupState) -> set[int]:
+        """Return the flow tables of the groups in these states; only their tables are read."""
+        numbers = self.groups_in(*states)
+        memory = self._memory("groups", self._groups * ctypes.sizeof(abi.Group))
+        field, width = abi.Group.table, ctypes.sizeof(ctypes.c_uint16)
+        found: set[int] = set()
+        with memoryview(memory) as raw, raw.cast("H") as words:
+            for number in numbers:
+                start = (number * ctypes.sizeof(abi.Group) + field.offset) // width
+                found.update(words[start : start + field.size // width])
+        found.discard(0)
+        return found
+
     def user(self, number: int) -> abi.User:
         """Return the record of a user's resources: the record itself."""
         memory = self._memory("users", abi.USERS * ctypes.sizeof(abi.User))

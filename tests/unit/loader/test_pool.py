@@ -55,6 +55,10 @@ class FakeMaps:
     def groups_in(self, *states: GroupState) -> list[int]:
         return [group_id for group_id, group in enumerate(self.records) if group.state in states]
 
+    def tables_of(self, *states: GroupState) -> set[int]:
+        live = (self.records[number] for number in self.groups_in(*states))
+        return {table for group in live for table in group.table if table}
+
     def user(self, user: int) -> abi.User:
         return self.users[user]
 
@@ -314,6 +318,29 @@ def test_no_memory_for_a_table_loses_none(monkeypatch: pytest.MonkeyPatch) -> No
                     mine.refill()
         mine.refill()
         assert maps.queues["free_tables"] == [1, 2]
+
+
+def test_more_tables_are_prepared_while_all_are_taken_fast(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(pool.time, "monotonic", lambda: now)
+    maps = FakeMaps(groups=2)
+    prepared = []
+    in_use = [(group, slot) for group in maps.records for slot in range(abi.GENERATION_SLOTS)]
+    for group in maps.records:
+        group.state = GroupState.LIVE
+    with faked(maps):
+        mine = Pool(maps, Limits(2, 64, 1, prepared_tables=2))  # type: ignore[arg-type]
+        for pause in (0.0, 0.5, 0.5, 0.5, 0.5, 0.5, 5.0, 5.0):
+            now += pause
+            mine.refill()
+            queue = maps.queues["root_tables"]
+            prepared.append(len(queue))
+            while queue:
+                group, slot = in_use.pop()
+                group.table[slot] = queue.pop()
+    assert prepared == [1, 2, 4, 8, 8, 8, 1, 1]
 
 
 def test_prepared_again_once_half_is_taken() -> None:
