@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Optional
 
 import udpgrm.client as grm
+from benchmarks import programs
 from benchmarks.footprint import resident
 from benchmarks.report import Row
 from benchmarks.stats import Summary, percentile, summary
 from testing.host import Host
+from udpgrm.abi import GroupState
 from udpgrm.kernel import libbpf
-from udpgrm.state import layout
 from udpgrm.state import maps as state
 
 _SECTION = "512 groups of one socket, one after the other"
@@ -44,6 +45,20 @@ def _processor_time(host: Host) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def _verified(host: Host) -> int:
+    """Return how many instructions the verifier followed for the program of one group."""
+    maps = state.open_pinned(host.directory)
+    try:
+        [number, *_] = maps.groups_in(GroupState.LIVE)
+        with maps.inner("counters", number) as counters:
+            assert counters is not None
+            program = programs.using_map(libbpf.PROG_SK_REUSEPORT, libbpf.map_id(counters))
+        try:
+            return libbpf.verified_instructions(program)
+        finally:
+            os.close(program)
+    finally:
+        maps.close()
 
 
 def measure(host: Host) -> Iterator[Row]:
@@ -65,6 +80,7 @@ def measure(host: Host) -> Iterator[Row]:
         yield _row("processor time of the daemon, per group", "ms", used * 1e3 / _GROUPS)
         held = (_descriptors(host) - had) / _GROUPS
         yield _row("descriptors that the daemon holds, per group", "", held, 0)
+        yield _row("instructions verified, per group of FLOW", "", _verified(host), 6000)
         memory = resident(host)
         yield _row("daemon, resident", "MB", memory.value.median, memory.bar)
         yield Row(_SECTION, "delete of a group", "ms", summary(_deletions(host)), None, 6, 6)
@@ -78,7 +94,7 @@ def _deletions(host: Host) -> list[float]:
     maps = state.open_pinned(host.directory)
     times = []
     try:
-        for number in maps.groups_in(state.abi.GroupState.LIVE):
+        for number in maps.groups_in(GroupState.LIVE):
             started = time.perf_counter()
             state.delete(maps, number)
             times.append((time.perf_counter() - started) * 1e3)

@@ -5,40 +5,85 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Callable, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from udpgrm.build import cache, sources
+from udpgrm.build.sources import Program
 from udpgrm.daemon import directory
+from udpgrm.dissectors import kinds
+from udpgrm.dissectors.kind import Kind
 from udpgrm.kernel import libbpf
+from udpgrm.loader.pool import Pool
 from udpgrm.loader.programs import Linker
 from udpgrm.state.layout import Limits
+from udpgrm.state.maps import Maps, index
+
+_LIMITS = Limits(groups=8, flows=64, prepared_groups=1, prepared_tables=1)
 
 
-def measured() -> Iterator[tuple[str, int, int, float]]:
-    """Load the hooks; (name, instructions, instructions followed, seconds) of each."""
+class Cost(NamedTuple):
+    """The cost of a program: its instructions, those that the verifier followed, and seconds."""
+
+    name: str
+    instructions: int
+    verified: int
+    seconds: float
+
+
+def measured() -> Iterator[Cost]:
+    """Yield the cost of each hook, of the shared stages and of the steering of each kind."""
+    cache.compile_missing(sources.all_programs())
+    cache.compile_missing([part for kind in kinds.BUILT_IN for part in _parts(kind)])
     with tempfile.TemporaryDirectory(dir="/sys/fs/bpf") as scratch:
         place = Path(scratch, "state")
         place.mkdir(mode=0o700)
-        maps = directory.open_maps(place, Limits())
+        maps = directory.open_maps(place, _LIMITS)
         try:
-            linker = Linker(maps, Limits())
-            for hook in sources.HOOKS:
-                began = time.monotonic()
-                fd = linker.hook(hook)
-                took = time.monotonic() - began
-                code = len(cache.template(hook.program)) // 8
-                yield hook.name, code, libbpf.verified_instructions(fd), took
+            yield from _measured(maps)
         finally:
+            maps.close()
             directory._remove_pins(place)
 
 
+def _parts(kind: Kind) -> list[Program]:
+    return sources.parts(sources.steering_of(kind))
+
+
+def _measured(maps: Maps) -> Iterator[Cost]:
+    linker = Linker(maps, _LIMITS)
+    for hook in sources.HOOKS:
+        yield _cost(hook.name, hook.program, partial(linker.hook, hook))
+    for program in sources.STAGES:
+        yield _cost(program.name, program, partial(linker.stage, program))
+    Pool(maps, _LIMITS).refill()
+    for kind in kinds.BUILT_IN:
+        libbpf.map_update(maps["dissectors"], index(0), bytes(kind.example()))
+        program = sources.steering_of(kind)
+        yield _cost(program.name, program, partial(linker.steering, 0))
+        for stage in sources.stages(program):
+            yield _cost(stage.name, stage, partial(linker.stage, stage))
+
+
+def _cost(name: str, program: Program, load: Callable[[], int]) -> Cost:
+    began = time.monotonic()
+    fd = load()
+    took = time.monotonic() - began
+    try:
+        code = len(cache.template(program)) // 8
+        return Cost(name, code, libbpf.verified_instructions(fd), took)
+    finally:
+        os.close(fd)
+
+
 if __name__ == "__main__":
-    cache.compile_missing(sources.all_programs())
-    for name, code, followed, took in measured():
-        print(f"{name:16}{code:8}{followed:10}{took * 1000:9.1f} ms")
+    for cost in measured():
+        print(f"{cost.name:16}{cost.instructions:8}{cost.verified:10}{cost.seconds * 1000:9.1f} ms")

@@ -120,6 +120,7 @@ class GarbageCollector:
             living = set()
             for slot_number, slot in group_entries.used_slots():
                 if dead.intersection(slot.live_entries[: slot.live]):
+                    slot = group_entries.slot(slot_number)
                     entries.drop_entries(slot, dead)
                     # without a socket it still has its last generation: for udpgrm drain
                     group_entries.write_slot(slot_number, slot)

@@ -98,6 +98,7 @@ class Registrar:
     ) -> None:
         for slot_id, slot in group_entries.used_slots():
             if array_entry in slot.array_entry[:]:
+                slot = group_entries.slot(slot_id)
                 entries.drop_entries(slot, {array_entry})
                 group_entries.write_slot(slot_id, slot)
         for table, key in list(entries.flows_of_entry(self._maps, group, array_entry)):

@@ -215,6 +215,7 @@ class Server:
     def _collect_in_steps(self) -> None:
         for _ in self._collector.steps():
             self._serve_root()
+            self._refill_if_short()  # it takes long where there are many groups
 
     def _moments(self) -> Iterator[Optional[float]]:
         """Yield when (monotonic seconds) there is something to do, if nothing comes before."""
@@ -239,8 +240,10 @@ class Server:
             if item is None:
                 break
             self._serve_one(item)
-            self._is_short = True
             self._adoptions.expect()
+        self._refill_if_short()
+
+    def _refill_if_short(self) -> None:
         if self._is_short and time.monotonic() >= self._refill_not_before:
             self._guarded(self._refill)
 
@@ -260,6 +263,7 @@ class Server:
             self._serve_one(item)
 
     def _serve_one(self, item: Item) -> None:
+        self._is_short = True
         self._attempt(item.message, self._messages.handle, item.message)
         if item.ring is None:
             self._messages.settle(item.message)

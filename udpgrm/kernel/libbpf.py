@@ -167,13 +167,15 @@ def map_delete(fd: int, key: bytes) -> bool:
     return True
 
 
-def map_items(fd: int, key_size: int, value_size: int) -> Iterator[tuple[bytes, bytes]]:
+def map_items(
+    fd: int, key_size: int, value_size: int, room: int = 1024
+) -> Iterator[tuple[bytes, bytes]]:
     """Yield every (key, value) of a hash, each once however the hash changes meanwhile.
 
     Read by whole buckets (BPF_MAP_LOOKUP_BATCH): iteration from key to key starts
-    over if the present key is deleted.
+    over if the present key is deleted. Elements of an array are read as well. room: how
+    many are read in a call.
     """
-    room = 1024
     position = ctypes.create_string_buffer(max(key_size, 4))
     start: Optional[bytes] = None
     while True:

@@ -186,6 +186,12 @@ class Linker:
         """Load the programs that steering programs of all groups continue in."""
         self._load_stages("steer_stages", sources.STAGES)
 
+    def stage(self, program: sources.Program) -> int:
+        """Load a program that others reach by a tail call. Returns an fd."""
+        code = link(cache.template(program), self._bound, self._constants)
+        kind, attach_type = libbpf.PROG_SK_REUSEPORT, libbpf.SK_REUSEPORT_SELECT
+        return libbpf.prog_load(kind, program.name, code, attach_type)
+
     def _load_quic_stages(self, stages: Sequence[sources.Program]) -> None:
         """Load the programs for QUIC's Initial packets."""
         tables = index(0), quic_tables.contents()
@@ -196,10 +202,7 @@ class Linker:
     def _load_stages(self, array: str, stages: Sequence[sources.Program]) -> None:
         """Load programs that others reach by tail calls, replacing earlier ones."""
         for stage, program in enumerate(stages):
-            code = link(cache.template(program), self._bound, self._constants)
-            fd = libbpf.prog_load(
-                libbpf.PROG_SK_REUSEPORT, program.name, code, libbpf.SK_REUSEPORT_SELECT
-            )
+            fd = self.stage(program)
             try:
                 libbpf.map_update(self._maps[array], index(stage), fd.to_bytes(4, sys.byteorder))
             finally:

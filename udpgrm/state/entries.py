@@ -69,11 +69,12 @@ class GroupEntries:
         libbpf.map_update(self.slots, index(number), bytes(slot))
 
     def used_slots(self) -> Iterator[tuple[int, abi.Slot]]:
-        """Yield the slots that have or had sockets."""
-        for number in range(abi.GENERATION_SLOTS):
-            slot = self.slot(number)
-            if slot.live:
-                yield number, slot
+        """Yield the slots that have sockets, as they are now; to change one, read it again."""
+        size = ctypes.sizeof(abi.Slot)
+        # a place more than there are, or a second call would find the end
+        for key, value in libbpf.map_items(self.slots, 4, size, abi.GENERATION_SLOTS + 1):
+            if any(value[: abi.Slot.live.size]):
+                yield int.from_bytes(key, sys.byteorder), abi.Slot.from_buffer_copy(value)
 
     def first_free_index(self, slot: abi.Slot, start: int) -> Optional[int]:
         """Return the lowest index from `start` on that is free or dead; None: full."""

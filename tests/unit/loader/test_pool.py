@@ -324,7 +324,7 @@ def test_more_tables_are_prepared_while_all_are_taken_fast(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 100.0
-    monkeypatch.setattr(pool.time, "monotonic", lambda: now)
+    monkeypatch.setattr("udpgrm.loader.pool.time.monotonic", lambda: now)
     maps = FakeMaps(groups=2)
     prepared = []
     in_use = [(group, slot) for group in maps.records for slot in range(abi.GENERATION_SLOTS)]
