@@ -94,6 +94,11 @@ def descriptors_of(pid: int, cookies: Container[int]) -> Iterator[Optional[tuple
             yield None
 
 
+def held_by(pid: int, cookies: Container[int]) -> Iterator[tuple[int, int]]:
+    """Yield (SO_COOKIE, duplicate) of a process's sockets with these cookies, as `sockets_of`."""
+    yield from (seen for seen in descriptors_of(pid, cookies) if seen is not None)
+
+
 def is_server(sock: socket.socket) -> bool:
     """Return whether a socket serves any peer: an unconnected one of UDP, or TCP's listener."""
     if sock.family not in (socket.AF_INET, socket.AF_INET6):

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from udpgrm.state import address
@@ -14,24 +15,43 @@ from udpgrm.state import address
 _LOCAL, _REMOTE, _INODE, _DROPS = 1, 2, 9, 12
 
 
-def read(where: str) -> dict[str, int]:
-    """Return drops by inode of the sockets at ADDRESS:PORT, in this network namespace."""
-    wanted = address.read(where)
-    name = ("tcp" if wanted.tcp else "udp") + ("6" if wanted.ip.version == 6 else "")
-    return parse(Path("/proc/net", name).read_text(encoding="ascii"), where)
+def read(addresses: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Return drops by address and inode, of the sockets of this network namespace.
+
+    Each table is read once: it has a line for each socket of the namespace.
+    """
+    by_table: dict[str, list[str]] = {}
+    for text in addresses:
+        where = address.read(text)
+        name = ("tcp" if where.tcp else "udp") + ("6" if where.ip.version == 6 else "")
+        by_table.setdefault(name, []).append(text)
+    found: dict[str, dict[str, int]] = {}
+    for name, texts in by_table.items():
+        found.update(parse(Path("/proc/net", name).read_text(encoding="ascii"), texts))
+    return found
 
 
-def parse(table: str, where: str) -> dict[str, int]:
-    """Return the drops of unconnected sockets at ADDRESS:PORT from a table's text."""
-    ip, port, _, is_tcp = address.read(where)
-    words = [ip.packed[start : start + 4] for start in range(0, len(ip.packed), 4)]
-    local = "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words)
-    found = {}
+def parse(table: str, addresses: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Return the drops of unconnected sockets at some ADDRESS:PORT from a table's text."""
+    found: dict[str, dict[str, int]] = {text: {} for text in addresses}
+    wanted: dict[str, list[str]] = {}  # one of each device is the same here
+    for text in found:
+        wanted.setdefault(_local(address.read(text)), []).append(text)
     for line in table.splitlines()[1:]:
         fields = line.split()
-        if fields[_LOCAL] == f"{local}:{port:04X}" and fields[_REMOTE].endswith(":0000"):
-            found[fields[_INODE]] = 0 if is_tcp else int(fields[_DROPS])
+        if not fields[_REMOTE].endswith(":0000"):
+            continue
+        for text in wanted.get(fields[_LOCAL], ()):
+            found[text][fields[_INODE]] = 0 if text.endswith(address.TCP) else int(fields[_DROPS])
     return found
+
+
+def _local(where: address.Where) -> str:
+    """Return an address as the tables have it."""
+    packed = where.ip.packed
+    words = [packed[start : start + 4] for start in range(0, len(packed), 4)]
+    local = "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words)
+    return f"{local}:{where.port:04X}"
 
 
 def since(before: dict[str, int], now: dict[str, int]) -> int:

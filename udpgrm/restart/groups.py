@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any, Optional
 
 from udpgrm import abi
-from udpgrm.kernel import netns
+from udpgrm.kernel import netns, pidfd
 from udpgrm.restart import drops, sharing, strays
-from udpgrm.restart.adoption import bound_sockets
 from udpgrm.restart.drain import Sample
 from udpgrm.restart.plan import GroupFacts, Refused
 from udpgrm.restart.strays import Stray
 from udpgrm.services import policy
 from udpgrm.services.definition import Group, Service
-from udpgrm.state import counters, finding, policies, second_groups
+from udpgrm.state import counters, policies, second_groups
 from udpgrm.state import maps as state
 from udpgrm.state.entries import GroupEntries
+from udpgrm.state.finding import Finder, SeveralGroups
 from udpgrm.state.maps import Maps
 from udpgrm.state.view import GenerationView, GroupView, Viewer
 
@@ -67,14 +67,20 @@ class Groups:
 
     def view(self, group: Group, with_flows: bool = False) -> Optional[GroupView]:
         """Return a group; None: the kernel has none at its address. Raises Refused for several."""
-        try:
-            return finding.find_group(Viewer(self.maps), group.address, self._netns, with_flows)
-        except finding.SeveralGroups as error:
-            raise Refused(str(error)) from error
+        [(_, view)] = self._views([group], with_flows)
+        return view
 
-    def _generation(self, group: Group, generation: int) -> Optional[GenerationView]:
-        view = self.view(group)
-        return None if view is None else find(view, group.application, generation)
+    def _views(
+        self, groups: Optional[Sequence[Group]] = None, with_flows: bool = False
+    ) -> Iterator[tuple[Group, Optional[GroupView]]]:
+        """Yield groups (all by default) with their views, of one reading of connected sockets."""
+        finder = Finder(Viewer(self.maps), self._netns)
+        for group in self.groups if groups is None else groups:
+            try:
+                view = finder.find(group.address, with_flows)
+            except SeveralGroups as error:
+                raise Refused(str(error)) from error
+            yield group, view
 
     def knew(self, group: Group, generation: int) -> bool:
         """Return whether its slot has, or had last, sockets of a generation."""
@@ -90,7 +96,7 @@ class Groups:
 
     def facts(self) -> list[GroupFacts]:
         """Return the facts that a plan is made of. Raises Refused."""
-        return [self._facts(group) for group in self.groups]
+        return [self._facts(group, view) for group, view in self._views()]
 
     def refuse_second_groups(self) -> None:
         """Raise Refused for sockets at an address that would be another group to the kernel."""
@@ -102,8 +108,7 @@ class Groups:
                     f"sockets at {group.address} are {found.what}: {found.why} ({found.do})"
                 )
 
-    def _facts(self, group: Group) -> GroupFacts:
-        view = self.view(group)
+    def _facts(self, group: Group, view: Optional[GroupView]) -> GroupFacts:
         if view is None:
             return GroupFacts(group.address, group.application, None, abi.GENERATION_SLOTS, {})
         if group.application >= len(view.working):
@@ -159,8 +164,8 @@ class Groups:
         """Return the number of living sockets of a generation, by address; without state, none."""
         found = dict.fromkeys((group.address for group in self.groups), 0)
         with contextlib.suppress(FileNotFoundError):
-            for group in self.groups:
-                item = self._generation(group, generation)
+            for group, view in self._views():
+                item = None if view is None else find(view, group.application, generation)
                 found[group.address] = 0 if item is None else item.alive
         return found
 
@@ -168,8 +173,7 @@ class Groups:
         """Return the SO_COOKIEs of a generation's or all living sockets; without state, none."""
         found: set[int] = set()
         with contextlib.suppress(FileNotFoundError):
-            for group in self.groups:
-                view = self.view(group)
+            for group, view in self._views():
                 for item in [] if view is None else view.generations:
                     if item.application == group.application and generation in (
                         None,
@@ -185,15 +189,18 @@ class Groups:
     @contextlib.contextmanager
     def held(self, generation: int, pids: Sequence[int]) -> Iterator[dict[str, socket.socket]]:
         """Yield one living socket of a generation by address, duplicated from its processes."""
+        wanted: dict[int, str] = {}  # address by SO_COOKIE
+        for group, view in self._views():
+            item = None if view is None else find(view, group.application, generation)
+            for one in [] if item is None else item.sockets:
+                if one.alive:
+                    wanted[one.so_cookie] = group.address
         with contextlib.ExitStack() as stack:
-            found = {}
-            for group in self.groups:
-                item = self._generation(group, generation)
-                cookies = {one.so_cookie for one in item.sockets} if item is not None else set()
-                for cookie, sock in bound_sockets(pids, group.address):
-                    stack.enter_context(sock)
-                    if cookie in cookies:
-                        found[group.address] = sock
+            found: dict[str, socket.socket] = {}
+            # one look at each process's descriptors, however many groups there are
+            for cookie, fd in (seen for pid in pids for seen in pidfd.held_by(pid, wanted)):
+                sock = stack.enter_context(socket.socket(fileno=fd))
+                found.setdefault(wanted[cookie], sock)
             yield found
 
     def sample(self, generation: int) -> Sample:
@@ -202,8 +209,7 @@ class Groups:
         counted = True
         quiet: list[float] = []
         with contextlib.suppress(FileNotFoundError):
-            for group in self.groups:
-                view = self.view(group, with_flows=True)
+            for group, view in self._views(with_flows=True):
                 if view is None:
                     continue
                 unknown += view.connected_unknown or 0
@@ -229,14 +235,14 @@ class Groups:
     def reading(self) -> dict[str, Any]:
         """Return the counters and drops as they are now, to be compared with later ones."""
         with contextlib.suppress(FileNotFoundError):
+            dropped = drops.read([group.address for group in self.groups])
             return {
-                group.address: {"metrics": self._metrics(group), "drops": drops.read(group.address)}
-                for group in self.groups
+                group.address: {"metrics": self._metrics(view), "drops": dropped[group.address]}
+                for group, view in self._views()
             }
         return {}
 
-    def _metrics(self, group: Group) -> dict[str, int]:
-        view = self.view(group)
+    def _metrics(self, view: Optional[GroupView]) -> dict[str, int]:
         if view is None:
             return {}
         totals = counters.read(self.maps, view.group_id).metrics

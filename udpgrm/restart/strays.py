@@ -45,7 +45,7 @@ def find(maps: Maps, where: str, known: int) -> list[Stray]:
     known: how many living sockets are in some; if there are no others, no process is read.
     """
     wanted = address.read(where)
-    inodes = set(drops.read(where))
+    inodes = set(drops.read([where])[where])
     if len(inodes) <= known:
         return []
     found: dict[int, Stray] = {}

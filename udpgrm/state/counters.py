@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import ctypes
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from udpgrm import abi
 from udpgrm.kernel import libbpf
 from udpgrm.state.maps import Maps, index
 
+_WORD = ctypes.sizeof(ctypes.c_uint64)
 #: Of a group; the first two are counted by the daemon.
 NAMES = ("socket_critical_gauge", "socket_critical", *abi.COUNTERS)
 
@@ -32,15 +34,24 @@ def read(maps: Maps, group_id: int) -> GroupCounters:
     with maps.inner("counters", group_id) as fd:
         if fd is not None:
             data = libbpf.map_lookup(fd, index(0), size * cpus)
-    per_cpu = (abi.Counters * cpus).from_buffer_copy(data or bytes(size * cpus))
-    slots = range(abi.GENERATION_SLOTS)
     group = maps.group(group_id)
-    totals = (sum(cpu.total[position] for cpu in per_cpu) for position in range(len(abi.COUNTERS)))
-    metrics = dict(zip(NAMES, (group.critical_gauge, group.critical, *totals)))
+    # plain words: structures of some CPUs and 32 slots would take long for hundreds of groups
+    words = memoryview(data or bytes(size * cpus)).cast("Q")
+    starts = range(0, len(words), size // _WORD)
+    totals = map(sum, zip(*(words[start : start + len(abi.COUNTERS)] for start in starts)))
+
+    def of_slots(field: Any, combine: Callable[[tuple[int, ...]], int]) -> list[int]:
+        first = (abi.Counters.generation.offset + field.offset) // _WORD
+        step = ctypes.sizeof(abi.GenerationCounters) // _WORD
+        length = abi.GENERATION_SLOTS * step
+        per_cpu = (words[start + first : start + first + length : step] for start in starts)
+        return list(map(combine, zip(*per_cpu)))
+
+    fields = abi.GenerationCounters
     return GroupCounters(
-        metrics=metrics,
-        packets_in=[sum(cpu.generation[slot].packets_in for cpu in per_cpu) for slot in slots],
-        packets_out=[sum(cpu.generation[slot].packets_out for cpu in per_cpu) for slot in slots],
-        last_in=[max(cpu.generation[slot].last_in for cpu in per_cpu) for slot in slots],
-        last_out=[max(cpu.generation[slot].last_out for cpu in per_cpu) for slot in slots],
+        metrics=dict(zip(NAMES, (group.critical_gauge, group.critical, *totals))),
+        packets_in=of_slots(fields.packets_in, sum),
+        packets_out=of_slots(fields.packets_out, sum),
+        last_in=of_slots(fields.last_in, max),
+        last_out=of_slots(fields.last_out, max),
     )

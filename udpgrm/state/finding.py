@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 from udpgrm.state import address
-from udpgrm.state.view import GroupView, Viewer
+from udpgrm.state.view import GroupView, Viewer, of_any_device
 
 
 class SeveralGroups(Exception):
@@ -21,6 +21,27 @@ class SeveralGroups(Exception):
             for group in found
         )
         super().__init__(f"several groups at {where}, on different devices: {', '.join(names)}")
+
+
+class Finder:
+    """Finds many groups of a namespace by address, with one look at all of them."""
+
+    def __init__(self, viewer: Viewer, namespace: int) -> None:
+        """Look at the groups as they are now."""
+        self._viewer = viewer
+        self._ids = viewer.ids_by_address(namespace)
+
+    def find(self, where: str, with_flows: bool = False) -> Optional[GroupView]:
+        """Return the group at an address; None: there is none. Raises SeveralGroups."""
+        wanted = address.read(where)
+        found = [
+            self._viewer.group(group_id, with_flows)
+            for group_id in self._ids.get(of_any_device(wanted.key), ())
+            if wanted.selects(wanted.plain, self._viewer.ifindex(group_id))
+        ]
+        if len(found) > 1:
+            raise SeveralGroups(where, found)
+        return found[0] if found else None
 
 
 def find_groups(

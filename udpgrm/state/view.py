@@ -131,6 +131,11 @@ def _text(chosen: bytes) -> str:
     return printable(chosen.decode(errors="replace"))
 
 
+def of_any_device(key: abi.GroupKey) -> bytes:
+    """Return the part of a group's key that its address makes, without namespace and device."""
+    return bytes(key)[abi.GroupKey.family.offset :]
+
+
 class Viewer:
     """Reads groups; one reading of the clock serves them all."""
 
@@ -154,10 +159,27 @@ class Viewer:
     def group_ids(self, only: Optional[str] = None) -> Iterator[int]:
         """Yield the ids of the live groups, or of the groups at one ADDRESS[%DEVICE]:PORT."""
         where = None if only is None else address.read(only)
+        wanted = b"" if where is None else of_any_device(where.key)
         for group_id in self._maps.groups_in(GroupState.LIVE):
             key = self._maps.group(group_id).key
-            if where is None or where.selects(address.of_key(key), key.ifindex):
+            # most are of other addresses, whose texts would take long
+            if where is None or (
+                of_any_device(key) == wanted and where.selects(address.of_key(key), key.ifindex)
+            ):
                 yield group_id
+
+    def ids_by_address(self, namespace: int) -> dict[bytes, list[int]]:
+        """Return the ids of a namespace's live groups by `of_any_device` of their keys."""
+        found: dict[bytes, list[int]] = {}
+        for group_id in self._maps.groups_in(GroupState.LIVE):
+            key = self._maps.group(group_id).key
+            if key.netns == namespace:
+                found.setdefault(of_any_device(key), []).append(group_id)
+        return found
+
+    def ifindex(self, group_id: int) -> int:
+        """Return the device that a group's sockets are bound to; 0: to none."""
+        return int(self._maps.group(group_id).key.ifindex)
 
     def groups(self, only: Optional[str] = None, with_flows: bool = True) -> list[GroupView]:
         """Return the live groups, by address; their flows only if with_flows."""

@@ -23,20 +23,23 @@ TABLE = """\
 
 @pytest.mark.skipif(sys.byteorder != "little", reason="the table is in native byte order")
 def test_parse() -> None:
-    assert drops.parse(TABLE, "127.0.0.1:4433") == {"501": 3, "502": 0}
-    assert drops.parse(TABLE, "127.0.0.1:4435") == {}
+    one, device, none = "127.0.0.1:4433", "127.0.0.1%lo:4433", "127.0.0.1:4435"
+    counts = {"501": 3, "502": 0}
+    assert drops.parse(TABLE, [one, device, none]) == {one: counts, device: counts, none: {}}
 
 
 @pytest.mark.skipif(sys.byteorder != "little", reason="the table is in native byte order")
 def test_listeners_drop_nothing() -> None:
-    assert drops.parse(TABLE, "127.0.0.1:4433/tcp") == {"501": 0, "502": 0}
+    where = "127.0.0.1:4433/tcp"
+    assert drops.parse(TABLE, [where]) == {where: {"501": 0, "502": 0}}
 
 
 def test_listeners_here_are_found() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
         sock.bind(("127.0.0.1", 0))
         sock.listen()
-        assert len(drops.read(f"127.0.0.1:{sock.getsockname()[1]}/tcp")) == 1
+        where = f"127.0.0.1:{sock.getsockname()[1]}/tcp"
+        assert len(drops.read([where])[where]) == 1
 
 
 def test_since() -> None:
@@ -53,9 +56,9 @@ def test_a_full_queue(family: socket.AddressFamily, ip: str) -> None:
         sock.bind((ip, 0))
         port = sock.getsockname()[1]
         where = f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
-        before = drops.read(where)
+        before = drops.read([where])[where]
         assert before == {str(Path(f"/proc/self/fd/{sock.fileno()}").stat().st_ino): 0}
         with socket.socket(family, socket.SOCK_DGRAM) as sender:
             for _ in range(50):
                 sender.sendto(bytes(500), (ip, port))
-        assert 0 < drops.since(before, drops.read(where)) < 50
+        assert 0 < drops.since(before, drops.read([where])[where]) < 50

@@ -148,7 +148,11 @@ SNI = {f"{number}.example": 0 for number in range(9)}
         (b"[]", "", "[] is not of type object"),
         (b"{}", "groups", "missing"),
         (text(groups=[]), "groups", "has 0 entries, at least 1 are wanted"),
-        (text(groups=[{"address": f"0.0.0.0:{n}"} for n in range(1, 18)]), "groups", "at most 16"),
+        (
+            text(groups=[{"address": f"[::1]:{n}"} for n in range(1, 1026)]),
+            "groups",
+            "at most 1024",
+        ),
         (text(group=1), "group", "no such key (there are groups, instances,"),
         (one_group(sockets=0), "groups.0.sockets", "0 is not a number of 1..256"),
         (one_group(sockets=257), "groups.0.sockets", "257 is not a number of 1..256"),
