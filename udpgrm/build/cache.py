@@ -31,10 +31,6 @@ DEFAULT_DIR = "/var/cache/udpgrm"
 _discarded: set[Path] = set()
 
 
-#: Templates that were read, by path, and which version of the file: groups share them.
-_kept: dict[Path, tuple[tuple[int, ...], bytes]] = {}
-
-
 class BuildError(Exception):
     """Raised when a program cannot be compiled; the message has the compiler's output."""
 
@@ -181,10 +177,5 @@ def template(program: Program) -> bytes:
     found = _find(program)
     if found is None:
         raise FileNotFoundError(2, f"no template of {program.name} in {directory()}")
-    state = found.stat()
-    version = state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
-    kept = _kept.get(found)
-    if kept is None or kept[0] != version:
-        _want_trusted(found.parent)
-        kept = _kept[found] = version, found.read_bytes()
-    return kept[1]
+    _want_trusted(found.parent)
+    return found.read_bytes()
