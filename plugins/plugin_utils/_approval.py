@@ -15,7 +15,7 @@ import time
 import typing as t
 import urllib.parse
 
-from ansible.module_utils.urls import open_url
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _http
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils._conditions import GO, Answer
 
 TERMINAL = "terminal"
@@ -96,8 +96,8 @@ class Approval:
         if is_url(self._how):
             joint = "&" if "?" in self._how else "?"
             url = f"{self._how}{joint}{urllib.parse.urlencode({'batch': self._batch})}"
-            with contextlib.suppress(OSError, ValueError):  # no answer yet
-                return str(open_url(url, timeout=_TIMEOUT_S).read(100).decode(errors="replace"))
+            with contextlib.suppress(ValueError, *_http.NO_ANSWER):  # no answer yet
+                return _http.request(url, _TIMEOUT_S, most=100)
             return ""
         path = pathlib.Path(self._how)
         try:

@@ -19,7 +19,7 @@ import typing as t
 import urllib.error
 import urllib.parse
 
-from ansible.module_utils.urls import open_url
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _http
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils._conditions import GO, Answer
 
 TIMEOUT_S = 10
@@ -109,13 +109,12 @@ def problem(gate: Gate) -> str:
         return f"status {error.code}{_prometheus_error(error)}"
     except ValueError:
         return "the answer is no JSON"
-    except (OSError, subprocess.SubprocessError) as error:
+    except (*_http.NO_ANSWER, subprocess.SubprocessError) as error:
         return f"no answer: {getattr(error, 'reason', None) or error}"
 
 
 def _fetch(gate: Gate, url: str) -> str:
-    answer = open_url(url, headers=dict(gate.headers), timeout=TIMEOUT_S, http_agent="udpgrm.fleet")
-    return str(answer.read().decode(errors="replace"))
+    return _http.request(url, TIMEOUT_S, gate.headers)
 
 
 def _prometheus_error(error: urllib.error.HTTPError) -> str:

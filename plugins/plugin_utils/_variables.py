@@ -86,7 +86,7 @@ def _yaml(read: Reader) -> Reader:
         try:
             return read(yaml.safe_load(value) if isinstance(value, str) else value)
         except yaml.YAMLError as error:
-            raise ValueError(f"it is no YAML: {value!r}") from error
+            raise ValueError("it is no YAML") from error  # it may have secrets
 
     return parse
 

@@ -15,7 +15,7 @@ import typing as t
 import urllib.parse
 
 import jinja2
-from ansible.module_utils.urls import open_url
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _http
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils._figures import JsonObject
 
 _TIMEOUT_S = 5
@@ -88,16 +88,8 @@ def send(settings: JsonObject, given: JsonObject) -> str:
     try:
         text = body(settings["webhook_template"], given)
         headers = {"Content-Type": "application/json", **settings["webhook_headers"]}
-        url = settings["webhook"]
-        open_url(
-            url,
-            method="POST",
-            data=text.encode(),
-            headers=headers,
-            timeout=_TIMEOUT_S,
-            http_agent="udpgrm.fleet",
-        )
-    except (OSError, ValueError) as error:
+        _http.request(settings["webhook"], _TIMEOUT_S, headers, text)
+    except (ValueError, *_http.NO_ANSWER) as error:
         host = urllib.parse.urlsplit(settings["webhook"]).hostname
         why = getattr(error, "reason", None) or error
         return f"the webhook at {host} got no notice of {given['event']}: {why}"

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import http.server
+import threading
 import typing as t
 
 import pytest
-from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _gates
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _approval, _gates
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils._conditions import GO, Answer
 
 PROMETHEUS = {"prometheus": "http://p:9090", "query": "up", "condition": "== 1"}
@@ -87,6 +89,41 @@ def test_commands() -> None:
     assert problem("true") == ""
     assert problem("sh", "-c", "echo too hot >&2; exit 3") == "exit status 3: too hot"
     assert problem("/nonexistent").startswith("no answer: [Errno 2]")
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Answers by the path."""
+
+    def do_GET(self) -> None:
+        if self.path == "/garbage":
+            self.wfile.write(b"no HTTP at all\n")
+            return
+        status = {"/moved": 302, "/well": 204}.get(self.path, 503)
+        self.send_response(status)
+        self.send_header("Location", "/well")
+        self.end_headers()
+
+    def log_message(self, *_arguments: t.Any) -> None:
+        """Log nothing."""
+
+
+@pytest.mark.parametrize(
+    "path, why",
+    [("well", ""), ("moved", ""), ("busy", "status 503"), ("garbage", "no answer: ")],
+)
+def test_urls(path: str, why: str) -> None:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/{path}"
+    try:
+        (gate,) = _gates.parse([{"url": url}])
+        found = _gates.problem(gate)
+        waiting = _approval.Approval(url, "Go?", "fl1", 60, lambda _text, _seconds: "")
+        assert waiting.ask().wait
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert found.startswith(why) if why else found == ""
 
 
 class Clock:
