@@ -189,7 +189,7 @@ deb: setup ## build the Debian package, checked by lintian
 	tools/build_deb
 
 deb-check: deb ## the package in a fresh container: the tutorial, an upgrade under traffic, removal
-	$(call PYTEST,1800,tests/packages)
+	$(call PYTEST,3600,tests/packages -o faulthandler_timeout=1200)
 
 .PHONY: release release-check
 release: build/venvs/release/installed setup ## sources, collection, wheel and package, built twice; SBOM, checksums
@@ -198,7 +198,7 @@ release: build/venvs/release/installed setup ## sources, collection, wheel and p
 	$(<D)/bin/python3 tools/check_sbom.py build/release/sbom.cdx.json
 
 release-check: setup ## each artifact of `make release` in a fresh container, and a restart from it
-	UDPGRM_ARTIFACTS=$(CURDIR)/build/release $(call PYTEST,2400,tests/packages)
+	UDPGRM_ARTIFACTS=$(CURDIR)/build/release $(call PYTEST,3600,tests/packages -o faulthandler_timeout=1200)
 
 .PHONY: collection sanity importer docs
 # With any ansible-core, and without root: it is all that this needs.
