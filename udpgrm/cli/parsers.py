@@ -126,7 +126,7 @@ def _dissector_options(parser: Parser) -> None:
 
 
 def _probe_options(parser: Parser) -> None:
-    parser.value("--type", "TYPE", "ask as probes do: echo, raw, dns, quic, stun, sip")
+    parser.value("--type", "TYPE", "ask as probes do: echo, dns, stun, ntp, ...")
     parser.value("--from", "HOST", "  from another host, by ssh")
     parser.value("--count", "N", "packets; default 8")
     parser.value("--timeout", "SECONDS", "for answers; default 1")

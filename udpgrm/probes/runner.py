@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from typing import Any, Callable, Optional, Union
 
 from udpgrm.probes import quic_handshake, reach, specs
+from udpgrm.probes.coap import Coap
 from udpgrm.probes.connect import Connect
 from udpgrm.probes.dns import Dns
+from udpgrm.probes.dtls import Dtls
 from udpgrm.probes.echo import Echo
 from udpgrm.probes.exchange import Endpoints, Exchange, Verdict, failed
+from udpgrm.probes.ntp import Ntp
 from udpgrm.probes.quic import VersionNegotiation
+from udpgrm.probes.radius import Radius
 from udpgrm.probes.raw import Raw
 from udpgrm.probes.sip import Sip
 from udpgrm.probes.specs import ProbeSpec
@@ -31,10 +35,11 @@ Source = reach.Source
 
 #: Types whose question is always the same but for its random parts.
 _PLAIN: dict[type[ProbeSpec], Callable[[], Exchange]] = {
+    specs.CoapProbe: Coap,
     specs.ConnectProbe: Connect,
+    specs.DtlsProbe: Dtls,
     specs.EchoProbe: Echo,
     specs.QuicProbe: VersionNegotiation,
-    specs.StunProbe: Stun,
 }
 
 
@@ -228,6 +233,12 @@ def _exchange(spec: ProbeSpec, between: Endpoints) -> Exchange:
         return Dns(spec)
     if isinstance(spec, specs.SipProbe):
         return Sip(spec, between)
+    if isinstance(spec, specs.StunProbe):
+        return Stun(allocate=spec.allocate)
+    if isinstance(spec, specs.NtpProbe):
+        return Ntp(spec)
+    if isinstance(spec, specs.RadiusProbe):
+        return Radius(spec)
     return _PLAIN[type(spec)]()
 
 

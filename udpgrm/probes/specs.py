@@ -78,9 +78,13 @@ class QuicProbe(ProbeSpec):
 
 @dataclass(frozen=True)
 class StunProbe(ProbeSpec):
-    """A STUN binding request (RFC 8489)."""
+    """A STUN binding request (RFC 8489).
+
+    allocate: a TURN Allocate request instead (RFC 8656), without credentials.
+    """
 
     type: ClassVar[str] = "stun"
+    allocate: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,39 @@ class SipProbe(ProbeSpec):
 
 
 @dataclass(frozen=True)
+class NtpProbe(ProbeSpec):
+    """An NTP request (RFC 5905); any answer is a reply.
+
+    synchronized: the answer must be of a server that knows the time.
+    """
+
+    type: ClassVar[str] = "ntp"
+    synchronized: bool = False
+
+
+@dataclass(frozen=True)
+class RadiusProbe(ProbeSpec):
+    """Status-Server (RFC 5997). secret: what the server shares with the prober's address."""
+
+    type: ClassVar[str] = "radius"
+    secret: str = ""
+
+
+@dataclass(frozen=True)
+class CoapProbe(ProbeSpec):
+    """A CoAP ping (RFC 7252)."""
+
+    type: ClassVar[str] = "coap"
+
+
+@dataclass(frozen=True)
+class DtlsProbe(ProbeSpec):
+    """A ClientHello of DTLS 1.2 (RFC 6347); the server's first message is a reply."""
+
+    type: ClassVar[str] = "dtls"
+
+
+@dataclass(frozen=True)
 class ConnectProbe(ProbeSpec):
     """A connection of TCP, which the kernel accepts for a listener."""
 
@@ -104,7 +141,10 @@ class ConnectProbe(ProbeSpec):
 
 TYPES: dict[str, type[ProbeSpec]] = {
     spec.type: spec
-    for spec in (EchoProbe, RawProbe, DnsProbe, QuicProbe, StunProbe, SipProbe, ConnectProbe)
+    for spec in (
+        *(EchoProbe, RawProbe, DnsProbe, QuicProbe, StunProbe, SipProbe),
+        *(NtpProbe, RadiusProbe, CoapProbe, DtlsProbe, ConnectProbe),
+    )
 }
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The STUN probe: a binding request (RFC 8489)."""
+"""The STUN probe: a binding request (RFC 8489), or an Allocate request of TURN (RFC 8656)."""
 
 from __future__ import annotations
 
@@ -14,17 +14,23 @@ from udpgrm.probes.exchange import Verdict, failed, passed, unrelated
 
 _HEADER = struct.Struct("!HHI12s")
 _MAGIC = 0x2112A442
-_REQUEST, _SUCCESS, _ERROR = 0x0001, 0x0101, 0x0111
+_BINDING, _ALLOCATE = 0x0001, 0x0003
+_SUCCESS, _ERROR = 0x0100, 0x0110
+#: REQUESTED-TRANSPORT: UDP; LIFETIME: none, so that nothing remains where no account is needed.
+_ALLOCATION = bytes.fromhex("0019000411000000000d000400000000")
 _ERROR_CODE, _XOR_MAPPED_ADDRESS, _FINGERPRINT = 0x0009, 0x0020, 0x8028
 _FINGERPRINT_XOR = 0x5354554E
 
 
 class Stun:
-    """An exchange of a binding request and a response to the same transaction."""
+    """An exchange of a request and a response to the same transaction."""
 
-    def __init__(self, transaction: Optional[bytes] = None) -> None:
+    def __init__(self, transaction: Optional[bytes] = None, allocate: bool = False) -> None:
+        self._method = _ALLOCATE if allocate else _BINDING
         self._transaction = transaction or secrets.token_bytes(12)
-        self.request = _HEADER.pack(_REQUEST, 0, _MAGIC, self._transaction)
+        attributes = _ALLOCATION if allocate else b""
+        head = _HEADER.pack(self._method, len(attributes), _MAGIC, self._transaction)
+        self.request = head + attributes
 
     def evaluate(self, reply: bytes) -> Verdict:
         """Accept any response: with an error response the server lives, too."""
@@ -33,13 +39,13 @@ class Stun:
         kind, length, magic, transaction = _HEADER.unpack_from(reply)
         if magic != _MAGIC or transaction != self._transaction:
             return unrelated("not of this STUN transaction")
-        if kind not in (_SUCCESS, _ERROR):
-            return unrelated(f"STUN message of type 0x{kind:04x}, no binding response")
+        if kind not in (self._method | _SUCCESS, self._method | _ERROR):
+            return unrelated(f"STUN message of type 0x{kind:04x}, no response to the request")
         if length != len(reply) - _HEADER.size:
             return failed(f"its STUN length is {length}, {len(reply) - _HEADER.size} bytes came")
         try:
             attributes = dict(_attributes(reply))
-            if kind == _ERROR:
+            if kind & _ERROR == _ERROR:
                 return passed(f"STUN error {_error(reply, attributes)}")
             return passed(f"STUN mapped address {self._mapped(reply, attributes)}")
         except (ValueError, struct.error) as error:

@@ -61,7 +61,10 @@ def test_every_bit_of_the_samples_counts(sample: bytes, attributes: tuple[int, .
         for bit in range(8):
             changed = bytearray(sample)
             changed[byte] ^= 1 << bit
-            assert Stun(TRANSACTION).evaluate(bytes(changed)).kind != "passed", (byte, bit)
+            assert Stun(TRANSACTION).evaluate(bytes(changed)).kind != "passed", (
+                byte,
+                bit,
+            )
 
 
 UNAUTHORIZED = b"\x00\x09\x00\x10\x00\x00\x04\x01Unauthorized"
@@ -79,7 +82,7 @@ UNAUTHORIZED = b"\x00\x09\x00\x10\x00\x00\x04\x01Unauthorized"
         (message(0x0101, b"\x00\x20\x00\x02\x00\x01\x00\x00"), "failed", "malformed"),
         (OVER_IPV4 + b"\0\0\0\0", "failed", "its STUN length is 60, 64 bytes came"),
         (OVER_IPV4[:-4], "failed", "its STUN length is 60, 56 bytes came"),
-        (message(0x0011, b""), "unrelated", "type 0x0011, no binding response"),
+        (message(0x0011, b""), "unrelated", "type 0x0011, no response to the request"),
         (message(0x0101, b"", bytes(12)), "unrelated", "not of this STUN transaction"),
         (OVER_IPV4[:19], "unrelated", "too short"),
     ],
