@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import json
 import socket
 import sys
 import time
@@ -105,6 +104,8 @@ def named_dissector(name: str, **parameters: Union[int, str, bool]) -> abi.Disse
 
     All sockets of a group need the same parameters in the same order. Raises ValueError.
     """
+    import json  # not for every socket that is enrolled
+
     text = json.dumps(parameters)
     if not 0 < len(name.encode()) < abi.NAME_BYTES or len(text) >= abi.PARAMETERS_BYTES:
         raise ValueError(f"too long, or no name: {name!r} {text}")

@@ -8,11 +8,14 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from udpgrm.build import sources
 from udpgrm.kernel import attached, bpffs, cgroups, libbpf
 from udpgrm.loader import rivals
-from udpgrm.loader.programs import Linker
+
+if TYPE_CHECKING:
+    from udpgrm.loader.programs import Linker
 
 
 def _program_pin(directory: Path, hook: sources.Hook) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import ssl
 import time
 from collections.abc import Iterator
 from typing import Any, Optional, Protocol
@@ -80,6 +79,8 @@ class Connection:
                 self._flush()
 
     def _connect(self) -> Any:
+        import ssl  # aioquic, too, takes long to import
+
         configuration = importlib.import_module("aioquic.quic.configuration")
         connection = importlib.import_module("aioquic.quic.connection")
         quic = connection.QuicConnection(

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -208,6 +207,8 @@ class Journal:
 def want_room() -> None:
     """Check that another restart's journal can be written. Raises Suspended."""
     try:
+        import tempfile
+
         with tempfile.TemporaryFile(dir=directory()) as file:
             file.write(bytes(_ROOM))
             file.flush()

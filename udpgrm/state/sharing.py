@@ -9,7 +9,6 @@ sockets of one user id only share an address.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,6 +23,8 @@ _ID_BYTES = 8
 
 def service_id(name: str) -> bytes:
     """Return the maps' id of a service."""
+    import hashlib  # with OpenSSL: not in every command
+
     return hashlib.sha256(name.encode()).digest()[:_ID_BYTES]
 
 
