@@ -17,7 +17,7 @@ _lib = ctypes.CDLL("libbpf.so.1", use_errno=True)
 _lib.bpf_obj_get_info_by_fd.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
 
 _STATS_RUN_TIME = 0
-# r0 = 1; exit: SK_PASS of sk_reuseport, "go on" of the cgroup types
+# r0 = 1; exit: SK_PASS of sk_reuseport, "continue" of the cgroup types
 _EMPTY = bytes.fromhex("b7000000010000009500000000000000")
 
 

@@ -126,7 +126,7 @@ static __always_inline bool is_reserved(u32 id)
 
 /*
  * The kernel lets sockets of one user id share an address. A group of another
- * one's there is of sockets that are no more, unless all have SO_REUSEADDR.
+ * one's there is of sockets that are closed, unless all have SO_REUSEADDR.
  */
 static __always_inline bool may_join(const struct socket_request *request,
 				     const struct group *group)

@@ -51,7 +51,7 @@ static __always_inline bool has_option(struct bpf_sock_addr *ctx, u32 option)
 }
 
 /*
- * Tell the daemon. The process is named by its thread group, and the
+ * Notify the daemon. The process is named by its thread group, and the
  * descriptor by the call's first argument: a hint the daemon checks by the
  * socket's cookie, and searches when it is wrong. Root's messages have a ring
  * of their own; one user's fill no more than a share of the other.

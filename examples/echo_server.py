@@ -59,7 +59,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def notify(state: str) -> None:
-    """Tell systemd of a state; without systemd do nothing."""
+    """Notify systemd of a state; without systemd do nothing."""
     path = os.environ.get("NOTIFY_SOCKET")
     if not path:
         return

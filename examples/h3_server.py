@@ -147,7 +147,7 @@ async def serve(arguments: argparse.Namespace) -> None:
 
 
 def notify_ready() -> None:
-    """Tell systemd that all sockets are enrolled; without systemd do nothing."""
+    """Notify systemd that all sockets are enrolled; without systemd do nothing."""
     path = os.environ.get("NOTIFY_SOCKET")
     if path:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:

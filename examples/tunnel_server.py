@@ -89,7 +89,7 @@ def bind(address: str) -> socket.socket:
 
 
 def notify_ready() -> None:
-    """Tell systemd that all sockets are enrolled; without systemd do nothing."""
+    """Notify systemd that all sockets are enrolled; without systemd do nothing."""
     path = os.environ.get("NOTIFY_SOCKET")
     if path:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Judges restarts by what clients see: no packet is lost, no flow changes its instance.
+"""Evaluates restarts by what clients see: no packet is lost, no flow changes its instance.
 
     python3 -m testbed.steady --inventory FILE --port PORT [--seen N] -- COMMAND...
 

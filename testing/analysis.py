@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Judges a restart under traffic from the flows, the playbook's times and the old units.
+"""Evaluates a restart under traffic from the flows, the playbook's times and the old units.
 
 When did a host switch? The step that sets the working generation began at one
 moment and had ended at another; the switch lies between. A first answer of the
@@ -87,7 +87,7 @@ class HostReport:
 
 
 def commonest_instance(flows: Iterable[Flow]) -> Instance | None:
-    """Return who gave most flows their first answer; None when nobody did."""
+    """Return the instance that gave most flows their first answer; None: there was no answer."""
     counts = collections.Counter(flow.runs[0].instance for flow in flows if flow.runs)
     return counts.most_common(1)[0][0] if counts else None
 

@@ -55,7 +55,7 @@ def _validator(name: str, pointer: str) -> Any:
 
 
 def _is_of_missing_keys(error: Any) -> bool:
-    """Tell if a document fits once keys are added; to one of the alternatives, if there are."""
+    """Return whether a document fits, or one of its alternatives, once keys are added."""
     branches: dict[Any, list[Any]] = {}
     for inner in error.context or ():
         branches.setdefault(inner.schema_path[0], []).append(inner)

@@ -27,9 +27,9 @@ def _on_host(host: str, *command: str) -> str:
 
 
 def stopped_unit(host: str, unit: str) -> StoppedUnit:
-    """Tell how and when a unit ended.
+    """Return how and when a unit ended.
 
-    systemd forgets the times of a stopped instance of a template; the journal has them.
+    systemd deletes the times of a stopped instance of a template; the journal has them.
     """
     shown = _on_host(host, "systemctl", "show", "--property=ActiveState,Result", unit)
     properties = dict(line.split("=", 1) for line in shown.splitlines())

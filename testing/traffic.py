@@ -36,7 +36,7 @@ INTERVAL = 0.1
 SHORT_PACKETS = 5
 LONG_FLOWS = 50
 SHORT_FLOWS_PER_SECOND = 20
-# how long the old flows go on after a host's switch
+# how long the old flows continue after a host's switch
 HOLD = 3.0
 LOST_AFTER = 2.0
 READY_LIMIT = 30.0
@@ -49,12 +49,12 @@ class ActiveFlow:
     """A flow that still sends, or waits for answers."""
 
     def __init__(
-        self, record: Flow, sock: socket.socket, heard: Callable[[Flow, Instance, float], None]
+        self, record: Flow, sock: socket.socket, on_answer: Callable[[Flow, Instance, float], None]
     ) -> None:
         self.record = record
         self.sock = sock
         self.ending = False
-        self._heard = heard
+        self._on_answer = on_answer
         self._pending: dict[int, float] = {}
         self._last_sent: float | None = None
 
@@ -116,7 +116,7 @@ class ActiveFlow:
         else:
             self.record.answered += 1
         self.record.note_answer(instance, now)
-        self._heard(self.record, instance, now)
+        self._on_answer(self.record, instance, now)
 
 
 @dataclasses.dataclass
@@ -159,7 +159,7 @@ class Traffic:
             self._turn()
 
     def stop(self) -> None:
-        """Send no more; `run` returns when every packet is answered or lost."""
+        """Stop sending; `run` returns when every packet is answered or lost."""
         self._stopping = True
         for flow in self._active:
             flow.ending = True
@@ -206,7 +206,7 @@ class Traffic:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         sock.bind(("", next(self._ports)))
         sock.connect(target.address)
-        flow = ActiveFlow(Flow(target.name, kind, now), sock, self._heard)
+        flow = ActiveFlow(Flow(target.name, kind, now), sock, self._on_answer)
         self._selector.register(sock, selectors.EVENT_READ, flow.receive)
         self._active.add(flow)
         self._tick(flow, now, now)
@@ -223,7 +223,7 @@ class Traffic:
         self._active.discard(flow)
         self.done.append(flow.record)
 
-    def _heard(self, record: Flow, instance: Instance, now: float) -> None:
+    def _on_answer(self, record: Flow, instance: Instance, now: float) -> None:
         target = self._targets[record.host]
         if target.generation is None:
             target.generation = instance.generation

@@ -62,7 +62,7 @@ int part_steer(struct sk_reuseport_md *md)
 
 enum {
 	SEND_STORAGE = 1, /* the socket's registration record */
-	SEND_FRESH,	  /* nothing but an entry in a table, made anew */
+	SEND_FRESH,	  /* nothing but an entry in a table, made again */
 };
 
 /* MAP(FLOW_TABLES) is one table here. */

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Runs the playbooks as a service comes, changes and has to go, and judges each run.
+"""Runs the playbooks as a service comes, changes and has to go, and evaluates each run.
 
     lifecycle.py --inventory FILE --report FILE -- ansible-playbook OPTIONS...
 
@@ -96,9 +96,11 @@ class Runs:
             check=False,
         )
         seconds = time.monotonic() - begun
-        self.judge(f"{what} ({seconds:.0f} s)", done.returncode, done.stdout, words, fails, changes)
+        self.evaluate(
+            f"{what} ({seconds:.0f} s)", done.returncode, done.stdout, words, fails, changes
+        )
 
-    def judge(
+    def evaluate(
         self,
         what: str,
         status: int,
@@ -198,7 +200,7 @@ def other_control_node(places: dict[str, str], runs: Runs) -> None:
                 udpgrm_other_rollout="wait",
             )
             said, _ = first.communicate(timeout=LIMIT_S)
-        runs.judge("the first", first.returncode, said, words)
+        runs.evaluate("the first", first.returncode, said, words)
     runs.expect("no host has a rollout", not any(claims()), claims())
 
 

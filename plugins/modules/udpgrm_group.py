@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Makes a generation the working one of a UDP reuseport group, so that new flows go to its sockets.
   - Asserts how the group's packets are dissected.
-  - Forgets a group's state.
+  - Deletes a group's state.
   - A group is created by the service whose sockets it holds, never by this module.
   - Every parameter is checked before anything is changed.
 author:
@@ -112,7 +112,7 @@ EXAMPLES = r"""
       flow_timeout: 125
     working_gen: 1
 
-- name: Forget a group that is no longer used
+- name: Delete a group that is no longer used
   udpgrm.fleet.udpgrm_group:
     address: 0.0.0.0:4433
     state: absent

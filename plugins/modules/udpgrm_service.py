@@ -68,7 +68,7 @@ EXAMPLES = r"""
           quiet_s: 2
         max_s: 60
 
-- name: Forget it
+- name: Delete the definition
   udpgrm.fleet.udpgrm_service:
     name: dns
     state: absent

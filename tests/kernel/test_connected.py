@@ -208,13 +208,13 @@ def test_a_group_whose_sockets_are_all_connected(host: Host, held: contextlib.Ex
     old = group_of(held, 1)
     held.enter_context(accept(("127.0.0.1", 9)))
     old.close()
-    # the daemon looks twice before it forgets a group: another group's end makes it look
+    # the daemon looks twice before it deletes a group: another group's end makes it look
     for port in (5001, 5002, 5003):
         other = group_of(held, 1, f"127.0.0.1:{port}")
         other.close()
     wait_for(
         lambda: [item["address"] for item in host.json("list")["groups"]] == [WHERE],
-        "the others to be forgotten",
+        "the others to be deleted",
         timeout=90,
     )
     assert connected(host, 1) == 1

@@ -397,7 +397,7 @@ def test_ended_generations_and_groups_are_collected(host: Host) -> None:
     first.communicate(b"")
     wait_for(lambda: len(host.group(ADDRESS)["generations"]) == 1, "the generation's end")
     second.communicate(b"")
-    # the group goes in the second round that finds nobody; other ends make rounds
+    # the group goes in the second round that finds no socket; other ends make rounds
     for number in range(2):
         other = spawn_owner(number, "127.0.0.1:4434")
         other.communicate(b"")

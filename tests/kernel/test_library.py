@@ -248,14 +248,14 @@ def test_media_follow_their_ice_session(own_host: Host, sockets: Sockets) -> Non
     new = sockets.enrolled(value, 2)[0]
     grm.promote(new, 2)
     everyone = [old, other, new]
-    with client() as peer, client() as stranger:
+    with client() as peer, client() as third:
         for sock in (old, new, other, old, old):  # sessions that share a peer, one after another
             send(stun(f"{cookie_of(sock):04x}"), peer)
             assert got(everyone) == [everyone.index(sock)]
             for payload in (b"\x80media", b"\x16dtls", stun("none", kind=0x0101)):
                 send(payload, peer)
                 assert got(everyone) == [everyone.index(sock)]
-                send(payload, stranger)
+                send(payload, third)
                 assert got(everyone) == [2]
         flows = own_host.json("flows", ADDRESS)["groups"][0]["flows"]
         port = peer.getsockname()[1]

@@ -103,7 +103,7 @@ def test_a_machine_that_was_rebooted(serving: Edge) -> None:
 
 @pytest.mark.parametrize("step", ["start", "verify", "drain", "stop"])
 def test_the_machine_was_rebooted_and_generations_begin_again(serving: Edge, step: str) -> None:
-    """At boot the units have started generation 1 again, and then the restart is taken up."""
+    """At boot the units have started generation 1 again, and then the restart is resumed."""
     with Traffic(1, keep=step != "stop", patience_s=1):
         kill_at(serving, step)
         serving.host.kill()

@@ -131,28 +131,28 @@ def test_a_restart_that_no_process_runs(serving: Edge) -> None:
 
 
 @pytest.mark.parametrize("with_daemon", [False, True], ids=["commands", "commands and daemon"])
-@pytest.mark.parametrize("tended", [False, True], ids=["before", "after"])
-def test_killed_as_the_next_one_begins(serving: Edge, tended: bool, with_daemon: bool) -> None:
+@pytest.mark.parametrize("handed_over", [False, True], ids=["before", "after"])
+def test_killed_as_the_next_one_begins(serving: Edge, handed_over: bool, with_daemon: bool) -> None:
     """The command, before or after it has given the drain to another; then that as well."""
     with Traffic(1) as old:
         begun(serving)
         last = serving.start()
         until(lambda: (serving.state / "edge@1.json").exists(), "the succession")
         lock = serving.state / "edge@1.lock"
-        if tended:
-            until(lambda: lock.exists() and lock.read_text(), "who tends the earlier one")
+        if handed_over:
+            until(lambda: lock.exists() and lock.read_text(), "who has taken the earlier one over")
         last.kill()
         last.communicate()
         if with_daemon:
             serving.host.kill()
-        if tended:
+        if handed_over:
             subprocess.run(["kill", "-KILL", str(json.loads(lock.read_text())["pid"])], check=True)
         if with_daemon:
             serving.host.start()
         assert draining(serving, 1)["outcome"] is None
         resumed = serving.start("restart", "--resume")
     resumed.communicate(timeout=PATIENCE_S)
-    # it may have been so early that somebody else tends it by now
+    # it may have been so early that another process has it by now
     until(lambda: ended(serving, 1), "the end of the earlier one")
     if (serving.state / "edge.json").exists():  # it had come that far
         assert serving.journal()["outcome"] in ("finished", "rolled_back")
@@ -204,7 +204,7 @@ def cut(edge: Edge) -> None:
     """Lose the power while the flows of two generations drain, and come back."""
     last = begun(edge)
     lock = edge.state / "edge@1.lock"
-    until(lambda: lock.exists() and lock.read_text(), "who tends the earlier one")
+    until(lambda: lock.exists() and lock.read_text(), "who has taken the earlier one over")
     last.kill()
     last.communicate()
     subprocess.run(["kill", "-KILL", str(json.loads(lock.read_text())["pid"])], check=True)

@@ -183,7 +183,7 @@ sys.stdin.readline()
 
 @contextlib.contextmanager
 def left_behind() -> Iterator[None]:
-    """A group of nobody's whose only socket was closed, by a process that lives on."""
+    """A group of an unprivileged user whose only socket was closed, by a process that lives on."""
     with start_unprivileged(_CLOSED) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "closed\n"

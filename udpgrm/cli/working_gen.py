@@ -11,7 +11,8 @@ from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.kernel import pidfd
-from udpgrm.state.view import GroupView, Viewer, newest
+from udpgrm.state.newest import newest
+from udpgrm.state.view import GroupView, Viewer
 
 
 def run(arguments: Arguments) -> int:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from udpgrm.kernel import libbpf
+from udpgrm.kernel import loaded
 
 _ALLOW_OVERRIDE = 1
 _ALLOW_MULTI = 2
@@ -81,4 +81,4 @@ def query(cgroup: Path, attach_type: int) -> tuple[int, list[int]]:
 
 def _described(programs: list[int]) -> Iterator[str]:
     for number in programs:
-        yield f"program {number} ({libbpf.program(number)[0] or 'without a name'})"
+        yield f"program {number} ({loaded.program(number)[0] or 'without a name'})"

@@ -201,7 +201,8 @@ def map_items(
         start = position.raw
 
 
-def _info(fd: int, info: ctypes.Structure) -> None:
+def object_info(fd: int, info: ctypes.Structure) -> None:
+    """Read what the kernel says of a map, program or link."""
     size = ctypes.c_uint32(ctypes.sizeof(info))
     _check(lib.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "information")
 
@@ -209,7 +210,7 @@ def _info(fd: int, info: ctypes.Structure) -> None:
 def map_info(fd: int) -> MapInfo:
     """Return the type, sizes and name of a map."""
     info = MapInfo()
-    _info(fd, info)
+    object_info(fd, info)
     return info
 
 
@@ -221,7 +222,7 @@ def map_id(fd: int) -> int:
 def prog_id(fd: int) -> int:
     """Return the kernel's id of a program."""
     info = ProgInfo()
-    _info(fd, info)
+    object_info(fd, info)
     return int(info.id)
 
 
@@ -233,44 +234,14 @@ def prog_by_id(number: int) -> int:
 def verified_instructions(fd: int) -> int:
     """Return how many instructions the verifier processed to accept a program."""
     info = ProgInfo()
-    _info(fd, info)
+    object_info(fd, info)
     return int(info.verified_insns)
-
-
-def programs_of_type(kind: int) -> Iterator[tuple[str, list[int]]]:
-    """Yield (name, ids of its maps) of every loaded program of a type."""
-    number = ctypes.c_uint32(0)
-    while lib.bpf_prog_get_next_id(number, ctypes.byref(number)) == 0:
-        found, name, maps = _program(number.value)
-        if found == kind:
-            yield name, maps
-
-
-def program(number: int) -> tuple[str, list[int]]:
-    """Return (name, ids of its maps) of the program with this id; ("", []): it is gone."""
-    _, name, maps = _program(number)
-    return name, maps
-
-
-def _program(number: int) -> tuple[int, str, list[int]]:
-    """Return (type, name, ids of its maps) of a program; (0, "", []): it is gone."""
-    fd = lib.bpf_prog_get_fd_by_id(number)
-    if fd < 0:
-        return 0, "", []
-    try:
-        ids = (ctypes.c_uint32 * 64)()
-        info = ProgInfo(nr_map_ids=len(ids), map_ids=ctypes.addressof(ids))
-        _info(fd, info)
-    finally:
-        os.close(fd)
-    name = info.name.decode(errors="replace")
-    return int(info.type), name, list(ids[: min(info.nr_map_ids, len(ids))])
 
 
 def link_cgroup(fd: int) -> int:
     """Return the id of the cgroup that a link attaches to; 0: it was removed."""
     info = LinkInfo()
-    _info(fd, info)
+    object_info(fd, info)
     return int(info.cgroup)
 
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Optional
 
-from udpgrm.kernel import attached, libbpf
+from udpgrm.kernel import attached, libbpf, loaded
 from udpgrm.kernel.attached import Taken
 
 _HOOK = "udpgrm_setsockopt"[:15]
@@ -55,7 +55,7 @@ def _groups_map(directory: Path) -> Optional[int]:
 def _rival_of(groups: int, cgroup: Path) -> Optional[list[int]]:
     """Return the maps of a hook on the cgroup that is not of these groups."""
     for program in attached.query(cgroup, libbpf.CGROUP_SETSOCKOPT)[1]:
-        name, maps = libbpf.program(program)
+        name, maps = loaded.program(program)
         if name == _HOOK and maps and groups not in maps:
             return maps
     return None

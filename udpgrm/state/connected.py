@@ -59,7 +59,9 @@ def _with_iterators(
 
     None: there is no iterator, or no way into the namespace.
     """
-    live = (maps.group(number) for number in maps.groups_in(GroupState.LIVE))
+    if udp not in maps.iterators:  # the maps of an earlier daemon cannot even be searched
+        return None
+    live = (maps.group(group_id) for group_id in maps.groups_in(GroupState.LIVE))
     names = [udp, tcp] if any(group.key.protocol for group in live) else [udp]
     if not maps.iterators.keys() >= set(names):
         return None

@@ -18,7 +18,7 @@ from typing import Optional
 
 from udpgrm import abi
 from udpgrm.abi import GroupState
-from udpgrm.kernel import clock, libbpf
+from udpgrm.kernel import clock, libbpf, loaded
 from udpgrm.state import layout
 from udpgrm.state.layout import Config
 from udpgrm.state.maps import Maps, index
@@ -82,7 +82,7 @@ def groups(directory: Path, current: Maps, only: Optional[str]) -> list[GroupVie
     name = layout.groups_name(directory)
     ours = libbpf.map_id(current["groups"])
     found = []
-    for program, ids in libbpf.programs_of_type(libbpf.PROG_SK_REUSEPORT):
+    for program, ids in loaded.programs_of_type(libbpf.PROG_SK_REUSEPORT):
         group_id = program[len(layout.STEERING_PREFIX) :]
         if program.startswith(layout.STEERING_PREFIX) and group_id.isdecimal() and ours not in ids:
             maps = _OrphanMaps(_open(ids, name))

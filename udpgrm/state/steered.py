@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from udpgrm import abi
-from udpgrm.kernel import libbpf
+from udpgrm.kernel import libbpf, loaded
 from udpgrm.state import connected, layout
 from udpgrm.state.connected import Record
 from udpgrm.state.maps import Maps
@@ -27,7 +27,7 @@ def foreign(maps: Maps, namespace: int) -> dict[int, Foreign]:
     Groups without a program of udpgrm's, and invisible ones, are omitted.
     """
     ours = libbpf.map_id(maps["groups"])
-    look = lru_cache(maxsize=None)(libbpf.program)
+    look = lru_cache(maxsize=None)(loaded.program)
     found: dict[int, Foreign] = {}
     seen: set[tuple[int, int]] = set()
     for record in connected.records(maps, namespace) or ():

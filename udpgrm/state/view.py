@@ -342,20 +342,3 @@ def _flow_counter(group: abi.Group, flows: list[FlowView]) -> _FlowCounter:
         return sum(flow.slot == slot for flow in fresh) if group.table[slot] else None
 
     return of_sockets if kinds.of_type(group.type).has_flow_table else of_slot
-
-
-def newest(view: GroupView, application: int) -> Optional[int]:
-    """Return the newest generation of an application that has a living socket.
-
-    Counted forward from the working one as u32 sequence numbers (RFC 1982).
-    """
-    base = view.working[application]
-    ahead = {
-        (item.generation - base) % 2**32: item.generation
-        for item in view.generations
-        if item.application == application and item.alive
-    }
-    forward = {step: generation for step, generation in ahead.items() if step < 2**31}
-    if forward:
-        return forward[max(forward)]
-    return ahead[max(ahead)] if ahead else None

@@ -50,7 +50,7 @@ struct quic_tables {
 };
 
 /*
- * The compiler forgets what it knows of a number. It merges comparisons and
+ * Hide from the compiler what it knows of a number. It merges comparisons and
  * drops masks that are needed to tell the verifier how large a number can be.
  */
 #define OPAQUE(number) asm volatile("" : "+r"(number))

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from udpgrm.abi import DissectorType
-from udpgrm.state.view import GenerationView, GroupView, SocketView, newest
+from udpgrm.state.newest import newest
+from udpgrm.state.view import GenerationView, GroupView, SocketView
 
 WRAP = 2**32
 HALF = 2**31

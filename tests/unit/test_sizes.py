@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""No module is over 350 lines but the ABI, no function over 60, no word of the old dialect."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULE, FUNCTION = 350, 60
+#: Test files are one case after another.
+TEST_MODULE = 500
+#: One declaration after another, in C and in Python.
+ABI = {"bpf/abi.h", "udpgrm/abi.py"}
+#: In these senses there is always another word (docs/glossary.md).
+DIALECT = re.compile(
+    r"\b(seats?|seated|socket_place|may_be_succeeded|outlived|turn(ed|s)? round|make way"
+    r"|look_up|Doer|Patient|put off|crowded|goes on|anew|no more of them|wishes)\b"
+)
+
+
+def tracked(*patterns: str) -> Iterator[tuple[str, str]]:
+    """Yield path and text of the repository's files."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", *patterns], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            yield name, (ROOT / name).read_text()
+
+
+def test_modules_have_one_subject() -> None:
+    long = {
+        name: lines
+        for name, text in tracked("*.py", "*.c", "*.h", "*.j2", "*.go", "*.rs")
+        if (lines := text.count("\n")) > (TEST_MODULE if name.startswith("tests/") else MODULE)
+    }
+    assert set(long) - ABI == set(), long
+
+
+def test_functions_have_one_subject() -> None:
+    long = [
+        (name, node.name)
+        for name, text in tracked("*.py")
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and (node.end_lineno or 0) - node.lineno >= FUNCTION
+    ]
+    assert long == []
+
+
+def test_words_of_the_field() -> None:
+    found = [
+        (name, match.group())
+        for name, text in tracked("*.py", "*.c", "*.h", "*.j2", "*.yml", "*.md", "*.json")
+        if not name.startswith(("changelogs/", "tests/unit/test_sizes.py"))
+        for match in DIALECT.finditer(text)
+    ]
+    assert found == []
