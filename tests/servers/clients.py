@@ -126,6 +126,26 @@ def radius(port: int) -> Client:
     return _Threads(2, ask)
 
 
+def http3(port: int) -> Client:
+    """ngtcp2's gtlsclient: a connection and a download, one after the other."""
+
+    def ask() -> tuple[int, int]:
+        with tempfile.TemporaryDirectory(prefix="udpgrm-http3-") as directory:
+            subprocess.run(
+                [
+                    *("gtlsclient", "-q", f"--timeout={_TIMEOUT_S}s", f"--download={directory}"),
+                    *("--exit-on-all-streams-close", f"--handshake-timeout={_TIMEOUT_S}s"),
+                    *(LOOPBACK, str(port), "https://localhost/answer"),
+                ],
+                capture_output=True,
+                check=False,
+            )
+            answer = Path(directory, "answer")
+            return 1, int(not answer.exists() or answer.read_text() != "hello")
+
+    return _Threads(2, ask)
+
+
 class Sipp:
     """Sipp: OPTIONS, each from a port of its own."""
 

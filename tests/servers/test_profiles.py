@@ -36,15 +36,24 @@ _ZONE = (
 class Case:
     """How a server is asked. files: what its operator adds to the package's configuration.
 
+    emptied: files of that whose content goes first.
+
     flow_timeout: another than the profile's, so that drains end soon.
     """
 
     client: Callable[[int], Client]
     files: dict[str, str] = field(default_factory=dict)
     flow_timeout: int = 0
+    emptied: tuple[str, ...] = ()
 
 
 CASES = {
+    "caddy": Case(
+        clients.http3,
+        {"/etc/caddy/Caddyfile": 'https://localhost {\n  tls internal\n  respond "hello"\n}\n'},
+        flow_timeout=2,
+        emptied=("/etc/caddy/Caddyfile",),
+    ),
     "chrony": Case(
         clients.requests(b"\x23" + bytes(47), b"\x24"),
         # no clock is set here, so it says that its own is right
@@ -115,6 +124,8 @@ def test_every_profile_has_its_case() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_restarts_lose_nothing(name: str, box: Box, figures: list[str]) -> None:
     case, profile = CASES[name], profiles.load(name)
+    for path in case.emptied:
+        box.run("truncate", "--size=0", path)
     for path, text in case.files.items():
         box.write(Path(path), text)
     where = f"127.0.0.1:{profile.port}"

@@ -43,19 +43,20 @@ def unit(arguments: Arguments, name: str) -> int:
 
 
 def write(name: str) -> None:
-    """Write the template unit of a service, if it has one made."""
-    service = loader.load(name, common.services_dir())
-    if service.has_made_unit:
-        _replace(unit_from.make(service))
+    """Write the template unit of a service that has one made, and that of its first instance."""
+    service = _service(name)
+    _replace(unit_from.make(service), unit_from.first(service))
 
 
-def _replace(made: unit_from.Unit) -> None:
-    draft = made.path.with_name(f".{made.path.name}.new")
-    draft.unlink(missing_ok=True)  # of a command that was killed; "x" follows no link
-    with draft.open("x", encoding="utf-8") as file:
-        file.write(made.text)
-    draft.chmod(0o644)
-    draft.replace(made.path)
+def _replace(*units: unit_from.Unit) -> None:
+    """Replace the files of units, and let systemd read them."""
+    for made in units:
+        draft = made.path.with_name(f".{made.path.name}.new")
+        draft.unlink(missing_ok=True)  # of a command that was killed; "x" follows no link
+        with draft.open("x", encoding="utf-8") as file:
+            file.write(made.text)
+        draft.chmod(0o644)
+        draft.replace(made.path)
     if systemd.runs():
         try:
             systemd.reload()
