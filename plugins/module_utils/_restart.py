@@ -40,6 +40,8 @@ class Task:
     check: bool
     # The run of the playbook that this is part of.
     rollout: _claim.Rollout | None = None
+    # The service at the end.
+    last: Restart = dataclasses.field(init=False)
 
     def start(self) -> JsonObject:
         """Restart the service unless it runs the release. Raises HostError, Unsuccessful, Claimed."""
@@ -141,6 +143,7 @@ class Task:
             )
 
     def _result(self, changed: bool, restart: Restart, **more: t.Any) -> JsonObject:
+        self.last = restart
         result = {
             "changed": changed,
             "service": self.service,

@@ -38,6 +38,8 @@ class Restart:
     service: str
     journal: JsonObject | None
     groups: list[JsonObject]
+    # The unit that the service is to replace.
+    adopted: str | None = None
     # When the host's state was read, in seconds since the epoch.
     at: float = dataclasses.field(default_factory=time.time)
 
@@ -121,18 +123,12 @@ class Restart:
         return worst
 
 
-def find(host: Host, service: str) -> JsonObject:
-    """Read the host's document of a service. Raises HostError."""
-    for item in host.status(service)["services"]:
-        if item["name"] == service:
-            return dict(item)
-    raise HostError(f"udpgrm status: no service {service!r}")
-
-
 def look(host: Host, service: str) -> Restart:
     """Read the state of a service. Raises HostError."""
-    item = find(host, service)
-    return Restart(service, item["restart"], item["groups"])
+    for item in host.status(service)["services"]:
+        if item["name"] == service:
+            return Restart(service, item["restart"], item["groups"], item["adopted"])
+    raise HostError(f"udpgrm status: no service {service!r}")
 
 
 def measure(restart: Restart) -> JsonObject:
@@ -153,14 +149,14 @@ def measure(restart: Restart) -> JsonObject:
     }
 
 
-def hand_over(host: Host, service: str, check: bool) -> list[str]:
+def hand_over(host: Host, restart: Restart, check: bool) -> list[str]:
     """Start the service at boot instead of the unit that its first restart has replaced, if it has.
 
     Returns the units that were enabled or disabled. Raises HostError.
     """
-    if check or find(host, service)["adopted"] is None:
+    if check or restart.adopted is None:
         return []
-    return list(host.start(service, None, check)["units"])
+    return list(host.start(restart.service, None, check)["units"])
 
 
 def interrupted(journal: JsonObject) -> bool:
@@ -168,7 +164,7 @@ def interrupted(journal: JsonObject) -> bool:
     return journal["outcome"] is None and not journal["running"]
 
 
-def await_end(host: Host, service: str, limit: int) -> JsonObject:
+def await_end(host: Host, service: str, limit: int) -> Restart:
     """Wait until a service's restart has ended but for a hold, C(limit) seconds at most. Raises HostError."""
     restart = look(host, service)
     if limit and restart.journal is not None and restart.outcome is None and not restart.held:
@@ -178,6 +174,11 @@ def await_end(host: Host, service: str, limit: int) -> JsonObject:
                 f"{service}: the restart was interrupted in {answer['step']}; state=resumed continues with it"
             )
         restart = look(host, service)
+    return restart
+
+
+def drained(restart: Restart) -> JsonObject:
+    """Return whether a restart has ended, and what drains else."""
     journal = restart.journal or {}
     going = journal.get("to_generation" if restart.undoing else "from_generation")
     return {

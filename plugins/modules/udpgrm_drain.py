@@ -151,7 +151,11 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
     HostError,
     service_name,
 )
-from ansible_collections.udpgrm.fleet.plugins.module_utils._service import await_end, hand_over
+from ansible_collections.udpgrm.fleet.plugins.module_utils._service import (
+    await_end,
+    drained,
+    hand_over,
+)
 
 
 def wait_for_generation(host: Host, params: dict[str, t.Any], limit: int) -> dict[str, t.Any]:
@@ -207,9 +211,10 @@ def main() -> None:
             result = wait_for_generation(host, params, limit)
         else:
             service = service_name(params["service"])
-            result = await_end(host, service, limit)
+            restart = await_end(host, service, limit)
+            result = drained(restart)
             if result["drained"]:
-                units = hand_over(host, service, module.check_mode)
+                units = hand_over(host, restart, module.check_mode)
     except HostError as error:
         drop_claim(module)
         module.fail_json(msg=str(error))
