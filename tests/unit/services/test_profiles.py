@@ -79,7 +79,7 @@ def test_mistakes(changes: dict[str, Any], key: str) -> None:
 
 
 def test_no_such_profile() -> None:
-    with pytest.raises(profiles.ProfileError, match=r"no profile 'x' \(there are chrony, coturn"):
+    with pytest.raises(profiles.ProfileError, match=r"no profile 'x' \(there are caddy, chrony"):
         profiles.load("x")
 
 
