@@ -104,6 +104,10 @@ groups:
       description: Port.
       type: int
       sample: 4433
+    protocol:
+      description: C(udp), or C(tcp) of listeners.
+      type: str
+      sample: udp
     netns_cookie:
       description: The kernel's cookie of the network namespace the group is in.
       type: int

@@ -103,6 +103,8 @@ def test_udp_at_the_address_is_a_group_of_its_own(
     groups = {group["address"]: group for group in host.json("list")["groups"]}
     assert groups.keys() == {"127.0.0.1:4433", WHERE}
     assert groups[WHERE]["dissector"]["name"] == "noop"
+    assert [group["protocol"] for group in groups.values()] == ["udp", "tcp"]
+    assert host.json("probe", WHERE, "--count=5")["received"] == 5
 
 
 def test_connections_are_flows_of_their_generation(

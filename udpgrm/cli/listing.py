@@ -66,6 +66,7 @@ def _group(group: GroupView) -> dict[str, Any]:
         "address": group.address,
         "ip": group.ip,
         "port": group.port,
+        "protocol": "tcp" if group.tcp else "udp",
         "netns_cookie": group.netns,
         "ifindex": group.ifindex,
         "dissector": {

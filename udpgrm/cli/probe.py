@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import time
@@ -40,7 +41,7 @@ def run(arguments: Arguments) -> int:
         raise CommandError(f"generation {view.working[0]} of {where} has no registered socket")
 
     before = counters.read(maps, view.group_id)
-    answered = _exchange(view, count, timeout)
+    answered = (_connect if view.tcp else _exchange)(view, count, timeout)
     after = counters.read(maps, view.group_id)
     received = after.packets_in[working.slot] - before.packets_in[working.slot]
     errors = _delta(before, after, "rx_new_flow_working_gen_dispatch_error")
@@ -118,6 +119,19 @@ def _keys(arguments: Arguments) -> dict[str, object]:
 
 def _delta(before: counters.GroupCounters, after: counters.GroupCounters, name: str) -> int:
     return after.metrics[name] - before.metrics[name]
+
+
+def _connect(view: GroupView, count: int, timeout: int) -> int:
+    """Make `count` connections, each of a fresh port; return how many were established."""
+    where = address.form(view.ip, view.port, address.device_name(view.ifindex), tcp=True)
+    established = 0
+    for _ in range(count):
+        sock, target = reach.open_socket(where, None)
+        with sock, contextlib.suppress(OSError):
+            sock.settimeout(timeout or None)
+            sock.connect(target)
+            established += 1
+    return established
 
 
 def _exchange(view: GroupView, count: int, timeout: int) -> int:
