@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 import typing as t
@@ -61,16 +62,27 @@ class Ansible:
         hosts: t.Mapping[str, FakeCommand],
         *options: str,
         gone: t.Collection[str] = (),
+        terminal: bool = False,
         **variables: t.Any,
     ) -> subprocess.Popen[str]:
-        """Begin to run a playbook."""
+        """Begin to run a playbook; C(terminal): in one, into which stdin is typed."""
         inventory = self.directory / "inventory.yml"
         inventory.write_text(json.dumps({"all": {"hosts": self._variables(hosts, gone)}}))
         given = ["--inventory", str(inventory), "--extra-vars", json.dumps(variables)]
         # where conftest.py has put the collection
         places = [path for path in sys.path if pathlib.Path(path, "ansible_collections").exists()]
+        command = [str(self._command), *given, *options, str(playbook)]
+        if terminal:
+            command = [
+                "script",
+                "--quiet",
+                "--return",
+                "--command",
+                shlex.join(command),
+                "/dev/null",
+            ]
         return subprocess.Popen(
-            [str(self._command), *given, *options, str(playbook)],
+            command,
             cwd=self.directory,
             env={
                 **os.environ,
@@ -80,6 +92,7 @@ class Ansible:
                 "ANSIBLE_SSH_ARGS": "-o BatchMode=yes -o StrictHostKeyChecking=no",
             },
             text=True,
+            stdin=subprocess.PIPE if terminal else None,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )

@@ -12,6 +12,7 @@ import pathlib
 import subprocess
 import tarfile
 import threading
+import time
 import typing as t
 
 import pytest
@@ -119,6 +120,33 @@ def test_approval_of_each_further_batch(ansible: Ansible) -> None:
     said, _none = run.communicate(timeout=300)
     assert (run.returncode, fleet.working) == (2, [2, 2, 1]), said
     assert "stopped: not approved" in said
+
+
+def type_line(run: subprocess.Popen[str], text: str) -> None:
+    """Type a line: Ansible discards what was typed before it listens, soon after the question."""
+    assert run.stdin is not None
+    time.sleep(3)
+    run.stdin.write(f"{text}\n")
+    run.stdin.flush()
+
+
+@both_versions
+def test_approval_at_the_terminal(ansible: Ansible) -> None:
+    fleet = Fleet(ansible, [{}, {}, {}])
+    given = fleet.given(udpgrm_approval="terminal", udpgrm_batches=[1])
+    playbook = PLAYBOOKS / "rolling_restart.yml"
+    run = ansible.start(playbook, fleet.hosts, terminal=True, **given)
+    try:
+        lines(run, "Begin the batch of fl2? [yes/all/no]")
+        assert fleet.working == [2, 1, 1]
+        type_line(run, "y")
+        lines(run, "Begin the batch of fl3? [yes/all/no]")
+        type_line(run, "no")
+        said = lines(run, "stopped: not approved")
+        assert (run.wait(300), fleet.working) == (2, [2, 2, 1]), said
+    finally:
+        run.kill()
+        run.communicate()
 
 
 def test_no_terminal_is_refused_before_anything_begins(ansible: Ansible) -> None:
