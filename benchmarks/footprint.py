@@ -10,13 +10,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Optional
 
 import udpgrm.client as grm
 from benchmarks.place import Place, unstarted
 from benchmarks.programs import memory
-from benchmarks.report import Row
-from benchmarks.stats import Summary, percentile, summary
+from benchmarks.report import Row, single
+from benchmarks.stats import percentile, summary
 from benchmarks.traffic import Groups
 from testing.host import Host
 from udpgrm.state import layout
@@ -26,17 +25,6 @@ _START = "Start-up of the daemon"
 _MEMORY = "Memory"
 _STARTS, _SINGLE, _MANY, _OTHERS = 5, 100, 256, 2000
 _DISTRIBUTED = ("sockets", "slots", "counters")
-
-
-def _row(
-    section: str,
-    name: str,
-    unit: str,
-    value: float,
-    bar: Optional[float] = None,
-    reference: Optional[float] = None,
-) -> Row:
-    return Row(section, name, unit, Summary(value, value, value), None, reference, bar)
 
 
 def registration() -> Iterator[Row]:
@@ -60,9 +48,9 @@ def registration() -> Iterator[Row]:
             os.close(fd)
         for sock in made:
             sock.close()
-    yield _row(_REGISTRATION, f"one socket, median of {_SINGLE}", "ms", percentile(times, 50), 3)
-    yield _row(_REGISTRATION, "one socket, 99th percentile", "ms", percentile(times, 99))
-    yield _row(_REGISTRATION, f"{_MANY} sockets of one group", "ms", took, 200)
+    yield single(_REGISTRATION, f"one socket, median of {_SINGLE}", "ms", percentile(times, 50), 3)
+    yield single(_REGISTRATION, "one socket, 99th percentile", "ms", percentile(times, 99))
+    yield single(_REGISTRATION, f"{_MANY} sockets of one group", "ms", took, 200)
 
 
 def start_up(where: Place) -> Iterator[Row]:
@@ -83,7 +71,7 @@ def start_up(where: Place) -> Iterator[Row]:
             compiled = started()
         finally:
             os.environ["UDPGRM_CACHE_DIR"] = kept
-    yield _row(_START, "compiling everything", "s", compiled, 5)
+    yield single(_START, "compiling everything", "s", compiled, 5)
 
 
 def resident(host: Host) -> Row:
@@ -91,7 +79,7 @@ def resident(host: Host) -> Row:
     text = Path(f"/proc/{host.process.pid}/status").read_text()
     found = re.search(r"^VmRSS:\s+(\d+)", text, re.MULTILINE)
     assert found is not None
-    return _row(_MEMORY, "daemon, resident", "MB", int(found[1]) / 1e3, 25)
+    return single(_MEMORY, "daemon, resident", "MB", int(found[1]) / 1e3, 25)
 
 
 def map_memory(groups: Groups) -> Iterator[Row]:
@@ -104,13 +92,13 @@ def map_memory(groups: Groups) -> Iterator[Row]:
             assert fd is not None
             size = memory(fd) / 1e3
             total += size
-            yield _row(_MEMORY, f"map of a group: {name}", "kB", size)
+            yield single(_MEMORY, f"map of a group: {name}", "kB", size)
     program = memory(group.program) / 1e3
-    yield _row(_MEMORY, "program of a FLOW group", "kB", program)
-    yield _row(_MEMORY, "a group in all", "kB", total + program, reference=66)
+    yield single(_MEMORY, "program of a FLOW group", "kB", program)
+    yield single(_MEMORY, "a group in all", "kB", total + program, reference=66)
     table = maps.group(group.group_id).table[1]
     with maps.inner("flow_tables", table) as fd:
         assert fd is not None
-        yield _row(_MEMORY, "flow table of a generation", "kB", memory(fd) / 1e3)
+        yield single(_MEMORY, "flow table of a generation", "kB", memory(fd) / 1e3)
     shared = sum(memory(maps[name]) for name in layout.MAPS) / 1e3
-    yield _row(_MEMORY, "maps shared by all groups", "kB", shared)
+    yield single(_MEMORY, "maps shared by all groups", "kB", shared)

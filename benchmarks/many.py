@@ -9,13 +9,12 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Optional
 
 import udpgrm.client as grm
 from benchmarks import programs
 from benchmarks.footprint import resident
-from benchmarks.report import Row
-from benchmarks.stats import Summary, percentile, summary
+from benchmarks.report import Row, single
+from benchmarks.stats import percentile, summary
 from testing.host import Host
 from udpgrm.abi import GroupState
 from udpgrm.kernel import libbpf
@@ -23,16 +22,6 @@ from udpgrm.state import maps as state
 
 _SECTION = "512 groups of one socket, one after the other"
 _GROUPS, _FIRST_PORT = 512, 5000
-
-
-def _row(
-    name: str,
-    unit: str,
-    value: float,
-    bar: Optional[float] = None,
-    reference: Optional[float] = None,
-) -> Row:
-    return Row(_SECTION, name, unit, Summary(value, value, value), None, reference, bar)
 
 
 def _descriptors(host: Host) -> int:
@@ -73,16 +62,20 @@ def measure(host: Host) -> Iterator[Row]:
             made.append(sock)
             grm.enroll([sock], 1, timeout=60)
             times.append((time.perf_counter() - started) * 1e3)
-        yield _row(f"a group, median of {_GROUPS}", "ms", percentile(times, 50), 5)
-        yield _row("a group, 99th percentile", "ms", percentile(times, 99))
-        yield _row("all", "s", sum(times) / 1e3, 5, 1.1)
+        yield single(_SECTION, f"a group, median of {_GROUPS}", "ms", percentile(times, 50), 5)
+        yield single(_SECTION, "a group, 99th percentile", "ms", percentile(times, 99))
+        yield single(_SECTION, "all", "s", sum(times) / 1e3, 5, 1.1)
         used = _processor_time(host) - before
-        yield _row("processor time of the daemon, per group", "ms", used * 1e3 / _GROUPS)
+        yield single(
+            _SECTION, "processor time of the daemon, per group", "ms", used * 1e3 / _GROUPS
+        )
         held = (_descriptors(host) - had) / _GROUPS
-        yield _row("descriptors that the daemon holds, per group", "", held, 0)
-        yield _row("instructions verified, per group of FLOW", "", _verified(host), 6000)
+        yield single(_SECTION, "descriptors that the daemon holds, per group", "", held, 0)
+        yield single(
+            _SECTION, "instructions verified, per group of FLOW", "", _verified(host), 6000
+        )
         memory = resident(host)
-        yield _row("daemon, resident", "MB", memory.value.median, memory.bar)
+        yield single(_SECTION, "daemon, resident", "MB", memory.value.median, memory.bar)
         yield Row(_SECTION, "delete of a group", "ms", summary(_deletions(host)), None, 6, 6)
     finally:
         for sock in made:

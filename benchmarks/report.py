@@ -41,6 +41,18 @@ class Row:
         return None if self.bar is None else self.value.median <= self.bar
 
 
+def single(
+    section: str,
+    name: str,
+    unit: str,
+    value: float,
+    bar: Optional[float] = None,
+    reference: Optional[float] = None,
+) -> Row:
+    """Return a row of one value, which has no quartiles."""
+    return Row(section, name, unit, Summary(value, value, value), None, reference, bar)
+
+
 def number(value: Optional[float]) -> str:
     """Return two significant digits, or all before the point; "" for None."""
     if value is None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import configparser
 from pathlib import Path
 
-from udpgrm.numbers import whole_number
+from udpgrm.numbers import number_of
 from udpgrm.state.layout import MAX_TABLES, Limits
 
 DEFAULT_FILE = "/etc/udpgrm/udpgrm.conf"
@@ -47,10 +47,10 @@ def load(path: str, required: bool) -> Limits:
         if key not in _KEYS:
             raise ConfigError(f"{path}: limits.{key}: no such key")
         field, low, high = _KEYS[key]
-        number = whole_number(text, low, high)
-        if number is None:
-            raise ConfigError(f"{path}: limits.{key}: {text!r} is not a number of {low}..{high}")
-        values[field] = number
+        try:
+            values[field] = number_of(f"limits.{key}", text, low, high)
+        except ValueError as error:
+            raise ConfigError(f"{path}: {error}") from error
     defaults = Limits()
     groups = values.get("groups", defaults.groups)
     prepared = values.setdefault("prepared_groups", min(defaults.prepared_groups, groups))

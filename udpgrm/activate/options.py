@@ -11,7 +11,7 @@ from typing import Optional
 from udpgrm import abi
 from udpgrm.dissectors import kinds
 from udpgrm.dissectors.kind import Kind
-from udpgrm.numbers import whole_number
+from udpgrm.numbers import number_of, whole_number
 from udpgrm.state import address
 
 USAGE = """\
@@ -199,12 +199,7 @@ def _check_combination(settings: Settings) -> None:
 
 def _number(given: dict[str, str], option: str, default: int, low: int, high: int) -> int:
     text = given.get(option)
-    if text is None:
-        return default
-    number = whole_number(text, low, high)
-    if number is None:
-        raise ValueError(f"{option}: {text!r} is not a number of {low}..{high}")
-    return number
+    return default if text is None else number_of(option, text, low, high)
 
 
 def _name(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple, NoReturn, Optional
 
 from udpgrm.cli import commands
 from udpgrm.cli.errors import CommandError
-from udpgrm.numbers import whole_number
+from udpgrm.numbers import number_of
 
 #: Options of the reference: their abbreviations stay theirs, whatever is added.
 _FIRST_NAMES = (*commands.SHORT.values(), "--install", "--without-sendmsg")
@@ -38,10 +38,10 @@ class Arguments(NamedTuple):
         text = self.given.get(name)
         if text is None:
             return default
-        number = whole_number(text, low, high)
-        if number is None:
-            raise CommandError(f"{name}: {text!r} is not a number of {low}..{high}")
-        return number
+        try:
+            return number_of(name, text, low, high)
+        except ValueError as error:
+            raise CommandError(str(error)) from error
 
 
 def _whole(word: str) -> str:

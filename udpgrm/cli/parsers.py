@@ -17,12 +17,21 @@ from udpgrm.cli.errors import CommandError
 _ADDRESS = "ADDRESS:PORT"
 
 
+class _Formatter(argparse.HelpFormatter):
+    """Of a fixed width: for the terminal's, argparse imports shutil at each option."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=80)
+
+
 class Parser(argparse.ArgumentParser):
     """A command's parser. Options are kept under their names, operands as `operands`."""
 
     def __init__(self, word: str, operands: str) -> None:
         """Take the options that all commands have. operands: as a usage text shows them."""
-        super().__init__(prog=f"udpgrm {word}", usage=operands, add_help=False)
+        super().__init__(
+            prog=f"udpgrm {word}", usage=operands, add_help=False, formatter_class=_Formatter
+        )
         self.operands = operands
         self.add_argument("operands", nargs="*")
         shorts = {long: short for short, long in commands.SHORT.items()}

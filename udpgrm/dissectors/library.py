@@ -9,7 +9,6 @@ that are bound when it is linked.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -100,6 +99,8 @@ def _distrusted(folder: Path) -> Optional[str]:
 
 
 def _digest(folder: Path) -> str:
+    import hashlib
+
     digest = hashlib.sha256()
     for path in _files(folder):
         digest.update(str(path.relative_to(folder)).encode() + b"\0")

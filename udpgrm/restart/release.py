@@ -7,7 +7,6 @@ Documents are of the form of `udpgrm status`.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shlex
@@ -40,6 +39,8 @@ def fingerprint(definition: Path, unit_text: str) -> str:
 
     Files which those load themselves are not seen.
     """
+    import hashlib
+
     seen = hashlib.sha256(unit_text.encode())
     for path in sorted({str(definition), *_named_files(unit_text)}):
         seen.update(f"\0{path}\0{os.path.realpath(path)}\0".encode())

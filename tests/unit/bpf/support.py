@@ -11,7 +11,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 BPF = ROOT / "bpf"
-FUNCTIONS = Path(__file__).with_name("functions.c")
+HERE = Path(__file__).resolve().parent
+FUNCTIONS = HERE / "functions.c"
 TYPES = """\
 #include <stdint.h>
 #include <stdio.h>
@@ -25,7 +26,17 @@ typedef int32_t s32;
 
 def compile_c(source: Path, target: Path, *options: str) -> Path:
     """Compile one file that includes headers of bpf/."""
-    command = ["gcc", "-std=gnu11", "-O1", f"-I{BPF}", *options, "-o", str(target), str(source)]
+    command = [
+        "gcc",
+        "-std=gnu11",
+        "-O1",
+        f"-I{BPF}",
+        f"-I{HERE}",
+        *options,
+        "-o",
+        str(target),
+        str(source),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return target

@@ -7,14 +7,7 @@
  */
 #include <stdbool.h>
 #include <stddef.h>
-#include <linux/bpf.h>
-
-typedef __u8 u8;
-typedef __u16 u16;
-typedef __s32 s32;
-typedef __u32 u32;
-typedef __s64 s64;
-typedef __u64 u64;
+#include "types.h"
 
 static const u8 *packet, *packet_end;
 static u64 parameter;
@@ -32,22 +25,7 @@ static long bpf_skb_load_bytes(void *ctx, u32 offset, void *to, u32 length)
 	return 0;
 }
 
-#define UNUSED(type, name, ...)       \
-	static type name(__VA_ARGS__) \
-	{                             \
-		__builtin_trap();     \
-	}
-UNUSED(u64, bpf_jiffies64, void)
-UNUSED(u64, bpf_get_netns_cookie, void *ctx)
-UNUSED(u64, bpf_get_current_uid_gid, void)
-UNUSED(void *, bpf_map_lookup_elem, void *map, const void *key)
-UNUSED(long, bpf_map_update_elem, void *map, const void *key, const void *value, u64 flags)
-UNUSED(long, bpf_map_delete_elem, void *map, const void *key)
-UNUSED(long, bpf_map_pop_elem, void *map, void *value)
-UNUSED(long, bpf_map_push_elem, void *map, const void *value, u64 flags)
-UNUSED(void *, bpf_sk_storage_get, void *map, void *sk, void *value, u64 flags)
-UNUSED(long, bpf_sk_select_reuseport, void *ctx, void *map, void *key, u64 flags)
-UNUSED(long, bpf_skb_load_bytes_relative, void *ctx, u32 offset, void *to, u32 length, u32 start)
+#include "unused.h"
 
 #define PARAMETER(name) parameter
 #include "crypto/aes128_decrypt.h"

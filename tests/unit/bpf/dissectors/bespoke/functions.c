@@ -8,14 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
-#include <linux/bpf.h>
-
-typedef __u8 u8;
-typedef __u16 u16;
-typedef __s32 s32;
-typedef __u32 u32;
-typedef __s64 s64;
-typedef __u64 u64;
+#include "types.h"
 
 static u64 bpf_pseudo_fd(u64 kind, u64 number)
 {
