@@ -26,7 +26,6 @@ from testing.host import (
     plain_socket,
     received,
     wait_for,
-    wait_for_index,
 )
 from tests.unit.bpf.dissectors.bespoke.code import Code, dissector
 from tests.unit.bpf.dissectors.bespoke.packets import (
@@ -47,6 +46,8 @@ from tests.unit.bpf.dissectors.bespoke.packets import (
 )
 from udpgrm import abi
 from udpgrm.abi import Option
+from udpgrm.build import cache as templates
+from udpgrm.build import sources
 
 ADDRESS = "127.0.0.1:4433"
 NAMES = [(b"one.example", 1), (b"two.example", 2), (b"three.example", 3), (b"nought.example", 0)]
@@ -411,26 +412,21 @@ def test_two_groups(host: Host, sockets: Sockets) -> None:
             sock.close()
 
 
-def test_compiled_when_asked_for(
+def test_no_group_waits_for_its_programs(
     bare_host: Host, sockets: Sockets, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """On a daemon's first start, too: applications give up after a second."""
     where = tmp_path / "cache"
     shutil.copytree(cache, where)
     for path in [*where.glob("*bespoke*"), *where.glob("quic_*")]:
         path.unlink()
     monkeypatch.setenv("UDPGRM_CACHE_DIR", str(where))
+    programs = sources.parts(sources.steering("bespoke"))
+    assert templates.missing(programs) == programs
     bare_host.start()
-    first, second = sockets.bound(1), sockets.bound(2)
-    for sock in (first, second):
-        number = (1).to_bytes(4, sys.byteorder)
-        sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, number)
-    assert grm.socket_generation(first).index is None, "it did not wait for its programs"
-    wait_for_index(first)
-    wait_for_index(second)
-    grm.promote(first, 1)
-    grm.promote(second, 1)
-    one = initial(crypto(hello(b"one.example")))
-    assert reached([first, second], initial(HELLO), one) == [1, 0]
+    assert templates.missing(programs) == []
+    apps = sockets.working(1)
+    assert reached(apps, initial(HELLO)) == [2]
 
 
 def test_values(host: Host) -> None:

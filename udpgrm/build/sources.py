@@ -125,7 +125,7 @@ def all_programs() -> list[Program]:
         *(_CONNECTED, _ACCEPTED, _LISTED),
         *TRACEPOINTS.values(),
         *STAGES,
-        *(steering(kind.name) for kind in kinds.BUILT_IN if kind.compiled_ahead),
+        *(part for kind in kinds.BUILT_IN for part in parts(steering(kind.name))),
     ]
 
 
@@ -133,12 +133,6 @@ def shipped_named() -> list[Program]:
     """Return the programs of the shipped named dissectors: needed if a group names one."""
     folders = sorted(path.parent for path in DISSECTORS_DIR.glob("*/parameters.json"))
     return [steering(folder.name) for folder in folders]
-
-
-def on_demand() -> list[Program]:
-    """Return every shipped program that is compiled when a group asks for its dissector."""
-    late = (steering(kind.name) for kind in kinds.BUILT_IN if not kind.compiled_ahead)
-    return [*shipped_named(), *(part for program in late for part in parts(program))]
 
 
 def render(program: Program) -> str:

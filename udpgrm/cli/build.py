@@ -12,7 +12,7 @@ from udpgrm.cli.options import Arguments
 def run(arguments: Arguments) -> int:
     """Compile every template that is not in the cache."""
     common.want_operands(arguments, 0, 0)
-    programs = [*sources.all_programs(), *sources.on_demand()]
+    programs = [*sources.all_programs(), *sources.shipped_named()]
     try:
         compiled = [item.name for item in cache.compile_missing(programs)]
     except cache.BuildError as error:

@@ -17,7 +17,6 @@ class Bespoke(Kind):
     type = abi.DissectorType.BESPOKE
     name = "bespoke"
     reads_quic = True
-    compiled_ahead = False
     #: In the order of enum quic_stage.
     stages = ("keys", "decrypt", "name", "choose")
     option = "--digest"

@@ -54,8 +54,6 @@ class Kind:
     reads_quic = False
     #: Whether applications share a group: parameter max_apps.
     has_applications = True
-    #: Whether its program is compiled before a group asks for it.
-    compiled_ahead = True
     #: Programs of its folder that its steering program calls.
     stages: tuple[str, ...] = ()
     #: The option of udpgrm activate that asks for it; "" for none.

@@ -20,7 +20,6 @@ class Named(Kind):
 
     type = abi.DissectorType.NAMED
     in_library = True
-    compiled_ahead = False
 
     def __init__(self, name: str) -> None:
         """Take any name; `source` checks that the dissector exists."""

@@ -123,13 +123,9 @@ def test_programs_that_it_calls(kind: Kind) -> None:
     assert program == sources.steering(kind.name)
     for stage in stages:
         assert (ROOT / "bpf" / stage.source).is_file()
-    names = {item.name for item in sources.all_programs()}
-    late = {item.name for item in sources.on_demand()}
-    assert (program.name in names, program.name in late) == (
-        kind.compiled_ahead,
-        not kind.compiled_ahead,
-    )
-    assert {stage.name for stage in stages} <= late
+    at_start, late = set(sources.all_programs()), set(sources.shipped_named())
+    expected = at_start if kind in kinds.BUILT_IN else late
+    assert {program, *stages} <= expected
 
 
 def test_traits_of_shipped_ones() -> None:
