@@ -20,7 +20,6 @@ from udpgrm.build import cache, sources
 from udpgrm.build.sources import Program
 from udpgrm.daemon import directory
 from udpgrm.dissectors import kinds
-from udpgrm.dissectors.kind import Kind
 from udpgrm.kernel import libbpf
 from udpgrm.loader.pool import Pool
 from udpgrm.loader.programs import Linker
@@ -42,7 +41,6 @@ class Cost(NamedTuple):
 def measured() -> Iterator[Cost]:
     """Yield the cost of each hook, of the shared stages and of the steering of each kind."""
     cache.compile_missing(sources.all_programs())
-    cache.compile_missing([part for kind in kinds.BUILT_IN for part in _parts(kind)])
     with tempfile.TemporaryDirectory(dir="/sys/fs/bpf") as scratch:
         place = Path(scratch, "state")
         place.mkdir(mode=0o700)
@@ -52,10 +50,6 @@ def measured() -> Iterator[Cost]:
         finally:
             maps.close()
             directory._remove_pins(place)
-
-
-def _parts(kind: Kind) -> list[Program]:
-    return sources.parts(sources.steering_of(kind))
 
 
 def _measured(maps: Maps) -> Iterator[Cost]:
