@@ -70,6 +70,7 @@ def test_what_one_reads(machine: Machine) -> None:
     listed = machine.run("dpkg -L udpgrm").stdout.splitlines()
     for name in (
         *("/usr/share/man/man8/udpgrm-restart.8.gz", "/usr/share/man/man8/mmdecoy.8.gz"),
+        "/usr/include/udpgrm.h",
         "/usr/share/bash-completion/completions/udpgrm",
         "/usr/share/zsh/vendor-completions/_udpgrm",
         "/usr/share/fish/vendor_completions.d/udpgrm.fish",
