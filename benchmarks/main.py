@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any, Callable
 
 from benchmarks import (
+    addresses,
     breakdown,
     commands,
     connecting,
     footprint,
     growth,
     hooks,
+    layouts,
     many,
     server_name,
     steering,
@@ -78,6 +80,15 @@ def _many(where: Place) -> Iterator[Row]:
         yield from many.measure(host)
 
 
+def _layouts(_: Place) -> Iterator[Row]:
+    yield from layouts.measure()
+
+
+def _addresses(where: Place) -> Iterator[Row]:
+    with daemon(where) as host:
+        yield from addresses.measure(host)
+
+
 def _turns(where: Place) -> Iterator[Row]:
     with daemon(where):
         yield from turns.measure()
@@ -96,7 +107,9 @@ SECTIONS: dict[str, Callable[[Place], Iterator[Row]]] = {
     "breakdown": _breakdown,
     "growth": _growth,
     "footprint": _footprint,
+    "layouts": _layouts,
     "many": _many,
+    "addresses": _addresses,
     "turns": _turns,
     "commands": _commands,
 }

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from udpgrm.kernel import libbpf
+from udpgrm.kernel.libbpf_types import TestRunOpts, lib
 
 _lib = ctypes.CDLL("libbpf.so.1", use_errno=True)
 _lib.bpf_obj_get_info_by_fd.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
@@ -66,6 +67,17 @@ def run_time(fd: int) -> tuple[int, int]:
 def empty(kind: int, attach_type: int) -> int:
     """Load a program that does nothing. Returns an fd."""
     return libbpf.prog_load(kind, "udpgrm_empty", _EMPTY, attach_type)
+
+
+def run_repeatedly(fd: int, data: bytes, runs: int) -> tuple[float, int]:
+    """Run a program on a packet; returns (mean nanoseconds, the last result)."""
+    opts = TestRunOpts(
+        sz=ctypes.sizeof(TestRunOpts), data_in=data, data_size_in=len(data), repeat=runs
+    )
+    error = lib.bpf_prog_test_run_opts(fd, ctypes.byref(opts))
+    if error:
+        raise OSError(-error, f"test run: {os.strerror(-error)}")
+    return float(opts.duration), int(opts.retval)
 
 
 def using_map(kind: int, map_id: int) -> int:

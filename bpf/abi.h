@@ -501,6 +501,7 @@ enum relocation {
 	CONST_CSS_PARENT_OFFSET,
 	CONST_KN_ID_OFFSET,
 	CONST_KN_NAME_OFFSET,
+	CONST_SK_REUSE_OFFSET,
 	/* of a named dissector, in the order of its schema */
 	CONST_PARAMETERS = 128,
 };

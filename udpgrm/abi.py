@@ -162,6 +162,7 @@ class Relocation(IntEnum):
     CSS_PARENT_OFFSET = 91
     KN_ID_OFFSET = 92
     KN_NAME_OFFSET = 93
+    SK_REUSE_OFFSET = 94
     PARAMETERS = 128
 
 

@@ -21,7 +21,7 @@ int part_steer(struct sk_reuseport_md *md)
 {
 	struct steering s = { .md = md };
 	u32 group_id = CONST(GROUP), zero = 0, slot_id, array_entry;
-	struct flow_key key = {};
+	struct remote remote = {};
 	struct flow *flow;
 	struct slot *slot;
 	void *table;
@@ -47,13 +47,14 @@ int part_steer(struct sk_reuseport_md *md)
 			bpf_sk_select_reuseport(md, MAP(OWN_SOCKETS), &array_entry, 0);
 		return array_entry == ENTRY_NONE ? SK_DROP : SK_PASS;
 	}
-	if (read_remote(md, &key) || PART == STEER_KEY)
+	if (read_remote(md, &remote) || PART == STEER_KEY)
 		return SK_PASS;
 	table = flow_table(s.group, slot_id);
 	if (!table || PART == STEER_TABLE)
 		return SK_PASS;
-	flow = bpf_map_lookup_elem(table, &key);
-	if (!flow || !is_fresh(s.group, flow, bpf_jiffies64()) || PART == STEER_FLOW)
+	flow = bpf_map_lookup_elem(table, &remote.key);
+	if (!flow || !is_fresh(flow, bpf_jiffies64() - s.group->timeout_jiffies) ||
+	    PART == STEER_FLOW)
 		return SK_PASS;
 	array_entry = flow->array_entry;
 	bpf_sk_select_reuseport(md, MAP(OWN_SOCKETS), &array_entry, 0);

@@ -17,6 +17,21 @@ static __always_inline void find_process(struct bpf_sock_addr *ctx, struct bpf_s
 		find_enrolled(group_id, group->epoch, &request->process);
 }
 
+/* The first bits of the byte: skc_reuse, of 4 bits, and skc_reuseport. */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+enum { REUSES_ADDRESS = 0x0f, REUSES_PORT = 0x10 };
+#else
+enum { REUSES_ADDRESS = 0xf0, REUSES_PORT = 0x08 };
+#endif
+
+/* SO_REUSEADDR and SO_REUSEPORT, in one read: bpf_getsockopt takes longer, once for each. */
+static __always_inline u32 reuse_bits(struct bpf_sock *sk)
+{
+	u64 word = field_of(sk, CONST(SK_REUSE_OFFSET));
+
+	return __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? word & 0xff : word >> 24 & 0xff;
+}
+
 /*
  * From Linux 6.13 on, connect(2) takes an IPv4 socket out of its reuseport group even if it was
  * bound to a particular address, but leaves it SO_REUSEPORT: the next socket to bind finds it
@@ -25,19 +40,25 @@ static __always_inline void find_process(struct bpf_sock_addr *ctx, struct bpf_s
  * connect(2) has its way, for about a microsecond, are the socket's: as they may be anyhow, from
  * bind(2) on, where nothing steers. Where connect(2) fails, the daemon sets it right.
  */
-static __always_inline void part(struct bpf_sock_addr *ctx, struct socket_request *request)
+static __always_inline void part(struct bpf_sock_addr *ctx, struct bpf_sock *sk,
+				 struct socket_request *request)
 {
 	u32 group_id = (request->registered ? request->group : request->process.group) - 1;
 	u32 epoch = request->registered ? request->epoch : request->process.epoch;
 	struct group *group = live_group(group_id, epoch);
+	u32 bits;
 	bool had;
 
-	if (!group || !has_option(ctx, SO_REUSEPORT))
+	if (!group)
 		return;
-	had = has_option(ctx, SO_REUSEADDR);
+	bits = reuse_bits(sk);
+	if (!(bits & REUSES_PORT))
+		return;
+	had = bits & REUSES_ADDRESS;
 	if (!had && !set_option(ctx, SO_REUSEADDR, 1))
 		return;
-	group->parted = 1;
+	if (!group->parted) /* a line that all CPUs read */
+		group->parted = 1;
 	request->parted = had ? PARTED_OF_ONE : PARTED_OF_BOTH;
 	set_option(ctx, SO_REUSEPORT, 0);
 	have_looked_at(group, group_id, request);
@@ -60,7 +81,8 @@ int hook_connect(struct bpf_sock_addr *ctx)
 	request = request_of(sk);
 	if (!request || !sk->src_port)
 		return 1;
-	registration = registration_of(sk);
+	/* the daemon registers no socket that has asked for nothing */
+	registration = request->group ? registration_of(sk) : NULL;
 	group = registration ? unlist_registration(registration) : NULL;
 	if (group) {
 		struct message message = { .flags = MESSAGE_CONNECT,
@@ -72,6 +94,6 @@ int hook_connect(struct bpf_sock_addr *ctx)
 	if (!request->registered && !request->process.group)
 		find_process(ctx, sk, request);
 	if (CONST(CONNECT_PARTS) && sk->family == AF_INET && !request->wildcard)
-		part(ctx, request);
+		part(ctx, sk, request);
 	return 1;
 }

@@ -104,6 +104,7 @@ def _kernel_offsets() -> dict[int, int]:
             Relocation.SK_ADDRESS_OFFSET: 4,
             Relocation.SK_ADDRESS6_OFFSET: offset("sock_common", "skc_v6_rcv_saddr"),
             Relocation.NET_COOKIE_OFFSET: offset("net", "net_cookie"),
+            Relocation.SK_REUSE_OFFSET: offset("sock_common", "skc_reuse"),
             Relocation.SK_REUSEPORT_OFFSET: offset("sock", "sk_reuseport_cb"),
             Relocation.REUSEPORT_PROG_OFFSET: offset("sock_reuseport", "prog"),
             Relocation.PROG_AUX_OFFSET: offset("bpf_prog", "aux"),

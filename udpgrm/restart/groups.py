@@ -23,7 +23,7 @@ from udpgrm.state import maps as state
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.finding import Finder, SeveralGroups
 from udpgrm.state.maps import Maps
-from udpgrm.state.view import GenerationView, GroupView, Viewer
+from udpgrm.state.view import GenerationView, GroupView, working_of
 
 #: A packet of a new flow that no socket of the working generation could be given to,
 #: or of a known flow that another group's socket has.
@@ -46,6 +46,15 @@ def find(view: GroupView, application: int, generation: int) -> Optional[Generat
         if (item.application, item.generation) == (application, generation):
             return item
     return None
+
+
+def _of(group: Group, working: Sequence[int]) -> int:
+    """Return the working generation of a group's application. Raises Refused."""
+    if group.application >= len(working):
+        raise Refused(
+            f"{group.address} has no application {group.application}, only {len(working)}"
+        )
+    return working[group.application]
 
 
 class Groups:
@@ -74,13 +83,36 @@ class Groups:
         self, groups: Optional[Sequence[Group]] = None, with_flows: bool = False
     ) -> Iterator[tuple[Group, Optional[GroupView]]]:
         """Yield groups (all by default) with their views, of one reading of connected sockets."""
-        finder = Finder(Viewer(self.maps), self._netns)
+        finder = Finder(self.maps, self._netns)
         for group in self.groups if groups is None else groups:
             try:
                 view = finder.find(group.address, with_flows)
             except SeveralGroups as error:
                 raise Refused(str(error)) from error
             yield group, view
+
+    def _ids(self) -> Iterator[tuple[Group, Optional[int]]]:
+        """Yield all groups with their ids, without the views that take longer."""
+        finder = Finder(self.maps, self._netns)
+        for group in self.groups:
+            try:
+                group_id = finder.find_id(group.address)
+            except SeveralGroups as error:
+                raise Refused(str(error)) from error
+            yield group, group_id
+
+    def _cookies_of(self, group: Group, group_id: int, generation: int) -> set[int]:
+        """Return the SO_COOKIEs of a generation's living sockets in one group."""
+        slot_id = abi.slot_of(self.maps.group(group_id).max_apps, group.application, generation)
+        try:
+            with GroupEntries(self.maps, group_id) as entries:
+                slot = entries.slot(slot_id)
+                if (slot.app, slot.generation) != (group.application, generation):
+                    return set()
+                taken = set(slot.array_entry) - {abi.ENTRY_NONE}
+                return {cookie for cookie in map(entries.cookie_at, taken) if cookie is not None}
+        except LookupError:  # the group is being taken apart this moment
+            return set()
 
     def knew(self, group: Group, generation: int) -> bool:
         """Return whether its slot has, or had last, sockets of a generation."""
@@ -111,14 +143,10 @@ class Groups:
     def _facts(self, group: Group, view: Optional[GroupView]) -> GroupFacts:
         if view is None:
             return GroupFacts(group.address, group.application, None, abi.GENERATION_SLOTS, {})
-        if group.application >= len(view.working):
-            raise Refused(
-                f"{group.address} has no application {group.application}, only {len(view.working)}"
-            )
         return GroupFacts(
             address=group.address,
             application=group.application,
-            working=view.working[group.application],
+            working=_of(group, view.working),
             share=abi.GENERATION_SLOTS // len(view.working),
             living={
                 item.generation: item.alive + (item.connected or 0)
@@ -183,18 +211,21 @@ class Groups:
         return found
 
     def working(self) -> dict[str, Optional[int]]:
-        """Return the working generation, by address; None: no group there."""
-        return {facts.address: facts.working for facts in self.facts()}
+        """Return the working generation, by address; None: no group there. Raises Refused."""
+        found: dict[str, Optional[int]] = {}
+        for group, group_id in self._ids():
+            working = None if group_id is None else working_of(self.maps.group(group_id))
+            found[group.address] = None if working is None else _of(group, working)
+        return found
 
     @contextlib.contextmanager
     def held(self, generation: int, pids: Sequence[int]) -> Iterator[dict[str, socket.socket]]:
         """Yield one living socket of a generation by address, duplicated from its processes."""
         wanted: dict[int, str] = {}  # address by SO_COOKIE
-        for group, view in self._views():
-            item = None if view is None else find(view, group.application, generation)
-            for one in [] if item is None else item.sockets:
-                if one.alive:
-                    wanted[one.so_cookie] = group.address
+        for group, group_id in self._ids():
+            if group_id is not None:
+                cookies = self._cookies_of(group, group_id, generation)
+                wanted.update(dict.fromkeys(cookies, group.address))
         with contextlib.ExitStack() as stack:
             found: dict[str, socket.socket] = {}
             # one look at each process's descriptors, however many groups there are
@@ -237,15 +268,18 @@ class Groups:
         with contextlib.suppress(FileNotFoundError):
             dropped = drops.read([group.address for group in self.groups])
             return {
-                group.address: {"metrics": self._metrics(view), "drops": dropped[group.address]}
-                for group, view in self._views()
+                group.address: {
+                    "metrics": self._metrics(group_id),
+                    "drops": dropped[group.address],
+                }
+                for group, group_id in self._ids()
             }
         return {}
 
-    def _metrics(self, view: Optional[GroupView]) -> dict[str, int]:
-        if view is None:
+    def _metrics(self, group_id: Optional[int]) -> dict[str, int]:
+        if group_id is None:
             return {}
-        totals = counters.read(self.maps, view.group_id).metrics
+        totals = counters.read(self.maps, group_id).metrics
         return {name: totals[name] for name in (*MISDIRECTED, *_PACKETS)}
 
     def spent(self, before: dict[str, Any]) -> dict[str, int]:

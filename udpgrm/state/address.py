@@ -188,6 +188,11 @@ def port_of(key: Union[abi.GroupKey, abi.FlowKey]) -> int:
     return int.from_bytes(int(key.port).to_bytes(2, sys.byteorder), "big")
 
 
+def of_any_device(key: abi.GroupKey) -> bytes:
+    """Return the part of a group's key that its address makes, without namespace and device."""
+    return bytes(key)[abi.GroupKey.family.offset :]
+
+
 def of_key(key: Union[abi.GroupKey, abi.FlowKey]) -> str:
     """Return the ADDRESS:PORT of a key."""
     tcp = isinstance(key, abi.GroupKey) and key.protocol == socket.IPPROTO_TCP

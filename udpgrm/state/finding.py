@@ -7,8 +7,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Optional
 
+from udpgrm.abi import GroupState
 from udpgrm.state import address
-from udpgrm.state.view import GroupView, Viewer, of_any_device
+from udpgrm.state.maps import Maps
+from udpgrm.state.view import GroupView, Viewer
 
 
 class SeveralGroups(Exception):
@@ -26,21 +28,32 @@ class SeveralGroups(Exception):
 class Finder:
     """Finds many groups of a namespace by address, with one look at all of them."""
 
-    def __init__(self, viewer: Viewer, namespace: int) -> None:
+    def __init__(self, maps: Maps, namespace: int) -> None:
         """Look at the groups as they are now."""
-        self._viewer = viewer
-        self._ids = viewer.ids_by_address(namespace)
+        self._maps = maps
+        self._viewer = Viewer(maps)
+        self._ids: dict[bytes, list[int]] = {}
+        for group_id in maps.groups_in(GroupState.LIVE):
+            key = maps.group(group_id).key
+            if key.netns == namespace:
+                self._ids.setdefault(address.of_any_device(key), []).append(group_id)
 
     def find(self, where: str, with_flows: bool = False) -> Optional[GroupView]:
         """Return the group at an address; None: there is none. Raises SeveralGroups."""
+        group_id = self.find_id(where)
+        return None if group_id is None else self._viewer.group(group_id, with_flows)
+
+    def find_id(self, where: str) -> Optional[int]:
+        """Return the id of the group at an address; None: there is none. Raises SeveralGroups."""
         wanted = address.read(where)
         found = [
-            self._viewer.group(group_id, with_flows)
-            for group_id in self._ids.get(of_any_device(wanted.key), ())
-            if wanted.selects(wanted.plain, self._viewer.ifindex(group_id))
+            group_id
+            for group_id in self._ids.get(address.of_any_device(wanted.key), ())
+            if wanted.selects(wanted.plain, self._maps.group(group_id).key.ifindex)
         ]
         if len(found) > 1:
-            raise SeveralGroups(where, found)
+            views = [self._viewer.group(group_id, with_flows=False) for group_id in found]
+            raise SeveralGroups(where, views)
         return found[0] if found else None
 
 

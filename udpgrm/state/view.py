@@ -123,17 +123,13 @@ def printable(text: str) -> str:
     )
 
 
-def _working(group: abi.Group) -> list[int]:
+def working_of(group: abi.Group) -> list[int]:
+    """Return a group's working generations, by application."""
     return list(group.working)[: max(group.max_apps, 1)]
 
 
 def _text(chosen: bytes) -> str:
     return printable(chosen.decode(errors="replace"))
-
-
-def of_any_device(key: abi.GroupKey) -> bytes:
-    """Return the part of a group's key that its address makes, without namespace and device."""
-    return bytes(key)[abi.GroupKey.family.offset :]
 
 
 class Viewer:
@@ -159,27 +155,15 @@ class Viewer:
     def group_ids(self, only: Optional[str] = None) -> Iterator[int]:
         """Yield the ids of the live groups, or of the groups at one ADDRESS[%DEVICE]:PORT."""
         where = None if only is None else address.read(only)
-        wanted = b"" if where is None else of_any_device(where.key)
+        wanted = b"" if where is None else address.of_any_device(where.key)
         for group_id in self._maps.groups_in(GroupState.LIVE):
             key = self._maps.group(group_id).key
             # most are of other addresses, whose texts would take long
             if where is None or (
-                of_any_device(key) == wanted and where.selects(address.of_key(key), key.ifindex)
+                address.of_any_device(key) == wanted
+                and where.selects(address.of_key(key), key.ifindex)
             ):
                 yield group_id
-
-    def ids_by_address(self, namespace: int) -> dict[bytes, list[int]]:
-        """Return the ids of a namespace's live groups by `of_any_device` of their keys."""
-        found: dict[bytes, list[int]] = {}
-        for group_id in self._maps.groups_in(GroupState.LIVE):
-            key = self._maps.group(group_id).key
-            if key.netns == namespace:
-                found.setdefault(of_any_device(key), []).append(group_id)
-        return found
-
-    def ifindex(self, group_id: int) -> int:
-        """Return the device that a group's sockets are bound to; 0: to none."""
-        return int(self._maps.group(group_id).key.ifindex)
 
     def groups(self, only: Optional[str] = None, with_flows: bool = True) -> list[GroupView]:
         """Return the live groups, by address; their flows only if with_flows."""
@@ -194,7 +178,7 @@ class Viewer:
         flows = list(self._flows(group)) if with_flows else []
         reading = counters.read(self._maps, group_id)
         count = _flow_counter(group, flows) if with_flows else None
-        found = list(self._generations(group_id, _working(group), reading, count))
+        found = list(self._generations(group_id, working_of(group), reading, count))
         generations, connected_unknown = self._with_connected(group_id, group, found, with_flows)
         return GroupView(
             group_id=group_id,
@@ -211,7 +195,7 @@ class Viewer:
             label=_text(dissector.label),
             name=printable(kind.name),
             parameters=_text(kind.parameters_text(dissector)),
-            working=_working(group),
+            working=working_of(group),
             metrics=reading.metrics,
             generations=generations,
             flows=flows,
@@ -228,7 +212,7 @@ class Viewer:
 
         Returns also how many are of an unknown generation; None: they cannot be counted.
         """
-        working = _working(group)
+        working = working_of(group)
         counts = self.connected(group.key.netns)
         if counts is None:
             return found, None
