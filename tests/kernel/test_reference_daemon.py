@@ -92,7 +92,9 @@ def test_descriptors_of_labelled_groups(bare_host: Host, sockets: list[socket.so
     wait_for(lambda: open_descriptors(bare_host) == before + 3, "a descriptor for each")
     grm.put(sockets[0], grm.WORKING_GEN, grm.u32(1))
     wait_for(lambda: open_descriptors(bare_host) == before, "the descriptors of before")
-    assert [line for line in events(bare_host) if line.startswith("Tubular register failed: ")]
+    # the daemon says so once its thread has closed the descriptors
+    failed = "Tubular register failed: "
+    wait_for(lambda: any(line.startswith(failed) for line in events(bare_host)), "the failure")
     assert bare_host.errors.read_text().splitlines() == [
         "Loading BPF",
         f"Pinning bpf programs to {bare_host.directory}",
