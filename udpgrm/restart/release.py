@@ -19,6 +19,8 @@ from udpgrm.restart.machine import Outcome, Step
 
 #: In place of a name: the fingerprint.
 AUTO = "auto"
+#: Begins every fingerprint.
+FINGERPRINT = "sha256:"
 _NAMES_FILES = re.compile(r"(ExecStart|ExecStartPre|Environment|EnvironmentFile)\s*=(.*)")
 _VERIFIED = (Step.DRAIN.value, Step.STOP.value)
 
@@ -46,7 +48,7 @@ def fingerprint(definition: Path, unit_text: str) -> str:
         seen.update(f"\0{path}\0{os.path.realpath(path)}\0".encode())
         if Path(path).is_file():
             seen.update(hashlib.sha256(Path(path).read_bytes()).digest())
-    return f"sha256:{seen.hexdigest()[:16]}"
+    return f"{FINGERPRINT}{seen.hexdigest()[:16]}"
 
 
 def _named_files(unit_text: str) -> Iterator[str]:

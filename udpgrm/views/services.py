@@ -164,7 +164,8 @@ def _working_for(journal: Optional[Journal], item: GenerationView) -> Optional[f
 
 def text(document: Document) -> str:
     """Return a service for people."""
-    serves = f", release {document['release']}" if document["release"] else ""
+    is_named = document["release"] and not document["release"].startswith(release.FINGERPRINT)
+    serves = f", release {document['release']}" if is_named else ""
     lines = [f"{document['name']}  {_restart_words(document)}{serves}"]
     for group in document["groups"]:
         kind = group["dissector"] or "no group yet"
