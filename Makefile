@@ -200,6 +200,22 @@ release: build/venvs/release/installed setup ## sources, collection, wheel and p
 release-check: setup ## each artifact of `make release` in a fresh container, and a restart from it
 	UDPGRM_ARTIFACTS=$(CURDIR)/build/release $(call PYTEST,3600,tests/packages -o faulthandler_timeout=1200)
 
+.PHONY: rulebook execution-environment
+rulebook: build/venvs/rulebook/installed setup ## the rulebook by ansible-rulebook: an alert fires, the rollback is called
+	@tools/install_packages extensions/apt.txt
+	$(call PYTEST,600,tests/eda)
+
+EXECUTION = build/execution-environment
+execution-environment: build/venvs/collection/installed ## what an image for AWX is built of
+	rm -rf $(EXECUTION) $(EXECUTION)-files
+	install -d $(EXECUTION)-files
+	PATH=$(CURDIR)/$(<D)/bin:$$PATH tools/build_collection --output $(EXECUTION)-files
+	mv $(EXECUTION)-files/udpgrm-fleet-*.tar.gz $(EXECUTION)-files/udpgrm-fleet.tar.gz
+	cp distribution/awx/execution-environment.yml $(EXECUTION)-files
+	$(<D)/bin/ansible-builder create --file $(EXECUTION)-files/execution-environment.yml \
+	  --context $(EXECUTION) --output-filename Containerfile
+	test -s $(EXECUTION)/_build/files/udpgrm-fleet.tar.gz
+
 .PHONY: collection sanity importer docs
 # With any ansible-core, and without root: it is all that this needs.
 collection: ## build the tarball of the collection

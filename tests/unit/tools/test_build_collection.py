@@ -55,7 +55,7 @@ def test_only_the_collection(contents: dict[str, bytes]) -> None:
     tops = {name.partition("/")[0] for name in contents}
     assert tops <= {
         *("FILES.json", "MANIFEST.json", "README.md", "CHANGELOG.md", "LICENSES", "changelogs"),
-        *("meta", "playbooks", "plugins", "roles"),
+        *("extensions", "meta", "playbooks", "plugins", "roles"),
     }
     assert {"README.md", "LICENSES", "meta", "playbooks", "plugins", "roles"} <= tops
 
