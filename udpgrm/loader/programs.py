@@ -83,6 +83,11 @@ def digest_of(dissector: abi.Dissector) -> int:
     return int.from_bytes(hashlib.sha256(code).digest()[:4], "big") | 1
 
 
+def _attach_type(tcp: bool) -> int:
+    """Return the attach type of a steering program: of TCP, the queues of listeners migrate."""
+    return libbpf.SK_REUSEPORT_SELECT_OR_MIGRATE if tcp else libbpf.SK_REUSEPORT_SELECT
+
+
 def _set_program(fd: int, value: bytes) -> None:
     if _libc.setsockopt(fd, socket.SOL_SOCKET, sockopt.SO_ATTACH_REUSEPORT_EBPF, value, len(value)):
         error = ctypes.get_errno()
@@ -186,12 +191,17 @@ class Linker:
     def stages(self) -> None:
         """Load the programs that steering programs of all groups continue in."""
         self._load_stages("steer_stages", sources.STAGES)
+        self._load_stages("tcp_stages", sources.STAGES, tcp=True)
 
-    def stage(self, program: sources.Program) -> int:
+    def stage(self, program: sources.Program, tcp: bool = False) -> int:
         """Load a program that others reach by a tail call. Returns an fd."""
-        code = link(cache.template(program), self._bound, self._constants)
-        kind, attach_type = libbpf.PROG_SK_REUSEPORT, libbpf.SK_REUSEPORT_SELECT
-        return libbpf.prog_load(kind, program.name, code, attach_type)
+        code = link(cache.template(program), self._bound_in(tcp), self._constants)
+        return libbpf.prog_load(libbpf.PROG_SK_REUSEPORT, program.name, code, _attach_type(tcp))
+
+    def _bound_in(self, tcp: bool) -> dict[int, int]:
+        """Return the maps that programs of groups of UDP or of TCP refer to."""
+        stages = self._maps["tcp_stages" if tcp else "steer_stages"]
+        return {**self._bound, Relocation.STEER_STAGES: stages}
 
     def _load_quic_stages(self, stages: Sequence[sources.Program]) -> None:
         """Load the programs for QUIC's Initial packets."""
@@ -200,10 +210,12 @@ class Linker:
         self._load_stages("quic_stages", stages)
         self._has_quic_stages = True
 
-    def _load_stages(self, array: str, stages: Sequence[sources.Program]) -> None:
+    def _load_stages(
+        self, array: str, stages: Sequence[sources.Program], tcp: bool = False
+    ) -> None:
         """Load programs that others reach by tail calls, replacing earlier ones."""
         for stage, program in enumerate(stages):
-            fd = self.stage(program)
+            fd = self.stage(program, tcp)
             try:
                 libbpf.map_update(self._maps[array], index(stage), fd.to_bytes(4, sys.byteorder))
             finally:
@@ -234,7 +246,8 @@ class Linker:
             Relocation.OWN_COUNTERS: "counters",
         }
         with contextlib.ExitStack() as stack:
-            bound = dict(self._bound)
+            tcp = bool(group.key.protocol)
+            bound = self._bound_in(tcp)
             for key, outer in own.items():
                 fd = stack.enter_context(self._maps.inner(outer, group_id))
                 if fd is None:
@@ -250,7 +263,5 @@ class Linker:
                 libbpf.PROG_SK_REUSEPORT,
                 f"{layout.STEERING_PREFIX}{group_id}",
                 code,
-                libbpf.SK_REUSEPORT_SELECT_OR_MIGRATE
-                if group.key.protocol
-                else libbpf.SK_REUSEPORT_SELECT,
+                _attach_type(tcp),
             )

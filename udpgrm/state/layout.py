@@ -279,6 +279,8 @@ MAPS = {
         _plain(libbpf.MAP_PROG_ARRAY, "udpgrm_stages", 4, 4, len(abi.SteerStage)),
         Relocation.STEER_STAGES,
     ),
+    # of groups of TCP: the kernel wants programs of one attach type in an array
+    "tcp_stages": _Map(_plain(libbpf.MAP_PROG_ARRAY, "udpgrm_tstages", 4, 4, len(abi.SteerStage))),
     "steer_scratch": _Map(
         _plain(libbpf.MAP_PERCPU_ARRAY, "udpgrm_scratch", 4, abi.SteerScratch, 1),
         Relocation.STEER_SCRATCH,
