@@ -48,8 +48,12 @@ def render(service: Service, generation: int) -> dict[str, str]:
 
 def _variables(service: Service, generation: int) -> dict[str, Any]:
     groups = []
+    places = set()
     for group in service.groups:
         where = address.read(group.address)
+        if (where.ip, where.port) in places:
+            continue  # TCP beside UDP: servers listen to both at an address
+        places.add((where.ip, where.port))
         groups.append(
             {
                 "address": group.address,

@@ -62,13 +62,20 @@ def completed(data: Any) -> Any:
     groups = data.get("groups")
     if isinstance(groups, list):
         [common] = profile["groups"]
-        groups = [{**common, **one} if isinstance(one, dict) else one for one in groups]
+        groups = [_group(common, one) if isinstance(one, dict) else one for one in groups]
         data = {**data, "groups": groups}
     found = {**{key: value for key, value in profile.items() if key != "groups"}, **data}
     for key, value in profile.items():
         if isinstance(value, dict) and isinstance(found[key], dict):
             found[key] = {**value, **found[key]}
     return found
+
+
+def _group(common: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
+    """Return a group with the profile's keys; listeners of TCP have no dissector."""
+    if group.get("protocol") == "tcp":
+        common = {key: value for key, value in common.items() if key != "dissector"}
+    return {**common, **group}
 
 
 def new(name: str, service: str, addresses: Sequence[str]) -> str:

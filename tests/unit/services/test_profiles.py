@@ -47,6 +47,19 @@ def test_its_files_name_the_address(name: str, tmp_path: Path) -> None:
     assert "{{" not in rendered and "{%" not in rendered
 
 
+def test_tcp_beside_udp(tmp_path: Path) -> None:
+    groups = [{"address": ADDRESSES[0]}, {"address": ADDRESSES[0], "protocol": "tcp"}]
+    service, problems = loader.parse("edge", text(profile="nsd", groups=groups, probes=[]))
+    assert service is not None, problems
+    assert [group.dissector is None for group in service.groups] == [False, True]
+    [(_, template)] = service.instance_files
+    original = tmp_path / "nsd.conf"
+    original.write_text("")
+    here = dataclasses.replace(service, instance_files=((str(original), template),))
+    [rendered] = instance_files.render(here, 7).values()
+    assert rendered.count("ip-address: 192.0.2.1@4000") == 1
+
+
 def test_a_definition_is_before_its_profile() -> None:
     content = text(
         profile="coturn",
