@@ -239,6 +239,10 @@ def test_every_type_is_sent_as_it_is() -> None:
         specs.QuicProbe(): b"\xc0\x1a\x2a\x3a\x4a",
         specs.StunProbe(): b"\0\1\0\0\x21\x12\xa4\x42",
         specs.SipProbe(): b"OPTIONS sip:127.0.0.1:",
+        specs.NtpProbe(): b"\x23",  # version 4, client
+        specs.RadiusProbe(secret="x"): b"\x0c",  # Status-Server
+        specs.CoapProbe(): b"\x40\0",  # confirmable, empty
+        specs.DtlsProbe(): b"\x16\xfe\xff",  # a handshake in a record of DTLS 1.0
     }
     over_udp = {spec for spec in specs.TYPES.values() if "udp" in spec.protocols}
     assert {type(spec) for spec in spoken} == over_udp
