@@ -82,7 +82,7 @@ def test_commands_distinguish_devices(host: Host) -> None:
             assert done.returncode == 0 and len(json.loads(done.stdout)["sockets"]) == 1
         done = host.run("working-gen", "[fe80::5]:4433", "1")
         assert done.returncode == 255
-        assert f"({LOCAL}, {OTHER})" in done.stderr
+        assert f"on different devices: {LOCAL}, {OTHER}" in done.stderr
         assert host.run("delete", LOCAL).returncode == 0
         assert len(host.json("list")["groups"]) == 1
 
