@@ -5,15 +5,18 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Optional
 
 import pytest
 
+import udpgrm.client as grm
 from testing.host import ROOT, client, remove_cgroup
 from testing.waiting import PATIENCE_S
 from tests.kernel.restarts import TO, WHERE, Edge, ask, serving_only, until
@@ -21,6 +24,7 @@ from tests.kernel.restarts import TO, WHERE, Edge, ask, serving_only, until
 pytest_plugins = ("tests.kernel.restart_fixtures",)
 
 TCP = f"{WHERE}/tcp"
+SYSTEMCTL = str(ROOT / "tests/kernel/units/systemctl")
 RESTARTS = 3
 GROUPS = [
     {"address": WHERE, "dissector": {"name": "flow", "parameters": {"flow_timeout": 1}}},
@@ -124,13 +128,39 @@ def test_an_instance_that_crashed_comes_back_in_its_generation(both: Edge) -> No
         with connected() as old:
             said(old)
             both.await_step("drain")
-            systemctl = ROOT / "tests/kernel/units/systemctl"
+            restart.send_signal(signal.SIGSTOP)  # it would roll back if it saw that
             remove_cgroup(both.host.cgroup / "edge@2.service")
-            subprocess.run([str(systemctl), "start", "edge@2.service"], check=True)
+            subprocess.run([SYSTEMCTL, "start", "edge@2.service"], check=True)
             until(lambda: alive(both) == {1: 1, 2: 1}, "the new listener")
+            restart.send_signal(signal.SIGCONT)
             with connected() as new:
                 assert said(new) == 2
         restart.wait(timeout=60)
+
+
+def test_one_that_is_found_before_it_listens(
+    both: Edge, tmp_path: Path, sockets: list[socket.socket]
+) -> None:
+    hold, bound = tmp_path / "hold", tmp_path / "bound"
+    wait = f"""
+import time
+open({str(bound)!r}, "w")
+while os.path.exists({str(hold)!r}):
+    time.sleep(0.01)
+"""
+    both.server.write_text(SERVER.replace("listener.listen", f"{wait}listener.listen"))
+    remove_cgroup(both.host.cgroup / "edge@1.service")
+    hold.touch()
+    with both.host.stopped():
+        start = subprocess.Popen([SYSTEMCTL, "start", "edge@1.service"])
+        until(bound.exists, "the server to bind")
+    with start:
+        until(lambda: "was started again" in both.host.errors.read_text(), "the daemon to look")
+        sockets += grm.bind("127.0.0.1:4434")
+        grm.enroll(sockets, 1)  # what the daemon does after that
+        hold.unlink()
+        assert start.wait(PATIENCE_S) == 0
+    until(lambda: alive(both) == {1: 1}, "the new listener")
 
 
 def alive(edge: Edge) -> dict[int, int]:

@@ -127,7 +127,7 @@ class Adoptions:
     def _enroll(self, adoption: Adoption, cookie: int, sock: socket.socket) -> None:
         """Enroll a socket that was bound before the hooks knew its cgroup."""
         group = self._maps.group(adoption.group_id)
-        if not pidfd.is_server(sock) or address.bound(sock) != address.of_key(group.key):
+        if not pidfd.is_unconnected(sock) or address.bound(sock) != address.of_key(group.key):
             return
         request = enrolling.request_of(self._maps, cookie, sock)
         if (

@@ -101,11 +101,14 @@ def held_by(pid: int, cookies: Container[int]) -> Iterator[tuple[int, int]]:
 
 def is_server(sock: socket.socket) -> bool:
     """Return whether a socket serves any peer: an unconnected one of UDP, or TCP's listener."""
+    return is_unconnected(sock) and (sock.proto == socket.IPPROTO_UDP or is_listening(sock))
+
+
+def is_unconnected(sock: socket.socket) -> bool:
+    """Return whether a socket of UDP or TCP has no peer; one of TCP may be about to listen."""
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return False
-    if sock.proto == socket.IPPROTO_TCP:
-        return is_listening(sock)
-    if sock.proto != socket.IPPROTO_UDP:
+    if sock.proto not in (socket.IPPROTO_UDP, socket.IPPROTO_TCP):
         return False
     try:
         sock.getpeername()
