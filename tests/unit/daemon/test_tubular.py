@@ -49,4 +49,4 @@ def test_a_failure_is_reported_once(tmp_path: Path) -> None:
         assert select.select([handing], [], [], PATIENCE_S)[0]
         failed += handing.failed()
     assert failed == [(1, 1), (2, 1)]
-    assert not select.select([handing], [], [], 0)[0]
+    assert not list(handing.failed())  # it may be readable once more, for what was reported
