@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,7 +23,7 @@ from pathlib import Path
 
 from demo import table
 from testing import analysis, flows, hosts
-from testing.processes import FLEET, ROOT, Interrupted, interrupt_on_signals, run, started
+from testing.processes import FLEET, ROOT, exit_status, run, started
 
 WARM_UP = 3.0
 # after the playbook: longer than the old flows' hold, for a last word of the new ones
@@ -112,18 +111,11 @@ def main() -> int:
     parser.add_argument("--port", required=True, type=int)
     parser.add_argument("command", nargs="+")
     arguments = parser.parse_args()
-    interrupt_on_signals()
-    try:
-        well = restart_under_traffic(
+    return exit_status(
+        lambda: restart_under_traffic(
             arguments.inventory, arguments.service, arguments.port, arguments.command
         )
-    except Interrupted as reason:
-        print(f"interrupted by {reason}", file=sys.stderr)
-        return 130
-    except (RuntimeError, subprocess.CalledProcessError) as error:
-        print(f"FAILED: {error}", file=sys.stderr)
-        return 1
-    return 0 if well else 1
+    )
 
 
 if __name__ == "__main__":

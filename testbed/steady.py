@@ -14,15 +14,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from testing import flows, hosts
-from testing.processes import FLEET, Interrupted, interrupt_on_signals, run, started
+from testing.processes import FLEET, exit_status, run, started
 
 WARM_UP = 3.0
 # after the last switch: longer than the old flows' hold, for a last word of the new ones
@@ -116,6 +115,16 @@ def client_that_stays(address: str, port: int) -> Iterator[None]:
             raise RuntimeError(f"the client that stays lost an answer or moved: {counted[-3:]}")
 
 
+def all_well(seen: dict[str, Seen], is_right: Callable[[int], bool]) -> bool:
+    """Print what clients have seen; whether all is well. is_right: of a count of generations."""
+    well = True
+    for name, host in seen.items():
+        good = host.is_well and is_right(len(host.generations))
+        print(f"{name}: {host}{'' if good else ': FAILED'}")
+        well &= good
+    return well
+
+
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description="restart under traffic, evaluated by clients")
@@ -124,22 +133,13 @@ def main() -> int:
     parser.add_argument("--seen", type=int, default=2)
     parser.add_argument("command", nargs="+")
     arguments = parser.parse_args()
-    interrupt_on_signals()
-    try:
+
+    def restart() -> bool:
         with traffic(hosts.addresses(arguments.inventory), arguments.port) as seen:
             status = run(arguments.command)
-    except Interrupted as reason:
-        print(f"interrupted by {reason}", file=sys.stderr)
-        return 130
-    except (RuntimeError, subprocess.CalledProcessError) as error:
-        print(f"FAILED: {error}", file=sys.stderr)
-        return 1
-    well = status == 0
-    for name, host in seen.items():
-        good = host.is_well and len(host.generations) == arguments.seen
-        print(f"{name}: {host}{'' if good else ': FAILED'}")
-        well &= good
-    return 0 if well else 1
+        return all_well(seen, lambda count: count == arguments.seen) and status == 0
+
+    return exit_status(restart)
 
 
 if __name__ == "__main__":

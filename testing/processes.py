@@ -8,7 +8,8 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +30,19 @@ def interrupt_on_signals() -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
+
+
+def exit_status(work: Callable[[], bool]) -> int:
+    """Do what signals may interrupt, and return a command's exit status; 0: all was well."""
+    interrupt_on_signals()
+    try:
+        return 0 if work() else 1
+    except Interrupted as reason:
+        print(f"interrupted by {reason}", file=sys.stderr)
+        return 130
+    except (RuntimeError, subprocess.SubprocessError) as error:
+        print(f"FAILED: {error}", file=sys.stderr)
+        return 1
 
 
 def ignore_signals() -> None:

@@ -11,22 +11,21 @@ one runs, and the service is to be removed while it has a client.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
-from testbed import steady
-from testing import hosts
-from testing.processes import FLEET, ROOT, Interrupted, interrupt_on_signals, output
+from testbed import scenario, steady
+from testing.processes import FLEET, ROOT, output
 
 PORT = 4433
 #: For what hangs: a deployment takes half a minute, and several on a busy machine.
@@ -54,23 +53,9 @@ class Runs:
             words = ["unshare", "--uts", "sh", "-ec", script, "sh", node, *words]
         return words
 
-    @contextlib.contextmanager
-    def begun(self, playbook: str, **variables: Any) -> Iterator[subprocess.Popen[str]]:
+    def begun(self, playbook: str, **variables: Any) -> AbstractContextManager[Popen[str]]:
         """Begin a run; it is killed when the block is left."""
-        with subprocess.Popen(
-            self._words(playbook, "", variables),
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        ) as process:
-            try:
-                yield process
-            finally:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+        return scenario.begun(self._words(playbook, "", variables))
 
     def run(
         self,
@@ -224,27 +209,13 @@ def removal(places: dict[str, str], runs: Runs) -> None:
     runs.expect("nothing of it is left", left == {""}, left)
 
 
-def main() -> int:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description="a service comes, changes and goes")
-    parser.add_argument("--inventory", required=True, type=Path)
-    parser.add_argument("--report", required=True, type=Path)
-    parser.add_argument("command", nargs="+")
-    arguments = parser.parse_args()
-    interrupt_on_signals()
-    places = hosts.addresses(arguments.inventory)
-    runs = Runs(arguments.command, arguments.report)
-    try:
-        for part in (migration, other_control_node, removal):
-            part(places, runs)
-    except Interrupted as reason:
-        print(f"interrupted by {reason}", file=sys.stderr)
-        return 130
-    except (RuntimeError, subprocess.SubprocessError) as error:
-        print(f"FAILED: {error}", file=sys.stderr)
-        return 1
-    return 0 if runs.well else 1
+def work(given: scenario.Scenario) -> bool:
+    """Let the service come, change and go."""
+    runs = Runs(given.command, given.report)
+    for part in (migration, other_control_node, removal):
+        part(given.places, runs)
+    return runs.well
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(scenario.run("a service comes, changes and goes", work))

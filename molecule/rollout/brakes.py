@@ -11,20 +11,18 @@ run reaches all. Meanwhile the service of all six has clients, who must not noti
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from testbed import steady
-from testing import hosts
-from testing.processes import FLEET, ROOT, Interrupted, interrupt_on_signals
+from testbed import scenario, steady
+from testing.processes import FLEET
 
 PORT = 4433
 LIMIT_S = 600
@@ -54,16 +52,9 @@ BATCH = NOTE.replace(
 class Run:
     """A run of the playbook, whose output is read as it comes."""
 
-    def __init__(self, command: Sequence[str], variables: dict[str, Any]) -> None:
+    def __init__(self, process: subprocess.Popen[str]) -> None:
         self.output = ""
-        self._process = subprocess.Popen(
-            [*command, "--extra-vars", json.dumps(variables)],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        self._process = process
 
     def read_until(self, words: str) -> None:
         """Read until a line has these words. Raises RuntimeError if the run ends before."""
@@ -84,9 +75,10 @@ class Run:
 class Brakes:
     """The runs, and what is wrong with them."""
 
-    def __init__(self, command: Sequence[str], report: Path, directory: Path) -> None:
-        self._command = [*command, "udpgrm.fleet.rolling_restart"]
-        self._report = report
+    def __init__(self, given: scenario.Scenario, directory: Path, runs: ExitStack) -> None:
+        self._command = [*given.command, "udpgrm.fleet.rolling_restart"]
+        self._report = given.report
+        self._runs = runs
         self._directory = directory
         self._release = 0
         self.well = True
@@ -100,17 +92,16 @@ class Brakes:
 
     def begin(self, *options: str, **variables: Any) -> Run:
         """Begin a run to the current release."""
-        return Run(
-            [*self._command, *options],
-            {
-                "udpgrm_service": "echo",
-                "udpgrm_release": f"brakes-{self._release}",
-                "udpgrm_bake": 1,
-                "udpgrm_batches": [1, 5],
-                "udpgrm_report": str(self._report),
-                **variables,
-            },
-        )
+        given = {
+            "udpgrm_service": "echo",
+            "udpgrm_release": f"brakes-{self._release}",
+            "udpgrm_bake": 1,
+            "udpgrm_batches": [1, 5],
+            "udpgrm_report": str(self._report),
+            **variables,
+        }
+        words = [*self._command, *options, "--extra-vars", json.dumps(given)]
+        return Run(self._runs.enter_context(scenario.begun(words)))
 
     def next_release(self) -> None:
         """Give the next runs something to restart."""
@@ -252,34 +243,17 @@ def order(brakes: Brakes) -> None:
         print(f"FAILED: the batches were {notes.read_text()!r}")
 
 
-def main() -> int:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description="rollouts that are stopped and continue")
-    parser.add_argument("--inventory", required=True, type=Path)
-    parser.add_argument("--report", required=True, type=Path)
-    parser.add_argument("command", nargs="+")
-    arguments = parser.parse_args()
-    interrupt_on_signals()
-    places = hosts.addresses(arguments.inventory)
-    try:
-        with tempfile.TemporaryDirectory(prefix="udpgrm-brakes-") as directory:
-            brakes = Brakes(arguments.command, arguments.report, Path(directory))
-            with steady.traffic(places, PORT) as seen:
-                for scenario in (hooks, gates, brake, approval, order):
-                    brakes.next_release()
-                    scenario(brakes)
-    except Interrupted as reason:
-        print(f"interrupted by {reason}", file=sys.stderr)
-        return 130
-    except (RuntimeError, subprocess.SubprocessError) as error:
-        print(f"FAILED: {error}", file=sys.stderr)
-        return 1
-    for name, host in seen.items():
-        good = host.is_well and len(host.generations) > 1
-        print(f"{name}: {host}{'' if good else ': FAILED'}")
-        brakes.well &= good
-    return 0 if brakes.well else 1
+def work(given: scenario.Scenario) -> bool:
+    """Use each brake under traffic."""
+    with ExitStack() as runs:
+        directory = runs.enter_context(tempfile.TemporaryDirectory(prefix="udpgrm-brakes-"))
+        brakes = Brakes(given, Path(directory), runs)
+        with steady.traffic(given.places, PORT) as seen:
+            for part in (hooks, gates, brake, approval, order):
+                brakes.next_release()
+                part(brakes)
+    return steady.all_well(seen, lambda count: count > 1) and brakes.well
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(scenario.run("rollouts that are stopped and continue", work))

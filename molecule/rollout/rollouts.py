@@ -16,7 +16,6 @@ Meanwhile the service of all six has clients, who must not notice.
 
 from __future__ import annotations
 
-import argparse
 import re
 import subprocess
 import sys
@@ -24,9 +23,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from testbed import steady
-from testing import hosts
-from testing.processes import FLEET, ROOT, Interrupted, interrupt_on_signals
+from testbed import scenario, steady
+from testing.processes import FLEET, ROOT
 
 PORT = 4433
 HERE = Path(__file__).resolve().parent
@@ -143,31 +141,13 @@ def rollouts(places: dict[str, str], run: Rollouts) -> None:
     )
 
 
-def main() -> int:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description="rollouts in which things go wrong")
-    parser.add_argument("--inventory", required=True, type=Path)
-    parser.add_argument("--report", required=True, type=Path)
-    parser.add_argument("command", nargs="+")
-    arguments = parser.parse_args()
-    interrupt_on_signals()
-    places = hosts.addresses(arguments.inventory)
-    run = Rollouts(arguments.command, arguments.report)
-    try:
-        with steady.traffic(places, PORT) as seen:
-            rollouts(places, run)
-    except Interrupted as reason:
-        print(f"interrupted by {reason}", file=sys.stderr)
-        return 130
-    except (RuntimeError, subprocess.SubprocessError) as error:
-        print(f"FAILED: {error}", file=sys.stderr)
-        return 1
-    for name, host in seen.items():
-        good = host.is_well and len(host.generations) > 1
-        print(f"{name}: {host}{'' if good else ': FAILED'}")
-        run.well &= good
-    return 0 if run.well else 1
+def work(given: scenario.Scenario) -> bool:
+    """Run the playbook under traffic."""
+    run = Rollouts(given.command, given.report)
+    with steady.traffic(given.places, PORT) as seen:
+        rollouts(given.places, run)
+    return steady.all_well(seen, lambda count: count > 1) and run.well
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(scenario.run("rollouts in which things go wrong", work))

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from typing import Any
 from sessions import Session, read
 
 from testing import hosts
-from testing.processes import FLEET, Interrupted, interrupt_on_signals, output, run, started
+from testing.processes import FLEET, exit_status, output, run, started
 
 HERE = Path(__file__).resolve().parent
 #: Load on its own, before the restart and after it.
@@ -156,10 +155,10 @@ def main() -> int:
     parser.add_argument("--only", choices=[service.name for service in SERVICES])
     parser.add_argument("command", nargs="+")
     arguments = parser.parse_args()
-    interrupt_on_signals()
     places = hosts.addresses(arguments.inventory)
-    well = True
-    try:
+
+    def work() -> bool:
+        well = True
         for service in SERVICES:
             if arguments.only in (None, service.name):
                 report = arguments.reports / f"{service.name}.html"
@@ -167,13 +166,9 @@ def main() -> int:
                 command = [*arguments.command, "--extra-vars", variables]
                 command.append("udpgrm.fleet.rolling_restart")
                 well &= evaluated(service, places, command)
-    except Interrupted as reason:
-        print(f"interrupted by {reason}", file=sys.stderr)
-        return 130
-    except (RuntimeError, subprocess.SubprocessError) as error:
-        print(f"FAILED: {error}", file=sys.stderr)
-        return 1
-    return 0 if well else 1
+        return well
+
+    return exit_status(work)
 
 
 if __name__ == "__main__":
