@@ -14,7 +14,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
-from distribution import completions, manual, units  # noqa: E402
+from distribution import completions, directory, manual, units  # noqa: E402
 
 #: Relative, as setuptools wants it.
 MADE = Path("build/wheel")
@@ -25,12 +25,10 @@ SHELLS = {
 }
 
 
-def write(directory, texts):
+def write(kind, texts):
     """Write files by name; return their paths."""
-    (ROOT / MADE / directory).mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        (ROOT / MADE / directory / name).write_text(text)
-    return [str(MADE / directory / name) for name in sorted(texts)]
+    directory.write(ROOT / MADE / kind, texts)
+    return [str(MADE / kind / name) for name in sorted(texts)]
 
 
 rendered = {

@@ -13,6 +13,8 @@ import re
 import sys
 from pathlib import Path
 
+from distribution import directory
+
 PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 TEXT = """\
 #!/usr/bin/python3
@@ -31,19 +33,5 @@ def scripts() -> dict[str, str]:
     return {name: TEXT.format(module=module, function=run) for name, module, run in found}
 
 
-def main() -> int:
-    """Run the command line."""
-    if len(sys.argv) != 2:
-        print("usage: python3 -m distribution.commands DIRECTORY", file=sys.stderr)
-        return 2
-    directory = Path(sys.argv[1])
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, text in scripts().items():
-        path = directory / name
-        path.write_text(text)
-        path.chmod(0o755)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(directory.main("commands", scripts, mode=0o755))

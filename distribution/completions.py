@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 
+from distribution import directory
 from udpgrm.cli import commands
 from udpgrm.cli.commands import Option
 from udpgrm.cli.usage import form_of
@@ -169,17 +169,5 @@ def completions() -> dict[str, str]:
     return {"udpgrm": bash(), "_udpgrm": zsh(), "udpgrm.fish": fish()}
 
 
-def main() -> int:
-    """Run the command line."""
-    if len(sys.argv) != 2:
-        print("usage: python3 -m distribution.completions DIRECTORY", file=sys.stderr)
-        return 2
-    directory = Path(sys.argv[1])
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, text in completions().items():
-        (directory / name).write_text(text)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(directory.main("completions", completions))

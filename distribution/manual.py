@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from distribution import directory
 from udpgrm import decoy
 from udpgrm.activate import options as activate
 from udpgrm.cli import commands, errors
@@ -160,17 +161,5 @@ def pages() -> dict[str, str]:
     return found
 
 
-def main() -> int:
-    """Run the command line."""
-    if len(sys.argv) != 2:
-        print("usage: python3 -m distribution.manual DIRECTORY", file=sys.stderr)
-        return 2
-    directory = Path(sys.argv[1])
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, text in pages().items():
-        (directory / name).write_text(text)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(directory.main("manual", pages))

@@ -17,6 +17,8 @@ from typing import Any
 import jinja2
 import yaml
 
+from distribution import directory
+
 HERE = Path(__file__).resolve().parent
 ROLE = HERE.parent / "roles" / "udpgrm"
 #: The last one is the packages' own: the role writes a unit for each service.
@@ -44,17 +46,5 @@ def rendered() -> dict[str, str]:
     return texts
 
 
-def main() -> int:
-    """Run the command line."""
-    if len(sys.argv) != 2:
-        print("usage: python3 -m distribution.units DIRECTORY", file=sys.stderr)
-        return 2
-    directory = Path(sys.argv[1])
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, text in rendered().items():
-        (directory / name).write_text(text)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(directory.main("units", rendered))
