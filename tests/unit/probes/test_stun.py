@@ -61,10 +61,7 @@ def test_every_bit_of_the_samples_counts(sample: bytes, attributes: tuple[int, .
         for bit in range(8):
             changed = bytearray(sample)
             changed[byte] ^= 1 << bit
-            assert Stun(TRANSACTION).evaluate(bytes(changed)).kind != "passed", (
-                byte,
-                bit,
-            )
+            assert Stun(TRANSACTION).evaluate(bytes(changed)).kind != "passed", (byte, bit)
 
 
 UNAUTHORIZED = b"\x00\x09\x00\x10\x00\x00\x04\x01Unauthorized"
