@@ -102,11 +102,10 @@ def _remove(arguments: Arguments, name: str) -> int:
 
 def _loss(arguments: Arguments, name: str) -> Optional[str]:
     try:
-        definition = loader.load(name, common.services_dir())
+        described = status.document_of(arguments, name)
     except loader.DefinitionError as error:
         return f"its flows are not known without a valid definition: {error}"
-    views, _ = status.kernel_state(arguments)
-    return ending.loss(status.describe(arguments, definition, views))
+    return ending.loss(described)
 
 
 def _report(arguments: Arguments, name: str, change: Change, problems: list[Problem]) -> None:

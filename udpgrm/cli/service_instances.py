@@ -13,7 +13,6 @@ from udpgrm.restart import ending, first, former
 from udpgrm.restart.first import Changes
 from udpgrm.restart.systemd import SystemdError
 from udpgrm.services import loader
-from udpgrm.views.services import Document
 
 
 def start(arguments: Arguments, name: str) -> int:
@@ -30,7 +29,7 @@ def start(arguments: Arguments, name: str) -> int:
                 unit,
                 changes,
                 functools.partial(adopt.adopt, arguments, name, unit),
-                functools.partial(_document, arguments, name),
+                functools.partial(status.document_of, arguments, name),
             )
     except SystemdError as error:
         raise CommandError(f"{name}: {error}") from error
@@ -54,7 +53,7 @@ def _refuse_loss(arguments: Arguments, name: str) -> None:
     if not running:
         return
     try:
-        document = _document(arguments, name)
+        document = status.document_of(arguments, name)
     except loader.DefinitionError as error:
         raise CommandError(
             f"{name}: {', '.join(running)} runs, and its flows are unknown without a definition "
@@ -63,12 +62,6 @@ def _refuse_loss(arguments: Arguments, name: str) -> None:
     reason = ending.loss(document)
     if reason is not None:
         raise CommandError(f"{name}: {reason}")
-
-
-def _document(arguments: Arguments, name: str) -> Document:
-    definition = loader.load(name, common.services_dir())
-    views, _ = status.kernel_state(arguments)
-    return status.describe(arguments, definition, views)
 
 
 def _report(arguments: Arguments, name: str, changes: Changes, notes: list[str]) -> int:

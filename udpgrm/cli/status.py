@@ -48,7 +48,7 @@ def run(arguments: Arguments) -> int:
 def _document(arguments: Arguments, only: Optional[str]) -> dict[str, Any]:
     directory = common.services_dir()
     found = _definitions(directory, only)
-    views, daemon = kernel_state(arguments)
+    views, daemon = _kernel_state(arguments)
     described = []
     problems = [str(problem) for problem in found.problems]
     for _, definition in found.services:
@@ -83,6 +83,13 @@ def describe(
     return services.service(definition, journal, running, views, earlier, strays)
 
 
+def document_of(arguments: Arguments, name: str) -> services.Document:
+    """Return the document of a service by name. Raises DefinitionError, JournalError."""
+    definition = loader.load(name, common.services_dir())
+    views, _ = _kernel_state(arguments)
+    return describe(arguments, definition, views)
+
+
 def _strays(arguments: Arguments, definition: Service) -> list[Stray]:
     """Return the sockets at a service's addresses in no generation; without state, none."""
     with contextlib.suppress(FileNotFoundError, Refused, state.StateError):
@@ -99,7 +106,7 @@ def _definitions(directory: Path, only: Optional[str]) -> loader.Found:
         return loader.Found()
 
 
-def kernel_state(arguments: Arguments) -> tuple[list[GroupView], dict[str, Any]]:
+def _kernel_state(arguments: Arguments) -> tuple[list[GroupView], dict[str, Any]]:
     """Return the live groups, and the daemon; without state neither."""
     maps = common.state_if_any(arguments)
     if maps is None:
