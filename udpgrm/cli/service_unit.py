@@ -12,7 +12,7 @@ from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.restart import systemd
 from udpgrm.restart.systemd import SystemdError
-from udpgrm.services import instance_files, loader, unit_from
+from udpgrm.services import define, instance_files, loader, unit_from
 from udpgrm.services.definition import Service
 
 
@@ -51,12 +51,7 @@ def write(name: str) -> None:
 def _replace(*units: unit_from.Unit) -> None:
     """Replace the files of units, and let systemd read them."""
     for made in units:
-        draft = made.path.with_name(f".{made.path.name}.new")
-        draft.unlink(missing_ok=True)  # of a command that was killed; "x" follows no link
-        with draft.open("x", encoding="utf-8") as file:
-            file.write(made.text)
-        draft.chmod(0o644)
-        draft.replace(made.path)
+        define.replace(made.path, made.text.encode())
     if systemd.runs():
         try:
             systemd.reload()

@@ -58,19 +58,24 @@ class Change:
         if not self.path.parent.is_dir():
             self.path.parent.mkdir(parents=True)
             self.path.parent.chmod(_DIRECTORY_MODE)  # whatever the umask
-        # no reader takes a hidden file for a definition
-        handle, draft = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-        try:
-            with open(handle, "wb") as file:
-                file.write(self.after.content)
-                os.fchmod(handle, self.after.mode)
-                file.flush()
-                os.fsync(handle)
-            Path(draft).replace(self.path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                Path(draft).unlink()
-            raise
+        replace(self.path, self.after.content, self.after.mode)
+
+
+def replace(path: Path, content: bytes, mode: int = MODE) -> None:
+    """Replace a file in one step. Raises OSError."""
+    # no reader takes a hidden file for a definition or a unit
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(handle, "wb") as file:
+            file.write(content)
+            os.fchmod(handle, mode)
+            file.flush()
+            os.fsync(handle)
+        Path(draft).replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            Path(draft).unlink()
+        raise
 
 
 def change(name: str, content: Optional[bytes], directory: Path) -> Change:
