@@ -35,8 +35,7 @@ def unit(arguments: Arguments, name: str) -> int:
     elif arguments.flag("--write"):
         print(f"{made.path}: {'written' if changed else 'is as it would be written'}")
         for change in made.changes:
-            before = f" instead of {change.before}" if change.before else ""
-            print(f"  {change.directive}={change.after}{before}: {change.reason}")
+            print(f"  {change}")
     else:
         sys.stdout.write(made.text)
     return 0

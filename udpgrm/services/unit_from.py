@@ -47,6 +47,10 @@ class Change:
     after: str
     reason: str
 
+    def __str__(self) -> str:
+        before = f" instead of {self.before}" if self.before else ""
+        return f"{self.directive}={self.after}{before}: {self.reason}"
+
 
 @dataclass
 class Unit:
@@ -269,7 +273,5 @@ def _text(service: Service, draft: _Draft) -> str:
         f"{service.unit_from or 'its definition'}: do not edit it, add a",
         f"# drop-in to {service.instances.unit}, or change the definition and make it again.",
     ]
-    for change in draft.changes:
-        before = f" instead of {change.before}" if change.before else ""
-        head.append(f"# {change.directive}={change.after}{before}: {change.reason}")
+    head += [f"# {change}" for change in draft.changes]
     return "\n".join([*head, "", "[Unit]", *draft.unit, "", "[Service]", *draft.service, ""])
