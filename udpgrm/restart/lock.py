@@ -11,6 +11,7 @@ import os
 import pwd
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO
 
 from udpgrm.restart.statedir import path_of
@@ -34,12 +35,16 @@ def _without_links(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o644)
 
 
+def _made_path_of(service: str, suffix: str) -> Path:
+    """Return the path of a service's file, in a directory that is there."""
+    path_of(service, suffix).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    return path_of(service, suffix)  # another user may have been faster
+
+
 @contextlib.contextmanager
 def locked(service: str) -> Iterator[None]:
     """Hold the lock on a service. Raises Busy, naming the process that holds it."""
-    path = path_of(service, ".lock")
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    path = path_of(service, ".lock")  # another user may have been faster
+    path = _made_path_of(service, ".lock")
     with open(path, "a+", encoding="utf-8", opener=_without_links) as file:
         deadline = time.monotonic() + _LOOK_S
         while not _try_lock(file):
@@ -56,9 +61,7 @@ def locked(service: str) -> Iterator[None]:
 @contextlib.contextmanager
 def beginning(service: str) -> Iterator[None]:
     """Wait for the lock on the begin of a restart: one command decides at a time whether to."""
-    path = path_of(service, ".begin")
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    with open(path, "a", opener=_without_links) as file:
+    with open(_made_path_of(service, ".begin"), "a", opener=_without_links) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
