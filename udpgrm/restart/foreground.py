@@ -36,11 +36,9 @@ def plan(service: Service, pin_dir: Path) -> dict[str, Any]:
     refuse_unfinished(service.name)
     groups = Groups(pin_dir, service.groups)
     chosen = prepare.check(service, groups, instances_of(service, groups))
-    serves = release.serving(journals.recent(service.name), groups.working().values())
-    return {
-        **_way(service, groups, chosen.old, chosen.new),
-        "from_release": serves,
-    }
+    found = _way(service, groups, chosen.old, chosen.new)
+    working = {group["working_generation"] for group in found["groups"]}
+    return {**found, "from_release": release.serving(journals.recent(service.name), working)}
 
 
 def unfinished_plan(service: Service, journal: Journal, pin_dir: Path) -> dict[str, Any]:
