@@ -12,7 +12,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from udpgrm.state import address as addresses
 
@@ -45,6 +45,11 @@ def open_socket(address: str, source: Optional[Source]) -> tuple[socket.socket, 
         sock.close()
         raise
     return sock, where.sockaddr
+
+
+def without_zone(sockaddr: tuple[Any, ...]) -> Source:
+    """Return the (ip, port) of a socket's address, without an IPv6 zone."""
+    return str(sockaddr[0]).partition("%")[0], int(sockaddr[1])
 
 
 def _reachable(where: addresses.Where, source: Optional[Source]) -> addresses.IPAddress:

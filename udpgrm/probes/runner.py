@@ -6,7 +6,7 @@ from __future__ import annotations
 import socket
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Optional, Union
+from typing import Callable, Optional, Union
 
 from udpgrm.probes import quic_handshake, reach, specs
 from udpgrm.probes.coap import Coap
@@ -83,8 +83,8 @@ class Link:
         except OSError:
             self._socket.close()
             raise
-        self.target: Source = _without_zone(target)
-        self.source: Source = _without_zone(self._socket.getsockname())
+        self.target: Source = reach.without_zone(target)
+        self.source: Source = reach.without_zone(self._socket.getsockname())
         self.reset()
 
     def reset(self) -> None:
@@ -220,10 +220,6 @@ def hold(spec: ProbeSpec, address: str, *, source: Optional[Source] = None) -> H
     Raises OSError if no socket can be made between these addresses.
     """
     return Held(spec, address, source)
-
-
-def _without_zone(sockaddr: tuple[Any, ...]) -> Source:
-    return str(sockaddr[0]).partition("%")[0], int(sockaddr[1])
 
 
 def _exchange(spec: ProbeSpec, between: Endpoints) -> Exchange:

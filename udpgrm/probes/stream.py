@@ -32,8 +32,8 @@ class StreamLink:
         self._socket, self._peer = reach.open_socket(address, source or _source_to(address))
         self._is_fresh = True
         self._bound: Source = self._socket.getsockname()[:2]
-        self.target: Source = self._peer[0].partition("%")[0], self._peer[1]
-        self.source: Source = self._bound[0].partition("%")[0], self._bound[1]
+        self.target: Source = reach.without_zone(self._peer)
+        self.source: Source = reach.without_zone(self._bound)
         self.reset()
 
     def reset(self) -> None:
