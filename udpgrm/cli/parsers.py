@@ -111,10 +111,6 @@ def _working_gen_options(parser: Parser) -> None:
     _check(parser)
 
 
-def _hooks_options(parser: Parser) -> None:
-    _check(parser)
-
-
 def _enroll_options(parser: Parser) -> None:
     _unit(parser)
     parser.value("--cgroup", "DIR", "  or those of a cgroup's processes")
@@ -187,7 +183,7 @@ _PARSERS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     "status": ("[SERVICE]", _none),
     "top": (f"[{_ADDRESS}]", _top_options),
     "working-gen": (f"{_ADDRESS} GENERATION|newest", _working_gen_options),
-    "hooks": ("list|add CGROUP|remove CGROUP", _hooks_options),
+    "hooks": ("list|add CGROUP|remove CGROUP", _check),
     "enroll": (_ADDRESS, _enroll_options),
     "adopt": ("SERVICE", _adopt_options),
     "dissector": (
