@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.conftest import bare_host, cache, cgroup, host, own_network
+from tests.kernel.conftest import bare_host, cache, cgroup, host, own_host, own_network
 from tests.servers import configurations
 from tests.servers.instances import Instances, instances
 
-__all__ = ["bare_host", "cache", "cgroup", "host", "own_network"]
+__all__ = ["bare_host", "cache", "cgroup", "host", "own_host", "own_network"]
 
 _ROWS = pytest.StashKey[list[str]]()
 

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from tests.kernel.conftest import bare_host, cache, cgroup, host, own_network
+from tests.kernel.conftest import bare_host, cache, cgroup, host, own_host, own_network
 from tests.kernel.restart_fixtures import edge
 
-__all__ = ["bare_host", "cache", "cgroup", "edge", "host", "own_network"]
+__all__ = ["bare_host", "cache", "cgroup", "edge", "host", "own_host", "own_network"]
