@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from testing.host import inside
 from tests.servers.configurations import Kind
 
 _START_S = 30.0
@@ -34,12 +35,8 @@ class Instance:
         notify = self.directory / "notify"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready, self.log.open("wb") as log:
             ready.bind(str(notify))
-            # moved by itself: sockets belong to the cgroup they were made in
             self.process = subprocess.Popen(
-                [
-                    *("sh", "-c", 'echo $$ >"$0/cgroup.procs"; exec "$@"', str(self.cgroup)),
-                    *kind(self.directory, port),
-                ],
+                inside(self.cgroup, *kind(self.directory, port)),
                 env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "NOTIFY_SOCKET": str(notify)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
