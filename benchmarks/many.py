@@ -8,14 +8,13 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import udpgrm.client as grm
 from benchmarks import programs
 from benchmarks.footprint import resident
 from benchmarks.report import Row, single
 from benchmarks.stats import percentile, summary
-from testing.host import Host
+from testing.host import Host, cpu_seconds
 from udpgrm.abi import GroupState
 from udpgrm.kernel import libbpf
 from udpgrm.state import maps as state
@@ -26,12 +25,6 @@ _GROUPS, _FIRST_PORT = 512, 5000
 
 def _descriptors(host: Host) -> int:
     return len(os.listdir(f"/proc/{host.process.pid}/fd"))
-
-
-def _processor_time(host: Host) -> float:
-    """Return the seconds that the daemon has had a CPU."""
-    fields = Path(f"/proc/{host.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _verified(host: Host) -> int:
@@ -52,7 +45,7 @@ def _verified(host: Host) -> int:
 
 def measure(host: Host) -> Iterator[Row]:
     """Make the groups, and look at what each has cost and what the daemon holds for it."""
-    before, had = _processor_time(host), _descriptors(host)
+    before, had = cpu_seconds(host.process.pid), _descriptors(host)
     made: list[socket.socket] = []
     times = []
     try:
@@ -65,7 +58,7 @@ def measure(host: Host) -> Iterator[Row]:
         yield single(_SECTION, f"a group, median of {_GROUPS}", "ms", percentile(times, 50), 5)
         yield single(_SECTION, "a group, 99th percentile", "ms", percentile(times, 99))
         yield single(_SECTION, "all", "s", sum(times) / 1e3, 5, 1.1)
-        used = _processor_time(host) - before
+        used = cpu_seconds(host.process.pid) - before
         yield single(
             _SECTION, "processor time of the daemon, per group", "ms", used * 1e3 / _GROUPS
         )
