@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -18,13 +18,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from udpgrm.build import cache, sources
 from udpgrm.build.sources import Program
-from udpgrm.daemon import directory
 from udpgrm.dissectors import kinds
-from udpgrm.kernel import libbpf
+from udpgrm.kernel import clock, libbpf
 from udpgrm.loader.pool import Pool
 from udpgrm.loader.programs import Linker
+from udpgrm.state import maps as state
 from udpgrm.state.layout import Limits
-from udpgrm.state.maps import Maps, index
 
 _LIMITS = Limits(groups=8, flows=64, prepared_groups=1, prepared_tables=1)
 
@@ -41,18 +40,13 @@ class Cost(NamedTuple):
 def measured() -> Iterator[Cost]:
     """Yield the cost of each hook, of the shared stages and of the steering of each kind."""
     cache.compile_missing(sources.all_programs())
-    with tempfile.TemporaryDirectory(dir="/sys/fs/bpf") as scratch:
-        place = Path(scratch, "state")
-        place.mkdir(mode=0o700)
-        maps = directory.open_maps(place, _LIMITS)
-        try:
-            yield from _measured(maps)
-        finally:
-            maps.close()
-            directory._remove_pins(place)
+    with contextlib.closing(clock.Jiffies()) as jiffies:
+        maps = state.make(_LIMITS, jiffies.rate())
+    with contextlib.closing(maps):
+        yield from _measured(maps)
 
 
-def _measured(maps: Maps) -> Iterator[Cost]:
+def _measured(maps: state.Maps) -> Iterator[Cost]:
     linker = Linker(maps, _LIMITS)
     for hook in sources.HOOKS:
         yield _cost(hook.name, hook.program, partial(linker.hook, hook))
@@ -60,7 +54,7 @@ def _measured(maps: Maps) -> Iterator[Cost]:
         yield _cost(program.name, program, partial(linker.stage, program))
     Pool(maps, _LIMITS).refill()
     for kind in kinds.BUILT_IN:
-        libbpf.map_update(maps["dissectors"], index(0), bytes(kind.example()))
+        libbpf.map_update(maps["dissectors"], state.index(0), bytes(kind.example()))
         program = sources.steering_of(kind)
         yield _cost(program.name, program, partial(linker.steering, 0))
         for stage in sources.stages(program):
