@@ -407,11 +407,10 @@ def test_ended_generations_and_groups_are_collected(host: Host) -> None:
 
 
 def test_process_that_dies_before_it_is_served(host: Host) -> None:
-    os.kill(host.process.pid, signal.SIGSTOP)
-    sock = grm.bind(ADDRESS)[0]
-    sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, (1).to_bytes(4, sys.byteorder))
-    sock.close()
-    os.kill(host.process.pid, signal.SIGCONT)
+    with host.stopped():
+        sock = grm.bind(ADDRESS)[0]
+        sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, (1).to_bytes(4, sys.byteorder))
+        sock.close()
     wait_for(lambda: "was closed before" in host.errors.read_text(), "the daemon's word")
     with grm.bind(ADDRESS)[0] as sock:
         assert grm.enroll([sock], 1) == [0]
@@ -419,12 +418,11 @@ def test_process_that_dies_before_it_is_served(host: Host) -> None:
 
 def test_socket_handed_to_another_process(host: Host) -> None:
     """The descriptor the caller named is gone when the daemon looks for it."""
-    os.kill(host.process.pid, signal.SIGSTOP)
-    sock = grm.bind(ADDRESS)[0]
-    sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, (1).to_bytes(4, sys.byteorder))
-    moved = socket.socket(fileno=os.dup(sock.fileno()))
-    sock.close()
-    os.kill(host.process.pid, signal.SIGCONT)
+    with host.stopped():
+        sock = grm.bind(ADDRESS)[0]
+        sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, (1).to_bytes(4, sys.byteorder))
+        moved = socket.socket(fileno=os.dup(sock.fileno()))
+        sock.close()
     wait_for_index(moved)
     moved.close()
 

@@ -8,7 +8,6 @@ import contextlib
 import ctypes
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -297,15 +296,11 @@ def test_daemon_down(bare_host: Host) -> None:
 
 
 def test_a_daemon_that_does_not_answer(own_host: Host) -> None:
-    os.kill(own_host.process.pid, signal.SIGSTOP)
-    try:
-        with own_socket() as sock:
-            ask_for(sock, 3)
-            diagnosis = Diagnosis(own_host, ADDRESS)
-            assert (diagnosis.status, diagnosis.codes) == (1, ["waiting"])
-            assert f"the daemon (pid {own_host.process.pid}) has not answered" in diagnosis.lines[0]
-    finally:
-        os.kill(own_host.process.pid, signal.SIGCONT)
+    with own_host.stopped(), own_socket() as sock:
+        ask_for(sock, 3)
+        diagnosis = Diagnosis(own_host, ADDRESS)
+        assert (diagnosis.status, diagnosis.codes) == (1, ["waiting"])
+        assert f"the daemon (pid {own_host.process.pid}) has not answered" in diagnosis.lines[0]
 
 
 def test_the_257th_socket(host: Host) -> None:

@@ -43,12 +43,11 @@ def test_a_process_with_16_000_descriptors(host: Host, many_descriptors: None) -
     sockets = grm.bind(WHERE, 2)
     assert grm.enroll(sockets, 1) == [0, 1]
     # the hint is wrong: the number in the first argument is another file by then
-    host.process.send_signal(19)  # SIGSTOP
-    moved = grm.bind(WHERE)[0]
-    moved.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, 1)
-    elsewhere = socket.socket(fileno=os.dup(moved.fileno()))
-    moved.close()
-    host.process.send_signal(18)  # SIGCONT
+    with host.stopped():
+        moved = grm.bind(WHERE)[0]
+        moved.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, 1)
+        elsewhere = socket.socket(fileno=os.dup(moved.fileno()))
+        moved.close()
     wait_for(lambda: grm.socket_generation(elsewhere).index == 2, "the search")
     for sock in (*sockets, elsewhere):
         sock.close()

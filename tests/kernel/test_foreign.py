@@ -7,7 +7,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import signal
 import socket
 import struct
 import subprocess
@@ -172,12 +171,9 @@ def test_the_daemon_in_a_hooked_cgroup(bare_host: Host) -> None:
 
 def test_hooks_taken_off_do_not_keep_the_daemon_out(host: Host) -> None:
     with bound() as sock:
-        host.process.send_signal(signal.SIGSTOP)
-        try:
+        with host.stopped():
             sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, 0)
             assert host.run("hooks", "remove", str(host.cgroup)).returncode == 0
-        finally:
-            host.process.send_signal(signal.SIGCONT)
         wait_for(lambda: host.json("list")["groups"][0]["generations"], "the registration")
         assert_steered(sock)
         assert host.counters(ADDRESS)["rx_processed_total"] == 20
@@ -242,16 +238,13 @@ def test_one_from_outside_is_noticed_and_undone(
 def test_verify_notices_it(edge: Edge, outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever it is, probes that happen to be answered by the right instance are no proof."""
     assert edge.restart().returncode == 0
-    with made_outside(outside, edge.host.cgroup) as new:
-        os.kill(edge.host.process.pid, signal.SIGSTOP)  # or it would be undone
-        try:
-            assert attach_extended(new) is None
-            service = loader.load("edge", edge.services)
-            groups = Groups(edge.host.directory, service.groups)
-            with (
-                KernelProber(service, groups) as prober,
-                pytest.raises(StepFailed, match=r"steered by program [0-9]+ \(other\)"),
-            ):
-                prober.verify(None, 1, {})
-        finally:
-            os.kill(edge.host.process.pid, signal.SIGCONT)
+    # with a daemon that runs it would be undone
+    with made_outside(outside, edge.host.cgroup) as new, edge.host.stopped():
+        assert attach_extended(new) is None
+        service = loader.load("edge", edge.services)
+        groups = Groups(edge.host.directory, service.groups)
+        with (
+            KernelProber(service, groups) as prober,
+            pytest.raises(StepFailed, match=r"steered by program [0-9]+ \(other\)"),
+        ):
+            prober.verify(None, 1, {})

@@ -53,10 +53,9 @@ sys.stdin.read()
 
 def test_a_process_that_hangs_in_execve(host: Host, tmp_path: Path) -> None:
     with hung_process(tmp_path / "mount") as hung:
-        host.process.send_signal(signal.SIGSTOP)
-        with grm.bind("127.0.0.1:4434")[0] as lost:  # a look at all processes follows
+        # a look at all processes follows
+        with host.stopped(), grm.bind("127.0.0.1:4434")[0] as lost:
             lost.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, 0)
-        host.process.send_signal(signal.SIGCONT)
         with grm.bind(ADDRESS)[0] as sock:
             assert grm.enroll([sock], 1) == [0]
             grm.promote(sock, 1)

@@ -141,8 +141,7 @@ for _ in range(300):
 def test_a_flood_of_messages_leaves_room_for_others(host: Host) -> None:
     """The daemon is stopped meanwhile, so nothing is served: the worst case."""
     mine = grm.bind(WHERE)[0]
-    host.process.send_signal(19)  # SIGSTOP
-    try:
+    with host.stopped():
         done = unprivileged(
             """
 sock = bind("127.0.0.2")
@@ -153,8 +152,6 @@ print(answers.count("done"), answers.count("EAGAIN"))
         taken, refused = map(int, done.stdout.split())
         assert (taken, refused) == (1000, 5000)
         mine.setsockopt(socket.IPPROTO_UDP, 201, 3)  # root's still fits
-    finally:
-        host.process.send_signal(18)  # SIGCONT
     wait_for(lambda: grm.socket_generation(mine).index is not None, "the registration", 60)
     mine.close()
 
@@ -162,7 +159,6 @@ print(answers.count("done"), answers.count("EAGAIN"))
 def test_a_socket_of_roots_brings_no_quota(host: Host) -> None:
     """One that root has made, and somebody else uses."""
     mine = grm.bind(WHERE)[0]
-    host.process.send_signal(signal.SIGSTOP)
     code = """
 sock = socket.socket(fileno=int(sys.argv[1]))
 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -170,12 +166,10 @@ sock.bind(("127.0.0.2", 4433))
 answers = [attempt(sock, GEN, number) for number in range(3000)]
 print(answers.count("done"), answers.count("EAGAIN"))
 """
-    try:
+    with host.stopped():
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
             done = unprivileged(code, str(made.fileno()), pass_fds=[made.fileno()])
         assert done.stdout == "1000 2000\n"
-    finally:
-        host.process.send_signal(signal.SIGCONT)
     assert grm.enroll([mine], 1) == [0]
     mine.close()
 

@@ -186,13 +186,12 @@ def test_list_of_a_working_generation_without_sockets(
 def test_list_of_closed_sockets(host: Host, sockets: list[socket.socket]) -> None:
     """The daemon is stopped, so it cannot take them off the list."""
     one, two, three = (enrolled(sockets, 0) for _ in range(3))
-    host.process.send_signal(signal.SIGSTOP)
-    two.close()
-    plain = f"\t\tgen  0  {grm.so_cookie(one):#x} dead {grm.so_cookie(three):#x}"
-    verbose = f"\t\tgen  0  0:{grm.so_cookie(one):#x} 1:dead 2:{grm.so_cookie(three):#x}"
-    assert lines_of(host, "list")[3] == f"{plain}  <=  app 0  gen 0"
-    assert lines_of(host, "list", "-v")[3] == f"{verbose}  <=  app 0  gen 0"
-    host.process.send_signal(signal.SIGCONT)
+    with host.stopped():
+        two.close()
+        plain = f"\t\tgen  0  {grm.so_cookie(one):#x} dead {grm.so_cookie(three):#x}"
+        verbose = f"\t\tgen  0  0:{grm.so_cookie(one):#x} 1:dead 2:{grm.so_cookie(three):#x}"
+        assert lines_of(host, "list")[3] == f"{plain}  <=  app 0  gen 0"
+        assert lines_of(host, "list", "-v")[3] == f"{verbose}  <=  app 0  gen 0"
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -246,10 +244,9 @@ def test_flow_made_before_the_daemon_entered_the_socket(own_host: Host, fleet: F
     sock = grm.bind(V4)[0]
     fleet.all.append(sock)
     peer = fleet.clients(1)[0]
-    os.kill(own_host.process.pid, signal.SIGSTOP)
-    sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, (1).to_bytes(4, "little"))
-    grm.assure_flow(sock, peer.getsockname())
-    os.kill(own_host.process.pid, signal.SIGCONT)
+    with own_host.stopped():
+        sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, (1).to_bytes(4, "little"))
+        grm.assure_flow(sock, peer.getsockname())
     wait_for_index(sock)
     new = fleet.generation(V4, 2)
     grm.promote(new[0], 2)

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import sys
 import threading
@@ -156,10 +155,9 @@ def test_one_that_hangs_keeps_no_other_waiting(
     tubular = Tubular(path, b"")
     try:
         with grm.bind("127.0.0.2:4433")[0] as other:
-            bare_host.process.send_signal(signal.SIGSTOP)
-            grm.promote(sockets[0], 1)
-            other.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, 1)
-            bare_host.process.send_signal(signal.SIGCONT)
+            with bare_host.stopped():
+                grm.promote(sockets[0], 1)
+                other.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, 1)
             failure = "Tubular register failed: timed out"
             wait_for(lambda: failure in events(bare_host), "tubular to be given up")
             wait_for_index(other)
