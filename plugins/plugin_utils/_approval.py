@@ -22,7 +22,8 @@ TERMINAL = "terminal"
 _TIMEOUT_S = 10
 _WORDS = {"y": "yes", "yes": "yes", "all": "all", "n": "no", "no": "no"}
 
-# Asks at the terminal for at most some seconds; returns the line. Raises EOFError where nobody can answer.
+# Asks at the terminal for at most some seconds; returns the line. Raises EOFError without an answer:
+# there is no terminal, or the operator has interrupted the prompt.
 Prompt = t.Callable[[str, int], str]
 
 
@@ -45,7 +46,7 @@ def parse(value: t.Any) -> str:
 
 
 def check(how: str) -> None:
-    """Raise ValueError if nobody can answer at the terminal."""
+    """Raise ValueError if the approval needs a terminal, and there is none."""
     if how == TERMINAL and not sys.stdin.isatty():
         raise ValueError("udpgrm_approval: there is no terminal; use a file or a URL")
 
@@ -85,7 +86,7 @@ class Approval:
         try:
             self.word = _WORDS.get(self._read(int(remaining) + 1).strip().lower(), "")
         except EOFError:
-            return Answer(stop="no approval: nobody can answer at the terminal")
+            return Answer(stop="no approval: no answer from the terminal")
         if self.word == "no":
             return Answer(stop="not approved")
         return GO if self.word else Answer(wait=f"{self._question} {self._where()}")
