@@ -27,17 +27,12 @@ _WORDS = {"y": "yes", "yes": "yes", "all": "all", "n": "no", "no": "no"}
 Prompt = t.Callable[[str, int], str]
 
 
-def is_url(how: str) -> bool:
-    """Return whether the approval comes from a URL."""
-    return urllib.parse.urlsplit(how).scheme in ("http", "https")
-
-
 def parse(value: t.Any) -> str:
     """Return how a batch is approved: terminal, a URL, or the path of a file; empty: it needs no approval."""
     if value in (None, "", False):
         return ""
     how = str(value)
-    if how == TERMINAL or is_url(how):
+    if how == TERMINAL or _http.is_url(how):
         return how
     path = pathlib.Path.cwd() / pathlib.Path(how).expanduser()
     if not path.parent.is_dir():
@@ -78,7 +73,7 @@ class Approval:
             return GO
         if self._asked_at is None:
             self._asked_at = self._clock()
-            if not (self._how == TERMINAL or is_url(self._how)):
+            if not (self._how == TERMINAL or _http.is_url(self._how)):
                 pathlib.Path(self._how).unlink(missing_ok=True)
         remaining = self._timeout - (self._clock() - self._asked_at)
         if remaining <= 0:
@@ -94,7 +89,7 @@ class Approval:
     def _read(self, seconds: int) -> str:
         if self._how == TERMINAL:
             return self._prompt(f"{self._question} [yes/all/no]", seconds)
-        if is_url(self._how):
+        if _http.is_url(self._how):
             joint = "&" if "?" in self._how else "?"
             url = f"{self._how}{joint}{urllib.parse.urlencode({'batch': self._batch})}"
             with contextlib.suppress(ValueError, *_http.NO_ANSWER):  # no answer yet
@@ -112,6 +107,6 @@ class Approval:
     def _where(self) -> str:
         if self._how == TERMINAL:
             return ""
-        if is_url(self._how):
+        if _http.is_url(self._how):
             return f"{urllib.parse.urlsplit(self._how).hostname} answers yes, all or no"
         return f"Write yes, all or no to {self._how}"

@@ -77,7 +77,7 @@ def _gate(item: t.Any) -> Gate:
         if not isinstance(target, list) or not target:
             raise ValueError("a gate's command is a list of words")
         target = [str(word) for word in target]
-    elif urllib.parse.urlsplit(str(target)).scheme not in ("http", "https"):
+    elif not _http.is_url(str(target)):
         raise ValueError(f"a gate's {kind} is an http or https URL")
     query, condition = str(item.get("query") or ""), str(item.get("condition") or "")
     if kind == "prometheus" and not (query and _CONDITION.fullmatch(condition.strip())):
@@ -110,7 +110,7 @@ def problem(gate: Gate) -> str:
     except ValueError:
         return "the answer is no JSON"
     except (*_http.NO_ANSWER, subprocess.SubprocessError) as error:
-        return f"no answer: {getattr(error, 'reason', None) or error}"
+        return f"no answer: {_http.reason(error)}"
 
 
 def _fetch(gate: Gate, url: str) -> str:

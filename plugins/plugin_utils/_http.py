@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import http.client
 import typing as t
+import urllib.parse
 
 from ansible.module_utils import urls
 
@@ -19,6 +20,16 @@ NO_ANSWER = (
     urls.ConnectionError,
     urls.MissingModuleError,
 )
+
+
+def is_url(text: str) -> bool:
+    """Return whether a text is a URL that can be requested."""
+    return urllib.parse.urlsplit(text).scheme in ("http", "https")
+
+
+def reason(error: Exception) -> str:
+    """Return why a request got no answer."""
+    return str(getattr(error, "reason", None) or error)
 
 
 def request(

@@ -34,7 +34,7 @@ _TEXTS = {
 def parse_url(value: t.Any) -> str:
     """Return the URL; empty: no notices. Raises ValueError."""
     url = str(value or "")
-    if url and urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+    if url and not _http.is_url(url):
         raise ValueError("it is an http or https URL")
     return url
 
@@ -91,6 +91,5 @@ def send(settings: JsonObject, given: JsonObject) -> str:
         _http.request(settings["webhook"], _TIMEOUT_S, headers, text)
     except (ValueError, *_http.NO_ANSWER) as error:
         host = urllib.parse.urlsplit(settings["webhook"]).hostname
-        why = getattr(error, "reason", None) or error
-        return f"the webhook at {host} got no notice of {given['event']}: {why}"
+        return f"the webhook at {host} got no notice of {given['event']}: {_http.reason(error)}"
     return ""
