@@ -44,7 +44,6 @@ _raw:
   type: dict
 """
 
-import pathlib
 import typing as t
 
 from ansible.errors import AnsibleError
@@ -55,10 +54,11 @@ from ansible_collections.udpgrm.fleet.plugins.plugin_utils import (
     _domains,
     _hosts,
     _page,
+    _paths,
     _variables,
 )
 
-_NO_TASKS = str(pathlib.Path(__file__).resolve().parents[2] / "playbooks" / "tasks" / "none.yml")
+_NO_TASKS = str(_paths.PLAYBOOKS / "tasks" / "none.yml")
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible is not typed

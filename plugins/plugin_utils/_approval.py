@@ -15,7 +15,7 @@ import time
 import typing as t
 import urllib.parse
 
-from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _http
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _http, _paths
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils._conditions import GO, Answer
 
 TERMINAL = "terminal"
@@ -34,7 +34,7 @@ def parse(value: t.Any) -> str:
     how = str(value)
     if how == TERMINAL or _http.is_url(how):
         return how
-    path = pathlib.Path.cwd() / pathlib.Path(how).expanduser()
+    path = _paths.given(how)
     if not path.parent.is_dir():
         raise ValueError(f"it is terminal, a URL, or a file; there is no directory {path.parent}")
     return str(path)

@@ -16,9 +16,9 @@ from ansible.errors import AnsibleError
 from ansible.inventory.manager import InventoryManager, split_host_pattern
 from ansible.parsing.dataloader import DataLoader
 from ansible.vars.manager import VariableManager
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils._paths import PLAYBOOKS
 
 Variables = t.Mapping[str, t.Any]
-_PLAYBOOKS = pathlib.Path(__file__).resolve().parents[2] / "playbooks"
 _NAMESPACE = "udpgrm.fleet."
 
 
@@ -96,7 +96,7 @@ def check_command_line(limited: list[str], variables: Variables) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    return name.startswith(_NAMESPACE) or pathlib.Path(name).resolve().parent == _PLAYBOOKS
+    return name.startswith(_NAMESPACE) or pathlib.Path(name).resolve().parent == PLAYBOOKS
 
 
 def _flat(terms: list[t.Any]) -> list[str]:

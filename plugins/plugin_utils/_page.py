@@ -16,7 +16,7 @@ import tempfile
 import typing as t
 
 import jinja2
-from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _result
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _paths, _result
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils._figures import JsonObject
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils._rollout import label
 
@@ -27,9 +27,6 @@ ROW = 22
 GRAPH = 70
 _TICKS = (0.1, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
 _MOST_TICKS = 10
-
-
-_TEMPLATES = pathlib.Path(__file__).resolve().parents[2] / "playbooks" / "templates"
 
 
 def result_path(path: str) -> pathlib.Path:
@@ -70,7 +67,7 @@ def write(
     path = pathlib.Path(settings["report"]).resolve()
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(str(_TEMPLATES)), autoescape=True
+        loader=jinja2.FileSystemLoader(str(_paths.TEMPLATES)), autoescape=True
     )
     text = environment.get_template("udpgrm-report.html.j2").render(
         services=settings["services"],

@@ -22,6 +22,7 @@ from ansible_collections.udpgrm.fleet.plugins.plugin_utils import (
     _batches,
     _bundle,
     _gates,
+    _paths,
     _webhook,
     _windows,
 )
@@ -95,7 +96,7 @@ def _path(value: t.Any) -> str:
     """Return a path from the directory that Ansible was started in; empty: none."""
     if value in (None, "", False):
         return ""
-    return str(pathlib.Path.cwd() / pathlib.Path(str(value)).expanduser())
+    return str(_paths.given(value))
 
 
 def _word(value: t.Any) -> str | None:

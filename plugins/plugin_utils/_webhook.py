@@ -15,11 +15,10 @@ import typing as t
 import urllib.parse
 
 import jinja2
-from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _http
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _http, _paths
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils._figures import JsonObject
 
 _TIMEOUT_S = 5
-_TEMPLATES = pathlib.Path(__file__).resolve().parents[2] / "playbooks" / "templates"
 #: Templates of the collection, by the word that chooses them.
 _NAMED = ("grafana", "slack")
 _TEXTS = {
@@ -50,8 +49,8 @@ def parse_template(value: t.Any) -> str:
     """Return the path of the template; empty: the body is the event itself. Raises ValueError."""
     word = str(value or "")
     if word in _NAMED:
-        return str(_TEMPLATES / f"webhook-{word}.json.j2")
-    path = pathlib.Path.cwd() / pathlib.Path(word).expanduser()
+        return str(_paths.TEMPLATES / f"webhook-{word}.json.j2")
+    path = _paths.given(word)
     if word and not path.is_file():
         raise ValueError(f"it is {' or '.join(_NAMED)} or a file; there is no file {path}")
     return str(path) if word else ""
