@@ -298,13 +298,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
 
     def _stop(self) -> JsonObject:
         """Return why the run has stopped, for the tasks of the operator."""
-        decision = once(f"{self._task._uuid} stop", self._sum_up)
-        entries = self._entries(self._hosts, decision["run"])
-        return {
-            "changed": False,
-            "reason": decision["reason"],
-            "hosts": [_result.host(entry) for entry in entries],
-        }
+
+        def find() -> JsonObject:
+            run = _rollout.newest_run(self._variables["hostvars"], self._hosts)
+            entries = self._entries(self._hosts, run)
+            hosts = [_result.host(entry) for entry in entries]
+            return {"reason": self._reason(entries, run), "hosts": hosts}
+
+        return {"changed": False, **once(f"{self._task._uuid} stop", find)}
 
     def _finish(self) -> JsonObject:
         """Roll back if that is asked for, wait for the old instances, and fail for what went wrong."""
