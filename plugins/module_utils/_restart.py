@@ -21,9 +21,9 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._service import (
     FINISHED,
     ROLLED_BACK,
     Restart,
-    interrupted,
     look,
     measure,
+    refuse_interrupted,
 )
 
 VERIFIED = "verified"
@@ -137,10 +137,8 @@ class Task:
         """Raise HostError if no process runs the restart any longer, before what is waited for."""
         restart = Restart(self.service, answer, [])
         is_enough = self.wait == VERIFIED and (restart.verified or restart.undoing)
-        if interrupted(answer) and not is_enough:
-            raise HostError(
-                f"{self.service}: the restart was interrupted in {answer['step']}; state=resumed continues with it"
-            )
+        if not is_enough:
+            refuse_interrupted(self.service, answer)
 
     def _result(self, changed: bool, restart: Restart, **more: t.Any) -> JsonObject:
         self.last = restart

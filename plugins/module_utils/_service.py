@@ -159,20 +159,19 @@ def hand_over(host: Host, restart: Restart, check: bool) -> list[str]:
     return list(host.start(restart.service, None, check)["units"])
 
 
-def interrupted(journal: JsonObject) -> bool:
-    """Return whether a restart has not ended, and no process of the host runs it any longer."""
-    return journal["outcome"] is None and not journal["running"]
+def refuse_interrupted(service: str, journal: JsonObject) -> None:
+    """Raise HostError if a restart has not ended, and no process of the host runs it any longer."""
+    if journal["outcome"] is None and not journal["running"]:
+        raise HostError(
+            f"{service}: the restart was interrupted in {journal['step']}; state=resumed continues with it"
+        )
 
 
 def await_end(host: Host, service: str, limit: int) -> Restart:
     """Wait until a service's restart has ended but for a hold, C(limit) seconds at most. Raises HostError."""
     restart = look(host, service)
     if limit and restart.journal is not None and restart.outcome is None and not restart.held:
-        answer = host.follow(service, FINISHED, limit)
-        if interrupted(answer):
-            raise HostError(
-                f"{service}: the restart was interrupted in {answer['step']}; state=resumed continues with it"
-            )
+        refuse_interrupted(service, host.follow(service, FINISHED, limit))
         restart = look(host, service)
     return restart
 
