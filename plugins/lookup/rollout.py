@@ -70,7 +70,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible is not typed
         self.set_options(var_options=given, direct=kwargs)
         inventory = _hosts.Inventory(self._loader, given)
         if inventory.is_empty:
-            return [_unknown("restart_and_look", {})]
+            return [_unknown({}, apart=False)]
         at_parsing = self.get_option("at_parsing")
         # variables of hosts are known to the tasks only
         lacking = _variables.ROLLING_RESTART if at_parsing else ["udpgrm_release"]
@@ -88,7 +88,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible is not typed
             if not at_parsing:
                 raise
             # hosts may be added until the play begins, which refuses them otherwise
-            return [_unknown("restart", settings)]
+            return [_unknown(settings, apart=True)]
 
     def _rollout(
         self,
@@ -122,9 +122,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible is not typed
             "hosts": ordered,
             "serial": serial,
             "canaries": canaries,
-            "tasks": _tasks(settings, bool(canaries) or len(limited) > forks),
-            "end": _end(settings),
-            "hooks": _hooks(settings),
+            **_files(settings, apart=bool(canaries) or len(limited) > forks),
         }
 
     def _in_domains(
@@ -144,14 +142,17 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible is not typed
         return _domains.batches(serial, canaries, domains, settings["max_domains"])
 
 
-def _unknown(tasks: str, settings: dict[str, t.Any]) -> dict[str, t.Any]:
+def _unknown(settings: dict[str, t.Any], apart: bool) -> dict[str, t.Any]:
+    """Return the plan of a rollout whose hosts are not known."""
+    return {"hosts": ["all"], "serial": [1], "canaries": [], **_files(settings, apart)}
+
+
+def _files(settings: dict[str, t.Any], apart: bool) -> dict[str, t.Any]:
+    """Return the files of tasks; C(apart): hosts are checked in a task of its own."""
     return {
-        "hosts": ["all"],
-        "serial": [1],
-        "canaries": [],
-        "tasks": _tasks(settings, tasks == "restart"),
-        "end": _end(settings),
-        "hooks": _hooks(settings),
+        "tasks": _tasks(settings, apart),
+        "end": "stop" if settings.get("on_stop_tasks") else "finish",
+        "hooks": {hook: settings.get(hook) or _NO_TASKS for hook in _variables.HOOKS},
     }
 
 
@@ -159,11 +160,3 @@ def _tasks(settings: dict[str, t.Any], apart: bool) -> str:
     if any(settings.get(hook) for hook in _variables.HOOKS if hook != "on_stop_tasks"):
         return "hooks"
     return "restart" if apart else "restart_and_look"
-
-
-def _end(settings: dict[str, t.Any]) -> str:
-    return "stop" if settings.get("on_stop_tasks") else "finish"
-
-
-def _hooks(settings: dict[str, t.Any]) -> dict[str, str]:
-    return {hook: settings.get(hook) or _NO_TASKS for hook in _variables.HOOKS}
