@@ -85,13 +85,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         services = self._settings["services"]
         return _rollout.collect(self._variables["hostvars"], names, services, run, removed)
 
-    def _reason(self, entries: list[JsonObject], run: str) -> str:
+    def _reason(self, entries: list[JsonObject], run: str) -> tuple[str, list[str]]:
+        """Return why the run is to stop, empty if it is not, and the notes of its batches."""
         settings = self._settings
-        stop, _notes = _rollout.decisions(self._variables["hostvars"], self._hosts, run)
+        stop, notes = _rollout.decisions(self._variables["hostvars"], self._hosts, run)
         reason = _rollout.reason_to_stop(
             entries, settings["max_failures"], settings["max_error_share"]
         )
-        return "; ".join(filter(None, [stop, reason]))
+        return "; ".join(filter(None, [stop, reason])), notes
 
     def _is_last_batch(self) -> bool:
         return self._batch[-1:] == self._hosts[-1:]
@@ -218,9 +219,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
     def _decide(self, run: str) -> JsonObject:
         """Return whether the batch may begin, after the pause before it, and write the page so far."""
         entries = self._entries(self._hosts, run)
-        reason = self._reason(entries, run)
+        reason, notes = self._reason(entries, run)
         decision: JsonObject = {"stop": "", "notes": []}
-        _stop, notes = _rollout.decisions(self._variables["hostvars"], self._hosts, run)
         if not reason and not self._task.check_mode:
             is_first = all(entry["status"] == "untouched" for entry in entries)
             self._write_page(entries, reason, notes)
@@ -303,7 +303,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             run = _rollout.newest_run(self._variables["hostvars"], self._hosts)
             entries = self._entries(self._hosts, run)
             hosts = [_result.host(entry) for entry in entries]
-            return {"reason": self._reason(entries, run), "hosts": hosts}
+            return {"reason": self._reason(entries, run)[0], "hosts": hosts}
 
         return {"changed": False, **once(f"{self._task._uuid} stop", find)}
 
@@ -339,7 +339,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         run = _rollout.newest_run(self._variables["hostvars"], self._hosts)
         entries = self._entries(self._hosts, run)
         bad = _rollout.verdicts(entries, self._settings["max_error_share"])
-        return {"run": run, "reason": self._reason(entries, run), "bad": bad}
+        return {"run": run, "reason": self._reason(entries, run)[0], "bad": bad}
 
     def _mine(self, part: _steps.Host) -> list[JsonObject]:
         """Return the entries of this host, with the steps of this task."""

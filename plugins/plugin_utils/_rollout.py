@@ -43,9 +43,17 @@ def newest_run(hostvars: JsonObject, names: t.Sequence[str]) -> str:
 
     Results of an earlier run of the same ansible-playbook are still there.
     """
-    found = [hostvars[name].get(key) or {} for name in names for key in (BEGIN, SWITCH)]
-    runs = [result["run"] for result in found if result.get("run")]
+    runs = [
+        result["run"] for result in _results(hostvars, names, BEGIN, SWITCH) if result.get("run")
+    ]
     return str(max(runs, key=lambda run: float(run["at"]))["id"]) if runs else ""
+
+
+def _results(hostvars: JsonObject, names: t.Sequence[str], *keys: str) -> list[JsonObject]:
+    """Return what tasks have registered. Ansible gathers a host's variables each time it is asked for them: once."""
+    return [
+        variables.get(key) or {} for variables in (hostvars[name] for name in names) for key in keys
+    ]
 
 
 def collect(
@@ -80,9 +88,10 @@ def collect(
 
 def decisions(hostvars: JsonObject, names: t.Sequence[str], run: str) -> tuple[str, list[str]]:
     """Return why a run was stopped by something else than its hosts, empty if it was not, and the notes for its report."""
-    results = [hostvars[name].get(key) for name in names for key in (BEGIN, SWITCH, LOOK)]
     found = [
-        result["decision"] for result in results if is_of(result, run) and "decision" in result
+        result["decision"]
+        for result in _results(hostvars, names, BEGIN, SWITCH, LOOK)
+        if is_of(result, run) and "decision" in result
     ]
     notes = dict.fromkeys(note for decision in found for note in decision["notes"])
     stops = dict.fromkeys(decision["stop"] for decision in found if decision["stop"])
@@ -91,10 +100,9 @@ def decisions(hostvars: JsonObject, names: t.Sequence[str], run: str) -> tuple[s
 
 def has_stopped(hostvars: JsonObject, names: t.Sequence[str], run: str) -> bool:
     """Return whether an earlier batch of a run was not begun."""
-    results = [hostvars[name].get(key) for name in names for key in (BEGIN, SWITCH)]
     return any(
-        is_of(result, run) and (result or {}).get("decision", {}).get("reason")
-        for result in results
+        is_of(result, run) and result.get("decision", {}).get("reason")
+        for result in _results(hostvars, names, BEGIN, SWITCH)
     )
 
 
