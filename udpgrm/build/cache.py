@@ -79,8 +79,9 @@ def _find(program: Program) -> Optional[Path]:
     else:
         path = directory() / _file_name(program)
         found = path if path.exists() else None
-    carried = sorted(set(TEMPLATES_DIR.glob(pattern)) - _discarded)
-    return found or next(iter(carried), None)
+    if found is not None:
+        return found
+    return min(set(TEMPLATES_DIR.glob(pattern)) - _discarded, default=None)
 
 
 def missing(programs: Sequence[Program]) -> list[Program]:
