@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import socket
 from collections.abc import Iterator
 from typing import Optional
 
@@ -252,8 +251,5 @@ class MessageHandler:
 
 
 def _is_listening(fd: int) -> bool:
-    sock = socket.socket(fileno=fd)
-    try:
+    with pidfd.borrowed(fd) as sock:
         return pidfd.is_listening(sock)
-    finally:
-        sock.detach()

@@ -11,17 +11,14 @@ import socket
 
 from udpgrm import abi, log
 from udpgrm.dissectors import kinds
-from udpgrm.kernel import sockopt
+from udpgrm.kernel import pidfd, sockopt
 
 
 def turn_off(group: abi.Group, fd: int, name: str) -> None:
     """Turn a socket's UDP_GRO off if its group reads payloads, and log that."""
     if not kinds.of_type(group.type).reads_payload:
         return
-    sock = socket.socket(fileno=fd)
-    try:
+    with pidfd.borrowed(fd) as sock:
         if sock.getsockopt(socket.IPPROTO_UDP, sockopt.UDP_GRO):
             sock.setsockopt(socket.IPPROTO_UDP, sockopt.UDP_GRO, 0)
             log.step(f"{name}: UDP_GRO is off now, a train would go to one socket of the group")
-    finally:
-        sock.detach()

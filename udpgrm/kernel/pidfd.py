@@ -99,6 +99,16 @@ def held_by(pid: int, cookies: Container[int]) -> Iterator[tuple[int, int]]:
     yield from (seen for seen in descriptors_of(pid, cookies) if seen is not None)
 
 
+@contextlib.contextmanager
+def borrowed(fd: int) -> Iterator[socket.socket]:
+    """Yield the socket of a descriptor, which stays open."""
+    sock = socket.socket(fileno=fd)
+    try:
+        yield sock
+    finally:
+        sock.detach()
+
+
 def is_server(sock: socket.socket) -> bool:
     """Return whether a socket serves any peer: an unconnected one of UDP, or TCP's listener."""
     return is_unconnected(sock) and (sock.proto == socket.IPPROTO_UDP or is_listening(sock))

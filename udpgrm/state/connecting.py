@@ -18,13 +18,11 @@ from udpgrm.state.maps import Maps, index
 
 def is_connected(fd: int) -> bool:
     """Return whether a socket is connected to a peer."""
-    sock = socket.socket(fileno=fd)
-    try:
-        sock.getpeername()
-    except OSError:
-        return False
-    finally:
-        sock.detach()
+    with pidfd.borrowed(fd) as sock:
+        try:
+            sock.getpeername()
+        except OSError:
+            return False
     return True
 
 
@@ -99,8 +97,5 @@ def take_lent(maps: Maps, fd: int) -> None:
 
 
 def _set(fd: int, option: int, value: int) -> None:
-    sock = socket.socket(fileno=fd)
-    try:
+    with pidfd.borrowed(fd) as sock:
         sock.setsockopt(socket.SOL_SOCKET, option, value)
-    finally:
-        sock.detach()
