@@ -44,13 +44,11 @@ def find_sockets(cookies: set[int]) -> dict[int, tuple[int, int]]:
     unreachable: Optional[Unreachable] = None
     for pid in all_pids() if cookies else []:
         try:
-            for seen in descriptors_of(pid, cookies):
-                if seen is None:
-                    continue
-                if seen[0] in found:
-                    os.close(seen[1])
+            for cookie, fd in held_by(pid, cookies):
+                if cookie in found:
+                    os.close(fd)
                 else:
-                    found[seen[0]] = (pid, seen[1])
+                    found[cookie] = (pid, fd)
         except Unreachable as error:
             if is_worth_reporting(error):
                 unreachable = error
