@@ -15,7 +15,7 @@ from typing import Any, Optional
 from udpgrm import abi
 from udpgrm.dissectors import kinds
 from udpgrm.kernel import libbpf, netns
-from udpgrm.state import address, finding
+from udpgrm.state import address
 from udpgrm.state.maps import Maps
 from udpgrm.state.view import Viewer, printable
 
@@ -74,10 +74,12 @@ def text(document: dict[str, Any]) -> str:
 
 def conflict(maps: Maps, where: str, wanted: abi.Policy) -> Optional[str]:
     """Return why a policy would have no effect, if so: a group keeps its dissector for life."""
-    # in other namespaces an unprivileged user may have any address
-    for view in finding.find_groups(Viewer(maps), where, netns.own_cookie()):
-        flows = maps.group(view.group_id).flows
-        there = abi.Policy(dissector=maps.dissector(view.group_id), flows=flows)
+    here = netns.own_cookie()
+    for group_id in Viewer(maps).group_ids(where):
+        group = maps.group(group_id)
+        if group.key.netns != here:
+            continue  # perhaps an unprivileged user's, who may have any address there
+        there = abi.Policy(dissector=maps.dissector(group_id), flows=group.flows)
         if document(there) != document(wanted):
             return (
                 f"{where} has sockets of another dissector ({text(document(there))}): "
