@@ -68,6 +68,8 @@ ITERATORS = {
     "listed": ("bpf_iter_udp", _LISTED),
     "listening": ("bpf_iter_tcp", _LISTED),
 }
+#: Each once: one program lists the sockets of both protocols.
+ITERATOR_PROGRAMS = (_CONNECTED, _ACCEPTED, _LISTED)
 #: Programs at tracepoints, by the name of their pin: which control groups are services'.
 TRACEPOINTS = {
     "cgroup_mkdir": Program("cgroup_made", "units/made.c", "cgroup_made"),
@@ -122,7 +124,7 @@ def all_programs() -> list[Program]:
     hooks = {hook.program.name: hook.program for hook in HOOKS}
     return [
         *hooks.values(),
-        *(_CONNECTED, _ACCEPTED, _LISTED),
+        *ITERATOR_PROGRAMS,
         *TRACEPOINTS.values(),
         *STAGES,
         *(part for kind in kinds.BUILT_IN for part in parts(steering(kind.name))),

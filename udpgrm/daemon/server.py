@@ -106,7 +106,7 @@ class Server:
         hook_programs = [hook.program for hook in sources.HOOKS]
         renewing.load(hook_programs, lambda: hooks.load(options.directory, linker))
         renewing.load(
-            [program for _, program in sources.ITERATORS.values()],
+            sources.ITERATOR_PROGRAMS,
             lambda: iterators.load(options.directory, linker, maps),
         )
         renewing.load(
