@@ -109,8 +109,9 @@ class _Wanted(NamedTuple):
 
 
 def _tcp_addresses(maps: Optional[Maps]) -> frozenset[str]:
-    live = [] if maps is None else maps.groups_in(abi.GroupState.LIVE)
-    keys = [] if maps is None else [maps.group(group_id).key for group_id in live]
+    if maps is None:
+        return frozenset()
+    keys = [maps.group(group_id).key for group_id in maps.groups_in(abi.GroupState.LIVE)]
     return frozenset(address.of_key(key) for key in keys if key.protocol)
 
 
