@@ -135,12 +135,6 @@ def read_udp(text: str) -> Where:
     return where
 
 
-def parse(text: str) -> tuple[IPAddress, int]:
-    """Return the IP and port of an address, without the device. Raises ValueError."""
-    where = read(text)
-    return where.ip, where.port
-
-
 def form(ip: str, port: int, device: str = "", *, tcp: bool = False) -> str:
     """Return the text of an address, IPv6 in brackets."""
     host = f"{ip}%{device}" if device else ip
