@@ -17,13 +17,6 @@ static __always_inline void find_process(struct bpf_sock_addr *ctx, struct bpf_s
 		find_enrolled(group_id, group->epoch, &request->process);
 }
 
-/* The first bits of the byte: skc_reuse, of 4 bits, and skc_reuseport. */
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-enum { REUSES_ADDRESS = 0x0f, REUSES_PORT = 0x10 };
-#else
-enum { REUSES_ADDRESS = 0xf0, REUSES_PORT = 0x08 };
-#endif
-
 /* SO_REUSEADDR and SO_REUSEPORT, in one read: bpf_getsockopt takes longer, once for each. */
 static __always_inline u32 reuse_bits(struct bpf_sock *sk)
 {

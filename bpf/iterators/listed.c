@@ -40,7 +40,7 @@ int list_sockets(struct socket_iterator *ctx)
 	record.fd = request->bound_fd;
 	record.bound_at = request->bound_at;
 	record.connected = is_connected(ctx->sk, &words);
-	record.parted = request->parted && !(words.flags & HAS_REUSEPORT);
+	record.parted = request->parted && !(words.flags & REUSES_PORT);
 	record.adopted = request->adopted;
 	read_member(ctx->sk, CONST(SK_REUSEPORT_OFFSET), &record.kernel_group,
 		    sizeof(record.kernel_group));

@@ -12,9 +12,8 @@
 #include "groups.h"
 
 enum {
-	TCP_ESTABLISHED = 1,  /* also a UDP socket's state while it is connected */
-	TCP_CLOSE_WAIT = 8,   /* the peer sends no more */
-	HAS_REUSEPORT = 0x10, /* of the bit fields skc_reuse (4 bits), skc_reuseport, ... */
+	TCP_ESTABLISHED = 1, /* also a UDP socket's state while it is connected */
+	TCP_CLOSE_WAIT = 8,  /* the peer sends no more */
 };
 
 /* Heads of the kernel's struct bpf_iter_meta, and struct bpf_iter__udp or bpf_iter__tcp. */
@@ -34,7 +33,7 @@ struct socket_words {
 	u16 port;
 	u16 family;
 	u8 state;
-	u8 flags;
+	u8 flags; /* REUSES_PORT, ... */
 };
 
 static __always_inline void read_member(struct bpf_sock *sk, u64 offset, void *value, u32 size)
