@@ -27,9 +27,11 @@ enum {
 
 /* The first bits of a byte of struct sock_common: skc_reuse, of 4 bits, and skc_reuseport. */
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-enum { REUSES_ADDRESS = 0x0f, REUSES_PORT = 0x10 };
+#define REUSES_ADDRESS 0x0f
+#define REUSES_PORT 0x10
 #else
-enum { REUSES_ADDRESS = 0xf0, REUSES_PORT = 0x08 };
+#define REUSES_ADDRESS 0xf0
+#define REUSES_PORT 0x08
 #endif
 
 enum {
