@@ -14,6 +14,7 @@ from udpgrm.restart import journal as journals
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.release import Action
 from udpgrm.services import loader
+from udpgrm.services.definition import Service
 
 
 class Plan(NamedTuple):
@@ -66,7 +67,8 @@ def make(arguments: Arguments, name: str) -> Plan:
     Raises CommandError if a restart to another name is unfinished, and what foreground.plan raises.
     """
     given = arguments.given.get("--release")
-    wanted = release_of(name, given)
+    service = loader.load(name, common.services_dir())
+    wanted = release_of(service, given)
     last, running = journals.load(name), lock.is_locked(name)
     is_pending = last is not None and not last.stale and release.is_pending(last.to_json())
     if given is not None and last is not None and is_pending:
@@ -78,10 +80,9 @@ def make(arguments: Arguments, name: str) -> Plan:
             )
         # an unknown release is not known to be another one
         suffices = last.release in (None, wanted)
-        return _unfinished(arguments, last, running, suffices)
+        return _unfinished(arguments, service, last, running, suffices)
     if running and (last is None or not last.may_be_superseded):
         raise CommandError(f"{name}: a restart runs already: {lock.holder(name)}")
-    service = loader.load(name, common.services_dir())
     try:
         document = foreground.plan(service, common.pin_dir(arguments))
     except FileNotFoundError as error:
@@ -90,21 +91,21 @@ def make(arguments: Arguments, name: str) -> Plan:
     if given is None or document["from_release"] != wanted:
         return Plan(Action.RESTART, wanted, True, document)
     if last is not None and last.position.outcome is None and last.release == wanted:
-        return _unfinished(arguments, last, running, True)
+        return _unfinished(arguments, service, last, running, True)
     return Plan(Action.NONE, wanted, True, document)
 
 
-def _unfinished(arguments: Arguments, last: Journal, running: bool, suffices: bool) -> Plan:
-    service = loader.load(last.service, common.services_dir())
+def _unfinished(
+    arguments: Arguments, service: Service, last: Journal, running: bool, suffices: bool
+) -> Plan:
     document = foreground.unfinished_plan(service, last, common.pin_dir(arguments))
     action = Action.WAIT if running else Action.RESUME
     return Plan(action, last.release, suffices, document)
 
 
-def release_of(name: str, given: Optional[str]) -> str:
+def release_of(service: Service, given: Optional[str]) -> str:
     """Return the name of a release that was given, else the fingerprint."""
     if given not in (None, release.AUTO):
         return str(given)
-    service = loader.load(name, common.services_dir())
-    definition = common.services_dir() / f"{name}{loader.SUFFIX}"
+    definition = common.services_dir() / f"{service.name}{loader.SUFFIX}"
     return release.fingerprint(definition, systemd.text_of(service.instances.unit))

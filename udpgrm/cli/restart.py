@@ -213,7 +213,7 @@ def _work(arguments: Arguments, name: str, progress: Progress) -> Journal:
         return foreground.resume(name, common.pin_dir(arguments), progress)
     service = loader.load(name, common.services_dir())
     text = (common.services_dir() / f"{name}{loader.SUFFIX}").read_text(encoding="utf-8")
-    to_release = planning.release_of(name, arguments.given.get("--release"))
+    to_release = planning.release_of(service, arguments.given.get("--release"))
     return foreground.begin(service, text, to_release, common.pin_dir(arguments), progress)
 
 
