@@ -6,7 +6,7 @@ from __future__ import annotations
 from udpgrm.cli import common, restart
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
-from udpgrm.restart import foreground, lock
+from udpgrm.restart import foreground, host, lock
 from udpgrm.restart import journal as journals
 from udpgrm.restart.machine import Outcome
 from udpgrm.restart.transaction import rollback_path
@@ -25,7 +25,7 @@ def run(arguments: Arguments) -> int:
             raise CommandError(f"{name}: there was no restart")
         foreground.refuse_rollback(journal)
         if lock.is_locked(name):
-            rollback_path(name).touch()
+            host.current.touch(rollback_path(name))
             if arguments.flag("--no-follow"):
                 return restart.report_begun(arguments, name, None)
             status = restart.attend(arguments, name, True, _EXIT_STATUS)

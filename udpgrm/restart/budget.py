@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
+from udpgrm.restart import host
 from udpgrm.restart.groups import FLOW_CONFLICT, MISDIRECTED, Groups
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Step
@@ -59,7 +59,7 @@ def check_conflicts(
         evidence["reason"] = f"{count} sends were on flows of the other instance"
     if budget.misdirected is not None or promotion is None:
         return
-    is_early = time.time() - promotion.evidence.get("begin", 0.0) < _SETTLING_S
+    is_early = host.current.time() - promotion.evidence.get("begin", 0.0) < _SETTLING_S
     if not is_early and count > max(_CONFLICTS, packets * _CONFLICT_SHARE):
         raise OverBudget(
             f"{count} of {packets} packets since the promotion were sent on flows of the "

@@ -5,15 +5,13 @@ from __future__ import annotations
 
 import math
 import os
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Optional
 
+from udpgrm.restart import host, lock, systemd
 from udpgrm.restart import journal as journals
-from udpgrm.restart import lock, systemd
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import UNDO
 from udpgrm.restart.progress import Progress
@@ -38,9 +36,9 @@ def launch(service: str, arguments: Sequence[str]) -> str:
     So it continues when the session that asked for it is lost. Raises LaunchError.
     """
     unit = f"udpgrm-restart-{service}.service"
-    deadline = time.monotonic() + _GRACE_S
-    while not lock.is_locked(service) and _is_active(unit) and time.monotonic() < deadline:
-        time.sleep(_TAIL_S)  # an earlier one has done its work and is about to end
+    deadline = host.current.monotonic() + _GRACE_S
+    while not lock.is_locked(service) and _is_active(unit) and host.current.monotonic() < deadline:
+        host.current.sleep(_TAIL_S)  # an earlier one has done its work and is about to end
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     try:
         systemd.run_transient(unit, environment, _command(arguments))
@@ -54,13 +52,7 @@ def launch(service: str, arguments: Sequence[str]) -> str:
 
 def spawn(arguments: Sequence[str]) -> None:
     """Run a udpgrm command without systemd, as a process that is not waited for."""
-    subprocess.Popen(
-        _command(arguments),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    host.current.spawn(_command(arguments))
 
 
 def _command(arguments: Sequence[str]) -> list[str]:
@@ -69,16 +61,16 @@ def _command(arguments: Sequence[str]) -> list[str]:
 
 def await_begin(service: str, unit: str, before: Optional[Journal]) -> None:
     """Wait until a unit has begun to work. Raises LaunchError with its message if it ended."""
-    deadline = time.monotonic() + _BEGIN_S
+    deadline = host.current.monotonic() + _BEGIN_S
     then = None if before is None else before.to_json()
-    while time.monotonic() < deadline:
+    while host.current.monotonic() < deadline:
         journal = journals.load(service)
         if journal is not None and journal.to_json() != then:
             return
         if not _is_active(unit) and not lock.is_locked(service):
             line = systemd.last_line(unit)
             raise LaunchError(line.partition("udpgrm: ")[2] or line or f"{unit} ended at once")
-        time.sleep(_TAIL_S)
+        host.current.sleep(_TAIL_S)
     raise LaunchError(f"{unit} did not begin in {_BEGIN_S:g} s (systemctl status {unit})")
 
 
@@ -120,7 +112,7 @@ def follow(
     Wait `limit` seconds, and longer if only so it is known whether a process still runs it. If
     the next restart begins meanwhile, this one is still followed.
     """
-    deadline = time.monotonic() + limit
+    deadline = host.current.monotonic() + limit
     unheld_since: Optional[float] = None
     shown = None
     begun: Optional[float] = None
@@ -143,10 +135,10 @@ def follow(
             return Followed(journal, False)
         if held:
             unheld_since = None
-            if time.monotonic() >= deadline:
+            if host.current.monotonic() >= deadline:
                 return Followed(journal, True)
         elif unheld_since is None:
-            unheld_since = time.monotonic()
-        elif time.monotonic() - unheld_since > _GRACE_S:
+            unheld_since = host.current.monotonic()
+        elif host.current.monotonic() - unheld_since > _GRACE_S:
             return Followed(journal, False)
-        time.sleep(_TAIL_S)
+        host.current.sleep(_TAIL_S)

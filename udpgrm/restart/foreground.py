@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
+from udpgrm.restart import host, lock, machine, prepare, release, statedir, transaction
 from udpgrm.restart import journal as journals
-from udpgrm.restart import lock, machine, prepare, release, statedir, transaction
 from udpgrm.restart.decoy import DecoyUnit
 from udpgrm.restart.evidence import KernelProber
 from udpgrm.restart.groups import Groups
@@ -17,14 +17,24 @@ from udpgrm.restart.instances import Instances, TemplateUnits
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Outcome, Position, Result
 from udpgrm.restart.progress import BestEffort, Progress
-from udpgrm.restart.steps import Steps
+from udpgrm.restart.steps import Prober, Steps
 from udpgrm.restart.transaction import Requests
 from udpgrm.services import loader
-from udpgrm.services.definition import Service
+from udpgrm.services.definition import Group, Service
 
 #: How long a process that drains may take to suspend its restart.
 _SUCCESSION_S = 10.0
 _POLL_S = 0.02
+
+
+class Kernel(NamedTuple):
+    """How restarts reach the kernel; a simulation has one of its own."""
+
+    groups: Callable[[Path, Sequence[Group]], Groups]
+    prober: Callable[[Service, Groups], AbstractContextManager[Prober]]
+
+
+kernel = Kernel(Groups, KernelProber)
 
 
 class NotPossible(Exception):
@@ -34,7 +44,7 @@ class NotPossible(Exception):
 def plan(service: Service, pin_dir: Path) -> dict[str, Any]:
     """Return what a restart would do now. Raises Refused, SystemdError, NotPossible."""
     refuse_unfinished(service.name)
-    groups = Groups(pin_dir, service.groups)
+    groups = kernel.groups(pin_dir, service.groups)
     chosen = prepare.check(service, groups, instances_of(service, groups))
     found = _way(service, groups, chosen.old, chosen.new)
     working = {group["working_generation"] for group in found["groups"]}
@@ -43,7 +53,7 @@ def plan(service: Service, pin_dir: Path) -> dict[str, Any]:
 
 def unfinished_plan(service: Service, journal: Journal, pin_dir: Path) -> dict[str, Any]:
     """Return what the last restart does once it is resumed, in the form of plan."""
-    groups = Groups(pin_dir, service.groups)
+    groups = kernel.groups(pin_dir, service.groups)
     return {
         **_way(service, groups, journal.from_generation, journal.to_generation),
         "from_release": journal.from_release,
@@ -111,18 +121,18 @@ def hand_over(service: Service, pin_dir: Path, continue_drain: Callable[[str], N
     except journals.Suspended as error:
         raise NotPossible(f"{name}: {error}") from error
     request = transaction.succession_path(name)
-    deadline = time.monotonic() + _SUCCESSION_S
+    deadline = host.current.monotonic() + _SUCCESSION_S
     try:
-        while lock.is_locked(name) and time.monotonic() < deadline:
-            request.touch()
-            time.sleep(_POLL_S)
+        while lock.is_locked(name) and host.current.monotonic() < deadline:
+            host.current.touch(request)
+            host.current.sleep(_POLL_S)
         with lock.locked(name):
             last = _last(name)
             if not last.may_be_superseded:
                 return
             last.supersede()
     finally:
-        request.unlink(missing_ok=True)
+        host.current.delete(request)
     continue_drain(last.name)
 
 
@@ -131,7 +141,7 @@ def begin(
 ) -> Journal:
     """Restart a service. Raises Busy, Refused, NotPossible, Detached, Suspended."""
     with lock.locked(service.name):
-        transaction.rollback_path(service.name).unlink(missing_ok=True)  # of another restart
+        host.current.delete(transaction.rollback_path(service.name))  # of another restart
         planned = plan(service, pin_dir)  # refused before the last journal is lost
         last = journals.load(service.name)
         if last is not None and last.may_be_superseded:
@@ -140,7 +150,7 @@ def begin(
             statedir.path_of(service.name),
             service.name,
             definition,
-            time.time(),
+            host.current.time(),
             from_release=planned["from_release"],
             release=to_release,
         )
@@ -237,8 +247,8 @@ def _run(
 ) -> Journal:
     requests = Requests(journal)
     # a rollback that was requested meanwhile must be consumed
-    transaction.succession_path(journal.name).unlink(missing_ok=True)
-    groups = Groups(pin_dir, service.groups)
+    host.current.delete(transaction.succession_path(journal.name))
+    groups = kernel.groups(pin_dir, service.groups)
 
     watchers = BestEffort(progress)
 
@@ -246,7 +256,7 @@ def _run(
         watchers.show(journal.to_json())
 
     try:
-        with KernelProber(service, groups) as prober, requests.consumed():
+        with kernel.prober(service, groups) as prober, requests.consumed():
             steps = Steps(
                 service,
                 journal,

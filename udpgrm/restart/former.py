@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from udpgrm.restart import host, statedir, stored
 from udpgrm.restart import journal as journals
-from udpgrm.restart import statedir, stored
 from udpgrm.services.definition import Service
 
 
@@ -31,7 +31,7 @@ def load(service: str) -> Optional[Former]:
     """Return a service's former unit; None: there is none, or it was stopped."""
     path = statedir.path_of(service, ".unit")
     with contextlib.suppress(FileNotFoundError, LookupError, TypeError, ValueError):
-        value = stored.mapping(json.loads(path.read_text(encoding="utf-8")))
+        value = stored.mapping(json.loads(host.current.read(path)))
         generation = stored.generation(value["generation"])
         if value["boot_id"] == journals.boot_id() and generation is not None:
             return Former(generation, stored.text(value["unit"]))
@@ -51,7 +51,7 @@ def save(service: str, former: Former) -> None:
 def predecessor(service: str) -> Optional[str]:
     """Return the unit that a service replaces for good; None: there is none."""
     with contextlib.suppress(FileNotFoundError):
-        return _predecessor_path(service).read_text(encoding="utf-8").strip() or None
+        return host.current.read(_predecessor_path(service)).strip() or None
     return None
 
 
@@ -62,7 +62,7 @@ def save_predecessor(service: str, unit: str) -> None:
 
 def discard_predecessor(service: str) -> None:
     """Delete the predecessor: it was replaced."""
-    _predecessor_path(service).unlink(missing_ok=True)
+    host.current.delete(_predecessor_path(service))
 
 
 def _predecessor_path(service: str) -> Path:
@@ -71,17 +71,16 @@ def _predecessor_path(service: str) -> Path:
 
 def _write(path: Path, line: str) -> None:
     new = path.with_name(f"{path.name}.new")
-    new.unlink(missing_ok=True)  # of a command that was killed; "x" follows no link
-    with new.open("x", encoding="utf-8") as file:
-        file.write(f"{line}\n")
-    new.replace(path)
+    host.current.delete(new)  # of a command that was killed
+    host.current.create(new, f"{line}\n", durable=False)
+    host.current.replace(new, path)
 
 
 def discard(service: str, generation: int) -> None:
     """Delete the former unit of that generation: it is stopped, or the generation used again."""
     former = load(service)
     if former is not None and former.generation == generation:
-        statedir.path_of(service, ".unit").unlink(missing_ok=True)
+        host.current.delete(statedir.path_of(service, ".unit"))
 
 
 def unit_of(service: Service, generation: int) -> str:

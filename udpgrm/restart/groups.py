@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
 from udpgrm import abi
 from udpgrm.kernel import netns, pidfd
-from udpgrm.restart import drops, sharing, strays
+from udpgrm.restart import drops, host, sharing, strays
 from udpgrm.restart.drain import Sample
 from udpgrm.restart.plan import GroupFacts, Refused
 from udpgrm.restart.strays import Stray
@@ -254,7 +253,7 @@ class Groups:
                 counted = counted and item.flows is not None
                 flows += item.flows or 0
         return Sample(
-            at=time.monotonic(),
+            at=host.current.monotonic(),
             sockets=sockets,
             flows=flows if counted else None,
             packets=packets,

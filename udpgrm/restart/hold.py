@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
+from udpgrm.restart import host
 from udpgrm.restart.journal import Journal
 
 
@@ -21,10 +21,10 @@ def keep(
     """
     if not hold_s or journal.superseded:
         return
-    begun = {"begun": time.time(), "hold_s": hold_s}
+    begun = {"begun": host.current.time(), "hold_s": hold_s}
     held = evidence["hold"] = journal.plan.setdefault("hold", begun)
     journal.save()
-    remaining = min(hold_s, held["begun"] + held["hold_s"] - time.time())
-    end = time.monotonic() + remaining
-    while time.monotonic() < end and not journal.superseded and pause():
+    remaining = min(hold_s, held["begun"] + held["hold_s"] - host.current.time())
+    end = host.current.monotonic() + remaining
+    while host.current.monotonic() < end and not journal.superseded and pause():
         pass

@@ -13,18 +13,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from udpgrm.restart import lock, stored
+from udpgrm.restart import host, lock, stored
 from udpgrm.restart.machine import Outcome, Position, Result, Step
 from udpgrm.restart.statedir import JournalError, directory, is_name, path_of
 
 SCHEMA = 1
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 #: More than the journal of a restart takes.
 _ROOM = 1 << 18
 
@@ -73,7 +70,7 @@ class Record:
 
 def boot_id() -> str:
     """Return the ID of this boot, of the machine or the container: random(4)."""
-    return _BOOT_ID.read_text(encoding="ascii").strip()
+    return host.current.boot_id()
 
 
 @dataclass
@@ -158,17 +155,14 @@ class Journal:
             self._write(durable=False)
 
     def _write(self, durable: bool) -> None:
-        self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        files = host.current
+        files.make_directory(self.path.parent)
         draft = self.path.with_suffix(".json.new")
-        draft.unlink(missing_ok=True)  # of a restart that was killed; "x" follows no link
-        with draft.open("x", encoding="utf-8") as file:
-            json.dump(self.to_json(), file)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        draft.replace(self.path)
+        files.delete(draft)  # of a restart that was killed
+        files.create(draft, json.dumps(self.to_json()), durable)
+        files.replace(draft, self.path)
         if durable:
-            _sync(self.path.parent)
+            files.sync(self.path.parent)
 
     def supersede(self) -> None:
         """Rename the journal to NAME@GENERATION, so that the next restart has NAME.
@@ -178,24 +172,24 @@ class Journal:
         for earlier in superseded(self.service):
             if earlier.position.outcome is Outcome.FINISHED and not lock.is_locked(earlier.name):
                 for suffix in (".json", ".lock"):
-                    path_of(earlier.name, suffix).unlink(missing_ok=True)
+                    host.current.delete(path_of(earlier.name, suffix))
         path = path_of(f"{self.service}@{self.from_generation}")
-        self.path.replace(path)
-        _sync(path.parent)
+        host.current.replace(self.path, path)
+        host.current.sync(path.parent)
         self.path = path
 
     def begin(self, step: Step) -> Record:
         """Record that a step is about to be done."""
         self.position = Position(step)
         self.progress = None
-        record = Record(step, time.time())
+        record = Record(step, host.current.time())
         self.steps.append(record)
         self.save()
         return record
 
     def end(self, record: Record, result: Result, reason: str, position: Position) -> None:
         """Record how a step ended, and the position after it."""
-        record.ended, record.result, record.reason = time.time(), result, reason
+        record.ended, record.result, record.reason = host.current.time(), result, reason
         self.position = position
         self.save()
 
@@ -207,12 +201,7 @@ class Journal:
 def want_room() -> None:
     """Check that another restart's journal can be written. Raises Suspended."""
     try:
-        import tempfile
-
-        with tempfile.TemporaryFile(dir=directory()) as file:
-            file.write(bytes(_ROOM))
-            file.flush()
-            os.fsync(file.fileno())
+        host.current.reserve(directory(), _ROOM)
     except OSError as error:
         raise Suspended(f"{directory()} cannot be written to ({error.strerror})") from error
 
@@ -224,7 +213,7 @@ def load(name: str) -> Optional[Journal]:
     """
     path = path_of(name)
     try:
-        return _from_json(path, json.loads(path.read_text(encoding="utf-8")))
+        return _from_json(path, json.loads(host.current.read(path)))
     except FileNotFoundError:
         return None
     except PermissionError:  # that is not the file's fault
@@ -265,7 +254,7 @@ def want_complete(journal: Journal) -> None:
 
 def superseded(service: str) -> list[Journal]:
     """Return the journals of superseded restarts, whose drains continue or have ended."""
-    names = [path.stem for path in sorted(directory().glob(f"{service}@*.json"))]
+    names = [path.stem for path in host.current.find(directory(), f"{service}@*.json")]
     found = [load(name) for name in names if is_name(name)]
     return [journal for journal in found if journal is not None]
 
@@ -289,18 +278,10 @@ def waiting_for_their_stop(service: str) -> set[int]:
     }
 
 
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def unfinished() -> list[str]:
     """Return the names of restarts that wait to be resumed, or whose journal is unreadable."""
     found = []
-    for path in sorted(directory().glob("*.json")):
+    for path in host.current.find(directory(), "*.json"):
         if not is_name(path.stem):
             continue
         try:

@@ -12,8 +12,8 @@ import pwd
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
+from udpgrm.restart import host
 from udpgrm.restart.statedir import path_of
 
 _LOOK_S = 0.5
@@ -31,13 +31,9 @@ def _user() -> str:
         return str(os.getuid())
 
 
-def _without_links(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o644)
-
-
 def _made_path_of(service: str, suffix: str) -> Path:
     """Return the path of a service's file, in a directory that is there."""
-    path_of(service, suffix).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    host.current.make_directory(path_of(service, suffix).parent)
     return path_of(service, suffix)  # another user may have been faster
 
 
@@ -45,51 +41,39 @@ def _made_path_of(service: str, suffix: str) -> Path:
 def locked(service: str) -> Iterator[None]:
     """Hold the lock on a service. Raises Busy, naming the process that holds it."""
     path = _made_path_of(service, ".lock")
-    with open(path, "a+", encoding="utf-8", opener=_without_links) as file:
-        deadline = time.monotonic() + _LOOK_S
-        while not _try_lock(file):
+    clock = host.current
+    with clock.lock_file(path, create=True) as file:
+        deadline = clock.monotonic() + _LOOK_S
+        while not file.try_lock():
             # is_locked holds it for an instant, too
-            if time.monotonic() > deadline:
+            if clock.monotonic() > deadline:
                 raise Busy(f"{service}: a restart runs already: {holder(service)}")
-            time.sleep(_POLL_S)
-        file.truncate(0)
-        json.dump({"pid": os.getpid(), "user": _user(), "started": time.time()}, file)
-        file.flush()
+            clock.sleep(_POLL_S)
+        file.write(json.dumps({"pid": os.getpid(), "user": _user(), "started": clock.time()}))
         yield
 
 
 @contextlib.contextmanager
 def beginning(service: str) -> Iterator[None]:
     """Wait for the lock on the begin of a restart: one command decides at a time whether to."""
-    with open(_made_path_of(service, ".begin"), "a", opener=_without_links) as file:
+    with open(_made_path_of(service, ".begin"), "a", opener=host.without_links) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _try_lock(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def is_locked(service: str) -> bool:
     """Return whether a process restarts a service now."""
     try:
-        with path_of(service, ".lock").open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with host.current.lock_file(path_of(service, ".lock"), create=False) as file:
+            return not file.try_lock(shared=True)
     except FileNotFoundError:
         return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 def holder(service: str) -> str:
     """Return the process that restarts a service, for people."""
     try:
-        value = json.loads(path_of(service, ".lock").read_text(encoding="utf-8"))
+        value = json.loads(host.current.read(path_of(service, ".lock")))
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value["started"]))
         return f"pid {value['pid']} of {value['user']}, since {since}"
     except (OSError, KeyError, TypeError, ValueError):

@@ -11,10 +11,10 @@ import contextlib
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
+from udpgrm.restart import host
 from udpgrm.restart.instances import Instances
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.systemd import SystemdError
@@ -44,7 +44,7 @@ def give(notice: Notice, instances: Instances, generation: int, journal: Journal
             "instance": instances.name(generation),
             "signal": notice.signal,
             "command": None if notice.command is None else _words(notice.command, generation),
-            "given": time.time(),
+            "given": host.current.time(),
             "error": _CUT,
         }
         journal.save()  # before it is given: a resume must not repeat it

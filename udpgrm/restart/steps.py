@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, Optional, Protocol
 
 import udpgrm.client as grm
-from udpgrm.restart import adoption, budget, former, hold, notice, prepare
+from udpgrm.restart import adoption, budget, former, hold, host, notice, prepare
 from udpgrm.restart.adoption import AdoptionError
 from udpgrm.restart.budget import OverBudget
 from udpgrm.restart.drain import Decision, Watcher
@@ -104,7 +103,7 @@ class Steps:
 
     def _wait(self, seconds: float) -> None:
         self._check_cancelled()
-        time.sleep(seconds)
+        host.current.sleep(seconds)
 
     def _prepare(self, evidence: Evidence) -> None:
         chosen = prepare.check(self._service, self._groups, self._instances)
@@ -124,7 +123,7 @@ class Steps:
         self._instances.start(self._new, self._check_cancelled)
 
     def _enroll(self, evidence: Evidence) -> None:
-        deadline = time.monotonic() + self._service.timeouts.enroll_s
+        deadline = host.current.monotonic() + self._service.timeouts.enroll_s
         if self._service.enrollment == "adopted":
             self._adopt(deadline)
         wanted = {group.address: group.sockets for group in self._service.groups}
@@ -134,7 +133,7 @@ class Steps:
                 return
             if not self._instances.is_alive(self._new):
                 raise StepFailed(f"{self._instances.name(self._new)} has ended")
-            if time.monotonic() > deadline:
+            if host.current.monotonic() > deadline:
                 lacking = ", ".join(
                     f"{living[where]} of {count} at {where}"
                     for where, count in wanted.items()
@@ -155,7 +154,7 @@ class Steps:
                 group.address,
                 self._new,
                 group.sockets,
-                max(0.0, deadline - time.monotonic()),
+                max(0.0, deadline - host.current.monotonic()),
                 group.application,
                 lambda: self._instances.is_alive(self._new),
             )
@@ -171,7 +170,7 @@ class Steps:
             self._journal.plan["promotion"] = {"reading": self._groups.reading()}
             self._journal.save()
         with self._sockets(self._new) as sockets:
-            evidence["begin"] = time.time()
+            evidence["begin"] = host.current.time()
             for sock in sockets.values():
                 grm.promote(sock, self._new)
         evidence["working"] = self._groups.working()

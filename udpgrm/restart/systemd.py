@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from udpgrm.kernel import cgroups
+from udpgrm.restart import host
 
 _POLL_S = 0.05
 _PATIENCE_S = 3.0
@@ -23,7 +23,7 @@ class SystemdError(Exception):
 
 def runs() -> bool:
     """Return whether systemd is this machine's init: sd_booted(3)."""
-    return Path("/run/systemd/system").is_dir()
+    return host.current.runs_systemd()
 
 
 def text_of(unit: str) -> str:
@@ -49,14 +49,14 @@ def is_active(unit: str) -> bool:
 
     Raises SystemdError if systemd does not answer for 3 s; it is silent while it is re-executed.
     """
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = host.current.monotonic() + _PATIENCE_S
     while True:
         try:
             return property_of(unit, "ActiveState") in _ALIVE
         except SystemdError:
-            if time.monotonic() > deadline:
+            if host.current.monotonic() > deadline:
                 raise
-        time.sleep(_POLL_S)
+        host.current.sleep(_POLL_S)
 
 
 def cgroup_of(unit: str) -> Path:
@@ -72,28 +72,20 @@ def run_job(verb: str, unit: str, limit: float, check_cancelled: Callable[[], No
 
     check_cancelled is called now and then, and may raise to give up.
     """
-    deadline = time.monotonic() + limit
+    deadline = host.current.monotonic() + limit
     check_cancelled()
-    # in a session of its own: a Ctrl-C is for us
-    with subprocess.Popen(
-        ["systemctl", "--no-ask-password", verb, "--", unit],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        try:
-            while process.poll() is None:
-                if time.monotonic() > deadline:
-                    raise SystemdError(f"{unit}: not done with {verb} after {limit:g} s")
-                time.sleep(_POLL_S)
-                check_cancelled()
-        finally:
-            process.kill()
-        message = "" if process.stderr is None else " ".join(process.stderr.read().split())
-    if process.returncode:
-        raise SystemdError(f"systemctl {verb} {unit}: {message or 'failed'}")
+    process = host.current.start(["systemctl", "--no-ask-password", verb, "--", unit])
+    try:
+        while process.poll() is None:
+            if host.current.monotonic() > deadline:
+                raise SystemdError(f"{unit}: not done with {verb} after {limit:g} s")
+            host.current.sleep(_POLL_S)
+            check_cancelled()
+    finally:
+        process.kill()
+        _, printed = process.communicate()
+    if process.poll():
+        raise SystemdError(f"systemctl {verb} {unit}: {' '.join(printed.split()) or 'failed'}")
 
 
 def running(pattern: str) -> list[str]:
@@ -174,14 +166,7 @@ def last_line(unit: str) -> str:
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a session of its own: a Ctrl-C is for us."""
-    return subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        start_new_session=True,
-    )
+    return host.current.run(command)
 
 
 def _message_of(done: subprocess.CompletedProcess[str], otherwise: str) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Optional, Protocol
 
-from udpgrm.restart import machine, statedir
+from udpgrm.restart import host, machine, statedir
 from udpgrm.restart.journal import Journal, Suspended
 from udpgrm.restart.machine import Facts, Position, Result, Step
 from udpgrm.restart.steps import Evidence, StepFailed
@@ -56,27 +55,23 @@ class Requests:
     @contextlib.contextmanager
     def consumed(self) -> Iterator[None]:
         """Take signals as requests while the with block lasts."""
-        before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
-        try:
+        with host.current.signals(_SIGNALS, self._on_signal):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _on_signal(self, number: int, _: object) -> None:
         self._signal = signal.Signals(number)
 
     def delete(self) -> None:
         """Delete the files of earlier requests."""
-        self._rollback.unlink(missing_ok=True)
-        self._succession.unlink(missing_ok=True)
+        host.current.delete(self._rollback)
+        host.current.delete(self._succession)
 
     def check_cancelled(self) -> None:
         """End a step that waits if that was requested. Raises Cancelled, Detached."""
         position = self._journal.position
-        if machine.may_roll_back(position) and self._rollback.exists():
+        if machine.may_roll_back(position) and host.current.exists(self._rollback):
             raise Cancelled("asked for by udpgrm rollback")
-        if self._journal.may_be_superseded and self._succession.exists():
+        if self._journal.may_be_superseded and host.current.exists(self._succession):
             raise Superseded
         if self._signal is None:
             return
@@ -129,7 +124,7 @@ def run(
         if step is Step.VERIFY and result is Result.DONE:
             promotion = journal.last(Step.PROMOTE)
             assert promotion is not None
-            window = time.time() - promotion.evidence["begin"]
+            window = host.current.time() - promotion.evidence["begin"]
             journal.promotion_window_s = round(max(0.0, window), 4)  # of a clock that was set back
         try:
             to = machine.after(step, result, runner.facts)
