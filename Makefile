@@ -108,8 +108,8 @@ molecule-services: setup ## DNS servers, HTTP/3 downloads, tunnels restarted und
 	@tools/install_packages testbed/servers-apt.txt
 	$(call SCENARIO,services,1200)
 
-.PHONY: lint lint-python lint-c lint-shell lint-ansible lint-workflows lint-licences
-lint: lint-python lint-c lint-shell lint-ansible lint-workflows lint-licences ## all checks that run nothing
+.PHONY: lint lint-python lint-c lint-shell lint-ansible lint-workflows lint-licences lint-reuse
+lint: lint-python lint-c lint-shell lint-ansible lint-workflows lint-licences lint-reuse ## all checks that run nothing
 
 lint-python: setup
 	ruff check
@@ -136,6 +136,9 @@ lint-workflows: build/venvs/release/installed
 
 lint-licences: setup
 	tools/check_spdx.py
+
+lint-reuse: build/venvs/release/installed
+	$(<D)/bin/reuse lint --lines
 
 .PHONY: format
 format: setup ## let the formatters have their way with Python and C

@@ -88,7 +88,8 @@ def head(page: str, text: str) -> list[str]:
     """Return the title and the NAME section; whatis(1) reads the latter."""
     title = f'.TH {page.upper()} 8 "" "udpgrm {__version__}" "System administration"'
     return [
-        '.\\" SPDX-License-Identifier: Apache-2.0',
+        # in two parts, or reuse takes it for this file's licence
+        '.\\" SPDX-License' + "-Identifier: Apache-2.0",
         title,
         *section("NAME", [f"{page} \\- {escape(text)}"]),
     ]
