@@ -10,13 +10,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from testing import flows
-from testing.traffic import HOLD, LONG_FLOWS, LOST_AFTER
+from testing.traffic import HOLD, LONG_FLOWS, LOST_AFTER, SHORT_FLOWS_PER_SECOND, SHORT_PACKETS
 from testing.waiting import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -28,12 +30,15 @@ class Service:
     Attributes:
         generation: of flows not seen before.
         silent: answer nothing to those.
+        ignored: those that got no answer.
     """
 
     def __init__(self) -> None:
         self.generation = 1
         self.silent = False
+        self.ignored: set[object] = set()
         self._generations: dict[object, int] = {}
+        self._packets: Counter[object] = Counter()
         self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._sock.bind(("127.0.0.1", 0))
         self._sock.setblocking(False)
@@ -50,11 +55,32 @@ class Service:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             if self._selector.select(left):
-                payload, peer = self._sock.recvfrom(2048)
-                if self.silent and peer not in self._generations:
-                    continue
-                generation = self._generations.setdefault(peer, self.generation)
-                self._sock.sendto(b"host %d %d " % (generation, generation) + payload, peer)
+                self._answer()
+
+    def serve_until(self, condition: Callable[[], bool]) -> None:
+        """Answer until the condition is true, which is asked after each packet and now and then."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < deadline
+            if self._selector.select(0.1):
+                self._answer()
+
+    def long_flows(self) -> int:
+        """Return how many flows of the present generation have more packets than short ones."""
+        return sum(
+            self._packets[peer] > SHORT_PACKETS
+            for peer, generation in self._generations.items()
+            if generation == self.generation
+        )
+
+    def _answer(self) -> None:
+        payload, peer = self._sock.recvfrom(2048)
+        if self.silent and peer not in self._generations:
+            self.ignored.add(peer)
+            return
+        generation = self._generations.setdefault(peer, self.generation)
+        self._packets[peer] += 1
+        self._sock.sendto(b"host %d %d " % (generation, generation) + payload, peer)
 
     def wait_for_packet(self) -> None:
         """Return when there is one to answer."""
@@ -93,17 +119,17 @@ def finish(service: Service, generator: subprocess.Popen[str], path: Path) -> li
     """End the generator, answering its last packets, and read what it wrote."""
     assert generator.stdin
     generator.stdin.close()
-    service.serve(2.5)
-    assert generator.wait(PATIENCE_S) == 0
+    service.serve_until(lambda: generator.poll() is not None)
+    assert generator.returncode == 0
     return list(flows.read(path / "flows"))
 
 
 def test_switch_replaces_the_long_flows_after_the_hold(
     service: Service, generator: subprocess.Popen[str], tmp_path: Path
 ) -> None:
-    service.serve(2)
+    service.serve_until(lambda: service.long_flows() == LONG_FLOWS)
     service.generation = 2
-    service.serve(HOLD + 2)
+    service.serve_until(lambda: service.long_flows() == LONG_FLOWS)
     seen = finish(service, generator, tmp_path)
 
     assert generator.stdout and generator.stdout.read() == "ready\n"
@@ -117,24 +143,25 @@ def test_switch_replaces_the_long_flows_after_the_hold(
     assert by_generation == [LONG_FLOWS, LONG_FLOWS]
     first_new = min(flow.runs[0].first for flow in seen if flow.runs[0].instance.generation == 2)
     assert all(
-        flow.runs[0].last > first_new + HOLD - 0.5
+        flow.runs[0].last > first_new + HOLD - 0.5 - flow.longest_pause
         for flow in long_flows
         if flow.runs[0].instance.generation == 1
     )
-    # 20 new ones a second, for at least the 2 + HOLD + 2 seconds above but Python's start
-    assert len(seen) - len(long_flows) > 20 * (HOLD + 2)
+    begun = sorted(flow.first_sent for flow in seen if flow.kind == flows.SHORT)
+    assert len(begun) > SHORT_FLOWS_PER_SECOND
+    assert all(later - earlier > 0.9 / SHORT_FLOWS_PER_SECOND for earlier, later in pairwise(begun))
 
 
 def test_unanswered_packets_are_lost(
     service: Service, generator: subprocess.Popen[str], tmp_path: Path
 ) -> None:
-    service.serve(1.5)
+    service.serve_until(lambda: service.long_flows() == LONG_FLOWS)
     service.silent = True
-    service.serve(1)
+    service.serve_until(lambda: len(service.ignored) >= 10)
     seen = finish(service, generator, tmp_path)
 
     unanswered = [flow for flow in seen if not flow.answered]
-    assert len(unanswered) >= 10
+    assert len(unanswered) == len(service.ignored)
     assert all((flow.sent, flow.lost) == (1, 1) for flow in unanswered)
     assert sum(flow.lost for flow in seen) == len(unanswered)
 
@@ -142,7 +169,7 @@ def test_unanswered_packets_are_lost(
 def test_answers_that_came_while_the_generator_was_stalled_are_not_lost(
     service: Service, generator: subprocess.Popen[str], tmp_path: Path
 ) -> None:
-    service.serve(2)
+    service.serve_until(lambda: service.long_flows() == LONG_FLOWS)
     service.wait_for_packet()
     generator.send_signal(signal.SIGSTOP)
     service.serve(LOST_AFTER + 0.5)
