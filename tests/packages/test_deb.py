@@ -62,7 +62,7 @@ def test_tutorial(machine: Machine) -> None:
     assert client is not None
     heard, _ = client.communicate(timeout=120)
     assert "Total lost packets 0 (0.000000%)" in heard
-    assert machine.run("systemctl is-active turn@1 || true").stdout.strip() == "inactive"
+    assert machine.run("systemctl is-active coturn || true").stdout.strip() == "inactive"
     assert time.monotonic() - began < 600
 
 
@@ -83,7 +83,7 @@ def test_what_one_reads(machine: Machine) -> None:
 
 def test_boot(machine: Machine) -> None:
     machine.run("systemctl stop 'turn@*' && udpgrm delete 10.77.0.3:3478")
-    machine.run("systemctl restart udpgrm-first@turn && systemctl is-active turn@1")
+    machine.run("systemctl restart turn-first && systemctl is-active turn@1")
 
 
 def test_upgrade_under_traffic(machine: Machine, package: Path, tmp_path: Path) -> None:
@@ -118,8 +118,8 @@ def test_removal(machine: Machine) -> None:
     # dpkg has a terminal
     assert "0.0.0.0:4433" in refused.stdout
     assert machine.run("systemctl is-active udpgrm echo@3").stdout.split() == ["active"] * 2
-    machine.run("systemctl disable udpgrm-first@turn udpgrm-first@echo")
-    machine.run("systemctl stop 'turn@*' 'echo@*' && apt-get purge -y udpgrm")
+    machine.run("systemctl disable udpgrm-first@echo && systemctl stop 'echo@*'")
+    machine.run("udpgrm service stop turn --lose-flows && apt-get purge -y udpgrm")
 
 
 @pytest.mark.parametrize(

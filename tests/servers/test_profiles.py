@@ -157,33 +157,3 @@ def test_restarts_lose_nothing(name: str, box: Box, figures: list[str]) -> None:
     )
     assert steered.lost == 0
     assert plain.lost > 0
-
-
-def test_a_packages_own_server_is_moved(box: Box, figures: list[str]) -> None:
-    """From coturn.service with sessions to the service, which then starts at boot."""
-    case = CASES["coturn"]
-    for path, text in case.files.items():
-        box.write(Path(path), f"{text}listening-ip=127.0.0.1\n")
-    # systemctl would keep its links up to date, of which the box has none
-    box.run("rm", "/etc/init.d/coturn")
-    box.run("systemctl", "daemon-reload")
-    box.run("systemctl", "enable", "--now", "coturn.service")
-    running = case.client(3478)
-    time.sleep(PAUSE_S)
-    box.run("udpgrm", "service", "new", SERVICE, "--profile=coturn", "--address=127.0.0.1:3478")
-    # longer than a client on a busy machine is silent between its allocation and its data
-    add = "/address:/a\\  dissector: {name: flow, parameters: {flow_timeout: 15}}"
-    box.run("sed", "-i", add, f"/etc/udpgrm/services.d/{SERVICE}.yaml")
-    box.run("udpgrm", "service", "start", SERVICE, "--adopt=coturn.service")
-    time.sleep(1)  # every session has got a packet since
-    journal = box.restart(SERVICE)
-    counts = running.end()
-    assert (journal["from_generation"], journal["to_generation"]) == (0, 1)
-    box.run("udpgrm", "service", "start", SERVICE)
-    enabled = box.run("sh", "-c", f"systemctl is-enabled {SERVICE}-first coturn || true")
-    assert enabled.split() == ["enabled", "disabled"]
-    box.run("systemctl", "stop", f"{SERVICE}@1.service")
-    box.run("systemctl", "start", f"{SERVICE}-first.service")  # as at boot
-    assert box.run("systemctl", "is-active", f"{SERVICE}@2.service") == "active\n"
-    figures.append(f"coturn: adopted and moved, {counts.lost} of {counts.sent} lost")
-    assert counts.lost == 0

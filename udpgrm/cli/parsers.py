@@ -142,6 +142,7 @@ def _service_options(parser: Parser) -> None:
     parser.flag("--write", "unit: write it, and let systemd read it")
     parser.value("--profile", "NAME", "new: of a server that is known")
     parser.value("--address", "LIST", "new: where it serves")
+    parser.value("--flow-timeout", "SECONDS", "new: another than the profile's")
     parser.value("--adopt", "UNIT", "start: make this unit the first instance if it runs")
     parser.flag("--lose-flows", "remove, stop: although it has flows, or restarts")
 

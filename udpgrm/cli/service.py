@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Optional
 
 from udpgrm import names
 from udpgrm.cli import common, service_instances, service_unit, status
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
+from udpgrm.cli.service_instances import NOT_ADOPTED, Adopted
+from udpgrm.numbers import number_of
 from udpgrm.restart import ending
 from udpgrm.restart.statedir import JournalError
 from udpgrm.services import define, document, loader, profiles
@@ -19,9 +22,11 @@ from udpgrm.services.document import Problem
 from udpgrm.services.unit_files import UnitError
 from udpgrm.services.validate import MissingLibrary
 
+_MAX_FLOW_TIMEOUT_S = (1 << 32) - 1
 #: Which actions take an option.
 _OPTIONS = {
     "--adopt": ("start",),
+    "--flow-timeout": ("new",),
     "--lose-flows": ("remove", "stop"),
     "--write": ("unit",),
 }
@@ -65,24 +70,39 @@ def _define(arguments: Arguments, name: str) -> int:
 
 
 def _new(arguments: Arguments, name: str) -> int:
-    """Define a service by a profile, and write its unit."""
+    """Define a service by a profile, write its unit, and adopt the package's if that serves."""
     addresses = arguments.given["--address"].split(",")
+    seconds = arguments.given.get("--flow-timeout")
     try:
-        content = profiles.new(arguments.given["--profile"], name, addresses)
-    except profiles.ProfileError as error:
+        timeout = None
+        if seconds is not None:
+            timeout = number_of("--flow-timeout", seconds, 1, _MAX_FLOW_TIMEOUT_S)
+        content = profiles.new(arguments.given["--profile"], name, addresses, timeout)
+    except (profiles.ProfileError, ValueError) as error:
         raise CommandError(str(error)) from error
-    status = _put(arguments, name, content.encode())
-    if status == 0 and not arguments.flag("--check"):
+
+    def set_up() -> Adopted:
         service_unit.write(name)
-    return status
+        return service_instances.adopt_package(arguments, name)
+
+    return _put(arguments, name, content.encode(), set_up)
 
 
-def _put(arguments: Arguments, name: str, content: bytes) -> int:
+def _put(
+    arguments: Arguments,
+    name: str,
+    content: bytes,
+    set_up: Callable[[], Adopted] = lambda: NOT_ADOPTED,
+) -> int:
+    """Write a definition, and have set_up done if it is valid."""
     change = define.change(name, content, common.services_dir())
     problems = define.problems(name, content, common.services_dir()) if change.changed else []
-    if change.changed and not problems and not arguments.flag("--check"):
-        change.apply()
-    _report(arguments, name, change, problems)
+    adopted = NOT_ADOPTED
+    if not problems and not arguments.flag("--check"):
+        if change.changed:
+            change.apply()
+        adopted = set_up()
+    _report(arguments, name, change, problems, adopted)
     return 1 if problems else 0
 
 
@@ -96,7 +116,7 @@ def _remove(arguments: Arguments, name: str) -> int:
                 raise CommandError(f"{name}: {reason} (or remove it with --lose-flows)")
         if not arguments.flag("--check"):
             change.apply()
-    _report(arguments, name, change, [])
+    _report(arguments, name, change, [], NOT_ADOPTED)
     return 0
 
 
@@ -108,7 +128,9 @@ def _loss(arguments: Arguments, name: str) -> Optional[str]:
     return ending.loss(described)
 
 
-def _report(arguments: Arguments, name: str, change: Change, problems: list[Problem]) -> None:
+def _report(
+    arguments: Arguments, name: str, change: Change, problems: list[Problem], adopted: Adopted
+) -> None:
     if arguments.flag("--json"):
         common.print_json(
             {
@@ -118,6 +140,8 @@ def _report(arguments: Arguments, name: str, change: Change, problems: list[Prob
                 "before": None if change.before is None else change.before.to_json(),
                 "after": None if change.after is None else change.after.to_json(),
                 "problems": [vars(problem) for problem in problems],
+                "adopted": adopted.unit,
+                "notes": adopted.notes,
             }
         )
         return
@@ -126,3 +150,7 @@ def _report(arguments: Arguments, name: str, change: Change, problems: list[Prob
     if not problems:
         word = "removed" if change.after is None else "defined"
         print(f"{name}: {word}{'' if change.changed else ' already'}")
+    if adopted.unit is not None:
+        print(f"{name}: {adopted.unit} is its first generation: udpgrm restart {name} replaces it")
+    for note in adopted.notes:
+        print(f"  {note}")

@@ -5,14 +5,27 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass, field
+from typing import Optional
 
 from udpgrm.cli import adopt, common, status
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
-from udpgrm.restart import ending, first, former
+from udpgrm.restart import ending, first, former, migration, systemd
 from udpgrm.restart.first import Changes
 from udpgrm.restart.systemd import SystemdError
 from udpgrm.services import loader
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """The unit that was adopted, and what is to be known of its flows."""
+
+    unit: Optional[str] = None
+    notes: list[str] = field(default_factory=list)
+
+
+NOT_ADOPTED = Adopted()
 
 
 def start(arguments: Arguments, name: str) -> int:
@@ -20,7 +33,7 @@ def start(arguments: Arguments, name: str) -> int:
     changes = Changes(arguments.flag("--check"))
     notes: list[str] = []
     try:
-        unit = arguments.given.get("--adopt") or former.predecessor(name)
+        unit = arguments.given.get("--adopt") or former.predecessor(name) or _serving_package(name)
         if unit is None:
             first.start(name, changes)
         else:
@@ -34,6 +47,36 @@ def start(arguments: Arguments, name: str) -> int:
     except SystemdError as error:
         raise CommandError(f"{name}: {error}") from error
     return _report(arguments, name, changes, notes)
+
+
+def adopt_package(arguments: Arguments, name: str) -> Adopted:
+    """Adopt the unit of a service's package, if it serves.
+
+    Raises CommandError: the service is defined then, and its clients are served as before.
+    """
+    unit = None
+    try:
+        unit = _serving_package(name)
+        if unit is None or first.instances(name):
+            return NOT_ADOPTED
+        done = adopt.adopt(arguments, name, unit)
+        former.save_predecessor(name, unit)
+    except (CommandError, SystemdError) as error:
+        again = "" if unit is None else f"; then: udpgrm service start {name} --adopt={unit}"
+        raise CommandError(f"{name} is defined, but nothing is adopted: {error}{again}") from error
+    return Adopted(unit, done.notes)
+
+
+def _serving_package(name: str) -> Optional[str]:
+    """Return the unit of a service's package, if it serves one of the service's addresses."""
+    try:
+        service = loader.load(name, common.services_dir())
+    except loader.DefinitionError:
+        return None
+    unit = service.unit_from
+    if not unit or not systemd.runs() or not systemd.running(unit):
+        return None
+    return unit if migration.serves(service, unit) else None
 
 
 def stop(arguments: Arguments, name: str) -> int:

@@ -75,6 +75,16 @@ def adopt(service: Service, unit: str, pin_directory: Path, dry: bool) -> Migrat
     return migration
 
 
+def serves(service: Service, unit: str) -> bool:
+    """Return whether a running unit has a socket at one of a service's addresses."""
+    pids = cgroups.processes(systemd.cgroup_of(unit))
+    found = [adoption.bound_sockets(pids, group.address) for group in service.groups]
+    for held in found:
+        for _, sock in held:
+            sock.close()
+    return any(found)
+
+
 def _already(service: Service, unit: str, facts: list[GroupFacts]) -> Optional[Migration]:
     """Return the result of an earlier adoption of the unit; None: there was none, or not all."""
     sockets = {one.address: one.living.get(one.working or 0, 0) for one in facts}

@@ -5,17 +5,18 @@
 SO_REUSEPORT may be set after the bind, but the kernel makes the socket's reuseport group only
 when a second one binds. So one is bound for a moment, of the same user, as the kernel requires.
 Until its group has a program that names the first socket, some microseconds, it gets a share of
-the packets; these packets are counted. Of TCP it gets connections, which the kernel gives to the
-first one when it closes.
+the packets; these packets are counted. So no other process may have the processor meanwhile. Of
+TCP it gets connections, which the kernel gives to the first one when it closes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from udpgrm.kernel import ebpf, libbpf, pidfd, sockopt
 from udpgrm.state import address
@@ -35,16 +36,31 @@ def share(sock: socket.socket) -> int:
     Returns how many packets went astray meanwhile. Raises OSError.
     """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    where = sock.getsockname()
+    code = ctypes.create_string_buffer(struct.pack("=HBBI", _RET_K, 0, 0, 0))
+    first = struct.pack("@HP", 1, ctypes.addressof(code))
     with _like(sock) as second:
-        second.bind(sock.getsockname())
         if sock.type == socket.SOCK_STREAM:
+            second.bind(where)
             second.listen()
             _let_migrate(second)
             return 0
-        code = ctypes.create_string_buffer(struct.pack("=HBBI", _RET_K, 0, 0, 0))
-        first = struct.pack("@HP", 1, ctypes.addressof(code))
-        second.setsockopt(socket.SOL_SOCKET, sockopt.SO_ATTACH_REUSEPORT_CBPF, first)
+        with _undisturbed():
+            second.bind(where)
+            second.setsockopt(socket.SOL_SOCKET, sockopt.SO_ATTACH_REUSEPORT_CBPF, first)
         return _waiting(second)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Run before every process that has no real-time priority, if the system permits it."""
+    before, priority = os.sched_getscheduler(0), os.sched_getparam(0)
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, before, priority)
 
 
 def share_connections(pids: Iterable[int], where: str) -> None:

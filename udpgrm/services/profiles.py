@@ -8,11 +8,12 @@ itself.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import yaml
 
@@ -78,12 +79,24 @@ def _group(common: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
     return {**common, **group}
 
 
-def new(name: str, service: str, addresses: Sequence[str]) -> str:
-    """Return the text of a definition by a profile. Raises ProfileError."""
+def new(
+    name: str, service: str, addresses: Sequence[str], flow_timeout: Optional[int] = None
+) -> str:
+    """Return the text of a definition by a profile. Raises ProfileError.
+
+    flow_timeout: another than the profile's, in seconds.
+    """
     profile = load(name)
+    keys: dict[str, Any] = {}
+    if flow_timeout is not None:
+        [group] = profile.definition["groups"]
+        if "flow_timeout" not in group["dissector"].get("parameters", {}):
+            raise ProfileError(f"the profile {name} has no flow_timeout: it knows no flows by time")
+        keys["dissector"] = {"name": "flow", "parameters": {"flow_timeout": flow_timeout}}
     content = {
         "profile": name,
-        "groups": [{"address": address} for address in addresses],
+        # a copy for each, which YAML would refer to otherwise
+        "groups": [{"address": address, **copy.deepcopy(keys)} for address in addresses],
         "instances": {"unit": f"{service}@.service"},
     }
     head = [f"# {profile.about}: keys that are not here are those of {DIRECTORY}/{name}.yaml."]

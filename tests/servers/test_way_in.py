@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Two commands from a package's running unit to its first graceful restart, under load."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.servers import test_profiles
+from tests.servers.box import Box
+from udpgrm.services import profiles
+
+SERVICE = "edge"
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a package's server is told to listen at the service's address only.
+
+    files: of its configuration, those of the profile's case included. flow_timeout: shorter than
+    the profile's, so that the drain ends soon. known_s: how long the load runs between the two
+    commands, until every client that stays has got a packet.
+    """
+
+    files: dict[str, str]
+    address: str = "127.0.0.1"
+    flow_timeout: int = 2
+    known_s: float = 0.3
+
+
+_CASES = test_profiles.CASES
+WAYS = {
+    "caddy": Way(_CASES["caddy"].files, "[::]"),
+    "coturn": Way(
+        {path: f"{text}listening-ip=127.0.0.1\n" for path, text in _CASES["coturn"].files.items()},
+        # longer than a client on a busy machine is silent between its allocation and its data
+        flow_timeout=15,
+        known_s=1,
+    ),
+    "kamailio": Way({"/etc/kamailio/kamailio.cfg": "listen=udp:127.0.0.1:5060\n"}),
+}
+
+
+@pytest.fixture
+def box() -> Iterator[Box]:
+    """A host on which nothing was set up yet."""
+    box = Box()
+    yield box
+    box.close()
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_two_commands(name: str, box: Box, figures: list[str]) -> None:
+    """Nothing is lost, and then the service starts at boot."""
+    way, case, profile = WAYS[name], _CASES[name], profiles.load(name)
+    for path in case.emptied:
+        box.run("truncate", "--size=0", path)
+    for path, text in way.files.items():
+        box.write(Path(path), text)
+    # systemctl would keep its links up to date, of which the box has none
+    box.run("rm", "-f", f"/etc/init.d/{name}")
+    box.run("systemctl", "daemon-reload")
+    box.run("systemctl", "enable", "--now", profile.unit)
+    running = case.client(profile.port)
+    time.sleep(way.known_s)
+    printed = box.run(
+        *("udpgrm", "service", "new", SERVICE, f"--profile={name}"),
+        *(f"--address={way.address}:{profile.port}", f"--flow-timeout={way.flow_timeout}"),
+    )
+    assert f"{SERVICE}: {profile.unit} is its first generation" in printed
+    time.sleep(way.known_s)
+    journal = box.restart(SERVICE)
+    counts = running.end()
+    figures.append(f"{name}: from {profile.unit}, {counts.lost} of {counts.sent} lost")
+    assert (journal["from_generation"], journal["to_generation"]) == (0, 1)
+    assert counts.lost == 0
+    box.run("udpgrm", "service", "start", SERVICE)
+    enabled = box.run("sh", "-c", f"systemctl is-enabled {SERVICE}-first {profile.unit} || true")
+    assert enabled.split() == ["enabled", "disabled"]
+    box.run("systemctl", "stop", f"{SERVICE}@1.service")
+    box.run("systemctl", "start", f"{SERVICE}-first.service")  # as at boot
+    assert box.run("systemctl", "is-active", f"{SERVICE}@2.service") == "active\n"
