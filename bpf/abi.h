@@ -200,10 +200,10 @@ struct socket_request {
 	u32 ifindex; /* device it was bound on */
 	u32 uid;     /* sk_uid: with whose sockets the kernel lets it share an address */
 	struct membership process; /* of which it is one when it connects and asked for none */
-	u8 adopted; /* its cgroup was: the daemon is to enter it unless it connects */
-	u8 parted;  /* enum parted: connect(2) has set options of it */
-	u8 lent;    /* bind(2) has set SO_REUSEADDR, for the daemon to take back */
-	u8 pad;
+	u8 adopted;    /* its cgroup was: the daemon is to enter it unless it connects */
+	u8 parted;     /* enum parted: connect(2) has set options of it */
+	u8 lent;       /* bind(2) has set SO_REUSEADDR, for the daemon to take back */
+	u8 ungrouped;  /* bound without SO_REUSEPORT, or before the hooks: it can but connect */
 	u32 bound_at;  /* jiffies */
 	u32 bound_pid; /* a hint, as in struct message */
 	s32 bound_fd;
@@ -349,7 +349,9 @@ struct socket_record {
 	u8 entered;  /* the group's array has it */
 	u8 parted;   /* it lacks SO_REUSEPORT, which connect(2) took */
 	u32 program; /* id of the program of its kernel group; 0: none */
-	u32 pad2;
+	u8 lent;     /* it has SO_REUSEADDR, which bind(2) has set */
+	u8 shares;   /* it has SO_REUSEPORT */
+	u8 pad2[2];
 };
 
 /* Names and order are those of the metrics in `udpgrm list`, and of udpgrm/abi.py. */

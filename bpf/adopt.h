@@ -55,6 +55,8 @@ static __always_inline int adopt(struct socket_request *request, struct group_ke
 	adopted = bpf_map_lookup_elem(MAP(ADOPTED), &who);
 	if (!adopted) {
 		find_enrolled(group_id, group->epoch, &request->process);
+		if (request->lent) /* its server may never enroll it */
+			have_looked_at(group, group_id, request);
 		return 1;
 	}
 	request->group = group_id + 1;

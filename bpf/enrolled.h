@@ -33,6 +33,15 @@ static __always_inline void note_enrolled(u32 group_id, u32 epoch, u32 app, u32 
 	bpf_map_update_elem(MAP(ENROLLED), &who, &value, BPF_ANY);
 }
 
+static __always_inline void set_membership(struct membership *found, u32 group_id, u32 epoch,
+					   const struct adopted *of)
+{
+	found->generation = of->generation;
+	found->app = of->app;
+	found->epoch = epoch;
+	found->group = group_id + 1;
+}
+
 /* What generation of a group the caller's sockets are of, if it has asked for none. */
 static __always_inline void find_enrolled(u32 group_id, u32 epoch, struct membership *found)
 {
@@ -49,12 +58,22 @@ static __always_inline void find_enrolled(u32 group_id, u32 epoch, struct member
 		who.cgroup = bpf_get_current_cgroup_id();
 		value = bpf_map_lookup_elem(MAP(ENROLLED), &who);
 	}
-	if (!value)
-		return;
-	found->generation = value->generation;
-	found->app = value->app;
-	found->epoch = epoch;
-	found->group = group_id + 1;
+	if (value)
+		set_membership(found, group_id, epoch, value);
+}
+
+/* The same, and that of an adopted cgroup before it. */
+static __always_inline void find_generation(u32 group_id, u32 epoch, struct membership *found)
+{
+	struct adopted_key who = { .cgroup = bpf_get_current_cgroup_id(),
+				   .group_id = group_id,
+				   .epoch = epoch };
+	struct adopted *adopted = bpf_map_lookup_elem(MAP(ADOPTED), &who);
+
+	if (adopted)
+		set_membership(found, group_id, epoch, adopted);
+	else
+		find_enrolled(group_id, epoch, found);
 }
 
 #endif

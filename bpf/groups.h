@@ -61,6 +61,13 @@ static __always_inline void unmap(struct group_key *key)
 		key->family = AF_INET;
 }
 
+/* Whether a key's address is any address. */
+static __always_inline bool is_wildcard(const struct group_key *key)
+{
+	return !(key->addr[0] | key->addr[1] | key->addr[3]) &&
+	       (!key->addr[2] || key->addr[2] == V4_MAPPED);
+}
+
 /* The protocol in a group's key, of UDP's number or TCP's; without a branch. */
 static __always_inline u8 key_protocol(u32 protocol)
 {

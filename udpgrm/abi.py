@@ -332,7 +332,7 @@ class SocketRequest(ctypes.Structure):
         ("adopted", _u8),
         ("parted", _u8),
         ("lent", _u8),
-        ("pad", _u8),
+        ("ungrouped", _u8),
         ("bound_at", _u32),
         ("bound_pid", _u32),
         ("bound_fd", ctypes.c_int32),
@@ -493,7 +493,9 @@ class SocketRecord(ctypes.Structure):
         ("entered", _u8),
         ("parted", _u8),
         ("program", _u32),
-        ("pad2", _u32),
+        ("lent", _u8),
+        ("shares", _u8),
+        ("pad2", _u8 * 2),
     ]
 
 

@@ -14,7 +14,29 @@ static __always_inline void find_process(struct bpf_sock_addr *ctx, struct bpf_s
 	group_key_of(ctx, sk, request, &key);
 	group = group_at(&key, &group_id);
 	if (group && may_join(request, group))
-		find_enrolled(group_id, group->epoch, &request->process);
+		find_generation(group_id, group->epoch, &request->process);
+}
+
+/*
+ * State for a socket that connects and has none: it shares the address by SO_REUSEADDR alone, as
+ * servers of DTLS do for each peer, or was bound before the hooks. No option can put it into a
+ * group, but while it is connected it is a flow. NULL: there is no group at its address.
+ */
+static __always_inline struct socket_request *note_ungrouped(struct bpf_sock_addr *ctx,
+							     struct bpf_sock *sk)
+{
+	struct socket_request request = { .generation = GENERATION_NONE, .ungrouped = 1 };
+	struct group_key key = {};
+	u32 group_id = 0;
+
+	group_key_of(ctx, sk, NULL, &key);
+	if (!group_at(&key, &group_id))
+		return NULL;
+	request.cookie = socket_cookie(ctx);
+	request.uid = field_of(sk, CONST(SK_UID_OFFSET));
+	request.ifindex = key.ifindex;
+	request.wildcard = is_wildcard(&key);
+	return bpf_sk_storage_get(MAP(SOCKET_REQUEST), sk, &request, BPF_SK_STORAGE_GET_F_CREATE);
 }
 
 /* SO_REUSEADDR and SO_REUSEPORT, in one read: bpf_getsockopt takes longer, once for each. */
@@ -26,12 +48,13 @@ static __always_inline u32 reuse_bits(struct bpf_sock *sk)
 }
 
 /*
- * From Linux 6.13 on, connect(2) takes an IPv4 socket out of its reuseport group even if it was
- * bound to a particular address, but leaves it SO_REUSEPORT: the next socket to bind finds it
- * first and makes a second group with it, which gets all new flows. Without SO_REUSEPORT it is
- * passed by; with SO_REUSEADDR on both, it is no conflict. The packets of others that come before
- * connect(2) has its way, for about a microsecond, are the socket's: as they may be anyhow, from
- * bind(2) on, where nothing steers. Where connect(2) fails, the daemon sets it right.
+ * From Linux 6.13 on, connect(2) takes a socket out of its reuseport group even if it was bound
+ * to a particular address, but leaves it SO_REUSEPORT. The next socket to bind finds it first (of
+ * IPv6, if no older one is left) and makes a second group with it, which gets all new flows, or
+ * none. Without SO_REUSEPORT it is passed by; with SO_REUSEADDR on both, it is no conflict. The
+ * packets of others that come before connect(2) has its way, for about a microsecond, are the
+ * socket's: as they may be anyhow, from bind(2) on, where nothing steers. Where connect(2) fails,
+ * the daemon sets it right.
  */
 static __always_inline void part(struct bpf_sock_addr *ctx, struct bpf_sock *sk,
 				 struct socket_request *request)
@@ -60,7 +83,7 @@ static __always_inline void part(struct bpf_sock_addr *ctx, struct bpf_sock *sk,
 /*
  * connect4, connect6: a socket that connects takes packets of one peer only. It gets no new flow
  * any more, and gives its array entry back; the daemon looks whether it has connected. Refuses
- * nothing. Costs UDP sockets without state one storage lookup.
+ * nothing. Costs bound UDP sockets without state a storage lookup and one for a group.
  */
 int hook_connect(struct bpf_sock_addr *ctx)
 {
@@ -69,10 +92,12 @@ int hook_connect(struct bpf_sock_addr *ctx)
 	struct registration *registration;
 	struct group *group;
 
-	if (!sk || ctx->protocol != IPPROTO_UDP)
+	if (!sk || ctx->protocol != IPPROTO_UDP || !sk->src_port)
 		return 1;
 	request = request_of(sk);
-	if (!request || !sk->src_port)
+	if (!request)
+		request = note_ungrouped(ctx, sk);
+	if (!request)
 		return 1;
 	/* the daemon registers no socket that has asked for nothing */
 	registration = request->group ? registration_of(sk) : NULL;
@@ -86,7 +111,7 @@ int hook_connect(struct bpf_sock_addr *ctx)
 	}
 	if (!request->registered && !request->process.group)
 		find_process(ctx, sk, request);
-	if (CONST(CONNECT_PARTS) && sk->family == AF_INET && !request->wildcard)
+	if (CONST(CONNECT_PARTS) && !request->wildcard)
 		part(ctx, sk, request);
 	return 1;
 }

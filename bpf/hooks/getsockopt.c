@@ -96,6 +96,9 @@ int hook_getsockopt(struct bpf_sockopt *ctx)
 		group = group_at(&key, &group_id);
 	}
 
+	if (request && request->ungrouped)
+		request = NULL; /* only its connection counts */
+
 	switch (ctx->optname) {
 	case UDP_GRM_WORKING_GEN:
 		if (!group)

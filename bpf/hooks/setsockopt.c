@@ -20,7 +20,7 @@ static __always_inline int carry_out(struct bpf_sockopt *ctx)
 	    ctx_retval())
 		return pass(ctx);
 	request = request_of(sk);
-	if (!request || !sk->src_port)
+	if (!request || request->ungrouped || !sk->src_port)
 		return refuse(EBADF);
 	read_first(ctx, &first);
 	value = first.words[0];

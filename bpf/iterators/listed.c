@@ -20,8 +20,9 @@ static __always_inline u32 program_of(u64 kernel_group)
 }
 
 /*
- * Emits a record of each socket of a generation: for the daemon, which enters those of adopted
- * cgroups, and for diagnosis. From one read(2) to the next sockets may be missed or repeated.
+ * Emits a record of each socket of a generation, and of those in none that bind(2) has given
+ * SO_REUSEADDR: for the daemon, which enters those of adopted cgroups, and for diagnosis. From one
+ * read(2) to the next sockets may be missed or repeated.
  */
 int list_sockets(struct socket_iterator *ctx)
 {
@@ -33,14 +34,20 @@ int list_sockets(struct socket_iterator *ctx)
 	if (!ctx->sk)
 		return 0;
 	request = bpf_sk_storage_get(MAP(SOCKET_REQUEST), ctx->sk, NULL, 0);
-	if (!request || !find_membership(request, &record.of))
+	if (!request)
+		return 0;
+	record.connected = is_connected(ctx->sk, &words);
+	record.shares = !!(words.flags & REUSES_PORT);
+	record.lent = request->lent && words.flags & REUSES_ADDRESS;
+	if (!find_membership(request, &record.of) &&
+	    (record.connected || !record.lent ||
+	     !find_group_at(ctx->sk, &words, IPPROTO_UDP, &record.of)))
 		return 0;
 	record.cookie = request->cookie;
 	record.pid = request->bound_pid;
 	record.fd = request->bound_fd;
 	record.bound_at = request->bound_at;
-	record.connected = is_connected(ctx->sk, &words);
-	record.parted = request->parted && !(words.flags & REUSES_PORT);
+	record.parted = request->parted && !record.shares;
 	record.adopted = request->adopted;
 	read_member(ctx->sk, CONST(SK_REUSEPORT_OFFSET), &record.kernel_group,
 		    sizeof(record.kernel_group));

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import signal
 import socket
 import subprocess
@@ -16,8 +17,11 @@ from typing import Any
 import pytest
 
 import udpgrm.client as grm
-from testing.host import Host, client, received, wait_for
+from testing.host import COMMAND, Host, client, inside, received, wait_for
 from tests.kernel.acceptor import Acceptor, ask, reuseport
+from tests.kernel.sockopts import SOCKET_GEN, get_error, put_error, u32
+from udpgrm.restart.groups import Groups
+from udpgrm.services.definition import Group
 
 #: More than a generation has array entries.
 PEERS = 300
@@ -107,12 +111,13 @@ def test_a_restart_with_a_socket_for_each_peer(servers: Servers, cgroup: Path) -
 
 
 EXACT = ("127.0.0.1", 4433)
+EXACT6 = ("::1", 4433)
 
 
 def accept(where: tuple[str, int] = EXACT, port: int = 9) -> socket.socket:
     """A socket of the group that is connected to a peer."""
     sock = reuseport(where)
-    sock.connect(("127.0.0.1", port))
+    sock.connect((where[0], port))
     return sock
 
 
@@ -185,6 +190,70 @@ sock.bind(("127.0.0.1", 4433))
 """
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
         assert b"Address already in use" in done.stderr
+
+
+@pytest.mark.parametrize("where", [EXACT, EXACT6], ids=form)
+def test_sessions_of_an_instance_whose_listener_has_closed(
+    host: Host, where: tuple[str, int]
+) -> None:
+    """They draw no later socket out of the group: each promotion has its way."""
+    with contextlib.ExitStack() as stack:
+        first, second = (stack.enter_context(reuseport(where)) for _ in range(2))
+        grm.enroll([first], 1)
+        stack.enter_context(accept(where))
+        grm.enroll([second], 2)
+        first.close()
+        third = stack.enter_context(reuseport(where))
+        grm.enroll([third], 3)
+        for generation, expected in ((2, 0), (3, 1)):
+            grm.promote(third, generation)
+            for _ in range(20):
+                with client(third.family) as peer:
+                    peer.sendto(b"?", where)
+            assert {position for position, _ in received([second, third])} == {expected}
+
+
+def test_a_socket_that_no_server_enrolls(host: Host) -> None:
+    """It does not keep SO_REUSEADDR either, with which other users could bind."""
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(reuseport(EXACT))
+        grm.enroll([first], 1)
+        stack.enter_context(accept())
+        stray = stack.enter_context(reuseport(EXACT))
+        wait_for(lambda: options(stray) == (1, 0), "SO_REUSEADDR to be taken back")
+
+
+@pytest.mark.parametrize("adopted", [False, True], ids=["enrolled", "adopted"])
+def test_sessions_that_share_by_reuseaddr_alone(host: Host, adopted: bool) -> None:
+    """As servers of DTLS make them: they are flows, and sockets of no group."""
+    outside = host.cgroup.parent / f"{host.cgroup.name}-outside"
+    with contextlib.ExitStack() as stack:
+        main = stack.enter_context(reuseaddr(reuseport=True))
+        if adopted:  # by a command in another cgroup than the server's
+            outside.mkdir()
+            stack.callback(outside.rmdir)
+            words = ["enroll", form(EXACT), f"--cgroup={host.cgroup}", "--gen=1"]
+            command = inside(outside, *COMMAND, f"--pin-dir={host.directory}", *words)
+            assert subprocess.run(command, check=False).returncode == 0
+        else:
+            grm.enroll([main], 1)
+        session = stack.enter_context(reuseaddr(reuseport=False))
+        session.connect(("127.0.0.1", 9))
+        [item] = host.group(form(EXACT))["generations"]
+        assert (item["connected"], item["sockets_alive"]) == (1, 1)
+        assert host.group(form(EXACT))["connected_unknown"] == 0
+        assert put_error(session, SOCKET_GEN, u32(1)) == errno.EBADF
+        assert get_error(session, SOCKET_GEN) == errno.EBADFD
+        Groups(host.directory, [Group(form(EXACT))]).refuse_second_groups()
+
+
+def reuseaddr(reuseport: bool) -> socket.socket:
+    """A bound socket with SO_REUSEADDR, and SO_REUSEPORT or not."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(reuseport))
+    sock.bind(EXACT)
+    return sock
 
 
 def test_a_daemon_that_goes_takes_nothing_from_a_server(host: Host) -> None:

@@ -4,7 +4,8 @@
 
 Servers bind a socket and connect it to a peer at once. An array entry for it would be dead a
 moment later, and a generation can have only 256 of them: so sockets that adopted cgroups bind are
-entered only then. And what the connect hooks changed is undone if connect(2) has failed.
+entered only then. What the connect hooks changed is undone if connect(2) has failed, and
+SO_REUSEADDR of the bind hook if the socket was not to be connected.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ def _asks(record: Record) -> Optional[MessageFlag]:
     """Return the flag of the message for an unconnected socket; None: nothing is to be done."""
     if record.connected:
         return None
-    if record.parted:
+    if record.parted or (record.lent and not record.entered):
         return MessageFlag.CONNECT | MessageFlag.LOOK
     if record.adopted and not record.entered:
         return MessageFlag.JOIN | MessageFlag.REGISTER

@@ -84,7 +84,7 @@ def _count_here(maps: Maps, iterator: str) -> Counts:
 
 @functools.lru_cache(maxsize=1)  # parses the kernel's types; asked for each connected socket
 def connect_parts() -> bool:
-    """Return whether connect(2) removes an IPv4 socket of any address from its reuseport group.
+    """Return whether connect(2) removes a socket of any address from its reuseport group.
 
     It does since Linux 6.13, with the kernel's table of connected sockets.
     """
@@ -106,9 +106,10 @@ class Record(NamedTuple):
     """A socket of a generation.
 
     entered: the group's array has it. parted: it lacks SO_REUSEPORT, as connect(2) removed
-    that. kernel_group names the kernel's reuseport group, 0: none; program: the id of its program,
-    0: none, PROGRAM_CLASSIC: one of classic BPF. pid, descriptor and bound_at (jiffies, 32 bits)
-    are of the last bind(2) or connect(2) that the daemon is to check: hints.
+    that; shares: it has it. lent: bind(2) has given it SO_REUSEADDR. kernel_group names the
+    kernel's reuseport group, 0: none; program: the id of its program, 0: none, PROGRAM_CLASSIC:
+    one of classic BPF. pid, descriptor and bound_at (jiffies, 32 bits) are of the last bind(2) or
+    connect(2) that the daemon is to check: hints.
     """
 
     cookie: int
@@ -117,6 +118,8 @@ class Record(NamedTuple):
     adopted: bool
     entered: bool
     parted: bool
+    shares: bool
+    lent: bool
     kernel_group: int
     pid: int
     descriptor: int
@@ -149,6 +152,8 @@ def _records_in(data: bytes) -> Iterator[Record]:
             adopted=bool(item.adopted),
             entered=bool(item.entered),
             parted=bool(item.parted),
+            shares=bool(item.shares),
+            lent=bool(item.lent),
             kernel_group=item.kernel_group,
             pid=item.pid,
             descriptor=item.fd,

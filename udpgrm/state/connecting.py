@@ -46,7 +46,7 @@ def give_back(maps: Maps, group_entries: GroupEntries, message: abi.Message, fd:
 
 
 def undo(maps: Maps, group_entries: GroupEntries, message: abi.Message, fd: int) -> None:
-    """Give a socket back what the hook removed: its connect(2) has failed."""
+    """Undo what the hooks did to a socket to be connected: it is not, or connect(2) has failed."""
     registration = records.entered_in(maps, fd, message.group_id, message.epoch)
     if (
         registration is not None
@@ -57,6 +57,7 @@ def undo(maps: Maps, group_entries: GroupEntries, message: abi.Message, fd: int)
         entries.set_entry(slot, registration.index, registration.array_entry)
         group_entries.write_slot(registration.slot, slot)
     rejoin(maps, fd)
+    take_lent(maps, fd)
 
 
 def rejoin(maps: Maps, fd: int) -> None:

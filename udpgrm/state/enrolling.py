@@ -31,9 +31,11 @@ def request_of(maps: Maps, cookie: int, sock: socket.socket) -> abi.SocketReques
 
 def note_bound(maps: Maps, cookie: int, sock: socket.socket) -> None:
     """Write the bind hook's record of a socket, unless the hook has."""
+    request = request_of(maps, cookie, sock)
+    flags = libbpf.ANY if request.ungrouped else libbpf.NOEXIST  # it was connected since
+    request.ungrouped = 0
     with contextlib.suppress(FileExistsError):
-        request = request_of(maps, cookie, sock)
-        records.write_request(maps, sock.fileno(), request, libbpf.NOEXIST)
+        records.write_request(maps, sock.fileno(), request, flags)
 
 
 def note_connected(
@@ -63,7 +65,7 @@ def note_connected(
         group=group_id + 1, epoch=group.epoch, generation=generation, app=application
     )
     reuseport = sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
-    if reuseport and ip.version == 4 and not ip.is_unspecified and connected.connect_parts():
+    if reuseport and not ip.is_unspecified and connected.connect_parts():
         # as the connect hook does
         had = sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
         request.parted = abi.Parted.OF_ONE if had else abi.Parted.OF_BOTH

@@ -2,9 +2,9 @@
 # Copyright the udpgrm authors
 """Second reuseport groups: sockets of a group that the kernel has, or would put, in another one.
 
-From Linux 6.13 on, connect(2) takes an IPv4 socket of a particular address out of its reuseport
-group. The hooks see to it that the next socket to bind passes over it; where they have not been,
-it makes another group with it, which gets all new flows.
+From Linux 6.13 on, connect(2) takes a socket of a particular address out of its reuseport group.
+The hooks see to it that the next socket to bind passes over it; where they have not been, it makes
+another group with it, which gets all new flows, or none.
 """
 
 from __future__ import annotations
@@ -58,11 +58,10 @@ def find(maps: Maps, view: GroupView) -> Optional[SecondGroup]:
 
 
 def _unseen(view: GroupView, records: list[connected.Record]) -> int:
-    """Return the number of connected IPv4 sockets that the next bind would conflict with."""
-    ip = ipaddress.ip_address(view.ip)
-    if view.tcp or ip.version != 4 or ip.is_unspecified:
+    """Return the number of connected sockets that the next bind would make a group with."""
+    if view.tcp or ipaddress.ip_address(view.ip).is_unspecified:
         return 0
     count = (view.connected_unknown or 0) + sum(
-        record.connected and not record.parted for record in records
+        record.connected and record.shares for record in records
     )
     return count if count and connected.connect_parts() else 0
