@@ -89,7 +89,7 @@ servers: setup ## unmodified servers restarted under load of their own clients, 
 monitoring: setup ## alert and recording rules, the dashboard's queries, with a real Prometheus
 	@tools/install_packages monitoring/apt.txt
 	tools/ensure_bpffs
-	$(call PYTEST,600)
+	$(call PYTEST,600,tests/monitoring)
 
 molecule-platforms: build/venvs/oldest/installed setup ## the collection on hosts of other distributions, compiled there or beforehand
 	$(call SCENARIO,platforms,1200)

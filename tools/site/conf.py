@@ -5,6 +5,7 @@
 project = "udpgrm"
 extensions = ["myst_parser", "sphinx_antsibull_ext"]
 root_doc = "docs/index"
+include_patterns = ["*.md", "docs/**", "testbed/README.md", "roles/udpgrm/README.md"]
 html_theme = "furo"
 
 myst_heading_anchors = 4
