@@ -194,10 +194,13 @@ deb: setup ## build the Debian package, checked by lintian
 deb-check: deb ## the package in a fresh container: the tutorial, an upgrade under traffic, removal
 	$(call PYTEST,3600,tests/packages -o faulthandler_timeout=1200)
 
-.PHONY: rpm
-rpm: setup ## build an RPM package, of which nothing was run
+.PHONY: rpm rpm-check
+rpm: setup ## build an RPM package
 	@tools/install_packages distribution/rpm-apt.txt
 	tools/build_rpm
+
+rpm-check: rpm ## its files and scripts on Debian, by rpm: a restart, refused removal, removal
+	$(call PYTEST,1200,tests/rpm)
 
 .PHONY: release release-check
 release: build/venvs/release/installed setup ## sources, collection, wheel and package, built twice; SBOM, checksums

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""A host by testbed/box: this machine's packages, none of its services, systemd as PID 1."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+
+from testing.processes import ROOT
+
+
+class Box:
+    """The host; commands run in it as root."""
+
+    def __init__(self, name: str) -> None:
+        """Name it."""
+        self._name = name
+
+    def command(self, verb: str, *words: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command of testbed/box; its two outputs are one."""
+        return subprocess.run(
+            [str(ROOT / "testbed/box"), verb, self._name, *words],
+            input=text,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    def run(self, script: str, *, status: int = 0, text: str = "") -> str:
+        """Run a script of the shell, and return what it printed."""
+        done = self.command("sh", "sh", "-ec", script, text=text)
+        assert done.returncode == status, f"{script}\n{done.stdout}"
+        return done.stdout
+
+
+@contextlib.contextmanager
+def box(name: str) -> Iterator[Box]:
+    """Start a host in the network namespace of this process, and end it."""
+    host = Box(f"{name}-{os.getpid()}")
+    try:
+        done = host.command("up", f"/proc/{os.getpid()}/ns/net")
+        assert done.returncode == 0, done.stdout
+        yield host
+    finally:
+        host.command("down")
