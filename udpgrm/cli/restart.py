@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Optional
 
-from udpgrm.cli import common, planning
+from udpgrm.cli import common, planning, showing
 from udpgrm.cli.errors import EXIT_ERROR, CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.cli.planning import Plan
@@ -21,7 +21,7 @@ from udpgrm.restart.follow import Followed, LaunchError, is_decided
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Outcome
 from udpgrm.restart.plan import Refused
-from udpgrm.restart.progress import BestEffort, Lines, Nothing, Progress, Terminal
+from udpgrm.restart.progress import BestEffort, Progress
 from udpgrm.restart.release import AUTO, Action, is_verified
 from udpgrm.restart.systemd import SystemdError
 from udpgrm.restart.transaction import Detached, Superseded
@@ -98,7 +98,7 @@ def _ensure(arguments: Arguments, name: str) -> int:
             unit = _launch(arguments, name, _options(plan)) if plan.changes else None
         if plan.action is not Action.NONE and not plan.suffices:
             # once that one is verified, it does not prevent the next one
-            last = follow.follow(name, BestEffort(_progress(arguments)), is_decided)
+            last = follow.follow(name, BestEffort(showing.others(arguments)), is_decided)
             if last.journal is None or not is_verified(last.journal.to_json()):
                 return _end(arguments, last, changed)
         elif arguments.flag("--no-follow"):
@@ -229,7 +229,7 @@ def here(
 ) -> int:
     """Run a restart in this process."""
     try:
-        journal = work(_progress(arguments))
+        journal = work(showing.own(arguments))
     except Superseded:
         _note(f"{arguments.operands[0]}: drains on by itself, as the next restart begins")
         return EXIT_SUSPENDED
@@ -285,7 +285,7 @@ def attend(
 ) -> int:
     """Follow a restart that another process runs. changed: this command has begun or resumed it."""
     limit = arguments.number("--timeout", _MAX_S, 0, _MAX_S)
-    progress = BestEffort(_progress(arguments))
+    progress = BestEffort(showing.others(arguments))
     try:
         last = follow.follow(name, progress, functools.partial(_is_enough, arguments), limit)
     except KeyboardInterrupt:
@@ -330,12 +330,6 @@ def _end(
     how = "was suspended" if journal.detached else "was interrupted"
     _note(f"{name}: the restart {how} in {step} (udpgrm restart {name} --resume continues)")
     return EXIT_SUSPENDED
-
-
-def _progress(arguments: Arguments) -> Progress:
-    if arguments.flag("--json"):
-        return Nothing()
-    return Terminal(sys.stdout) if sys.stdout.isatty() else Lines(sys.stdout)
 
 
 def _globals(arguments: Arguments) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Optional
 
 from udpgrm import abi, log
 from udpgrm.abi import GroupState, MessageFlag
+from udpgrm.daemon import fields
 from udpgrm.daemon.messages import MessageHandler
 from udpgrm.kernel import cgroups, pidfd, sockopt
 from udpgrm.kernel.inotify import Directories
@@ -117,7 +118,12 @@ class Adoptions:
         renewed = adoptions.renew(self._maps, adoption, identity)
         log.step(
             f"{adoption.directory} was started again: its sockets are of generation "
-            f"{adoption.generation}"
+            f"{adoption.generation}",
+            {
+                **fields.of_group(self._maps.group(adoption.group_id)),
+                "application": adoption.application,
+                "generation": adoption.generation,
+            },
         )
         for pid in cgroups.processes(adoption.directory):
             for cookie, fd in pidfd.sockets_of(pid):

@@ -108,6 +108,6 @@ class Compiler:
 
     def _try_again(self, error: cache.Unavailable) -> None:
         """Leave the program in the queue: the machine has failed, not the program."""
-        log.step(f"{limits.explain(error)}: to be tried again")
+        log.problem(f"{limits.explain(error)}: to be tried again")
         self._not_before = time.monotonic() + self._patience
         self._patience = min(2 * self._patience, _TRY_AGAIN_AT_LEAST_EVERY)

@@ -10,6 +10,7 @@ from typing import Callable, Optional
 
 from udpgrm import abi, log
 from udpgrm.abi import GroupState
+from udpgrm.daemon import fields
 from udpgrm.kernel import pidfd, sockopt
 from udpgrm.kernel.descriptors import Unreachable
 from udpgrm.state import address, steered
@@ -35,16 +36,18 @@ class Foreign:
         self._reported: dict[int, tuple[int, int]] = {}  # group id -> epoch, pid
         self._not_before = 0.0  # monotonic seconds
 
-    def refused(self, message: abi.Message, where: str) -> None:
+    def refused(self, message: abi.Message, group: abi.Group) -> None:
         """Log that the hooks refused a server's option, once for each process."""
         attempt = message.epoch, message.pid
         if self._reported.get(message.group_id) == attempt:
             return
         self._reported[message.group_id] = attempt
         option = _OPTIONS.get(message.generation, f"option {message.generation}")
-        log.step(
+        where = address.of_key(group.key)
+        log.problem(
             f"{option} of process {message.ns_pid or message.pid} at {where} was refused (EPERM): "
-            "its program would replace udpgrm's for all instances; turn it off in the server"
+            "its program would replace udpgrm's for all instances; turn it off in the server",
+            fields.of_group(group),
         )
 
     def put_back(self, maps: Maps, attach: Callable[[int, int], bool]) -> None:
@@ -67,10 +70,12 @@ class Foreign:
                 finally:
                     os.close(fd)
                 if done:
-                    where = address.of_key(maps.group(group_id).key)
-                    log.step(
-                        f"{where} was steered by {found.program} and not by udpgrm: its own "
-                        "program is attached again; a process in no hooked cgroup replaced it"
+                    group = maps.group(group_id)
+                    log.problem(
+                        f"{address.of_key(group.key)} was steered by {found.program} and not by "
+                        "udpgrm: its own program is attached again; a process in no hooked cgroup "
+                        "replaced it",
+                        fields.of_group(group),
                     )
         now = time.monotonic()
         self._not_before = now + max(_REST_S, _REST_FACTOR * (now - began))
@@ -85,5 +90,5 @@ def _duplicate(record: Record) -> Optional[int]:
         for _, fd in pidfd.find_sockets({record.cookie}).values():
             return fd
     except Unreachable as error:
-        log.step(str(error.strerror))
+        log.problem(str(error.strerror))
     return None

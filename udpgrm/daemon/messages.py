@@ -12,13 +12,14 @@ from typing import Optional
 
 from udpgrm import abi, log
 from udpgrm.abi import GroupState, MessageFlag
-from udpgrm.daemon import trains
+from udpgrm.daemon import fields, trains
 from udpgrm.daemon.deferred import Deferred, key_of
 from udpgrm.daemon.entering import Entrance
 from udpgrm.daemon.registration import Registrar
 from udpgrm.daemon.searching import Search
 from udpgrm.daemon.steering import Steering, count_failure
 from udpgrm.daemon.tubular import Tubular
+from udpgrm.journald import Fields, MessageId
 from udpgrm.kernel import pidfd
 from udpgrm.kernel.descriptors import Unreachable
 from udpgrm.state import address, connecting
@@ -66,11 +67,18 @@ class MessageHandler:
         group = self._maps.group(message.group_id)
         return group if group.state == GroupState.LIVE and group.epoch == message.epoch else None
 
+    def _named(self, message: abi.Message) -> Fields:
+        group = self._group_of(message)
+        return {} if group is None else fields.of_message(group, message)
+
     def announce(self, group_id: int, group: abi.Group) -> None:
         """Log a group that is new."""
         if self._known.get(group_id) != group.epoch:
             self._known[group_id] = group.epoch
-            log.event(f"socket group created {address.of_key(group.key)}")
+            log.event(
+                f"socket group created {address.of_key(group.key)}",
+                fields.of_group(group),
+            )
 
     def drop_group(self, group_id: int) -> None:
         """Drop the state of a deleted group."""
@@ -87,7 +95,7 @@ class MessageHandler:
             self.missed_one = True
             return
         if message.flags & MessageFlag.PROGRAM:
-            self._steering.foreign.refused(message, address.of_key(group.key))
+            self._steering.foreign.refused(message, group)
             return
         if message.flags == MessageFlag.LOOK:
             self.entrance.expect()
@@ -102,8 +110,13 @@ class MessageHandler:
             self._serve_at_once(message)
         if message.flags & MessageFlag.WORKING_GEN:
             where = address.of_key(group.key)
-            log.event(f"Working gen app={message.app} {message.generation} {where}")
-            log.event("setting working gen")
+            named = fields.of_message(group, message)
+            log.event(
+                f"Working gen app={message.app} {message.generation} {where}",
+                named,
+                MessageId.WORKING_GENERATION,
+            )
+            log.event("setting working gen", named)
             group.critical_gauge = 0
             self._hand_on(group_id, group, message)
 
@@ -117,7 +130,11 @@ class MessageHandler:
                 # no scan of all processes would find it; a daemon with more rights may
                 self.deferred.await_program(message)
                 if message.flags & MessageFlag.REGISTER:
-                    log.step(f"socket {message.cookie:#x} cannot be registered: {error.strerror}")
+                    log.problem(
+                        f"socket {message.cookie:#x} cannot be registered: {error.strerror}",
+                        self._named(message),
+                        MessageId.NOT_REGISTERED,
+                    )
                 return
         except OSError:  # there is no descriptor for it
             pass
@@ -136,9 +153,11 @@ class MessageHandler:
         """Register a socket. found: a pid that has it, and a duplicate; None: it is closed."""
         if found is None:
             excuse = self._search.excuse
-            log.step(
+            log.problem(
                 f"socket {message.cookie:#x} was closed before it could be registered"
-                + (f", unless one has it that cannot be asked: {excuse}" if excuse else "")
+                + (f", unless one has it that cannot be asked: {excuse}" if excuse else ""),
+                self._named(message),
+                MessageId.NOT_REGISTERED,
             )
             self.missed_one = True
             return
@@ -157,14 +176,19 @@ class MessageHandler:
         except OSError as error:
             if error.errno not in _REFUSED:
                 raise
-            log.step(
+            log.problem(
                 f"socket {message.cookie:#x} of {address.of_key(group.key)} cannot be registered: "
-                f"{_REFUSED[error.errno]}"
+                f"{_REFUSED[error.errno]}",
+                fields.of_message(group, message),
+                MessageId.NOT_REGISTERED,
             )
 
     def _register(self, group: abi.Group, message: abi.Message, fd: int) -> None:
         where = address.of_key(group.key)
-        log.event(f"socket found {where} so_cookie {message.cookie:#x}")
+        log.event(
+            f"socket found {where} so_cookie {message.cookie:#x}",
+            fields.of_message(group, message),
+        )
         with GroupEntries(self._maps, message.group_id) as group_entries:
             if connecting.is_connected(fd):
                 connecting.give_back(self._maps, group_entries, message, fd)

@@ -10,8 +10,10 @@ from typing import Optional
 
 from udpgrm import abi, log
 from udpgrm.abi import MessageFlag
+from udpgrm.daemon import fields
 from udpgrm.daemon.tubular import Tubular
 from udpgrm.dissectors import kinds
+from udpgrm.journald import Priority
 from udpgrm.kernel import libbpf
 from udpgrm.loader.pool import Pool
 from udpgrm.state import address, counters, entries, records
@@ -116,12 +118,14 @@ class Registrar:
     ) -> None:
         group_id, where = message.group_id, address.of_key(group.key)
         generation, array_entry = self._generation_asked_for(message, fd), record.array_entry
+        named = {**fields.of_message(group, message), "generation": generation}
         log.event(
             f"registering socket {where} app {message.app} gen {generation} "
-            f"so_cookie {message.cookie:#x}"
+            f"so_cookie {message.cookie:#x}",
+            named,
         )
         if record.generation == generation and record.index != abi.INDEX_NONE:
-            log.event("registering socket again is legal but weird")
+            log.event("registering socket again is legal but weird", named)
             return
         slot_id = abi.slot_of(group.max_apps, message.app, generation)
         has_table = kinds.of_type(group.type).has_flow_table
@@ -133,7 +137,7 @@ class Registrar:
             self._taken_until.pop((group_id, slot_id), None)
         index = self._free_index(group_id, slot_id, slot, array_entry, group_entries)
         if index is None:
-            log.event("too many sockets in the gen!")
+            log.event("too many sockets in the gen!", named, priority=Priority.WARNING)
             if record.index == abi.INDEX_NONE:  # else it stays where it is
                 record.generation, record.slot = generation, slot_id
             return

@@ -276,7 +276,7 @@ class Server:
         try:
             serve(*arguments)
         except Exception as error:
-            log.step(f"{type(error).__name__}: {limits.explain(error)}")
+            log.problem(f"{type(error).__name__}: {limits.explain(error)}")
             if failures.is_machines(error):
                 self._guarded(self._messages.try_again, message)
 
@@ -294,7 +294,7 @@ class Server:
                 self._attempt(message, self._messages.handle, message)
                 self._serve_root()
         except (OSError, RuntimeError) as error:
-            log.step(f"cannot look for adopted sockets now: {limits.explain(error)}")
+            log.problem(f"cannot look for adopted sockets now: {limits.explain(error)}")
 
     def _search(self) -> None:
         """Serve sockets that had to be searched for."""
@@ -305,13 +305,13 @@ class Server:
                 self._messages.settle(message)
                 self._serve_root()
         except (OSError, RuntimeError) as error:
-            log.step(f"cannot look for sockets now: {limits.explain(error)}")
+            log.problem(f"cannot look for sockets now: {limits.explain(error)}")
 
     def _guarded(self, action: Callable[..., object], *arguments: object) -> bool:
         """Call an action and log its errors, which must not end the daemon; return its success."""
         try:
             action(*arguments)
         except Exception as error:
-            log.step(f"{type(error).__name__}: {limits.explain(error)}")
+            log.problem(f"{type(error).__name__}: {limits.explain(error)}")
             return False
         return True

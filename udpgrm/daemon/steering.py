@@ -11,8 +11,10 @@ from typing import Optional
 from udpgrm import abi, log
 from udpgrm.abi import GroupState
 from udpgrm.build.cache import BuildError
+from udpgrm.daemon import fields
 from udpgrm.daemon.compiling import Compiler
 from udpgrm.daemon.foreign import Foreign
+from udpgrm.journald import MessageId
 from udpgrm.kernel import libbpf, pidfd
 from udpgrm.loader import failures, renewing
 from udpgrm.loader.pool import Pool
@@ -69,20 +71,27 @@ class Steering:
             except renewing.BROKEN as error:
                 if failures.is_machines(error) or not self._compiler.renew(program):
                     raise
-                log.step(f"a template does not load and is compiled once more: {error}")
+                log.problem(f"a template does not load and is compiled once more: {error}")
                 self._compiler.ready(program)
                 self._unready.add(group_id)
                 return False
             group.program = digest_of(dissector)
             for fault in faults_of(dissector):
-                log.step(f"filter of {address.of_key(group.key)}: {fault}")
+                log.problem(
+                    f"filter of {address.of_key(group.key)}: {fault}",
+                    fields.of_group(group),
+                )
         except (BuildError, FileNotFoundError, *renewing.BROKEN) as error:
             if failures.is_machines(error):
                 raise
             # it still delivers: without a program the kernel's own hash chooses
             self._rejected[group_id] = group.epoch
             count_failure(group)
-            log.step(f"no steering for {address.of_key(group.key)}: {error}")
+            log.problem(
+                f"no steering for {address.of_key(group.key)}: {error}",
+                fields.of_group(group),
+                MessageId.NO_STEERING,
+            )
         return True
 
     def _load(self, group_id: int) -> None:

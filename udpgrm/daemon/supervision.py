@@ -21,7 +21,7 @@ def notify(text: str) -> None:
         try:
             channel.sendto(text.encode(), "\0" + where[1:] if where[0] == "@" else where)
         except OSError as error:
-            log.step(f"cannot notify the service manager ({text}): {error.strerror}")
+            log.problem(f"cannot notify the service manager ({text}): {error.strerror}")
 
 
 class StopSignals:

@@ -21,4 +21,4 @@ def turn_off(group: abi.Group, fd: int, name: str) -> None:
     with pidfd.borrowed(fd) as sock:
         if sock.getsockopt(socket.IPPROTO_UDP, sockopt.UDP_GRO):
             sock.setsockopt(socket.IPPROTO_UDP, sockopt.UDP_GRO, 0)
-            log.step(f"{name}: UDP_GRO is off now, a train would go to one socket of the group")
+            log.problem(f"{name}: UDP_GRO is off now, a train would go to one socket of the group")

@@ -26,6 +26,6 @@ def load(programs: Sequence[Program], action: Callable[[], _Result]) -> _Result:
     except BROKEN as error:
         if failures.is_machines(error) or not cache.discard(programs):
             raise
-        log.step(f"a template does not load and is compiled once more: {error}")
+        log.problem(f"a template does not load and is compiled once more: {error}")
     cache.compile_missing(programs)
     return action()

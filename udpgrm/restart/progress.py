@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The progress of a restart: text and a bar in a terminal, JSON lines elsewhere."""
+"""The progress of a restart: a bar in a terminal, entries in the journal, JSON lines elsewhere."""
 
 from __future__ import annotations
 
@@ -7,10 +7,20 @@ import json
 import shutil
 from typing import Any, Optional, Protocol, TextIO
 
+from udpgrm import log
+from udpgrm.journald import MessageId, Priority
+
 _BAR = 24
 _CLEAR = "\r\x1b[K"
 
 Document = dict[str, Any]
+
+#: How the journal is told of a restart's end.
+_ENDS = {
+    "finished": (MessageId.RESTART_FINISHED, Priority.INFO),
+    "rolled_back": (MessageId.RESTART_ROLLED_BACK, Priority.WARNING),
+    "failed": (MessageId.RESTART_FAILED, Priority.WARNING),
+}
 
 
 class Progress(Protocol):
@@ -86,6 +96,45 @@ class Lines:
 
     def _print(self, content: Document) -> None:
         print(json.dumps(content), file=self._stream, flush=True)
+
+
+class Entries:
+    """Entries of systemd's journal: steps that have ended, samples of a drain, the outcome."""
+
+    def __init__(self, earlier: Optional[Document]) -> None:
+        """Leave out what an earlier process has done of the same restart."""
+        self._steps = _Steps()
+        self._earlier = earlier
+        self._progress: Optional[Document] = None
+
+    def show(self, journal: Document) -> None:
+        """Log what is new."""
+        if self._earlier is not None and self._earlier["started"] == journal["started"]:
+            self._steps.news(self._earlier)
+        self._earlier = None
+        named = {
+            "service": journal["service"],
+            "from_generation": journal["from_generation"],
+            "generation": journal["to_generation"],
+        }
+        for event, step in self._steps.news(journal):
+            if event == "ended":
+                log.event(
+                    f"{journal['service']}: {step_line(step)}",
+                    {**named, "step": step["step"], "result": step["result"]},
+                )
+        progress = journal["progress"]
+        if progress is not None and progress != self._progress:
+            log.event(
+                f"{journal['service']}: {drain_line(journal['step'], progress)}",
+                {**named, "step": journal["step"], "flows": progress["flows"]},
+                priority=Priority.DEBUG,
+            )
+        self._progress = progress
+        if journal["outcome"] is not None:
+            message_id, priority = _ENDS[journal["outcome"]]
+            outcome = {**named, "step": journal["step"], "outcome": journal["outcome"]}
+            log.event(outcome_line(journal), outcome, message_id, priority)
 
 
 class Terminal:

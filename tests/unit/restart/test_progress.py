@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from udpgrm import log
+from udpgrm.journald import MessageId, Priority
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Outcome, Position, Result, Step
-from udpgrm.restart.progress import BestEffort, DrainLine, Lines, Terminal, drain_line
+from udpgrm.restart.progress import BestEffort, DrainLine, Entries, Lines, Terminal, drain_line
 
 SAMPLE: dict[str, Any] = {
     "elapsed_s": 10.2,
@@ -164,3 +166,44 @@ def test_a_reader_that_goes_away() -> None:
     for _ in range(3):
         shown.show(document)  # the stream is closed
     assert counted.times == 1
+
+
+def test_entries(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(log, "event", lambda *entry, **more: logged.append((*entry, more)))
+    ended(journal, Step.PREPARE, Result.DONE, "", Position(Step.DRAIN))
+    earlier = journal.to_json()
+    entries = Entries(earlier)  # it was interrupted, and is resumed
+    journal.begin(Step.DRAIN)
+    entries.show(journal.to_json())
+    assert logged == []
+    journal.progress = SAMPLE
+    for _ in range(2):
+        entries.show(journal.to_json())
+    journal.progress = None
+    ended(journal, Step.STOP, Result.FAILED, "no reply", Position(Step.STOP, Outcome.FAILED))
+    entries.show(journal.to_json())
+    named = {"service": "edge", "from_generation": 4, "generation": 5}
+    drain, stop, outcome = logged
+    assert drain[1:] == (
+        {**named, "step": "drain", "flows": 25},
+        {"priority": Priority.DEBUG},
+    )
+    assert stop[0].startswith("edge: stop") and stop[0].endswith("no reply")
+    assert stop[1:] == ({**named, "step": "stop", "result": "failed"}, {})
+    assert outcome == (
+        "edge: failed in stop: no reply",
+        {**named, "step": "stop", "outcome": "failed"},
+        MessageId.RESTART_FAILED,
+        Priority.WARNING,
+        {},
+    )
+
+
+def test_entries_of_another_restart(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[str] = []
+    monkeypatch.setattr(log, "event", lambda text, *_, **__: logged.append(text))
+    ended(journal, Step.PREPARE, Result.DONE, "", Position(Step.START))
+    entries = Entries({**journal.to_json(), "started": 0.5})
+    entries.show(journal.to_json())
+    assert [line.split()[:2] for line in logged] == [["edge:", "prepare"]]
