@@ -156,7 +156,8 @@ def compare(document: t.Any, condition: str) -> str:
     if not values:
         return "no data"
     found = _CONDITION.fullmatch(condition)
-    assert found is not None  # checked as it was given
+    if found is None:  # checked as it was given
+        raise AssertionError(condition)
     holds, limit = _COMPARE[found[1]], float(found[2])
     for metric, value in values:
         if math.isnan(value) or not holds(value, limit):

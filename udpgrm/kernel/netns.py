@@ -26,7 +26,7 @@ _LOOKS = 5
 
 def own_cookie() -> int:
     """Return the cookie of this thread's network namespace."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         return sockopt.netns_cookie(sock)
 
 

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""The units of role and packages: what they close is not needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import jinja2
+import pytest
+
+from distribution import units
+from testing.box import Box, box
+from testing.host import ROOT, wait_for
+from tests.packages.test_deb import ECHO
+
+#: Detaches the group's program, as a server outside of hooked cgroups may.
+DETACH = """
+import socket
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+sock.bind(("0.0.0.0", 4433))
+sock.setsockopt(socket.SOL_SOCKET, 68, 0)  # SO_DETACH_REUSEPORT_BPF
+"""
+WARNINGS = "journalctl --quiet --unit=udpgrm --priority=warning --output=cat"
+
+
+@pytest.fixture(scope="module")
+def host(own_network: None) -> Iterator[Box]:
+    """A host with the units, and an echo server in generation 1."""
+    with box("units") as started:
+        for name, text in units.rendered().items():
+            started.run(f"cat > /etc/systemd/system/{name}", text=text)
+        started.run(f"cp {ROOT}/examples/echo_server.py /opt")
+        started.run("mkdir -p /etc/udpgrm/services.d /sys/fs/cgroup/udpgrm.slice /var/lib/textfile")
+        started.run(f"systemctl set-environment PYTHONPATH={ROOT}")
+        started.run(f"systemctl daemon-reload && systemctl start udpgrm\n{ECHO}")
+        started.run("systemctl start udpgrm-first@echo")
+        yield started
+
+
+def test_restart(host: Box) -> None:
+    host.run("udpgrm restart echo")
+    assert host.run("systemctl is-active echo@1 echo@2 || true").split() == ["inactive", "active"]
+    assert host.run(WARNINGS) == ""
+
+
+def test_fields(host: Box) -> None:
+    end = "journalctl --quiet UDPGRM_SERVICE=echo UDPGRM_OUTCOME=finished --output=cat"
+    first, second = host.run(end).splitlines()
+    assert first.startswith("echo: finished: generation 1 is active")
+    assert second.startswith("echo: finished: generation 2 is active")
+    working = "journalctl --quiet UDPGRM_GROUP=0.0.0.0:4433 UDPGRM_GENERATION=2 --output=cat"
+    assert "Working gen app=0 2 0.0.0.0:4433" in host.run(working).splitlines()
+
+
+def test_textfile(host: Box) -> None:
+    template = (ROOT / "roles/udpgrm/templates/udpgrm-textfile.service.j2").read_text()
+    unit = jinja2.Template(template).render(
+        ansible_managed="a test", udpgrm_textfile_directory="/var/lib/textfile"
+    )
+    host.run("cat > /etc/systemd/system/udpgrm-textfile.service", text=unit)
+    host.run("systemctl daemon-reload && systemctl start udpgrm-textfile")
+    metrics = host.run("cat /var/lib/textfile/udpgrm.prom")
+    assert "udpgrm_generation_connected_sockets{" in metrics
+
+
+def test_a_program_is_attached_again(host: Box) -> None:
+    host.run("python3 -", text=DETACH)
+    assert "NOT steered" in host.run("udpgrm doctor || true")
+    wait_for(lambda: "is attached again" in host.run(WARNINGS), "the daemon to notice")
+    assert "NOT steered" not in host.run("udpgrm doctor || true")
