@@ -6,7 +6,8 @@
 
 Prints ``ready`` once every long flow has been answered. Runs until its standard input
 ends, SIGTERM, --limit, or when it is not ready after 30 s; then waits for the last
-answers and writes what became of every flow (`testing.flows`).
+answers and writes what became of every flow (`testing.flows`). Exit status 1 after the
+limit: what came later met no traffic.
 
 The long flows of a host end a while after another generation first answered
 there, and new ones take their place: so they outlive the switch, and the old
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import errno
 import heapq
 import itertools
 import os
@@ -26,7 +28,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from testing.flows import LONG, SHORT, Flow, Instance, write
@@ -40,7 +42,7 @@ SHORT_FLOWS_PER_SECOND = 20
 HOLD = 3.0
 LOST_AFTER = 2.0
 READY_LIMIT = 30.0
-# No port is used twice in a run: to a host, a port used again within the flow
+# To a host no port is used twice in a run: one that is used again within the flow
 # timeout is no new flow.
 PORTS = range(10000, 65000)
 
@@ -121,10 +123,11 @@ class ActiveFlow:
 
 @dataclasses.dataclass
 class Target:
-    """A host's service, and what was seen of it."""
+    """A host's service, and what was seen of it. ports: of this machine, not used yet."""
 
     name: str
     address: tuple[str, int]
+    ports: Iterator[int] = dataclasses.field(default_factory=lambda: iter(PORTS))
     # the newest that answered
     generation: int | None = None
     # those that end when the hold after a switch is over
@@ -138,25 +141,35 @@ class Traffic:
     def __init__(self, targets: list[Target]) -> None:
         self.done: list[Flow] = []
         self._targets = {target.name: target for target in targets}
-        self._ports = iter(PORTS)
+        for number, target in enumerate(targets):
+            # each begins elsewhere, so that they seldom meet
+            first = PORTS[len(PORTS) * number // len(targets)]
+            target.ports = itertools.chain(range(first, PORTS.stop), range(PORTS.start, first))
         self._agenda: list[tuple[float, int, Callable[[float], None]]] = []
         self._turns = itertools.count()
         self._selector = selectors.DefaultSelector()
         self._active: set[ActiveFlow] = set()
         self._stopping = False
+        self._over = False
         self._ready = False
 
-    def run(self, limit: float) -> None:
-        """Send until standard input ends or the limit (seconds) is over, then collect."""
+    def run(self, limit: float) -> bool:
+        """Send until standard input ends, then collect; False if the limit (seconds) came first."""
         self._selector.register(sys.stdin, selectors.EVENT_READ, self._input)
         started = time.monotonic()
-        self._at(started + limit, lambda _: self.stop())
+        self._at(started + limit, lambda _: self._stop_at_limit())
         self._at(started + READY_LIMIT, lambda _: self._stop_unless_ready())
         for target in self._targets.values():
             self._start_long_flows(target, started)
             self._spawn(target, started)
         while self._active or not self._stopping:
             self._turn()
+        return not self._over
+
+    def _stop_at_limit(self) -> None:
+        if not self._stopping:
+            self._over = True
+            self.stop()
 
     def stop(self) -> None:
         """Stop sending; `run` returns when every packet is answered or lost."""
@@ -203,8 +216,7 @@ class Traffic:
         self._at(now + 1 / SHORT_FLOWS_PER_SECOND, lambda when: self._spawn(target, when))
 
     def _open(self, target: Target, kind: str, now: float) -> ActiveFlow:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        sock.bind(("", next(self._ports)))
+        sock = _bound(target.ports)
         sock.connect(target.address)
         flow = ActiveFlow(Flow(target.name, kind, now), sock, self._on_answer)
         self._selector.register(sock, selectors.EVENT_READ, flow.receive)
@@ -249,6 +261,20 @@ class Traffic:
             print("ready", flush=True)
 
 
+def _bound(ports: Iterator[int]) -> socket.socket:
+    """Return a socket bound to the next port that no flow to another host has."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    for port in ports:
+        try:
+            sock.bind(("", port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return sock
+    raise RuntimeError("every port was used: the run is too long")
+
+
 def parse_target(text: str) -> Target:
     """Read NAME=ADDRESS:PORT."""
     name, _, place = text.partition("=")
@@ -263,13 +289,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="traffic to UDP echo services")
     parser.add_argument("--target", action="append", required=True, type=parse_target)
     parser.add_argument("--out", required=True, type=Path)
-    parser.add_argument("--limit", type=float, default=600.0, help="seconds (default 600)")
+    parser.add_argument("--limit", type=float, default=1800.0, help="seconds (default 1800)")
     arguments = parser.parse_args()
     traffic = Traffic(arguments.target)
     signal.signal(signal.SIGTERM, lambda *_: traffic.stop())
-    traffic.run(arguments.limit)
+    in_time = traffic.run(arguments.limit)
     write(arguments.out, traffic.done)
-    return 0
+    return 0 if in_time else 1
 
 
 if __name__ == "__main__":

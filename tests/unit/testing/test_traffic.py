@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from testing import flows
+from testing import flows, traffic
 from testing.traffic import HOLD, LONG_FLOWS, LOST_AFTER, SHORT_FLOWS_PER_SECOND, SHORT_PACKETS
 from testing.waiting import PATIENCE_S
 
@@ -179,3 +179,22 @@ def test_answers_that_came_while_the_generator_was_stalled_are_not_lost(
 
     assert sum(flow.lost + flow.repeated for flow in seen) == 0
     assert max(flow.longest_pause for flow in seen) > LOST_AFTER
+
+
+def test_traffic_that_ends_before_its_caller_is_a_failure(service: Service, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "testing.traffic", "--limit=1"]
+    command += [f"--out={tmp_path / 'flows'}", service.target]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as it:
+        service.serve_until(lambda: it.poll() is not None)
+        assert it.returncode == 1
+
+
+def test_a_port_is_used_once_for_each_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traffic, "PORTS", range(20000, 20006))
+    targets = [traffic.Target(name, ("127.0.0.1", 9)) for name in ("fl1", "fl2")]
+    traffic.Traffic(targets)
+
+    assert [list(target.ports) for target in targets] == [
+        [20000, 20001, 20002, 20003, 20004, 20005],
+        [20003, 20004, 20005, 20000, 20001, 20002],
+    ]
