@@ -24,6 +24,8 @@ from testing import flows, hosts
 from testing.processes import FLEET, exit_status, run, started
 
 WARM_UP = 3.0
+# Of all hosts together, which share two processors with their clients; and of one host.
+LONG_FLOWS, MOST_LONG_FLOWS = 100, 50
 # after the last switch: longer than the old flows' hold, for a last word of the new ones
 TAIL = 4.0
 
@@ -86,6 +88,7 @@ def traffic(places: dict[str, str], port: int) -> Iterator[dict[str, Seen]]:
         out = Path(directory, "flows")
         command = [FLEET, "exec", "client", "nice", "--adjustment=-10"]
         command += [sys.executable, "-m", "testing.traffic", f"--out={out}"]
+        command.append(f"--long-flows={min(MOST_LONG_FLOWS, LONG_FLOWS // len(places))}")
         command += [f"--target={name}={address}:{port}" for name, address in places.items()]
         with started(command, piped=True) as generator:
             assert generator.stdin and generator.stdout

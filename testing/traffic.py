@@ -138,7 +138,8 @@ class Target:
 class Traffic:
     """Event loop: a heap of things to do at a time, and the sockets."""
 
-    def __init__(self, targets: list[Target]) -> None:
+    def __init__(self, targets: list[Target], long_flows: int | None = None) -> None:
+        self._long_flows = LONG_FLOWS if long_flows is None else long_flows
         self.done: list[Flow] = []
         self._targets = {target.name: target for target in targets}
         for number, target in enumerate(targets):
@@ -200,14 +201,14 @@ class Traffic:
             self.stop()
 
     def _start_long_flows(self, target: Target, now: float) -> None:
-        for number in range(LONG_FLOWS):
+        for number in range(self._long_flows):
 
             def start(when: float) -> None:
                 if not self._stopping:
                     target.long_flows.append(self._open(target, LONG, when))
 
             # spread over an interval, so that packets do not come in bursts
-            self._at(now + INTERVAL * number / LONG_FLOWS, start)
+            self._at(now + INTERVAL * number / self._long_flows, start)
 
     def _spawn(self, target: Target, now: float) -> None:
         if self._stopping:
@@ -255,7 +256,7 @@ class Traffic:
 
     def _tell_ready(self) -> None:
         if not self._ready and all(
-            target.answered_long >= LONG_FLOWS for target in self._targets.values()
+            target.answered_long >= self._long_flows for target in self._targets.values()
         ):
             self._ready = True
             print("ready", flush=True)
@@ -290,8 +291,9 @@ def main() -> int:
     parser.add_argument("--target", action="append", required=True, type=parse_target)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--limit", type=float, default=1800.0, help="seconds (default 1800)")
+    parser.add_argument("--long-flows", type=int, help="of each target (default 50)")
     arguments = parser.parse_args()
-    traffic = Traffic(arguments.target)
+    traffic = Traffic(arguments.target, arguments.long_flows)
     signal.signal(signal.SIGTERM, lambda *_: traffic.stop())
     in_time = traffic.run(arguments.limit)
     write(arguments.out, traffic.done)
