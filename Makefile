@@ -202,6 +202,11 @@ rpm: setup ## build an RPM package
 rpm-check: rpm ## its files and scripts on Debian, by rpm: a restart, refused removal, removal
 	$(call PYTEST,1200,tests/rpm)
 
+.PHONY: version
+version: setup ## set VERSION everywhere, turn the fragments into its changelog
+	tools/set_version.py $(VERSION)
+	antsibull-changelog release
+
 .PHONY: release release-check
 release: build/venvs/release/installed setup ## sources, collection, wheel and package, built twice; SBOM, checksums
 	@tools/install_packages distribution/apt.txt
