@@ -51,7 +51,7 @@ build/venvs/%/installed: requirements-%.txt | packages
 
 .PHONY: test unit unit-ansible kernel molecule
 test: lint unit ## all checks and tests
-	tools/side_by_side unit-ansible kernel
+	tools/side_by_side unit-ansible kernel servers-short
 	$(MAKE) --no-print-directory molecule
 
 # A limit is for what hangs: several times as long as it takes on two busy cores.
@@ -74,7 +74,7 @@ molecule: build/venvs/oldest/installed setup ## the collection on two hosts, an 
 SCENARIO = MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/build/molecule-$(1) \
 	timeout --foreground --signal=INT --kill-after=120 $(2) molecule test --scenario-name $(1) --destroy always
 
-.PHONY: clients monitoring servers molecule-platforms molecule-vm molecule-rollout molecule-services molecule-lifecycle
+.PHONY: clients monitoring servers servers-short molecule-platforms molecule-vm molecule-rollout molecule-services molecule-lifecycle
 clients: setup ## the client library in C, C++, Go, Python and Rust: one test for all, restarts of the examples
 	@tools/install_packages clients/apt.txt
 	tools/ensure_bpffs
@@ -84,7 +84,14 @@ clients: setup ## the client library in C, C++, Go, Python and Rust: one test fo
 servers: setup ## unmodified servers restarted under load of their own clients, with and without udpgrm
 	@tools/install_packages testbed/servers-apt.txt testbed/profiles-apt.txt
 	tools/ensure_bpffs
-	$(call PYTEST,3600,tests/servers)
+	$(call PYTEST,3600,tests/servers --numprocesses=4 --dist=worksteal)
+
+# Of three kinds: one that shares its address by itself, SIP by the bind hook, a static binary with QUIC.
+servers-short: setup ## three of these servers, three restarts each
+	@tools/install_packages testbed/servers-short-apt.txt
+	tools/ensure_bpffs
+	$(call PYTEST,1200,tests/servers/test_profiles.py --numprocesses=3 --restarts=3 \
+	  -k "lose_nothing and (knot or kamailio or caddy)")
 
 monitoring: setup ## alert and recording rules, the dashboard's queries, with a real Prometheus
 	@tools/install_packages monitoring/apt.txt

@@ -26,6 +26,8 @@ from udpgrm.kernel import netns
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, str(ROOT / "bin/udpgrm")]
+#: Templates that runs of tests leave to later ones.
+TEMPLATES = ROOT / "build/templates"
 _FAULTY = f"""
 import errno, os, sys
 sys.path.insert(0, {str(ROOT)!r})

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 import udpgrm.client as grm
-from testing.host import COMMAND, ROOT, Host, remove_cgroup, remove_pins
+from testing.host import COMMAND, TEMPLATES, Host, remove_cgroup, remove_pins
 from testing.waiting import PATIENCE_S
 from udpgrm.kernel import cgroups
 
@@ -29,7 +29,6 @@ from udpgrm.kernel import cgroups
 _NAME = "udpgrm-test-"
 _SHARED = "-shared"
 _BPFFS = Path("/sys/fs/bpf")
-_TEMPLATES = ROOT / "build/templates"
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -102,12 +101,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if "PYTEST_XDIST_WORKER" in os.environ:
         run = run.parent
     directory = run / "cache"
-    with _TEMPLATES.with_suffix(".lock").open("w") as lock:
+    with TEMPLATES.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        environment = {**os.environ, "UDPGRM_CACHE_DIR": str(_TEMPLATES)}
+        environment = {**os.environ, "UDPGRM_CACHE_DIR": str(TEMPLATES)}
         subprocess.run([*COMMAND, "build"], env=environment, check=True, stdout=subprocess.DEVNULL)
         if not directory.exists():
-            shutil.copytree(_TEMPLATES, directory)
+            shutil.copytree(TEMPLATES, directory)
     os.environ["UDPGRM_CACHE_DIR"] = str(directory)
     return directory
 

@@ -9,12 +9,15 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import udpgrm.client as grm
-from testing.host import COMMAND, client, wait_for
+from testing.host import COMMAND, client, plain_socket, wait_for
 from testing.waiting import PATIENCE_S
 from tests.kernel.restarts import (
     ALSO,
@@ -317,6 +320,45 @@ def test_no_probes(serving: Edge) -> None:
     steps = {step["step"]: step["evidence"] for step in json.loads(done.stdout)["steps"]}
     assert steps["canary"]["probes"][0]["received_generation"] == 2
     assert steps["verify"]["probes"][0]["path"] == "new"
+
+
+@contextlib.contextmanager
+def few_ports(count: int) -> Iterator[list[int]]:
+    """Let the kernel choose clients' ports among a few."""
+    path = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    before = path.read_text()
+    path.write_text(f"40000 {40000 + count - 1}")
+    try:
+        yield list(range(40000, 40000 + count))
+    finally:
+        path.write_text(before)
+
+
+def test_a_probe_from_a_port_that_had_a_flow(serving: Edge) -> None:
+    """Clients on this host have left flows with the old instance, and the probe gets their port."""
+    ended = threading.Event()
+
+    def come_and_go(ports: list[int]) -> None:
+        while not ended.is_set():
+            for port in ports:
+                with contextlib.suppress(OSError), plain_socket() as sock:  # a probe may have it
+                    sock.bind(("127.0.0.1", port))
+                    ask(sock)
+
+    with few_ports(8) as ports:
+        thread = threading.Thread(target=come_and_go, args=(ports,))
+        thread.start()
+        command = serving.start("restart", "edge", "--json")
+        try:
+            serving.await_step("drain")
+        finally:
+            ended.set()
+            thread.join()
+    printed, _ = command.communicate(timeout=PATIENCE_S)
+    assert command.returncode == 0, printed
+    steps = {step["step"]: step["evidence"] for step in json.loads(printed)["steps"]}
+    [new] = steps["verify"]["probes"]
+    assert (new["source"].partition(":")[2], new["path"]) in [(str(port), "new") for port in ports]
 
 
 @pytest.mark.parametrize(

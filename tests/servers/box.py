@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from testing.host import ROOT
+from testing.host import ROOT, TEMPLATES
 
 _UNITS = {
     "udpgrm.slice": "[Slice]\n",
@@ -36,6 +36,8 @@ class Box:
         assert done.returncode == 0, done.stderr
         for name, text in _UNITS.items():
             self.write(Path("/etc/systemd/system", name), text)
+        # else the daemon of each box compiles for itself
+        self.run("cp", "-rT", str(TEMPLATES), "/var/cache/udpgrm")
         # a slice has its cgroup from its first unit on
         self.run("mkdir", "-p", "/sys/fs/cgroup/udpgrm.slice", "/etc/udpgrm/services.d")
         self.run("systemctl", "start", "udpgrm.service")

@@ -177,7 +177,7 @@ class Sipp:
 
 
 class Turn:
-    """coturn's own client: sessions of 10 s with their allocations, channels and data."""
+    """coturn's own client: sessions of 5 s with their allocations, channels and data."""
 
     def __init__(self, port: int) -> None:
         # what it relays goes to an echo server
@@ -191,7 +191,7 @@ class Turn:
     def _session(self, port: int) -> tuple[int, int]:
         done = subprocess.run(
             [
-                *("turnutils_uclient", "-n", "250", "-m", "2", "-z", "40", "-l", "100", "-c"),
+                *("turnutils_uclient", "-n", "125", "-m", "2", "-z", "40", "-l", "100", "-c"),
                 *("-e", LOOPBACK, "-r", "3480", "-p", str(port), LOOPBACK),
             ],
             capture_output=True,

@@ -4,18 +4,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.kernel.conftest import bare_host, cache, cgroup, host, own_host, own_network
 from tests.servers import configurations
+from tests.servers.box import Box
 from tests.servers.instances import Instances, instances
 
 __all__ = ["bare_host", "cache", "cgroup", "host", "own_host", "own_network"]
 
-_ROWS = pytest.StashKey[list[str]]()
+_FIGURE = "figure"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a short run restart less often."""
+    parser.addoption("--restarts", type=int, default=20, help="restarts of each server")
+
+
+@pytest.fixture
+def restarts(pytestconfig: pytest.Config) -> int:
+    """How often a server is restarted."""
+    count: int = pytestconfig.getoption("restarts")
+    return count
 
 
 @pytest.fixture
@@ -51,12 +65,22 @@ def upstream(cgroup: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def figures(pytestconfig: pytest.Config) -> list[str]:
-    """Lines to print when all is done."""
-    return pytestconfig.stash.setdefault(_ROWS, [])
+def box(cache: Path) -> Iterator[Box]:
+    """A host on which nothing was set up yet."""
+    box = Box()
+    yield box
+    box.close()
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Note a line that is printed when all is done."""
+    return functools.partial(record_property, _FIGURE)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the figures below the tests."""
-    for row in terminalreporter.config.stash.get(_ROWS, []):
-        terminalreporter.write_line(row)
+    reports = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+    lines = {value for one in reports for key, value in one.user_properties if key == _FIGURE}
+    for line in sorted(lines):
+        terminalreporter.write_line(line)

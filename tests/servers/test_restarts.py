@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -13,7 +14,6 @@ from testing.load import Answer, Connections, ask_by_tcp, load
 from tests.servers.configurations import KINDS, SOCKETS, Kind
 from tests.servers.instances import Instance, Instances
 
-RESTARTS = 20
 PLAIN_RESTARTS = 3
 PORT = 5300
 WHERE = f"127.0.0.1:{PORT}"
@@ -62,7 +62,7 @@ def wait_until_quiet(host: Host, generation: int) -> None:
 
 @every_kind
 def test_restarts_lose_nothing(
-    kind: Kind, host: Host, steered: Instances, figures: list[str]
+    kind: Kind, host: Host, steered: Instances, restarts: int, figure: Callable[[str], None]
 ) -> None:
     done = host.run("dissector", "set", WHERE, "dns")
     assert done.returncode == 0, done.stderr
@@ -70,7 +70,7 @@ def test_restarts_lose_nothing(
     enroll(host, old)
     promoted = {old.name: promote(host)}
     with load(PORT) as queries:
-        for restart in range(RESTARTS):
+        for restart in range(restarts):
             time.sleep(PAUSE_S)
             new = steered.start(kind, PORT)
             time.sleep(PAUSE_S)
@@ -83,9 +83,7 @@ def test_restarts_lose_nothing(
         time.sleep(PAUSE_S)
         counts = queries.end()
         check_who_answered(queries.resolver.answers, promoted)
-    figures.append(
-        f"{kind.__name__}: {RESTARTS} restarts, {counts.sent} queries, {counts.lost} lost"
-    )
+    figure(f"{kind.__name__}: {restarts} restarts, {counts.sent} queries, {counts.lost} lost")
     assert counts.lost == 0
     assert {answer.name for answer in queries.resolver.answers} == set(promoted)
 
@@ -106,7 +104,9 @@ def check_who_answered(answers: list[Answer], promoted: dict[str, tuple[float, f
 
 
 @every_kind
-def test_without_udpgrm_they_lose(kind: Kind, plain: Instances, figures: list[str]) -> None:
+def test_without_udpgrm_they_lose(
+    kind: Kind, plain: Instances, figure: Callable[[str], None]
+) -> None:
     """The same load and servers show that it would be seen if something were lost."""
     old = plain.start(kind, PORT)
     with load(PORT) as queries:
@@ -116,7 +116,7 @@ def test_without_udpgrm_they_lose(kind: Kind, plain: Instances, figures: list[st
             old = plain.start(kind, PORT)
         time.sleep(PAUSE_S)
         counts = queries.end()
-    figures.append(
+    figure(
         f"{kind.__name__}: {PLAIN_RESTARTS} plain restarts, {counts.sent} queries, "
         f"{counts.lost} lost"
     )
@@ -124,7 +124,9 @@ def test_without_udpgrm_they_lose(kind: Kind, plain: Instances, figures: list[st
 
 
 @every_kind
-def test_reuseport_alone_does_not_wait(kind: Kind, plain: Instances, figures: list[str]) -> None:
+def test_reuseport_alone_does_not_wait(
+    kind: Kind, plain: Instances, figure: Callable[[str], None]
+) -> None:
     """Without steering a new instance gets queries at once, and some die with the old one."""
     early = 0
     old = plain.start(kind, PORT)
@@ -139,7 +141,7 @@ def test_reuseport_alone_does_not_wait(kind: Kind, plain: Instances, figures: li
             old = new
         time.sleep(PAUSE_S)
         counts = queries.end()
-    figures.append(
+    figure(
         f"{kind.__name__}: {PLAIN_RESTARTS} overlapping restarts without steering, "
         f"{counts.sent} queries, {counts.lost} lost, {early} instances asked too early"
     )
@@ -148,7 +150,7 @@ def test_reuseport_alone_does_not_wait(kind: Kind, plain: Instances, figures: li
 
 @every_kind
 def test_connections_are_steered(
-    kind: Kind, host: Host, steered: Instances, figures: list[str]
+    kind: Kind, host: Host, steered: Instances, restarts: int, figure: Callable[[str], None]
 ) -> None:
     """No connection is refused, reset or accepted by an instance before its promotion."""
     done = host.run("dissector", "set", WHERE, "dns")
@@ -158,7 +160,7 @@ def test_connections_are_steered(
     promoted = {old.name: promote(host, TCP)}
     promote(host)
     with Connections(PORT) as connections:
-        for restart in range(RESTARTS):
+        for restart in range(restarts):
             new = steered.start(kind, PORT)
             names = [ask_by_tcp(PORT) for _ in range(EARLY_CONNECTIONS)]
             enroll_both(host, new)
@@ -173,8 +175,8 @@ def test_connections_are_steered(
         time.sleep(PAUSE_S)
     check_who_answered(connections.answers, promoted)
     count, failed = len(connections.answers), len(connections.failed)
-    figures.append(
-        f"{kind.__name__}: {RESTARTS} restarts, {count + failed} connections, {failed} failed, "
+    figure(
+        f"{kind.__name__}: {restarts} restarts, {count + failed} connections, {failed} failed, "
         f"{early} of {asked} reached a new instance before its promotion"
     )
     assert connections.failed == [] or kind in RESETS_SOME
@@ -197,7 +199,7 @@ def flows_of(host: Host, generation: int) -> int:
 
 @every_kind
 def test_connections_are_not_steered_without_a_group(
-    kind: Kind, host: Host, steered: Instances, figures: list[str]
+    kind: Kind, host: Host, steered: Instances, figure: Callable[[str], None]
 ) -> None:
     """TCP goes to whoever listens, as docs/servers.md warns; what is answered is UDP."""
     done = host.run("dissector", "set", WHERE, "dns")
@@ -208,5 +210,5 @@ def test_connections_are_not_steered_without_a_group(
     steered.start(kind, PORT)
     names = [ask_by_tcp(PORT) for _ in range(60)]
     early = sum(name != old.name for name in names)
-    figures.append(f"{kind.__name__}: {early} of {len(names)} connections reached a new instance")
+    figure(f"{kind.__name__}: {early} of {len(names)} connections reached a new instance")
     assert early > 0

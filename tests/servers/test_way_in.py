@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,16 +46,8 @@ WAYS = {
 }
 
 
-@pytest.fixture
-def box() -> Iterator[Box]:
-    """A host on which nothing was set up yet."""
-    box = Box()
-    yield box
-    box.close()
-
-
 @pytest.mark.parametrize("name", WAYS)
-def test_two_commands(name: str, box: Box, figures: list[str]) -> None:
+def test_two_commands(name: str, box: Box, figure: Callable[[str], None]) -> None:
     """Nothing is lost, and then the service starts at boot."""
     way, case, profile = WAYS[name], _CASES[name], profiles.load(name)
     for path in case.emptied:
@@ -76,7 +68,7 @@ def test_two_commands(name: str, box: Box, figures: list[str]) -> None:
     time.sleep(way.known_s)
     journal = box.restart(SERVICE)
     counts = running.end()
-    figures.append(f"{name}: from {profile.unit}, {counts.lost} of {counts.sent} lost")
+    figure(f"{name}: from {profile.unit}, {counts.lost} of {counts.sent} lost")
     assert (journal["from_generation"], journal["to_generation"]) == (0, 1)
     assert counts.lost == 0
     box.run("udpgrm", "service", "start", SERVICE)

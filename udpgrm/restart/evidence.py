@@ -274,6 +274,7 @@ class KernelProber:
         """Yield a flow for one question; its entries are deleted afterwards."""
         maps, group_id = self._groups.maps, target.view.group_id
         with contextlib.closing(self._begin(target)) as flow, Probing(maps, group_id) as probing:
+            delete_flow(maps, group_id, flow.source)  # an earlier client's of this port
             try:
                 yield flow, probing
             finally:
