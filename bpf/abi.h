@@ -146,12 +146,13 @@ struct group {
 	u32 next_entry;		     /* entries are handed out in turn, so reuse comes late */
 	u32 critical;		     /* socket_critical */
 	u32 critical_gauge;
-	u32 uid;     /* owner: the user that bound its first socket */
-	u32 flows;   /* entries of its flow tables; 0: those that hooks take */
-	u32 probes;  /* how many probe records it has */
-	u32 program; /* which program steers it: head of its digest */
-	u32 awaited; /* the daemon was notified to check its sockets */
-	u32 parted;  /* connected sockets at its address have SO_REUSEADDR, and no SO_REUSEPORT */
+	u32 uid;      /* owner: the user that bound its first socket */
+	u32 flows;    /* entries of its flow tables; 0: those that hooks take */
+	u32 probes;   /* how many probe records it has */
+	u32 program;  /* which program steers it: head of its digest */
+	u32 awaited;  /* the daemon was notified to check its sockets */
+	u32 parted;   /* connected sockets at its address have SO_REUSEADDR, and no SO_REUSEPORT */
+	u32 keyed_by; /* enum keyed_by, of packets that its sockets send: bpf/hooks/egress.c */
 };
 
 /*
@@ -242,10 +243,19 @@ struct entry_ref {
 	u32 group_id;
 };
 
+/* What flows are told apart by, if their sockets' sends make them; else a group has KEYED_BY_PEER.
+ */
+enum keyed_by {
+	KEYED_BY_PEER = 0,
+	KEYED_BY_CALL_ID = 1, /* of SIP */
+	KEYED_BY_STATE = 2,   /* of RADIUS */
+};
+
+/* A peer's address and port; or a hash in the place of the address, and what it is of. */
 struct flow_key {
 	u32 addr[4];
 	u16 port;
-	u16 pad;
+	u16 keyed_by;
 };
 
 enum { FLOW_ORPHAN = 1 }; /* its socket was found closed */
@@ -504,6 +514,8 @@ enum relocation {
 	CONST_KN_ID_OFFSET,
 	CONST_KN_NAME_OFFSET,
 	CONST_SK_REUSE_OFFSET,
+	CONST_FLOW_HASH_KEY0,
+	CONST_FLOW_HASH_KEY1,
 	/* of a named dissector, in the order of its schema */
 	CONST_PARAMETERS = 128,
 };

@@ -28,50 +28,71 @@ static __always_inline void count_flow(struct counters *counters, u32 result, bo
 		COUNT(counters->total[TX_FLOW_CREATE_FROM_EXPIRED_OK]);
 }
 
-static __always_inline int account_send(struct bpf_sock *sk, struct flow_key *key)
+/* A socket that sends. */
+struct sender {
+	struct group *group;
+	u64 owner; /* socket cookie */
+	u32 group_id;
+	u32 slot; /* GENERATION_SLOTS at least: it is in no generation */
+	u16 array_entry;
+};
+
+/* -1: it is in no group. */
+static __always_inline int find_sender(struct bpf_sock *sk, struct sender *sender)
 {
 	struct registration *registration = registration_of(sk);
-	u32 group_id = 0, slot = 0, stale = 0, result;
-	u16 array_entry = ENTRY_NONE;
-	struct counters *counters;
-	struct group *group = NULL;
-	u64 owner = 0;
+	struct socket_request *request;
 
 	if (registration) {
-		group_id = registration->group - 1;
-		slot = registration->slot;
-		array_entry = registration->array_entry;
-		owner = registration->cookie;
-		group = live_group(group_id, registration->epoch);
+		sender->group_id = registration->group - 1;
+		sender->slot = registration->slot;
+		sender->array_entry = registration->array_entry;
+		sender->owner = registration->cookie;
+		sender->group = live_group(sender->group_id, registration->epoch);
+		if (sender->group)
+			return 0;
 	}
-	if (!group) {
-		struct socket_request *request = request_of(sk);
+	request = request_of(sk);
+	if (!request || !request->group)
+		return -1;
+	sender->group_id = request->group - 1;
+	sender->array_entry = ENTRY_NONE;
+	sender->owner = request->cookie;
+	sender->group = live_group(sender->group_id, request->epoch);
+	if (!sender->group)
+		return -1;
+	sender->slot = slot_of(sender->group, request->app, request->generation);
+	return 0;
+}
 
-		if (!request || !request->group)
-			return 1;
-		group_id = request->group - 1;
-		array_entry = ENTRY_NONE;
-		owner = request->cookie;
-		group = live_group(group_id, request->epoch);
-		if (!group)
-			return 1;
-		slot = slot_of(group, request->app, request->generation);
-	}
-	counters = counters_of(group_id);
+/* The slot of a sender's flows; if it is in no generation, that of generation -1. */
+static __always_inline u32 flow_slot(const struct sender *sender)
+{
+	return sender->slot < GENERATION_SLOTS ? sender->slot : GENERATION_SLOTS - 1;
+}
+
+static __always_inline int account_send(struct bpf_sock *sk, struct flow_key *key)
+{
+	struct sender sender = {};
+	struct counters *counters;
+	u32 slot, stale = 0, result;
+
+	if (find_sender(sk, &sender))
+		return 1;
+	counters = counters_of(sender.group_id);
 	if (!counters)
 		return 1;
-	if (slot < GENERATION_SLOTS) {
+	slot = flow_slot(&sender);
+	if (sender.slot < GENERATION_SLOTS) {
 		COUNT(counters->generation[slot].packets_out);
 		counters->generation[slot].last_out = bpf_jiffies64();
-	} else { /* entered, in no generation: that of -1 */
-		slot = GENERATION_SLOTS - 1;
 	}
-	if (unlikely(group->probes))
-		note_reply(group, group_id, slot, key, owner);
-	if (!has_flow_table(group))
+	if (unlikely(sender.group->probes))
+		note_reply(sender.group, sender.group_id, slot, key, sender.owner);
+	if (!has_flow_table(sender.group))
 		return 1;
-	ensure_table(group, group_id, slot);
-	result = refresh_flow(group, slot, key, owner, array_entry, &stale);
+	ensure_table(sender.group, sender.group_id, slot);
+	result = refresh_flow(sender.group, slot, key, sender.owner, sender.array_entry, &stale);
 	count_flow(counters, result, stale);
 	return 1;
 }

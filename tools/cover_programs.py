@@ -132,7 +132,7 @@ def load_all(loads: Loads) -> None:
 
 def load_with(linker: programs.Linker, maps: state.Maps) -> None:
     """Load all programs with a linker."""
-    for hook in sources.HOOKS:
+    for hook in (*sources.HOOKS, sources.EGRESS):
         os.close(linker.hook(hook))
     linker.stages()
     with btf.KernelTypes() as types:

@@ -25,6 +25,8 @@ from udpgrm.loader.programs import Linker
 from udpgrm.state import maps as state
 from udpgrm.state.layout import Limits
 
+#: Named dissectors that read more than a few bytes.
+_KEYED = (kinds.find("radius"), kinds.find("sip"))
 _LIMITS = Limits(groups=8, flows=64, prepared_groups=1, prepared_tables=1)
 
 
@@ -38,8 +40,9 @@ class Cost(NamedTuple):
 
 
 def measured() -> Iterator[Cost]:
-    """Yield the cost of each hook, of the shared stages and of the steering of each kind."""
-    cache.compile_missing(sources.all_programs())
+    """Yield the cost of each hook, of the shared stages and of the steering of the kinds."""
+    keyed = [sources.steering_of(kind) for kind in _KEYED]
+    cache.compile_missing([*sources.all_programs(), *keyed])
     with contextlib.closing(clock.Jiffies()) as jiffies:
         maps = state.make(_LIMITS, jiffies.rate())
     with contextlib.closing(maps):
@@ -48,12 +51,12 @@ def measured() -> Iterator[Cost]:
 
 def _measured(maps: state.Maps) -> Iterator[Cost]:
     linker = Linker(maps, _LIMITS)
-    for hook in sources.HOOKS:
+    for hook in (*sources.HOOKS, sources.EGRESS):
         yield _cost(hook.name, hook.program, partial(linker.hook, hook))
     for program in sources.STAGES:
         yield _cost(program.name, program, partial(linker.stage, program))
     Pool(maps, _LIMITS).refill()
-    for kind in kinds.BUILT_IN:
+    for kind in (*kinds.BUILT_IN, *_KEYED):
         libbpf.map_update(maps["dissectors"], state.index(0), bytes(kind.example()))
         program = sources.steering_of(kind)
         yield _cost(program.name, program, partial(linker.steering, 0))

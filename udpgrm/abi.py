@@ -93,6 +93,14 @@ class SteerStage(IntEnum):
     ANOTHER = 1
 
 
+class KeyedBy(IntEnum):
+    """What flows are told apart by, if their sockets' sends make them: enum keyed_by."""
+
+    PEER = 0
+    CALL_ID = 1
+    STATE = 2
+
+
 class Relocation(IntEnum):
     """The ids of maps and constants that are bound when programs are linked."""
 
@@ -163,6 +171,8 @@ class Relocation(IntEnum):
     KN_ID_OFFSET = 92
     KN_NAME_OFFSET = 93
     SK_REUSE_OFFSET = 94
+    FLOW_HASH_KEY0 = 95
+    FLOW_HASH_KEY1 = 96
     PARAMETERS = 128
 
 
@@ -287,6 +297,7 @@ class Group(ctypes.Structure):
         ("program", _u32),
         ("awaited", _u32),
         ("parted", _u32),
+        ("keyed_by", _u32),
     ]
 
 
@@ -378,7 +389,7 @@ class EntryRef(ctypes.Structure):
 class FlowKey(ctypes.Structure):
     """struct flow_key."""
 
-    _fields_ = [("addr", _u8 * 16), ("port", _u16), ("pad", _u16)]
+    _fields_ = [("addr", _u8 * 16), ("port", _u16), ("keyed_by", _u16)]
 
 
 class Flow(ctypes.Structure):

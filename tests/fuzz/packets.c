@@ -24,8 +24,10 @@ static u64 bpf_pseudo_fd(u64 kind, u64 number)
 
 static long bpf_skb_load_bytes(void *ctx, u32 offset, void *to, u32 length)
 {
-	if (length > packet_length || offset > packet_length - length)
+	if (length > packet_length || offset > packet_length - length) {
+		__builtin_memset(to, 0, length);
 		return -14; /* EFAULT */
+	}
 	__builtin_memcpy(to, packet + offset, length);
 	return 0;
 }
@@ -74,6 +76,8 @@ static const struct parameters *parameters;
 #define dissect dissect_stun
 #include "dissectors/stun/body.h"
 #undef dissect
+#include "dissectors/radius/key.h"
+#include "dissectors/sip/key.h"
 
 /* Of stun only what it reads from the packet: the rest is state. */
 static int read_stun(struct steering *s)
@@ -81,6 +85,26 @@ static int read_stun(struct steering *s)
 	u32 cookie;
 
 	return read_ufrag(s->md, &cookie) ? UNREAD : (int)cookie;
+}
+
+/* Of those whose flows have keys, part of the key. */
+static int read_radius(struct steering *s)
+{
+	struct flow_key key;
+
+	if (radius_key(s->md, UDP_HEADER, packet_length, RADIUS_ACCESS_REQUEST, &key))
+		return UNREAD;
+	return key.addr[0] & 0xffff;
+}
+
+static int read_sip(struct steering *s)
+{
+	struct flow_key key;
+	u64 ends;
+
+	if (sip_key(s->md, UDP_HEADER, packet_length, &key, &ends))
+		return UNREAD;
+	return key.addr[0] & 0xffff;
 }
 
 static const struct {
@@ -92,6 +116,8 @@ static const struct {
 	{ "dtls_cid", dissect_dtls_cid },
 	{ "wireguard", dissect_wireguard },
 	{ "stun", read_stun },
+	{ "radius", read_radius },
+	{ "sip", read_sip },
 };
 enum { DISSECTORS = sizeof(dissectors) / sizeof(*dissectors) };
 

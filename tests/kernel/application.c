@@ -7,7 +7,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-struct socket_gen { uint32_t generation, index; uint16_t cookie, reserved; };
+struct socket_gen {
+	uint32_t generation, index;
+	uint16_t cookie, reserved;
+};
 
 int main(void)
 {

@@ -29,6 +29,7 @@ ENUMS: list[tuple[type[IntEnum], str]] = [
     (abi.ProbePath, "PATH_"),
     (abi.Parted, "PARTED_"),
     (abi.SteerStage, "STAGE_"),
+    (abi.KeyedBy, "KEYED_BY_"),
     (abi.LinkedFunction, "FUNCTION_"),
 ]
 #: Relocations from this one on are constants, those below are maps.

@@ -58,6 +58,8 @@ HOOKS = (
     _hook("sendmsg4", "sendmsg4", _ADDR, libbpf.CGROUP_UDP4_SENDMSG),
     _hook("sendmsg6", "sendmsg6", _ADDR, libbpf.CGROUP_UDP6_SENDMSG),
 )
+#: Attached only while a group's flows are keyed by what packets have.
+EGRESS = _hook("egress", "egress", libbpf.PROG_CGROUP_SKB, libbpf.CGROUP_INET_EGRESS)
 _LISTED = Program("iterate_listed", "iterators/listed.c", "list_sockets")
 _CONNECTED = Program("iterate_connected", "iterators/connected.c", "count_connected")
 _ACCEPTED = Program("iterate_accepted", "iterators/accepted.c", "count_accepted")
@@ -124,6 +126,7 @@ def all_programs() -> list[Program]:
     hooks = {hook.program.name: hook.program for hook in HOOKS}
     return [
         *hooks.values(),
+        EGRESS.program,
         *ITERATOR_PROGRAMS,
         *TRACEPOINTS.values(),
         *STAGES,

@@ -56,6 +56,7 @@ def _flows(group: GroupView) -> list[dict[str, Any]]:
     return [
         {
             "remote": flow.remote,
+            "key": flow.key,
             "generation": owners.get(flow.so_cookie, (None, None))[0],
             "index": owners.get(flow.so_cookie, (None, None))[1],
             "socket_cookie": flow.so_cookie,

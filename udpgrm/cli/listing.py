@@ -127,7 +127,7 @@ def text(group: GroupView, verbose: bool, is_orphan: bool = False) -> str:
 def _about(group: GroupView) -> Iterator[str]:
     yield f"netns {group.netns:#x}"
     yield f"dissector {group.name}" + (f" {group.parameters}" if group.parameters else "")
-    if kinds.of_type(group.dissector).has_flow_table:
+    if kinds.of_type(group.dissector, group.name.encode()).has_flow_table:
         yield f"flow_timeout_sec {group.flow_timeout}"
     if group.filter_len:
         yield f"apps {group.max_apps}"

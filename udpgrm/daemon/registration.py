@@ -128,7 +128,7 @@ class Registrar:
             log.event("registering socket again is legal but weird", named)
             return
         slot_id = abi.slot_of(group.max_apps, message.app, generation)
-        has_table = kinds.of_type(group.type).has_flow_table
+        has_table = kinds.has_flow_table(group)
         if has_table:  # takes memory: before anything of the socket has changed
             self._pool.ensure_table(group_id, group, slot_id)
         slot = group_entries.slot(slot_id)

@@ -20,6 +20,7 @@ from udpgrm.daemon.adoptions import Adoptions
 from udpgrm.daemon.compiling import Compiler
 from udpgrm.daemon.garbage_collection import GarbageCollector
 from udpgrm.daemon.inbox import Inbox, Item
+from udpgrm.daemon.keying import Keying
 from udpgrm.daemon.messages import MessageHandler
 from udpgrm.daemon.registration import Registrar
 from udpgrm.daemon.steering import Steering
@@ -118,8 +119,9 @@ class Server:
         self._poll = select.epoll()
         self._compiler = Compiler(self._poll)
         self._tubular = Tubular(options.tubular) if options.tubular else None
+        self._keying = Keying(maps, options.directory, linker)
         self._steering = Steering(
-            self._maps, self._pool, self._compiler, linker, self._tubular is not None
+            maps, self._pool, self._compiler, linker, self._keying, self._tubular is not None
         )
         registrar = Registrar(self._maps, self._pool, self._tubular)
         self._messages = MessageHandler(self._maps, self._steering, registrar, self._tubular)
@@ -208,6 +210,7 @@ class Server:
         self._guarded(self._adoptions.reconcile)
         self._guarded(self._collect_in_steps)
         self._guarded(self._steering.put_back)
+        self._guarded(self._keying.follow)
         now = time.monotonic()
         self._collect_not_before = now + (now - began)
         self._is_short = True

@@ -14,6 +14,7 @@ from udpgrm.build.cache import BuildError
 from udpgrm.daemon import fields
 from udpgrm.daemon.compiling import Compiler
 from udpgrm.daemon.foreign import Foreign
+from udpgrm.daemon.keying import Keying
 from udpgrm.journald import MessageId
 from udpgrm.kernel import libbpf, pidfd
 from udpgrm.loader import failures, renewing
@@ -28,13 +29,20 @@ class Steering:
     """The steering program of each group. Sockets hold it, so that no descriptor has to."""
 
     def __init__(
-        self, maps: Maps, pool: Pool, compiler: Compiler, linker: Linker, shared: bool
+        self,
+        maps: Maps,
+        pool: Pool,
+        compiler: Compiler,
+        linker: Linker,
+        keying: Keying,
+        shared: bool,
     ) -> None:
         """Take over the live groups. shared: sockets of labelled groups go to tubular too."""
         self._maps = maps
         self._pool = pool
         self._compiler = compiler
         self._linker = linker
+        self._keying = keying
         self._shared = shared
         self._programs: dict[int, int] = {}  # group id -> program id
         #: Group id -> fd of a program that no socket has yet, within a round
@@ -66,6 +74,7 @@ class Steering:
                 return False
             if self._shared and dissector.label and not group.next_entry:
                 self._pool.ensure_sockmap(group_id)
+            self._keying.prepare(group, dissector)
             try:
                 self._load(group_id)
             except renewing.BROKEN as error:

@@ -46,6 +46,8 @@ class Kind:
     in_library = False
     #: Whether flows are entries of tables that sockets make by sending.
     has_flow_table = False
+    #: What these are keyed by.
+    keyed_by = abi.KeyedBy.PEER
     #: Whether flows are told apart by the payloads of their packets.
     reads_payload = True
     #: Whether a packet may belong to the flow of an earlier one.
@@ -98,6 +100,10 @@ class Kind:
     def example(self) -> abi.Dissector:
         """Return a value whose program loads, to try it."""
         return self.encode({})
+
+    def flow_timeout_s(self, value: abi.Dissector) -> Optional[int]:
+        """Return the flow timeout that its parameters give; None: the value's field does."""
+        return None
 
     def max_apps(self, parameters: Parameters) -> Optional[int]:
         """Return the number of applications asked for; None: the parameters do not have it."""

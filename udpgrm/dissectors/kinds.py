@@ -31,6 +31,11 @@ def of_type(number: int, name: bytes = b"") -> Kind:
     return _BY_TYPE.get(kind) or Named(name.decode(errors="replace"))
 
 
+def has_flow_table(group: abi.Group) -> bool:
+    """Return whether flows of a group are entries of tables that sockets make by sending."""
+    return bool(group.keyed_by) or of_type(group.type).has_flow_table
+
+
 def of_value(value: abi.Dissector) -> Kind:
     """Return the kind of a value of UDP_GRM_DISSECTOR."""
     return of_type(value.type, value.name)

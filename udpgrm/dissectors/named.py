@@ -37,6 +37,17 @@ class Named(Kind):
         schema = self._schema_if_any()
         return schema is not None and schema.reads_quic
 
+    @property
+    def has_flow_table(self) -> bool:  # type: ignore[override]
+        """Return whether its flows are keyed by what packets have."""
+        return self.keyed_by != abi.KeyedBy.PEER
+
+    @property
+    def keyed_by(self) -> abi.KeyedBy:  # type: ignore[override]
+        """Return what its schema has; the peer if it does not exist."""
+        schema = self._schema_if_any()
+        return abi.KeyedBy.PEER if schema is None else schema.keyed_by
+
     def _schema_if_any(self) -> Optional[Schema]:
         from udpgrm.dissectors.parameters import DissectorError
 
@@ -102,6 +113,11 @@ class Named(Kind):
         except DissectorError as error:
             raise DissectorError(f"dissector {self.name}: {error}") from error
         return schema.constants(values)
+
+    def flow_timeout_s(self, value: abi.Dissector) -> Optional[int]:
+        """Return the parameter of that name, if it has one. Raises DissectorError."""
+        values = self.schema().of_json(value.parameters.decode(errors="replace"))
+        return values.get("flow_timeout")
 
     def parameters_text(self, value: abi.Dissector) -> bytes:
         """Return the JSON text of its parameters."""

@@ -11,6 +11,8 @@ A schema (parameters.json) is an object of
                 (may be left out: true)
     reads_quic  true where QUIC connections are recognised by their connection
                 IDs (may be left out: false)
+    keyed_by    what of a packet its flow is keyed by, where flows are entries
+                of tables that sockets make by sending (may be left out)
 
 A parameter has a name, a type, a description, and may have a unit and a
 default; without a default it has to be given. Types, their values in JSON, and
@@ -37,7 +39,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Union
 
-from udpgrm import names
+from udpgrm import abi, names
 from udpgrm.dissectors import aes
 from udpgrm.numbers import whole_number
 
@@ -55,6 +57,8 @@ TYPES: dict[str, frozenset[str]] = {
 _COMMON = frozenset({"name", "type", "description", "unit", "default"})
 #: Keys that say what a dissector does, for those who test and replace its servers.
 _TRAITS = ("keeps_flows", "reads_quic")
+#: Values of keyed_by.
+_KEYS = {key.name.lower(): key for key in abi.KeyedBy if key}
 Values = dict[str, Any]
 
 
@@ -174,6 +178,7 @@ class Schema:
     rules: tuple[Rule, ...] = ()
     keeps_flows: bool = True
     reads_quic: bool = False
+    keyed_by: abi.KeyedBy = abi.KeyedBy.PEER
     positions: Mapping[str, int] = field(init=False)  # of a parameter's first constant
 
     def __post_init__(self) -> None:
@@ -188,7 +193,8 @@ class Schema:
     @classmethod
     def of(cls, text: str) -> Schema:
         """Return the schema of a parameters.json. Raises DissectorError."""
-        document = {"rules": [], **_json_object(text, {"about", "parameters", "rules", *_TRAITS})}
+        known = {"about", "parameters", "rules", "keyed_by", *_TRAITS}
+        document = {"rules": [], **_json_object(text, known)}
         lists = [document.get(key) for key in ("parameters", "rules")]
         if not isinstance(document.get("about"), str) or not all(
             isinstance(item, list) for item in lists
@@ -199,6 +205,10 @@ class Schema:
         for name, value in traits.items():
             if not isinstance(value, bool):
                 raise DissectorError(f"{name} is true or false")
+        if "keyed_by" in document:
+            if not isinstance(document["keyed_by"], str) or document["keyed_by"] not in _KEYS:
+                raise DissectorError(f"keyed_by is {' or '.join(_KEYS)}")
+            traits["keyed_by"] = _KEYS[document["keyed_by"]]
         parameters = tuple(_parameter(item) for item in document["parameters"])
         names = [item.name for item in parameters]
         if len(set(names)) < len(names):

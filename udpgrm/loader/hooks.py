@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from udpgrm.loader.programs import Linker
 
 
+_SENDMSG = [hook for hook in sources.HOOKS if hook.name in sources.SENDMSG_HOOKS]
+
+
 def _program_pin(directory: Path, hook: sources.Hook) -> Path:
     return directory / "programs" / hook.name
 
@@ -46,15 +49,16 @@ def load(directory: Path, linker: Linker) -> None:
     Links of an earlier daemon switch to the new programs atomically.
     """
     loaded: dict[str, int] = {}
+    wanted = [*sources.HOOKS]
+    if _program_pin(directory, sources.EGRESS).exists():
+        wanted.append(sources.EGRESS)
     try:
-        for hook in sources.HOOKS:
+        for hook in wanted:
             loaded[hook.name] = linker.hook(hook)
         (directory / "programs").mkdir(exist_ok=True)
         (directory / "links").mkdir(exist_ok=True)
-        for hook in sources.HOOKS:
-            path = _program_pin(directory, hook)
-            path.unlink(missing_ok=True)
-            libbpf.pin(loaded[hook.name], str(path))
+        for hook in wanted:
+            bpffs.replace_pin(loaded[hook.name], _program_pin(directory, hook))
         for path in _links(directory):
             with _opened(path) as fd:
                 try:
@@ -102,25 +106,70 @@ def install(directory: Path, cgroup: Path, with_sendmsg: bool, starting_over: bo
         for hook in missing(directory, cgroup):
             if not with_sendmsg and hook.name in sources.SENDMSG_HOOKS:
                 continue
-            path = _link_pin(directory, cgroup, hook)
-            with _opened(_program_pin(directory, hook)) as program:
-                try:
-                    link_fd = libbpf.link_create(program, target, hook.attach_type)
-                except OSError as error:
-                    raise attached.explain(
-                        error, cgroup, hook.attach_type, f"the {hook.name} hook"
-                    ) from error
-            try:
-                libbpf.pin(link_fd, str(path))
-            finally:
-                os.close(link_fd)
-            made.append(path)
+            made.append(_attach(directory, cgroup, target, hook))
+        if with_sendmsg and _program_pin(directory, sources.EGRESS).exists():
+            _attach_egress(directory, cgroup, target)
     except OSError:
         for path in made:
             _detach(path)
         raise
     finally:
         os.close(target)
+
+
+def _attach(directory: Path, cgroup: Path, target: int, hook: sources.Hook) -> Path:
+    """Attach a pinned hook to a cgroup (fd). Returns the link's pin. Raises attached.Taken."""
+    path = _link_pin(directory, cgroup, hook)
+    with _opened(_program_pin(directory, hook)) as program:
+        try:
+            link_fd = libbpf.link_create(program, target, hook.attach_type)
+        except OSError as error:
+            raise attached.explain(
+                error, cgroup, hook.attach_type, f"the {hook.name} hook"
+            ) from error
+    try:
+        libbpf.pin(link_fd, str(path))
+    finally:
+        os.close(link_fd)
+    return path
+
+
+def _attach_egress(directory: Path, cgroup: Path, target: int) -> None:
+    if not _link_pin(directory, cgroup, sources.EGRESS).exists():
+        _attach(directory, cgroup, target, sources.EGRESS)
+
+
+def attach_egress(directory: Path, linker: Linker) -> None:
+    """Load the egress hook, and attach it to every cgroup that has hooks of sends.
+
+    Raises attached.Taken and OSError.
+    """
+    pin = _program_pin(directory, sources.EGRESS)
+    if not pin.exists():
+        program = linker.hook(sources.EGRESS)
+        try:
+            libbpf.pin(program, str(pin))
+        finally:
+            os.close(program)
+    for path in map(Path, hooked_cgroups(directory)):
+        if any(not _link_pin(directory, path, hook).exists() for hook in _SENDMSG):
+            continue
+        target = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            _attach_egress(directory, path, target)
+        finally:
+            os.close(target)
+
+
+def detach_egress(directory: Path) -> None:
+    """Detach the egress hook from every cgroup, and unload it."""
+    pin = _program_pin(directory, sources.EGRESS)
+    if not pin.exists():
+        return
+    for path in _links(directory):
+        if path.name.endswith(f"-{sources.EGRESS.name}"):
+            _detach(path)
+    pin.unlink()
 
 
 def _detach(path: Path) -> None:
@@ -131,7 +180,7 @@ def _detach(path: Path) -> None:
 
 def uninstall(directory: Path, cgroup: Path) -> None:
     """Detach the hooks from one cgroup; its sockets are steered as before."""
-    for hook in sources.HOOKS:
+    for hook in (*sources.HOOKS, sources.EGRESS):
         path = _link_pin(directory, cgroup, hook)
         if path.exists():
             _detach(path)

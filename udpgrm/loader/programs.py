@@ -124,6 +124,16 @@ def _kernel_offsets() -> dict[int, int]:
         }
 
 
+def _hash_key(maps: Maps) -> dict[int, int]:
+    """Return the constants of the key that flows are hashed with, made once for these maps."""
+    key = libbpf.map_lookup(maps["hash_key"], index(0), layout.HASH_KEY_BYTES)
+    if key is None or not any(key):
+        key = os.urandom(layout.HASH_KEY_BYTES)
+        libbpf.map_update(maps["hash_key"], index(0), key)
+    halves = struct.unpack("=QQ", key)
+    return {Relocation.FLOW_HASH_KEY0: halves[0], Relocation.FLOW_HASH_KEY1: halves[1]}
+
+
 class Linker:
     """Loads programs with the state's maps."""
 
@@ -142,6 +152,7 @@ class Linker:
             **_kernel_offsets(),
             Relocation.SYSCALL_ARG0_OFFSET: _SYSCALL_ARG0.get(platform.machine(), 0),
             Relocation.ATTACH_TOKEN: self._attach_token,
+            **_hash_key(maps),
             Relocation.USER_GROUPS: limits.groups_per_user,
             Relocation.USER_TABLES: limits.tables_per_user,
             Relocation.USER_MESSAGES: layout.MESSAGES_PER_USER,

@@ -110,7 +110,7 @@ class _Target:
     def stays(self) -> bool:
         """Return whether a flow of this probe must stay with the instance that it began with."""
         if self.kind.has_flow_table:
-            return self.spec is not None
+            return self.spec is not None and not self.kind.keyed_by
         return self.converses and self.kind.reads_quic
 
 

@@ -34,6 +34,8 @@ ENTRIES_PER_GROUP = 256
 #: sizeof(struct quic_tables), sizeof(struct quic_scratch) of bpf/dissectors/bespoke/scratch.h.
 QUIC_TABLES_BYTES = 9528
 QUIC_SCRATCH_BYTES = 13656
+#: Of SipHash: bpf/crypto/siphash.h.
+HASH_KEY_BYTES = 16
 _QUIC_STAGES = 4
 _MAX_POLICIES = 1024
 _MAX_PROBES = 1024
@@ -200,6 +202,8 @@ MAPS = {
     ),
     "groups": _Map(_array("", abi.Group, _groups, libbpf.F_MMAPABLE), Relocation.GROUPS),
     "dissectors": _Map(_array("udpgrm_dissect", abi.Dissector, _groups), Relocation.DISSECTORS),
+    # of bytes that no other process knows, for hashes of what packets have
+    "hash_key": _Map(_array("udpgrm_hashkey", HASH_KEY_BYTES, 1)),
     "free_groups": _Map(
         _plain(libbpf.MAP_QUEUE, "udpgrm_freegrp", 0, 4, _groups), Relocation.FREE_GROUPS
     ),

@@ -41,7 +41,8 @@ class SocketView:
 class FlowView(NamedTuple):
     """An entry of a flow table; age in seconds since its last refresh."""
 
-    remote: str
+    remote: Optional[str]  # None: it has a key
+    key: Optional[str]  # the hash of what its packets have, in hexadecimal; None: its peer
     hash: int  # a short name for people
     so_cookie: int
     array_entry: int
@@ -283,10 +284,8 @@ class Viewer:
                 )
 
     def _flows(self, group: abi.Group) -> Iterator[FlowView]:
-        if kinds.of_type(group.type).has_flow_table:
-            timeout = group.timeout_jiffies
-        else:
-            timeout = SEEN_LATELY_S * self._hz
+        has_table = kinds.has_flow_table(group)
+        timeout = group.timeout_jiffies if has_table else SEEN_LATELY_S * self._hz
         for slot, table in enumerate(group.table):
             if not table:
                 continue
@@ -299,7 +298,8 @@ class Viewer:
                     key = abi.FlowKey.from_buffer_copy(key_bytes)
                     flow = abi.Flow.from_buffer_copy(value)
                     yield FlowView(
-                        remote=address.of_key(key),
+                        remote=None if key.keyed_by else address.of_key(key),
+                        key=bytes(key.addr).hex() if key.keyed_by else None,
                         hash=zlib.crc32(key_bytes),
                         so_cookie=flow.owner,
                         array_entry=flow.array_entry,
@@ -325,4 +325,4 @@ def _flow_counter(group: abi.Group, flows: list[FlowView]) -> _FlowCounter:
     def of_slot(slot: int, _: list[SocketView]) -> Optional[int]:
         return sum(flow.slot == slot for flow in fresh) if group.table[slot] else None
 
-    return of_sockets if kinds.of_type(group.type).has_flow_table else of_slot
+    return of_sockets if kinds.has_flow_table(group) else of_slot

@@ -42,4 +42,35 @@ static __always_inline int to_flow(struct steering *s, struct flow *flow, u32 sl
 	return to_new(s, 0);
 }
 
+/*
+ * The socket of the flow of a key. One table lookup when nothing drains; else the table to look in
+ * first is the last one that had a flow of this packet's hash, and a stage looks in the others.
+ */
+static __always_inline int to_keyed(struct steering *s, struct flow_key *key)
+{
+	struct steer_scratch *scratch;
+	u32 first, stale, group_id = CONST(GROUP);
+	u64 now = bpf_jiffies64();
+	struct flow *flow;
+	u8 hint;
+
+	s->counters->total[RX_DISSECTED_OK_TOTAL]++;
+	first = s->group->working_slot[0] & (GENERATION_SLOTS - 1);
+	hint = *hint_of(s);
+	if (hint && other_tables(s->group, first))
+		first = hint & (GENERATION_SLOTS - 1);
+	stale = unknown_zero(now);
+	flow = fresh_flow_in(s->group, first, key, now - s->group->timeout_jiffies, &stale);
+	if (flow)
+		return to_flow(s, flow, first);
+	scratch = other_tables(s->group, first) ? scratch_for(s, group_id) : NULL;
+	if (scratch) {
+		scratch->first = first;
+		scratch->stale = stale;
+		scratch->key = *key;
+		tail_call(s->md, MAP(STEER_STAGES), STAGE_SEARCH);
+	}
+	return to_unseen(s, stale);
+}
+
 #endif

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.unit.bpf.support import ROOT
 from udpgrm import abi
-from udpgrm.abi import Dissector, DissectorType
+from udpgrm.abi import Dissector, DissectorType, KeyedBy
 from udpgrm.build import sources
 from udpgrm.dissectors import kinds, library
 from udpgrm.dissectors.kind import Kind
@@ -77,7 +77,8 @@ def test_its_page_is_in_the_index(kind: Kind) -> None:
 
 @pytest.mark.parametrize("name", library.names(BODIES))
 def test_the_kernel_tests_name_it(name: str) -> None:
-    assert f'"{name}"' in (ROOT / "tests" / "kernel" / "test_library.py").read_text()
+    files = [ROOT / "tests" / "kernel" / f"test_{file}.py" for file in ("library", "keyed")]
+    assert f'"{name}"' in "".join(file.read_text() for file in files)
 
 
 @every_kind
@@ -103,7 +104,8 @@ def test_what_is_encoded_is_described(kind: Kind, data: st.DataObject) -> None:
 def test_the_kernel_has_the_same_properties(kind: Kind, functions: ctypes.CDLL) -> None:
     for flags in (0, abi.DISSECTOR_VERBOSE):
         group = ctypes.byref(abi.Group(type=kind.type | flags))
-        assert functions.test_has_flow_table(group) == kind.has_flow_table
+        by_peer = kind.has_flow_table and not kind.keyed_by
+        assert functions.test_has_flow_table(group) == by_peer
         assert functions.test_reads_payload(group) == kind.reads_payload
 
 
@@ -131,6 +133,26 @@ def test_programs_that_it_calls(kind: Kind) -> None:
 def test_traits_of_shipped_ones() -> None:
     assert [kind.name for kind in KINDS if not kind.keeps_flows] == ["noop", "dns"]
     assert [kind.name for kind in KINDS if kind.reads_quic] == ["bespoke", "quic", "quic_lb"]
+
+
+def test_what_shipped_ones_are_keyed_by() -> None:
+    keyed = {kind.name: kind.keyed_by for kind in KINDS if kind.keyed_by}
+    assert keyed == {"sip": KeyedBy.CALL_ID, "radius": KeyedBy.STATE}
+    for kind in KINDS:
+        by_peer = kind is kinds.DEFAULT
+        assert kind.has_flow_table == (by_peer or kind.name in keyed)
+        group = abi.Group(type=kind.type, keyed_by=kind.keyed_by)
+        assert kinds.has_flow_table(group) == kind.has_flow_table
+
+
+def test_the_timeout_is_a_parameter_of_those() -> None:
+    sip, radius = kinds.find("sip"), kinds.find("radius")
+    assert sip.flow_timeout_s(sip.encode({"flow_timeout": 7200})) == 7200
+    assert (sip.flow_timeout_s(sip.encode({})), radius.flow_timeout_s(radius.encode({}))) == (
+        125,
+        60,
+    )
+    assert kinds.DEFAULT.flow_timeout_s(kinds.DEFAULT.encode({"flow_timeout": 7})) is None
 
 
 def test_traits_of_one_that_there_is_not() -> None:

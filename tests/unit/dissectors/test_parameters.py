@@ -161,6 +161,10 @@ def test_rules() -> None:
         ('{"about": "x", "parameters": [], "more": 1}', "unknown key 'more'"),
         ('{"about": "x", "parameters": [], "reads_quic": 1}', "reads_quic is true or false"),
         ('{"about": "x", "parameters": [], "keeps_flows": null}', "keeps_flows is true or false"),
+        (
+            '{"about": "x", "parameters": [], "keyed_by": "peer"}',
+            "keyed_by is call_id or state",
+        ),
         ('{"about": "x", "parameters": [7]}', "a parameter without a name"),
         ('{"about": "x", "parameters": [{"type": "boolean"}]}', "a parameter without a name"),
     ],

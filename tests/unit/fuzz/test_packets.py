@@ -22,7 +22,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_kept_packets_reach_every_dissector(program: Path) -> None:
     found = packets.dissect(program, targets.corpus("packets"))
-    assert len(found) == 5
+    assert len(found) == 7
     assert all(found.values()), found
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.bpf.dissectors.keys import Keys
 from tests.unit.bpf.support import compile_c
 
 
@@ -18,3 +19,9 @@ def functions(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     source = Path(__file__).with_name("functions.c")
     target = tmp_path_factory.mktemp("functions") / "functions.so"
     return ctypes.CDLL(str(compile_c(source, target, "-shared", "-fPIC")))
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    """Return the keys that flows have by the content of their packets, see keys.c."""
+    return Keys(tmp_path_factory.mktemp("keys"))
