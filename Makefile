@@ -82,7 +82,7 @@ clients: setup ## the client library in C, C++, Go, Python and Rust: one test fo
 	UDPGRM_CLIENTS="c c++ go python rust" $(call PYTEST,1200,tests/kernel/test_clients.py)
 
 servers: setup ## unmodified servers restarted under load of their own clients, with and without udpgrm
-	@tools/install_packages testbed/servers-apt.txt testbed/profiles-apt.txt
+	@tools/install_packages testbed/servers-apt.txt testbed/profiles-apt.txt testbed/containers-apt.txt
 	tools/ensure_bpffs
 	$(call PYTEST,3600,tests/servers --numprocesses=4 --dist=worksteal)
 
