@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from udpgrm.restart import plan
+from udpgrm.restart import memory, plan
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.instances import Instances
 from udpgrm.restart.journal import waiting_for_their_stop
@@ -27,6 +27,8 @@ def check(service: Service, groups: Groups, instances: Instances) -> Generations
             "it could not be stopped after the drain. Find what runs it (udpgrm doctor), stop that"
         )
     refuse_too_many(service, groups, instances, waiting)
+    if chosen.old is not None:
+        memory.refuse_too_little(service, instances, chosen.old)
     groups.check_dissectors(service)
     refuse_strays(service, groups.strays())
     groups.refuse_second_groups()

@@ -97,7 +97,8 @@ class Drain:
 
     stop: the instance is stopped, keep: it continues until the operator stops it,
     fail: it continues, and the restart has failed. max_instances: how many instances may
-    live at once, the new one included; None = as many as a group has generations.
+    live at once, the new one included; None = as many as a group has generations. min_memory:
+    how much must be left for the new one, in multiples of what the old one uses; None = any.
     hold_s: how long a drained instance is kept for a rollback.
     """
 
@@ -106,6 +107,7 @@ class Drain:
     on_timeout: OnTimeout = "stop"
     begin: Optional[Notice] = None
     max_instances: Optional[int] = None
+    min_memory: Optional[float] = None
     hold_s: float = 0.0
 
 
