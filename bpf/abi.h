@@ -335,6 +335,15 @@ struct adopted {
 	u32 app;
 };
 
+/* A user may have so many records in `enrolled`, root excepted: each process that asks is one. */
+#define USER_ENROLLED 2048
+
+/* How many it has: the difference. */
+struct enrolled_count {
+	u32 made; /* written by hooks */
+	u32 gone; /* by the daemon */
+};
+
 /*
  * Connected sockets of a generation, as one reading of the iterator (a session of the kernel's)
  * has counted them.
@@ -478,6 +487,7 @@ enum relocation {
 	MAP_ACCEPTED,
 	MAP_STEER_STAGES,
 	MAP_STEER_SCRATCH,
+	MAP_ENROLLED_COUNTS,
 	/* of one group */
 	MAP_OWN_SLOTS = 56,
 	MAP_OWN_SOCKETS,

@@ -20,17 +20,34 @@ static __always_inline u32 parents_pid(void)
 	return pid;
 }
 
+/* Write a record, unless it is a new one of a user that has too many. */
+static __always_inline void note_one(u32 uid, struct enrolled_count *count,
+				     const struct adopted_key *who, const struct adopted *value)
+{
+	if (!bpf_map_update_elem(MAP(ENROLLED), (void *)who, (void *)value, BPF_EXIST))
+		return;
+	if (over(uid, count->made, count->gone, USER_ENROLLED))
+		return;
+	if (!bpf_map_update_elem(MAP(ENROLLED), (void *)who, (void *)value, BPF_NOEXIST))
+		__sync_fetch_and_add(&count->made, 1);
+}
+
 /* The caller has enrolled a socket of its own. */
-static __always_inline void note_enrolled(u32 group_id, u32 epoch, u32 app, u32 generation)
+static __always_inline void note_enrolled(u32 group_id, const struct group *group, u32 app,
+					  u32 generation)
 {
 	struct adopted_key who = { .cgroup = bpf_get_current_cgroup_id(),
 				   .group_id = group_id,
-				   .epoch = epoch };
+				   .epoch = group->epoch };
 	struct adopted value = { .generation = generation, .app = app };
+	u32 uid = group->uid, user = user_index(uid);
+	struct enrolled_count *count = bpf_map_lookup_elem(MAP(ENROLLED_COUNTS), &user);
 
-	bpf_map_update_elem(MAP(ENROLLED), &who, &value, BPF_ANY);
+	if (!count)
+		return;
+	note_one(uid, count, &who, &value);
 	who.cgroup = ENROLLED_PROCESS | own_pid();
-	bpf_map_update_elem(MAP(ENROLLED), &who, &value, BPF_ANY);
+	note_one(uid, count, &who, &value);
 }
 
 static __always_inline void set_membership(struct membership *found, u32 group_id, u32 epoch,

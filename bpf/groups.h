@@ -113,9 +113,14 @@ static __always_inline void group_key_of(void *ctx, struct bpf_sock *sk,
  * Root's record is the first, without quota. Others share the rest, so one of
  * a namespace's made-up user ids cannot use up more than a share either.
  */
+static __always_inline u32 user_index(u32 uid)
+{
+	return uid ? 1 + uid % (USERS - 1) : 0;
+}
+
 static __always_inline struct user *user_of(u32 uid)
 {
-	u32 index = uid ? 1 + uid % (USERS - 1) : 0;
+	u32 index = user_index(uid);
 
 	return bpf_map_lookup_elem(MAP(USERS), &index);
 }

@@ -30,6 +30,8 @@ HINTS = 4096
 UNIT_NAME_BYTES = 128
 #: In the map of enrolled processes and cgroups: the key's first word names a process.
 ENROLLED_PROCESS = 1 << 62
+#: Records of `enrolled` that one user may have, root excepted.
+USER_ENROLLED = 2048
 #: Of the ids of groups and flow tables, one of so many is for root only.
 RESERVE = 8
 
@@ -137,6 +139,7 @@ class Relocation(IntEnum):
     ACCEPTED = 31
     STEER_STAGES = 32
     STEER_SCRATCH = 33
+    ENROLLED_COUNTS = 34
     OWN_SLOTS = 56
     OWN_SOCKETS = 57
     OWN_COUNTERS = 58
@@ -465,6 +468,12 @@ class Adopted(ctypes.Structure):
     """struct adopted."""
 
     _fields_ = [("generation", _u32), ("app", _u32)]
+
+
+class EnrolledCount(ctypes.Structure):
+    """struct enrolled_count."""
+
+    _fields_ = [("made", _u32), ("gone", _u32)]
 
 
 class UnitKey(ctypes.Structure):

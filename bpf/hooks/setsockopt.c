@@ -110,7 +110,7 @@ static __always_inline int carry_out(struct bpf_sockopt *ctx)
 			if (message.flags & MESSAGE_REGISTER) {
 				request->registered = 1;
 				request->adopted = 0;
-				note_enrolled(group_id, group->epoch, app, value);
+				note_enrolled(group_id, group, app, value);
 				if (has_flow_table(group))
 					ensure_table(group, group_id, slot_of(group, app, value));
 			}

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import signal
 import socket
 import time
@@ -17,6 +18,9 @@ import udpgrm.client as grm
 from testing.host import Host, cpu_seconds, wait_for
 from testing.waiting import PATIENCE_S
 from tests.kernel.unprivileged import NOBODY, start_unprivileged, unprivileged
+from udpgrm import abi
+from udpgrm.kernel import libbpf
+from udpgrm.state.maps import open_pinned
 
 WHERE = "127.0.0.1:4433"
 
@@ -110,6 +114,34 @@ print(sock.getsockopt(UDP, GEN, 8)[4])
         ),
         "the quota to be free again",
     )
+
+
+def test_quota_of_processes_that_enroll(small_host: Host) -> None:
+    """Each is noted in every group, for the sockets that it connects later: others need room."""
+    code = """
+socks = [bind("127.0.0.1", None, 6000 + number) for number in range(5)]
+for _ in range(420):
+    if os.fork() == 0:
+        for sock in socks:
+            while attempt(sock, GEN, 1) == "EAGAIN":
+                time.sleep(0.01)
+        os.write(1, b"done\\n")
+        sys.stdin.read()
+        os._exit(0)
+sys.stdin.read()
+"""
+    with contextlib.closing(open_pinned(small_host.directory)) as maps:
+        count = maps.enrolled_count(abi.user_of(NOBODY))
+        with start_unprivileged(code) as process:
+            assert process.stdout is not None
+            for _ in range(420):
+                assert process.stdout.readline() == "done\n"
+            sizes = ctypes.sizeof(abi.AdoptedKey), ctypes.sizeof(abi.Adopted)
+            noted = list(libbpf.map_items(maps["enrolled"], *sizes))
+            assert abi.USER_ENROLLED - 8 <= len(noted) <= abi.USER_ENROLLED
+            assert count.made - count.gone == len(noted)
+            process.communicate("")
+        wait_for(lambda: count.made == count.gone, "the quota to be free again")
 
 
 def test_many_processes_leave_descriptors_for_others(bare_host: Host) -> None:

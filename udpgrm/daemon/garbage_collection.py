@@ -22,6 +22,9 @@ from udpgrm.state import maps as state
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
 
+#: Enrollments that are looked at before root's messages are served again.
+_ENROLLED_AT_A_TIME = 256
+
 
 class GarbageCollector:
     """Collects the garbage of all groups, now and then."""
@@ -50,9 +53,9 @@ class GarbageCollector:
         return self._messages.missed_one or bool(self._childless)
 
     def steps(self) -> Iterator[None]:
-        """Release what closed sockets, ended generations and groups held, group by group.
+        """Release what closed sockets, ended generations, groups and processes held.
 
-        Messages may be served after each.
+        Messages may be served after each step.
         """
         self._messages.missed_one = False
         by_group: dict[int, dict[int, bytes]] = {}
@@ -77,16 +80,29 @@ class GarbageCollector:
             yield
         self._pool.count_entries((group_id, len(entered)) for group_id, entered in by_group.items())
         self._collect_probes()
-        self._collect_enrolled()
+        yield from self._collect_enrolled()
 
-    def _collect_enrolled(self) -> None:
-        """Delete enrollments of processes and cgroups that have ended, or whose group is gone."""
+    def _collect_enrolled(self) -> Iterator[None]:
+        """Delete enrollments of processes that have ended, or whose group is gone.
+
+        Counts those of each user again. What hooks add meanwhile may count twice until the next
+        round.
+        """
         enrolled = self._maps["enrolled"]
+        counts = [self._maps.enrolled_count(number) for number in range(abi.USERS)]
+        left = [count.made for count in counts]
         sizes = ctypes.sizeof(abi.AdoptedKey), ctypes.sizeof(abi.Adopted)
-        for raw, _ in list(libbpf.map_items(enrolled, *sizes)):
+        for turn, (raw, _) in enumerate(list(libbpf.map_items(enrolled, *sizes))):
+            if turn % _ENROLLED_AT_A_TIME == 0:
+                yield
             key = abi.AdoptedKey.from_buffer_copy(raw)
-            if self._group_of(key) is None or not self._is_there(key):
+            group = self._group_of(key)
+            if group is None or not self._is_there(key):
                 libbpf.map_delete(enrolled, raw)
+            else:
+                left[abi.user_of(group.uid)] -= 1
+        for count, gone in zip(counts, left):
+            count.gone = gone
 
     def _is_there(self, key: abi.AdoptedKey) -> bool:
         """Return whether a process may still run; other pid namespaces cannot be checked."""

@@ -257,6 +257,10 @@ MAPS = {
     "enrolled": _Map(
         _hash("udpgrm_enrolled", abi.AdoptedKey, abi.Adopted, _MAX_ENROLLED), Relocation.ENROLLED
     ),
+    "enrolled_counts": _Map(
+        _array("udpgrm_enrcount", abi.EnrolledCount, abi.USERS, libbpf.F_MMAPABLE),
+        Relocation.ENROLLED_COUNTS,
+    ),
     "service_units": _Map(
         _hash("udpgrm_units", abi.UnitKey, 8, _MAX_UNITS), Relocation.SERVICE_UNITS
     ),

@@ -109,6 +109,12 @@ class Maps:
         memory = self._memory("users", abi.USERS * ctypes.sizeof(abi.User))
         return abi.User.from_buffer(memory, number * ctypes.sizeof(abi.User))
 
+    def enrolled_count(self, number: int) -> abi.EnrolledCount:
+        """Return how many records of `enrolled` a user has: the record itself."""
+        size = ctypes.sizeof(abi.EnrolledCount)
+        memory = self._memory("enrolled_counts", abi.USERS * size)
+        return abi.EnrolledCount.from_buffer(memory, number * size)
+
     def socket_map(self, group_id: int) -> str:
         """Return the name of the map of maps that holds a group's sockets."""
         return "sockmaps" if self.has_inner("sockmaps", group_id) else "sockets"
