@@ -230,7 +230,7 @@ def test_list_of_applications(host: Host, sockets: list[socket.socket]) -> None:
     cookies = [f"{grm.so_cookie(sock):#x}" for sock in sockets]
     assert [line for line in lines_of(host, "list") if line.startswith("\t\tgen ")] == [
         f"\t\tgen  1  {cookies[0]}  <=  app 0  gen 1",
-        f"\t\tgen 21  {cookies[1]}  (app 1  gen 5)",
+        f"\t\tgen 21  {cookies[1]}",
         f"\t\tgen 22  {cookies[2]}  <=  app 1  gen 6",
     ]
 

@@ -156,8 +156,6 @@ def _generation_lines(group: GroupView, verbose: bool) -> Iterator[str]:
             parts.append(" ".join(_socket(socket, verbose) for socket in item.sockets))
         if slot in working:
             parts += ["<=", *working[slot]]
-        elif item is not None and item.generation != slot:
-            parts.append(f"(app {item.application}  gen {item.generation})")
         yield "  ".join(parts)
 
 
