@@ -411,6 +411,7 @@ def _switch(*places: tuple[int, int]) -> Callable[[socket.socket, int], None]:
         ("limit_transparent", _switch((socket.IPPROTO_IP, 19), (socket.IPPROTO_IPV6, 75))),
         ("limit_broadcast", _switch((socket.SOL_SOCKET, socket.SO_BROADCAST))),
         ("limit_multicast", _join),
+        ("limit_tunnel", lambda sock, _: sock.setsockopt(socket.IPPROTO_UDP, 100, 3)),  # L2TP
     ],
 )
 def test_limits_of_the_kernel(

@@ -27,6 +27,12 @@ from udpgrm.files import TEMPLATES_DIR
 from udpgrm.kernel import trust
 
 DEFAULT_DIR = "/var/cache/udpgrm"
+#: Exit statuses that say nothing of the program, and why the compiler ended.
+_STOPPED = {
+    -signal.SIGKILL: "killed (out of memory?)",
+    -signal.SIGTERM: "terminated",
+    os.EX_TEMPFAIL: "no room",
+}
 #: Templates of the package that did not load in this process.
 _discarded: set[Path] = set()
 
@@ -142,10 +148,10 @@ class Compilation:
         with self._output:
             self._output.seek(0)
             message = self._output.read().strip()
-        if status in (-signal.SIGKILL, os.EX_TEMPFAIL):
-            raise Unavailable(f"the compiler was stopped: {message or 'killed (out of memory?)'}")
+        if status in _STOPPED:
+            raise Unavailable(f"the compiler was stopped: {message or _STOPPED[status]}")
         if status:
-            raise BuildError(f"compilation failed: {message}")
+            raise BuildError(f"compilation failed: {message or f'exit status {status}'}")
 
 
 def compile_missing(programs: Sequence[Program]) -> list[Program]:

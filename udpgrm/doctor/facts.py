@@ -121,6 +121,7 @@ class Code(str, Enum):
     LIMIT_MULTICAST = "limit_multicast"
     LIMIT_BROADCAST = "limit_broadcast"
     LIMIT_ERRORS = "limit_errors"
+    LIMIT_TUNNEL = "limit_tunnel"
     NO_HOOKED_CGROUP = "no_hooked_cgroup"
     UNREACHABLE = "unreachable"
     NO_SOCKETS = "no_sockets"

@@ -44,6 +44,13 @@ _OF_OPTIONS = {
         "ICMP errors reach the socket that the kernel's hash names, of any generation",
         "see that the server continues after ECONNREFUSED and other errors of recv and send",
     ),
+    "tunnel": (
+        Code.LIMIT_TUNNEL,
+        "UDP_ENCAP is on",
+        "the kernel sends packets of a tunnel (ESP, L2TP) itself, which refreshes no flow: a drain "
+        "may end while tunnels are in use",
+        "let the drain wait for silence (quiet_s), or keep tunnels on a port of their own",
+    ),
 }
 
 _ALL_IPV4 = "all IPv4 packets"

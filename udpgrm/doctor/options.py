@@ -26,6 +26,7 @@ _SWITCHES = {
         (socket.IPPROTO_IPV6, sockopt.IPV6_TRANSPARENT),
     ),
     "broadcast": ((socket.SOL_SOCKET, socket.SO_BROADCAST),),
+    "tunnel": ((socket.IPPROTO_UDP, sockopt.UDP_ENCAP),),
 }
 #: struct group_filter without sources: interface, group, mode, number of sources.
 _GROUP_FILTER = struct.Struct("=I4x128sII")
@@ -34,7 +35,7 @@ _libc = ctypes.CDLL(None)
 
 
 def limits_of(sock: socket.socket, pid: int) -> frozenset[str]:
-    """Return which of gro, errors, transparent, broadcast and multicast a socket has.
+    """Return which of gro, errors, transparent, broadcast, tunnel and multicast a socket has.
 
     `pid` is a process of the socket's network namespace.
     """

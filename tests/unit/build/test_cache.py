@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
+import signal
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -175,6 +177,25 @@ def test_another_compiler_makes_other_templates(
 def test_every_program_has_a_template_of_its_own() -> None:
     names = [cache._file_name(program) for program in sources.all_programs()]
     assert len(set(names)) == len(names) > 5
+
+
+@pytest.mark.parametrize(
+    "number, kind, reason",
+    [
+        (signal.SIGKILL, cache.Unavailable, "killed"),
+        (signal.SIGTERM, cache.Unavailable, "terminated"),
+        (signal.SIGABRT, cache.BuildError, "exit status -6"),
+    ],
+)
+def test_a_compiler_that_is_ended(
+    number: signal.Signals, kind: type[cache.BuildError], reason: str
+) -> None:
+    """By the machine: it is no fault of the program, which is compiled again later."""
+    compilation = cache.Compilation([ONE])
+    os.kill(compilation.pid, number)
+    with pytest.raises(cache.BuildError, match=reason) as error:
+        compilation.finish()
+    assert type(error.value) is kind
 
 
 def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,7 +132,7 @@ def test_not_steered(sock: Socket, host: Host, expected: str) -> None:
         (replace(STEERED, hooked=False), HOST, "hooks_removed", True),
         *(
             (replace(STEERED, limits=frozenset({name})), HOST, f"limit_{name}", False)
-            for name in ("gro", "errors", "transparent", "broadcast", "multicast")
+            for name in ("gro", "errors", "transparent", "broadcast", "multicast", "tunnel")
         ),
         (STEERED, host_with(failing_loads=(0, 3)), "limit_filter", True),
         # made in the hooked cgroup, and its process has moved on
