@@ -167,6 +167,12 @@ fuzz: build/venvs/fuzz/installed setup ## every parser that runs as root, by ath
 	done
 	python3 -m tests.fuzz.packets 2000000
 
+.PHONY: simulate
+# Another seed makes other schedules: make simulate SEED=7
+SIMULATIONS = 100000
+simulate: setup ## restarts in a simulated world in which everything goes wrong, one schedule after another
+	timeout --foreground --signal=INT 7200 python3 -m tests.simulation $(SIMULATIONS) $(SEED)
+
 .PHONY: soak
 soak: setup ## 100 restarts in a row under 2,000 flows and 20,000 packets a second
 	tools/ensure_bpffs

@@ -72,7 +72,7 @@ def _predecessor_path(service: str) -> Path:
 def _write(path: Path, line: str) -> None:
     new = path.with_name(f"{path.name}.new")
     host.current.delete(new)  # of a command that was killed
-    host.current.create(new, f"{line}\n", durable=False)
+    host.current.create(new, f"{line}\n")
     host.current.replace(new, path)
 
 

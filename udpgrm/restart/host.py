@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Optional, Protocol
 
+from udpgrm.kernel import cgroups
+
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _SYSTEMD = Path("/run/systemd/system")
 
@@ -101,13 +103,12 @@ class Host:
         """Return the text of a file. Raises UnicodeDecodeError, too."""
         return path.read_text(encoding="utf-8")
 
-    def create(self, path: Path, text: str, durable: bool) -> None:
-        """Write a file that does not exist; durable: it is on the disk then."""
+    def create(self, path: Path, text: str) -> None:
+        """Write a file that does not exist; its text, if not its name, is on the disk then."""
         with path.open("x", encoding="utf-8") as file:  # "x" follows no link
             file.write(text)
             file.flush()
-            if durable:
-                os.fsync(file.fileno())
+            os.fsync(file.fileno())
 
     def replace(self, source: Path, target: Path) -> None:
         """Rename a file, in place of another one: rename(2)."""
@@ -189,6 +190,10 @@ class Host:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+
+    def processes(self, cgroup: Path) -> list[int]:
+        """Return the processes of a cgroup and of those below it."""
+        return cgroups.processes(cgroup)
 
     def runs_systemd(self) -> bool:
         """Return whether systemd is this machine's init: sd_booted(3)."""

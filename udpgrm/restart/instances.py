@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from udpgrm.kernel import cgroups
-from udpgrm.restart import former, systemd
+from udpgrm.restart import former, host, systemd
 from udpgrm.restart.systemd import SystemdError
 from udpgrm.services.definition import Service
 
@@ -100,7 +99,7 @@ class TemplateUnits:
 
     def processes(self, generation: int) -> list[int]:
         """Return the unit's processes."""
-        return cgroups.processes(self.cgroup(generation))
+        return host.current.processes(self.cgroup(generation))
 
     def main_process(self, generation: int) -> int:
         """Return the unit's main process."""

@@ -145,23 +145,26 @@ class Journal:
     def save(self) -> None:
         """Replace the journal's file. Raises Suspended."""
         try:
-            self._write(durable=True)
+            self._write(sync_name=True)
         except OSError as error:
             raise Suspended(f"{self.path} cannot be written ({error.strerror})") from error
 
     def note(self) -> None:
-        """Replace the journal's file without an error: losing this change would not matter."""
-        with contextlib.suppress(OSError):
-            self._write(durable=False)
+        """Replace the journal's file without an error: losing this change would not matter.
 
-    def _write(self, durable: bool) -> None:
+        Its text is on the disk before its name: a power cut must not leave an empty file.
+        """
+        with contextlib.suppress(OSError):
+            self._write(sync_name=False)
+
+    def _write(self, sync_name: bool) -> None:
         files = host.current
         files.make_directory(self.path.parent)
         draft = self.path.with_suffix(".json.new")
         files.delete(draft)  # of a restart that was killed
-        files.create(draft, json.dumps(self.to_json()), durable)
+        files.create(draft, json.dumps(self.to_json()))
         files.replace(draft, self.path)
-        if durable:
+        if sync_name:
             files.sync(self.path.parent)
 
     def supersede(self) -> None:

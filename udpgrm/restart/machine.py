@@ -5,7 +5,8 @@
 
 What fails before promote goes to stop_new; from promote on to demote,
 drain_new, stop_new: the new instance keeps its flows while it drains. Both end
-as rolled back. An undo that fails, and a drain that its policy lets fail,
+as rolled back. If the old instance ends before the new one has drained, the
+restart continues with promote. An undo that fails, and a drain that its policy lets fail,
 leave everything as it is: failed, and a resume tries that step again.
 """
 
@@ -74,12 +75,14 @@ class Facts:
     """Which instances live; had_old is False for a first deployment.
 
     superseded: a later restart has begun, so this one has only its drain to end.
+    new_active: new flows go to the new one, whoever has promoted it.
     """
 
     had_old: bool
     old_alive: bool
     new_alive: bool
     superseded: bool = False
+    new_active: bool = False
 
     @property
     def can_go_back(self) -> bool:
@@ -87,6 +90,11 @@ class Facts:
         if self.superseded:
             return False
         return not self.had_old or self.old_alive or not self.new_alive
+
+    @property
+    def must_stay(self) -> bool:
+        """Return whether only the new instance is left to serve."""
+        return not (self.can_go_back or self.superseded)
 
 
 @dataclass(frozen=True)
@@ -117,11 +125,16 @@ def after(step: Step, result: Result, facts: Callable[[], Facts]) -> Position:
         return Position(step, Outcome.FINISHED if step in FORWARD else Outcome.ROLLED_BACK)
     if result is Result.STUCK:
         return Position(step, Outcome.FAILED)
+    if step is Step.STOP_NEW:
+        return Position(step, Outcome.FAILED)
+    found = facts()
+    if step in UNDO and found.must_stay:
+        return Position(Step.PROMOTE)
     if step is Step.DRAIN_NEW:
         return Position(Step.STOP_NEW)
-    if step is Step.STOP or step in UNDO:
+    if step is Step.DEMOTE or (step is Step.STOP and not _is_lost(step, found)):
         return Position(step, Outcome.FAILED)
-    return back(step, facts())
+    return back(step, found)
 
 
 def _next(step: Step) -> Position:
@@ -137,7 +150,7 @@ def back(step: Step, facts: Facts) -> Position:
     """Return the first position of the rollback from a forward step before stop."""
     if step is Step.PREPARE:
         return Position(step, Outcome.ROLLED_BACK)
-    if step in _BEFORE_PROMOTE:
+    if step in _BEFORE_PROMOTE and not facts.new_active:
         return Position(Step.STOP_NEW)
     if facts.can_go_back:
         return Position(Step.DEMOTE)
@@ -155,8 +168,14 @@ def resumed(position: Position, facts: Facts) -> Position:
     if position.has_ended:
         return position
     step = position.step
-    lost = not (facts.new_alive or facts.superseded) and (
+    if step in (Step.DEMOTE, Step.DRAIN_NEW) and facts.must_stay:
+        return Position(Step.PROMOTE)
+    return back(step, facts) if _is_lost(step, facts) else Position(step)
+
+
+def _is_lost(step: Step, facts: Facts) -> bool:
+    """Return whether a step cannot be done: the new instance is dead, or the old one is needed."""
+    return not (facts.new_alive or facts.superseded) and (
         step in (Step.ENROLL, Step.CANARY, Step.PROMOTE, Step.VERIFY)
-        or (step is Step.DRAIN and facts.old_alive)
+        or (step in (Step.DRAIN, Step.STOP) and facts.old_alive)
     )
-    return back(step, facts) if lost else Position(step)

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import contextlib
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Optional, Protocol
 
 import udpgrm.client as grm
-from udpgrm.restart import adoption, budget, former, hold, host, notice, prepare
+from udpgrm.restart import adoption, budget, former, hold, host, notice, prepare, steering
 from udpgrm.restart.adoption import AdoptionError
 from udpgrm.restart.budget import OverBudget
 from udpgrm.restart.drain import Decision, Watcher
@@ -93,6 +92,7 @@ class Steps:
             old_alive=old is not None and self._instances.is_alive(old),
             new_alive=new is not None and self._instances.is_alive(new),
             superseded=self._journal.superseded,
+            new_active=new is not None and steering.serves(self._groups, new),
         )
 
     @property
@@ -169,24 +169,13 @@ class Steps:
         if "reading" not in self._journal.plan.get("promotion", {}):
             self._journal.plan["promotion"] = {"reading": self._groups.reading()}
             self._journal.save()
-        with self._sockets(self._new) as sockets:
+        with steering.sockets_of(self._groups, self._instances, self._new) as sockets:
             evidence["begin"] = host.current.time()
             for sock in sockets.values():
                 grm.promote(sock, self._new)
+        if old is None or has_ended(self._instances, old):  # no packet had a way until now
+            self._journal.plan["promotion"] = {"reading": self._groups.reading()}
         evidence["working"] = self._groups.working()
-
-    @contextlib.contextmanager
-    def _sockets(self, generation: int) -> Iterator[dict[str, socket.socket]]:
-        """Yield a socket of a generation in each group, by address.
-
-        The working generation is set by the option that servers use: so the flows of
-        the one before are counted on, and tubular is notified.
-        """
-        with self._groups.held(generation, self._instances.processes(generation)) as sockets:
-            missing = [one.address for one in self._service.groups if one.address not in sockets]
-            if missing:
-                raise StepFailed(f"generation {generation} has no socket at {', '.join(missing)}")
-            yield sockets
 
     def _verify(self, evidence: Evidence) -> None:
         working = self._groups.working()
@@ -232,7 +221,11 @@ class Steps:
             hold.keep(self._service.drain.hold_s, self._journal, evidence, pause)
             return Result.DONE
         results = {"stop": Result.DONE, "keep": Result.KEPT, "fail": Result.STUCK}
-        return results[self._service.drain.on_timeout]
+        result = results[self._service.drain.on_timeout]
+        if result is Result.KEPT and steering.serves(self._groups, old):
+            _warn(evidence, f"generation {old} is active again (udpgrm list)")
+            return Result.STUCK
+        return result
 
     def _notify(self, generation: int, evidence: Evidence) -> None:
         """Notify an instance that its drain begins."""
@@ -268,18 +261,21 @@ class Steps:
         old = self._journal.from_generation
         if old is None:
             return
-        if self._serves(old):
-            raise StepFailed(f"generation {old} is active again: it is not stopped (udpgrm list)")
+        self._refuse_active(old)
+        facts = self.facts()
+        if facts.old_alive and not (facts.new_alive or facts.superseded):
+            raise StepFailed(f"{self._instances.name(self._new)} has ended")
         self._stop_instance(old, evidence)
+        if facts.new_alive and not facts.superseded:
+            for where in steering.restore(self._groups, self._instances, old, self._new):
+                _warn(evidence, f"{where}: {old} was made active as it was stopped")
 
-    def _serves(self, generation: int) -> bool:
-        """Return whether new flows go to a generation."""
-        with contextlib.suppress(FileNotFoundError):  # nothing is steered
-            return any(
-                facts.working == generation and facts.living.get(generation)
-                for facts in self._groups.facts()
+    def _refuse_active(self, generation: int) -> None:
+        """Raise StepFailed if new flows go to an instance that is to be stopped."""
+        if steering.serves(self._groups, generation):
+            raise StepFailed(
+                f"generation {generation} is active again: it is not stopped (udpgrm list)"
             )
-        return False
 
     def _stop_instance(self, generation: int, evidence: Evidence) -> None:
         evidence["instance"] = self._instances.name(generation)
@@ -320,9 +316,8 @@ class Steps:
             if notice.was_given(old, self._journal):
                 name = self._instances.name(old)
                 _warn(evidence, f"{name} got the notice of its drain: does it take new sessions?")
-            living = self._groups.living(old)
-            missing = [where for where in ours if living[where] and now[where] == self._new]
-            if missing:
+            missing = [where for where in ours if now[where] == self._new]
+            if missing and any(map(self._instances.is_alive, (old, self._new))):
                 raise StepFailed(
                     f"{', '.join(missing)}: no process of {self._instances.name(old)} has the "
                     f"sockets of generation {old} (udpgrm working-gen {missing[0]} {old})"
@@ -333,12 +328,20 @@ class Steps:
         if not self._instances.is_alive(self._new):
             return Result.DONE
         self._notify(self._new, evidence)
-        decision = self._watch(self._new, evidence, lambda: None)
+        old = self._journal.from_generation
+
+        def watch() -> None:
+            if old is not None and has_ended(self._instances, old):
+                raise StepFailed(f"{self._instances.name(old)} has ended")
+
+        decision = self._watch(self._new, evidence, watch)
         if decision is Decision.TIMEOUT and self._service.drain.on_timeout == "keep":
             return Result.KEPT
         return Result.DONE
 
     def _stop_new(self, evidence: Evidence) -> None:
+        if self._journal.from_generation is not None:
+            self._refuse_active(self._new)
         self._stop_instance(self._new, evidence)
 
 

@@ -137,11 +137,27 @@ def test_resume_with_a_dead_new_instance(step: Step) -> None:
 
 def test_resume_after_promotion_with_a_dead_new_instance() -> None:
     dead = Facts(had_old=True, old_alive=True, new_alive=False)
-    for step in (Step.PROMOTE, Step.VERIFY, Step.DRAIN):
+    for step in (Step.PROMOTE, Step.VERIFY, Step.DRAIN, Step.STOP):
         assert machine.resumed(Position(step), dead) == Position(Step.DEMOTE)
-    assert machine.resumed(Position(Step.STOP), dead) == Position(Step.STOP)
+    assert machine.after(Step.STOP, Result.FAILED, lambda: dead) == Position(Step.DEMOTE)
     both_dead = Facts(had_old=True, old_alive=False, new_alive=False)
-    assert machine.resumed(Position(Step.DRAIN), both_dead) == Position(Step.DRAIN)
+    for step in (Step.DRAIN, Step.STOP):
+        assert machine.resumed(Position(step), both_dead) == Position(step)
+
+
+@pytest.mark.parametrize("step", [Step.DEMOTE, Step.DRAIN_NEW])
+def test_an_old_instance_that_ends_during_a_rollback(step: Step) -> None:
+    old_died = Facts(had_old=True, old_alive=False, new_alive=True)
+    assert machine.after(step, Result.FAILED, lambda: old_died) == Position(Step.PROMOTE)
+    assert machine.resumed(Position(step), old_died) == Position(Step.PROMOTE)
+    first = Facts(had_old=False, old_alive=False, new_alive=True)
+    assert machine.resumed(Position(step), first) == Position(step)
+
+
+def test_an_instance_that_was_promoted_early_drains() -> None:
+    active = Facts(had_old=True, old_alive=True, new_alive=True, new_active=True)
+    for step in (Step.START, Step.ENROLL, Step.CANARY):
+        assert machine.after(step, Result.FAILED, lambda: active) == Position(Step.DEMOTE)
 
 
 def test_a_start_that_was_cut_is_made_again() -> None:

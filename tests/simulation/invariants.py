@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""What must hold whatever goes wrong: checked by what the host sees, not by what restarts say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Optional
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+_HEAD = re.compile(
+    r'"started": ([\d.]+), "boot_id": "([\w-]+)", "state": "\w+", "step": "(\w+)", '
+    r'"outcome": (?:null|"(\w+)"), "from_generation": (null|\d+), "to_generation": (null|\d+)'
+)
+#: A fault this short before an act may be too late for any look.
+_TOO_LATE_S = 0.6
+
+
+class Saved(NamedTuple):
+    """The head of a journal."""
+
+    started: str
+    boot_id: str
+    step: str
+    outcome: str
+    old: Optional[int]
+    new: Optional[int]
+
+
+def head(text: str) -> Optional[Saved]:
+    """Return the head of a journal's text; None: it is damaged."""
+    found = _HEAD.search(text)
+    if found is None or not text.endswith("}"):
+        return None
+    started, boot_id, step, outcome, old, new = found.groups()
+    numbers = [None if word == "null" else int(word) for word in (old, new)]
+    return Saved(started, boot_id, step, outcome or "", *numbers)
+
+
+class Invariants:
+    """The violations of one schedule."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.violations: list[str] = []
+        self._lost_at: dict[int, float] = {}
+        self._served: set[int] = set()
+        self._meddled_at = -1e9
+        self._ended: set[str] = set()
+        self.kept: set[int] = set()
+
+    def violate(self, text: str) -> None:
+        """Add a violation."""
+        self.violations.append(f"at {self._world.scheduler.now:.2f} s: {text}")
+
+    def meddled(self) -> None:
+        """An operator has changed something past udpgrm restart, or an instance has crashed."""
+        self._meddled_at = self._world.scheduler.now
+
+    @property
+    def _is_meddled_with(self) -> bool:
+        return self._world.scheduler.now - self._meddled_at < _TOO_LATE_S
+
+    def rebooted(self) -> None:
+        """No generation is what it was."""
+        self._lost_at.clear()
+        self._served.clear()
+        self.kept.clear()
+        self.meddled()
+
+    def promoted(self, where: str, before: Optional[int], now: int) -> None:
+        """New flows of an address go to another generation."""
+        world = self._world
+        self._served.add(now)
+        if before is not None and before not in world.working.values():
+            self._lost_at[before] = world.scheduler.now
+        living = [number for number, unit in world.units.all.items() if unit.sockets]
+        is_undone = self._last_old() is None  # a first deployment, with nothing to go back to
+        if living and now not in living and not (self._is_meddled_with or is_undone):
+            self.violate(f"new flows of {where} go to dead generation {now}, {living} live")
+
+    def _last_old(self) -> Optional[int]:
+        file = self._world.disk.files.get("edge.json")
+        saved = None if file is None else head(file.text)
+        return None if saved is None else saved.old
+
+    def stops(self, generation: int) -> None:
+        """A command lets systemd stop an instance."""
+        world = self._world
+        unit = world.units.get(generation)
+        if not unit.is_alive or not unit.sockets:
+            return
+        name = f"{unit.name} is stopped by {world.scheduler.current.name!r}"
+        working = set(world.working.values())
+        if generation in working and not self._is_meddled_with:
+            self.violate(f"{name}: it is active")
+        rest = [number for number in working - {generation} if world.units.get(number).sockets]
+        # a rollback that has all but ended is not turned back
+        is_undone = world.step == "stop_new"
+        is_first = generation == self._last_new() and self._last_old() is None
+        if generation in self._served and not (
+            rest or is_first or is_undone or self._is_meddled_with
+        ):
+            self.violate(f"{name}: no active generation lives, it could serve")
+        flows = world.clients.flows(generation)
+        if flows <= world.config.flows or self._is_meddled_with:
+            return
+        waited = world.scheduler.now - self._lost_at.get(generation, world.scheduler.now)
+        is_given_up = world.config.on_timeout == "stop" or generation == self._last_new()
+        if waited < world.config.max_s or not is_given_up:
+            self.violate(f"{name}: {flows} flows after {waited:.2f} s")
+
+    def _last_new(self) -> Optional[int]:
+        file = self._world.disk.files.get("edge.json")
+        saved = None if file is None else head(file.text)
+        return None if saved is None else saved.new
+
+    def saved(self, path: Path, text: str) -> None:
+        """A journal is on the disk."""
+        if path.suffix != ".json":
+            return
+        saved = head(text)
+        if saved is None:
+            self.violate(f"a damaged {path.name}")
+            return
+        if "@" not in path.name:
+            self._world.step = saved.step
+        if saved.outcome and saved.started + saved.step not in self._ended:
+            self._ended.add(saved.started + saved.step)
+            self._ends(path, saved)
+
+    def _ends(self, path: Path, saved: Saved) -> None:
+        """Compare an outcome with the world."""
+        world, units = self._world, self._world.units
+        if saved.boot_id != f"boot-{world.boot}":
+            return  # closed: its instances are gone
+        is_kept = {("finished", "drain"), ("rolled_back", "drain_new")}
+        if (saved.outcome, saved.step) in is_kept:
+            left = saved.old if saved.outcome == "finished" else saved.new
+            if left is not None:
+                self.kept.add(left)
+            return
+        if self._is_meddled_with:
+            return
+        said = f"{path.name} says {saved.outcome} in {saved.step}"
+        working = set(world.working.values())
+        if saved.outcome == "finished":
+            if saved.old is not None and units.get(saved.old).is_alive:
+                self.violate(f"{said}, {saved.old} runs")
+            if "@" not in path.name and working != {saved.new}:
+                self.violate(f"{said}, {working} are active")
+        elif saved.outcome == "rolled_back" and saved.step != "prepare":
+            if saved.new is not None and units.get(saved.new).is_alive:
+                self.violate(f"{said}, {saved.new} runs")
+            old_lives = saved.old is not None and units.get(saved.old).sockets
+            if old_lives and working != {saved.old}:
+                self.violate(f"{said}, {working} are active")

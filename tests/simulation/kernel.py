@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Groups and probes of the simulated kernel, behind the interfaces of the real ones."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional, cast
+
+from tests.simulation.units import SOCKETS, Server
+from udpgrm import abi
+from udpgrm.restart.drain import Sample
+from udpgrm.restart.groups import SPENT, Groups
+from udpgrm.restart.plan import GroupFacts
+from udpgrm.restart.steps import StepFailed
+from udpgrm.restart.strays import Stray
+from udpgrm.services.definition import Group, Service
+from udpgrm.state.maps import Maps
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+_MISSED = "rx_new_flow_working_gen_dispatch_error"
+
+
+class SimulatedGroups(Groups):
+    """The groups of the service; what the simulation has no model of fails loudly."""
+
+    def __init__(self, world: World, groups: Sequence[Group]) -> None:
+        self._world = world
+        self.groups = groups
+
+    @property
+    def maps(self) -> Maps:
+        raise AssertionError("the simulation has no maps")
+
+    def _here(self, name: str) -> bool:
+        """Return whether there is state: a daemon has run since the boot."""
+        self._world.called(name)
+        return self._world.has_state
+
+    def _want_state(self, name: str) -> None:
+        if not self._here(name):
+            raise FileNotFoundError(f"{name}: no state")
+
+    def facts(self) -> list[GroupFacts]:
+        self._want_state("facts")
+        living = {
+            number: unit.sockets for number, unit in self._world.units.all.items() if unit.sockets
+        }
+        return [
+            GroupFacts(
+                group.address,
+                0,
+                self._world.working.get(group.address),
+                abi.GENERATION_SLOTS,
+                living,
+            )
+            for group in self.groups
+        ]
+
+    def check_dissectors(self, service: Service) -> None:
+        self._want_state("check_dissectors")
+
+    def refuse_second_groups(self) -> None:
+        self._want_state("refuse_second_groups")
+
+    def set_dissectors(self, service: Service) -> None:
+        self._want_state("set_dissectors")
+
+    def share_addresses(self, service: Service) -> None:
+        self._want_state("share_addresses")
+
+    def strays(self) -> list[Stray]:
+        self._want_state("strays")
+        return []
+
+    def living(self, generation: int) -> dict[str, int]:
+        count = self._world.units.get(generation).sockets if self._here("living") else 0
+        return {group.address: count for group in self.groups}
+
+    def working(self) -> dict[str, Optional[int]]:
+        self._want_state("working")
+        return {group.address: self._world.working.get(group.address) for group in self.groups}
+
+    @contextlib.contextmanager
+    def held(self, generation: int, pids: Sequence[int]) -> Iterator[dict[str, socket.socket]]:
+        self._want_state("held")
+        there = pids and self._world.units.get(generation).sockets
+        found = {group.address: _Socket(self._world, group.address) for group in self.groups}
+        yield cast(dict[str, socket.socket], found if there else {})
+
+    def sample(self, generation: int) -> Sample:
+        world = self._world
+        has_state = self._here("sample")
+        return Sample(
+            at=world.scheduler.now,
+            sockets=world.units.get(generation).sockets * len(self.groups) if has_state else 0,
+            flows=world.clients.flows(generation) if has_state else 0,
+            packets=0,
+            quiet_s=None,
+        )
+
+    def reading(self) -> dict[str, Any]:
+        if not self._here("reading"):
+            return {}
+        return {self.groups[0].address: {"missed": self._world.clients.missed}}
+
+    def spent(self, before: dict[str, Any]) -> dict[str, int]:
+        now = self.reading()
+        spent = dict.fromkeys(SPENT, 0)
+        for where, reading in now.items():
+            then = before.get(where, {"missed": 0})
+            spent[_MISSED] += max(0, reading["missed"] - then["missed"])
+        return spent
+
+
+class _Socket:
+    """A duplicate of a server's socket."""
+
+    type = socket.SOCK_DGRAM
+
+    def __init__(self, world: World, where: str) -> None:
+        self._world, self._where = world, where
+
+    def setsockopt(self, level: int, option: int, value: bytes) -> None:
+        assert option == abi.Option.WORKING_GEN
+        self._world.called("setsockopt")
+        self._world.promote(self._where, int.from_bytes(value, "little"))
+
+    def fileno(self) -> int:
+        return 9
+
+
+class SimulatedProber:
+    """Probes that pass if the instance answers, and if the kernel steers to it."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._has_held = False
+
+    def __enter__(self) -> SimulatedProber:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is held."""
+
+    def _ask(self, generation: int) -> None:
+        self._world.called("probe")
+        self._world.scheduler.wait(0.005)
+        unit = self._world.units.get(generation)
+        is_mute = self._world.server_of(generation) is Server.MUTE
+        if not unit.sockets or is_mute:
+            raise StepFailed(f"generation {generation} does not answer")
+
+    def canary(self, new: int, evidence: dict[str, Any]) -> None:
+        evidence["probes"] = []
+        self._ask(new)
+
+    def hold(self, old: int, evidence: dict[str, Any]) -> None:
+        evidence["held"] = []
+        with contextlib.suppress(StepFailed):  # which may be why it is restarted
+            self._ask(old)
+            self._has_held = True
+
+    def verify(self, old: Optional[int], new: int, evidence: dict[str, Any]) -> None:
+        evidence["old_flows"], evidence["probes"] = [], []
+        if old is not None and self._has_held:
+            self._ask(old)
+        self._ask(new)
+        if set(self._world.working.values()) != {new}:
+            raise StepFailed("another generation got it")
+
+
+class Clients:
+    """Users of the service: each begins a flow now and then, at the working generation."""
+
+    def __init__(self, world: World, every_s: float) -> None:
+        self._world, self._every_s = world, every_s
+        self._next = 0.0
+        self._ends: dict[int, list[tuple[float, int]]] = {}  # with the unit's life
+        self.missed = 0
+
+    def arrive(self) -> None:
+        """Let those begin that are due, as the routing was until now."""
+        while self._next <= self._world.scheduler.now:
+            random = self._world.random
+            lasts = random.choice((0.3, 0.8, 2.0, 2.0, 12.0))
+            to = self._world.routed()
+            if to is None:
+                self.missed += any(unit.sockets for unit in self._world.units.all.values())
+            else:
+                life = self._world.units.get(to).begins
+                self._ends.setdefault(to, []).append((self._next + lasts, life))
+            self._next += self._every_s
+
+    def flows(self, generation: int) -> int:
+        """Return how many flows an instance has; they end with its sockets."""
+        self.arrive()
+        now = self._world.scheduler.now
+        unit = self._world.units.get(generation)
+        kept = [
+            (end, life)
+            for end, life in self._ends.get(generation, ())
+            if end > now and life == unit.begins
+        ]
+        self._ends[generation] = kept
+        return len(kept) if unit.sockets else 0
+
+
+def groups_of(world: World, directory: Path, groups: Sequence[Group]) -> Groups:
+    """Return the groups as foreground makes them."""
+    return SimulatedGroups(world, groups)
+
+
+__all__ = ["SOCKETS", "Clients", "SimulatedGroups", "SimulatedProber", "groups_of"]

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Schedules: what goes wrong at which call, and what operators do until all is well again."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from dataclasses import dataclass, field
+from random import Random
+from signal import SIGTERM
+
+from tests.simulation.invariants import head
+from tests.simulation.units import Server
+from tests.simulation.world import At, Config, World, standing_in
+
+#: What may go wrong at a call.
+FAULTS = (
+    "kill",
+    "reboot",
+    "clock",
+    "full disk",
+    "silent systemd",
+    "operator restarts",
+    "operator rolls back",
+    "operator resumes",
+    "operator promotes old",
+    "operator promotes new",
+    "operator stops old",
+    "operator stops new",
+    "crash of old",
+    "crash of new",
+    "signal",
+)
+#: Steps that fail for ever if the new instance is no good and the old one is dead.
+_PROVING = ("enroll", "canary", "promote", "verify")
+_COMMANDS = {
+    "operator restarts": ["restart", "edge"],
+    "operator rolls back": ["rollback", "edge"],
+    "operator resumes": ["restart", "edge", "--resume"],
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that goes wrong just before a call."""
+
+    kind: str
+    at: At
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A restart and its faults; the seed decides how long faults last and what they leave."""
+
+    config: Config = field(default_factory=Config)
+    faults: tuple[Fault, ...] = ()
+    seed: int = 0
+
+
+@dataclass
+class Report:
+    """The end of a schedule. reached: the faults that came. steps: with their results."""
+
+    violations: list[str]
+    reached: list[Fault]
+    outcome: str
+    trace: list[tuple[str, str, int]]
+    steps: list[tuple[str, str]]
+    output: list[str]
+
+
+class _Run:
+    """One schedule in its world."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self.random = Random(schedule.seed)
+        faults: dict[tuple[str, str, int], Fault] = {fault.at: fault for fault in schedule.faults}
+        self.world = World(schedule.config, self.random, faults, self._strike)
+        self.reached: list[Fault] = []
+        self.output: list[str] = []
+
+    def _strike(self, fault: Fault) -> None:
+        """Let a fault come, in the process that makes the call."""
+        world, kind = self.world, fault.kind
+        self.reached.append(fault)
+        me = world.scheduler.current
+        if kind == "kill":
+            world.scheduler.kill(me)
+        elif kind == "reboot":
+            world.reboot()
+        elif kind == "clock":
+            world.wall_offset += self.random.choice((-86_400.0, -5.0, -0.3, 0.3, 5.0, 86_400.0))
+        elif kind == "full disk":
+            world.disk.is_full = True
+            lasts = self.random.choice((0.05, 1.0, 20.0))
+            world.scheduler.at(lasts, lambda: setattr(world.disk, "is_full", False))
+        elif kind == "silent systemd":
+            lasts = self.random.choice((0.05, 1.0, 2.9, 8.0, 40.0))
+            world.units.silent_until = world.scheduler.now + lasts
+        elif kind == "signal":
+            if me.on_signal is not None:
+                me.on_signal(SIGTERM, None)
+            else:
+                world.scheduler.kill(me)
+        elif kind in _COMMANDS and world.is_booting:
+            pass  # NAME-first.service knows of no other command
+        elif kind in _COMMANDS:
+            world.begin(_COMMANDS[kind])
+            world.scheduler.wait(self.random.choice((0.0, 0.0, 0.01, 0.3)))
+        else:
+            self._meddle(kind)
+
+    def _meddle(self, kind: str) -> None:
+        """Crash an instance, or do what an operator does past udpgrm restart."""
+        world = self.world
+        what, _, which = kind.rpartition(" ")
+        file = world.disk.files.get("edge.json")
+        saved = None if file is None else head(file.text)
+        number = 1 if saved is None else saved.old if which == "old" else saved.new
+        if number is None:
+            return
+        unit = world.units.get(number)
+        world.invariants.meddled()
+        if what == "crash of":
+            world.units.crash(number)
+        elif what == "operator stops":
+            world.units.stop(number)
+        elif unit.sockets and unit.state != "deactivating":
+            world.promote_all(number)
+
+    def run(self) -> Report:
+        """Run it to its end, and check what is left."""
+        with standing_in(self.world):
+            self._command("restart", "edge")
+            self._settle()
+            report = Report(
+                self.world.invariants.violations,
+                self.reached,
+                self._outcome(),
+                list(self.world.trace),
+                self._steps(),
+                self.output,
+            )
+            self._check_units("after all was resumed")
+            if self.schedule.seed % 4 == 0:  # it takes as long as all before
+                self._restart_again()
+        return report
+
+    def _outcome(self) -> str:
+        file = self.world.disk.files.get("edge.json")
+        saved = None if file is None else head(file.text)
+        return "none" if saved is None else f"{saved.outcome} in {saved.step}"
+
+    def _steps(self) -> list[tuple[str, str]]:
+        file = self.world.disk.files.get("edge.json")
+        if file is None or head(file.text) is None:
+            return []
+        return [(step["step"], step["result"]) for step in json.loads(file.text)["steps"]]
+
+    def _command(self, *words: str) -> int:
+        """Run a command; after a reboot, first what the host starts."""
+        if not self.world.has_state:
+            self._boot()
+        done = self.world.run(list(words))
+        self.output += done.output
+        if done.error is not None:
+            told = "".join(traceback.format_exception(done.error))
+            self.world.invariants.violate(f"{done.name!r} failed: {told}")
+        return EXIT_KILLED if done.status is None else done.status
+
+    def _boot(self) -> None:
+        """Start the daemon, the first instance and udpgrm-resume.service, in some order."""
+        self.world.scheduler.wait(0.5)
+        self.world.has_state = self.world.is_booting = True
+        if self.random.random() < 0.5:
+            self.world.start_first()
+            self._resume()
+        else:
+            self._resume()
+            if self.world.has_state:
+                self.world.start_first()
+        self.world.is_booting = False
+
+    def _resume(self) -> int:
+        return self._command("restart", "--resume")
+
+    def _unfinished(self) -> list[str]:
+        found = []
+        for name, file in self.world.disk.files.items():
+            if name.endswith(".json"):
+                saved = head(file.text)
+                if saved is None or not saved.outcome:
+                    found.append(name)
+        return found
+
+    def _failed(self) -> list[str]:
+        saved = {name: head(file.text) for name, file in self.world.disk.files.items()}
+        return [name[:-5] for name, one in saved.items() if one and one.outcome == "failed"]
+
+    def _settle(self) -> None:
+        """Resume until nothing is unfinished, as the daemon's start and operators do."""
+        world = self.world
+        for attempt in range(12):
+            world.await_all()
+            failed = self._failed()
+            if not world.has_state:
+                self._boot()
+            elif self._unfinished():
+                world.scheduler.wait(10.0)
+                self._resume()
+            elif not failed:
+                return
+            for name in failed if world.has_state else ():
+                self._decide(name, attempt)
+        world.invariants.violate(f"{self._unfinished() + self._failed()} cannot be ended")
+
+    def _decide(self, name: str, attempt: int) -> None:
+        """Do what an operator does about a failed restart."""
+        world = self.world
+        file = world.disk.files.get(f"{name}.json")
+        saved = None if file is None else head(file.text)
+        if saved is None:
+            return  # another operator was faster
+        world.scheduler.wait(5.0)
+        new = None if saved.new is None else world.units.get(saved.new)
+        if attempt > 2 and new is not None and saved.step in _PROVING:
+            world.invariants.meddled()
+            world.units.stop(new.generation)  # it is no good, and the old one is dead
+            world.scheduler.wait(3.0)
+        if saved.step == "stop" and new is not None and new.sockets:
+            world.promote_all(new.generation)
+        if saved.step == "stop_new" and saved.old in world.units.alive():
+            world.promote_all(saved.old)
+        if saved.step == "drain" and set(world.working.values()) == {saved.old}:
+            self._command("rollback", name)
+        else:
+            self._command("restart", name, "--resume")
+
+    def _restart_again(self) -> None:
+        """Check what is left: one instance serves, and can be restarted."""
+        world = self.world
+        world.mend()
+        world.scheduler.wait(5.0)  # until what an operator stops has stopped
+        self._command("restart", "edge")
+        self._settle()
+        if self._steps()[-1:] not in ([("stop", "done")], [("drain", "kept")]):
+            world.invariants.violate(f"it cannot be restarted: {''.join(self.output)[-160:]}")
+        self._check_units("after the next restart")
+
+    def _check_units(self, when: str) -> None:
+        world = self.world
+        alive = set(world.units.alive())
+        working = set(world.working.values())
+        orphans = alive - working - world.invariants.kept
+        if orphans:
+            world.invariants.violate(f"{when} {sorted(orphans)} run, active is {working}")
+        if alive and not alive & working:
+            world.invariants.violate(f"{when} {working} is active, {sorted(alive)} live")
+
+
+EXIT_KILLED = -9
+
+
+def run(schedule: Schedule) -> Report:
+    """Run a schedule."""
+    return _Run(schedule).run()
+
+
+__all__ = ["FAULTS", "At", "Config", "Fault", "Report", "Schedule", "Server", "run"]

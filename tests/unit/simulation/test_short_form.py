@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""The short form of the simulation of restarts, and the schedules that once found a fault."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import udpgrm.client as grm
+from testing import contract
+from tests.simulation import explore, schedules
+from tests.simulation.host import SimulatedHost
+from tests.simulation.kernel import SimulatedGroups
+from tests.simulation.schedules import At, Config, Fault, Schedule, Server
+from udpgrm.restart import machine, steering
+from udpgrm.restart.drain import Decision
+from udpgrm.restart.groups import Groups
+from udpgrm.restart.host import Host
+from udpgrm.restart.steps import Steps
+
+SCHEDULES = 300
+SEED = 18
+GOOD = Server.GOOD
+
+
+def one(config: Config, *faults: tuple[str, str, str, int], seed: int = 0) -> Schedule:
+    """Return a schedule of (fault, step, call, number)."""
+    given = tuple(Fault(kind, At(step, call, number)) for kind, step, call, number in faults)
+    return Schedule(config, given, seed)
+
+
+def test_the_short_form() -> None:
+    done = explore.explore(SCHEDULES, SEED)
+    assert done.failures == []
+    assert done.schedules == SCHEDULES
+    steps = {step for step, _ in done.pairs}
+    assert steps >= {step.value for step in machine.FORWARD}
+    assert {kind for _, kind in done.pairs} == set(schedules.FAULTS)
+    assert done.outcomes["finished in stop"] and done.outcomes["rolled_back in stop_new"]
+
+
+def test_nothing_goes_wrong() -> None:
+    report = schedules.run(Schedule())
+    assert report.violations == []
+    assert report.steps == [(step.value, "done") for step in machine.FORWARD]
+
+
+def test_it_is_the_same_every_time() -> None:
+    schedule = one(Config(), ("operator restarts", "drain", "read", 1), seed=4)
+    first, second = schedules.run(schedule), schedules.run(schedule)
+    assert first.reached == list(schedule.faults)
+    assert (first.trace, first.steps) == (second.trace, second.steps)
+
+
+def test_answers_are_those_of_the_interface() -> None:
+    report = schedules.run(one(Config(), ("kill", "verify", "fsync", 1)))
+    answers = [line for line in "".join(report.output).splitlines() if line.startswith("{")]
+    assert answers
+    for answer in answers:
+        contract.check(["restart", "edge", "--resume", "--json"], answer)
+
+
+@pytest.mark.parametrize(("simulated", "real"), [(SimulatedHost, Host), (SimulatedGroups, Groups)])
+def test_what_stands_in_is_called_as_the_real_one(simulated: type, real: type) -> None:
+    own = {name: value for name, value in vars(simulated).items() if not name.startswith("_")}
+    for name, value in own.items():
+        if inspect.isfunction(value):
+            mine, theirs = inspect.signature(value), inspect.signature(getattr(real, name))
+            assert list(mine.parameters) == list(theirs.parameters), name
+    missing = {name for name in vars(real) if not name.startswith("_")} - set(own)
+    assert real is Groups or not missing
+
+
+SHORT = Config(servers=(GOOD, GOOD, Server.SHORT), every_s=60.0)
+#: Each violated an invariant, until restarts were changed.
+FOUND = {
+    "an empty journal after a power cut": one(
+        Config(every_s=0.1), ("reboot", "drain", "sleep", 1), seed=4
+    ),
+    "resumed in stop, the new instance is dead": one(SHORT, ("kill", "stop", "systemctl stop", 1)),
+    "kept, but active again": one(
+        Config(on_timeout="keep", max_s=1.0, every_s=0.1),
+        ("operator promotes old", "drain", "delete", 2),
+    ),
+    "promoted by hand, and then the canary fails": one(
+        Config(servers=(GOOD, GOOD, Server.MUTE)), ("operator promotes new", "canary", "sync", 1)
+    ),
+    "the old one is made active as it is stopped": one(
+        Config(), ("operator promotes old", "stop", "read", 1)
+    ),
+    "stop fails for ever, as the new one is dead": one(
+        SHORT, ("operator promotes old", "stop", "create", 1)
+    ),
+    "the old one is being started again as flows are to go back to it": one(
+        Config(restarts=True), ("crash of old", "promote", "setsockopt", 2)
+    ),
+    "nothing serves, and clients knock between reading and promotion": one(
+        Config(servers=(GOOD, GOOD, Server.NO_SOCKETS)),
+        ("crash of old", "", "read", 1),
+        seed=1020507360,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_found(name: str) -> None:
+    report = schedules.run(FOUND[name])
+    assert report.reached[:1] == list(FOUND[name].faults[:1])
+    assert report.violations == []
+
+
+def _no_drain(self: Steps, generation: int, evidence: Any, watch: Any) -> Decision:
+    return Decision.DRAINED
+
+
+def _promotes_early(self: Steps, evidence: Any) -> None:
+    """Promote an instance before it has sockets."""
+    old, new = self._journal.from_generation, self._journal.to_generation
+    assert old is not None and new is not None
+    with self._groups.held(old, self._instances.processes(old)) as sockets:
+        for sock in sockets.values():
+            grm.promote(sock, new)
+
+
+#: A mistake in the product, the schedule that it must not survive, words of the violation.
+MISTAKES: dict[str, tuple[object, str, Callable[..., Any], Schedule, str]] = {
+    "stop without a drain": (Steps, "_watch", _no_drain, one(Config()), "flows after"),
+    "promotion of what has no socket yet": (
+        Steps,
+        "_enroll",
+        _promotes_early,
+        one(Config(servers=(GOOD, GOOD, Server.SLOW))),
+        "go to dead generation 2",
+    ),
+    "no look at what is dead": (
+        machine,
+        "_is_lost",
+        lambda *_: False,
+        one(SHORT, ("kill", "stop", "systemctl stop", 1)),
+        "cannot be ended",
+    ),
+    "stop of what is active": (
+        steering,
+        "serves",
+        lambda *_: False,
+        one(Config(max_s=1.0, every_s=0.1), ("operator promotes old", "drain", "delete", 2)),
+        "it is active",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_found(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner, name, wrong, schedule, words = MISTAKES[mistake]
+    assert schedules.run(schedule).violations == []
+    monkeypatch.setattr(owner, name, wrong)
+    violations = schedules.run(schedule).violations
+    assert any(words in violation for violation in violations), violations

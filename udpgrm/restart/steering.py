@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""The working generation of a service's groups: read, and set on the sockets of an instance.
+
+It is set by the option that servers use: so the flows of the one before are counted on, and
+tubular is notified.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import udpgrm.client as grm
+from udpgrm.restart.groups import Groups
+from udpgrm.restart.instances import Instances
+from udpgrm.restart.plan import Refused
+
+
+def serves(groups: Groups, generation: int) -> bool:
+    """Return whether new flows go to living sockets of a generation. Raises Refused."""
+    with contextlib.suppress(FileNotFoundError):  # nothing is steered
+        return any(
+            facts.working == generation and bool(facts.living.get(generation))
+            for facts in groups.facts()
+        )
+    return False
+
+
+@contextlib.contextmanager
+def sockets_of(
+    groups: Groups, instances: Instances, generation: int
+) -> Iterator[dict[str, socket.socket]]:
+    """Yield a socket of a generation in each group, by address. Raises Refused, SystemdError."""
+    with groups.held(generation, instances.processes(generation)) as sockets:
+        missing = [one.address for one in groups.groups if one.address not in sockets]
+        if missing:
+            raise Refused(f"generation {generation} has no socket at {', '.join(missing)}")
+        yield sockets
+
+
+def restore(groups: Groups, instances: Instances, stopped: int, generation: int) -> list[str]:
+    """Promote a generation where one that was stopped is active, and return the addresses.
+
+    `udpgrm working-gen` may have come between the last look and the stop.
+    """
+    with contextlib.suppress(FileNotFoundError):  # nothing is steered
+        wrong = [where for where, number in groups.working().items() if number == stopped]
+        if wrong:
+            with sockets_of(groups, instances, generation) as sockets:
+                for where in wrong:
+                    grm.promote(sockets[where], generation)
+        return wrong
+    return []
