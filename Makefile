@@ -105,7 +105,7 @@ molecule-vm: setup ## the collection on virtual machines with the oldest kernel 
 	@tools/install_packages testbed/vm-apt.txt
 	$(call SCENARIO,vm,3600)
 
-molecule-rollout: setup ## rollouts on six hosts in which things go wrong or brakes stop them, under traffic
+molecule-rollout: setup ## rollouts and reboots on six hosts in which things go wrong or brakes stop them, under traffic
 	$(call SCENARIO,rollout,2400)
 
 molecule-lifecycle: setup ## a server moved to a service under traffic, other control nodes, removal, umask 027 and 077

@@ -81,8 +81,13 @@ class Seen:
 
 
 @contextlib.contextmanager
-def traffic(places: dict[str, str], port: int) -> Iterator[dict[str, Seen]]:
-    """Send traffic to hosts by name while the block lasts; the results are complete after it."""
+def traffic(
+    places: dict[str, str], port: int, out_of_service: Path | None = None
+) -> Iterator[dict[str, Seen]]:
+    """Send traffic to hosts by name while the block lasts; the results are complete after it.
+
+    out_of_service: a directory that has a file for each host that is taken out.
+    """
     seen = {name: Seen() for name in places}
     with tempfile.TemporaryDirectory(prefix="udpgrm-steady-") as directory:
         out = Path(directory, "flows")
@@ -90,6 +95,8 @@ def traffic(places: dict[str, str], port: int) -> Iterator[dict[str, Seen]]:
         command += [sys.executable, "-m", "testing.traffic", f"--out={out}"]
         command.append(f"--long-flows={min(MOST_LONG_FLOWS, LONG_FLOWS // len(places))}")
         command += [f"--target={name}={address}:{port}" for name, address in places.items()]
+        if out_of_service is not None:
+            command.append(f"--out-of-service={out_of_service}")
         with started(command, piped=True) as generator:
             assert generator.stdin and generator.stdout
             if generator.stdout.readline() != "ready\n":

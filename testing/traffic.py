@@ -12,6 +12,9 @@ limit: what came later met no traffic.
 The long flows of a host end a while after another generation first answered
 there, and new ones take their place: so they outlive the switch, and the old
 instance gets to the end of its drain.
+
+With --out-of-service DIR a host of which DIR has a file gets no new flows, and its long ones
+end: as if a balancer had taken it out.
 """
 
 from __future__ import annotations
@@ -133,12 +136,19 @@ class Target:
     # those that end when the hold after a switch is over
     long_flows: list[ActiveFlow] = dataclasses.field(default_factory=list)
     answered_long: int = 0
+    is_out: bool = False
 
 
 class Traffic:
     """Event loop: a heap of things to do at a time, and the sockets."""
 
-    def __init__(self, targets: list[Target], long_flows: int | None = None) -> None:
+    def __init__(
+        self,
+        targets: list[Target],
+        long_flows: int | None = None,
+        out_of_service: Path | None = None,
+    ) -> None:
+        self._out_of_service = out_of_service
         self._long_flows = LONG_FLOWS if long_flows is None else long_flows
         self.done: list[Flow] = []
         self._targets = {target.name: target for target in targets}
@@ -204,7 +214,7 @@ class Traffic:
         for number in range(self._long_flows):
 
             def start(when: float) -> None:
-                if not self._stopping:
+                if not self._stopping and not target.is_out:
                     target.long_flows.append(self._open(target, LONG, when))
 
             # spread over an interval, so that packets do not come in bursts
@@ -213,8 +223,17 @@ class Traffic:
     def _spawn(self, target: Target, now: float) -> None:
         if self._stopping:
             return
-        self._open(target, SHORT, now)
+        self._heed(target, now)
+        if not target.is_out:
+            self._open(target, SHORT, now)
         self._at(now + 1 / SHORT_FLOWS_PER_SECOND, lambda when: self._spawn(target, when))
+
+    def _heed(self, target: Target, now: float) -> None:
+        """Leave a host that is taken out, come back to one that is brought back."""
+        is_out = self._out_of_service is not None and (self._out_of_service / target.name).exists()
+        if is_out != target.is_out:
+            target.is_out = is_out
+            self._replace(target, now)
 
     def _open(self, target: Target, kind: str, now: float) -> ActiveFlow:
         sock = _bound(target.ports)
@@ -292,8 +311,9 @@ def main() -> int:
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--limit", type=float, default=1800.0, help="seconds (default 1800)")
     parser.add_argument("--long-flows", type=int, help="of each target (default 50)")
+    parser.add_argument("--out-of-service", type=Path, metavar="DIR")
     arguments = parser.parse_args()
-    traffic = Traffic(arguments.target, arguments.long_flows)
+    traffic = Traffic(arguments.target, arguments.long_flows, arguments.out_of_service)
     signal.signal(signal.SIGTERM, lambda *_: traffic.stop())
     in_time = traffic.run(arguments.limit)
     write(arguments.out, traffic.done)

@@ -25,6 +25,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-fleet", description=__doc__)
     parser.add_argument("--hosts", type=int, default=30, help="with systemd (%(default)s); 0: none")
     parser.add_argument("--bare", type=int, default=100, help="without it (%(default)s); 0: none")
+    parser.add_argument(
+        "--parts", type=int, default=12, help="of them with all parts (%(default)s)"
+    )
     parser.add_argument("--drain", type=float, default=60.0, help="seconds a drain takes, about")
     arguments = parser.parse_args()
     interrupt_on_signals()
@@ -35,7 +38,9 @@ def main() -> int:
             ansible = Ansible(work)
             ansible.install()
             if arguments.hosts:
-                lines = systemd_hosts.measure(ansible, work, arguments.hosts, arguments.drain)
+                lines = systemd_hosts.measure(
+                    ansible, work, arguments.hosts, arguments.drain, arguments.parts
+                )
                 print("\n".join(lines), end="\n\n", flush=True)
             if arguments.bare:
                 print("\n".join(bare.measure(ansible, work, arguments.bare)), end="\n\n")

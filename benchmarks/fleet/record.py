@@ -16,6 +16,8 @@ from typing import Any
 SWITCH = "udpgrm_restart"
 LOOK = "udpgrm_service_info"
 WAIT = "udpgrm_drain"
+# The task that restarts; with tasks of the operator another one asks the same module before.
+RESTART = "Restart the services"
 
 
 @dataclass
@@ -41,12 +43,12 @@ class Record:
             counts[trip["host"]][trip["trip"].rpartition(".")[2]] += max(1, trip["commands"])
         return dict(counts)
 
-    def module_seconds(self, module: str) -> list[float]:
-        """Return how long a module's executions took, seen from the control node."""
+    def module_seconds(self, module: str, task: str | None = None) -> list[float]:
+        """Return how long a module's executions took, seen from here; task: of one only."""
         return [
             trip["end"] - trip["begin"]
             for trip in self.trips
-            if trip["trip"].rpartition(".")[2] == module
+            if trip["trip"].rpartition(".")[2] == module and task in (None, trip["task"])
         ]
 
 
@@ -59,7 +61,7 @@ def read(path: Path) -> Record:
     for entry in entries:
         if "trip" in entry:
             record.trips.append(entry)
-            if entry["trip"].endswith(SWITCH) and batches:
+            if entry["trip"].endswith(SWITCH) and entry["task"] == RESTART and batches:
                 batches[-1].add(entry["host"])
         elif "restart" in entry:
             _read_journal(record, entry["host"], entry["restart"])
@@ -68,7 +70,7 @@ def read(path: Path) -> Record:
             if previous is not None:
                 record.tasks[previous[0]] += begin - previous[1]
             previous = (entry.get("task", ""), begin)
-            if entry.get("task") == "Restart the services":
+            if entry.get("task") == RESTART:
                 batches.append(set())
     record.batches = [len(batch) for batch in batches]
     return record

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.fleet import all_parts
 from benchmarks.fleet.ansible import Ansible, Run
 from benchmarks.fleet.record import LOOK, SWITCH, WAIT, middle, model
 from testing import hosts as places
@@ -49,8 +50,8 @@ def fleet(count: int) -> Iterator[None]:
         interrupt_on_signals()
 
 
-def measure(ansible: Ansible, work: Path, count: int, drain: float) -> list[str]:
-    """Deploy, restart under traffic, and return the lines to print."""
+def measure(ansible: Ansible, work: Path, count: int, drain: float, parts: int) -> list[str]:
+    """Deploy, restart under traffic, return the lines to print; parts: hosts with all parts."""
     inventory = work / "hosts"
     sources = [f"--inventory={inventory}", f"--inventory={ROOT}/benchmarks/fleet/inventory"]
     templates = work / "templates"
@@ -65,7 +66,10 @@ def measure(ansible: Ansible, work: Path, count: int, drain: float) -> list[str]
         options = [word for item in prebuilt for word in ("--extra-vars", item)]
         ansible.play("udpgrm.fleet.site", *sources, *options, forks=FORKS, name="site")
         run = _restart(ansible, sources, inventory, work, drain)
-    return report(run, count)
+        lines = report(run, count)
+        if parts:
+            lines += ["", *all_parts.measure(ansible, work, sources, inventory, min(parts, count))]
+    return lines
 
 
 def _restart(

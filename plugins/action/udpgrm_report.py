@@ -72,6 +72,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         result.update(changed=False, counts=document["counts"], summary=document["summary"])
         # as set_stats does; not by a name that begins with udpgrm_: AWX gives them to the next job as variables
         data = {"rolling_restart": {", ".join(settings["services"]): document}}
+        if settings["reboots"]:
+            data = {"rolling_reboot": document}
         result["ansible_stats"] = {"data": data, "per_host": False, "aggregate": True}
         if any(e["status"] in _rollout.BAD for e in entries):
             return result  # those hosts have failed
@@ -79,7 +81,5 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             result.update(failed=True, msg=f"the run was stopped: {stop}")
         elif untouched and not reason:
             hosts = ", ".join(dict.fromkeys(untouched))
-            result.update(
-                failed=True, msg=f"these hosts were to be restarted, but were not: {hosts}"
-            )
+            result.update(failed=True, msg=f"these hosts were not reached: {hosts}")
         return result

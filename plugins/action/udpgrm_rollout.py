@@ -33,6 +33,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
     """Runs a step of a rollout on its host, with the modules that the step needs."""
 
     TRANSFERS_FILES = False
+    STEPS: tuple[str, ...] = ("begin", "hook", "plan", "switch", "look", "stop", "finish")
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: JsonObject | None = None) -> JsonObject:
@@ -40,11 +41,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         result: JsonObject = super().run(tmp, task_vars)
         _valid, arguments = self.validate_argument_spec(
             argument_spec={
-                "step": {
-                    "type": "str",
-                    "required": True,
-                    "choices": ["begin", "hook", "plan", "switch", "look", "stop", "finish"],
-                },
+                "step": {"type": "str", "required": True, "choices": self.STEPS},
                 "host": {"type": "str"},
                 "apart": {"type": "bool", "default": False},
                 "planned": {"type": "bool", "default": False},
@@ -70,7 +67,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
 
         def execute(module: str, arguments: JsonObject) -> JsonObject:
             answer: JsonObject = self._execute_module(
-                module_name=f"udpgrm.fleet.{module}",
+                module_name=module if "." in module else f"udpgrm.fleet.{module}",
                 module_args=arguments,
                 task_vars=self._variables,
             )
@@ -117,20 +114,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         return once(f"{run} {self._batch[0]}", lambda: self._decide(run))
 
     def _check_parsed(self) -> None:
-        """Raise AnsibleActionFail for a variable that was not known as the playbook was parsed, and so would be ignored."""
-        play = self._task.get_play()
-        parsed = {*load_extra_vars(self._loader), *play.vars}
-        for name in (f"{_variables.PREFIX}{key}" for key in (*_variables.HOOKS, "max_domains")):
-            value = self._settings[name.removeprefix(_variables.PREFIX)]
-            if value not in (None, "") and name not in parsed:
-                raise AnsibleActionFail(
-                    f"{name}: give it with -e, or as a variable of import_playbook: "
-                    "the inventory is read after the playbook"
-                )
-        if self._variables.get(_variables.DOMAIN) and self._settings["max_domains"] is None:
-            raise AnsibleActionFail(
-                f"{_variables.DOMAIN}: give udpgrm_max_domains with -e; 0 if domains do not matter"
-            )
+        """Raise AnsibleActionFail for a variable that was not known as the playbook was parsed."""
+        parsed = {*load_extra_vars(self._loader), *self._task.get_play().vars}
+        has_domain = bool(self._variables.get(_variables.DOMAIN))
+        try:
+            _variables.check_parsed(self._settings, parsed, has_domain)
+        except ValueError as error:
+            raise AnsibleActionFail(str(error)) from error
 
     def _hook(self) -> JsonObject:
         """Return the failure of a hook, as a step of its host that has failed. The task itself succeeds: it rescues."""
@@ -138,7 +128,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         result = self._variables.get("ansible_failed_result") or {}
         task = self._variables.get("ansible_failed_task") or {}
         name = self._arguments["hook"] or self._hook_of_host()
-        message = f"{name}: {task.get('name') or task.get('action')}: {_rollout.cause(result)}"
+        words = [name, str(task.get("name") or task.get("action")), _rollout.cause(result)]
+        message = ": ".join(filter(None, words))
         if name == f"{_variables.PREFIX}on_stop_tasks":
             display.warning(message)
             return {"changed": False}
@@ -147,7 +138,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         return {"changed": False, "run": begun.get("run"), "steps": steps}
 
     def _hook_of_host(self) -> str:
+        """Return the variable whose task has failed; empty: it was a task of the reboot."""
         run = self._variables[_rollout.BEGIN]["run"]["id"]
+        if self._settings["reboots"]:
+            if not _rollout.is_of(self._variables.get(_rollout.DRAIN), run):
+                return f"{_variables.PREFIX}before_host"
+            probed = self._variables.get(_rollout.PROBE) or {}
+            is_after = _rollout.is_of(probed, run) and not probed.get("failed")
+            return f"{_variables.PREFIX}after_host" if is_after else ""
         switched = _rollout.is_of(self._variables.get(_rollout.SWITCH), run)
         after = switched or not self._variables[_rollout.PLAN]["restarts"]
         return f"{_variables.PREFIX}{'after' if after else 'before'}_host"
@@ -160,6 +158,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         if problem:
             part.fail(problem)
             return part.result()
+        if self._settings["reboots"]:
+            served = part.plan_reboot()
+            hooked = served is not None
+            return {**part.result(), "restarts": hooked, "hooked": hooked, "served": served}
         restarts = part.plan(self._settings["release"], self._settings["other_rollout"])
         found = part.result()
         is_well = not (found.get("failed") or found.get("unreachable"))
@@ -313,27 +315,21 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         run = decision["run"]
         part = self._part(run)
         if decision["reason"] and self._settings["on_stop"] == "rollback" and not part.check:
-            part.back(
-                [
-                    entry["service"]
-                    for entry in self._mine(part)
-                    if entry["status"] == "updated"
-                    or (entry["drains"] and entry["status"] != "rolled_back")
-                ]
-            )
-        part.join(
-            [
-                entry["service"]
-                for entry in self._mine(part)
-                if entry["status"] == "updated" or entry["drains"]
-            ]
-        )
+            left = [entry for entry in self._mine(part) if entry["status"] != "rolled_back"]
+            part.back(self._drainable(left))
+        part.join(self._drainable(self._mine(part)))
         verdict = _rollout.verdicts(self._mine(part), self._settings["max_error_share"])
         why = verdict.get(self._host) or decision["bad"].get(self._host)
         result = {**part.result(), "failed": bool(why), "unreachable": False}
         if why and self._settings["support_bundle"] and not part.check:
+            if self._settings["reboots"]:
+                part.services = (self._variables.get(_rollout.PLAN) or {}).get("served") or []
             _bundle.keep(run, self._host, part.support())
         return {**result, "msg": why} if why else result
+
+    @staticmethod
+    def _drainable(entries: list[JsonObject]) -> list[str]:
+        return [e["service"] for e in entries if e["status"] == "updated" or e["drains"]]
 
     def _sum_up(self) -> JsonObject:
         run = _rollout.newest_run(self._variables["hostvars"], self._hosts)

@@ -11,7 +11,8 @@ author:
 version_added: 0.1.0
 short_description: Hosts and batches of a rolling restart
 description:
-  - Reads the variables of the playbook C(udpgrm.fleet.rolling_restart), and fails for any that is wrong or misspelt.
+  - Reads the variables of the playbooks C(udpgrm.fleet.rolling_restart) and C(udpgrm.fleet.rolling_reboot), and fails for
+    any that is wrong or misspelt.
   - Without any host in the inventory, as in a syntax check, nothing is checked.
 options:
   begin:
@@ -38,6 +39,7 @@ _raw:
     - C(hosts), the canaries first; C(serial); C(canaries) that were named and that C(--limit) leaves.
     - C(tasks), the file of tasks for a batch. With V(restart), hosts are looked at in a task of its own, as with canaries or
       where a batch may be larger than the number of forks. With V(hooks), tasks of the operator are run as well.
+    - C(work), the file of tasks for a host between those of the operator.
     - C(end), the file of tasks after the last batch. With V(stop), tasks of the operator are run where the rollout has stopped.
     - C(hooks), the paths of the operator's files of tasks, by the names of the variables without C(udpgrm_). Where there is
       none, a file without tasks.
@@ -109,6 +111,10 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible is not typed
                     "udpgrm_canary: it names no host of udpgrm_hosts that --limit leaves"
                 )
             serial = [max(1, len(canaries)), *serial[1:]]
+        if settings["reboots"] and not settings["before_host"] and not at_parsing:
+            raise AnsibleError(
+                "udpgrm_before_host: set it to a file of tasks that takes the host out: its clients would not leave"
+            )
         ordered = [*canaries, *(name for name in hosts if name not in canaries)]
         if settings["max_domains"] and limited and not at_parsing:
             ordered, serial = self._in_domains(
@@ -151,12 +157,15 @@ def _files(settings: dict[str, t.Any], apart: bool) -> dict[str, t.Any]:
     """Return the files of tasks; C(apart): hosts are checked in a task of its own."""
     return {
         "tasks": _tasks(settings, apart),
+        "work": "reboot" if settings.get("reboots") else "restart",
         "end": "stop" if settings.get("on_stop_tasks") else "finish",
         "hooks": {hook: settings.get(hook) or _NO_TASKS for hook in _variables.HOOKS},
     }
 
 
 def _tasks(settings: dict[str, t.Any], apart: bool) -> str:
-    if any(settings.get(hook) for hook in _variables.HOOKS if hook != "on_stop_tasks"):
+    if settings.get("reboots") or any(
+        settings.get(hook) for hook in _variables.HOOKS if hook != "on_stop_tasks"
+    ):
         return "hooks"
     return "restart" if apart else "restart_and_look"

@@ -23,7 +23,7 @@ from ansible_collections.udpgrm.fleet.plugins.plugin_utils._rollout import (
     verdicts,
 )
 
-SCHEMA = 2
+SCHEMA = 3
 _HOST_KEYS = (
     "host",
     "service",
@@ -40,6 +40,7 @@ _HOST_KEYS = (
     "dropped",
 )
 _AGAIN = "run the same command again, which passes over hosts that are done"
+_LIMITED = "run the same command with --limit to the hosts that are left"
 
 
 def state(entries: t.Sequence[JsonObject], tolerance: float, reason: str) -> str:
@@ -52,8 +53,11 @@ def state(entries: t.Sequence[JsonObject], tolerance: float, reason: str) -> str
     return "planned" if "planned" in statuses else "succeeded"
 
 
-def sentence(entries: t.Sequence[JsonObject], tolerance: float, reason: str) -> str:
+def sentence(
+    entries: t.Sequence[JsonObject], tolerance: float, reason: str, reboots: bool = False
+) -> str:
     """Return what happened, and what to do next."""
+    again = _LIMITED if reboots else _AGAIN
     total = _hosts(entries)
     bad = _hosts(entry for entry in entries if entry["status"] in BAD and not entry["went_back"])
     worse = _hosts(entry for entry in entries if is_worse(entry, tolerance))
@@ -61,8 +65,11 @@ def sentence(entries: t.Sequence[JsonObject], tolerance: float, reason: str) -> 
     untouched = _hosts(entry for entry in entries if entry["status"] == "untouched")
     how = state(entries, tolerance, reason)
     if how == "planned":
-        return f"{_of(total, total)} would be restarted or are done already: run it without --check"
+        what = "rebooted" if reboots else "restarted or are done already"
+        return f"{_of(total, total)} would be {what}: run it without --check"
     if how == "succeeded":
+        if reboots:
+            return f"{_of(total, total)} rebooted and serving, nothing is left to do"
         if all(entry["status"] == "unchanged" for entry in entries):
             return f"{_of(total, total)} ran the release already, nothing was done"
         return f"{_of(total, total)} run the release, nothing is left to do"
@@ -71,7 +78,8 @@ def sentence(entries: t.Sequence[JsonObject], tolerance: float, reason: str) -> 
     )
     back = f" (or go back with udpgrm.fleet.rollback: {', '.join(drain)} can)" if drain else ""
     if not bad and not worse and untouched:
-        return f"{_of(untouched, total)} not restarted: {_AGAIN}{back}"
+        what = "rebooted" if reboots else "restarted"
+        return f"{_of(untouched, total)} not {what}: {again}{back}"
     if not bad and not worse:
         return f"all hosts were reached before the run was stopped: {reason}{back}"
     parts = []
@@ -81,7 +89,7 @@ def sentence(entries: t.Sequence[JsonObject], tolerance: float, reason: str) -> 
         parts.append(f"{_of(worse, total)} drop or misdirect more packets than before")
     if untouched:
         parts.append(f"{len(untouched)} not begun")
-    return f"{', '.join(parts)}: repair them, then {_AGAIN}{back}"
+    return f"{', '.join(parts)}: repair them, then {again}{back}"
 
 
 def document(
@@ -102,7 +110,7 @@ def document(
         "state": state(entries, tolerance, reason) if ended else "running",
         "reason": reason,
         "notes": list(notes),
-        "summary": sentence(entries, tolerance, reason) if ended else "",
+        "summary": sentence(entries, tolerance, reason, settings["reboots"]) if ended else "",
         "counts": counts(entries),
         "hosts": [host(entry) for entry in entries],
     }

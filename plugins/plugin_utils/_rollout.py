@@ -20,13 +20,19 @@ PLAN = "rollout_plan"
 SWITCH = "rollout_switch"
 LOOK = "rollout_look"
 CANARIES = "rollout_canaries"
+DRAIN = "rollout_drain"
+PROBE = "rollout_probe"
 HOOK = "rollout_hook"
 AFTER_BATCH_HOOK = "rollout_after_batch_hook"
 FINISH = "rollout_finish"
 _IN_TIME = (BEGIN, BATCH_HOOK, PLAN, SWITCH, LOOK, HOOK, AFTER_BATCH_HOOK, FINISH)
 
+# The kind of a rolling reboot. In results and reports it stands where a service does otherwise.
+REBOOT = "reboot"
+
 STATUSES = (
     "updated",
+    "rebooted",
     "unchanged",
     "planned",
     "rolled_back",
@@ -106,7 +112,7 @@ def has_stopped(hostvars: JsonObject, names: t.Sequence[str], run: str) -> bool:
     )
 
 
-_LOST = {"unreachable": True, "msg": "a task of a hook did not reach its host"}
+_LOST = {"unreachable": True, "msg": "a task did not reach its host"}
 
 
 def is_of(result: JsonObject | None, run: str) -> bool:
@@ -169,6 +175,7 @@ def entry(
         "samples": [{"at": item["at"], "flows": item["flows"]} for item in measured],
         "shares": _figures.shares(measured, _figures.measured(looks)),
         **_figures.figures(journal, measured),
+        **(switch or {}).get("figures", {}),
     }
     if taken_over:
         # the losses of its clients are unknown
@@ -220,6 +227,8 @@ def _status(
             return "failed", _reason(journal)
     if failed is not None:
         return "failed", cause(failed)
+    if switch.get("rebooted"):
+        return "rebooted", ""
     return ("updated" if restarted else "unchanged"), ""
 
 

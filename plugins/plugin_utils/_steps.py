@@ -9,12 +9,18 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 import typing as t
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.utils.display import Display
-from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _rollout, _run, _waiting
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import (
+    _reboot,
+    _rollout,
+    _run,
+    _waiting,
+)
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils._figures import JsonObject
 
 display = Display()
@@ -52,6 +58,36 @@ class Host:
         if restarts:
             self.steps.clear()
         return restarts
+
+    def plan_reboot(self) -> list[str] | None:
+        """Return the services that serve, unless the host may not be rebooted: then None, and why is kept."""
+        result = self.read()
+        running = _reboot.switching(result.get("services") or [])
+        if running:
+            why = f"{', '.join(running)}: a restart runs; reboot the host when it has ended"
+            result = {"failed": True, "msg": why}
+        if self._is_well(result):
+            return _reboot.serving(result["services"])
+        self.steps += [{"step": "plan", "service": _rollout.REBOOT, "result": result}]
+        return None
+
+    def read(self) -> JsonObject:
+        """Return the state of all services."""
+        return self._call("udpgrm_service_info", {})
+
+    def probe(self, commands: t.Iterable[tuple[str, list[str]]]) -> list[str]:
+        """Run commands that probe services; return what is wrong with them."""
+        problems = []
+        for service, words in commands:
+            answer = self._call("ansible.builtin.command", {"argv": words})
+            if self._is_well(answer):
+                continue
+            try:
+                why = json.loads(answer.get("stdout") or "")["reason"]
+            except (ValueError, KeyError):
+                why = answer.get("stderr") or _rollout.cause(answer)
+            problems.append(f"{service} at {words[3]}: {_rollout.one_line(why)}")
+        return problems
 
     def fail(self, message: str) -> None:
         """Record that the host is not restarted as a hook has failed."""

@@ -23,6 +23,7 @@ from ansible_collections.udpgrm.fleet.plugins.plugin_utils import (
     _bundle,
     _gates,
     _paths,
+    _rollout,
     _webhook,
     _windows,
 )
@@ -31,6 +32,8 @@ PREFIX = "udpgrm_"
 REPORT = "udpgrm-report.html"
 #: The domain of a host, such as its rack.
 DOMAIN = "udpgrm_domain"
+#: What the playbook does to each host, a variable of its play; without it, it restarts services.
+KIND = "rollout_kind"
 #: Files of tasks that the playbook runs around a batch, around each host, and when it stops.
 HOOKS = ("before_batch", "before_host", "after_host", "after_batch", "on_stop_tasks")
 _SPECS = "roles/udpgrm/meta/argument_specs.yml"
@@ -187,6 +190,10 @@ ROLLING_RESTART: dict[str, tuple[t.Any, Reader]] = {
 }
 
 
+# What a rolling reboot does to hosts has nothing to do with these.
+_ONLY_RESTARTS = ("udpgrm_service", "udpgrm_services_to_restart", "udpgrm_release")
+
+
 def known() -> frozenset[str]:
     """Return all known names: of the playbooks and of the role."""
     path = pathlib.Path(__file__).resolve().parents[2] / _SPECS
@@ -222,9 +229,13 @@ def settings(
     wrong = misspelt(given)
     if wrong:
         raise ValueError(wrong)
+    reboots = given.get(KIND) == _rollout.REBOOT
+    refused = [name for name in _ONLY_RESTARTS if reboots and name in given]
+    if refused:
+        raise ValueError(f"{refused[0]}: a rolling reboot is of hosts, with all their services")
     found = {}
     for name, (default, read) in ROLLING_RESTART.items():
-        value = default
+        value = [1] if reboots and name == "udpgrm_batches" else default
         try:
             if name in given:
                 value = template(given[name])
@@ -236,8 +247,22 @@ def settings(
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
     one, several = found.pop("service"), found.pop("services_to_restart")
+    if reboots:
+        return {**found, "reboots": True, "services": [_rollout.REBOOT]}
     if one and several:
         raise ValueError("udpgrm_service: set it, or udpgrm_services_to_restart, not both")
     if not one and not several and not may_lack:
         raise ValueError("udpgrm_service: set it to the name of a service")
-    return {**found, "services": several or [one]}
+    return {**found, "reboots": False, "services": several or [one]}
+
+
+def check_parsed(found: t.Mapping[str, t.Any], parsed: t.Collection[str], has_domain: bool) -> None:
+    """Raise ValueError for a variable that was not known as the playbook was parsed, and so would be ignored."""
+    for name in (f"{PREFIX}{key}" for key in (*HOOKS, "max_domains")):
+        if found[name.removeprefix(PREFIX)] not in (None, "") and name not in parsed:
+            raise ValueError(
+                f"{name}: give it with -e, or as a variable of import_playbook: "
+                "the inventory is read after the playbook"
+            )
+    if has_domain and found["max_domains"] is None:
+        raise ValueError(f"{DOMAIN}: give udpgrm_max_domains with -e; 0 if domains do not matter")

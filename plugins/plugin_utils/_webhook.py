@@ -15,7 +15,7 @@ import typing as t
 import urllib.parse
 
 import jinja2
-from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _http, _paths
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _http, _paths, _rollout
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils._figures import JsonObject
 
 _TIMEOUT_S = 5
@@ -59,10 +59,11 @@ def parse_template(value: t.Any) -> str:
 def event(name: str, batch: t.Sequence[str], why: str, result: JsonObject) -> dict[str, t.Any]:
     """Return an event: what has happened, in one sentence, and the result so far."""
     services = ", ".join(result["services"])
+    what = services if services == _rollout.REBOOT else f"restart of {services}"
     text = _TEXTS[name].format(batch=", ".join(batch), why=why)
     return {
         "event": name,
-        "text": f"Rolling restart of {services} by {result['by']} {text}",
+        "text": f"Rolling {what} by {result['by']} {text}",
         "at": time.time(),
         "batch": list(batch),
         "result": result,

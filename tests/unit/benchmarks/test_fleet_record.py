@@ -21,7 +21,7 @@ def trip(host: str, module: str, begin: float = 0, commands: int = 1) -> dict[st
     return {
         "trip": f"udpgrm.fleet.{module}",
         "host": host,
-        "task": "",
+        "task": SWITCHING,
         "begin": begin,
         "end": begin + 2,
         "commands": commands,

@@ -47,7 +47,7 @@ def test_after_the_switch_the_new_instance_stays() -> None:
 
 def test_a_host_that_a_hook_has_lost() -> None:
     begun = {"rollout_begin": registered()}
-    lost = "a task of a hook did not reach its host"
+    lost = "a task did not reach its host"
     assert collect(begun, "fl1") == [("unreachable", lost, False)] * 2
     switched = {**begun, "rollout_switch": registered(switch=SWITCHED)}
     assert collect(switched, "fl1")[0] == ("unreachable", f"after the switch: {lost}", True)

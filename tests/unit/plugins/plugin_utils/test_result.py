@@ -109,6 +109,7 @@ def test_the_result_is_as_its_schema_says(tmp_path: pathlib.Path, ended: bool) -
         "services": ["echo"],
         "release": None,
         "max_error_share": 0.001,
+        "reboots": False,
         "report": str(tmp_path / "page.html"),
     }
     found = entries("updated", "failed", "untouched")

@@ -1,0 +1,175 @@
+# Copyright the udpgrm authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""A reboot of a host: the drains of all its services before, and their return and probes after it."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import json
+import socket
+import time
+import typing as t
+
+from ansible.utils.display import Display
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _rollout
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils._figures import JsonObject
+
+display = Display()
+INTERVAL_S = 5.0
+#: How long a host that is up again may take until its services serve.
+SERVE_S = 300.0
+_TCP = "/tcp"
+_TYPES_OF_TCP = ("echo", "dns", "connect")
+
+# Returns the answer of udpgrm_service_info for all services; a failure is an answer, too.
+Read = t.Callable[[], JsonObject]
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """When a service has drained, as C(drain) of its definition says for the old instance of a restart."""
+
+    flows: int | None = 0
+    quiet_s: float | None = 5.0
+    max_s: float = 300.0
+    on_timeout: str = "stop"
+
+
+def policies(services: t.Iterable[JsonObject]) -> dict[str, Policy]:
+    """Return the policies of C(udpgrm_services), by service."""
+    found = {}
+    for item in services:
+        given = dict(item.get("drain") or {})
+        given.update(given.pop("until", None) or {})
+        names = {field.name for field in dataclasses.fields(Policy)}
+        found[str(item["name"])] = Policy(**{key: given[key] for key in names & given.keys()})
+    return found
+
+
+def switching(services: t.Iterable[JsonObject]) -> list[str]:
+    """Return the services with a restart that runs."""
+    return [item["name"] for item in services if (item["restart"] or {}).get("running")]
+
+
+def serving(services: t.Iterable[JsonObject]) -> list[str]:
+    """Return the services whose groups all have the sockets of a working generation."""
+    return [
+        item["name"] for item in services if item["groups"] and all(map(_serves, item["groups"]))
+    ]
+
+
+def _serves(group: JsonObject) -> bool:
+    return any(
+        item["generation"] == group["working_generation"]
+        and item["sockets"] >= (item["expected_sockets"] or 1)
+        for item in group["generations"]
+    )
+
+
+def _living(service: JsonObject) -> list[JsonObject]:
+    return [item for group in service["groups"] for item in group["generations"] if item["sockets"]]
+
+
+def flows_of(service: JsonObject) -> int:
+    """Return the flows of all instances of a service, as far as they are counted."""
+    return sum(item["flows"] or 0 for item in _living(service))
+
+
+def has_drained(service: JsonObject, policy: Policy) -> bool:
+    """Return whether no client is left that a reboot would cut off."""
+    quiet = [item["quiet_s"] for item in _living(service) if item["quiet_s"] is not None]
+    is_quiet = policy.quiet_s is None or min(quiet, default=policy.quiet_s) >= policy.quiet_s
+    return is_quiet and (policy.flows is None or flows_of(service) <= policy.flows)
+
+
+def drain(read: Read, host: str, wanted: t.Mapping[str, Policy], check: bool) -> dict[str, t.Any]:
+    """Wait until all services of a host have drained; failed, if one has not in its time and may not be cut off."""
+    began, most = time.monotonic(), 0
+    while True:
+        answer = read()
+        if answer.get("failed") or answer.get("unreachable"):
+            return {"failed": True, "msg": _rollout.cause(answer)}
+        elapsed = time.monotonic() - began
+        by_service = {item["name"]: item for item in answer["services"]}
+        policy = {name: wanted.get(name, Policy()) for name in by_service}
+        left = [name for name in by_service if not has_drained(by_service[name], policy[name])]
+        flows = sum(map(flows_of, by_service.values()))
+        most = max(most, flows)
+        if check or all(elapsed >= policy[name].max_s for name in left):
+            break
+        limit = max(policy[name].max_s for name in left)
+        display.display(f"{host}: {flows} flows left, {elapsed:.0f} s of at most {limit:.0f} s")
+        time.sleep(INTERVAL_S)
+    kept = [name for name in left if policy[name].on_timeout != "stop"]
+    if kept and not check:
+        return {"failed": True, "msg": f"{', '.join(kept)}: not drained in {elapsed:.0f} s"}
+    figures = {"drain_s": elapsed, "flows_carried": most - flows, "flows_lost": flows}
+    return {"changed": False, "ended": time.time(), "figures": figures}
+
+
+def serve(read: Read, names: t.Sequence[str], drained: JsonObject) -> dict[str, t.Any]:
+    """Wait until the services that served before the reboot do so again; return what became of the host."""
+    began = time.monotonic()
+    while True:
+        answer = read()
+        lacking = [name for name in names if name not in serving(answer.get("services") or [])]
+        is_well = not (answer.get("failed") or answer.get("unreachable"))
+        if is_well and not lacking:
+            break
+        if time.monotonic() - began >= SERVE_S:
+            why = "not serving" if is_well else _rollout.cause(answer)
+            return {"failed": True, "msg": f"{', '.join(lacking)}: {why}, {SERVE_S:.0f} s later"}
+        time.sleep(INTERVAL_S)
+    figures = {**drained["figures"], "switch_s": time.time() - drained["ended"]}
+    return {"changed": True, "rebooted": True, "figures": figures}
+
+
+def probes(
+    services: t.Iterable[JsonObject], names: t.Collection[str], place: str
+) -> list[tuple[str, list[str]]]:
+    """Return the names of services and the commands that probe them from another host. C(place): an address or name of theirs.
+
+    Probes that the definition sends from a host of its own are left to restarts.
+    """
+    return [
+        (str(item["name"]), _command(probe, address, place))
+        for item in services
+        if item["name"] in names
+        for probe in item.get("probes") or []
+        if "from" not in probe
+        for address in ([probe["address"]] if "address" in probe else _addresses(item, probe))
+    ]
+
+
+def _addresses(service: JsonObject, probe: JsonObject) -> list[str]:
+    """Return the addresses of groups of the protocol that the type of a probe is for."""
+    found = []
+    for group in service["groups"]:
+        is_tcp = group.get("protocol") == "tcp"
+        if probe["type"] in _TYPES_OF_TCP if is_tcp else probe["type"] != "connect":
+            found.append(f"{group['address']}{_TCP if is_tcp else ''}")
+    return found
+
+
+def _command(probe: JsonObject, address: str, place: str) -> list[str]:
+    keys = {key: value for key, value in probe.items() if key not in ("type", "address")}
+    words = ["udpgrm", "probe", f"--type={probe['type']}", reachable(address, place)]
+    return [*words, *(f"{key}={json.dumps(value)}" for key, value in keys.items()), "--json"]
+
+
+def reachable(address: str, place: str) -> str:
+    """Return a group's address as another host has to write it: an address of its host for a wildcard, no device."""
+    text, is_tcp = address.removesuffix(_TCP), address.endswith(_TCP)
+    ip, _colon, port = text.rpartition(":")
+    found = ipaddress.ip_address(ip.strip("[]").partition("%")[0])
+    if found.is_unspecified:
+        family = socket.AF_INET6 if found.version == 6 else socket.AF_INET
+        resolved = socket.getaddrinfo(place, int(port), family, socket.SOCK_DGRAM)[0][4][0]
+        found = ipaddress.ip_address(str(resolved).partition("%")[0])
+    shown = f"[{found}]" if found.version == 6 else str(found)
+    return f"{shown}:{port}{_TCP if is_tcp else ''}"

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+
+"""Rolling reboots, up to the reboot itself, which the rollout scenario of molecule does."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ..fake_services import FOREVER, STATUS, service
+from ..playbook import Ansible, both_versions
+from .fleet import Fleet
+from .test_hooks import Hooks, fails
+
+#: Hosts of these tests have flows that do not end.
+AT_ONCE = [{"name": "echo", "groups": [], "drain": {"max_s": 0}}]
+#: What Ansible says here, as it would reboot the machine of the tests.
+REFUSED = "Reboot the host: Running ansible.builtin.reboot with local connection would reboot"
+
+
+def run(fleet: Fleet, *options: str, **variables: t.Any) -> tuple[int, str]:
+    """Run the playbook with what it takes."""
+    given: dict[str, t.Any] = {"udpgrm_services": AT_ONCE, **variables}
+    return fleet.run(*options, playbook="rolling_reboot", **given)
+
+
+@pytest.fixture
+def fleet(ansible: Ansible, monkeypatch: pytest.MonkeyPatch) -> Fleet:
+    found = Fleet(ansible, [{}, {}, {}])
+    given = found.given
+    restarts = ("udpgrm_service", "udpgrm_release", "udpgrm_batches")
+
+    def without(**variables: t.Any) -> dict[str, t.Any]:
+        return {
+            key: value
+            for key, value in given(**variables).items()
+            if key not in restarts or key in variables
+        }
+
+    monkeypatch.setattr(found, "given", without)
+    return found
+
+
+@both_versions
+def test_check_mode_plans_and_touches_nothing(ansible: Ansible, fleet: Fleet) -> None:
+    hooks = Hooks(ansible.directory)
+    status, said = run(fleet, "--check", **hooks.variables)
+    assert status == 0, said
+    assert "reboot: 3 planned; all 3 hosts would be rebooted: run it without --check" in said, said
+    assert {name for host in fleet.hosts.values() for name in host.modules} == {
+        "udpgrm_service_info.py"
+    }
+    assert hooks.lines == []
+
+
+@both_versions
+def test_a_reboot_that_fails_leaves_its_host_out(ansible: Ansible, fleet: Fleet) -> None:
+    hooks = Hooks(ansible.directory)
+    status, said = run(fleet, **hooks.variables)
+    assert status == 2, said
+    assert "reboot: 1 failed, 2 untouched" in said
+    assert f"fl1: {REFUSED}" in said
+    assert "repair them, then run the same command with --limit to the hosts" in said
+    assert [line.split(":")[0] for line in hooks.lines] == [
+        "before_batch fl1",
+        "before_host fl1",
+        "after_batch fl1",
+        "on_stop_tasks fl1",
+    ]
+
+
+def test_a_hook_or_a_drain_that_fails(ansible: Ansible, fleet: Fleet) -> None:
+    hooks = Hooks(ansible.directory, before_host=fails("inventory_hostname == 'fl1'"))
+    kept = [{**AT_ONCE[0], "drain": {"max_s": 0, "on_timeout": "fail"}}]
+    given = {**hooks.variables, "udpgrm_services": kept, "udpgrm_max_failures": 1}
+    status, said = run(fleet, **given)
+    assert status == 2, said
+    assert "fl1: udpgrm_before_host: Ask the balancer: 6 it says no" in said, said
+    assert "fl2: Wait until the clients have left: echo: not drained in " in said, said
+    assert "reboot: 2 failed, 1 untouched" in said
+
+
+def test_a_host_with_a_restart_is_not_taken_out(ansible: Ansible, fleet: Fleet) -> None:
+    hooks = Hooks(ansible.directory)
+    journal = {**STATUS["services"][0]["restart"], "running": True, "outcome": None}
+    journal.update(step="canary", state="canary", looks=FOREVER)
+    fleet.hosts["fl1"].set_services({**service(), "journal": journal})
+    status, said = run(fleet, **hooks.variables)
+    assert status == 2, said
+    assert "fl1: echo: a restart runs; reboot the host when it has ended" in said
+    assert not any(line.startswith("before_host") for line in hooks.lines)
+
+
+def test_what_a_reboot_needs_and_what_it_does_not_know(ansible: Ansible, fleet: Fleet) -> None:
+    status, said = run(fleet)
+    assert (status != 0, "udpgrm_before_host: set it to a file" in said) == (True, True), said
+    hooks = Hooks(ansible.directory)
+    status, said = run(fleet, udpgrm_service="echo", **hooks.variables)
+    text = " ".join(said.split())
+    assert (status != 0, "udpgrm_service: a rolling reboot is of hosts" in text) == (True, True)
+    assert hooks.lines == []
