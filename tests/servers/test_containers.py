@@ -8,7 +8,7 @@ Podman and systemd-nspawn, on a host with systemd whose own root is the containe
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -80,15 +80,13 @@ ENGINES = {"podman": podman(_CHRONY, SPLIT), "nspawn": nspawn(_CHRONY, "")}
 
 
 @pytest.fixture
-def box() -> Iterator[Box]:
+def box(box: Box) -> Box:
     """A host whose root containers have."""
-    box = Box()
     box.run("mkdir", "-p", _ROOT)
     box.run("mount", "--bind", "/", _ROOT)
     box.write(Path("/etc/containers/storage.conf"), _STORAGE)
     box.write(Path("/etc/containers/containers.conf"), _ENGINE)
-    yield box
-    box.close()
+    return box
 
 
 def define(
@@ -102,10 +100,10 @@ def define(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_restarts_lose_nothing(engine: str, box: Box, figures: list[str]) -> None:
+def test_restarts_lose_nothing(engine: str, box: Box, figure: Callable[[str], None]) -> None:
     """A server that knows nothing of udpgrm, nor sets SO_REUSEPORT, in the host's network."""
     define(box, ENGINES[engine])
-    figures.append(f"{engine}: {restarts(box, *NTP)}")
+    figure(f"{engine}: {restarts(box, *NTP)}")
 
 
 @pytest.mark.parametrize(
@@ -115,12 +113,14 @@ def test_restarts_lose_nothing(engine: str, box: Box, figures: list[str]) -> Non
         ("nspawn", nspawn("python3 /srv/echo.py", "--private-network")),
     ],
 )
-def test_a_network_of_its_own(name: str, command: str, box: Box, figures: list[str]) -> None:
+def test_a_network_of_its_own(
+    name: str, command: str, box: Box, figure: Callable[[str], None]
+) -> None:
     """With sockets that `udpgrm activate` has bound in the host's."""
     box.write(Path("/srv/echo.py"), _ECHO)
     activate = f"/usr/bin/udpgrm activate --noop --generation=%i edge 127.0.0.1:{PORT} -- "
     define(box, activate + command, "", enrollment="store")
-    figures.append(f"{name}, its own network: {restarts(box, b'question', b'1 lo question')}")
+    figure(f"{name}, its own network: {restarts(box, b'question', b'1 lo question')}")
 
 
 def restarts(box: Box, question: bytes, answer: bytes) -> str:
