@@ -81,16 +81,16 @@ clients: setup ## the client library in C, C++, Go, Python and Rust: one test fo
 	test -z "$$(gofmt -l clients/go)"
 	UDPGRM_CLIENTS="c c++ go python rust" $(call PYTEST,1200,tests/kernel/test_clients.py)
 
-servers: setup ## unmodified servers restarted under load of their own clients, with and without udpgrm
+servers: build/venvs/servers/installed setup ## unmodified servers restarted under load of their own clients, with and without udpgrm
 	@tools/install_packages testbed/servers-apt.txt testbed/profiles-apt.txt testbed/containers-apt.txt
 	tools/ensure_bpffs
-	$(call PYTEST,3600,tests/servers --numprocesses=4 --dist=worksteal)
+	$(call PYTEST,3600,tests/servers --numprocesses=4 --dist=worksteal -o faulthandler_timeout=1800)
 
 # Of three kinds: one that shares its address by itself, SIP by the bind hook, a static binary with QUIC.
 servers-short: setup ## three of these servers, three restarts each
 	@tools/install_packages testbed/servers-short-apt.txt
 	tools/ensure_bpffs
-	$(call PYTEST,1200,tests/servers/test_profiles.py --numprocesses=3 --restarts=3 \
+	$(call PYTEST,1200,tests/servers/test_profiles.py --numprocesses=3 --restarts=3 -o faulthandler_timeout=600 \
 	  -k "lose_nothing and (knot or kamailio or caddy)")
 
 monitoring: setup ## alert and recording rules, the dashboard's queries, with a real Prometheus

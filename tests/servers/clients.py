@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import os
 import re
 import signal
 import socket
@@ -24,6 +25,8 @@ from testing.load import LOOPBACK, Counts, Load
 
 _TIMEOUT_S = 5
 _PAUSE_S = 0.004
+_TEEWORLDS_REQUESTS = 20
+_TEEWORLDS_PAUSE_S = 0.1
 
 _OPTIONS = """<?xml version="1.0" encoding="ISO-8859-1" ?>
 <scenario name="options">
@@ -144,6 +147,45 @@ def http3(port: int) -> Client:
             return 1, int(not answer.exists() or answer.read_text() != "hello")
 
     return _Threads(2, ask)
+
+
+def coap(port: int) -> Client:
+    """libcoap's coap-client: confirmable requests, each from a new port, none repeated."""
+
+    def ask() -> tuple[int, int]:
+        done = subprocess.run(
+            ["coap-client-notls", f"-B{_TIMEOUT_S}", f"coap://{LOOPBACK}:{port}/"],
+            capture_output=True,
+            check=False,
+        )
+        return 1, int(b"test server" not in done.stdout)
+
+    return _Threads(2, ask)
+
+
+def teeworlds(port: int) -> Client:
+    """Sessions of 2 s: a token, as a player gets one, then requests that only its server takes."""
+
+    def session() -> tuple[int, int]:
+        lost, mine = 1 + _TEEWORLDS_REQUESTS, os.urandom(4)
+        time.sleep(_TEEWORLDS_PAUSE_S)
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
+        ):
+            sock.settimeout(_TIMEOUT_S)
+            sock.connect((LOOPBACK, port))
+            sock.send((b"\4\0\0\xff\xff\xff\xff\5" + mine).ljust(519, b"\0"))
+            token = sock.recv(2048)[8:12]
+            lost -= 1
+            for _ in range(_TEEWORLDS_REQUESTS):
+                time.sleep(_TEEWORLDS_PAUSE_S)
+                with contextlib.suppress(TimeoutError):
+                    sock.send(b"\x21" + token + mine + b"\xff\xff\xff\xffgie3\1")
+                    lost -= b"inf3" in sock.recv(2048)
+        return 1 + _TEEWORLDS_REQUESTS, lost
+
+    return _Threads(2, session)
 
 
 class Sipp:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -73,9 +72,10 @@ def box(cache: Path) -> Iterator[Box]:
 
 
 @pytest.fixture
-def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Note a line that is printed when all is done."""
-    return functools.partial(record_property, _FIGURE)
+    properties: list[tuple[str, object]] = request.node.user_properties
+    return lambda line: properties.append((_FIGURE, line))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

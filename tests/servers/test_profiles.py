@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from testing.host import ROOT
 from tests.servers import clients
 from tests.servers.box import Box
 from tests.servers.clients import Client
@@ -30,6 +31,13 @@ _ZONE = (
     'ns A 127.0.0.1\nwww A 192.0.2.1\nwhoami TXT "server0"\n'
 )
 
+_APPLICATION = """\
+async def application(scope, receive, send):
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"hello"})
+"""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -38,12 +46,15 @@ class Case:
     emptied: files of that whose content goes first.
 
     flow_timeout: another than the profile's, so that drains end soon.
+
+    commands: what its operator runs besides.
     """
 
     client: Callable[[int], Client]
     files: dict[str, str] = field(default_factory=dict)
     flow_timeout: int = 0
     emptied: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
 
 
 CASES = {
@@ -57,6 +68,16 @@ CASES = {
         clients.requests(b"\x23" + bytes(47), b"\x24"),
         # no clock is set here, so it says that its own is right
         {"/etc/chrony/conf.d/local.conf": "local stratum 10\n"},
+    ),
+    "coap-server": Case(
+        clients.coap,
+        {
+            "/etc/default/coap-server": "",
+            "/etc/systemd/system/coap-server.service": "[Service]\nUser=daemon\n"
+            "ExecStart=/bin/sh -c '. /etc/default/coap-server; "
+            "exec coap-server-notls -A $ADDRESS -p $PORT'\n",
+        },
+        2,
     ),
     "coturn": Case(
         clients.Turn,
@@ -80,6 +101,21 @@ CASES = {
         {"/etc/freeradius/3.0/mods-config/files/authorize": 'bob Cleartext-Password := "hello"\n'},
         2,
     ),
+    "hypercorn": Case(
+        clients.http3,
+        {
+            "/etc/hypercorn.py": 'certfile = "/srv/cert"\nkeyfile = "/srv/key"\n',
+            "/srv/application.py": _APPLICATION,
+            "/etc/systemd/system/hypercorn.service": "[Service]\nWorkingDirectory=/srv\n"
+            f"ExecStart={ROOT}/build/venvs/servers/bin/hypercorn --config file:/etc/hypercorn.py "
+            "application:application\n",
+        },
+        2,
+        commands=(
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -subj "
+            "/CN=localhost -keyout /srv/key -out /srv/cert",
+        ),
+    ),
     "kamailio": Case(clients.Sipp, {}, 2),
     "knot": Case(
         clients.dns,
@@ -98,6 +134,13 @@ CASES = {
         },
     ),
     "snmpd": Case(clients.snmp, {}, 2),
+    "teeworlds": Case(
+        clients.teeworlds,
+        {"/etc/teeworlds/server.cfg": "sv_register 0\n"},
+        2,
+        # as its README.Debian says
+        commands=("useradd --system --create-home _teeworlds",),
+    ),
     "unbound": Case(
         clients.dns,
         {
@@ -110,7 +153,8 @@ CASES = {
 
 
 def test_every_profile_has_its_case() -> None:
-    assert sorted(CASES) == profiles.names()
+    # openvpn: test_vpn.py
+    assert sorted([*CASES, "openvpn"]) == profiles.names()
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -122,6 +166,8 @@ def test_restarts_lose_nothing(
         box.run("truncate", "--size=0", path)
     for path, text in case.files.items():
         box.write(Path(path), text)
+    for command in case.commands:
+        box.run("sh", "-c", command)
     where = f"127.0.0.1:{profile.port}"
     new = ["udpgrm", "service", "new", SERVICE, f"--profile={name}", f"--address={where}"]
     box.run(*new, *([f"--flow-timeout={case.flow_timeout}"] if case.flow_timeout else []))
