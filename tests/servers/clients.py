@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Protocol
 
 from testing.load import LOOPBACK, Counts, Load
+from tests.servers.mumble import session as mumble_session
 
 _TIMEOUT_S = 5
 _PAUSE_S = 0.004
@@ -186,6 +187,11 @@ def teeworlds(port: int) -> Client:
         return 1 + _TEEWORLDS_REQUESTS, lost
 
     return _Threads(2, session)
+
+
+def mumble_sessions(port: int) -> Client:
+    """Users that log in, ping the server over both protocols for 2 s, and leave."""
+    return _Threads(2, lambda: mumble_session((LOOPBACK, port)))
 
 
 class Sipp:

@@ -125,6 +125,7 @@ CASES = {
         },
     ),
     "memcached": Case(clients.requests(b"\0\1\0\0\0\1\0\0version\r\n", b"\0\1\0\0\0\1\0\0VERSION")),
+    "mumble-server": Case(clients.mumble_sessions, {}, 2),
     "nsd": Case(
         clients.dns,
         {

@@ -28,6 +28,8 @@ class ProfileError(Exception):
 class Profile:
     """A profile. unit: the package's. port: usual one. limits: what does not work with it.
 
+    tcp: it serves TCP at the same address, so that a new definition has a group of it, too.
+
     definition: without the name of the unit; its one group, without address, is every group's.
     """
 
@@ -38,6 +40,7 @@ class Profile:
     port: int
     limits: tuple[str, ...]
     definition: dict[str, Any]
+    tcp: bool = False
 
 
 def names() -> list[str]:
@@ -93,10 +96,13 @@ def new(
         if "flow_timeout" not in group["dissector"].get("parameters", {}):
             raise ProfileError(f"the profile {name} has no flow_timeout: it knows no flows by time")
         keys["dissector"] = {"name": "flow", "parameters": {"flow_timeout": flow_timeout}}
+    # TCP first: it may bring the keys for what comes by UDP
+    groups = [{"address": address, "protocol": "tcp"} for address in addresses if profile.tcp]
+    # a copy for each, which YAML would refer to otherwise
+    groups += [{"address": address, **copy.deepcopy(keys)} for address in addresses]
     content = {
         "profile": name,
-        # a copy for each, which YAML would refer to otherwise
-        "groups": [{"address": address, **copy.deepcopy(keys)} for address in addresses],
+        "groups": groups,
         "instances": {"unit": f"{service}@.service"},
     }
     head = [f"# {profile.about}: keys that are not here are those of {DIRECTORY}/{name}.yaml."]
