@@ -80,6 +80,21 @@ static __always_inline void part(struct bpf_sock_addr *ctx, struct bpf_sock *sk,
 	have_looked_at(group, group_id, request);
 }
 
+/* A socket that asked for a generation gives its array entry back. */
+static __always_inline void give_back(struct bpf_sock *sk, struct socket_request *request)
+{
+	/* the daemon registers no socket that has asked for nothing */
+	struct registration *registration = request->group ? registration_of(sk) : NULL;
+	struct group *group = registration ? unlist_registration(registration) : NULL;
+	struct message message = { .flags = MESSAGE_CONNECT };
+
+	if (!group)
+		return;
+	message.group_id = registration->group - 1;
+	message.epoch = group->epoch;
+	notify(&message, request);
+}
+
 /*
  * connect4, connect6: a socket that connects takes packets of one peer only. It gets no new flow
  * any more, and gives its array entry back; the daemon looks whether it has connected. Refuses
@@ -89,26 +104,16 @@ int hook_connect(struct bpf_sock_addr *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct socket_request *request;
-	struct registration *registration;
-	struct group *group;
 
 	if (!sk || ctx->protocol != IPPROTO_UDP || !sk->src_port)
 		return 1;
 	request = request_of(sk);
-	if (!request)
+	if (request)
+		give_back(sk, request);
+	else
 		request = note_ungrouped(ctx, sk);
 	if (!request)
 		return 1;
-	/* the daemon registers no socket that has asked for nothing */
-	registration = request->group ? registration_of(sk) : NULL;
-	group = registration ? unlist_registration(registration) : NULL;
-	if (group) {
-		struct message message = { .flags = MESSAGE_CONNECT,
-					   .group_id = registration->group - 1,
-					   .epoch = group->epoch };
-
-		notify(&message, request);
-	}
 	if (!request->registered && !request->process.group)
 		find_process(ctx, sk, request);
 	if (CONST(CONNECT_PARTS) && !request->wildcard)

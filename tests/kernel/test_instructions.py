@@ -15,8 +15,8 @@ from udpgrm.dissectors import kinds
 MOST = {
     "bind4": 330,
     "bind6": 360,
-    "post_bind4": 720,
-    "post_bind6": 740,
+    "post_bind4": 960,
+    "post_bind6": 980,
     "connect4": 63_000,
     "connect6": 63_000,
     "release": 57_000,
