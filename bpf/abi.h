@@ -8,7 +8,7 @@
 #define UDPGRM_ABI_H
 
 /* Raised when a map's layout changes; a daemon refuses maps of another layout. */
-#define UDPGRM_LAYOUT 4
+#define UDPGRM_LAYOUT 5
 
 enum {
 	GENERATION_SLOTS = 32,
@@ -129,7 +129,7 @@ enum group_state {
  * A hook creates a live group out of a prepared one without the daemon.
  * Written by hooks: key .. table, uid, flows, awaited (which the daemon sets back). Written by
  * the daemon: table where no hook did, and the rest; everything while the group is free. Commands
- * write working, working_slot, probes and state.
+ * write working, working_slot, probes, held_until and state.
  */
 struct group {
 	struct group_key key;
@@ -140,6 +140,7 @@ struct group {
 	u32 working[MAX_APPS];
 	u32 working_slot[MAX_APPS];
 	u64 timeout_jiffies;
+	u64 held_until; /* jiffies; until then the kernel's hash chooses; 0: not held */
 	u16 table[GENERATION_SLOTS]; /* flow table of a slot; 0: none */
 	u32 epoch;		     /* which use of this id; 0: never used */
 	u32 table_mask;		     /* slots whose table packets are searched for in */
@@ -538,7 +539,7 @@ enum linked_function {
 _Static_assert(sizeof(struct dissector) == 632, "dissector");
 _Static_assert(sizeof(struct socket_gen) == 12, "socket_gen");
 _Static_assert(sizeof(struct group_key) == 32, "group_key");
-_Static_assert(sizeof(struct group) == 200, "group");
+_Static_assert(sizeof(struct group) == 208, "group");
 _Static_assert(sizeof(struct socket_request) == 64, "socket_request");
 _Static_assert(sizeof(struct registration) == 32, "registration");
 _Static_assert(sizeof(struct slot) == 1056, "slot");

@@ -54,6 +54,12 @@ static __always_inline struct group *live_group(u32 group_id, u32 epoch)
 	return group;
 }
 
+/* An adoption enters sockets of a server that has clients: until it has all, none is selected. */
+static __always_inline bool is_held(const struct group *group)
+{
+	return group->held_until && bpf_jiffies64() < group->held_until;
+}
+
 /* An IPv6 socket that is bound to an IPv4 address has it like any other (RFC 4291, 2.5.5.2). */
 static __always_inline void unmap(struct group_key *key)
 {

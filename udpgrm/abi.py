@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 from enum import IntEnum, IntFlag
 
-LAYOUT = 4
+LAYOUT = 5
 
 GENERATION_SLOTS = 32
 SLOT_SOCKETS = 256
@@ -288,6 +288,7 @@ class Group(ctypes.Structure):
         ("working", _u32 * MAX_APPS),
         ("working_slot", _u32 * MAX_APPS),
         ("timeout_jiffies", _u64),
+        ("held_until", _u64),
         ("table", _u16 * GENERATION_SLOTS),
         ("epoch", _u32),
         ("table_mask", _u32),

@@ -4,41 +4,86 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from testing.host import client
+from testing.waiting import PATIENCE_S
 from tests.kernel.restart_fixtures import edge
 from tests.kernel.restarts import UNTIL_NO_FLOWS, WHERE, Edge, Traffic, serving_only
 
 __all__ = ["edge"]
 
-#: Knows nothing of udpgrm: one socket, with or without SO_REUSEPORT. Answers `?` with 0.
+#: Knows nothing of udpgrm: sockets with or without SO_REUSEPORT, each with clients of its own, as
+#: threads have. Answers `?` with 0, and `!` with the number of packets that went astray.
 OLD_SERVER = """
-import os, socket, sys
-sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(sys.argv[1]))
-sock.bind(("127.0.0.1", int(sys.argv[2])))
+import os, select, socket, sys
+sockets, owners, strays = [], {}, 0
+for _ in range(int(sys.argv[3])):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(sys.argv[1]))
+    sock.bind(("127.0.0.1", int(sys.argv[2])))
+    sockets.append(sock)
 channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 channel.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
 while True:
-    data, peer = sock.recvfrom(2048)
-    sock.sendto(b"0" if data == b"?" else data, peer)
+    for sock in select.select(sockets, [], [])[0]:
+        data, peer = sock.recvfrom(2048)
+        strays += owners.setdefault(peer, sock) is not sock
+        answers = {b"?": b"0", b"!": b"%d" % strays}
+        sock.sendto(answers.get(data, data), peer)
 """
 
 
-def start_old(edge: Edge, reuseport: int = 1, port: int = 4433) -> None:
+def start_old(edge: Edge, reuseport: int = 1, port: int = 4433, sockets: int = 1) -> None:
     """Start edge-old.service, as an administrator had it."""
     server = edge.units / "old.py"
     server.write_text(OLD_SERVER)
-    command = f"{sys.executable} {server} {reuseport} {port}"
+    command = f"{sys.executable} {server} {reuseport} {port} {sockets}"
     (edge.units / "edge-old.service").write_text(command)
     subprocess.run(["systemctl", "start", "edge-old.service"], check=True)
+
+
+def ask(sock: socket.socket, question: bytes) -> int:
+    """Return the server's number."""
+    sock.sendto(question, ("127.0.0.1", 4433))
+    return int(sock.recv(100))
+
+
+def processed(edge: Edge) -> int:
+    """Return how many packets the group's program has got."""
+    [group] = edge.host.json("list", WHERE)["groups"]
+    return int(group["metrics"]["rx_processed_total"])
+
+
+@contextlib.contextmanager
+def asking(clients: list[socket.socket]) -> Iterator[None]:
+    """Let each client ask again and again, one at a time."""
+    done = threading.Event()
+
+    def run() -> None:
+        for sock in itertools.cycle(clients):
+            if done.is_set():
+                return
+            ask(sock, b"?")
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def define(edge: Edge, **changes: Any) -> None:
@@ -105,6 +150,24 @@ def test_the_first_restart_moves_it(edge: Edge, reuseport: int) -> None:
     assert serving_only(edge, 2)
     refused = edge.host.run("adopt", "edge", "--unit=edge-old.service")
     assert "unit edge-old.service has no cgroup: it does not run" in refused.stderr
+
+
+def test_each_client_stays_at_its_socket(edge: Edge) -> None:
+    """Sockets are entered one by one; those that come first get no other's packets meanwhile."""
+    define(edge)
+    start_old(edge, sockets=32)
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(client()) for _ in range(64)]
+        for sock in clients:
+            sock.settimeout(PATIENCE_S)
+            assert ask(sock, b"?") == 0
+        with asking(clients):
+            done = edge.host.json("adopt", "edge", "--unit=edge-old.service")
+        assert done["sockets"] == {WHERE: 32}
+        assert ask(clients[0], b"!") == 0
+        before = processed(edge)
+        assert ask(clients[0], b"!") == 0
+        assert processed(edge) == before + 1
 
 
 def test_a_service_whose_server_chooses_the_dissector(edge: Edge) -> None:

@@ -10,20 +10,23 @@ process's cgroup, and for the one that systemd makes when it starts the unit aga
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from udpgrm.abi import Option
-from udpgrm.client import NotHooked, enroll, set_option
-from udpgrm.kernel import cgroups, pidfd
+from udpgrm.client import NotHooked, enroll, promote, set_option, working_generation
+from udpgrm.kernel import cgroups, clock, pidfd, sockopt
 from udpgrm.state import address, adoptions, enrolling
 from udpgrm.state.adoptions import Adoption
+from udpgrm.state.finding import find_groups
 from udpgrm.state.maps import Maps
+from udpgrm.state.view import Viewer
 
 _POLL_S = 0.01
 
@@ -106,7 +109,9 @@ def adopt(
         for cookie, sock in held:
             _prepare(maps, cookie, sock, where, application)
         sockets = [sock for _, sock in held]
-        indices = enroll(sockets, generation, max(deadline - time.monotonic(), 1.0))
+        left = max(deadline - time.monotonic(), 1.0)
+        with _unsteered(maps, where, sockets[0], left):
+            indices = enroll(sockets, generation, left)
         requests = [enrolling.request_of(maps, cookie, sock) for cookie, sock in held]
         groups = {(request.group - 1, request.epoch) for request in requests}
         _note(maps, cgroup, groups, generation, application)
@@ -122,6 +127,31 @@ def adopt(
         raise AdoptionError(f"{where}: {error.strerror or error}") from error
     finally:
         _close(held)
+
+
+@contextlib.contextmanager
+def _unsteered(maps: Maps, where: str, sock: socket.socket, seconds: float) -> Iterator[None]:
+    """Let the kernel's hash select among sockets that are the first of their group.
+
+    Their server may have clients, whose packets would go to the sockets that are entered first.
+    """
+    if working_generation(sock) is None:
+        promote(sock, 0)  # makes the group, and changes nothing
+    found = find_groups(Viewer(maps), where, sockopt.netns_cookie(sock))
+    held = [
+        maps.group(view.group_id)
+        for view in found
+        if not any(item.has_sockets for item in view.generations)
+    ]
+    with contextlib.closing(clock.Jiffies()) as jiffies:
+        until = jiffies.now() + int(seconds * maps.config.hz)
+    for group in held:
+        group.held_until = until
+    try:
+        yield
+    finally:
+        for group in held:
+            group.held_until = 0
 
 
 def _close(held: list[tuple[int, socket.socket]]) -> None:
