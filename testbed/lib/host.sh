@@ -77,5 +77,5 @@ enter_host() { # index [command..]
   shift
   [ $# -gt 0 ] || set -- bash
   exec nsenter --target "$pid" --mount --uts --ipc --net --pid --cgroup \
-    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root "TERM=${TERM:-dumb}" "$@"
+    env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root "TERM=${TERM:-dumb}" "$@"
 }
