@@ -189,6 +189,8 @@ class FakeHost:
             before=change.before and change.before.to_json(),
             after=change.after and change.after.to_json(),
             problems=problems,
+            adopted=None,
+            notes=[],
         )
         return 1 if problems else 0, out, err
 
