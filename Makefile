@@ -59,12 +59,12 @@ unit: setup ## tests of single parts, without Ansible
 	$(call PYTEST,600,tests/unit --ignore=tests/unit/plugins --numprocesses=3)
 
 unit-ansible: build/venvs/oldest/installed setup ## tests of modules, plugins and playbooks
-	$(call PYTEST,1800,tests/unit/plugins --numprocesses=auto)
+	$(call PYTEST,2600,tests/unit/plugins --numprocesses=auto)
 
 # These wait more than they compute.
 kernel: setup ## tests with real programs and sockets
 	tools/ensure_bpffs
-	$(call PYTEST,2400,tests/kernel --numprocesses=4 --dist=worksteal)
+	$(call PYTEST,2600,tests/kernel --numprocesses=4 --dist=worksteal)
 
 # Molecule's own choice of a directory is the same for every checkout of this name.
 molecule: build/venvs/oldest/installed setup ## the collection on two hosts, an upgrade and a restart under traffic included
