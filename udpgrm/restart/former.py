@@ -45,7 +45,7 @@ def save(service: str, former: Former) -> None:
         "unit": former.unit,
         "boot_id": journals.boot_id(),
     }
-    _write(statedir.path_of(service, ".unit"), json.dumps(content))
+    host.rewrite(statedir.path_of(service, ".unit"), f"{json.dumps(content)}\n")
 
 
 def predecessor(service: str) -> Optional[str]:
@@ -57,7 +57,7 @@ def predecessor(service: str) -> Optional[str]:
 
 def save_predecessor(service: str, unit: str) -> None:
     """Save the unit that a service replaces, beyond this boot. Raises OSError."""
-    _write(_predecessor_path(service), unit)
+    host.rewrite(_predecessor_path(service), f"{unit}\n")
 
 
 def discard_predecessor(service: str) -> None:
@@ -67,13 +67,6 @@ def discard_predecessor(service: str) -> None:
 
 def _predecessor_path(service: str) -> Path:
     return statedir.path_of(service, ".adopted")
-
-
-def _write(path: Path, line: str) -> None:
-    new = path.with_name(f"{path.name}.new")
-    host.current.delete(new)  # of a command that was killed
-    host.current.create(new, f"{line}\n")
-    host.current.replace(new, path)
 
 
 def discard(service: str, generation: int) -> None:

@@ -214,3 +214,11 @@ class Host:
 
 #: The host that restarts run on.
 current = Host()
+
+
+def rewrite(path: Path, text: str) -> None:
+    """Replace a file's text, which is on the disk before its name. Raises OSError."""
+    draft = path.with_name(f"{path.name}.new")
+    current.delete(draft)  # of a process that was killed
+    current.create(draft, text)
+    current.replace(draft, path)

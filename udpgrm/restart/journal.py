@@ -158,14 +158,10 @@ class Journal:
             self._write(sync_name=False)
 
     def _write(self, sync_name: bool) -> None:
-        files = host.current
-        files.make_directory(self.path.parent)
-        draft = self.path.with_suffix(".json.new")
-        files.delete(draft)  # of a restart that was killed
-        files.create(draft, json.dumps(self.to_json()))
-        files.replace(draft, self.path)
+        host.current.make_directory(self.path.parent)
+        host.rewrite(self.path, json.dumps(self.to_json()))
         if sync_name:
-            files.sync(self.path.parent)
+            host.current.sync(self.path.parent)
 
     def supersede(self) -> None:
         """Rename the journal to NAME@GENERATION, so that the next restart has NAME.
