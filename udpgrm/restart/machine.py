@@ -132,7 +132,7 @@ def after(step: Step, result: Result, facts: Callable[[], Facts]) -> Position:
         return Position(Step.PROMOTE)
     if step is Step.DRAIN_NEW:
         return Position(Step.STOP_NEW)
-    if step is Step.DEMOTE or (step is Step.STOP and not _is_lost(step, found)):
+    if step is Step.DEMOTE or (step is Step.STOP and not is_lost(step, found)):
         return Position(step, Outcome.FAILED)
     return back(step, found)
 
@@ -170,10 +170,10 @@ def resumed(position: Position, facts: Facts) -> Position:
     step = position.step
     if step in (Step.DEMOTE, Step.DRAIN_NEW) and facts.must_stay:
         return Position(Step.PROMOTE)
-    return back(step, facts) if _is_lost(step, facts) else Position(step)
+    return back(step, facts) if is_lost(step, facts) else Position(step)
 
 
-def _is_lost(step: Step, facts: Facts) -> bool:
+def is_lost(step: Step, facts: Facts) -> bool:
     """Return whether a step cannot be done: the new instance is dead, or the old one is needed."""
     return not (facts.new_alive or facts.superseded) and (
         step in (Step.ENROLL, Step.CANARY, Step.PROMOTE, Step.VERIFY)

@@ -15,7 +15,7 @@ from udpgrm.restart.drain import Decision, Watcher
 from udpgrm.restart.groups import DISPATCH_ERRORS, Groups
 from udpgrm.restart.instances import Instances, has_ended
 from udpgrm.restart.journal import Journal
-from udpgrm.restart.machine import Facts, Result, Step
+from udpgrm.restart.machine import Facts, Result, Step, is_lost
 from udpgrm.restart.plan import Refused
 from udpgrm.restart.systemd import SystemdError
 from udpgrm.services.definition import Service
@@ -263,7 +263,7 @@ class Steps:
             return
         self._refuse_active(old)
         facts = self.facts()
-        if facts.old_alive and not (facts.new_alive or facts.superseded):
+        if is_lost(Step.STOP, facts):
             raise StepFailed(f"{self._instances.name(self._new)} has ended")
         self._stop_instance(old, evidence)
         if facts.new_alive and not facts.superseded:

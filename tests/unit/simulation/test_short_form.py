@@ -138,7 +138,7 @@ MISTAKES: dict[str, tuple[object, str, Callable[..., Any], Schedule, str]] = {
     ),
     "no look at what is dead": (
         machine,
-        "_is_lost",
+        "is_lost",
         lambda *_: False,
         one(SHORT, ("kill", "stop", "systemctl stop", 1)),
         "cannot be ended",
