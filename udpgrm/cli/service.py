@@ -12,9 +12,9 @@ from udpgrm import names
 from udpgrm.cli import common, service_instances, service_unit, status
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
-from udpgrm.cli.service_instances import NOT_ADOPTED, Adopted
 from udpgrm.numbers import number_of
 from udpgrm.restart import ending
+from udpgrm.restart.migration import Migration
 from udpgrm.restart.statedir import JournalError
 from udpgrm.services import define, document, loader, profiles
 from udpgrm.services.define import Change
@@ -81,7 +81,7 @@ def _new(arguments: Arguments, name: str) -> int:
     except (profiles.ProfileError, ValueError) as error:
         raise CommandError(str(error)) from error
 
-    def set_up() -> Adopted:
+    def set_up() -> Optional[Migration]:
         service_unit.write(name)
         return service_instances.adopt_package(arguments, name)
 
@@ -92,12 +92,12 @@ def _put(
     arguments: Arguments,
     name: str,
     content: bytes,
-    set_up: Callable[[], Adopted] = lambda: NOT_ADOPTED,
+    set_up: Callable[[], Optional[Migration]] = lambda: None,
 ) -> int:
     """Write a definition, and have set_up done if it is valid."""
     change = define.change(name, content, common.services_dir())
     problems = define.problems(name, content, common.services_dir()) if change.changed else []
-    adopted = NOT_ADOPTED
+    adopted = None
     if not problems and not arguments.flag("--check"):
         if change.changed:
             change.apply()
@@ -116,7 +116,7 @@ def _remove(arguments: Arguments, name: str) -> int:
                 raise CommandError(f"{name}: {reason} (or remove it with --lose-flows)")
         if not arguments.flag("--check"):
             change.apply()
-    _report(arguments, name, change, [], NOT_ADOPTED)
+    _report(arguments, name, change, [], None)
     return 0
 
 
@@ -129,7 +129,11 @@ def _loss(arguments: Arguments, name: str) -> Optional[str]:
 
 
 def _report(
-    arguments: Arguments, name: str, change: Change, problems: list[Problem], adopted: Adopted
+    arguments: Arguments,
+    name: str,
+    change: Change,
+    problems: list[Problem],
+    adopted: Optional[Migration],
 ) -> None:
     if arguments.flag("--json"):
         common.print_json(
@@ -140,8 +144,8 @@ def _report(
                 "before": None if change.before is None else change.before.to_json(),
                 "after": None if change.after is None else change.after.to_json(),
                 "problems": [vars(problem) for problem in problems],
-                "adopted": adopted.unit,
-                "notes": adopted.notes,
+                "adopted": None if adopted is None else adopted.unit,
+                "notes": [] if adopted is None else adopted.notes,
             }
         )
         return
@@ -150,7 +154,7 @@ def _report(
     if not problems:
         word = "removed" if change.after is None else "defined"
         print(f"{name}: {word}{'' if change.changed else ' already'}")
-    if adopted.unit is not None:
+    if adopted is not None:
         print(f"{name}: {adopted.unit} is its first generation: udpgrm restart {name} replaces it")
-    for note in adopted.notes:
-        print(f"  {note}")
+        for note in adopted.notes:
+            print(f"  {note}")

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
 from typing import Optional
 
 from udpgrm.cli import adopt, common, status
@@ -13,19 +12,9 @@ from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.restart import ending, first, former, migration, systemd
 from udpgrm.restart.first import Changes
+from udpgrm.restart.migration import Migration
 from udpgrm.restart.systemd import SystemdError
 from udpgrm.services import loader
-
-
-@dataclass(frozen=True)
-class Adopted:
-    """The unit that was adopted, and what is to be known of its flows."""
-
-    unit: Optional[str] = None
-    notes: list[str] = field(default_factory=list)
-
-
-NOT_ADOPTED = Adopted()
 
 
 def start(arguments: Arguments, name: str) -> int:
@@ -49,8 +38,8 @@ def start(arguments: Arguments, name: str) -> int:
     return _report(arguments, name, changes, notes)
 
 
-def adopt_package(arguments: Arguments, name: str) -> Adopted:
-    """Adopt the unit of a service's package, if it serves.
+def adopt_package(arguments: Arguments, name: str) -> Optional[Migration]:
+    """Adopt the unit of a service's package, if it serves; None: it does not.
 
     Raises CommandError: the service is defined then, and its clients are served as before.
     """
@@ -58,13 +47,13 @@ def adopt_package(arguments: Arguments, name: str) -> Adopted:
     try:
         unit = _serving_package(name)
         if unit is None or first.instances(name):
-            return NOT_ADOPTED
+            return None
         done = adopt.adopt(arguments, name, unit)
         former.save_predecessor(name, unit)
     except (CommandError, SystemdError) as error:
         again = "" if unit is None else f"; then: udpgrm service start {name} --adopt={unit}"
         raise CommandError(f"{name} is defined, but nothing is adopted: {error}{again}") from error
-    return Adopted(unit, done.notes)
+    return done
 
 
 def _serving_package(name: str) -> Optional[str]:
