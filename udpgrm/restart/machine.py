@@ -75,7 +75,7 @@ class Facts:
     """Which instances live; had_old is False for a first deployment.
 
     superseded: a later restart has begun, so this one has only its drain to end.
-    new_active: new flows go to the new one, whoever has promoted it.
+    new_active: new flows go to the new one, by this restart or another command.
     """
 
     had_old: bool

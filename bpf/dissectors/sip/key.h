@@ -2,7 +2,7 @@
 /* Copyright the udpgrm authors */
 /*
  * The key of a SIP message's flow: a hash of its Call-ID (RFC 3261, 20.8), which all messages of a
- * call repeat, whoever sends them. Registrations and publications are flows for one request each:
+ * call repeat, in both directions. Registrations and publications are flows for one request each:
  * a user agent keeps their Call-ID for as long as it runs (10.2), and no drain would end.
  */
 #ifndef UDPGRM_SIP_KEY_H
