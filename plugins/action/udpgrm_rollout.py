@@ -164,8 +164,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             return {**part.result(), "restarts": hooked, "hooked": hooked, "served": served}
         restarts = part.plan(self._settings["release"], self._settings["other_rollout"])
         found = part.result()
-        is_well = not (found.get("failed") or found.get("unreachable"))
-        return {**found, "restarts": restarts, "hooked": is_well}
+        return {**found, "restarts": restarts, "hooked": _rollout.is_well(found)}
 
     def _problem_of_batch(self, begun: JsonObject) -> str:
         """Return why the hook before the batch has not ended; it runs on the first host for all."""

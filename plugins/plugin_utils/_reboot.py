@@ -92,7 +92,7 @@ def drain(read: Read, host: str, wanted: t.Mapping[str, Policy], check: bool) ->
     began, most = time.monotonic(), 0
     while True:
         answer = read()
-        if answer.get("failed") or answer.get("unreachable"):
+        if not _rollout.is_well(answer):
             return {"failed": True, "msg": _rollout.cause(answer)}
         elapsed = time.monotonic() - began
         by_service = {item["name"]: item for item in answer["services"]}
@@ -118,7 +118,7 @@ def serve(read: Read, names: t.Sequence[str], drained: JsonObject) -> dict[str, 
     while True:
         answer = read()
         lacking = [name for name in names if name not in serving(answer.get("services") or [])]
-        is_well = not (answer.get("failed") or answer.get("unreachable"))
+        is_well = _rollout.is_well(answer)
         if is_well and not lacking:
             break
         if time.monotonic() - began >= SERVE_S:

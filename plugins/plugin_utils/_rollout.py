@@ -125,6 +125,11 @@ def hook_steps(result: JsonObject, services: t.Sequence[str]) -> list[dict[str, 
     return [{"step": "hook", "service": service, "result": result} for service in services]
 
 
+def is_well(result: JsonObject) -> bool:
+    """Return whether a task has succeeded."""
+    return not result.get("failed") and not result.get("unreachable")
+
+
 def steps_of(
     result: JsonObject | None, run: str, services: t.Sequence[str]
 ) -> t.Sequence[JsonObject]:
@@ -133,7 +138,7 @@ def steps_of(
         return []
     if "run" in result:
         return result["steps"] if result["run"]["id"] == run else []
-    if result.get("failed") or result.get("unreachable"):
+    if not is_well(result):
         # it failed before the task could return its run
         return [{"service": services[0], "step": "switch", "result": result}]
     return []
@@ -159,8 +164,8 @@ def entry(
             status, problem = "failed", taken_over
         elif stays:
             problem = f"not rolled back: {one_line(stays['msg'])}"
-    is_well = not any(item.get("failed") or item.get("unreachable") for item in considered)
-    went_back = back is not None and stays is None and is_well and status == "rolled_back"
+    all_well = all(map(is_well, considered))
+    went_back = back is not None and stays is None and all_well and status == "rolled_back"
     if went_back:
         problem = "went back as the run was stopped"
     found = {

@@ -45,14 +45,14 @@ class Host:
         """Restart the services, one after the other, up to one that fails."""
         for service in self.services:
             arguments = {"service": service, "release": release, "wait": "verified"}
-            if not self._is_well(self._restart(service, arguments, other_rollout)):
+            if not _rollout.is_well(self._restart(service, arguments, other_rollout)):
                 return
 
     def plan(self, release: str | None, other_rollout: str) -> bool:
         """Return whether there is something to restart, in check mode. The results are kept unless there is."""
         self.switch(release, other_rollout)
         results = [step["result"] for step in self.steps]
-        restarts = all(self._is_well(result) for result in results) and any(
+        restarts = all(map(_rollout.is_well, results)) and any(
             result.get("changed") or _rollout.continues(result) for result in results
         )
         if restarts:
@@ -66,7 +66,7 @@ class Host:
         if running:
             why = f"{', '.join(running)}: a restart runs; reboot the host when it has ended"
             result = {"failed": True, "msg": why}
-        if self._is_well(result):
+        if _rollout.is_well(result):
             return _reboot.serving(result["services"])
         self.steps += [{"step": "plan", "service": _rollout.REBOOT, "result": result}]
         return None
@@ -80,7 +80,7 @@ class Host:
         problems = []
         for service, words in commands:
             answer = self._call("ansible.builtin.command", {"argv": words})
-            if self._is_well(answer):
+            if _rollout.is_well(answer):
                 continue
             try:
                 why = json.loads(answer.get("stdout") or "")["reason"]
@@ -160,12 +160,8 @@ class Host:
         kept = {key: value for key, value in result.items() if key not in ("invocation", "diff")}
         self.steps.append({"step": step, "service": service, "result": kept})
 
-    @staticmethod
-    def _is_well(result: JsonObject) -> bool:
-        return not result.get("failed") and not result.get("unreachable")
-
     def _has_switched(self, result: JsonObject) -> bool:
-        return self._is_well(result) and bool(result.get("measured"))
+        return _rollout.is_well(result) and bool(result.get("measured"))
 
     def result(self) -> dict[str, t.Any]:
         """Return the result of the task."""
@@ -175,7 +171,7 @@ class Host:
             "run": {"id": self.run, "at": time.time()},
             "steps": self.steps,
         }
-        bad = next((result for result in results if not self._is_well(result)), None)
+        bad = next((result for result in results if not _rollout.is_well(result)), None)
         if bad is not None:
             key = "unreachable" if bad.get("unreachable") else "failed"
             found.update({key: True, "msg": _rollout.cause(bad)})
