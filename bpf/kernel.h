@@ -99,6 +99,12 @@ static __always_inline u64 array_key(u32 index)
 #define WRITE_WHOLE(variable) asm volatile("" : : "r"(&(variable)) : "memory")
 
 /*
+ * Hide from the compiler what it knows of a number. It merges comparisons and
+ * drops masks that are needed to tell the verifier how large a number can be.
+ */
+#define OPAQUE(number) asm volatile("" : "+r"(number))
+
+/*
  * 0, made of any number that the verifier does not know, so that it does not know this
  * one either: what differs only in such numbers is to it the same, and followed once.
  */
@@ -106,7 +112,7 @@ static __always_inline u32 unknown_zero(u64 number)
 {
 	u64 zero = number;
 
-	asm volatile("" : "+r"(zero));
+	OPAQUE(zero);
 	return zero ^ number;
 }
 

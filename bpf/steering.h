@@ -71,10 +71,10 @@ static __always_inline int to_generation(struct steering *s, u32 slot_id, u32 tr
 		u64 index = start + i - count, wrap = (s64)index >> 63;
 
 		/* no branch: the verifier would follow both ways out of each try */
-		asm volatile("" : "+r"(wrap));
+		OPAQUE(wrap);
 		index += count & wrap;
 		/* or clang 18 counts down from `count`, and the verifier sees no end of that */
-		asm volatile("" : "+r"(i));
+		OPAQUE(i);
 		if (i >= count)
 			break;
 		if (!select_entry(s, slot->live_entries[index & (SLOT_SOCKETS - 1)], slot_id, path))
@@ -182,7 +182,7 @@ static __always_inline void note_seen(struct steering *s, u32 slot, u32 array_en
 	void *table;
 
 	/* the compiler knows its range and would drop the mask that the verifier needs */
-	asm volatile("" : "+r"(slot));
+	OPAQUE(slot);
 	slot &= GENERATION_SLOTS - 1;
 	if (!s->group->table[slot] || read_remote(s->md, &remote))
 		return;

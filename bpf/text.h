@@ -27,7 +27,7 @@ struct piece {
 /* A number that the compiler knows nothing of: it makes no branches of what follows from it. */
 static __always_inline u64 hidden(u64 number)
 {
-	asm volatile("" : "+r"(number));
+	OPAQUE(number);
 	return number;
 }
 

@@ -10,7 +10,7 @@ static __always_inline u32 other_than(u32 array_entry, u32 a, u32 b)
 {
 	u32 difference = a ^ array_entry;
 
-	asm volatile("" : "+r"(difference));
+	OPAQUE(difference);
 	difference = -(-difference >> 31); /* entries have 16 bits */
 	return (a & difference) | (b & ~difference);
 }
@@ -26,7 +26,7 @@ static __always_inline void unlist(struct slot *slot, u32 array_entry)
 	count = slot->live;
 #pragma clang loop unroll(disable)
 	for (i = 0; i < SLOT_SOCKETS; i++) {
-		asm volatile("" : "+r"(i));
+		OPAQUE(i);
 		if (i >= count)
 			break;
 		other = other_than(array_entry, slot->live_entries[i], other);
@@ -37,7 +37,7 @@ static __always_inline void unlist(struct slot *slot, u32 array_entry)
 	for (i = 0; i < SLOT_SOCKETS; i++) {
 		u32 drawn;
 
-		asm volatile("" : "+r"(i));
+		OPAQUE(i);
 		if (i >= count)
 			break;
 		/* drawn by lot, or one socket would get what all closed ones got */

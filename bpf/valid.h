@@ -13,7 +13,7 @@ static __always_inline u32 is_less(u32 a, u32 b)
 {
 	u32 difference = a - b;
 
-	asm volatile("" : "+r"(difference));
+	OPAQUE(difference);
 	return difference >> 31;
 }
 

@@ -20,7 +20,7 @@ static __always_inline u64 living_slots(struct steering *s)
 			return 0;
 		live = slot->live;
 		/* hidden, or clang makes a branch of it, which is followed in every round */
-		asm volatile("" : "+r"(live));
+		OPAQUE(live);
 		living |= -live >> 63 << i;
 	}
 	return living;
@@ -36,7 +36,7 @@ static __always_inline int to_another(struct steering *s, u32 working)
 	u32 share = GENERATION_SLOTS / s->group->max_apps, from, at;
 	u64 mask = (1ULL << share) - 1, others, i;
 
-	asm volatile("" : "+r"(working));
+	OPAQUE(working);
 	working &= GENERATION_SLOTS - 1;
 	at = working % share;
 	from = working - at;
@@ -53,7 +53,7 @@ static __always_inline int to_another(struct steering *s, u32 working)
 			break;
 		slot_id = from + (at + share - 1 - lowest_bit(others)) % share;
 		/* the verifier takes its range for the same in every round */
-		asm volatile("" : "+r"(slot_id));
+		OPAQUE(slot_id);
 		slot_id &= GENERATION_SLOTS - 1;
 		others &= others - 1;
 		key = array_key(slot_id);

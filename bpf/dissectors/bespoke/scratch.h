@@ -49,12 +49,6 @@ struct quic_tables {
 	u8 ones[QUIC_BYTES];
 };
 
-/*
- * Hide from the compiler what it knows of a number. It merges comparisons and
- * drops masks that are needed to tell the verifier how large a number can be.
- */
-#define OPAQUE(number) asm volatile("" : "+r"(number))
-
 /* An index that is below QUIC_BYTES. */
 static __always_inline u32 quic_index(u32 index)
 {

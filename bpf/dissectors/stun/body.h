@@ -94,7 +94,7 @@ static __always_inline void forget_elsewhere(struct group *group, u32 slot, stru
 		bit = lowest_bit(others);
 		others &= others - 1;
 		/* the compiler knows its range and would drop the mask that the verifier needs */
-		asm volatile("" : "+r"(bit));
+		OPAQUE(bit);
 		table = flow_table(group, bit);
 		if (table)
 			bpf_map_delete_elem(table, peer);
