@@ -71,11 +71,22 @@ static __always_inline u32 flow_slot(const struct sender *sender)
 	return sender->slot < GENERATION_SLOTS ? sender->slot : GENERATION_SLOTS - 1;
 }
 
+/* Make or refresh the flow of a key for a sender, and count the outcome. */
+static __always_inline void account_flow(const struct sender *sender, u32 slot,
+					 struct flow_key *key, struct counters *counters)
+{
+	u32 stale = 0, result;
+
+	ensure_table(sender->group, sender->group_id, slot);
+	result = refresh_flow(sender->group, slot, key, sender->owner, sender->array_entry, &stale);
+	count_flow(counters, result, stale);
+}
+
 static __always_inline int account_send(struct bpf_sock *sk, struct flow_key *key)
 {
 	struct sender sender = {};
 	struct counters *counters;
-	u32 slot, stale = 0, result;
+	u32 slot;
 
 	if (find_sender(sk, &sender))
 		return 1;
@@ -89,11 +100,8 @@ static __always_inline int account_send(struct bpf_sock *sk, struct flow_key *ke
 	}
 	if (unlikely(sender.group->probes))
 		note_reply(sender.group, sender.group_id, slot, key, sender.owner);
-	if (!has_flow_table(sender.group))
-		return 1;
-	ensure_table(sender.group, sender.group_id, slot);
-	result = refresh_flow(sender.group, slot, key, sender.owner, sender.array_entry, &stale);
-	count_flow(counters, result, stale);
+	if (has_flow_table(sender.group))
+		account_flow(&sender, slot, key, counters);
 	return 1;
 }
 

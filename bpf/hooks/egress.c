@@ -65,8 +65,8 @@ int hook_egress(struct __sk_buff *skb)
 	struct sender sender = {};
 	struct counters *counters;
 	struct remote remote = {}; /* no peer's, but a key as long */
-	u32 slot, stale = 0, result;
 	u64 ends;
+	u32 slot;
 
 	sk = sk ? bpf_sk_fullsock(sk) : NULL;
 	if (!sk || sk->protocol != IPPROTO_UDP || find_sender(sk, &sender))
@@ -81,10 +81,7 @@ int hook_egress(struct __sk_buff *skb)
 		return 1;
 	/* or the compiler drops masks of it that the verifier needs */
 	slot = hidden(flow_slot(&sender));
-	ensure_table(sender.group, sender.group_id, slot);
-	result = refresh_flow(sender.group, slot, &remote.key, sender.owner, sender.array_entry,
-			      &stale);
-	count_flow(counters, result, stale);
+	account_flow(&sender, slot, &remote.key, counters);
 	if (ends)
 		end_flow(&sender, slot, &remote.key);
 	return 1;
