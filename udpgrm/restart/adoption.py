@@ -143,10 +143,11 @@ def _unsteered(maps: Maps, where: str, sock: socket.socket, seconds: float) -> I
         for view in found
         if not any(item.has_sockets for item in view.generations)
     ]
-    with contextlib.closing(clock.Jiffies()) as jiffies:
-        until = jiffies.now() + int(seconds * maps.config.hz)
-    for group in held:
-        group.held_until = until
+    if held:
+        with contextlib.closing(clock.Jiffies()) as jiffies:
+            until = jiffies.now() + int(seconds * maps.config.hz)
+        for group in held:
+            group.held_until = until
     try:
         yield
     finally:
