@@ -12,24 +12,11 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include "types.h"
-
-static const u8 *packet;
-static u32 packet_length;
+#include "memory_packet.h"
 
 static u64 bpf_pseudo_fd(u64 kind, u64 number)
 {
 	return number;
-}
-
-static long bpf_skb_load_bytes(void *ctx, u32 offset, void *to, u32 length)
-{
-	if (length > packet_length || offset > packet_length - length) {
-		__builtin_memset(to, 0, length);
-		return -14; /* EFAULT */
-	}
-	__builtin_memcpy(to, packet + offset, length);
-	return 0;
 }
 
 #include "unused.h"

@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
+
+import pytest
 
 import udpgrm.client as grm
 from testing.host import client, plain_socket, received
@@ -84,6 +87,12 @@ class Sockets:
         made = [self.bound(value) for _ in range(count)]
         grm.enroll(made, generation)
         return made
+
+
+@pytest.fixture
+def sockets() -> Iterator[Sockets]:
+    with Sockets() as sockets:
+        yield sockets
 
 
 def send(payload: bytes, sender: Optional[socket.socket] = None) -> None:

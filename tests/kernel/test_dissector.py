@@ -7,7 +7,6 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,15 +21,12 @@ from tests.kernel.named import (
     dissector,
     got,
     send,
+    sockets,
     write,
 )
 from udpgrm.abi import Option
 
-
-@pytest.fixture
-def sockets() -> Iterator[Sockets]:
-    with Sockets() as sockets:
-        yield sockets
+__all__ = ["sockets"]
 
 
 UNBOUNDED = FIRST_BYTE.replace("PARAMETER(at), &cookie)", "0, &cookie) + *(u8 *)s->md->data")

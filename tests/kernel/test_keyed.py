@@ -13,8 +13,10 @@ import pytest
 
 import udpgrm.client as grm
 from testing.host import Host, client, plain_socket, wait_for
-from tests.kernel.named import ADDRESS, Sockets, dissector, got, send
+from tests.kernel.named import ADDRESS, Sockets, dissector, got, send, sockets
 from udpgrm.abi import Option
+
+__all__ = ["sockets"]
 
 INVITE, REGISTER, BYE = "1 INVITE", "1 REGISTER", "2 BYE"
 ACCESS_REQUEST, ACCESS_ACCEPT, ACCESS_CHALLENGE = 1, 2, 11
@@ -24,12 +26,6 @@ ACCESS_REQUEST, ACCESS_ACCEPT, ACCESS_CHALLENGE = 1, 2, 11
 def host(shared_host: Host) -> Host:
     """Share a daemon among the tests of this file."""
     return shared_host
-
-
-@pytest.fixture
-def sockets() -> Iterator[Sockets]:
-    with Sockets() as sockets:
-        yield sockets
 
 
 @pytest.fixture

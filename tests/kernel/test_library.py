@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
@@ -13,8 +12,10 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 import udpgrm.client as grm
 from testing.host import Host, client
-from tests.kernel.named import ADDRESS, Sockets, cookie_of, dissector, got, send
+from tests.kernel.named import ADDRESS, Sockets, cookie_of, dissector, got, send, sockets
 from udpgrm import abi
+
+__all__ = ["sockets"]
 
 KEY = "8f95f09245765f80256934e50c66207f"
 
@@ -23,12 +24,6 @@ KEY = "8f95f09245765f80256934e50c66207f"
 def host(shared_host: Host) -> Host:
     """Share a daemon among the tests of this file."""
     return shared_host
-
-
-@pytest.fixture
-def sockets() -> Iterator[Sockets]:
-    with Sockets() as sockets:
-        yield sockets
 
 
 def encrypted(server_id: bytes, nonce: bytes) -> bytes:

@@ -6,24 +6,11 @@
  */
 #include <stdbool.h>
 #include <stddef.h>
-#include "types.h"
+#include "memory_packet.h"
 
-static const u8 *packet;
-static u32 packet_length;
 static u64 hash_key[2];
 
 static u64 bpf_pseudo_fd(u64 kind, u64 number);
-
-/* As the kernel does, it leaves zeros of what is not there. */
-static long bpf_skb_load_bytes(void *ctx, u32 offset, void *to, u32 length)
-{
-	if (length > packet_length || offset > packet_length - length) {
-		__builtin_memset(to, 0, length);
-		return -14; /* EFAULT */
-	}
-	__builtin_memcpy(to, packet + offset, length);
-	return 0;
-}
 
 #include "unused.h"
 
