@@ -15,21 +15,29 @@ from testing.processes import ROOT
 class Box:
     """The host; commands run in it as root."""
 
-    def __init__(self, name: str) -> None:
-        """Name it."""
+    def __init__(self, name: str, limit_s: float = 300) -> None:
+        """Name it, and how long a command may take."""
         self._name = name
+        self._limit_s = limit_s
 
-    def command(self, verb: str, *words: str, text: str = "") -> subprocess.CompletedProcess[str]:
-        """Run a command of testbed/box; its two outputs are one."""
+    def command(
+        self, verb: str, *words: str, text: str = "", errors: int = subprocess.STDOUT
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command of testbed/box; its two outputs are one, unless errors is a pipe."""
         return subprocess.run(
             [str(ROOT / "testbed/box"), verb, self._name, *words],
             input=text,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=errors,
             text=True,
-            timeout=300,
+            timeout=self._limit_s,
             check=False,
         )
+
+    def up(self) -> None:
+        """Start it in the network namespace of this process."""
+        done = self.command("up", f"/proc/{os.getpid()}/ns/net")
+        assert done.returncode == 0, done.stdout
 
     def run(self, script: str, *, status: int = 0, text: str = "") -> str:
         """Run a script of the shell, and return what it printed."""
@@ -43,8 +51,7 @@ def box(name: str) -> Iterator[Box]:
     """Start a host in the network namespace of this process, and end it."""
     host = Box(f"{name}-{os.getpid()}")
     try:
-        done = host.command("up", f"/proc/{os.getpid()}/ns/net")
-        assert done.returncode == 0, done.stdout
+        host.up()
         yield host
     finally:
         host.command("down")

@@ -10,7 +10,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from testing.host import ROOT, TEMPLATES
+from testing import box
+from testing.host import TEMPLATES
 
 _UNITS = {
     "udpgrm.slice": "[Slice]\n",
@@ -24,7 +25,7 @@ class Box:
 
     def __init__(self) -> None:
         """Start it, and udpgrm in it."""
-        self._name = str(os.getpid())
+        self._host = box.Box(str(os.getpid()), limit_s=600)
         try:
             self._set_up()
         except BaseException:
@@ -32,8 +33,7 @@ class Box:
             raise
 
     def _set_up(self) -> None:
-        done = self._command("up", f"/proc/{os.getpid()}/ns/net")
-        assert done.returncode == 0, done.stderr
+        self._host.up()
         for name, text in _UNITS.items():
             self.write(Path("/etc/systemd/system", name), text)
         # else the daemon of each box compiles for itself
@@ -42,19 +42,12 @@ class Box:
         self.run("mkdir", "-p", "/sys/fs/cgroup/udpgrm.slice", "/etc/udpgrm/services.d")
         self.run("systemctl", "start", "udpgrm.service")
 
-    def _command(self, verb: str, *words: str, text: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [str(ROOT / "testbed/box"), verb, self._name, *words],
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
+    def _sh(self, *words: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        return self._host.command("sh", *words, text=text, errors=subprocess.PIPE)
 
     def run(self, *words: str, text: str = "") -> str:
         """Run a command, and return what it printed."""
-        done = self._command("sh", *words, text=text)
+        done = self._sh(*words, text=text)
         assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
         return done.stdout
 
@@ -64,12 +57,12 @@ class Box:
 
     def restart(self, service: str) -> dict[str, Any]:
         """Restart a service, and return the journal."""
-        done = self._command("sh", "udpgrm", "restart", service, "--json")
-        logs = self._command("sh", "journalctl", "--no-pager", "--lines=20", f"--unit={service}@*")
+        done = self._sh("udpgrm", "restart", service, "--json")
+        logs = self._sh("journalctl", "--no-pager", "--lines=20", f"--unit={service}@*")
         assert done.returncode == 0, f"{done.stdout}{done.stderr}{logs.stdout}"
         journal: dict[str, Any] = json.loads(done.stdout)
         return journal
 
     def close(self) -> None:
         """End it."""
-        self._command("down")
+        self._host.command("down")
