@@ -135,15 +135,15 @@ def test_all_is_well(host: Host) -> None:
 
 
 def test_generations_that_do_not_work_are_no_problem(host: Host) -> None:
-    sockets = [grm.bind(ADDRESS)[0] for _ in range(3)]
-    for generation, sock in enumerate(sockets, 1):
-        grm.enroll([sock], generation)
-    grm.promote(sockets[1], 2)
-    diagnosis = Diagnosis(host, ADDRESS)
-    assert (diagnosis.status, diagnosis.codes) == (0, ["draining", "not_promoted"])
-    assert all(sock["steered"] for sock in diagnosis.sockets)
-    for sock in sockets:
-        sock.close()
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(grm.bind(ADDRESS)[0]) for _ in range(3)]
+        for generation, sock in enumerate(sockets, 1):
+            grm.enroll([sock], generation)
+        grm.promote(sockets[1], 2)
+        diagnosis = Diagnosis(host, ADDRESS)
+        assert diagnosis.status == 0, diagnosis.lines
+        assert diagnosis.codes == ["draining", "not_promoted"]
+        assert all(sock["steered"] for sock in diagnosis.sockets)
 
 
 def test_not_bound(host: Host, start: Start) -> None:

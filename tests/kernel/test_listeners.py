@@ -118,7 +118,8 @@ def test_connections_are_flows_of_their_generation(
     second = listen(2)
     grm.promote(second, 2)
     connect(sockets)
-    assert flows(host) == {1: 3, 2: 1}
+    # the listener's side is established once the last packet of the handshake is there
+    wait_for(lambda: flows(host) == {1: 3, 2: 1}, "its connection")
     old[0].shutdown(socket.SHUT_WR)  # the server has not ended it
     assert flows(host) == {1: 3, 2: 1}
     accepted[0].close()

@@ -36,11 +36,22 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Unreachable:
+    """Processes whose sockets could not be read, and why.
+
+    cgroup: theirs if they were not asked for; None: they were, or no process can be read.
+    """
+
+    why: str
+    cgroup: Optional[str] = None
+
+
+@dataclass(frozen=True)
 class Host:
     """The state in a pin directory, and the hooked cgroups.
 
     cgroups are paths of hooked cgroups; daemon: its pid, None: none runs; daemon_lacks: why it
-    may not duplicate sockets of other processes. unreachable: why processes could not be read.
+    may not duplicate sockets of other processes. unreachable: processes that could not be read.
     """
 
     directory: str
@@ -49,7 +60,7 @@ class Host:
     cgroups: tuple[str, ...] = ()
     groups: tuple[Group, ...] = ()
     daemon_lacks: str = ""
-    unreachable: tuple[str, ...] = ()
+    unreachable: tuple[Unreachable, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,9 @@ from udpgrm import abi
 from udpgrm.abi import Option
 from udpgrm.client import level_of
 from udpgrm.dissectors import kinds
-from udpgrm.doctor.facts import Group, Host, Socket
+from udpgrm.doctor.facts import Group, Host, Socket, Unreachable
 from udpgrm.doctor.options import limits_of
 from udpgrm.kernel import cgroups, descriptors, pidfd, sockopt
-from udpgrm.kernel.descriptors import Unreachable
 from udpgrm.state import address, records, second_groups
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
@@ -38,7 +37,7 @@ def host_of(
     maps: Optional[Maps],
     daemon: Optional[int],
     hooked: Iterable[str],
-    unreachable: Iterable[str],
+    unreachable: Iterable[Unreachable],
 ) -> Host:
     """Return the host's facts, from its state; None: there is none."""
     if maps is None:
@@ -79,27 +78,36 @@ def _groups(maps: Maps) -> list[Group]:
 
 def sockets_of(
     pids: Iterable[int], maps: Optional[Maps], where: Optional[str], bound: bool
-) -> tuple[list[Socket], list[str]]:
+) -> tuple[list[Socket], list[Unreachable]]:
     """Return the sockets of processes that serve any peer, each once.
 
     `where` limits them to an ADDRESS:PORT, `bound` to sockets that could be
     steered: bound, with SO_REUSEPORT. Without `where`, of listeners of TCP only those at a group's
-    address. Returns also why processes could not be read.
+    address. Returns also the processes that could not be read.
     """
     wanted = _Wanted(where, bound, _tcp_addresses(maps))
     found: dict[int, Socket] = {}
-    unreachable: dict[str, None] = {}
+    unreachable: dict[Unreachable, None] = {}
     for pid in sorted(set(pids) - {os.getpid()}):
         try:
             for seen in _sockets_of(pid, maps, wanted):
                 found.setdefault(seen.cookie, seen)
         except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
             continue
-        except Unreachable as error:
-            if not descriptors.is_worth_reporting(error):
-                continue
-            unreachable[descriptors.lacks_right() or str(error.strerror)] = None
+        except descriptors.Unreachable as error:
+            if descriptors.is_worth_reporting(error):
+                unreachable[_unreachable(pid, error, asked=not bound)] = None
     return sorted(found.values(), key=lambda item: (item.pid, item.fd)), list(unreachable)
+
+
+def _unreachable(pid: int, error: descriptors.Unreachable, asked: bool) -> Unreachable:
+    if lacks := descriptors.lacks_right():
+        return Unreachable(lacks)
+    cgroup = None
+    if not asked:
+        with contextlib.suppress(OSError):  # ended meanwhile
+            cgroup = _cgroup_of(pid)
+    return Unreachable(str(error.strerror), cgroup)
 
 
 class _Wanted(NamedTuple):

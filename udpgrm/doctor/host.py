@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Optional
 
-from udpgrm.doctor.facts import Code, Finding, Host, Socket
+from udpgrm.doctor.facts import Code, Finding, Host, Socket, Unreachable
 
 
 def about_host(host: Host, asked: str, sockets: Sequence[Socket]) -> list[Finding]:
@@ -17,7 +17,7 @@ def about_host(host: Host, asked: str, sockets: Sequence[Socket]) -> list[Findin
     """
     if not host.has_state:
         return [] if sockets else [no_state(host, answered=False)]
-    findings = [_unreachable(why) for why in host.unreachable]
+    findings = [_unreachable(host, item, sockets) for item in host.unreachable]
     if host.daemon_lacks:
         findings.append(lacks_right(host))
     if not host.cgroups:
@@ -95,10 +95,14 @@ def lacks_right(host: Host) -> Finding:
     )
 
 
-def _unreachable(why: str) -> Finding:
+def _unreachable(host: Host, item: Unreachable, sockets: Sequence[Socket]) -> Finding:
+    # any host has a process that hangs for a while; where it could be the server, or have the
+    # sockets that were not found, it matters
+    concerned = item.cgroup is None or hooked_ancestor(host, item.cgroup) is not None
     return Finding(
         Code.UNREACHABLE,
         "not looked at",
-        why,
+        item.why,
         "see why (systemctl status of its unit, dmesg), give udpgrm doctor the right, or end it",
+        problem=concerned or not sockets,
     )

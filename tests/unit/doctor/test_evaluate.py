@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from udpgrm.cli.doctor import text
 from udpgrm.doctor.evaluate import evaluate, is_waiting
-from udpgrm.doctor.facts import Diagnosis, Group, Host, Socket
+from udpgrm.doctor.facts import Diagnosis, Group, Host, Socket, Unreachable
 from udpgrm.doctor.host import about_host, concerns, hooked_ancestor
 
 ADDRESS = "192.0.2.1:443"
@@ -250,11 +250,26 @@ def test_of_the_host() -> None:
 
 
 def test_what_could_not_be_looked_at() -> None:
-    host = replace(HOST, daemon_lacks="EPERM: a right", unreachable=("process 5 hangs",))
+    hung = Unreachable("process 5 hangs", "/sys/fs/cgroup/user.slice")
+    host = replace(HOST, daemon_lacks="EPERM: a right", unreachable=(hung,))
     found = about_host(host, f"at {ADDRESS}", [])
     # that there is no socket could not be said
     assert [item.code for item in found] == ["unreachable", "daemon_lacks_right"]
     assert all(item.problem for item in found)
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "problem"),
+    [
+        ("/sys/fs/cgroup/user.slice", False),
+        ("/sys/fs/cgroup/udpgrm.slice/a.service", True),
+        (None, True),  # it was asked for, or none can be read
+    ],
+)
+def test_a_process_that_hangs_elsewhere_is_a_note(cgroup: Optional[str], problem: bool) -> None:
+    host = replace(HOST, unreachable=(Unreachable("process 5 hangs", cgroup),))
+    [item] = about_host(host, f"at {ADDRESS}", [STEERED])
+    assert (item.code, item.problem) == ("unreachable", problem)
 
 
 def test_only_a_registration_under_way_is_worth_a_second_look() -> None:
