@@ -25,9 +25,9 @@ def measure(host: Host) -> Iterator[Row]:
     try:
         grm.enroll(sockets, 1)
         grm.promote(sockets[0], 1)
-        for words in (["--help"], ["list"], ["flows"], ["metrics"]):
-            times = [_took(host, words) for _ in range(_RUNS)]
-            yield Row(_SECTION, words[0], "ms", summary(times), bar=_BAR_MS)
+        for arguments in (["--help"], ["list"], ["flows"], ["metrics"]):
+            times = [_took(host, arguments) for _ in range(_RUNS)]
+            yield Row(_SECTION, arguments[0], "ms", summary(times), bar=_BAR_MS)
         times = []
         for _ in range(_RUNS):
             times.append(_took(host, ["delete", _ADDRESS]))
@@ -38,12 +38,12 @@ def measure(host: Host) -> Iterator[Row]:
             sock.close()
 
 
-def _took(host: Host, words: list[str]) -> float:
+def _took(host: Host, arguments: list[str]) -> float:
     """Milliseconds, with the interpreter that the command itself names."""
     before = time.perf_counter()
     subprocess.run(
-        [ROOT / "bin/udpgrm", f"--pin-dir={host.directory}", *words],
+        [ROOT / "bin/udpgrm", f"--pin-dir={host.directory}", *arguments],
         stdout=subprocess.DEVNULL,
-        check=words != ["--help"],
+        check=arguments != ["--help"],
     )
     return (time.perf_counter() - before) * 1e3

@@ -30,10 +30,10 @@ class Scenario:
 
 
 @contextlib.contextmanager
-def begun(words: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+def begun(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
     """Begin a run of a playbook, whose output is to be read; it has ended after the block."""
     with subprocess.Popen(
-        words,
+        command,
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

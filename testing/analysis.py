@@ -196,7 +196,7 @@ def _evaluate_flows(report: HostReport, flows: Sequence[Flow], switch: Switch) -
 
 def _evaluate_stop(report: HostReport, flows: Sequence[Flow], unit: StoppedUnit | None) -> None:
     if unit is None:
-        return  # said already: no answers before the switch
+        return  # reported already: no answers before the switch
     if unit.stopped is None:
         report.problems.append(f"{unit.name} was not stopped well: {unit.state}")
         return

@@ -21,11 +21,11 @@ class Box:
         self._limit_s = limit_s
 
     def command(
-        self, verb: str, *words: str, text: str = "", errors: int = subprocess.STDOUT
+        self, verb: str, *arguments: str, text: str = "", errors: int = subprocess.STDOUT
     ) -> subprocess.CompletedProcess[str]:
         """Run a command of testbed/box; its two outputs are one, unless errors is a pipe."""
         return subprocess.run(
-            [str(ROOT / "testbed/box"), verb, self._name, *words],
+            [str(ROOT / "testbed/box"), verb, self._name, *arguments],
             input=text,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -78,14 +78,14 @@ def misfits(name: str, document: Any, pointer: str = "", shortened: bool = False
     return sorted(found)
 
 
-def check(words: Sequence[str], printed: str) -> None:
+def check(argv: Sequence[str], printed: str) -> None:
     """See that what a command printed is its documented answer, if it was asked for JSON.
 
     Without --json, restart, rollback and drain print events where stdout is no terminal.
     """
-    if not printed or words[0] in commands.HELPERS:
+    if not printed or argv[0] in commands.HELPERS:
         return
-    arguments = options.parse(list(words))
+    arguments = options.parse(list(argv))
     command = arguments.command
     if arguments.flag("--help") or command is None or command in WITHOUT:
         return
@@ -96,4 +96,4 @@ def check(words: Sequence[str], printed: str) -> None:
         name = "drain-event" if command == "drain" else "restart-event"
         for line in printed.splitlines():
             wrong += misfits(name, json.loads(line))
-    assert not wrong, "\n".join([f"udpgrm {' '.join(words)}", *wrong])
+    assert not wrong, "\n".join([f"udpgrm {' '.join(argv)}", *wrong])

@@ -64,22 +64,22 @@ def remove_cgroup(path: Path) -> None:
 class Command(subprocess.Popen[str]):
     """A udpgrm command that runs; what it has printed at its end is as documented."""
 
-    def __init__(self, directory: Path, words: Sequence[str]) -> None:
+    def __init__(self, directory: Path, arguments: Sequence[str]) -> None:
         """Begin it, against a pin directory."""
         super().__init__(
-            [*COMMAND, f"--pin-dir={directory}", *words],
+            [*COMMAND, f"--pin-dir={directory}", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        self._words = words
+        self._arguments = arguments
 
     def communicate(
         self, input: Optional[str] = None, timeout: Optional[float] = None
     ) -> tuple[str, str]:
         """Wait for its end; its output."""
         out, err = super().communicate(input, timeout)
-        contract.check(self._words, out)
+        contract.check(self._arguments, out)
         return out, err
 
 
@@ -149,22 +149,22 @@ class Host:
         self.daemon = None
         return status
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command against this pin directory; what it prints is as documented."""
         done = subprocess.run(
-            [*COMMAND, f"--pin-dir={self.directory}", *words],
+            [*COMMAND, f"--pin-dir={self.directory}", *arguments],
             capture_output=True,
             text=True,
             timeout=PATIENCE_S,
             check=False,
         )
-        contract.check(words, done.stdout)
+        contract.check(arguments, done.stdout)
         return done
 
-    def run_python(self, code: str, *words: str) -> subprocess.CompletedProcess[str]:
+    def run_python(self, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run Python code beside the package, with a command's arguments."""
         return subprocess.run(
-            [sys.executable, "-c", code, f"--pin-dir={self.directory}", *words],
+            [sys.executable, "-c", code, f"--pin-dir={self.directory}", *arguments],
             capture_output=True,
             text=True,
             cwd=ROOT,
@@ -172,9 +172,9 @@ class Host:
             check=False,
         )
 
-    def json(self, *words: str) -> dict[str, Any]:
+    def json(self, *arguments: str) -> dict[str, Any]:
         """Return a command's JSON answer."""
-        done = self.run(*words, "--json")
+        done = self.run(*arguments, "--json")
         assert done.returncode == 0, done.stderr
         document: dict[str, Any] = json.loads(done.stdout)
         return document

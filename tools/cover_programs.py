@@ -91,8 +91,8 @@ class Loads:
         is_steering = kind == libbpf.PROG_SK_REUSEPORT and name.startswith(layout.STEERING_PREFIX)
         program = self._steering if is_steering else self._linked
         assert program is not None
-        words = (kind, name.encode()[:15], b"GPL", code, len(code) // 8)
-        fd: int = libbpf_types.lib.bpf_prog_load(*words, ctypes.byref(options))
+        arguments = (kind, name.encode()[:15], b"GPL", code, len(code) // 8)
+        fd: int = libbpf_types.lib.bpf_prog_load(*arguments, ctypes.byref(options))
         if fd == -errno.ENOSPC:
             self.left_out.add(program)
             return self._prog_load(kind, name, code, attach_type, attach_btf_id)

@@ -57,7 +57,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(204)
         self.end_headers()
 
-    def log_message(self, *words: object) -> None:
+    def log_message(self, *arguments: object) -> None:
         """Say nothing."""
 
 

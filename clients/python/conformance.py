@@ -42,12 +42,12 @@ def describe(error: Exception) -> str:
     return f"error {kind} {getattr(error, 'errno', 0)}"
 
 
-def bind(words: list[str]) -> str:
+def bind(arguments: list[str]) -> str:
     """Bind at IP PORT, COUNT sockets.
 
     flow SECONDS | noop | cbpf APPLICATIONS RESULT | named NAME PARAMETERS
     """
-    ip, port, count, kind, *rest = words
+    ip, port, count, kind, *rest = arguments
     where = f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
     if kind == "flow":
         return keep(grm.bind(where, int(count), flow_timeout=int(rest[0])))
@@ -60,9 +60,9 @@ def bind(words: list[str]) -> str:
     return keep(grm.bind(where, int(count), dissector=dissector))
 
 
-def call(words: list[str]) -> str:
+def call(arguments: list[str]) -> str:
     """Make a call and return its result."""
-    name, *rest = words
+    name, *rest = arguments
     numbers = [int(word) for word in rest if word.isdigit()]
     if name == "probe":
         return " yes" if grm.probe() else " no"

@@ -45,33 +45,33 @@ class Runs:
         self._report = report
         self.well = True
 
-    def _words(self, playbook: str, node: str, variables: dict[str, Any]) -> list[str]:
+    def _playbook_command(self, playbook: str, node: str, variables: dict[str, Any]) -> list[str]:
         given = {"udpgrm_service": "echo", "udpgrm_report": str(self._report), **variables}
-        words = [*self._command, "--extra-vars", json.dumps(given), f"udpgrm.fleet.{playbook}"]
+        command = [*self._command, "--extra-vars", json.dumps(given), f"udpgrm.fleet.{playbook}"]
         if node:
             script = 'hostname "$1"; shift; exec "$@"'
-            words = ["unshare", "--uts", "sh", "-ec", script, "sh", node, *words]
-        return words
+            command = ["unshare", "--uts", "sh", "-ec", script, "sh", node, *command]
+        return command
 
     def begun(self, playbook: str, **variables: Any) -> AbstractContextManager[Popen[str]]:
         """Begin a run; it is killed when the block is left."""
-        return scenario.begun(self._words(playbook, "", variables))
+        return scenario.begun(self._playbook_command(playbook, "", variables))
 
     def run(
         self,
         what: str,
         playbook: str,
         *options: str,
-        words: Sequence[str] = (),
+        messages: Sequence[str] = (),
         fails: bool = False,
         changes: bool = True,
         node: str = "",
         **variables: Any,
     ) -> None:
-        """Run one; words: what it has to say. node: another name for the control node."""
+        """Run one; messages: parts of its output. node: another name for the control node."""
         begun = time.monotonic()
         done = subprocess.run(
-            [*self._words(playbook, node, variables), *options],
+            [*self._playbook_command(playbook, node, variables), *options],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -82,22 +82,22 @@ class Runs:
         )
         seconds = time.monotonic() - begun
         self.evaluate(
-            f"{what} ({seconds:.0f} s)", done.returncode, done.stdout, words, fails, changes
+            f"{what} ({seconds:.0f} s)", done.returncode, done.stdout, messages, fails, changes
         )
 
     def evaluate(
         self,
         what: str,
         status: int,
-        said: str,
-        words: Sequence[str],
+        output: str,
+        messages: Sequence[str],
         fails: bool = False,
         changes: bool = True,
     ) -> None:
         """Compare how a run has ended with what was expected."""
-        text = " ".join(said.split())
-        missing = [word for word in words if word not in text]
-        has_changed = any(int(number) for number in re.findall(r"changed=([0-9]+)", said))
+        text = " ".join(output.split())
+        missing = [message for message in messages if message not in text]
+        has_changed = any(int(number) for number in re.findall(r"changed=([0-9]+)", output))
         well = bool(status) == fails and not missing and (fails or has_changed == changes)
         print(
             f"{what}: exit status {status}, {'something' if has_changed else 'nothing'} changed",
@@ -105,7 +105,7 @@ class Runs:
         )
         if not well:
             expected = "a failure" if fails else "a change" if changes else "no change"
-            print(f"FAILED: expected {expected}, and the words {missing}\n{said[-12000:]}")
+            print(f"FAILED: expected {expected}, and in the output {missing}\n{output[-12000:]}")
         self.well &= well
 
     def expect(self, what: str, well: bool, seen: object = "") -> None:
@@ -128,13 +128,13 @@ def migration(places: dict[str, str], runs: Runs) -> None:
         return {on_host(name, f"systemctl is-enabled {units} 2>/dev/null") for name in places}
 
     with steady.traffic(places, PORT) as seen:
-        runs.run("plan", "site", "--check", "--diff", words=[f"+{OLD}"])
+        runs.run("plan", "site", "--check", "--diff", messages=[f"+{OLD}"])
         runs.expect("the plan changed nothing", at_boot() == {"enabled"}, at_boot())
-        words = ["restart when every client has got a packet"]
-        runs.run("adopt", "site", words=words)
+        messages = ["restart when every client has got a packet"]
+        runs.run("adopt", "site", messages=messages)
         runs.expect("it starts at boot until it is replaced", at_boot() == {"enabled\ndisabled"})
         runs.run("adopt again", "site", changes=False)
-        runs.run("first restart", "rolling_restart", words=["echo: 2 updated"])
+        runs.run("first restart", "rolling_restart", messages=["echo: 2 updated"])
         runs.expect("the service starts at boot", at_boot() == {"disabled\nenabled"}, at_boot())
         runs.run("after it", "site", changes=False)
     for name, host in seen.items():
@@ -167,10 +167,10 @@ def other_control_node(places: dict[str, str], runs: Runs) -> None:
             clients.enter_context(steady.client_that_stays(address, PORT))
         with runs.begun("rolling_restart", udpgrm_release="2", **everything):
             await_claims()
-            other("another control node", fails=True, words=refusal, udpgrm_release="3")
-        other("after the first was killed", fails=True, words=refusal, udpgrm_release="3")
-    words = ["echo: 2 updated"]
-    other("in its place", words=words, udpgrm_release="3", udpgrm_other_rollout="replace")
+            other("another control node", fails=True, messages=refusal, udpgrm_release="3")
+        other("after the first was killed", fails=True, messages=refusal, udpgrm_release="3")
+    messages = ["echo: 2 updated"]
+    other("in its place", messages=messages, udpgrm_release="3", udpgrm_other_rollout="replace")
     with contextlib.ExitStack() as clients:
         for address in places.values():
             clients.enter_context(steady.client_that_stays(address, PORT))
@@ -179,13 +179,13 @@ def other_control_node(places: dict[str, str], runs: Runs) -> None:
             clients.close()
             other(
                 "after its end",
-                words=["echo: 2 unchanged"],
+                messages=["echo: 2 unchanged"],
                 changes=False,
                 udpgrm_release="4",
                 udpgrm_other_rollout="wait",
             )
-            said, _ = first.communicate(timeout=LIMIT_S)
-        runs.evaluate("the first", first.returncode, said, words)
+            output, _ = first.communicate(timeout=LIMIT_S)
+        runs.evaluate("the first", first.returncode, output, messages)
     runs.expect("no host has a rollout", not any(claims()), claims())
 
 
@@ -195,8 +195,8 @@ def removal(places: dict[str, str], runs: Runs) -> None:
         for address in places.values():
             clients.enter_context(steady.client_that_stays(address, PORT))
         time.sleep(FLOW_S)
-        words = ["echo: 1 flows would be lost"]
-        runs.run("removal with a client", "site", fails=True, words=words, **GONE)
+        messages = ["echo: 1 flows would be lost"]
+        runs.run("removal with a client", "site", fails=True, messages=messages, **GONE)
     time.sleep(FLOW_S)
     instances = {on_host(name, "systemctl is-active 'echo@*'") for name in places}
     runs.expect("nothing was stopped", instances == {"active"}, instances)

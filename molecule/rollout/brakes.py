@@ -56,14 +56,14 @@ class Run:
         self.output = ""
         self._process = process
 
-    def read_until(self, words: str) -> None:
-        """Read until a line has these words. Raises RuntimeError if the run ends before."""
+    def read_until(self, message: str) -> None:
+        """Read until a line has a message. Raises RuntimeError if the run ends before."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self.output += line
-            if words in line:
+            if message in line:
                 return
-        raise RuntimeError(f"no line with {words!r}:\n{self.output[-8000:]}")
+        raise RuntimeError(f"no line with {message!r}:\n{self.output[-8000:]}")
 
     def end(self) -> int:
         """Read the rest; return the exit status."""
@@ -100,14 +100,14 @@ class Brakes:
             "udpgrm_report": str(self._report),
             **variables,
         }
-        words = [*self._command, *options, "--extra-vars", json.dumps(given)]
-        return Run(self._runs.enter_context(scenario.begun(words)))
+        command = [*self._command, *options, "--extra-vars", json.dumps(given)]
+        return Run(self._runs.enter_context(scenario.begun(command)))
 
     def next_release(self) -> None:
         """Give the next runs something to restart."""
         self._release += 1
 
-    def check(self, what: str, run: Run, status: int, expected: Counter[str], words: str) -> None:
+    def check(self, what: str, run: Run, status: int, expected: Counter[str], message: str) -> None:
         """Wait for the end of a run, and compare what became of it and its hosts."""
         began = time.monotonic()
         found_status = run.end()
@@ -115,12 +115,12 @@ class Brakes:
         found = Counter(host["status"] for host in result["hosts"])
         lost = sum(host["flows_lost"] or 0 for host in result["hosts"])
         states = {service_of(name)["state"] for name in NAMES}
-        well = (found_status, found, lost) == (status, expected, 0) and words in run.output
+        well = (found_status, found, lost) == (status, expected, 0) and message in run.output
         well &= states <= {"settled"}
         seconds = time.monotonic() - began
         print(f"{what}: exit status {found_status} {seconds:.0f} s later: {dict(found)}, {states}")
         if not well:
-            print(f"FAILED: expected {status}, {expected}, {words!r}\n{run.output[-12000:]}")
+            print(f"FAILED: expected {status}, {expected}, {message!r}\n{run.output[-12000:]}")
         self.well &= well
 
 
@@ -140,8 +140,8 @@ def hooks(brakes: Brakes) -> None:
     }
     on_host(2, "touch", "/run/no-restart")
     expected = Counter({"updated": 1, "failed": 1, "untouched": 4})
-    words = "udpgrm_before_host: Look for the file that makes it fail"
-    brakes.check("a hook fails", brakes.begin(**given), 2, expected, words)
+    message = "udpgrm_before_host: Look for the file that makes it fail"
+    brakes.check("a hook fails", brakes.begin(**given), 2, expected, message)
     on_host(2, "rm", "/run/no-restart")
     expected = Counter({"unchanged": 1, "updated": 5})
     brakes.check("it continues", brakes.begin(**given), 0, expected, "echo: 5 updated")

@@ -55,7 +55,13 @@ class Reboots:
         (self._directory / name).write_text(text)
 
     def run(
-        self, what: str, status: int, expected: Counter[str], words: str, *options: str, **more: Any
+        self,
+        what: str,
+        status: int,
+        expected: Counter[str],
+        message: str,
+        *options: str,
+        **more: Any,
     ) -> None:
         """Run the playbook, and compare what became of it and of its hosts."""
         given = {
@@ -69,15 +75,15 @@ class Reboots:
         command = [*self._command, *options, f"--extra-vars={json.dumps(given)}"]
         began = time.monotonic()
         with scenario.begun(command) as process:
-            said, _none = process.communicate(timeout=LIMIT_S)
+            output, _none = process.communicate(timeout=LIMIT_S)
         result = json.loads(self._report.with_suffix(".json").read_text())
         found = Counter(host["status"] for host in result["hosts"])
         lost = sum(host["flows_lost"] or 0 for host in result["hosts"])
-        well = (process.returncode, found, lost) == (status, expected, 0) and words in said
+        well = (process.returncode, found, lost) == (status, expected, 0) and message in output
         seconds = time.monotonic() - began
         print(f"{what}: exit status {process.returncode} after {seconds:.0f} s: {dict(found)}")
         if not well:
-            print(f"FAILED: expected {status}, {expected}, {words!r}\n{said[-12000:]}")
+            print(f"FAILED: expected {status}, {expected}, {message!r}\n{output[-12000:]}")
         self.well &= well
 
     def expect(self, what: str, well: bool) -> None:
@@ -101,17 +107,17 @@ def reboots(reboot: Reboots, places: dict[str, str]) -> None:
     before = boots([*HOSTS, STAYS])
     given = {"udpgrm_hosts": HOSTS, "udpgrm_batches": ["100%"], "udpgrm_max_domains": 1}
     options = [reboot.inventory()]
-    words = "all 3 hosts would be rebooted"
-    reboot.run("check mode", 0, Counter(planned=3), words, "--check", *options, **given)
+    message = "all 3 hosts would be rebooted"
+    reboot.run("check mode", 0, Counter(planned=3), message, "--check", *options, **given)
     reboot.expect("it has rebooted no host", boots([*HOSTS, STAYS]) == before)
-    words = "all 3 hosts rebooted and serving"
-    reboot.run("three hosts, two domains", 0, Counter(rebooted=3), words, *options, **given)
+    message = "all 3 hosts rebooted and serving"
+    reboot.run("three hosts, two domains", 0, Counter(rebooted=3), message, *options, **given)
     after = boots([*HOSTS, STAYS])
     reboot.expect("each has booted", all(after[name] != before[name] for name in HOSTS))
     with steady.client_that_stays(places[STAYS], PORT):
-        words = f"{STAYS}: Wait until the clients have left: echo: not drained in 2"
+        message = f"{STAYS}: Wait until the clients have left: echo: not drained in 2"
         expected = Counter(failed=1, untouched=1)
-        reboot.run("a client stays", 2, expected, words, udpgrm_hosts=[STAYS, "fl6"])
+        reboot.run("a client stays", 2, expected, message, udpgrm_hosts=[STAYS, "fl6"])
         reboot.expect("its host has not booted", boots([STAYS])[STAYS] == before[STAYS])
         reboot.expect("and is out of service", (reboot.out_of_service / STAYS).exists())
     (reboot.out_of_service / STAYS).unlink(missing_ok=True)

@@ -141,8 +141,8 @@ def evaluated(service: Service, places: dict[str, str], command: Sequence[str]) 
             f"{len(found)} complaints{': FAILED' if found else ''}",
             flush=True,
         )
-        for words in found[:SHOWN]:
-            print(f"    {words}")
+        for message in found[:SHOWN]:
+            print(f"    {message}")
         well &= not found
     return well
 

@@ -128,8 +128,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         result = self._variables.get("ansible_failed_result") or {}
         task = self._variables.get("ansible_failed_task") or {}
         name = self._arguments["hook"] or self._hook_of_host()
-        words = [name, str(task.get("name") or task.get("action")), _rollout.cause(result)]
-        message = ": ".join(filter(None, words))
+        parts = [name, str(task.get("name") or task.get("action")), _rollout.cause(result)]
+        message = ": ".join(filter(None, parts))
         if name == f"{_variables.PREFIX}on_stop_tasks":
             display.warning(message)
             return {"changed": False}

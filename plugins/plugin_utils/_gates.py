@@ -102,8 +102,8 @@ def problem(gate: Gate) -> str:
         if gate.kind == "url":
             _fetch(gate, str(gate.target))
             return ""
-        words = urllib.parse.urlencode({"query": gate.query})
-        text = _fetch(gate, f"{str(gate.target).rstrip('/')}/api/v1/query?{words}")
+        query = urllib.parse.urlencode({"query": gate.query})
+        text = _fetch(gate, f"{str(gate.target).rstrip('/')}/api/v1/query?{query}")
         return compare(json.loads(text), gate.condition)
     except urllib.error.HTTPError as error:
         return f"status {error.code}{_prometheus_error(error)}"
@@ -136,8 +136,8 @@ def _run(command: t.Sequence[str]) -> str:
         check=False,
     )
     lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-    said = f": {lines[-1].strip()}" if lines else ""
-    return f"exit status {done.returncode}{said}" if done.returncode else ""
+    message = f": {lines[-1].strip()}" if lines else ""
+    return f"exit status {done.returncode}{message}" if done.returncode else ""
 
 
 def compare(document: t.Any, condition: str) -> str:

@@ -158,8 +158,8 @@ def _addresses(service: JsonObject, probe: JsonObject) -> list[str]:
 
 def _command(probe: JsonObject, address: str, place: str) -> list[str]:
     keys = {key: value for key, value in probe.items() if key not in ("type", "address")}
-    words = ["udpgrm", "probe", f"--type={probe['type']}", reachable(address, place)]
-    return [*words, *(f"{key}={json.dumps(value)}" for key, value in keys.items()), "--json"]
+    start = ["udpgrm", "probe", f"--type={probe['type']}", reachable(address, place)]
+    return [*start, *(f"{key}={json.dumps(value)}" for key, value in keys.items()), "--json"]
 
 
 def reachable(address: str, place: str) -> str:

@@ -78,15 +78,15 @@ class Host:
     def probe(self, commands: t.Iterable[tuple[str, list[str]]]) -> list[str]:
         """Run commands that probe services; return what is wrong with them."""
         problems = []
-        for service, words in commands:
-            answer = self._call("ansible.builtin.command", {"argv": words})
+        for service, argv in commands:
+            answer = self._call("ansible.builtin.command", {"argv": argv})
             if _rollout.is_well(answer):
                 continue
             try:
                 why = json.loads(answer.get("stdout") or "")["reason"]
             except (ValueError, KeyError):
                 why = answer.get("stderr") or _rollout.cause(answer)
-            problems.append(f"{service} at {words[3]}: {_rollout.one_line(why)}")
+            problems.append(f"{service} at {argv[3]}: {_rollout.one_line(why)}")
         return problems
 
     def fail(self, message: str) -> None:

@@ -6,8 +6,8 @@
 
 Answers every packet with its name. GENERATION is empty for a server that knows nothing of
 udpgrm. It takes a new peer's packet on its unconnected socket and answers on a connected one.
-A packet that came to a socket just before it was connected to another peer is a new peer's, too,
-and said: as servers of this kind do, since the kernel promises no more.
+A packet that came to a socket just before it was connected to another peer is taken for a
+new peer's, too, as servers of this kind do, since the kernel promises no more.
 """
 
 from __future__ import annotations

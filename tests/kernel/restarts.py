@@ -95,8 +95,8 @@ class Edge:
 
     def unit(self, *wrong: str, server: Optional[Path] = None) -> None:
         """Write the template unit."""
-        words = [sys.executable, str(server or self.server), "%i", ",".join(self.addresses)]
-        (self.units / "edge@.service").write_text(" ".join([*words, *wrong]))
+        command = [sys.executable, str(server or self.server), "%i", ",".join(self.addresses)]
+        (self.units / "edge@.service").write_text(" ".join([*command, *wrong]))
 
     def define(self, **changes: Any) -> None:
         """Write the definition (JSON is YAML); answer_s: how long a probe waits for its answer."""
@@ -111,14 +111,14 @@ class Edge:
         }
         (self.services / "edge.yaml").write_text(json.dumps(definition))
 
-    def restart(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def restart(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run udpgrm restart to its end."""
-        return self.host.run("restart", "edge", *words)
+        return self.host.run("restart", "edge", *arguments)
 
-    def start(self, *words: str) -> Command:
+    def start(self, *arguments: str) -> Command:
         """Begin a command, by default udpgrm restart."""
         self._earlier = self.journal()["started"] if (self.state / "edge.json").exists() else 0.0
-        return Command(self.host.directory, words or ("restart", "edge"))
+        return Command(self.host.directory, arguments or ("restart", "edge"))
 
     def journal(self) -> dict[str, Any]:
         """The journal as it is on the disk."""

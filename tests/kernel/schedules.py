@@ -110,8 +110,8 @@ _generations = itertools.count(1)
 
 def _listed() -> set[int]:
     """SO_COOKIEs of the connected sockets at the address, as ss(8) shows them."""
-    words = ["ss", "-u", "-e", "-n", "-H", "state", "established", "sport", "=", f":{WHERE[1]}"]
-    shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    command = ["ss", "-u", "-e", "-n", "-H", "state", "established", "sport", "=", f":{WHERE[1]}"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return {int(word[3:], 16) for word in shown.split() if word.startswith("sk:")}
 
 

@@ -48,8 +48,8 @@ class Servers:
         server = Acceptor(self.host.cgroup, f"server{generation}", self.where, own)
         self.all.append(server)
         if self.adopted:
-            words = [f"--cgroup={server.cgroup}", f"--gen={generation}"]
-            done = self.host.run("enroll", form(self.where), *words)
+            arguments = [f"--cgroup={server.cgroup}", f"--gen={generation}"]
+            done = self.host.run("enroll", form(self.where), *arguments)
             assert done.returncode == 0, done.stderr
         return server
 
@@ -232,8 +232,8 @@ def test_sessions_that_share_by_reuseaddr_alone(host: Host, adopted: bool) -> No
         if adopted:  # by a command in another cgroup than the server's
             outside.mkdir()
             stack.callback(outside.rmdir)
-            words = ["enroll", form(EXACT), f"--cgroup={host.cgroup}", "--gen=1"]
-            command = inside(outside, *COMMAND, f"--pin-dir={host.directory}", *words)
+            arguments = ["enroll", form(EXACT), f"--cgroup={host.cgroup}", "--gen=1"]
+            command = inside(outside, *COMMAND, f"--pin-dir={host.directory}", *arguments)
             assert subprocess.run(command, check=False).returncode == 0
         else:
             grm.enroll([main], 1)
@@ -278,8 +278,8 @@ def test_a_server_with_sessions_that_is_adopted(bare_host: Host, where: tuple[st
             peers = [stack.enter_context(client()) for _ in range(5)]
             assert set(ask(peers, made.target)) == {"early"}
             bare_host.start()
-            words = [f"--cgroup={made.all[0].cgroup}", "--gen=0"]
-            assert bare_host.run("enroll", form(where), *words).returncode == 0
+            arguments = [f"--cgroup={made.all[0].cgroup}", "--gen=0"]
+            assert bare_host.run("enroll", form(where), *arguments).returncode == 0
             assert made.generations()[0]["connected"] == 5
             made.start(1)
             late = [stack.enter_context(client()) for _ in range(20)]

@@ -71,12 +71,12 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Stor
     store.close()
 
 
-def activate(*words: str, notify: str = "") -> subprocess.CompletedProcess[str]:
+def activate(*arguments: str, notify: str = "") -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if key != "NOTIFY_SOCKET"}
     if notify:
         environment["NOTIFY_SOCKET"] = notify
     return subprocess.run(
-        [*ACTIVATE, *words],
+        [*ACTIVATE, *arguments],
         env=environment,
         capture_output=True,
         text=True,
@@ -145,10 +145,10 @@ def test_the_next_generation_is_the_applications_own(
     keeper, where = store
     file = tmp_path / "filter"
     file.write_text("{ 0x06,  0,  0, 0x80000001 },\n")
-    words = ("-b", str(file), "-m", "2", "edge", WHERE)
+    arguments = ("-b", str(file), "-m", "2", "edge", WHERE)
     first = ("-a", "1", "--generation=7", "--advance-working-gen")
     for options in (first, ("-a", "1"), ("-a", "0")):
-        assert activate(*options, *words, notify=where).returncode == 0
+        assert activate(*options, *arguments, notify=where).returncode == 0
         assert [keeper.take()[1] for _ in range(2)] == [0, 1]
     assert [grm.socket_generation(sock).generation for sock in keeper.kept] == [7, 8, 1]
 
@@ -174,15 +174,15 @@ def test_address_that_is_not_there(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    "words, complaint",
+    "arguments, complaint",
     [
         (["edge", WHERE], "no process would keep the sockets"),
         (["-b", "/nowhere", "edge", WHERE, "--", "true"], "/nowhere: No such file"),
         (["edge", WHERE, "--", "/nowhere"], "/nowhere: No such file"),
     ],
 )
-def test_refusals(host: Host, words: list[str], complaint: str) -> None:
-    done = activate(*words)
+def test_refusals(host: Host, arguments: list[str], complaint: str) -> None:
+    done = activate(*arguments)
     assert (done.returncode, complaint in done.stderr) == (255, True), done.stderr
     assert len(done.stderr.splitlines()) == 1
 
@@ -264,12 +264,12 @@ def test_values_of_the_option_are_those_of_the_kernel(host: Host) -> None:
     assert (value.type, value.flow_timeout_s, value.label) == (0, 9, b"LABEL")
 
 
-@pytest.mark.parametrize("words", [(), ("-n",)])
-def test_the_operators_dissector(host: Host, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("arguments", [(), ("-n",)])
+def test_the_operators_dissector(host: Host, arguments: tuple[str, ...]) -> None:
     """That of the library holds beside any option, another one where none is asked for."""
-    kind = ("dns",) if words else ("flow", "flow_timeout=7")
+    kind = ("dns",) if arguments else ("flow", "flow_timeout=7")
     assert host.run("dissector", "set", WHERE, *kind).returncode == 0
-    done = activate("--generation=5", *words, "edge", WHERE, "--", sys.executable, "-c", REPORT)
+    done = activate("--generation=5", *arguments, "edge", WHERE, "--", sys.executable, "-c", REPORT)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["gen"] == [5]
 

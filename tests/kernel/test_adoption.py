@@ -96,8 +96,8 @@ def ask(count: int = 1) -> set[str]:
     return names
 
 
-def enroll(host: Host, unit: Unit, *words: str) -> subprocess.CompletedProcess[str]:
-    return host.run("enroll", WHERE, f"--cgroup={unit.cgroup}", *words)
+def enroll(host: Host, unit: Unit, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return host.run("enroll", WHERE, f"--cgroup={unit.cgroup}", *arguments)
 
 
 def test_an_instance_gets_no_packet_before_it_is_promoted(host: Host, units: Units) -> None:
@@ -196,16 +196,16 @@ def test_a_worker_that_is_started_again(host: Host, units: Units) -> None:
 
 
 @pytest.mark.parametrize(
-    "options, words, complaint",
+    "options, arguments, complaint",
     [
         ({"reuseport": 0, "workers": 1}, [], "is bound without SO_REUSEPORT"),
         ({}, ["--count=3", "--timeout=0"], "2 of 3 sockets are bound to 127.0.0.1:4433"),
     ],
 )
 def test_refusals(
-    host: Host, units: Units, options: dict[str, int], words: list[str], complaint: str
+    host: Host, units: Units, options: dict[str, int], arguments: list[str], complaint: str
 ) -> None:
-    done = enroll(host, units.start("server", **options), *words)
+    done = enroll(host, units.start("server", **options), *arguments)
     assert done.returncode == 255
     assert complaint in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -223,8 +223,8 @@ def test_a_server_that_has_failed(host: Host, units: Units) -> None:
 
 def test_what_a_server_binds_instead_is_said(host: Host, units: Units) -> None:
     unit = units.start("server")
-    words = ("enroll", "127.0.0.1:5353", f"--cgroup={unit.cgroup}", "--timeout=0")
-    assert f"its processes have {WHERE}" in host.run(*words).stderr
+    arguments = ("enroll", "127.0.0.1:5353", f"--cgroup={unit.cgroup}", "--timeout=0")
+    assert f"its processes have {WHERE}" in host.run(*arguments).stderr
 
 
 def test_no_hooks(bare_host: Host, units: Units) -> None:

@@ -243,8 +243,8 @@ def test_only_packets_that_meet_a_fault_fail(own_host: Host, sockets: Sockets) -
     assert len(received([sock])) == 3
     counted = own_host.counters(ADDRESS)
     assert (counted["rx_cbpf_prog_error"], counted["rx_dissected_ok_total"]) == (1, 2)
-    said = f"filter of {ADDRESS}: instruction 2 (0xff, 0x0) is unknown"
-    assert own_host.errors.read_text().count(said) == 1
+    message = f"filter of {ADDRESS}: instruction 2 (0xff, 0x0) is unknown"
+    assert own_host.errors.read_text().count(message) == 1
 
 
 def test_ancillary_loads(host: Host, sockets: Sockets) -> None:

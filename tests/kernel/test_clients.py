@@ -40,22 +40,22 @@ class Client:
         )
         self.pid = self._process.pid
 
-    def ask(self, *words: object) -> list[str]:
+    def ask(self, *arguments: object) -> list[str]:
         """Make a call; its answer, of which the first word is ok or error."""
         assert self._process.stdin and self._process.stdout
-        print(*words, file=self._process.stdin)
+        print(*arguments, file=self._process.stdin)
         return self._process.stdout.readline().split()
 
-    def call(self, *words: object) -> list[str]:
+    def call(self, *arguments: object) -> list[str]:
         """Make a call that succeeds; its result."""
-        status, *result = self.ask(*words)
-        assert status == "ok", (words, status, result)
+        status, *result = self.ask(*arguments)
+        assert status == "ok", (arguments, status, result)
         return result
 
-    def fail(self, *words: object) -> str:
+    def fail(self, *arguments: object) -> str:
         """Make a call that fails; its kind of error."""
-        status, kind, _ = self.ask(*words)
-        assert status == "error", words
+        status, kind, _ = self.ask(*arguments)
+        assert status == "error", arguments
         return kind
 
     def descriptors(self) -> int:
@@ -165,10 +165,10 @@ DISSECTORS = {
 
 def test_dissectors(client: Client, sockets: list[socket.socket]) -> None:
     """What each language sends, byte for byte: sockets of a group may be of several."""
-    for port, (words, value) in enumerate(DISSECTORS.items(), PORT):
-        client.call(f"bind {IP} {port} 1 {words}")
+    for port, (arguments, value) in enumerate(DISSECTORS.items(), PORT):
+        client.call(f"bind {IP} {port} 1 {arguments}")
         sockets.append(grm.udp(port=port))
-        assert grm.get(sockets[-1], grm.DISSECTOR, 632)[0] == value, words
+        assert grm.get(sockets[-1], grm.DISSECTOR, 632)[0] == value, arguments
         grm.put(sockets[-1], grm.DISSECTOR, value)
 
 
@@ -226,8 +226,8 @@ def test_flows(client: Client, sockets: list[socket.socket]) -> None:
 @contextlib.contextmanager
 def server(host: Host, *command: object) -> Iterator[subprocess.Popen[str]]:
     """An example server in the hooked cgroup."""
-    words = [str(word) for word in command]
-    process = subprocess.Popen(inside(host.cgroup, *words), stdout=subprocess.PIPE, text=True)
+    arguments = [str(word) for word in command]
+    process = subprocess.Popen(inside(host.cgroup, *arguments), stdout=subprocess.PIPE, text=True)
     try:
         yield process
     finally:

@@ -80,7 +80,7 @@ def test_working_gen(host: Host, group: list[socket.socket]) -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["working-gen", ADDRESS, "3"],
         ["working-gen", ADDRESS, "newer"],
@@ -106,11 +106,11 @@ def test_working_gen(host: Host, group: list[socket.socket]) -> None:
     ],
 )
 def test_misuse_is_one_line_and_changes_nothing(
-    host: Host, group: list[socket.socket], words: list[str]
+    host: Host, group: list[socket.socket], arguments: list[str]
 ) -> None:
     before = host.json("list")
     for extra in ([], ["--json"]):
-        done = host.run(*words, *extra)
+        done = host.run(*arguments, *extra)
         assert done.returncode == 255
         assert done.stdout == ""
         assert len(done.stderr.splitlines()) == 1
@@ -123,8 +123,8 @@ def test_misuse_is_one_line_and_changes_nothing(
 
 def test_a_directory_of_cgroup_version_1(host: Host, tmp_path: Path) -> None:
     (tmp_path / "cgroup.procs").touch()
-    for words in (["hooks", "add", str(tmp_path)], ["enroll", ADDRESS, f"--cgroup={tmp_path}"]):
-        done = host.run(*words)
+    for arguments in (["hooks", "add", str(tmp_path)], ["enroll", ADDRESS, f"--cgroup={tmp_path}"]):
+        done = host.run(*arguments)
         assert (done.returncode, len(done.stderr.splitlines())) == (255, 1)
         assert f"{tmp_path} is not a cgroup2 directory" in done.stderr
 
@@ -137,8 +137,8 @@ def test_nowhere_to_complain(bare_host: Host) -> None:
 
 
 def test_no_state(bare_host: Host) -> None:
-    for words in (["list"], ["flows"], ["metrics"], ["delete", ADDRESS], ["probe", ADDRESS]):
-        done = bare_host.run(*words)
+    for arguments in (["list"], ["flows"], ["metrics"], ["delete", ADDRESS], ["probe", ADDRESS]):
+        done = bare_host.run(*arguments)
         assert done.returncode == 255
         assert done.stderr.startswith(f"udpgrm: no state in {bare_host.directory}")
     view = bare_host.json("list")

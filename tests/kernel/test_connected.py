@@ -197,11 +197,11 @@ def test_a_generation_without_other_sockets(host: Host, held: contextlib.ExitSta
     for _ in range(2):
         assert host.json("list")["daemon"]["running"]
         assert connected(host, 1) == 1
-    words = ("drain", WHERE, "1", "--flows=0")
-    done = host.run(*words, "--max=0", "--json")
+    command = ("drain", WHERE, "1", "--flows=0")
+    done = host.run(*command, "--max=0", "--json")
     assert (done.returncode, '"connected": 1' in done.stdout) == (1, True)
     session.close()
-    assert host.json(*words, "--max=30")["drained"] is True
+    assert host.json(*command, "--max=30")["drained"] is True
 
 
 def test_a_group_whose_sockets_are_all_connected(host: Host, held: contextlib.ExitStack) -> None:
@@ -273,7 +273,7 @@ sys.stdin.read()
 def test_sockets_outside_of_hooked_cgroups(
     host: Host, cgroup: Path, held: contextlib.ExitStack
 ) -> None:
-    """They are said, and not waited for."""
+    """They are reported, and not waited for."""
     group_of(held, 1)
     with connected_outside(cgroup, ("127.0.0.1", 9)):
         group_of(held, 2)
@@ -325,9 +325,9 @@ kept = [accept(("127.0.0.1", port)) for port in (9, 10, 11)]
 print("made", flush=True)
 sys.stdin.read()
 """
-    words = ["unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh"]
+    command = ["unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh"]
     with subprocess.Popen(
-        [*words, sys.executable, "-c", code],
+        [*command, sys.executable, "-c", code],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

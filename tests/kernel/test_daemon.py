@@ -63,8 +63,8 @@ def test_messages(host: Host) -> None:
         grm.enroll([sock], 1)
         grm.promote(sock, 1)
         wait_for(lambda: "setting working gen" in host.events.read_text(), "the event")
-    words = [line.split(" 127")[0] for line in host.events.read_text().splitlines()]
-    assert words == [
+    events = [line.split(" 127")[0] for line in host.events.read_text().splitlines()]
+    assert events == [
         "socket group created",
         "socket found",
         "registering socket",

@@ -77,8 +77,8 @@ def test_signals_are_passed_on(decoy: Decoy) -> None:
     ]
     for number in numbers:
         decoy.kill(number)
-        said = decoy.line()
-        assert said == (signal.Signals(number).name if number < 32 else str(number))
+        line = decoy.line()
+        assert line == (signal.Signals(number).name if number < 32 else str(number))
     decoy.kill(signal.SIGTERM)
     assert decoy.line() == "SIGTERM"
     assert decoy.process.wait(PATIENCE_S) == 7
@@ -238,7 +238,7 @@ def test_ignored_signals_and_the_mask_are_as_before() -> None:
     assert decoy.process.communicate(timeout=PATIENCE_S)[0] == plain.stdout
 
 
-@pytest.mark.parametrize("words", [[], ["--"], ["--nothing"]])
-def test_misuse(words: list[str]) -> None:
-    done = subprocess.run([*DECOY, *words], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("arguments", [[], ["--"], ["--nothing"]])
+def test_misuse(arguments: list[str]) -> None:
+    done = subprocess.run([*DECOY, *arguments], capture_output=True, text=True, check=False)
     assert (done.returncode, "the command is missing" in done.stderr) == (255, True)

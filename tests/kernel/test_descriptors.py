@@ -33,8 +33,8 @@ def test_too_few_to_start(bare_host: Host, limit: int) -> None:
 
 def test_a_low_soft_limit_is_raised(bare_host: Host) -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    words = ["sh", "-c", 'ulimit -Sn 20; exec "$@"', "sh", *COMMAND, "--daemon"]
-    with subprocess.Popen([*words, f"--pin-dir={bare_host.directory}"]) as daemon:
+    arguments = ["sh", "-c", 'ulimit -Sn 20; exec "$@"', "sh", *COMMAND, "--daemon"]
+    with subprocess.Popen([*arguments, f"--pin-dir={bare_host.directory}"]) as daemon:
         try:
             wait_for(
                 lambda: daemon.poll() is not None or bare_host.run("list").returncode == 0,

@@ -149,10 +149,10 @@ def test_folders_that_others_can_write_to(library: Path, host: Host) -> None:
 
 
 def test_policies(host: Host, sockets: Sockets) -> None:
-    words = ("dissector", "set", ADDRESS, "quic", "cid_length=8")
-    assert host.json(*words, "--check")["changed"] is True
-    assert host.json(*words)["changed"] is True
-    again = host.json(*words)
+    arguments = ("dissector", "set", ADDRESS, "quic", "cid_length=8")
+    assert host.json(*arguments, "--check")["changed"] is True
+    assert host.json(*arguments)["changed"] is True
+    again = host.json(*arguments)
     assert again["changed"] is False
     assert again["after"] == {
         "type": "named",
@@ -215,7 +215,7 @@ def test_what_there_is(library: Path, host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "reason"),
+    ("arguments", "reason"),
     [
         ((), "an operand is missing"),
         (("forget",), "'forget' is none of list, show, check, set, unset"),
@@ -232,8 +232,8 @@ def test_what_there_is(library: Path, host: Host) -> None:
         (("set", ADDRESS, "flow", "flow_timeout=0"), "flow_timeout: '0' is not 1.."),
     ],
 )
-def test_misuse(host: Host, words: tuple[str, ...], reason: str) -> None:
-    done = host.run("dissector", *words)
+def test_misuse(host: Host, arguments: tuple[str, ...], reason: str) -> None:
+    done = host.run("dissector", *arguments)
     assert (done.returncode, done.stdout) == (255, "")
     assert reason in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -90,14 +90,14 @@ def ask_for(sock: socket.socket, generation: int) -> None:
 
 
 class Diagnosis:
-    """What the doctor said: as JSON and as text."""
+    """The doctor's answer: as JSON and as text."""
 
-    def __init__(self, host: Host, *words: str) -> None:
-        done = host.run("doctor", *words, "--json")
+    def __init__(self, host: Host, *arguments: str) -> None:
+        done = host.run("doctor", *arguments, "--json")
         assert done.returncode in (0, 1), done.stderr
         self.view: dict[str, Any] = json.loads(done.stdout)
         self.status = done.returncode
-        self.lines = host.run("doctor", *words).stdout.splitlines()
+        self.lines = host.run("doctor", *arguments).stdout.splitlines()
         assert self.view["ok"] == (self.status == 0)
 
     @property
@@ -126,8 +126,8 @@ def test_all_is_well(host: Host) -> None:
         grm.promote(sock, 1)
         other.connect(("127.0.0.1", 4433))  # a flow of its own is nobody's business
         pid = os.getpid()
-        for words in ([], [ADDRESS], [f"--pid={pid}"], [f"--pid={pid}", ADDRESS]):
-            diagnosis = Diagnosis(host, *words)
+        for arguments in ([], [ADDRESS], [f"--pid={pid}"], [f"--pid={pid}", ADDRESS]):
+            diagnosis = Diagnosis(host, *arguments)
             assert diagnosis.status == 0, diagnosis.lines
             line = f"pid {pid} fd {sock.fileno()} {ADDRESS}: steered, generation 1 index 0"
             assert diagnosis.lines == [line]
@@ -157,7 +157,7 @@ def test_not_bound(host: Host, start: Start) -> None:
 def test_no_reuseport(host: Host) -> None:
     with own_socket(reuseport=0):
         diagnosis = Diagnosis(host, ADDRESS)
-        # nobody has said that this process was meant
+        # no operand names this process's address
         assert (diagnosis.status, diagnosis.codes) == (1, ["no_reuseport"])
         assert Diagnosis(host).status == 0
 
@@ -456,7 +456,7 @@ def test_nothing_there(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["--pid=0"],
         ["--pid=4194304"],
@@ -466,9 +466,9 @@ def test_nothing_there(host: Host) -> None:
         [ADDRESS, ADDRESS],
     ],
 )
-def test_misuse(host: Host, words: list[str]) -> None:
+def test_misuse(host: Host, arguments: list[str]) -> None:
     for extra in ([], ["--json"]):
-        done = host.run("doctor", *words, *extra)
+        done = host.run("doctor", *arguments, *extra)
         assert (done.returncode, done.stdout) == (255, "")
         assert len(done.stderr.splitlines()) == 1
 

@@ -52,9 +52,9 @@ def is_listed(host: Host, generation: int) -> bool:
     return generation in [item["generation"] for item in host.group(ADDRESS)["generations"]]
 
 
-def refused(host: Host, *words: str) -> str:
+def refused(host: Host, *arguments: str) -> str:
     """The line that a command is refused with."""
-    done = host.run("drain", *words)
+    done = host.run("drain", *arguments)
     assert (done.returncode, done.stdout) == (255, ""), done
     [line] = done.stderr.splitlines()
     return line
@@ -79,8 +79,8 @@ def test_groups_on_different_devices(host: Host, group: list[socket.socket]) -> 
 def test_a_generation_that_never_was(host: Host, group: list[socket.socket]) -> None:
     """77 for 7, and 39, which has the slot of 7."""
     for wrong in ("77", "39", "9"):
-        said = f"udpgrm: generation {wrong} of {ADDRESS} never had a socket (8 is active)"
-        assert refused(host, ADDRESS, wrong, "--json") == said
+        message = f"udpgrm: generation {wrong} of {ADDRESS} never had a socket (8 is active)"
+        assert refused(host, ADDRESS, wrong, "--json") == message
 
 
 def test_what_has_ended_has_drained(host: Host, group: list[socket.socket]) -> None:
@@ -116,9 +116,9 @@ def test_an_interrupt(host: Host, group: list[socket.socket]) -> None:
 
 def test_a_reader_that_goes_away(host: Host, group: list[socket.socket]) -> None:
     """The exit status is that of the drain, even without a reader."""
-    words = ["drain", ADDRESS, "7", "--flows=0", "--max=1"]
+    arguments = ["drain", ADDRESS, "7", "--flows=0", "--max=1"]
     command = subprocess.Popen(
-        [*COMMAND, f"--pin-dir={host.directory}", *words], stdout=subprocess.PIPE
+        [*COMMAND, f"--pin-dir={host.directory}", *arguments], stdout=subprocess.PIPE
     )
     assert command.stdout is not None
     command.stdout.readline()

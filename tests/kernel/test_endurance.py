@@ -143,8 +143,8 @@ def test_what_a_parent_leaves(bare_host: Host, closed: str) -> None:
         daemon.terminate()
         out, err = daemon.communicate(timeout=PATIENCE_S)
     assert daemon.returncode == 0
-    words = [line.split(b" 127")[0] for line in out.splitlines()]
+    events = [line.split(b" 127")[0] for line in out.splitlines()]
     joined = [b"socket group created", b"socket found"]
     expected = [*joined, b"socket found", b"registering socket"]
-    assert words == ([] if closed.startswith(">") or " " in closed else expected)
+    assert events == ([] if closed.startswith(">") or " " in closed else expected)
     assert len(err.splitlines()) == (0 if "2>" in closed else 4)

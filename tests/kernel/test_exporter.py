@@ -20,9 +20,9 @@ EXPORTER = "127.0.0.1:9999"
 
 
 @contextlib.contextmanager
-def running(*words: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(*command: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process as long as the with block lasts."""
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield process
     finally:

@@ -55,17 +55,17 @@ def ask_for_named() -> socket.socket:
 NO_PROCESSES = """
 import subprocess
 class Popen(subprocess.Popen):
-    def __init__(self, *args, **words):
+    def __init__(self, *args, **options):
         if failing():
             raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
-        super().__init__(*args, **words)
+        super().__init__(*args, **options)
 subprocess.Popen = Popen
 """
 KILLED_COMPILER = """
 import signal, subprocess
 class Popen(subprocess.Popen):
-    def __init__(self, *args, **words):
-        super().__init__(*args, **words)
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
         if failing():
             self.kill()
 subprocess.Popen = Popen
@@ -73,10 +73,10 @@ subprocess.Popen = Popen
 READ_ONLY_CACHE = """
 import tempfile
 made = tempfile.TemporaryFile
-def temporary(*args, **words):
+def temporary(*args, **options):
     if failing():
         raise OSError(errno.EROFS, "Read-only file system")
-    return made(*args, **words)
+    return made(*args, **options)
 tempfile.TemporaryFile = temporary
 """
 
@@ -111,10 +111,10 @@ FAILING_CALL = """
 import udpgrm.daemon.server
 owner = udpgrm.{owner}
 call = owner.{name}
-def fails(*args, **words):
+def fails(*args, **options):
     if failing():
         raise RuntimeError("injected")
-    return call(*args, **words)
+    return call(*args, **options)
 owner.{name} = fails
 """
 
@@ -160,10 +160,10 @@ NO_MEMORY = """
 from udpgrm.kernel import libbpf
 load, create = libbpf.prog_load, libbpf.map_create
 def no_memory(call):
-    def fails(*args, **words):
+    def fails(*args, **options):
         if failing():
             raise OSError(errno.ENOMEM, "Cannot allocate memory")
-        return call(*args, **words)
+        return call(*args, **options)
     return fails
 libbpf.{name} = no_memory(libbpf.{name})
 """

@@ -205,7 +205,7 @@ def made_outside(outside: Path, home: Path) -> socket.socket:
 
 
 @pytest.mark.parametrize(
-    "take, words",
+    "take, message",
     [
         (attach_classic, "a program of classic BPF"),
         (attach_extended, "(other)"),
@@ -217,20 +217,20 @@ def test_one_from_outside_is_noticed_and_undone(
     working: socket.socket,
     outside: Path,
     take: Callable[[socket.socket], Optional[int]],
-    words: str,
+    message: str,
 ) -> None:
     with made_outside(outside, host.cgroup) as new:
         assert take(new) is None
         done = host.run("doctor", ADDRESS)
         assert done.returncode == 1
-        assert "another program steers its group" in done.stdout and words in done.stdout
+        assert "another program steers its group" in done.stdout and message in done.stdout
         # the daemon looks every 30 s, and when a process with sockets ends
         with subprocess.Popen([sys.executable, "-c", SHORT_LIVED]) as server:
             assert server.wait() == 0
         wait_for(
             lambda: "its own program is attached again" in host.errors.read_text(), "the repair"
         )
-        assert words in host.errors.read_text()
+        assert message in host.errors.read_text()
         assert "another program" not in host.run("doctor", ADDRESS).stdout
         assert_steered(working, new)
 

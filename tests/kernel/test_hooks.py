@@ -66,7 +66,7 @@ def test_removed_hooks_are_gone(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    "words, complaint",
+    "arguments, complaint",
     [
         (["hooks"], "an operand is missing"),
         (["hooks", "drop", "/"], "'drop' is none of list, add, remove"),
@@ -75,8 +75,8 @@ def test_removed_hooks_are_gone(host: Host) -> None:
         (["hooks", "list", "/"], "unexpected '/'"),
     ],
 )
-def test_misuse(host: Host, words: list[str], complaint: str) -> None:
-    done = host.run(*words)
+def test_misuse(host: Host, arguments: list[str], complaint: str) -> None:
+    done = host.run(*arguments)
     assert (done.returncode, complaint in done.stderr) == (255, True), done.stderr
 
 

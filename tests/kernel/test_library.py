@@ -305,7 +305,7 @@ def test_what_cannot_be_used_still_delivers(
     send(b"packet")
     assert got([sock]) == [0]
     assert own_host.counters(ADDRESS)["socket_critical"] == 1
-    said = [line for line in own_host.errors.read_text().splitlines() if "no steering" in line]
-    assert len(said) == 1
-    assert said[0].startswith(f"no steering for {ADDRESS}: {reason}")
+    messages = [line for line in own_host.errors.read_text().splitlines() if "no steering" in line]
+    assert len(messages) == 1
+    assert messages[0].startswith(f"no steering for {ADDRESS}: {reason}")
     assert own_host.process.poll() is None

@@ -113,7 +113,7 @@ def test_into_a_file(host: Host, tmp_path: Path) -> None:
     file.unlink()
     device = tmp_path / "null"
     os.mknod(device, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
-    for words in (
+    for arguments in (
         ["metrics", f"--output={file}"],
         ["metrics", "--prometheus", "--json"],
         ["list", "--prometheus"],
@@ -123,7 +123,7 @@ def test_into_a_file(host: Host, tmp_path: Path) -> None:
         ["metrics", "--prometheus", "--output=/"],
         ["metrics", "--prometheus", "--output="],
     ):
-        done = host.run(*words)
+        done = host.run(*arguments)
         assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (255, "", 1)
     assert not file.exists()
     assert device.is_char_device()

@@ -102,12 +102,12 @@ def is_active(unit: str) -> bool:
     return shown.stdout.strip() == "active"
 
 
-@pytest.mark.parametrize("words", [["--check"], []])
-def test_a_restart_would_cut_it_off(edge: Edge, words: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [["--check"], []])
+def test_a_restart_would_cut_it_off(edge: Edge, arguments: list[str]) -> None:
     """--check fails wherever a restart would, before anything is touched."""
     start_old(edge)
     with Traffic(1) as traffic:
-        done = edge.restart(*words)
+        done = edge.restart(*arguments)
     assert done.returncode == 255
     assert "of edge-old.service is in no generation" in done.stderr
     assert "udpgrm adopt edge --unit edge-old.service" in done.stderr
@@ -193,7 +193,7 @@ def test_a_rollback_goes_back_to_it(edge: Edge) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "message"),
     [
         (["edge"], "name the unit that serves now"),
         (["edge", "--unit=no.service"], "unit no.service has no cgroup: it does not run"),
@@ -204,9 +204,9 @@ def test_a_rollback_goes_back_to_it(edge: Edge) -> None:
         (["nobody", "--unit=edge-old.service"], "no service 'nobody'"),
     ],
 )
-def test_refusals(edge: Edge, words: list[str], said: str) -> None:
+def test_refusals(edge: Edge, arguments: list[str], message: str) -> None:
     define(edge)
     start_old(edge, port=5353)
-    done = edge.host.run("adopt", *words)
+    done = edge.host.run("adopt", *arguments)
     assert (done.returncode, done.stdout) == (255, "")
-    assert said in done.stderr and len(done.stderr.splitlines()) == 1
+    assert message in done.stderr and len(done.stderr.splitlines()) == 1

@@ -123,8 +123,8 @@ def test_more_instances_than_may_live(serving: Edge) -> None:
     with Traffic(1):
         assert serving.restart().returncode == 0
         before = serving.journal()
-        for words in ((), ("--check",)):
-            done = serving.restart(*words)
+        for arguments in ((), ("--check",)):
+            done = serving.restart(*arguments)
             assert done.returncode == 255
             assert "edge@1.service, edge@2.service run, and drain.max_instances is 2" in done.stderr
         assert (serving.alive(), serving.journal()) == ([1, 2], before)

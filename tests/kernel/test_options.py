@@ -179,7 +179,7 @@ def test_values_before_the_group(host: Host, bound: socket.socket) -> None:
 def test_working_generation(host: Host, bound: socket.socket) -> None:
     put(bound, Option.WORKING_GEN, u32(7))
     assert get(bound, Option.WORKING_GEN) == u32(7)
-    with another() as sock:  # has never said anything itself
+    with another() as sock:  # has set no option itself
         assert get(sock, Option.WORKING_GEN) == u32(7)
     view = host.group(ADDRESS)
     assert view["applications"] == [{"application": 0, "working_generation": 7}]

@@ -47,10 +47,10 @@ def is_refused(host: Host, directory: Path, why: str, *others: list[str]) -> Non
     """By the daemon, and by what reads there."""
     host.directory = directory
     hook = f"--install={host.cgroup}"
-    for words in (["--daemon", "--force", "--persist", hook], [hook], ["list"], *others):
-        done = host.run(*words)
-        assert done.returncode == 255, (words, done)
-        assert why in done.stderr, (words, done.stderr)
+    for arguments in (["--daemon", "--force", "--persist", hook], [hook], ["list"], *others):
+        done = host.run(*arguments)
+        assert done.returncode == 255, (arguments, done)
+        assert why in done.stderr, (arguments, done.stderr)
 
 
 def test_the_directory_of_another_user(bare_host: Host, shared: Path) -> None:

@@ -59,12 +59,12 @@ def test_a_process_that_hangs_in_execve(host: Host, tmp_path: Path) -> None:
         with grm.bind(ADDRESS)[0] as sock:
             assert grm.enroll([sock], 1) == [0]
             grm.promote(sock, 1)
-            said = f"process {hung.pid} hangs in execve(2)"
-            wait_for(lambda: said in host.errors.read_text(), "the daemon to name it")
+            message = f"process {hung.pid} hangs in execve(2)"
+            wait_for(lambda: message in host.errors.read_text(), "the daemon to name it")
             done = host.run("doctor", ADDRESS, "--json")
             view = json.loads(done.stdout)
             assert [item["code"] for item in view["findings"]] == ["unreachable"]
-            assert said in view["findings"][0]["why"]
+            assert message in view["findings"][0]["why"]
             assert [item["steered"] for item in view["sockets"]] == [True]
             assert host.run("working-gen", ADDRESS, "1").returncode == 0
             host.process.terminate()
@@ -129,8 +129,8 @@ def test_a_server_without_a_main_thread(host: Host) -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
         assert server.stdout.readline() == b"up\n"
-        for words in ([ADDRESS], [f"--pid={server.pid}"]):
-            view = json.loads(host.run("doctor", *words, "--json").stdout)
+        for arguments in ([ADDRESS], [f"--pid={server.pid}"]):
+            view = json.loads(host.run("doctor", *arguments, "--json").stdout)
             assert [(item["pid"], item["steered"]) for item in view["sockets"]] == [
                 (server.pid, True)
             ]

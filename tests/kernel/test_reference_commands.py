@@ -62,15 +62,15 @@ def promote(sock: socket.socket, generation: int) -> None:
     grm.put(sock, grm.WORKING_GEN, grm.u32(generation))
 
 
-def lines_of(host: Host, *words: str) -> list[str]:
-    done = host.run(*words)
+def lines_of(host: Host, *arguments: str) -> list[str]:
+    done = host.run(*arguments)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize("words", [["-h"], ["--help"], ["list", "-h"], ["delete", "--help"]])
-def test_help(bare_host: Host, words: list[str]) -> None:
-    done = bare_host.run(*words)
+@pytest.mark.parametrize("arguments", [["-h"], ["--help"], ["list", "-h"], ["delete", "--help"]])
+def test_help(bare_host: Host, arguments: list[str]) -> None:
+    done = bare_host.run(*arguments)
     assert (done.returncode, done.stderr) == (254, "")
     first, second, *_ = done.stdout.splitlines()
     assert first.startswith("Usage: udpgrm ")
@@ -87,7 +87,7 @@ def test_help_names_the_options(bare_host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         [],
         ["-v"],
@@ -111,8 +111,8 @@ def test_help_names_the_options(bare_host: Host) -> None:
         ["--daemon=yes"],
     ],
 )
-def test_misuse_is_one_line_on_stderr_and_255(host: Host, words: list[str]) -> None:
-    done = host.run(*words)
+def test_misuse_is_one_line_on_stderr_and_255(host: Host, arguments: list[str]) -> None:
+    done = host.run(*arguments)
     assert (done.returncode, done.stdout) == (255, "")
     assert len(done.stderr.splitlines()) == 1
 
@@ -330,8 +330,8 @@ def test_commands_load_no_compiler(host: Host, sockets: list[socket.socket]) -> 
         "slow = {'bcc', 'jinja2', 'jsonschema', 'rich', 'asyncio', 'yaml', 'ssl', 'email'}\n"
         "print(sorted(slow & set(sys.modules)), status, file=sys.stderr)\n"
     )
-    for words, status in (
+    for arguments, status in (
         *((["list"], 0), (["flows"], 0), (["metrics"], 0), (["-h"], 254)),
         (["delete", ADDRESS], 0),
     ):
-        assert host.run_python(code, *words).stderr == f"[] {status}\n"
+        assert host.run_python(code, *arguments).stderr == f"[] {status}\n"

@@ -28,7 +28,7 @@ def open_descriptors(host: Host) -> int:
 
 
 def events(host: Host) -> list[str]:
-    """The words of each line on stdout that scripts look for."""
+    """The part of each line on stdout that scripts look for."""
     return [
         re.split(r" (?=127\.0\.0\.1|so_cookie)", line)[0]
         for line in host.events.read_text().splitlines()
@@ -213,8 +213,8 @@ def test_stdout_is_not_buffered(bare_host: Host, sockets: list[socket.socket]) -
             assert daemon.poll() is None
         sockets.append(grm.udp())
         grm.register(sockets[0], 1)
-        for words in ("socket group created", "socket found", "registering socket"):
-            assert daemon.stdout.readline().startswith(words)
+        for message in ("socket group created", "socket found", "registering socket"):
+            assert daemon.stdout.readline().startswith(message)
     finally:
         daemon.terminate()
         assert daemon.wait() == 0

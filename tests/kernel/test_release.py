@@ -117,12 +117,12 @@ def test_a_rollback_serves_the_release_before(edge: Edge) -> None:
 
 
 def test_misuse(edge: Edge) -> None:
-    for words, message in (
+    for arguments, message in (
         (("--release=",), "--release: the name is missing"),
         (("--release=1", "--resume"), "--release and --resume do not combine"),
         (("--release=1", "--follow"), "--follow and --release do not combine"),
         (("--until=soon",), "--until: 'soon' is not one of verified, finished"),
         (("--timeout=1",), "--timeout goes with --follow"),
     ):
-        done = edge.restart(*words)
+        done = edge.restart(*arguments)
         assert (done.returncode, message in done.stderr) == (255, True)

@@ -222,12 +222,12 @@ def test_a_reader_that_goes_away(serving: Edge) -> None:
     assert serving_only(serving, 2)
 
 
-@pytest.mark.parametrize("words", [(), ("--json",)])
-def test_nowhere_to_print(serving: Edge, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("arguments", [(), ("--json",)])
+def test_nowhere_to_print(serving: Edge, arguments: tuple[str, ...]) -> None:
     """What was done is done, and the exit status shows that."""
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [*COMMAND, f"--pin-dir={serving.host.directory}", "restart", "edge", *words],
+            [*COMMAND, f"--pin-dir={serving.host.directory}", "restart", "edge", *arguments],
             stdout=full,
             stderr=full,
             timeout=PATIENCE_S,
@@ -362,7 +362,7 @@ def test_a_probe_from_a_port_that_had_a_flow(serving: Edge) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "message"),
     [
         (("restart", "nobody"), "no service 'nobody'"),
         (("restart", "../edge"), "no service name"),
@@ -374,10 +374,10 @@ def test_a_probe_from_a_port_that_had_a_flow(serving: Edge) -> None:
         (("drain", WHERE, "1"), "no group at"),
     ],
 )
-def test_misuse(edge: Edge, words: tuple[str, ...], said: str) -> None:
-    done = edge.host.run(*words)
+def test_misuse(edge: Edge, arguments: tuple[str, ...], message: str) -> None:
+    done = edge.host.run(*arguments)
     assert (done.returncode, done.stdout) == (255, "")
-    assert said in done.stderr and len(done.stderr.splitlines()) == 1
+    assert message in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 def test_no_daemon(edge: Edge) -> None:

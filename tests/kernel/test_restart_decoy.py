@@ -46,8 +46,8 @@ while True:
 
 def unit(edge: Edge, *wrong: str) -> None:
     decoy = [sys.executable, str(ROOT / "bin/mmdecoy"), "--"]
-    words = [*decoy, sys.executable, str(edge.units / "decoyed.py"), *wrong]
-    (edge.units / "edge.service").write_text(" ".join(words))
+    command = [*decoy, sys.executable, str(edge.units / "decoyed.py"), *wrong]
+    (edge.units / "edge.service").write_text(" ".join(command))
 
 
 @pytest.fixture

@@ -30,8 +30,8 @@ def far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     directory = tmp_path / "ssh"
     directory.mkdir()
 
-    def ip(words: str, *inside: str) -> None:
-        subprocess.run([*inside, "ip", *words.split()], check=True)
+    def ip(arguments: str, *inside: str) -> None:
+        subprocess.run([*inside, "ip", *arguments.split()], check=True)
 
     try:
         # until the namespace is the holder's

@@ -90,9 +90,9 @@ class Sipp:
         )
 
     @staticmethod
-    def _run(*words: str) -> subprocess.Popen[bytes]:
+    def _run(*arguments: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            ["sipp", "-i", "127.0.0.1", "-nostdin", *words],
+            ["sipp", "-i", "127.0.0.1", "-nostdin", *arguments],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

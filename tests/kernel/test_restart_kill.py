@@ -17,10 +17,10 @@ from udpgrm.restart.machine import Step
 pytest_plugins = ("tests.kernel.restart_fixtures",)
 
 
-def kill_at(edge: Edge, step: str, *words: str, with_daemon: bool = False) -> None:
+def kill_at(edge: Edge, step: str, *arguments: str, with_daemon: bool = False) -> None:
     """Begin a command, and kill it when the journal announces a step."""
-    command = edge.start(*words)
-    if words[:1] == ("rollback",):
+    command = edge.start(*arguments)
+    if arguments[:1] == ("rollback",):
         until(lambda: step in edge.steps(), step)
     else:
         edge.await_step(step)
@@ -130,7 +130,7 @@ def test_a_generation_that_works_again_is_not_stopped(serving: Edge) -> None:
         command = serving.start()
         serving.await_step("drain")
         serving.host.run("working-gen", WHERE, "1")
-    said = "".join(command.communicate(timeout=PATIENCE_S))
+    output = "".join(command.communicate(timeout=PATIENCE_S))
     assert command.returncode == 2
-    assert "generation 1 is active again: it is not stopped (udpgrm list)" in said
+    assert "generation 1 is active again: it is not stopped (udpgrm list)" in output
     assert serving.alive() == [1, 2]

@@ -62,8 +62,8 @@ def plain(edge: Edge) -> Edge:
 
 def bind_in(cgroup: Path, uid: int = 0, port: int = TO[1]) -> tuple[str, int]:
     """Bind in a control group as a user; what came of it."""
-    words = [sys.executable, "-c", BINDER, str(cgroup), str(uid), TO[0], str(port)]
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+    command = [sys.executable, "-c", BINDER, str(cgroup), str(uid), TO[0], str(port)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     word, number = done.stdout.split()
     return word, int(number)
 

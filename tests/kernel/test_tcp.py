@@ -84,7 +84,7 @@ def connected() -> Iterator[socket.socket]:
         yield connection
 
 
-def said(connection: socket.socket) -> int:
+def generation_of(connection: socket.socket) -> int:
     """The generation that answers on a connection."""
     connection.sendall(b"?")
     return int(connection.recv(100))
@@ -92,11 +92,11 @@ def said(connection: socket.socket) -> int:
 
 def test_new_connections_reach_the_new_instance_and_others_stay(both: Edge) -> None:
     with connected() as old, client() as flow:
-        assert (said(old), ask(flow)) == (1, 1)
+        assert (generation_of(old), ask(flow)) == (1, 1)
         with both.start() as restart:
             both.await_step("drain")
             with connected() as new:
-                assert (said(old), said(new)) == (1, 2)
+                assert (generation_of(old), generation_of(new)) == (1, 2)
             assert both.host.group(TCP)["generations"][0]["flows"] == 1
             old.close()
             assert restart.wait(timeout=60) == 0
@@ -117,7 +117,7 @@ def test_no_connection_reaches_an_instance_that_was_not_promoted(both: Edge) -> 
         seen = set()
         for _ in range(60):
             with connected() as new:
-                seen.add(said(new))
+                seen.add(generation_of(new))
         assert restart.poll() is None  # the canary runs yet
         assert seen == {1}
         assert restart.wait(timeout=60) == 1
@@ -126,7 +126,7 @@ def test_no_connection_reaches_an_instance_that_was_not_promoted(both: Edge) -> 
 def test_an_instance_that_crashed_comes_back_in_its_generation(both: Edge) -> None:
     with both.start() as restart:  # two instances: only what is enrolled gets connections
         with connected() as old:
-            said(old)
+            generation_of(old)
             both.await_step("drain")
             restart.send_signal(signal.SIGSTOP)  # it would roll back if it saw that
             remove_cgroup(both.host.cgroup / "edge@2.service")
@@ -134,7 +134,7 @@ def test_an_instance_that_crashed_comes_back_in_its_generation(both: Edge) -> No
             until(lambda: alive(both) == {1: 1, 2: 1}, "the new listener")
             restart.send_signal(signal.SIGCONT)
             with connected() as new:
-                assert said(new) == 2
+                assert generation_of(new) == 2
         restart.wait(timeout=60)
 
 
@@ -177,16 +177,16 @@ def test_a_server_that_ran_before_is_adopted_and_moved(edge: Edge) -> None:
     (edge.units / "edge-old.service").write_text(command)
     subprocess.run(["systemctl", "start", "edge-old.service"], check=True)
     with Load() as load, connected() as kept:
-        assert said(kept) == 0
+        assert generation_of(kept) == 0
         refused = edge.restart("--check")
         assert "of edge-old.service is in no generation" in refused.stderr
         done = edge.host.json("adopt", "edge", "--unit=edge-old.service")
         assert done["sockets"] == {WHERE: 1, TCP: 1}
         with edge.start() as restart:
             edge.await_step("drain")
-            assert said(kept) == 0
+            assert generation_of(kept) == 0
             with connected() as new:
-                assert said(new) == 1
+                assert generation_of(new) == 1
             assert restart.poll() is None  # it waits for the connection from before
             kept.close()
             assert restart.wait(timeout=60) == 0
@@ -208,7 +208,7 @@ class Load:
             error: Optional[str] = None
             try:
                 with connected() as connection:
-                    said(connection)
+                    generation_of(connection)
             except (OSError, ValueError) as failure:
                 error = repr(failure)
             self.asked += 1

@@ -227,9 +227,9 @@ while attempt(other, GEN, 0) == "done":
 value = struct.pack("=IIII100sIHBBI", 1, 0, 4, 0, b"", 1, 6, 0, 0, 0xffffffff)
 print(attempt(sock, DISSECTOR, value.ljust(376, b"\\0")), attempt(sock, 204, 3), flush=True)
 sys.stdin.readline()
-while (said := attempt(sock, GEN, 1)) == "EAGAIN":
+while (answer := attempt(sock, GEN, 1)) == "EAGAIN":
     time.sleep(0.01)
-print(said, flush=True)
+print(answer, flush=True)
 sys.stdin.readline()
 """
     with start_unprivileged(flood) as process:
@@ -342,8 +342,8 @@ sys.stdin.readline()
         assert host.json("dissector", "set", "0.0.0.0:53", "dns")["changed"]
         assert host.json("dissector", "set", "0.0.0.0:4433", "flow")["changed"]
         assert host.json("working-gen", "0.0.0.0:4433", "newest")["after"] == 1
-        for words in (["working-gen", "0.0.0.0:53", "newest"], ["delete", "0.0.0.0:53"]):
-            refused = host.run(*words)
+        for arguments in (["working-gen", "0.0.0.0:53", "newest"], ["delete", "0.0.0.0:53"]):
+            refused = host.run(*arguments)
             assert refused.returncode == 255
             assert "in this network namespace" in refused.stderr
         assert len(host.json("list", "0.0.0.0:53")["groups"]) == 1

@@ -99,8 +99,8 @@ def test_registered_with_its_label(
     finally:
         tubular.close()
     assert bare_host.counters(WHERE).get("socket_critical", 0) == 0
-    said = bare_host.errors.read_text().splitlines()
-    assert said[-2:] == [f"Tubular path {path}", "Tailing message ring buffer"]
+    lines = bare_host.errors.read_text().splitlines()
+    assert lines[-2:] == [f"Tubular path {path}", "Tailing message ring buffer"]
 
 
 def test_steering_continues(sockets: list[socket.socket]) -> None:
@@ -139,7 +139,7 @@ def test_failures_are_said_and_counted(
                 line.startswith("Tubular register failed: ") and reason in line
                 for line in events(bare_host)
             ),
-            "the failure to be said",
+            "the failure to be logged",
         )
     finally:
         if tubular is not None:
@@ -161,9 +161,9 @@ def test_one_that_hangs_keeps_no_other_waiting(
             failure = "Tubular register failed: timed out"
             wait_for(lambda: failure in events(bare_host), "tubular to be given up")
             wait_for_index(other)
-            said = events(bare_host)
-            [created] = [line for line in said if "group created 127.0.0.2:4433" in line]
-            assert said.index(created) < said.index(failure)
+            log = events(bare_host)
+            [created] = [line for line in log if "group created 127.0.0.2:4433" in line]
+            assert log.index(created) < log.index(failure)
     finally:
         tubular.close()
 

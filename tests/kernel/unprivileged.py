@@ -34,11 +34,11 @@ def index_of(sock):
 
 
 def unprivileged(
-    code: str, *words: str, user: int = NOBODY, pass_fds: Sequence[int] = ()
+    code: str, *arguments: str, user: int = NOBODY, pass_fds: Sequence[int] = ()
 ) -> subprocess.CompletedProcess[str]:
     """Run Python code as another user to its end; what it prints is the answer."""
     return subprocess.run(
-        [sys.executable, "-c", PRELUDE + code, *words],
+        [sys.executable, "-c", PRELUDE + code, *arguments],
         user=user,
         group=user,
         extra_groups=[],

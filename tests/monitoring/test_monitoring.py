@@ -26,8 +26,8 @@ PROMETHEUS = "http://127.0.0.1:9090"
 
 def query(expression: str) -> list[dict[str, Any]]:
     """Return the samples of an expression."""
-    words = urllib.parse.urlencode({"query": expression})
-    document = json.loads(get(f"{PROMETHEUS}/api/v1/query?{words}"))
+    query = urllib.parse.urlencode({"query": expression})
+    document = json.loads(get(f"{PROMETHEUS}/api/v1/query?{query}"))
     assert document["status"] == "success", document
     result: list[dict[str, Any]] = document["data"]["result"]
     return result

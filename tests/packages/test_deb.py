@@ -45,7 +45,7 @@ def blocks() -> list[tuple[str, bool]]:
 def test_tutorial(machine: Machine) -> None:
     began = time.monotonic()
     client = None
-    said = ""
+    output = ""
     terminal = ""
     for code, is_second in blocks():
         if is_second:
@@ -56,9 +56,9 @@ def test_tutorial(machine: Machine) -> None:
         code = code.replace("apt-get update\n", "").replace("./udpgrm", "/root/udpgrm")
         # a terminal keeps its variables
         variables = re.findall(r"^address=.*$", code, re.MULTILINE)
-        said = machine.run(terminal + code).stdout
+        output = machine.run(terminal + code).stdout
         terminal += "".join(f"{line}\n" for line in variables)
-    assert said.splitlines()[-1] == "active"
+    assert output.splitlines()[-1] == "active"
     assert client is not None
     heard, _ = client.communicate(timeout=120)
     assert "Total lost packets 0 (0.000000%)" in heard
@@ -107,8 +107,8 @@ def test_upgrade_under_traffic(machine: Machine, package: Path, tmp_path: Path) 
 def wait_for(machine: Machine, word: str) -> None:
     """Wait until the status of the service echo has a word."""
     deadline = time.monotonic() + 60
-    while word not in (said := machine.run("udpgrm status echo").stdout):
-        assert time.monotonic() < deadline, said
+    while word not in (output := machine.run("udpgrm status echo").stdout):
+        assert time.monotonic() < deadline, output
         time.sleep(0.2)
 
 

@@ -42,13 +42,13 @@ class Box:
         self.run("mkdir", "-p", "/sys/fs/cgroup/udpgrm.slice", "/etc/udpgrm/services.d")
         self.run("systemctl", "start", "udpgrm.service")
 
-    def _sh(self, *words: str, text: str = "") -> subprocess.CompletedProcess[str]:
-        return self._host.command("sh", *words, text=text, errors=subprocess.PIPE)
+    def _sh(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        return self._host.command("sh", *arguments, text=text, errors=subprocess.PIPE)
 
-    def run(self, *words: str, text: str = "") -> str:
+    def run(self, *arguments: str, text: str = "") -> str:
         """Run a command, and return what it printed."""
-        done = self._sh(*words, text=text)
-        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        done = self._sh(*arguments, text=text)
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
         return done.stdout
 
     def write(self, path: Path, text: str) -> None:

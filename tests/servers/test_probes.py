@@ -108,8 +108,8 @@ def test_dtls(tmp_path: Path) -> None:
         check=True,
         capture_output=True,
     )
-    words = ["-dtls1_2", "-accept", WHERE, "-key", key, "-cert", certificate]
-    with server("openssl", "s_server", *words):
+    arguments = ["-dtls1_2", "-accept", WHERE, "-key", key, "-cert", certificate]
+    with server("openssl", "s_server", *arguments):
         result = ask(specs.DtlsProbe())
         assert (result.passed, result.reason) == (True, "DTLS HelloVerifyRequest"), str(result)
 
@@ -122,9 +122,11 @@ def test_dtls(tmp_path: Path) -> None:
     ],
 )
 def test_turn(tmp_path: Path, options: list[str], reason: str) -> None:
-    words = [f"--listening-port={PORT}", "--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1"]
-    words += ["--no-tcp", "--no-tls", "--no-dtls", "--no-cli", f"--pidfile={tmp_path}/pid"]
-    with server("turnserver", "-n", *words, "--log-file=stdout", f"--db={tmp_path}/db", *options):
+    arguments = [f"--listening-port={PORT}", "--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1"]
+    arguments += ["--no-tcp", "--no-tls", "--no-dtls", "--no-cli", f"--pidfile={tmp_path}/pid"]
+    with server(
+        "turnserver", "-n", *arguments, "--log-file=stdout", f"--db={tmp_path}/db", *options
+    ):
         result = ask(specs.StunProbe(allocate=True))
         assert result.passed and reason in result.reason, str(result)
         assert ask(specs.StunProbe()).reason.startswith("STUN mapped address 127.0.0.1:")

@@ -60,8 +60,8 @@ while True:
 """
 
 
-def run(*words: str) -> None:
-    subprocess.run(words, check=True)
+def run(*arguments: str) -> None:
+    subprocess.run(arguments, check=True)
 
 
 @pytest.fixture
@@ -83,8 +83,8 @@ def client_network(own_network: None) -> Iterator[list[str]]:
 
 
 @contextlib.contextmanager
-def process(*words: str, **options: object) -> Iterator[subprocess.Popen[str]]:
-    started = subprocess.Popen(words, text=True, **options)  # type: ignore[call-overload]
+def process(*arguments: str, **options: object) -> Iterator[subprocess.Popen[str]]:
+    started = subprocess.Popen(arguments, text=True, **options)  # type: ignore[call-overload]
     try:
         yield started
     finally:

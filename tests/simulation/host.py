@@ -141,8 +141,10 @@ class SimulatedHost(Host):
         return self._world.scheduler.now < self._world.units.silent_until
 
     def _systemctl(self, command: list[str]) -> tuple[int, str, str]:
-        words = [word for word in command[1:] if word not in ("--", "--no-ask-password", "--value")]
-        verb, *options, unit = words
+        arguments = [
+            word for word in command[1:] if word not in ("--", "--no-ask-password", "--value")
+        ]
+        verb, *options, unit = arguments
         if self._is_silent():
             return 1, "", _BUS
         if verb == "cat":
@@ -170,8 +172,8 @@ class SimulatedHost(Host):
 
     def spawn(self, command: Sequence[str]) -> None:
         self._world.called("spawn")
-        words = list(command)
-        self._world.begin(words[words.index("restart") :])
+        arguments = list(command)
+        self._world.begin(arguments[arguments.index("restart") :])
 
     def processes(self, cgroup: Path) -> list[int]:
         self._world.called("processes")

@@ -145,16 +145,16 @@ class Invariants:
             return
         if self._is_meddled_with:
             return
-        said = f"{path.name} says {saved.outcome} in {saved.step}"
+        message = f"{path.name} says {saved.outcome} in {saved.step}"
         working = set(world.working.values())
         if saved.outcome == "finished":
             if saved.old is not None and units.get(saved.old).is_alive:
-                self.violate(f"{said}, {saved.old} runs")
+                self.violate(f"{message}, {saved.old} runs")
             if "@" not in path.name and working != {saved.new}:
-                self.violate(f"{said}, {working} are active")
+                self.violate(f"{message}, {working} are active")
         elif saved.outcome == "rolled_back" and saved.step != "prepare":
             if saved.new is not None and units.get(saved.new).is_alive:
-                self.violate(f"{said}, {saved.new} runs")
+                self.violate(f"{message}, {saved.new} runs")
             old_lives = saved.old is not None and units.get(saved.old).sockets
             if old_lives and working != {saved.old}:
-                self.violate(f"{said}, {working} are active")
+                self.violate(f"{message}, {working} are active")

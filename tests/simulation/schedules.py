@@ -159,11 +159,11 @@ class _Run:
             return []
         return [(step["step"], step["result"]) for step in json.loads(file.text)["steps"]]
 
-    def _command(self, *words: str) -> int:
+    def _command(self, *arguments: str) -> int:
         """Run a command; after a reboot, first what the host starts."""
         if not self.world.has_state:
             self._boot()
-        done = self.world.run(list(words))
+        done = self.world.run(list(arguments))
         self.output += done.output
         if done.error is not None:
             told = "".join(traceback.format_exception(done.error))

@@ -172,13 +172,13 @@ class World:
         self.disk.is_full = False
         self.units.silent_until = -1.0
 
-    def run(self, words: list[str]) -> Process:
+    def run(self, argv: list[str]) -> Process:
         """Run a command to its end, in place of the schedule."""
-        return self.scheduler.call(" ".join(words), functools.partial(_command, words))
+        return self.scheduler.call(" ".join(argv), functools.partial(_command, argv))
 
-    def begin(self, words: list[str]) -> Process:
+    def begin(self, argv: list[str]) -> Process:
         """Begin a command beside those that run."""
-        return self.scheduler.spawn(" ".join(words), functools.partial(_command, words))
+        return self.scheduler.spawn(" ".join(argv), functools.partial(_command, argv))
 
     def await_all(self, limit: float = 300.0) -> None:
         """Wait for the end of all commands."""
@@ -202,9 +202,9 @@ class World:
         self.invariants.rebooted()
 
 
-def _command(words: list[str]) -> int:
+def _command(argv: list[str]) -> int:
     """Run a command as udpgrm's main does, and return the exit status."""
-    command, *rest = words
+    command, *rest = argv
     given = {word: "" for word in rest if word.startswith("--")}
     operands = [word for word in rest if not word.startswith("--")]
     arguments = Arguments(command, operands, {**given, "--json": ""})

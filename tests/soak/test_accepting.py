@@ -80,8 +80,8 @@ class NewFlows:
 
 def listed(port: int) -> Counter[int]:
     """Return how many connected sockets of the port each process has, as ss(8) shows them."""
-    words = ["ss", "-u", "-n", "-H", "-p", "state", "established", "sport", "=", f":{port}"]
-    shown = subprocess.run(words, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
+    command = ["ss", "-u", "-n", "-H", "-p", "state", "established", "sport", "=", f":{port}"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     fields = shown.stdout.replace(")", ",").split(",")
     return Counter(int(word[4:]) for word in fields if word.startswith("pid="))
 

@@ -78,8 +78,8 @@ def test_restarts_under_load(edge: Edge) -> None:
             ours.append(sum(seconds for step, seconds in took.items() if step not in NOT_OURS))
             assert traffic.poll() is None
     finally:
-        said, _ = traffic.communicate("")
-    result: dict[str, Any] = json.loads(said)
+        output, _ = traffic.communicate("")
+    result: dict[str, Any] = json.loads(output)
     by_generation = result.pop("generations")
     counters = edge.host.counters("127.0.0.1:4433")
     print(f"\n{RESTARTS} restarts of a FLOW service, {FLOWS} flows at a time: {result}")

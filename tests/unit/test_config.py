@@ -107,8 +107,8 @@ def test_just_out_of_bounds(file: Path, key: str, high: bool) -> None:
 
 @pytest.mark.parametrize("text", ["", "many", "-1", "+5", "5.0", "0x10", "1_0", "٣", "5 ; five"])
 def test_no_numbers(file: Path, text: str) -> None:
-    said = complaint(file, f"[limits]\ngroups = {text}\n")
-    assert said == f"limits.groups: {text!r} is not a number of 1..65536"
+    message = complaint(file, f"[limits]\ngroups = {text}\n")
+    assert message == f"limits.groups: {text!r} is not a number of 1..65536"
 
 
 def test_a_value_that_continues_in_the_next_line(file: Path) -> None:
@@ -120,15 +120,15 @@ def test_a_number_longer_than_python_reads(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content, said",
+    "content, message",
     [
         ("[limits]\ngroup = 5\n", "limits.group: no such key"),
         ("[limit]\ngroups = 5\n", "unknown section 'limit', there is only [limits]"),
         ("[limits]\n[more]\n", "unknown section 'more', there is only [limits]"),
     ],
 )
-def test_unknown_names(file: Path, content: str, said: str) -> None:
-    assert complaint(file, content) == said
+def test_unknown_names(file: Path, content: str, message: str) -> None:
+    assert complaint(file, content) == message
 
 
 def test_a_default_section(file: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_default_section(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content, words",
+    "content, parts",
     [
         ("groups = 5\n", ["no section", "groups = 5"]),
         ("[limits]\ngroups\n", ["parsing errors", "groups"]),
@@ -144,15 +144,15 @@ def test_a_default_section(file: Path) -> None:
         ("[limits]\n[limits]\n", ["'limits'", "already exists"]),
     ],
 )
-def test_no_ini(file: Path, content: str, words: list[str]) -> None:
-    said = complaint(file, content)
-    assert [word for word in words if word not in said] == []
+def test_no_ini(file: Path, content: str, parts: list[str]) -> None:
+    message = complaint(file, content)
+    assert [part for part in parts if part not in message] == []
 
 
 def test_more_prepared_groups_than_groups(file: Path) -> None:
-    said = complaint(file, "[limits]\ngroups = 8\nprepared_groups = 9\n")
-    assert said.startswith("limits.prepared_groups")
-    assert "limits.groups" in said
+    message = complaint(file, "[limits]\ngroups = 8\nprepared_groups = 9\n")
+    assert message.startswith("limits.prepared_groups")
+    assert "limits.groups" in message
 
 
 def test_other_bytes(file: Path) -> None:

@@ -47,17 +47,17 @@ def _watch_actions() -> None:
     execute, command = ActionBase._execute_module, ActionBase._low_level_execute_command
     commands = 0
 
-    def counted(self: Any, *words: Any, **options: Any) -> Any:
+    def counted(self: Any, *arguments: Any, **options: Any) -> Any:
         nonlocal commands
         commands += 1
-        return command(self, *words, **options)
+        return command(self, *arguments, **options)
 
-    def noted(self: Any, *words: Any, **options: Any) -> Any:
+    def noted(self: Any, *arguments: Any, **options: Any) -> Any:
         nonlocal commands
         commands = 0
         begin = time.monotonic()
         try:
-            return execute(self, *words, **options)
+            return execute(self, *arguments, **options)
         finally:
             variables = options.get("task_vars") or {}
             delegated = self._task.delegate_to

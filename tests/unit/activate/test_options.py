@@ -57,7 +57,7 @@ def test_help() -> None:
 
 
 @pytest.mark.parametrize(
-    "line, words",
+    "line, message",
     [
         ("", "NAME and ADDRESS:PORT are missing"),
         ("edge", "NAME and ADDRESS:PORT are missing"),
@@ -76,10 +76,10 @@ def test_help() -> None:
         ("--nothing edge 1.2.3.4:5", "option --nothing not recognized"),
     ],
 )
-def test_misuse(line: str, words: str) -> None:
+def test_misuse(line: str, message: str) -> None:
     with pytest.raises(ValueError) as error:
         options.parse(line.split())
-    assert words in str(error.value)
+    assert message in str(error.value)
 
 
 def test_filters() -> None:
@@ -88,7 +88,7 @@ def test_filters() -> None:
 
 
 @pytest.mark.parametrize(
-    "text, words",
+    "text, message",
     [
         ("", "no instruction"),
         ("{ 6, 0, 0, 0 },\n{ 6, 0, 0 },", "line 2: not an instruction"),
@@ -103,10 +103,10 @@ def test_filters() -> None:
         ("1,6 0 0 4294967296,", "k is 4294967296, more than 4294967295"),
     ],
 )
-def test_wrong_filters(text: str, words: str) -> None:
+def test_wrong_filters(text: str, message: str) -> None:
     with pytest.raises(ValueError) as error:
         filter_text.parse(text)
-    assert words in str(error.value)
+    assert message in str(error.value)
 
 
 @given(

@@ -29,9 +29,13 @@ def test_no_slow_module(command: str, tmp_path: Path) -> None:
         "main(sys.argv[1:])\n"
         "print(*(set(sys.modules) - before), sep='\\n', file=sys.stderr)\n"
     )
-    words = [f"--pin-dir={tmp_path}", command, *(["192.0.2.1:443"] if command == "delete" else [])]
+    arguments = [
+        f"--pin-dir={tmp_path}",
+        command,
+        *(["192.0.2.1:443"] if command == "delete" else []),
+    ]
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", code, str(ROOT), *words],
+        [sys.executable, "-I", "-S", "-c", code, str(ROOT), *arguments],
         capture_output=True,
         text=True,
         check=True,

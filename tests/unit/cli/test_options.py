@@ -124,7 +124,7 @@ def test_commands(line: str, command: str, operands: list[str], given: dict[str,
 
 
 @pytest.mark.parametrize(
-    "line, words",
+    "line, message",
     [
         ("", "nothing to do"),
         ("-v", "nothing to do"),
@@ -169,10 +169,10 @@ def test_commands(line: str, command: str, operands: list[str], given: dict[str,
         ("-d --timeout=1", "--timeout goes with "),
     ],
 )
-def test_misuse(line: str, words: str) -> None:
+def test_misuse(line: str, message: str) -> None:
     with pytest.raises(CommandError) as error:
         options.parse(line.split())
-    assert words in str(error.value)
+    assert message in str(error.value)
     assert len(str(error.value).splitlines()) == 1
 
 
@@ -187,9 +187,9 @@ def test_misuse(line: str, words: str) -> None:
         max_size=5,
     )
 )
-def test_any_words_are_understood_or_refused(words: list[str]) -> None:
+def test_any_words_are_understood_or_refused(arguments: list[str]) -> None:
     try:
-        found = options.parse(words)
+        found = options.parse(arguments)
     except CommandError as error:
         assert len(str(error).splitlines()) == 1
     else:
@@ -246,10 +246,10 @@ def test_every_command_has_a_module_and_a_help(
     command, form = commands.COMMANDS[word], usage.form_of(word)
     assert callable(importlib.import_module(f"udpgrm.cli.{command.module}").run)
     assert main([word, "--help"]) == 254
-    said = capsys.readouterr().out
-    assert said.startswith(f"Usage: udpgrm {word} ")
-    assert all(f" {option.name}" in said for option in form.options)
-    assert all(len(line) < 80 for line in said.splitlines())
+    output = capsys.readouterr().out
+    assert output.startswith(f"Usage: udpgrm {word} ")
+    assert all(f" {option.name}" in output for option in form.options)
+    assert all(len(line) < 80 for line in output.splitlines())
 
 
 def test_an_option_means_the_same_in_every_command() -> None:
@@ -266,9 +266,9 @@ def test_an_option_means_the_same_in_every_command() -> None:
 )
 def test_help(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(line.split()) == 254
-    said = capsys.readouterr()
-    assert said.out.startswith("Usage: udpgrm ")
-    assert said.err == ""
+    captured = capsys.readouterr()
+    assert captured.out.startswith("Usage: udpgrm ")
+    assert captured.err == ""
 
 
 @pytest.mark.parametrize(
@@ -309,11 +309,11 @@ def test_help(line: str, capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_misuse_is_one_line_and_255(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(line.split()) == 255
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith("udpgrm: ")
-    assert said.err.endswith("\n")
-    assert len(said.err.splitlines()) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("udpgrm: ")
+    assert captured.err.endswith("\n")
+    assert len(captured.err.splitlines()) == 1
 
 
 def test_one_line_also_for_a_word_of_two(capsys: pytest.CaptureFixture[str]) -> None:
@@ -325,8 +325,8 @@ def test_a_wrong_configuration_file(tmp_path: Path, capsys: pytest.CaptureFixtur
     file = tmp_path / "udpgrm.conf"
     file.write_text("[limits]\ngroups = none\n")
     assert main(["-d", f"--config={file}"]) == 255
-    said = capsys.readouterr().err
-    assert said == f"udpgrm: {file}: limits.groups: 'none' is not a number of 1..65536\n"
+    message = capsys.readouterr().err
+    assert message == f"udpgrm: {file}: limits.groups: 'none' is not a number of 1..65536\n"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the kernel refuses earlier")

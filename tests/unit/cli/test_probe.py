@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""udpgrm probe --type: what its words mean, and which are refused."""
+"""udpgrm probe --type: what its arguments mean, and which are refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from udpgrm.cli.main import main
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "message"),
     [
         (["--type=ping"], "type"),
         (["--type=echo", "payload"], "'payload' is not KEY=VALUE"),
@@ -39,11 +39,11 @@ from udpgrm.cli.main import main
     ],
 )
 def test_what_makes_no_sense(
-    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["probe", "192.0.2.1:443", *words]) == 255
+    assert main(["probe", "192.0.2.1:443", *arguments]) == 255
     [line] = capsys.readouterr().err.splitlines()
-    assert said in line
+    assert message in line
 
 
 def test_an_echo(capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,8 +51,8 @@ def test_an_echo(capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["probe", there.address, "--type=echo", "timeout_s=5", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["passed"] is True
     with server(lambda data, _: []) as there:
-        words = ["--type=echo", "timeout_s=0.05", "retries=0"]
-        assert main(["probe", there.address, *words]) == 1
+        arguments = ["--type=echo", "timeout_s=0.05", "retries=0"]
+        assert main(["probe", there.address, *arguments]) == 1
         assert "failed" in capsys.readouterr().out
 
 
@@ -63,6 +63,6 @@ def test_digits_are_no_numbers(payload: str, expect: str) -> None:
     """What is text, like hex, is taken as it stands, or in YAML's quotes."""
     sent = bytes.fromhex(payload.strip('"'))
     with server(lambda data, _: [data[:-1] + bytes([data[-1] + 1])]) as there:
-        words = [f"payload={payload}", f"expect={expect}", "timeout_s=5"]
-        assert main(["probe", there.address, "--type=raw", *words]) == 0
+        arguments = [f"payload={payload}", f"expect={expect}", "timeout_s=5"]
+        assert main(["probe", there.address, "--type=raw", *arguments]) == 0
         assert [data for data, _ in there.seen] == [sent]

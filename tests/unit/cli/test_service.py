@@ -29,9 +29,9 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*words: str, stdin: bytes = b"") -> tuple[int, dict[str, Any]]:
+    def call(*arguments: str, stdin: bytes = b"") -> tuple[int, dict[str, Any]]:
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        code = main.main(["service", *words, "--json"])
+        code = main.main(["service", *arguments, "--json"])
         out, err = capsys.readouterr()
         return code, json.loads(out) if out else {"error": err}
 
@@ -161,7 +161,7 @@ def test_names(there: Path, run: Run, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (("list", "edge"), "'list' is none of define, new, remove, unit, render"),
         (("define",), "an operand is missing"),
@@ -169,8 +169,8 @@ def test_names(there: Path, run: Run, name: str) -> None:
         (("define", "edge", "--lose-flows"), "--lose-flows does not go with service define"),
     ],
 )
-def test_misuse(there: Path, run: Run, words: tuple[str, ...], message: str) -> None:
-    code, answer = run(*words)
+def test_misuse(there: Path, run: Run, arguments: tuple[str, ...], message: str) -> None:
+    code, answer = run(*arguments)
     assert (code, message in answer["error"]) == (255, True)
 
 

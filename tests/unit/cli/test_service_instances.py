@@ -44,8 +44,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, Any]]:
-    code = main.main(["service", *words, "--json"])
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
+    code = main.main(["service", *arguments, "--json"])
     out, err = capsys.readouterr()
     return code, json.loads(out) if out else {"error": err}
 
@@ -87,6 +87,6 @@ def test_stop(
 
 
 def test_misuse(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (("stop", "edge", "--adopt=x.service"), ("start", "edge", "--lose-flows")):
-        code, answer = run(capsys, *words)
+    for arguments in (("stop", "edge", "--adopt=x.service"), ("start", "edge", "--lose-flows")):
+        code, answer = run(capsys, *arguments)
         assert (code, "does not go with service" in answer["error"]) == (255, True)

@@ -76,7 +76,7 @@ def test_files_are_rendered(host: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.parametrize(
-    ("words", "reason"),
+    ("arguments", "reason"),
     [
         ("unit plain", "plain: its definition has neither unit_from nor unit_settings"),
         ("render plain 1", "plain: its definition has neither unit_from nor unit_settings"),
@@ -87,8 +87,10 @@ def test_files_are_rendered(host: Path, capsys: pytest.CaptureFixture[str]) -> N
         ("remove edge --write", "--write does not go with service remove"),
     ],
 )
-def test_misuse(host: Path, capsys: pytest.CaptureFixture[str], words: str, reason: str) -> None:
-    assert main.main(["service", *words.split()]) == 255
+def test_misuse(
+    host: Path, capsys: pytest.CaptureFixture[str], arguments: str, reason: str
+) -> None:
+    assert main.main(["service", *arguments.split()]) == 255
     assert reason in capsys.readouterr().err
 
 
@@ -100,21 +102,21 @@ def test_a_unit_that_cannot_be_taken_over(host: Path, capsys: pytest.CaptureFixt
 
 def test_a_service_by_a_profile(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (host / "coturn.service").write_text(UNIT)
-    words = ["service", "new", "turn", "--profile=coturn", "--address=192.0.2.1:1,[::1]:1"]
-    assert main.main([*words, "--check", "--json"]) == 0
+    arguments = ["service", "new", "turn", "--profile=coturn", "--address=192.0.2.1:1,[::1]:1"]
+    assert main.main([*arguments, "--check", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert contract.misfits("service-define", answer) == []
     assert answer["after"]["text"].startswith("# STUN and TURN: keys that are not")
     assert not (host / "services.d/turn.yaml").exists()
-    assert main.main(words) == 0
+    assert main.main(arguments) == 0
     assert capsys.readouterr().out == "turn: defined\n"
     assert "/etc/turnserver.conf" in (host / "system/turn@.service").read_text()
     first = (host / "system/turn-first.service").read_text()
     assert "\nExecStart=/usr/bin/udpgrm restart turn\n" in first
     for wrong, reason in (
-        ([*words[:3], "--profile=coturn"], "service new needs --address"),
+        ([*arguments[:3], "--profile=coturn"], "service new needs --address"),
         (["service", "unit", "turn", "--address=[::1]:1"], "service unit takes no --address"),
-        ([*words[:3], "--profile=x", "--address=[::1]:1"], "no profile 'x'"),
+        ([*arguments[:3], "--profile=x", "--address=[::1]:1"], "no profile 'x'"),
         (["service", "new", "b", "--profile=coturn", "--address=nowhere"], "groups.0.address"),
     ):
         assert main.main(wrong) != 0

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""The code that filters become: whole, small, and what is wrong with them is said.
+"""The code that filters become: whole and small, with faults reported.
 
 What it does is compared in tests/kernel/test_filters.py, by running it.
 """
@@ -50,7 +50,7 @@ def test_all_code_is_reached_and_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "said"),
+    ("program", "message"),
     [
         ([Instruction(0x34, 0, 0, 0), _RETURN], "instruction 0 (0x34, 0x0) is unknown"),
         ([Instruction(0x04, 0, 0, 1)], "instruction 0 leads out of the filter"),
@@ -64,10 +64,10 @@ def test_all_code_is_reached_and_ends() -> None:
         ([Instruction(0x20, 0, 0, 0xFFFFF02C), _RETURN], "instruction 0 (0x20, 0xfffff02c)"),
     ],
 )
-def test_what_cannot_run_is_named(program: list[Instruction], said: str) -> None:
+def test_what_cannot_run_is_named(program: list[Instruction], message: str) -> None:
     found = faults(program)
-    assert len(found) == bool(said)
-    assert all(said in fault for fault in found)
+    assert len(found) == bool(message)
+    assert all(message in fault for fault in found)
     check_flow(convert(program))
 
 

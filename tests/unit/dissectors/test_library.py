@@ -167,7 +167,7 @@ def test_parameters_become_constants() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "words"),
+    ("name", "text", "message"),
     [
         (b"nosuch", b"", "no dissector 'nosuch'"),
         (b"\xff", b"", "not a dissector's name"),
@@ -175,10 +175,10 @@ def test_parameters_become_constants() -> None:
         (b"quic", b"{}", "dissector quic: parameter cid_length is missing"),
     ],
 )
-def test_what_an_application_may_send(name: bytes, text: bytes, words: str) -> None:
+def test_what_an_application_may_send(name: bytes, text: bytes, message: str) -> None:
     """The daemon catches BuildError, and nothing else."""
     value = abi.Dissector(type=DissectorType.NAMED, name=name, parameters=text)
-    with pytest.raises(cache.BuildError, match=words):
+    with pytest.raises(cache.BuildError, match=message):
         programs.parameters_of(value)
 
 

@@ -53,7 +53,7 @@ def test_positions_and_constants() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("given", "message"),
     [
         ({}, "parameter length is missing (2..20)"),
         ({"length": 1}, "length: 1 is not 2..20"),
@@ -73,10 +73,10 @@ def test_positions_and_constants() -> None:
         ({"length": 8, "key": KEY[1:]}, "is not 32 hexadecimal digits, or none"),
     ],
 )
-def test_wrong_values(given: dict[str, Any], words: str) -> None:
+def test_wrong_values(given: dict[str, Any], message: str) -> None:
     with pytest.raises(DissectorError) as error:
         ALL.of_json(json.dumps(given))
-    assert words in str(error.value)
+    assert message in str(error.value)
     assert len(str(error.value).splitlines()) == 1
 
 
@@ -100,9 +100,9 @@ def test_traits_may_be_left_out() -> None:
 
 
 def test_words_of_a_command_line() -> None:
-    words = ["length=8", "strict=true", "mode=fast", f"key={KEY}", "mark=" + "0f" * 10]
+    arguments = ["length=8", "strict=true", "mode=fast", f"key={KEY}", "mark=" + "0f" * 10]
     given = {"length": 8, "strict": True, "mode": "fast", "key": KEY, "mark": "0f" * 10}
-    assert ALL.of_arguments(words) == given
+    assert ALL.of_arguments(arguments) == given
     assert ALL.of_arguments(["length=8"]) == {"length": 8}
     for wrong, reason in (
         ("length", "not a parameter: 'length'"),
@@ -139,7 +139,7 @@ def test_rules() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("", "not JSON"),
         ("[]", "not a JSON object"),
@@ -169,13 +169,13 @@ def test_rules() -> None:
         ('{"about": "x", "parameters": [{"type": "boolean"}]}', "a parameter without a name"),
     ],
 )
-def test_wrong_documents(text: str, words: str) -> None:
-    with pytest.raises(DissectorError, match=words):
+def test_wrong_documents(text: str, message: str) -> None:
+    with pytest.raises(DissectorError, match=message):
         Schema.of(text)
 
 
 @pytest.mark.parametrize(
-    ("parameter", "words"),
+    ("parameter", "message"),
     [
         (item("Length", "boolean"), "parameter name 'Length'"),
         (item("a b", "boolean"), "parameter name 'a b'"),
@@ -196,10 +196,10 @@ def test_wrong_documents(text: str, words: str) -> None:
         ({"name": "x", "type": "boolean"}, "description is missing"),
     ],
 )
-def test_wrong_parameters(parameter: dict[str, Any], words: str) -> None:
+def test_wrong_parameters(parameter: dict[str, Any], message: str) -> None:
     with pytest.raises(DissectorError) as error:
         schema(parameter)
-    assert words in str(error.value)
+    assert message in str(error.value)
 
 
 def test_two_of_one_name() -> None:

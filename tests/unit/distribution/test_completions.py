@@ -21,9 +21,9 @@ printf '%s\\n' "${COMPREPLY[@]}"
 """
 
 
-def offered(script: Path, *words: str) -> list[str]:
+def offered(script: Path, *arguments: str) -> list[str]:
     """Return what bash offers for the last word."""
-    asked = ["bash", "-c", _ASK, "bash", str(script), *words]
+    asked = ["bash", "-c", _ASK, "bash", str(script), *arguments]
     return subprocess.run(asked, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
 
 

@@ -39,6 +39,6 @@ def test_units_say_how_to_change_them(name: str) -> None:
 def test_no_unit_is_open(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_text(TEXTS[name])
-    words = ["systemd-analyze", "security", "--offline=true", "--threshold=35", str(path)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=35", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout.splitlines()[-1:] or done.stderr

@@ -253,7 +253,7 @@ def test_what_could_not_be_looked_at() -> None:
     hung = Unreachable("process 5 hangs", "/sys/fs/cgroup/user.slice")
     host = replace(HOST, daemon_lacks="EPERM: a right", unreachable=(hung,))
     found = about_host(host, f"at {ADDRESS}", [])
-    # that there is no socket could not be said
+    # whether there is a socket is unknown
     assert [item.code for item in found] == ["unreachable", "daemon_lacks_right"]
     assert all(item.problem for item in found)
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""The schemas of answers: well formed, closed, described, and in the words of the code."""
+"""The schemas of answers: well formed, closed, described, and equal to the enums of the code."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def test_units_of_seconds() -> None:
                 assert key.endswith("_s") or "second" in text, where
 
 
-def answers(words: str) -> str:
-    return contract.answer_of(options.parse(words.split()))
+def answers(arguments: str) -> str:
+    return contract.answer_of(options.parse(arguments.split()))
 
 
 def test_every_command_has_its_answer() -> None:

@@ -60,7 +60,7 @@ def test_a_clean_run(restarts: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "words"),
+    ("fault", "message"),
     [
         ({**session(1.0, 1.1, 0.0, 1), "problem": "no answer"}, "no answer"),
         (session(8.0, 8.1, 14.0, 1, 2), "by the generations [1, 2]"),
@@ -70,9 +70,9 @@ def test_a_clean_run(restarts: Any) -> None:
         (session(10.2, 10.3, 14.0, 3), "after the switch went to the old"),
     ],
 )
-def test_a_fault(restarts: Any, fault: dict[str, Any], words: str) -> None:
+def test_a_fault(restarts: Any, fault: dict[str, Any], message: str) -> None:
     found = complaints(restarts, 1, fault)
-    assert words in found[0], found
+    assert message in found[0], found
 
 
 def test_too_few_across_the_switch(restarts: Any) -> None:

@@ -64,19 +64,19 @@ class FakeCommand:
         (directory / "services.d").mkdir()
         (directory / "groups.json").write_text(json.dumps(list(groups)))
         self.set_services(*services)
-        words = {
+        fields = {
             "python": sys.executable,
             "checkout": str(pathlib.Path(__file__).resolve().parents[3]),
             "here": str(directory),
         }
         for name, text in (("udpgrm", COMMAND), ("systemctl", SYSTEMCTL), ("python", PYTHON)):
             program = directory / name
-            program.write_text(text.format(**words))
+            program.write_text(text.format(**fields))
             program.chmod(0o755)
 
-    def break_module(self, name: str, words: str = "") -> None:
-        """Let a module fail from now on, with words on stderr."""
-        (self.path / f"broken-{name}.py").write_text(f"{words}\n")
+    def break_module(self, name: str, message: str = "") -> None:
+        """Let a module fail from now on, with a message on stderr."""
+        (self.path / f"broken-{name}.py").write_text(f"{message}\n")
 
     def set_services(self, *services: dict[str, t.Any]) -> None:
         """Forget what services there are, and have these."""

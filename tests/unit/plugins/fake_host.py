@@ -60,7 +60,7 @@ class FakeHost:
         self.calls: list[list[str]] = []
 
     @staticmethod
-    def check(words: t.Sequence[str], printed: str) -> None:
+    def check(arguments: t.Sequence[str], printed: str) -> None:
         """Tests put something here that sees whether an answer is as documented."""
 
     def __call__(self, arguments: list[str], text: str = "") -> tuple[int, str, str]:
@@ -96,9 +96,9 @@ class FakeHost:
         assert command == "working-gen"
         return self._working_gen(found[0], *rest)
 
-    def _list(self, *words: str) -> tuple[int, str, str]:
+    def _list(self, *arguments: str) -> tuple[int, str, str]:
         try:
-            wanted = [addresses.read(word) for word in words]
+            wanted = [addresses.read(word) for word in arguments]
         except ValueError as error:
             return 255, "", f"udpgrm: {error}\n"
         groups = [
@@ -211,20 +211,22 @@ class FakeHost:
             problems.append({"file": str(change.path), "key": "groups.0", "reason": "is bad"})
         return problems
 
-    def _dissector(self, action: str, *words: str) -> tuple[int, str, str]:
+    def _dissector(self, action: str, *arguments: str) -> tuple[int, str, str]:
         """The groups' list holds [address, choice]; the dissector broken does not load."""
         if action == "show":
-            if words[0] == "bespoke":
+            if arguments[0] == "bespoke":
                 return 255, "", "udpgrm: dissector bespoke is a type of its own, not a named one"
-            path = pathlib.Path(__file__).parent / "dissectors" / words[0]
-            shown = {**sample("dissector-show"), "name": words[0], "path": str(path)}
+            path = pathlib.Path(__file__).parent / "dissectors" / arguments[0]
+            shown = {**sample("dissector-show"), "name": arguments[0], "path": str(path)}
             return self._answer(**shown)
         if action == "check":
-            ok = words[0] != "broken"
+            ok = arguments[0] != "broken"
             reason = "" if ok else "the verifier says no"
-            _status, out, err = self._answer(name=words[0], ok=ok, reason=reason, log="R0 invalid")
+            _status, out, err = self._answer(
+                name=arguments[0], ok=ok, reason=reason, log="R0 invalid"
+            )
             return 0 if ok else 1, out, err
-        address, *rest = words
+        address, *rest = arguments
         chosen = dict(t.cast(t.Any, self.groups))
         before, after = chosen.get(address), None
         if action == "set":

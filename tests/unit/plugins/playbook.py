@@ -48,13 +48,13 @@ class Ansible:
         gone: t.Collection[str] = (),
         **variables: t.Any,
     ) -> tuple[int, str]:
-        """Run a playbook; its exit status and words. Hosts in C(gone) cannot be reached."""
+        """Run a playbook; its exit status and output. Hosts in C(gone) cannot be reached."""
         run = self.start(playbook, hosts, *options, gone=gone, **variables)
         try:
-            said, _none = run.communicate(timeout=LIMIT_S)
+            output, _none = run.communicate(timeout=LIMIT_S)
         finally:
             run.kill()
-        return run.returncode, said
+        return run.returncode, output
 
     def start(
         self,

@@ -70,7 +70,7 @@ def test_a_host_that_cannot_be_reached() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "reason"),
+    ("script", "reason"),
     [
         ("echo 'udpgrm: not found' >&2; exit 127", "udpgrm: not found"),
         ("exit 0", "the ssh session ended"),
@@ -81,9 +81,9 @@ def test_a_host_that_cannot_be_reached() -> None:
     ],
 )
 def test_a_host_that_does_not_answer(
-    ssh: Path, monkeypatch: pytest.MonkeyPatch, said: str, reason: str
+    ssh: Path, monkeypatch: pytest.MonkeyPatch, script: str, reason: str
 ) -> None:
     monkeypatch.setattr(remote, "_PATIENCE_S", 2.0)
-    (ssh / "udpgrm").write_text(f"#!/bin/sh\n{said}\n")
+    (ssh / "udpgrm").write_text(f"#!/bin/sh\n{script}\n")
     with pytest.raises(remote.ProberError, match=reason):
         remote.run(ECHO, "127.0.0.1:9")

@@ -43,7 +43,7 @@ def test_good() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         (
             {"passed": False, "reason": "no reply within 1 s", "received": None},
@@ -75,10 +75,10 @@ def test_good() -> None:
         ),
     ],
 )
-def test_bad(changes: dict[str, Any], words: str) -> None:
+def test_bad(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(StepFailed) as caught:
         evaluate({**GOOD, **changes}, 5, "steered")
-    assert str(caught.value) == words
+    assert str(caught.value) == message
 
 
 OLD, NEW, FLOW_TIMEOUT_S = 4, 5, 1

@@ -84,17 +84,17 @@ def test_follow_none() -> None:
 def test_launch(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUDO_USER", "alice")
     monkeypatch.setattr("sys.argv", ["/usr/bin/true", "restart", "edge"])
-    program(scratch, "systemd-run", f'printf "%s\\n" "$@" >{scratch}/words')
+    program(scratch, "systemd-run", f'printf "%s\\n" "$@" >{scratch}/arguments')
     assert follow.launch("edge", ["restart", "edge"]) == "udpgrm-restart-edge.service"
-    words = (scratch / "words").read_text().splitlines()
-    assert words[:4] == [
+    arguments = (scratch / "arguments").read_text().splitlines()
+    assert arguments[:4] == [
         "--quiet",
         "--no-ask-password",
         "--unit=udpgrm-restart-edge.service",
         "--collect",
     ]
-    assert "--setenv=SUDO_USER=alice" in words
-    assert words[-2:] == ["restart", "edge"]
+    assert "--setenv=SUDO_USER=alice" in arguments
+    assert arguments[-2:] == ["restart", "edge"]
 
 
 def test_launch_fails(scratch: Path) -> None:

@@ -88,7 +88,7 @@ def test_none_yet() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         (b"", "cannot be read"),
         (b"[]", "cannot be read"),
@@ -100,10 +100,10 @@ def test_none_yet() -> None:
         (b'{"a":' * 100000, "recursion"),
     ],
 )
-def test_unreadable(directory: Path, text: bytes, words: str) -> None:
+def test_unreadable(directory: Path, text: bytes, message: str) -> None:
     directory.mkdir(parents=True)
     (directory / "edge.json").write_bytes(text)
-    with pytest.raises(statedir.JournalError, match=words) as caught:
+    with pytest.raises(statedir.JournalError, match=message) as caught:
         journal.load("edge")
     assert str(directory / "edge.json") in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -136,8 +136,8 @@ def test_the_others_are_resumed_if_one_cannot_be_read(
     monkeypatch.setattr(foreground, "resume", resume)
     assert main(["restart", "--resume", "--foreground"]) == EXIT_ERROR
     assert resumed == ["edge"]
-    said = capsys.readouterr().err.splitlines()
-    assert [line.partition(" cannot be read")[0] for line in said] == [
+    errors = capsys.readouterr().err.splitlines()
+    assert [line.partition(" cannot be read")[0] for line in errors] == [
         f"udpgrm: {directory}/{name}.json" for name in "abc"
     ]
 
@@ -160,10 +160,10 @@ def test_the_second_process_is_refused_with_the_first(
     root = Path(__file__).resolve().parents[3]
     with lock.locked("edge"):
         assert lock.is_locked("edge")
-        said = subprocess.run(
+        output = subprocess.run(
             [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
         ).stdout
-    assert said.startswith(f"edge: a restart runs already: pid {os.getpid()} of alice, since 2")
+    assert output.startswith(f"edge: a restart runs already: pid {os.getpid()} of alice, since 2")
     assert not lock.is_locked("edge")
     with lock.locked("edge"):
         pass

@@ -34,9 +34,9 @@ def world_with(begin: Notice) -> World:
 
 
 def command(tmp_path: Path, end: str = "") -> Notice:
-    """A command that notes its words."""
-    words = ("/bin/sh", "-c", f'echo "$@" >>{tmp_path}/given; {end}', "-", "%i", "100%%")
-    return Notice(command=words)
+    """A command that notes its arguments."""
+    arguments = ("/bin/sh", "-c", f'echo "$@" >>{tmp_path}/given; {end}', "-", "%i", "100%%")
+    return Notice(command=arguments)
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_it_is_given_once(tmp_path: Path) -> None:
 def test_killed_as_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = world_with(command(tmp_path))
 
-    def dies(words: list[str]) -> None:
+    def dies(arguments: list[str]) -> None:
         raise Killed
 
     with monkeypatch.context() as patch:

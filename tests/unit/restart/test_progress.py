@@ -70,7 +70,7 @@ def test_lines_say_everything_once(journal: Journal) -> None:
 
 
 @pytest.mark.parametrize(
-    ("result", "position", "words"),
+    ("result", "position", "message"),
     [
         (
             Result.DONE,
@@ -94,14 +94,14 @@ def test_lines_say_everything_once(journal: Journal) -> None:
         ),
     ],
 )
-def test_the_last_line(journal: Journal, result: Result, position: Position, words: str) -> None:
+def test_the_last_line(journal: Journal, result: Result, position: Position, message: str) -> None:
     stream = io.StringIO()
     journal.promotion_window_s = 0.12
     reason = "no reply" if result is Result.FAILED else ""
     ended(journal, position.step, result, reason, position)
     Terminal(stream).show(journal.to_json())
     step, last, _ = stream.getvalue().split("\n")
-    assert last.endswith(words)
+    assert last.endswith(message)
     assert step.endswith(
         f"{position.step.value:<10} {result.value:<9}    0.250 s"
         + (f": {reason}" if reason else "")

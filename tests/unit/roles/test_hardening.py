@@ -47,14 +47,14 @@ def test_no_unit_is_open(tmp_path: Path, template: str, name: str, most: float) 
     """0 is closed, 10 is open; without any directive each would have 9.6."""
     path = tmp_path / name
     path.write_text(render(template))
-    words = [
+    command = [
         "systemd-analyze",
         "security",
         "--offline=true",
         f"--threshold={most * 10:.0f}",
         str(path),
     ]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout.splitlines()[-1:] or done.stderr
 
 

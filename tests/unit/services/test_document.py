@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""YAML to plain data: what is refused, in which words, and that nothing gets out of hand."""
+"""YAML to plain data: what is refused, with which message, and that nothing gets out of hand."""
 
 from __future__ import annotations
 

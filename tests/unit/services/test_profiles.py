@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Profiles of servers: definitions that are valid at any address, and what is said of them."""
+"""Profiles of servers: definitions that are valid at any address, and their pages."""
 
 from __future__ import annotations
 

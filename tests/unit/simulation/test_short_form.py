@@ -126,7 +126,7 @@ def _promotes_early(self: Steps, evidence: Any) -> None:
             grm.promote(sock, new)
 
 
-#: A mistake in the product, the schedule that it must not survive, words of the violation.
+#: A mistake in the product, the schedule that must find it, a part of the violation's message.
 MISTAKES: dict[str, tuple[object, str, Callable[..., Any], Schedule, str]] = {
     "stop without a drain": (Steps, "_watch", _no_drain, one(Config()), "flows after"),
     "promotion of what has no socket yet": (
@@ -155,8 +155,8 @@ MISTAKES: dict[str, tuple[object, str, Callable[..., Any], Schedule, str]] = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes_are_found(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    owner, name, wrong, schedule, words = MISTAKES[mistake]
+    owner, name, wrong, schedule, message = MISTAKES[mistake]
     assert schedules.run(schedule).violations == []
     monkeypatch.setattr(owner, name, wrong)
     violations = schedules.run(schedule).violations
-    assert any(words in violation for violation in violations), violations
+    assert any(message in violation for violation in violations), violations

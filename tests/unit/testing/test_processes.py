@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize(
-    ("work", "status", "said"),
+    ("work", "status", "message"),
     [
         ("return True", 0, ""),
         ("return False", 1, ""),
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[3]
         ("os.kill(os.getpid(), signal.SIGTERM)", 130, "interrupted by SIGTERM"),
     ],
 )
-def test_exit_status(work: str, status: int, said: str) -> None:
+def test_exit_status(work: str, status: int, message: str) -> None:
     code = f"""
 import os, signal, subprocess, sys
 from testing.processes import exit_status
@@ -34,5 +34,5 @@ sys.exit(exit_status(work))
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stderr.startswith(said)) == (status, True), done.stderr
-    assert bool(done.stderr) == bool(said)
+    assert (done.returncode, done.stderr.startswith(message)) == (status, True), done.stderr
+    assert bool(done.stderr) == bool(message)

@@ -38,29 +38,29 @@ def run(
 
 @both_versions
 def test_flows_left(ansible: Ansible, fleet: dict[str, FakeCommand]) -> None:
-    status, said = run(ansible, fleet, GENERATION)
-    assert status == 0, said
-    lines = [line for line in said.splitlines() if line.startswith("fl1: ")]
+    status, output = run(ansible, fleet, GENERATION)
+    assert status == 0, output
+    lines = [line for line in output.splitlines() if line.startswith("fl1: ")]
     assert [line.split(", ")[1] for line in lines] == ["2 flows left", "1 flows left"]
 
 
 @both_versions
 def test_time_is_up(ansible: Ansible, fleet: dict[str, FakeCommand]) -> None:
-    status, said = run(ansible, fleet, {**GENERATION, "timeout": 0})
-    assert status == 2, said
+    status, output = run(ansible, fleet, {**GENERATION, "timeout": 0})
+    assert status == 2, output
     # the time is that of the look itself, whatever the machine makes of it
-    assert re.search(r"generation 1 has not drained in \d+ s: 2 flows left", said), said
+    assert re.search(r"generation 1 has not drained in \d+ s: 2 flows left", output), output
 
 
 def test_check_mode_looks_once(ansible: Ansible, fleet: dict[str, FakeCommand]) -> None:
-    status, said = run(ansible, fleet, GENERATION, "--check")
-    assert (status, len(fleet["fl1"].modules)) == (0, 1), said
+    status, output = run(ansible, fleet, GENERATION, "--check")
+    assert (status, len(fleet["fl1"].modules)) == (0, 1), output
 
 
 @pytest.mark.parametrize("wrong", [{"timeout": "soon"}, {"interval": [5]}, {"flows": "few"}])
 def test_numbers(ansible: Ansible, fleet: dict[str, FakeCommand], wrong: dict[str, t.Any]) -> None:
-    status, said = run(ansible, fleet, {**GENERATION, **wrong})
+    status, output = run(ansible, fleet, {**GENERATION, **wrong})
     assert status == 2
-    assert f"{next(iter(wrong))} " in said.replace("'", " ")
-    assert "Traceback" not in said
+    assert f"{next(iter(wrong))} " in output.replace("'", " ")
+    assert "Traceback" not in output
     assert fleet["fl1"].calls == []

@@ -74,10 +74,10 @@ def test_examples(name: str, ansible: Ansible) -> None:
         examples.append(task)
     playbook = ansible.directory / "examples.yml"
     playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": examples}]))
-    status, said = ansible.run(playbook, {"fl1": host(ansible.directory / "fl1", name)})
-    assert status == 0, said
-    results = [line.partition(":")[0] for line in said.splitlines() if "[fl1]" in line]
+    status, output = ansible.run(playbook, {"fl1": host(ansible.directory / "fl1", name)})
+    assert status == 0, output
+    results = [line.partition(":")[0] for line in output.splitlines() if "[fl1]" in line]
     changes = name.removeprefix("udpgrm_") not in READ_ONLY
     assert results == [
         "changed" if changes and task["name"] not in UNCHANGED else "ok" for task in examples
-    ], said
+    ], output

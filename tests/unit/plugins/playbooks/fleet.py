@@ -29,7 +29,7 @@ class Fleet:
     def run(
         self, *options: str, playbook: str = "rolling_restart", **variables: t.Any
     ) -> tuple[int, str]:
-        """Run a playbook; its exit status and words."""
+        """Run a playbook; its exit status and output."""
         given = self.given(**variables)
         return self._ansible.run(
             PLAYBOOKS / f"{playbook}.yml", self.hosts, *options, gone=self.gone, **given

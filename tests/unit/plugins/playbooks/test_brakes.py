@@ -32,14 +32,14 @@ def result(fleet: Fleet, ansible: Ansible) -> dict[str, t.Any]:
 def test_a_shut_gate_stops_and_expedite_skips_it(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{}, {}])
     gate = {"name": "ready", "command": ["test", "-e", str(ansible.directory / "ready")]}
-    status, said = fleet.run(udpgrm_gates=[gate])
-    assert (status, fleet.working) == (2, [1, 1]), said
-    assert "stopped: gate ready: exit status 1" in said
+    status, output = fleet.run(udpgrm_gates=[gate])
+    assert (status, fleet.working) == (2, [1, 1]), output
+    assert "stopped: gate ready: exit status 1" in output
     assert result(fleet, ansible)["state"] == "stopped"
-    status, said = fleet.run(udpgrm_gates=json.dumps([gate]), udpgrm_expedite="true")
-    assert (status, fleet.working) == (0, [2, 2]), said
+    status, output = fleet.run(udpgrm_gates=json.dumps([gate]), udpgrm_expedite="true")
+    assert (status, fleet.working) == (0, [2, 2]), output
     note = "gates are skipped (udpgrm_expedite): ready"
-    assert note in said
+    assert note in output
     assert note in fleet.report
     assert result(fleet, ansible)["notes"] == [note]
 
@@ -51,32 +51,32 @@ def test_a_gate_that_shuts_during_a_bake(ansible: Ansible, canary: str) -> None:
     fleet = Fleet(ansible, [{"looks": FOREVER}, {}])
     services = fleet.hosts["fl1"].path / "services.json"
     gate = {"name": "old", "command": ["grep", "-q", '"working": 1', str(services)]}
-    status, said = fleet.run(
+    status, output = fleet.run(
         udpgrm_gates=[gate], udpgrm_bake=1, udpgrm_on_stop="rollback", udpgrm_canary=canary
     )
-    assert (status, fleet.working) == (2, [1, 1]), said
-    assert "stopped: gate old: exit status 1" in said
-    assert "echo: 1 rolled back, 1 untouched" in said
+    assert (status, fleet.working) == (2, [1, 1]), output
+    assert "stopped: gate old: exit status 1" in output
+    assert "echo: 1 rolled back, 1 untouched" in output
 
 
 def test_a_gate_that_shuts_during_the_last_bake(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{}])
     services = fleet.hosts["fl1"].path / "services.json"
     gate = {"name": "old", "command": ["grep", "-q", '"working": 1', str(services)]}
-    status, said = fleet.run(udpgrm_gates=[gate])
-    assert (status, fleet.working) == (2, [2]), said
-    assert "all hosts were reached before the run was stopped: gate old: exit status 1" in said
+    status, output = fleet.run(udpgrm_gates=[gate])
+    assert (status, fleet.working) == (2, [2]), output
+    assert "all hosts were reached before the run was stopped: gate old: exit status 1" in output
 
 
 def lines(run: subprocess.Popen[str], what: str) -> str:
-    """Read until a line has some words."""
+    """Read until a line has a text, and return the output so far."""
     assert run.stdout is not None
-    said = ""
+    output = ""
     for line in run.stdout:
-        said += line
+        output += line
         if what in line:
-            return said
-    raise AssertionError(said)
+            return output
+    raise AssertionError(output)
 
 
 def start(ansible: Ansible, fleet: Fleet, **variables: t.Any) -> subprocess.Popen[str]:
@@ -92,15 +92,15 @@ def test_the_brake_pauses_and_stops(ansible: Ansible) -> None:
     lines(run, f"waits: {brake} says pause; delete it to continue")
     assert fleet.working == [1, 1]
     brake.write_text("stop\n")
-    said, _none = run.communicate(timeout=300)
-    assert (run.returncode, fleet.working) == (2, [1, 1]), said
-    assert f"stopped: {brake} says stop" in said
+    output, _none = run.communicate(timeout=300)
+    assert (run.returncode, fleet.working) == (2, [1, 1]), output
+    assert f"stopped: {brake} says stop" in output
     brake.write_text("pause")
     run = start(ansible, fleet, udpgrm_brake="brake")
     lines(run, "says pause")
     brake.unlink()
-    said, _none = run.communicate(timeout=300)
-    assert (run.returncode, fleet.working) == (0, [2, 2]), said
+    output, _none = run.communicate(timeout=300)
+    assert (run.returncode, fleet.working) == (0, [2, 2]), output
     assert f"s: {brake} says pause" in result(fleet, ansible)["notes"][0]
 
 
@@ -110,16 +110,16 @@ def test_approval_of_each_further_batch(ansible: Ansible) -> None:
     answer = ansible.directory / "answer"
     answer.write_text("yes")
     run = start(ansible, fleet, udpgrm_approval="answer", udpgrm_batches=[1])
-    said = lines(run, f"Begin the batch of fl2? Write yes, all or no to {answer}")
+    output = lines(run, f"Begin the batch of fl2? Write yes, all or no to {answer}")
     # with the table so far
-    assert "fl1   updated" in said
+    assert "fl1   updated" in output
     assert fleet.working == [2, 1, 1]
     answer.write_text("yes")
     lines(run, "Begin the batch of fl3?")
     answer.write_text("no")
-    said, _none = run.communicate(timeout=300)
-    assert (run.returncode, fleet.working) == (2, [2, 2, 1]), said
-    assert "stopped: not approved" in said
+    output, _none = run.communicate(timeout=300)
+    assert (run.returncode, fleet.working) == (2, [2, 2, 1]), output
+    assert "stopped: not approved" in output
 
 
 def type_line(run: subprocess.Popen[str], text: str) -> None:
@@ -142,8 +142,8 @@ def test_approval_at_the_terminal(ansible: Ansible) -> None:
         type_line(run, "y")
         lines(run, "Begin the batch of fl3? [yes/all/no]")
         type_line(run, "no")
-        said = lines(run, "stopped: not approved")
-        assert (run.wait(300), fleet.working) == (2, [2, 2, 1]), said
+        output = lines(run, "stopped: not approved")
+        assert (run.wait(300), fleet.working) == (2, [2, 2, 1]), output
     finally:
         run.kill()
         run.communicate()
@@ -151,18 +151,18 @@ def test_approval_at_the_terminal(ansible: Ansible) -> None:
 
 def test_no_terminal_is_refused_before_anything_begins(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{}])
-    status, said = fleet.run(udpgrm_approval="terminal")
-    assert (status != 0, fleet.working) == (True, [1]), said
-    assert "udpgrm_approval: there is no terminal" in " ".join(said.split())
+    status, output = fleet.run(udpgrm_approval="terminal")
+    assert (status != 0, fleet.working) == (True, [1]), output
+    assert "udpgrm_approval: there is no terminal" in " ".join(output.split())
 
 
 def test_nothing_begins_outside_of_windows(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{}])
     later = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=2)
     window = f"{later:%a} 00:00-24:00 UTC"
-    status, said = fleet.run(udpgrm_windows=[window])
-    assert (status, fleet.working) == (2, [1]), said
-    assert f"stopped: outside of udpgrm_windows ({window})" in said
+    status, output = fleet.run(udpgrm_windows=[window])
+    assert (status, fleet.working) == (2, [1]), output
+    assert f"stopped: outside of udpgrm_windows ({window})" in output
 
 
 def add_domains(directory: pathlib.Path, domains: dict[str, str]) -> None:
@@ -177,17 +177,17 @@ def test_no_two_domains_at_once(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{}, {}, {}, {"rolls_back": "dead"}])
     domains = {"fl1": "east", "fl2": "west", "fl3": "east"}
     add_domains(ansible.directory, domains)
-    status, said = fleet.run(udpgrm_max_domains=1)
-    assert (status != 0, fleet.working) == (True, [1, 1, 1, 1]), said
-    assert "udpgrm_domain: fl4 have none" in " ".join(said.split())
+    status, output = fleet.run(udpgrm_max_domains=1)
+    assert (status != 0, fleet.working) == (True, [1, 1, 1, 1]), output
+    assert "udpgrm_domain: fl4 have none" in " ".join(output.split())
     (ansible.directory / "host_vars" / "fl4.json").write_text('{"udpgrm_domain": "west"}')
-    status, said = fleet.run()
-    assert (status, fleet.working) == (2, [1, 1, 1, 1]), said
-    assert "udpgrm_domain: give udpgrm_max_domains with -e" in said
+    status, output = fleet.run()
+    assert (status, fleet.working) == (2, [1, 1, 1, 1]), output
+    assert "udpgrm_domain: give udpgrm_max_domains with -e" in output
     # fl1 and fl3, then fl2 and fl4
-    status, said = fleet.run(udpgrm_max_domains=1, udpgrm_batches=["100%"])
-    assert (status, fleet.working) == (2, [2, 2, 2, 1]), said
-    assert said.count("TASK [Restart the services]") == 2
+    status, output = fleet.run(udpgrm_max_domains=1, udpgrm_batches=["100%"])
+    assert (status, fleet.working) == (2, [2, 2, 2, 1]), output
+    assert output.count("TASK [Restart the services]") == 2
 
 
 class Receiver(http.server.BaseHTTPRequestHandler):
@@ -212,11 +212,11 @@ def test_notices(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{}, {"rolls_back": "dead"}, {}, {}])
     url = f"http://127.0.0.1:{server.server_port}/"
     try:
-        status, said = fleet.run(udpgrm_webhook=url, udpgrm_batches=[1])
+        status, output = fleet.run(udpgrm_webhook=url, udpgrm_batches=[1])
     finally:
         server.shutdown()
         server.server_close()
-    assert (status, fleet.working) == (2, [2, 1, 1, 1]), said
+    assert (status, fleet.working) == (2, [2, 1, 1, 1]), output
     events = [(event["event"], event["batch"]) for event in Receiver.got]
     assert events == [("begin", ["fl1"]), ("batch", ["fl2"]), ("stop", ["fl3"]), ("end", [])]
     assert "fl2 rolled back (canary: dead)" in Receiver.got[2]["text"]
@@ -226,14 +226,14 @@ def test_notices(ansible: Ansible) -> None:
 def test_the_support_bundle(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{}, {"rolls_back": "dead"}])
     fleet.gone = {"fl2"}
-    status, said = fleet.run(udpgrm_support_bundle="true")
-    assert (status, fleet.working) == (2, [2, 1]), said
+    status, output = fleet.run(udpgrm_support_bundle="true")
+    assert (status, fleet.working) == (2, [2, 1]), output
     with tarfile.open(ansible.directory / "udpgrm-support.tar.gz") as archive:
         assert "udpgrm-support/fl2/failed.txt" in archive.getnames()
     fleet.gone = set()
-    status, said = fleet.run(udpgrm_support_bundle="true")
-    assert (status, fleet.working) == (2, [2, 1]), said
-    assert f"support bundle: {ansible.directory / 'udpgrm-support.tar.gz'}" in said
+    status, output = fleet.run(udpgrm_support_bundle="true")
+    assert (status, fleet.working) == (2, [2, 1]), output
+    assert f"support bundle: {ansible.directory / 'udpgrm-support.tar.gz'}" in output
     with tarfile.open(ansible.directory / "udpgrm-support.tar.gz") as archive:
         names = [name for name in archive.getnames() if "/fl" in name]
         assert {name.split("/")[1] for name in names} == {"fl2"}

@@ -51,7 +51,7 @@ class Hooks:
 
     @property
     def lines(self) -> list[str]:
-        """What the hooks have said."""
+        """The lines that the hooks have logged."""
         return self._log.read_text().splitlines() if self._log.exists() else []
 
 
@@ -70,9 +70,9 @@ def loses(host: str) -> list[dict[str, t.Any]]:
 def test_hooks_are_run_in_their_order_with_the_restarts(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{}, {}, {}])
     hooks = Hooks(ansible.directory)
-    status, said = fleet.run(**hooks.variables)
-    assert (status, fleet.working) == (0, [2, 2, 2]), said
-    assert "echo: 3 updated" in said
+    status, output = fleet.run(**hooks.variables)
+    assert (status, fleet.working) == (0, [2, 2, 2]), output
+    assert "echo: 3 updated" in output
     assert hooks.lines[:4] == [
         "before_batch fl1: untouched 0 fl1",
         "before_host fl1: untouched 0 fl1",
@@ -89,8 +89,8 @@ def test_hooks_are_run_in_their_order_with_the_restarts(ansible: Ansible) -> Non
     assert second[0] == "before_batch fl2: untouched 0 fl2 fl3"
     # a host that is done is not taken out again, but brought back
     done = len(hooks.lines)
-    status, said = fleet.run(**hooks.variables)
-    assert (status, "echo: 3 unchanged" in said) == (0, True), said
+    status, output = fleet.run(**hooks.variables)
+    assert (status, "echo: 3 unchanged" in output) == (0, True), output
     assert [line.split(":")[0] for line in hooks.lines[done : done + 3]] == [
         "before_batch fl1",
         "after_host fl1",
@@ -113,10 +113,10 @@ def test_a_hook_that_fails_is_a_failure_of_its_host(
 ) -> None:
     fleet = Fleet(ansible, [{}, {}, {}, {}])
     hooks = Hooks(ansible.directory, **{hook: fails("inventory_hostname == 'fl1'")})
-    code, said = fleet.run(udpgrm_batches=[2, 2], **hooks.variables)
-    assert (code, fleet.working) == (2, working), said
-    assert f"echo: {status}, 2 untouched" in said
-    assert f"fl1: udpgrm_{hook}: Ask the balancer: 6 it says no" in said
+    code, output = fleet.run(udpgrm_batches=[2, 2], **hooks.variables)
+    assert (code, fleet.working) == (2, working), output
+    assert f"echo: {status}, 2 untouched" in output
+    assert f"fl1: udpgrm_{hook}: Ask the balancer: 6 it says no" in output
     # the other hosts' hooks have not been left out, the failed host's have
     assert any(line.startswith("after_host fl2") for line in hooks.lines) == (
         hook != "before_batch"
@@ -141,57 +141,57 @@ def test_a_hook_that_reaches_no_host(
 ) -> None:
     fleet = Fleet(ansible, [{}, {}, {}])
     hooks = Hooks(ansible.directory, **{hook: loses("fl1")})
-    code, said = fleet.run(udpgrm_batches=[2, 1], **hooks.variables)
-    assert (code != 0, fleet.working) == (True, working), said
-    assert f"echo: {status}" in said
-    assert "a task did not reach its host" in said
+    code, output = fleet.run(udpgrm_batches=[2, 1], **hooks.variables)
+    assert (code != 0, fleet.working) == (True, working), output
+    assert f"echo: {status}" in output
+    assert "a task did not reach its host" in output
 
 
 def test_a_host_that_would_be_refused_meets_no_hook(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{"refuses": "no generation is free"}, {}, {}])
     fleet.gone = {"fl2"}
     hooks = Hooks(ansible.directory)
-    status, said = fleet.run(udpgrm_max_failures=2, **hooks.variables)
-    assert (status, fleet.working) == (2, [1, 1, 2]), said
-    assert "echo: 1 updated, 1 failed, 1 unreachable" in said
+    status, output = fleet.run(udpgrm_max_failures=2, **hooks.variables)
+    assert (status, fleet.working) == (2, [1, 1, 2]), output
+    assert "echo: 1 updated, 1 failed, 1 unreachable" in output
     assert [line for line in hooks.lines if "host fl1" in line or "host fl2" in line] == []
 
 
 def test_a_host_that_was_rolled_back_is_brought_back(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{"rolls_back": "dead"}, {}])
     hooks = Hooks(ansible.directory)
-    status, said = fleet.run(**hooks.variables)
-    assert (status, fleet.working) == (2, [1, 1]), said
+    status, output = fleet.run(**hooks.variables)
+    assert (status, fleet.working) == (2, [1, 1]), output
     assert "after_host fl1: rolled_back 2 fl1" in hooks.lines
     assert hooks.lines[-1].endswith("rolled_back untouched")
     fleet.hosts["fl1"].set_services(service())
-    status, said = fleet.run(**hooks.variables)
-    assert (status, fleet.working) == (0, [2, 2]), said
+    status, output = fleet.run(**hooks.variables)
+    assert (status, fleet.working) == (0, [2, 2]), output
 
 
 def test_hooks_on_stop_alone(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{"rolls_back": "dead"}, {}])
     hooks = Hooks(ansible.directory, on_stop_tasks=fails("true"))
-    status, said = fleet.run(udpgrm_on_stop_tasks="on_stop_tasks.yml")
-    assert (status, fleet.working) == (2, [1, 1]), said
+    status, output = fleet.run(udpgrm_on_stop_tasks="on_stop_tasks.yml")
+    assert (status, fleet.working) == (2, [1, 1]), output
     assert len(hooks.lines) == 1
-    assert "udpgrm_on_stop_tasks: Ask the balancer: 6 it says no" in " ".join(said.split())
-    assert "echo: 1 rolled back, 1 untouched" in said
+    assert "udpgrm_on_stop_tasks: Ask the balancer: 6 it says no" in " ".join(output.split())
+    assert "echo: 1 rolled back, 1 untouched" in output
     fleet.hosts["fl1"].set_services(service())
-    status, said = fleet.run(udpgrm_on_stop_tasks="on_stop_tasks.yml")
-    assert (status, len(hooks.lines)) == (0, 1), said
+    status, output = fleet.run(udpgrm_on_stop_tasks="on_stop_tasks.yml")
+    assert (status, len(hooks.lines)) == (0, 1), output
 
 
 @both_versions
 def test_a_wrong_hook_is_refused_before_anything_begins(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{}])
-    status, said = fleet.run(udpgrm_before_host="nosuch.yml")
-    assert (status != 0, fleet.working) == (True, [1]), said
-    assert "udpgrm_before_host: there is no file" in " ".join(said.split())
+    status, output = fleet.run(udpgrm_before_host="nosuch.yml")
+    assert (status != 0, fleet.working) == (True, [1]), output
+    assert "udpgrm_before_host: there is no file" in " ".join(output.split())
     (ansible.directory / "wrong.yml").write_text("- no_such_module:\n")
-    status, said = fleet.run(udpgrm_after_host="wrong.yml")
-    assert (status != 0, fleet.working) == (True, [1]), said
-    assert "no_such_module" in said
+    status, output = fleet.run(udpgrm_after_host="wrong.yml")
+    assert (status != 0, fleet.working) == (True, [1]), output
+    assert "no_such_module" in output
 
 
 def test_a_hook_of_the_inventory_is_refused(ansible: Ansible) -> None:
@@ -201,9 +201,9 @@ def test_a_hook_of_the_inventory_is_refused(ansible: Ansible) -> None:
     groups = ansible.directory / "group_vars"
     groups.mkdir()
     (groups / "all.json").write_text(json.dumps(hooks.variables))
-    status, said = fleet.run()
-    assert (status, fleet.working) == (2, [1]), said
-    assert "udpgrm_before_batch: give it with -e" in said
+    status, output = fleet.run()
+    assert (status, fleet.working) == (2, [1]), output
+    assert "udpgrm_before_batch: give it with -e" in output
 
 
 def test_hooks_of_the_second_of_two_rollouts(ansible: Ansible) -> None:
@@ -217,8 +217,8 @@ def test_hooks_of_the_second_of_two_rollouts(ansible: Ansible) -> None:
     playbook.write_text(json.dumps(plays))
     given = fleet.given()
     del given["udpgrm_release"]
-    status, said = ansible.run(playbook, fleet.hosts, **given)
-    assert (status, fleet.working) == (0, [3, 3]), said
+    status, output = ansible.run(playbook, fleet.hosts, **given)
+    assert (status, fleet.working) == (0, [3, 3]), output
     assert [line for line in hooks.lines if line.startswith("after_host")] == [
         "after_host fl1: updated 3 fl1",
         "after_host fl2: updated 3 fl2",

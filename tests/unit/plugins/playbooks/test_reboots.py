@@ -46,9 +46,10 @@ def fleet(ansible: Ansible, monkeypatch: pytest.MonkeyPatch) -> Fleet:
 @both_versions
 def test_check_mode_plans_and_touches_nothing(ansible: Ansible, fleet: Fleet) -> None:
     hooks = Hooks(ansible.directory)
-    status, said = run(fleet, "--check", **hooks.variables)
-    assert status == 0, said
-    assert "reboot: 3 planned; all 3 hosts would be rebooted: run it without --check" in said, said
+    status, output = run(fleet, "--check", **hooks.variables)
+    assert status == 0, output
+    message = "reboot: 3 planned; all 3 hosts would be rebooted: run it without --check"
+    assert message in output, output
     assert {name for host in fleet.hosts.values() for name in host.modules} == {
         "udpgrm_service_info.py"
     }
@@ -58,11 +59,11 @@ def test_check_mode_plans_and_touches_nothing(ansible: Ansible, fleet: Fleet) ->
 @both_versions
 def test_a_reboot_that_fails_leaves_its_host_out(ansible: Ansible, fleet: Fleet) -> None:
     hooks = Hooks(ansible.directory)
-    status, said = run(fleet, **hooks.variables)
-    assert status == 2, said
-    assert "reboot: 1 failed, 2 untouched" in said
-    assert f"fl1: {REFUSED}" in said
-    assert "repair them, then run the same command with --limit to the hosts" in said
+    status, output = run(fleet, **hooks.variables)
+    assert status == 2, output
+    assert "reboot: 1 failed, 2 untouched" in output
+    assert f"fl1: {REFUSED}" in output
+    assert "repair them, then run the same command with --limit to the hosts" in output
     assert [line.split(":")[0] for line in hooks.lines] == [
         "before_batch fl1",
         "before_host fl1",
@@ -75,11 +76,11 @@ def test_a_hook_or_a_drain_that_fails(ansible: Ansible, fleet: Fleet) -> None:
     hooks = Hooks(ansible.directory, before_host=fails("inventory_hostname == 'fl1'"))
     kept = [{**AT_ONCE[0], "drain": {"max_s": 0, "on_timeout": "fail"}}]
     given = {**hooks.variables, "udpgrm_services": kept, "udpgrm_max_failures": 1}
-    status, said = run(fleet, **given)
-    assert status == 2, said
-    assert "fl1: udpgrm_before_host: Ask the balancer: 6 it says no" in said, said
-    assert "fl2: Wait until the clients have left: echo: not drained in " in said, said
-    assert "reboot: 2 failed, 1 untouched" in said
+    status, output = run(fleet, **given)
+    assert status == 2, output
+    assert "fl1: udpgrm_before_host: Ask the balancer: 6 it says no" in output, output
+    assert "fl2: Wait until the clients have left: echo: not drained in " in output, output
+    assert "reboot: 2 failed, 1 untouched" in output
 
 
 def test_a_host_with_a_restart_is_not_taken_out(ansible: Ansible, fleet: Fleet) -> None:
@@ -87,17 +88,17 @@ def test_a_host_with_a_restart_is_not_taken_out(ansible: Ansible, fleet: Fleet) 
     journal = {**STATUS["services"][0]["restart"], "running": True, "outcome": None}
     journal.update(step="canary", state="canary", looks=FOREVER)
     fleet.hosts["fl1"].set_services({**service(), "journal": journal})
-    status, said = run(fleet, **hooks.variables)
-    assert status == 2, said
-    assert "fl1: echo: a restart runs; reboot the host when it has ended" in said
+    status, output = run(fleet, **hooks.variables)
+    assert status == 2, output
+    assert "fl1: echo: a restart runs; reboot the host when it has ended" in output
     assert not any(line.startswith("before_host") for line in hooks.lines)
 
 
 def test_what_a_reboot_needs_and_what_it_does_not_know(ansible: Ansible, fleet: Fleet) -> None:
-    status, said = run(fleet)
-    assert (status != 0, "udpgrm_before_host: set it to a file" in said) == (True, True), said
+    status, output = run(fleet)
+    assert (status != 0, "udpgrm_before_host: set it to a file" in output) == (True, True), output
     hooks = Hooks(ansible.directory)
-    status, said = run(fleet, udpgrm_service="echo", **hooks.variables)
-    text = " ".join(said.split())
+    status, output = run(fleet, udpgrm_service="echo", **hooks.variables)
+    text = " ".join(output.split())
     assert (status != 0, "udpgrm_service: a rolling reboot is of hosts" in text) == (True, True)
     assert hooks.lines == []

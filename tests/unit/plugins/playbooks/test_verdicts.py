@@ -51,23 +51,23 @@ def test_two_rollouts_in_one_run(ansible: Ansible) -> None:
         "udpgrm_batches": [1, 2],
         "udpgrm_report": False,
     }
-    status, said = ansible.run(playbook, fleet.hosts, udpgrm_release="2", **settings)
-    assert (status, fleet.working) == (2, [2, 2, 2]), said
-    assert "echo: 3 updated" in said
-    assert "dns: 1 rolled back, 2 untouched" in said
+    status, output = ansible.run(playbook, fleet.hosts, udpgrm_release="2", **settings)
+    assert (status, fleet.working) == (2, [2, 2, 2]), output
+    assert "echo: 3 updated" in output
+    assert "dns: 1 rolled back, 2 untouched" in output
 
 
 def test_several_services_in_one_rollout(ansible: Ansible) -> None:
     fleet = two_services(ansible)
     given: dict[str, t.Any] = {"udpgrm_service": None, "udpgrm_services_to_restart": "[echo, dns]"}
-    status, said = fleet.run(udpgrm_canary="fl2", **given)
-    assert status == 2, said
-    assert "echo: 3 updated" in said
-    assert "dns: 2 updated, 1 rolled back" in said
-    assert "fl1 dns: canary: dead" in said
+    status, output = fleet.run(udpgrm_canary="fl2", **given)
+    assert status == 2, output
+    assert "echo: 3 updated" in output
+    assert "dns: 2 updated, 1 rolled back" in output
+    assert "fl1 dns: canary: dead" in output
     assert "fl1 dns" in fleet.report
-    status, said = fleet.run(udpgrm_services_to_restart=["echo"])
-    assert "udpgrm_service: set it, or udpgrm_services_to_restart, not both" in said
+    status, output = fleet.run(udpgrm_services_to_restart=["echo"])
+    assert "udpgrm_service: set it, or udpgrm_services_to_restart, not both" in output
     assert status != 0
 
 
@@ -78,42 +78,42 @@ def test_the_strategy_is_the_playbooks(
 ) -> None:
     monkeypatch.setenv("ANSIBLE_STRATEGY", strategy)
     fleet = Fleet(ansible, [{}, {}])
-    status, said = fleet.run()
-    assert (status, fleet.working) == (0, [2, 2]), said
-    assert "echo: 2 updated" in said
+    status, output = fleet.run()
+    assert (status, fleet.working) == (0, [2, 2]), output
+    assert "echo: 2 updated" in output
 
 
 def test_a_host_that_loses_power_after_its_switch(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{"loses_power": 0.5}, {}])
-    status, said = fleet.run(udpgrm_bake=1)
-    assert (status, fleet.working) == (2, [1, 1]), said
-    assert "generation 1 is active, not 2, which the restart has switched to" in said
-    assert "echo: 1 failed, 1 untouched" in said
+    status, output = fleet.run(udpgrm_bake=1)
+    assert (status, fleet.working) == (2, [1, 1]), output
+    assert "generation 1 is active, not 2, which the restart has switched to" in output
+    assert "echo: 1 failed, 1 untouched" in output
 
 
 def test_a_host_that_loses_power_while_others_are_restarted(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{}, {"loses_power": 0.5}])
-    status, said = fleet.run()
+    status, output = fleet.run()
     # the last batch is not looked at before the end
     fleet.hosts["fl2"].services["echo"]["working"] = 1
-    assert (status, fleet.working[0]) == (2, 2), said
-    assert "echo: 1 updated, 1 failed" in said
+    assert (status, fleet.working[0]) == (2, 2), output
+    assert "echo: 1 updated, 1 failed" in output
 
 
 def test_the_lines_of_a_default_run(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{}, {}, {}])
     batches = [1, "10%", "25%", "50%", "100%"]
-    status, said = fleet.run(udpgrm_batches=batches)
-    assert status == 0, said
-    assert len([line for line in said.splitlines() if line.strip()]) <= 25, said
+    status, output = fleet.run(udpgrm_batches=batches)
+    assert status == 0, output
+    assert len([line for line in output.splitlines() if line.strip()]) <= 25, output
 
 
 def test_batches_larger_than_the_forks_bake_once(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{}, {}, {}])
-    status, said = fleet.run("--forks", "1", udpgrm_batches=[2, 1], udpgrm_bake=5)
-    assert (status, fleet.working) == (0, [2, 2, 2]), said
+    status, output = fleet.run("--forks", "1", udpgrm_batches=[2, 1], udpgrm_bake=5)
+    assert (status, fleet.working) == (0, [2, 2, 2]), output
     # a task of its own for the batch, and for the last one to say that it is not looked at
-    assert said.count("TASK [Check the services]") == 2
+    assert output.count("TASK [Check the services]") == 2
     looks = [host.modules.count("udpgrm_service_info.py") for host in fleet.hosts.values()]
     assert looks == [1, 1, 0]
     journals = [host.services["echo"]["journal"] for host in fleet.hosts.values()]
@@ -135,21 +135,20 @@ def test_a_run_of_nothing_is_no_success(
 ) -> None:
     fleet = Fleet(ansible, [{}, {}])
     fleet.hosts["other"] = fleet.hosts.pop("fl2")
-    status, said = fleet.run(*options, playbook=playbook, udpgrm_hosts="fl1")
-    assert (status != 0, fleet.working) == (True, [1, 1]), said
-    assert wrong in " ".join(said.split())
+    status, output = fleet.run(*options, playbook=playbook, udpgrm_hosts="fl1")
+    assert (status != 0, fleet.working) == (True, [1, 1]), output
+    assert wrong in " ".join(output.split())
 
 
 @both_versions
 @pytest.mark.parametrize("playbook", ["rolling_restart", "status"])
 def test_misspelt_variables(ansible: Ansible, playbook: str) -> None:
     fleet = Fleet(ansible, [{}])
-    status, said = fleet.run(playbook=playbook, udpgrm_max_failure=3)
-    assert (status != 0, fleet.working) == (True, [1]), said
-    words = " ".join(said.split())
+    status, output = fleet.run(playbook=playbook, udpgrm_max_failure=3)
+    assert (status != 0, fleet.working) == (True, [1]), output
+    text = " ".join(output.split())
     assert (
-        "udpgrm_max_failure: no variable of udpgrm.fleet; did you mean udpgrm_max_failures?"
-        in words
+        "udpgrm_max_failure: no variable of udpgrm.fleet; did you mean udpgrm_max_failures?" in text
     )
 
 
@@ -158,9 +157,9 @@ def test_messages_keep_their_cause(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{}, {}])
     fleet.hosts["fl1"].break_module("udpgrm_restart", "No space left on device")
     fleet.gone = {"fl2"}
-    status, said = fleet.run(udpgrm_batches=[2])
+    status, output = fleet.run(udpgrm_batches=[2])
     assert status == 2
-    reasons = [line for line in said.splitlines() if line.startswith(("fl1: ", "fl2: "))]
+    reasons = [line for line in output.splitlines() if line.startswith(("fl1: ", "fl2: "))]
     assert [reason.split()[0] for reason in reasons] == ["fl1:", "fl2:"]
     assert "No space left on device" in reasons[0]
     assert "Connection refused" in reasons[1]
@@ -180,11 +179,11 @@ class Claim:
 def test_another_rollout_is_refused_or_replaced(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{}])
     claim = Claim(fleet.hosts["fl1"])
-    status, said = fleet.run()
-    assert (status, fleet.working) == (2, [1]), said
-    assert "echo: a rollout of ann@other continues since 2027-01-15 08:00:00 UTC" in said
-    status, said = fleet.run(udpgrm_other_rollout="replace")
-    assert (status, fleet.working) == (0, [2]), said
+    status, output = fleet.run()
+    assert (status, fleet.working) == (2, [1]), output
+    assert "echo: a rollout of ann@other continues since 2027-01-15 08:00:00 UTC" in output
+    status, output = fleet.run(udpgrm_other_rollout="replace")
+    assert (status, fleet.working) == (0, [2]), output
     assert not claim.path.exists()
 
 
@@ -194,19 +193,19 @@ def test_another_rollout_is_waited_for(ansible: Ansible) -> None:
     playbook = PLAYBOOKS / "rolling_restart.yml"
     run = ansible.start(playbook, fleet.hosts, **fleet.given(udpgrm_other_rollout="wait"))
     assert run.stdout is not None
-    said = ""
+    output = ""
     for line in run.stdout:
-        said += line
+        output += line
         if "fl1: echo: waits for the rollout of ann@other" in line:
             claim.path.unlink()
-    assert (run.wait(), fleet.working) == (0, [2]), said
+    assert (run.wait(), fleet.working) == (0, [2]), output
 
 
 def test_a_rollout_of_this_node_that_was_killed_is_in_no_ones_way(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{}])
     Claim(fleet.hosts["fl1"], f"{socket.gethostname()}:{2**22 + 1}:3:x")
-    status, said = fleet.run()
-    assert (status, fleet.working) == (0, [2]), said
+    status, output = fleet.run()
+    assert (status, fleet.working) == (0, [2]), output
 
 
 def test_the_page_is_in_the_working_directory(
@@ -214,29 +213,29 @@ def test_the_page_is_in_the_working_directory(
 ) -> None:
     monkeypatch.setenv("PWD", "/nonexistent")
     fleet = Fleet(ansible, [{}])
-    status, said = fleet.run(udpgrm_report=True)
-    assert status == 0, said
+    status, output = fleet.run(udpgrm_report=True)
+    assert status == 0, output
     assert "fl1" in (ansible.directory / "udpgrm-report.html").read_text()
 
 
 @pytest.mark.parametrize("nothing", [False, "false", ""])
 def test_no_page(ansible: Ansible, nothing: object) -> None:
     fleet = Fleet(ansible, [{}])
-    status, said = fleet.run(udpgrm_report=nothing)
-    assert status == 0, said
+    status, output = fleet.run(udpgrm_report=nothing)
+    assert status == 0, output
     assert not [*ansible.directory.glob("*.html"), *ansible.directory.glob("udpgrm-report.json")]
 
 
 def test_the_result_for_machines(ansible: Ansible, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANSIBLE_SHOW_CUSTOM_STATS", "true")
     fleet = Fleet(ansible, [{}, {"rolls_back": "dead"}, {}])
-    status, said = fleet.run(udpgrm_report=True, udpgrm_batches=[1])
-    assert status == 2, said
+    status, output = fleet.run(udpgrm_report=True, udpgrm_batches=[1])
+    assert status == 2, output
     result = json.loads((ansible.directory / "udpgrm-report.json").read_text())
     assert [host["status"] for host in result["hosts"]] == ["updated", "rolled_back", "untouched"]
     assert result["state"] == "stopped"
-    assert f"echo: 1 updated, 1 rolled back, 1 untouched; {result['summary']}" in said
-    _before, _stats, shown = said.partition("CUSTOM STATS:")
+    assert f"echo: 1 updated, 1 rolled back, 1 untouched; {result['summary']}" in output
+    _before, _stats, shown = output.partition("CUSTOM STATS:")
     stats = json.loads(shown.partition("RUN: ")[2].strip())
     assert stats == {"rolling_restart": {"echo": {**result, "at": stats_at(stats)}}}
 
@@ -255,6 +254,6 @@ def test_the_page_is_there_after_an_abort(ansible: Ansible) -> None:
     while not fleet.hosts["fl1"].services["echo"]["journal"] and time.monotonic() < deadline:
         time.sleep(0.2)
     run.send_signal(signal.SIGINT)
-    said, _none = run.communicate(timeout=60)
-    assert run.returncode != 0, said
+    output, _none = run.communicate(timeout=60)
+    assert run.returncode != 0, output
     assert "the run has not ended, or was aborted since" in fleet.report

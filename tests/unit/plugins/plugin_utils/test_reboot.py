@@ -125,7 +125,7 @@ def test_probes_of_services_that_served() -> None:
         },
     ]
     found = _reboot.probes(services, ["dns", "game"], "192.0.2.9")
-    assert [(name, words[2:-1]) for name, words in found] == [
+    assert [(name, arguments[2:-1]) for name, arguments in found] == [
         ("dns", ["--type=dns", "192.0.2.9:53", 'name="a.example."']),
         ("dns", ["--type=dns", "192.0.2.1:53/tcp", 'name="a.example."']),
         ("dns", ["--type=dns", "[::1]:53", 'name="a.example."']),

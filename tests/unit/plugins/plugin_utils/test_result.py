@@ -51,7 +51,7 @@ WORSE = {"shares": {"before": 0.0, "after": 0.5}}
 
 
 @pytest.mark.parametrize(
-    ("found", "state", "said"),
+    ("found", "state", "sentence"),
     [
         (
             entries("updated", "unchanged"),
@@ -99,8 +99,9 @@ WORSE = {"shares": {"before": 0.0, "after": 0.5}}
         ),
     ],
 )
-def test_the_end(found: list[dict[str, t.Any]], state: str, said: str) -> None:
-    assert (_result.state(found, 0.001, ""), _result.sentence(found, 0.001, "")) == (state, said)
+def test_the_end(found: list[dict[str, t.Any]], state: str, sentence: str) -> None:
+    assert _result.state(found, 0.001, "") == state
+    assert _result.sentence(found, 0.001, "") == sentence
 
 
 @pytest.mark.parametrize("ended", [True, False])

@@ -42,8 +42,8 @@ def test_units_to_adopt(ansible: Ansible) -> None:
     ]
     playbook = ansible.directory / "check.yml"
     playbook.write_text(json.dumps(plays))
-    status, said = ansible.run(playbook, {"fl1": FakeCommand(ansible.directory / "fl1")})
-    assert status == 0, said
-    results = [part.count("ignoring") == 0 for part in said.split("PLAY [")[1 : len(UNITS) + 1]]
-    assert results == list(UNITS.values()), said
-    assert "adopt_unit another .service unit than the service's own" in " ".join(said.split())
+    status, output = ansible.run(playbook, {"fl1": FakeCommand(ansible.directory / "fl1")})
+    assert status == 0, output
+    results = [part.count("ignoring") == 0 for part in output.split("PLAY [")[1 : len(UNITS) + 1]]
+    assert results == list(UNITS.values()), output
+    assert "adopt_unit another .service unit than the service's own" in " ".join(output.split())

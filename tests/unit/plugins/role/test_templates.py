@@ -42,9 +42,9 @@ def rendered(ansible: Ansible, template: str) -> dict[str, str]:
     playbook = ansible.directory / "render.yml"
     playbook.write_text(json.dumps([play]))
     host = FakeCommand(ansible.directory / "fl1")
-    status, said = ansible.run(playbook, {"fl1": host}, udpgrm_services=SERVICES)
-    assert status == 0, said
-    assert "DEPRECATION" not in said
+    status, output = ansible.run(playbook, {"fl1": host}, udpgrm_services=SERVICES)
+    assert status == 0, output
+    assert "DEPRECATION" not in output
     return {item["path"]: item["content"] for item in yaml.safe_load(place.read_text())}
 
 
