@@ -14,7 +14,7 @@ PACKAGE = Path(udpgrm.__file__).parent
 #: Each imports from itself and from those before it. What is in one line knows nothing of another.
 LAYERS = (
     ("journald",),
-    ("abi", "files", "log", "names", "numbers", "version", "interface"),
+    ("abi", "atomic_write", "files", "log", "names", "numbers", "version", "interface"),
     ("kernel",),
     ("dissectors",),
     ("build",),

@@ -5,13 +5,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sys
 import time
 from pathlib import Path
 
-from udpgrm import log
+from udpgrm import atomic_write, log
 from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
@@ -76,21 +75,7 @@ def _state(arguments: Arguments) -> list[Family]:
 
 
 def write(path: Path, content: str) -> None:
-    """Replace a file in one step, readable by all users (a collector's textfile directory).
-
-    The new file has a name that collectors skip until it is complete.
-    """
+    """Replace a file that all users may read (in a collector's textfile directory)."""
     if not path.name or (path.exists() and not path.is_file()):
         raise CommandError(f"metrics: --output={path} is not the name of a file")
-    new = path.with_name(f".{path.name}.new")
-    with contextlib.suppress(FileNotFoundError):
-        new.unlink()  # of a run that was killed
-    try:
-        with open(new, "x", encoding="utf-8") as file:
-            os.fchmod(file.fileno(), 0o644)
-            file.write(content)
-        new.replace(path)
-    except OSError:
-        with contextlib.suppress(FileNotFoundError):
-            new.unlink()
-        raise
+    atomic_write.replace(path, content.encode())

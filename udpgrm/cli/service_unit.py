@@ -7,12 +7,13 @@ from __future__ import annotations
 import dataclasses
 import sys
 
+from udpgrm import atomic_write
 from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
 from udpgrm.restart import systemd
 from udpgrm.restart.systemd import SystemdError
-from udpgrm.services import define, instance_files, loader, unit_from
+from udpgrm.services import instance_files, loader, unit_from
 from udpgrm.services.definition import Service
 
 
@@ -50,7 +51,7 @@ def write(name: str) -> None:
 def _replace(*units: unit_from.Unit) -> None:
     """Replace the files of units, and let systemd read them."""
     for made in units:
-        define.replace(made.path, made.text.encode())
+        atomic_write.replace(made.path, made.text.encode())
     if systemd.runs():
         try:
             systemd.reload()

@@ -4,18 +4,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import os
 import stat
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
 import yaml
 
+from udpgrm import atomic_write
 from udpgrm.services import crosscheck, loader
 from udpgrm.services.document import Problem
 
@@ -58,24 +57,7 @@ class Change:
         if not self.path.parent.is_dir():
             self.path.parent.mkdir(parents=True)
             self.path.parent.chmod(_DIRECTORY_MODE)  # whatever the umask
-        replace(self.path, self.after.content, self.after.mode)
-
-
-def replace(path: Path, content: bytes, mode: int = MODE) -> None:
-    """Replace a file in one step. Raises OSError."""
-    # no reader takes a hidden file for a definition or a unit
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(handle, "wb") as file:
-            file.write(content)
-            os.fchmod(handle, mode)
-            file.flush()
-            os.fsync(handle)
-        Path(draft).replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            Path(draft).unlink()
-        raise
+        atomic_write.replace(self.path, self.after.content, self.after.mode)
 
 
 def change(name: str, content: Optional[bytes], directory: Path) -> Change:
