@@ -20,19 +20,14 @@ from udpgrm.services import loader
 def start(arguments: Arguments, name: str) -> int:
     """Start the first instance, unless one runs, or adopt the unit that serves."""
     changes = Changes(arguments.flag("--check"))
-    notes: list[str] = []
     try:
-        unit = arguments.given.get("--adopt") or former.predecessor(name) or _serving_package(name)
-        if unit is None:
-            first.start(name, changes)
-        else:
-            notes = first.replace(
-                name,
-                unit,
-                changes,
-                functools.partial(adopt.adopt, arguments, name, unit),
-                functools.partial(status.document_of, arguments, name),
-            )
+        notes = first.start_or_adopt(
+            name,
+            arguments.given.get("--adopt") or former.predecessor(name) or _serving_package(name),
+            changes,
+            functools.partial(adopt.adopt, arguments, name),
+            functools.partial(status.document_of, arguments, name),
+        )
     except SystemdError as error:
         raise CommandError(f"{name}: {error}") from error
     return _report(arguments, name, changes, notes)

@@ -2,16 +2,16 @@
 # Copyright the udpgrm authors
 """The first instance of a service, started now and with the host, and the service's end.
 
-NAME-first.service starts the first instance; the role of the collection writes it. A predecessor
-is what the host starts at boot until the service's first restart has finished: a restart that is
-rolled back changes nothing.
+NAME-first.service starts the first instance; the role of the collection or `udpgrm service new`
+writes it. A predecessor is what the host starts at boot until the service's first restart has
+finished: a restart that is rolled back changes nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from udpgrm.restart import former, release, statedir, systemd
 from udpgrm.restart.migration import Migration
@@ -49,7 +49,35 @@ def instances(name: str) -> list[str]:
     return systemd.running(f"{name}@*.service")
 
 
-def start(name: str, changes: Changes) -> None:
+def start_or_adopt(
+    name: str,
+    unit: Optional[str],
+    changes: Changes,
+    adopt: Callable[[str], Migration],
+    document: Callable[[], dict[str, Any]],
+) -> list[str]:
+    """Start the first instance, or adopt a unit that serves and is in no generation.
+
+    Once the unit was replaced, disable it. adopt: adopts a unit; document: returns the service
+    as `udpgrm status` does. Return notes for the operator. Raises SystemdError.
+    """
+    if unit is None:
+        _start(name, changes)
+        return []
+    if systemd.running(unit):
+        if not instances(name):
+            return _adopt(name, unit, changes, adopt)
+        if not is_replaced(document()):
+            return []
+    _start(name, changes)
+    if systemd.starts_at_boot(unit):
+        changes.unit("disable", unit)
+    if not changes.dry:
+        former.discard_predecessor(name)
+    return []
+
+
+def _start(name: str, changes: Changes) -> None:
     """Start the first instance of a service that has none, now and with the host.
 
     Raises SystemdError, with the last lines of the instance's log.
@@ -65,33 +93,8 @@ def start(name: str, changes: Changes) -> None:
         raise SystemdError(f"{error}; {systemd.failure(f'{name}@1.service')}") from error
 
 
-def replace(
-    name: str,
-    unit: str,
-    changes: Changes,
-    adopt: Callable[[], Migration],
-    document: Callable[[], dict[str, Any]],
-) -> list[str]:
-    """Adopt a unit that serves and is in no generation; once it was replaced, disable it.
-
-    If neither it nor an instance runs, start the service. adopt: adopts the unit; document:
-    returns the service as `udpgrm status` does. Return notes for the operator. Raises SystemdError.
-    """
-    if systemd.running(unit):
-        if not instances(name):
-            return _adopt(name, unit, changes, adopt)
-        if not is_replaced(document()):
-            return []
-    start(name, changes)
-    if systemd.starts_at_boot(unit):
-        changes.unit("disable", unit)
-    if not changes.dry:
-        former.discard_predecessor(name)
-    return []
-
-
-def _adopt(name: str, unit: str, changes: Changes, adopt: Callable[[], Migration]) -> list[str]:
-    done = adopt()
+def _adopt(name: str, unit: str, changes: Changes, adopt: Callable[[str], Migration]) -> list[str]:
+    done = adopt(unit)
     if done.changed:
         changes.note(unit)
     if not changes.dry and former.predecessor(name) != unit:

@@ -155,7 +155,6 @@ class FakeServices:
         changes = first.Changes("--check" in options)
         notes: list[str] = []
         given = [word.partition("=")[2] for word in options if word.startswith("--adopt=")]
-        unit = given[0] if given else former.predecessor(name)
         try:
             if action == "stop":
                 if first.instances(name):
@@ -163,14 +162,12 @@ class FakeServices:
                     if reason:
                         raise LookupError(f"{name}: {reason}")
                 first.stop(name, changes)
-            elif unit is None:
-                first.start(name, changes)
             else:
-                notes = first.replace(
+                notes = first.start_or_adopt(
                     name,
-                    unit,
+                    given[0] if given else former.predecessor(name),
                     changes,
-                    lambda: self._adopt(self._services[name], str(unit), changes.dry),
+                    lambda unit: self._adopt(self._services[name], unit, changes.dry),
                     lambda: self._described(self._services[name]),
                 )
         except systemd.SystemdError as error:
