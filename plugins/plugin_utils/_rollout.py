@@ -176,7 +176,7 @@ def entry(
         "went_back": went_back,
         "from_generation": None if journal is None else journal["from_generation"],
         "to_generation": None if journal is None else journal["to_generation"],
-        "drains": status in ("updated", *BAD) and _goes_on(journal) and not taken_over,
+        "drains": status in ("updated", *BAD) and _is_running(journal) and not taken_over,
         "samples": [{"at": item["at"], "flows": item["flows"]} for item in measured],
         "shares": _figures.shares(measured, _figures.measured(looks)),
         **_figures.figures(journal, measured),
@@ -200,7 +200,7 @@ def _journal(result: JsonObject) -> JsonObject | None:
 
 def continues(result: JsonObject) -> bool:
     """Return whether a module has seen a restart that continues."""
-    return _goes_on(_journal(result))
+    return _is_running(_journal(result))
 
 
 def _serves(result: JsonObject) -> JsonObject | None:
@@ -288,7 +288,7 @@ def one_line(text: t.Any) -> str:
     return " ".join(str(text).split())
 
 
-def _goes_on(journal: JsonObject | None) -> bool:
+def _is_running(journal: JsonObject | None) -> bool:
     return journal is not None and journal["outcome"] is None
 
 

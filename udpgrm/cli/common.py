@@ -146,7 +146,7 @@ def one_group(viewer: Viewer, where: str) -> GroupView:
 
 
 @contextlib.contextmanager
-def unread() -> Iterator[None]:
+def ignore_epipe() -> Iterator[None]:
     """Ignore EPIPE: the command's effect matters, not its output."""
     try:
         yield

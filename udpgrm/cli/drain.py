@@ -43,7 +43,7 @@ def run(arguments: Arguments) -> int:
     except Refused as error:
         raise CommandError(str(error)) from error
     if arguments.flag("--json"):
-        with common.unread():
+        with common.ignore_epipe():
             common.print_json(
                 {
                     "address": where,
@@ -67,7 +67,7 @@ def _refuse_what_cannot_drain(groups: Groups, group: Group, generation: int) -> 
     name = f"generation {generation} of {group.address}"
     if working == generation:
         raise CommandError(f"{name} is the working one: it gets flows")
-    if abi.is_from(working, generation) and not groups.knew(group, generation):
+    if abi.is_from(working, generation) and not groups.has_had(group, generation):
         raise CommandError(f"{name} never had a socket ({working} is active)")
 
 
@@ -86,7 +86,7 @@ def _wait(
         decision = watcher.look(groups.sample(generation))
         report = watcher.report()
         if line is not None:
-            with common.unread():
+            with common.ignore_epipe():
                 line.show(report, decision.value)
         if decision is not Decision.WAIT:
             return decision, report

@@ -50,7 +50,7 @@ def run(arguments: Arguments) -> int:
     with_resume = arguments.flag("--resume")
     with explained():
         if arguments.flag("--follow"):
-            return attend(arguments, name, changed=False)
+            return follow_other(arguments, name, changed=False)
         if arguments.flag("--check"):
             return planning.check(arguments, name)
         if arguments.flag("--release"):
@@ -106,7 +106,7 @@ def _ensure(arguments: Arguments, name: str) -> int:
         elif plan.action is Action.NONE:
             return _report_serving(arguments, name, plan)
         else:
-            return attend(arguments, name, changed)
+            return follow_other(arguments, name, changed)
 
 
 def _ensure_here(arguments: Arguments, name: str, plan: Plan) -> int:
@@ -259,7 +259,7 @@ def elsewhere(
     unit = _launch(arguments, name, options)
     if arguments.flag("--no-follow"):
         return report_begun(arguments, name, unit)
-    return attend(arguments, name, True, exit_status)
+    return follow_other(arguments, name, True, exit_status)
 
 
 def _launch(arguments: Arguments, name: str, options: list[str]) -> str:
@@ -277,7 +277,7 @@ def report_begun(arguments: Arguments, name: str, unit: Optional[str]) -> int:
     return 0
 
 
-def attend(
+def follow_other(
     arguments: Arguments,
     name: str,
     changed: bool,
@@ -314,7 +314,7 @@ def _end(
     if journal is None:
         raise CommandError(f"{arguments.operands[0]}: there was no restart")
     if arguments.flag("--json"):
-        with common.unread():
+        with common.ignore_epipe():
             answer = {**journal.to_json(), "running": last.running, "changed": changed}
             common.print_json(answer)
     outcome = journal.position.outcome

@@ -28,7 +28,7 @@ def run(arguments: Arguments) -> int:
             host.current.touch(rollback_path(name))
             if arguments.flag("--no-follow"):
                 return restart.report_begun(arguments, name, None)
-            status = restart.attend(arguments, name, True, _EXIT_STATUS)
+            status = restart.follow_other(arguments, name, True, _EXIT_STATUS)
             if status == _EXIT_STATUS[Outcome.FINISHED]:
                 raise CommandError(f"{name}: too late: the restart has finished")
             return status

@@ -38,7 +38,7 @@ def run(arguments: Arguments) -> int:
         now = time.monotonic()
         rows = [(group, history.rows(now, group)) for group in groups]
         seen = {key_of(group, item) for group in groups for item in group.generations}
-        history.forget_all_but(seen)
+        history.drop_all_but(seen)
         return screen.table(rows, _title(arguments, maps))
 
     with contextlib.suppress(KeyboardInterrupt):

@@ -77,7 +77,7 @@ def open_maps(directory: Path, limits: Limits) -> Maps:
         raise StartError(f"cannot pin in {directory}: {error.strerror}") from error
 
 
-def take_away(directory: Path, lock_fd: int) -> None:
+def clean_up(directory: Path, lock_fd: int) -> None:
     """Remove hooks and pins, unless another daemon has replaced them."""
     if _is_there(directory, lock_fd):
         hooks.detach_all(directory)

@@ -118,7 +118,7 @@ class MessageHandler:
             )
             log.event("setting working gen", named)
             group.critical_gauge = 0
-            self._hand_on(group_id, group, message)
+            self._register_with_tubular(group_id, group, message)
 
     def _serve_at_once(self, message: abi.Message) -> None:
         """Serve a message whose socket is where it says; else search for it."""
@@ -152,10 +152,10 @@ class MessageHandler:
     def serve(self, message: abi.Message, found: Optional[tuple[int, int]]) -> None:
         """Register a socket. found: a pid that has it, and a duplicate; None: it is closed."""
         if found is None:
-            excuse = self._search.excuse
+            reason = self._search.why_incomplete
             log.problem(
                 f"socket {message.cookie:#x} was closed before it could be registered"
-                + (f", unless one has it that cannot be asked: {excuse}" if excuse else ""),
+                + (f", unless one has it that cannot be asked: {reason}" if reason else ""),
                 self._named(message),
                 MessageId.NOT_REGISTERED,
             )
@@ -228,7 +228,7 @@ class MessageHandler:
             return False
         return self.awaits(group_id, group.epoch) and not self._steering.ensure(group_id, group)
 
-    def _hand_on(self, group_id: int, group: abi.Group, message: abi.Message) -> None:
+    def _register_with_tubular(self, group_id: int, group: abi.Group, message: abi.Message) -> None:
         label = self._label(group_id)
         if self._tubular is None or not label:
             return

@@ -60,7 +60,7 @@ class Search:
         return [message for wanted in everything for message in wanted.pop(cookie, {}).values()]
 
     @property
-    def excuse(self) -> str:
+    def why_incomplete(self) -> str:
         """Return why a socket may exist that the last scan has not found; empty: it does not."""
         return "; ".join(sorted({str(error.strerror) for error in self._unreachable.values()}))
 

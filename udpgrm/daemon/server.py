@@ -80,7 +80,7 @@ def run(options: Options) -> None:
             keep = options.persist
     finally:
         if not keep:
-            directory.take_away(options.directory, lock_fd)
+            directory.clean_up(options.directory, lock_fd)
         os.close(lock_fd)
 
 

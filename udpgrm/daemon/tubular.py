@@ -115,12 +115,12 @@ class Tubular:
         """Register one generation after another, in a thread of its own."""
         while True:
             registration = self._waiting.get()
-            error = self._hand_on(registration)
+            error = self._register_sockets(registration)
             self._results.put(_Result(registration.group_id, registration.epoch, error))
             with contextlib.suppress(BlockingIOError):  # it is readable then
                 os.write(self._written, b"x")
 
-    def _hand_on(self, registration: _Registration) -> str:
+    def _register_sockets(self, registration: _Registration) -> str:
         """Return the error of a registration, or ""."""
         fds = registration.fds
         try:
@@ -137,15 +137,15 @@ class Tubular:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as channel:
             channel.settimeout(_TIMEOUT_S)
             channel.connect(self._path)
-            channel.settimeout(_left(deadline))
+            channel.settimeout(_remaining(deadline))
             socket.send_fds(channel, [f"{label}#".encode()], fds)
-            channel.settimeout(_left(deadline))
+            channel.settimeout(_remaining(deadline))
             answer = channel.recv(4096)
         if answer.rstrip(b"\0\n") != b"OK":
             raise OSError(f"answered {answer[:100].decode(errors='replace')!r}")
 
 
-def _left(deadline: float) -> float:
+def _remaining(deadline: float) -> float:
     """Return the seconds until a time of time.monotonic(). Raises TimeoutError if it is past."""
     left = deadline - time.monotonic()
     if left <= 0:

@@ -208,7 +208,7 @@ class KernelProber:
                 self._held.append(_Held(target, flow, asked_at))
             else:  # which may be why it is restarted
                 flow.close()
-            held.append(_words(result))
+            held.append(_result_fields(result))
 
     def verify(self, old: Optional[int], new: int, evidence: dict[str, Any]) -> None:
         """Verify that new flows reach the new generation, and held flows still the old one."""
@@ -286,7 +286,7 @@ def _ask(flow: _Flow, probing: Probing) -> dict[str, Any]:
     result = flow.ask()
     found = probing.evidence(flow.source)
     return {
-        **_words(result),
+        **_result_fields(result),
         "received_generation": found.received_generation,
         "path": found.path,
         "replied_generation": found.replied_generation,
@@ -295,7 +295,7 @@ def _ask(flow: _Flow, probing: Probing) -> dict[str, Any]:
     }
 
 
-def _words(result: runner.ProbeResult) -> dict[str, Any]:
+def _result_fields(result: runner.ProbeResult) -> dict[str, Any]:
     return {
         "probe": result.type,
         "address": result.address,

@@ -113,7 +113,7 @@ class Groups:
         except LookupError:  # the group is being taken apart this moment
             return set()
 
-    def knew(self, group: Group, generation: int) -> bool:
+    def has_had(self, group: Group, generation: int) -> bool:
         """Return whether its slot has, or had last, sockets of a generation."""
         view = self.view(group)
         if view is None:

@@ -43,7 +43,7 @@ def give(notice: Notice, instances: Instances, generation: int, journal: Journal
         entry = given[str(generation)] = {
             "instance": instances.name(generation),
             "signal": notice.signal,
-            "command": None if notice.command is None else _words(notice.command, generation),
+            "command": None if notice.command is None else _arguments(notice.command, generation),
             "given": host.current.time(),
             "error": _CUT,
         }
@@ -66,7 +66,7 @@ def was_given(generation: int, journal: Journal) -> bool:
     return str(generation) in journal.plan.get("notices", {})
 
 
-def _words(command: tuple[str, ...], generation: int) -> list[str]:
+def _arguments(command: tuple[str, ...], generation: int) -> list[str]:
     """Return a command with %i replaced as systemd does; %% is one %."""
     return [
         "%".join(part.replace("%i", str(generation)) for part in word.split("%%"))

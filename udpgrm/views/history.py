@@ -77,7 +77,7 @@ class History:
         """Return the generations of a group, with rates since the last call. `now` in seconds."""
         return [self._row(now, group, item) for item in group.generations]
 
-    def forget_all_but(self, seen: set[Key]) -> None:
+    def drop_all_but(self, seen: set[Key]) -> None:
         """Drop generations that are gone."""
         for key in set(self._last) - seen:
             del self._last[key]

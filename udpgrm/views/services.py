@@ -166,12 +166,12 @@ def text(document: Document) -> str:
     """Return a service for people."""
     is_named = document["release"] and not document["release"].startswith(release.FINGERPRINT)
     serves = f", release {document['release']}" if is_named else ""
-    lines = [f"{document['name']}  {_restart_words(document)}{serves}"]
+    lines = [f"{document['name']}  {_restart_text(document)}{serves}"]
     for group in document["groups"]:
         kind = group["dissector"] or "no group yet"
         application = f" app {group['application']}" if group["application"] else ""
         lines.append(f"  {group['address']}{application}  {kind}")
-        lines += [f"    {_generation_words(item)}" for item in group["generations"]]
+        lines += [f"    {_generation_text(item)}" for item in group["generations"]]
         if group["connected_unknown"]:
             lines.append(
                 f"    {group['connected_unknown']} connected sockets of no known generation: "
@@ -184,7 +184,7 @@ def text(document: Document) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _restart_words(document: Document) -> str:
+def _restart_text(document: Document) -> str:
     restart = document["restart"]
     if restart is None:
         return "never restarted"
@@ -204,7 +204,7 @@ def _flow_text(item: Document) -> str:
     return f"{flows} ({item['connected']} connected)" if item["connected"] else flows
 
 
-def _generation_words(item: Document) -> str:
+def _generation_text(item: Document) -> str:
     parts = [
         f"gen {item['generation']}",
         item["state"],

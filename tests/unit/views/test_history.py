@@ -73,9 +73,9 @@ def test_generations_that_are_gone_are_dropped() -> None:
     history = History()
     shown = group(1, generation(1, 5))
     history.rows(1.0, shown)
-    history.forget_all_but({key_of(shown, shown.generations[0])})
+    history.drop_all_but({key_of(shown, shown.generations[0])})
     assert history.rows(2.0, shown)[0].rate_in == 0
-    history.forget_all_but(set())
+    history.drop_all_but(set())
     assert history.rows(3.0, shown)[0].rate_in is None
 
 
