@@ -244,8 +244,7 @@ struct entry_ref {
 	u32 group_id;
 };
 
-/* What flows are told apart by, if their sockets' sends make them; else a group has KEYED_BY_PEER.
- */
+/* What distinguishes flows, if their sockets' sends make them; else a group has KEYED_BY_PEER. */
 enum keyed_by {
 	KEYED_BY_PEER = 0,
 	KEYED_BY_CALL_ID = 1, /* of SIP */

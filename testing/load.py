@@ -81,7 +81,7 @@ class Resolver(threading.Thread):
         self._poll.register(sock, select.EPOLLIN)
         self._waiting[sock.fileno()] = sock, query, now
         self.sent += 1
-        with contextlib.suppress(ConnectionRefusedError):  # nobody there: lost in the end
+        with contextlib.suppress(ConnectionRefusedError):  # no listener: lost in the end
             sock.send(query)
 
     def _listen(self, timeout: float) -> None:
@@ -155,7 +155,7 @@ class Connections:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ask no more, and wait for what was asked."""
+        """Stop asking, and wait for the answers."""
         self._ending.set()
         for thread in self._threads:
             thread.join()

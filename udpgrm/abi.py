@@ -96,7 +96,7 @@ class SteerStage(IntEnum):
 
 
 class KeyedBy(IntEnum):
-    """What flows are told apart by, if their sockets' sends make them: enum keyed_by."""
+    """What distinguishes flows, if their sockets' sends make them: enum keyed_by."""
 
     PEER = 0
     CALL_ID = 1

@@ -129,7 +129,7 @@ def report(run: Run, count: int) -> list[str]:
 
 
 def trips(run: Run, count: int) -> list[str]:
-    """Round trips per host, by module; waiting longer than an interval is told apart."""
+    """Round trips per host, by module; waits longer than an interval are counted apart."""
     by_host = run.record.of_host()
     lines = ["  round trips per host (median, most)"]
     for module in (SWITCH, LOOK, WAIT):

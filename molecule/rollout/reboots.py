@@ -97,7 +97,7 @@ class Reboots:
 
 
 def boots(names: list[str]) -> dict[str, str]:
-    """Return what tells the hosts' boots from earlier ones."""
+    """Return the ID of each host's boot."""
     path = "/proc/sys/kernel/random/boot_id"
     return {name: output([FLEET, "sh", name.removeprefix("fl"), "cat", path]) for name in names}
 

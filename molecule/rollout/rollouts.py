@@ -96,12 +96,12 @@ class Rollouts:
         )
         pattern = rf"^(fl[0-9]+) +({STATUSES}) "
         found = dict(re.findall(pattern, done.stdout, re.MULTILINE))
-        told = dict(re.findall(r"^(fl[0-9]+): (.*)$", done.stdout, re.MULTILINE))
+        causes = dict(re.findall(r"^(fl[0-9]+): (.*)$", done.stdout, re.MULTILINE))
         well = found == expected and bool(done.returncode) == fails
-        well &= all(re.search(why, told.get(name, "")) for name, why in (reasons or {}).items())
+        well &= all(re.search(why, causes.get(name, "")) for name, why in (reasons or {}).items())
         seconds = time.monotonic() - begun
         print(f"{what}: exit status {done.returncode} after {seconds:.0f} s: {found}")
-        for name, reason in sorted(told.items()):
+        for name, reason in sorted(causes.items()):
             print(f"    {name}: {reason}")
         if not well:
             print(f"FAILED: expected {'a failure' if fails else 'success'}, {expected}, {reasons}")

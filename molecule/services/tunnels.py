@@ -60,7 +60,7 @@ class Tunnel:
         return not self._moved and self._messages // 2 == self._sent == self.session.answers
 
     def move(self) -> None:
-        """Go on from another port."""
+        """Continue from another port."""
         self._moved = True
         self.sock.close()
         self.sock = self._socket()
@@ -120,7 +120,7 @@ class Tunnels:
 
     def run(self) -> None:
         """Begin sessions until told to end, then wait for those that run."""
-        ending, due, told = False, 0.0, False
+        ending, due, has_reported = False, 0.0, False
         while not ending or self._running:
             now = time.monotonic()
             if not ending and now >= due:
@@ -129,8 +129,8 @@ class Tunnels:
                     self._begin(Tunnel(host, place))
                 ending = told_to_end(0)
             self._turn(now)
-            if not told and len(self.sessions) >= READY_AFTER * len(self._places):
-                told = True
+            if not has_reported and len(self.sessions) >= READY_AFTER * len(self._places):
+                has_reported = True
                 print("ready", flush=True)
 
     def _begin(self, tunnel: Tunnel) -> None:

@@ -109,7 +109,7 @@ def test_cookies(host: Host, sockets: Sockets) -> None:
 
 
 def test_cookies_that_were_never_given(host: Host, sockets: Sockets) -> None:
-    """Of a generation or an index that nobody has: new, and not a dead socket's."""
+    """Of a generation or an index without a socket: new, and not a dead socket's."""
     apps = [sockets.enrolled(dissector(COOKIE_AT_0, max_apps=3), 1, app) for app in range(3)]
     for sock in apps:
         grm.promote(sock, 1)

@@ -244,7 +244,7 @@ def test_killed_under_traffic(bare_host: Host) -> None:
         for _ in range(3):
             bare_host.kill()
             time.sleep(0.2)
-            # asked for while nobody is there to answer
+            # asked for while no daemon runs
             late = grm.bind(ADDRESS)[0]
             late.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, (2).to_bytes(4, sys.byteorder))
             echo.sockets[late] = b"new"

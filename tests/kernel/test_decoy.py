@@ -85,7 +85,7 @@ def test_signals_are_passed_on(decoy: Decoy) -> None:
 
 
 def test_the_child_lives_on_after_its_sigurg(decoy: Decoy) -> None:
-    # somebody else's is passed on
+    # that of another process is passed on
     decoy.kill(signal.SIGURG)
     assert decoy.line() == "SIGURG"
     os.kill(decoy.child, 0)
@@ -150,11 +150,11 @@ def ignored_here() -> int:
 
 def test_what_systemd_addresses_to_a_process_is_the_childs() -> None:
     names = ("WATCHDOG_PID", "SYSTEMD_EXEC_PID")
-    told = " ".join(f"${name}" for name in names)
+    values = " ".join(f"${name}" for name in names)
     done = subprocess.run(
         [
             *("sh", "-c", " ".join(f"{name}=$$" for name in names) + ' exec "$0" "$@"'),
-            *(*DECOY, "--", "sh", "-c", f"echo $$ {told}; grep SigIgn /proc/self/status"),
+            *(*DECOY, "--", "sh", "-c", f"echo $$ {values}; grep SigIgn /proc/self/status"),
         ],
         capture_output=True,
         text=True,
@@ -163,7 +163,7 @@ def test_what_systemd_addresses_to_a_process_is_the_childs() -> None:
     )
     pids, ignored = done.stdout.splitlines()
     assert len(set(pids.split())) == 1
-    # systemd ignores SIGPIPE unless told otherwise, and the child is none the wiser
+    # systemd ignores SIGPIPE unless IgnoreSIGPIPE=no; the child inherits that alone
     assert int(ignored.split()[1], 16) == ignored_here() | 1 << (signal.SIGPIPE - 1)
 
 
@@ -181,7 +181,7 @@ def test_started_where_ends_of_children_are_ignored() -> None:
 
 @pytest.mark.parametrize("end, status", [("exit 9", 9), ("kill -TERM $$", 128 + signal.SIGTERM)])
 def test_process_1_of_a_container(end: str, status: int) -> None:
-    # a grandchild that has lost its parent ends: nobody but process 1 can bury it
+    # a grandchild that has lost its parent ends: only process 1 can reap it
     orphan = "(sleep 0.1 & echo $!); sleep 0.5"
     done = subprocess.run(
         [

@@ -65,7 +65,7 @@ def _program() -> bytes:
 
 
 class Linked:
-    """A socket whose packets meet a linked filter and nobody else."""
+    """A socket whose packets meet a linked filter and nothing else."""
 
     def __init__(self) -> None:
         self._map = libbpf.map_create(libbpf.MAP_ARRAY, "test_result", 4, 16, 1, libbpf.F_MMAPABLE)

@@ -76,11 +76,11 @@ def test_connections_go_to_the_working_generation(
     grm.promote(first, 1)
     assert accepts(first, sockets)
     second = listen(2)
-    stranger = listen()
+    unregistered = listen()
     assert accepts(first, sockets)
     grm.promote(second, 2)
     assert accepts(second, sockets)
-    for other in (first, stranger):
+    for other in (first, unregistered):
         other.setblocking(False)
         with pytest.raises(BlockingIOError):
             other.accept()

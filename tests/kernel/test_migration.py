@@ -135,7 +135,7 @@ def test_the_first_restart_moves_it(edge: Edge, reuseport: int) -> None:
         [group] = edge.host.json("status")["services"][0]["groups"]
         assert [item["instance"] for item in group["generations"]] == ["edge-old.service"]
         assert group["unsteered"] == []
-        time.sleep(0.5)  # every client is heard of
+        time.sleep(0.5)  # every client has got a packet
         command = edge.start("restart", "edge", "--json")
         edge.await_step("drain")
         assert is_active("edge-old.service")

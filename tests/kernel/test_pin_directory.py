@@ -17,7 +17,7 @@ from udpgrm.kernel import bpffs
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """A directory in bpffs where anybody may make directories, as in bpffs of mode 1777."""
+    """A directory in bpffs where every user may make directories, as in bpffs of mode 1777."""
     path = Path(f"/sys/fs/bpf/udpgrm-shared-{os.getpid()}")
     path.mkdir()
     path.chmod(0o1777)

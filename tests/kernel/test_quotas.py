@@ -189,7 +189,7 @@ print(answers.count("done"), answers.count("EAGAIN"))
 
 
 def test_a_socket_of_roots_brings_no_quota(host: Host) -> None:
-    """One that root has made, and somebody else uses."""
+    """One that root has made, and another user uses."""
     mine = grm.bind(WHERE)[0]
     code = """
 sock = socket.socket(fileno=int(sys.argv[1]))

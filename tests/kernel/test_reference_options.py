@@ -108,7 +108,7 @@ def test_other_options_pass_however_long(sock: socket.socket) -> None:
 def test_an_answer_of_another_hook_is_left_alone(
     own_host: Host, sockets: list[socket.socket]
 ) -> None:
-    """Of two daemons that of the inner cgroup answers first, and the outer one says no more."""
+    """Of two daemons that of the inner cgroup answers first, and the outer one adds nothing."""
     inner = own_host.cgroup / "inner"
     inner.mkdir()
     other = Host(Path(f"{own_host.directory}-inner"), inner, own_host.scratch / "inner")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Steering as its counters tell it: reference, section 3.
+"""Steering as its counters show it: reference, section 3.
 
 test_steering.py and one file for each dissector have where packets go; here is what becomes of
 those that cannot be read or whose socket cannot be had.

@@ -106,7 +106,7 @@ class Sipp:
         return 0, 0
 
     def end(self) -> tuple[int, int]:
-        """Begin no more calls; the result when all have ended."""
+        """Stop beginning calls; return the result when all have ended."""
         self._callers.send_signal(signal.SIGUSR1)
         self._callers.wait(PATIENCE_S)
         return self.calls()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Whoever is killed at whatever step, a resume ends the restart, and no packet is lost."""
+"""Whichever process is killed at any step, a resume ends the restart, and no packet is lost."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_the_machine_was_rebooted_and_generations_begin_again(serving: Edge, ste
 
 
 def test_a_generation_that_works_again_is_not_stopped(serving: Edge) -> None:
-    """Somebody gave it the new flows back while it drained."""
+    """An operator gave it the new flows back while it drained."""
     with Traffic(1):
         command = serving.start()
         serving.await_step("drain")

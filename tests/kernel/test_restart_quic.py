@@ -25,7 +25,7 @@ HANDSHAKE = {"type": "quic", "handshake": True, "timeout_s": 30, "retries": 1}
 
 
 def write_certificate(directory: Path) -> tuple[Path, Path]:
-    """A certificate that nobody needs to trust, and its key."""
+    """A self-signed certificate, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "edge.test")])
     now = datetime.datetime.now(datetime.timezone.utc)

@@ -28,7 +28,7 @@ FORWARDER = SERVER.replace(
 
 @pytest.fixture
 def callers() -> Iterator[None]:
-    """Clients that begin a call every few milliseconds; nobody answers at the upstream."""
+    """Clients that begin a call every few milliseconds; there is no upstream that answers."""
     done = threading.Event()
 
     def call() -> None:

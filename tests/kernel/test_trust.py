@@ -218,7 +218,7 @@ print(*dict.fromkeys(answers))
 
 
 def test_an_application_of_a_group_it_never_joined(host: Host) -> None:
-    """Its join was refused, the queue being full: it is 0 in the next group, which has no more."""
+    """Its join was refused, the queue being full: it is 0 in the next group, which has one."""
     host.process.send_signal(signal.SIGSTOP)
     flood = """
 sock, other = bind("127.0.0.1"), bind("127.0.0.2")
@@ -278,7 +278,7 @@ print(attempt(sock, ASSURE, value))
 
 def test_a_group_without_sockets_is_deleted(host: Host) -> None:
     assert unprivileged('print(attempt(bind("127.0.0.1"), GEN, 7))').stdout == "done\n"
-    wait_for(lambda: not host.json("list", WHERE)["groups"], "the group to be forgotten")
+    wait_for(lambda: not host.json("list", WHERE)["groups"], "the group to be deleted")
     mine = grm.bind(WHERE, flow_timeout=17)[0]
     grm.enroll([mine], 0)
     assert host.group(WHERE)["dissector"]["flow_timeout"] == 17

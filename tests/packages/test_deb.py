@@ -60,8 +60,8 @@ def test_tutorial(machine: Machine) -> None:
         terminal += "".join(f"{line}\n" for line in variables)
     assert output.splitlines()[-1] == "active"
     assert client is not None
-    heard, _ = client.communicate(timeout=120)
-    assert "Total lost packets 0 (0.000000%)" in heard
+    report, _ = client.communicate(timeout=120)
+    assert "Total lost packets 0 (0.000000%)" in report
     assert machine.run("systemctl is-active coturn || true").stdout.strip() == "inactive"
     assert time.monotonic() - began < 600
 

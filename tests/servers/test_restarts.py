@@ -49,7 +49,7 @@ def promote(host: Host, where: str = WHERE) -> tuple[float, float]:
 
 
 def wait_until_quiet(host: Host, generation: int) -> None:
-    """Wait until nobody sends to a generation any more."""
+    """Wait until no client sends to a generation."""
 
     def quiet() -> bool:
         found = [
@@ -201,7 +201,7 @@ def flows_of(host: Host, generation: int) -> int:
 def test_connections_are_not_steered_without_a_group(
     kind: Kind, host: Host, steered: Instances, figure: Callable[[str], None]
 ) -> None:
-    """TCP goes to whoever listens, as docs/servers.md warns; what is answered is UDP."""
+    """TCP goes to whichever instance listens, as docs/servers.md warns; what is answered is UDP."""
     done = host.run("dissector", "set", WHERE, "dns")
     assert done.returncode == 0, done.stderr
     old = steered.start(kind, PORT)

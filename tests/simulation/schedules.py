@@ -166,8 +166,8 @@ class _Run:
         done = self.world.run(list(arguments))
         self.output += done.output
         if done.error is not None:
-            told = "".join(traceback.format_exception(done.error))
-            self.world.invariants.violate(f"{done.name!r} failed: {told}")
+            trace = "".join(traceback.format_exception(done.error))
+            self.world.invariants.violate(f"{done.name!r} failed: {trace}")
         return EXIT_KILLED if done.status is None else done.status
 
     def _boot(self) -> None:

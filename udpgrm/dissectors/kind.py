@@ -48,7 +48,7 @@ class Kind:
     has_flow_table = False
     #: What these are keyed by.
     keyed_by = abi.KeyedBy.PEER
-    #: Whether flows are told apart by the payloads of their packets.
+    #: Whether the payloads of packets distinguish flows.
     reads_payload = True
     #: Whether a packet may belong to the flow of an earlier one.
     keeps_flows = True

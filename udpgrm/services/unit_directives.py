@@ -2,7 +2,7 @@
 # Copyright the udpgrm authors
 """What becomes of a unit's directives in a template unit of instances.
 
-A directive that is in no table is unknown: nobody has thought about two instances of it.
+A directive that is in no table is unknown: whether two instances may have it was not examined.
 """
 
 from __future__ import annotations

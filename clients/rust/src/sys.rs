@@ -38,7 +38,7 @@ fn checked(result: i32) -> io::Result<i32> {
 /// Return a new UDP socket of an address's family.
 pub fn socket(address: &SocketAddr) -> io::Result<UdpSocket> {
     let family = if address.is_ipv4() { AF_INET } else { AF_INET6 };
-    // SAFETY: no pointers; the descriptor is new and nobody else's
+    // SAFETY: no pointers; the descriptor is new and owned by nothing else
     unsafe {
         let fd = checked(c_socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0))?;
         Ok(UdpSocket::from_raw_fd(fd))

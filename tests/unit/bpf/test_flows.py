@@ -129,7 +129,7 @@ def test_sending(
     before = group.find(slot)
     counter, stale = group.refresh(slot)
     if before.owner:
-        # somebody else's, and a fresh entry never moves
+        # another socket's, and a fresh entry never moves
         assert counter == "tx_flow_update_conflict"
         entry = group.entry(before.slot)
         assert entry is not None
@@ -165,7 +165,7 @@ def test_the_flow_of_a_closed_socket_is_taken_over(
     found = group.find(slot)
     assert (found.owner, found.slot) == (ME, slot)
     if where != slot:
-        # nobody finds the old entry before the new one
+        # no lookup finds the old entry before the new one
         assert group.find(where).owner == ME
 
 

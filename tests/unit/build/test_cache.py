@@ -43,14 +43,14 @@ def bpf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(cache, "TEMPLATES_DIR", tmp_path / "carried")
     monkeypatch.setenv("UDPGRM_CACHE_DIR", str(tmp_path / "made" / "cache"))
     monkeypatch.chdir(root)
-    forget()
+    clear_memory()
     yield directory
     monkeypatch.undo()
-    forget()
+    clear_memory()
 
 
-def forget() -> None:
-    """What a new process would not know."""
+def clear_memory() -> None:
+    """Clear what a new process does not have in memory."""
     sources.sources_digest.cache_clear()
     cache._compiler.cache_clear()
     cache._discarded.clear()
@@ -96,7 +96,7 @@ def test_compiler_errors_are_told_in_its_words(bpf: Path) -> None:
     assert cache._file_name(ONE) in str(error.value)
     assert templates() == set()
     (bpf / ONE.source).write_text("int answer(struct xdp_md *md) { return 7; }\n")
-    forget()
+    clear_memory()
     assert cache.compile_missing([ONE]) == [ONE]
 
 
@@ -107,7 +107,7 @@ def test_modules_in_the_working_directory_are_left_alone(
     # root starts daemons from anywhere
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    (elsewhere / f"{name}.py").write_text("raise SystemExit('a module of somebody else')\n")
+    (elsewhere / f"{name}.py").write_text("raise SystemExit('a module of another user')\n")
     monkeypatch.chdir(elsewhere)
     assert cache.compile_missing([ONE]) == [ONE]
 
@@ -134,7 +134,7 @@ def test_a_changed_source_makes_all_templates_stale(bpf: Path, changed: str) -> 
     assert cache.missing([ONE, TWO]) == []
     (bpf / changed).parent.mkdir(parents=True, exist_ok=True)
     (bpf / changed).write_text("/* changed */\n")
-    forget()
+    clear_memory()
     assert cache.missing([ONE, TWO]) == [ONE, TWO]
 
 
@@ -147,7 +147,7 @@ def test_so_do_a_moved_and_a_removed_one(bpf: Path) -> None:
         lambda: (bpf / "hooks" / "three.c").unlink(),
     ):
         change()
-        forget()
+        clear_memory()
         names.add(cache._file_name(ONE))
     assert len(names) == 4
 
@@ -158,7 +158,7 @@ def test_the_same_sources_elsewhere_have_the_same_templates(
     # or no fleet could be given templates
     name = cache._file_name(ONE)
     monkeypatch.setattr(sources, "BPF_DIR", bpf.rename(tmp_path / "elsewhere"))
-    forget()
+    clear_memory()
     assert cache._file_name(ONE) == name
 
 
@@ -169,7 +169,7 @@ def test_another_compiler_makes_other_templates(
     for version in ("0.26.0", "0.29.1", "0.26.0"):
         (tmp_path / "version.py").write_text(f"__version__ = '{version}'\n")
         bcc_at(monkeypatch, tmp_path)
-        forget()
+        clear_memory()
         names.add(cache._file_name(ONE))
     assert len(names) == 2
 
@@ -210,7 +210,7 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_delivered_templates_need_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_compiled(ONE)
     bcc_at(monkeypatch, None)
-    forget()
+    clear_memory()
     assert cache.missing([ONE]) == []
 
 
@@ -228,7 +228,7 @@ def test_templates_of_the_package(has_compiler: bool, monkeypatch: pytest.Monkey
     carry(ONE)
     if not has_compiler:
         bcc_at(monkeypatch, None)
-        forget()
+        clear_memory()
     assert cache.missing([ONE, TWO]) == [TWO]
     assert cache.template(ONE) == ANSWER_42
     assert not cache.directory().exists()
@@ -237,7 +237,7 @@ def test_templates_of_the_package(has_compiler: bool, monkeypatch: pytest.Monkey
 def test_templates_of_the_package_are_of_its_sources(bpf: Path) -> None:
     carry(ONE)
     (bpf / ONE.source).write_text("/* changed */\n")
-    forget()
+    clear_memory()
     assert cache.missing([ONE]) == [ONE]
 
 

@@ -79,7 +79,7 @@ class FakeCommand:
         (self.path / f"broken-{name}.py").write_text(f"{message}\n")
 
     def set_services(self, *services: dict[str, t.Any]) -> None:
-        """Forget what services there are, and have these."""
+        """Replace the services by these."""
         by_name = {item["name"]: item for item in services}
         (self.path / "services.json").write_text(json.dumps(by_name))
 
@@ -110,7 +110,7 @@ class FakeCommand:
 
     @property
     def boot_changes(self) -> list[str]:
-        """What systemctl was told of units that start with the host."""
+        """The calls of systemctl that change which units start with the host."""
         return self._lines("systemctl-calls")
 
     @property

@@ -56,7 +56,7 @@ def server(answer: Answer, ip: str = "127.0.0.1") -> Iterator[Server]:
 
 
 def closed_port() -> str:
-    """An address on loopback that nobody listens at."""
+    """An address on loopback without a listener."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         return address.form(*sock.getsockname())

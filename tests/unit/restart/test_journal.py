@@ -118,7 +118,7 @@ def test_a_directory_instead_of_the_file(directory: Path) -> None:
 def test_the_others_are_resumed_if_one_cannot_be_read(
     directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """At boot nobody is there to remove it."""
+    """At boot no operator is there to remove it."""
     make().save()
     for name, content in (("a", b"\xff"), ("b", b"[" * 100000)):
         (directory / f"{name}.json").write_bytes(content)

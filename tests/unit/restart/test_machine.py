@@ -193,7 +193,7 @@ def test_how_long_one_can_go_back() -> None:
 @pytest.mark.parametrize("old", [True, False])
 @pytest.mark.parametrize("new", [True, False])
 def test_superseded(old: bool, new: bool) -> None:
-    """What is left is to drain, whoever lives."""
+    """Only the drain remains, whichever instance lives."""
     facts = Facts(had_old=True, old_alive=old, new_alive=new, superseded=True)
     assert machine.resumed(Position(Step.DRAIN), facts) == Position(Step.DRAIN)
     failed = machine.after(Step.DRAIN, Result.FAILED, lambda: facts)

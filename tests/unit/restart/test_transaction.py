@@ -35,12 +35,12 @@ class World:
         self.groups = FakeGroups(what.groups, self.instances, OLD if had_old else 0)
         self.prober = FakeProber()
         self.journal = Journal(statedir.path_of("edge"), "edge", "", 0.0)
-        self.told: list[dict[str, Any]] = []
+        self.saved: list[dict[str, Any]] = []
         self.check_cancelled: Callable[[], None] = lambda: None
 
     def run(self) -> Position:
         def on_change() -> None:
-            self.told.append(self.journal.to_json())
+            self.saved.append(self.journal.to_json())
 
         steps = Steps(
             self.service,
@@ -100,9 +100,9 @@ def test_a_good_one(world: World) -> None:
     assert journal.promotion_window_s is not None and 0 < journal.promotion_window_s < 1
     drain = journal.last(Step.DRAIN)
     assert drain is not None and drain.evidence["drain"]["flows_at_start"] == 3
-    # each sample was told, and the end
-    assert [d["progress"]["flows"] for d in world.told if d["progress"]][:2] == [3, 1]
-    assert world.told[-1]["outcome"] == "finished"
+    # each sample was saved, and the end
+    assert [d["progress"]["flows"] for d in world.saved if d["progress"]][:2] == [3, 1]
+    assert world.saved[-1]["outcome"] == "finished"
 
 
 def test_a_first_deployment() -> None:

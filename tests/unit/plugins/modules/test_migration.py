@@ -118,7 +118,7 @@ def test_the_role_hands_over(host: Host, boot: str) -> None:
     host.run("udpgrm_restart", {"service": "echo", "release": "2"})
     host.take_over()
     expected = ["echo-first.service", *([OLD] if boot == "enabled" else [])]
-    # the restart's own module has not seen the end: somebody has restarted it by hand
+    # the restart's own module has not seen the end: an operator has restarted it by hand
     host.note.write_text(f"{OLD}\n")
     (host.path / "changes").write_text("")
     host.set_unit("echo-first.service", False)

@@ -61,7 +61,7 @@ def test_one_budget_for_all_batches(ansible: Ansible) -> None:
     assert "fl4 rolled back (canary: nobody answers)" in output
     assert "nobody answers" in fleet.report
     assert "Stopped." in fleet.report
-    # nobody remembers anything but the hosts
+    # only the hosts remember anything
     fleet.gone = set()
     fleet.hosts["fl4"].set_services(service())
     begun = len(fleet.hosts["fl1"].modules)
