@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testing import views
 from udpgrm import abi
-from udpgrm.abi import DissectorType
 from udpgrm.cli import prometheus
 from udpgrm.metrics import families, process
 from udpgrm.metrics.exposition import Family, render
@@ -26,42 +26,26 @@ NOW = 1_700_000_000.0
 
 def group(group_id: int = 0, label: str = "", ifindex: int = 0, **counters: Any) -> GroupView:
     metrics = dict.fromkeys((*abi.COUNTERS, "socket_critical", "socket_critical_gauge"), 0)
-    return GroupView(
+    return views.group(
         group_id=group_id,
-        address="192.0.2.1:443",
-        ip="192.0.2.1",
-        port=443,
         netns=4097,
         ifindex=ifindex,
-        uid=0,
-        dissector=DissectorType.FLOW,
-        verbose=False,
-        flow_timeout=125,
-        max_apps=0,
         label=label,
-        name="flow",
-        parameters="",
         working=[2],
         metrics={**metrics, **counters},
-        generations=[],
-        flows=[],
     )
 
 
-def generation(**values: Any) -> GenerationView:
-    fields: dict[str, Any] = {
-        "application": 0,
-        "generation": 2,
-        "slot": 2,
+def generation(number: int = 2, **fields: Any) -> GenerationView:
+    shown: dict[str, Any] = {
         "working": True,
         "sockets": [SocketView(0, 0xC2, 11, 0), SocketView(1, 0x1C2, 0, 1)],
         "flows": 37,
         "packets_in": 5,
         "packets_out": 4,
         "last_in_age": 0.25,
-        "last_out_age": None,
     }
-    return GenerationView(**{**fields, **values})
+    return views.generation(number, **{**shown, **fields})
 
 
 def text_of(*groups: GroupView) -> str:
@@ -125,7 +109,7 @@ def test_a_packet_counts_once_in_a_family() -> None:
 
 def test_series_are_unique_and_names_conventional() -> None:
     one = group(0)
-    one = one._replace(generations=[generation(), generation(generation=1, working=False)])
+    one = one._replace(generations=[generation(), generation(1, working=False)])
     twin, other_device = group(1), group(2, ifindex=7)
     twin = twin._replace(generations=[generation()])
     found = families.of_groups([one, twin, other_device], 512, NOW)
@@ -175,7 +159,7 @@ def test_any_label_can_be_read_again(label: str) -> None:
 def test_the_client_library_reads_it() -> None:
     parser = pytest.importorskip("prometheus_client.parser")
     view = group(label='a "label" \\ of\nusers', rx_processed_total=7)
-    view = view._replace(generations=[generation(), generation(generation=1)])
+    view = view._replace(generations=[generation(), generation(1)])
     text = render(families.of_build("1.2.3")) + text_of(view)
     read = {family.name: family for family in parser.text_string_to_metric_families(text)}
     assert read["udpgrm_group_info"].samples[0].labels["label"] == view.label

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udpgrm.abi import DissectorType
+from testing import views
 from udpgrm.state.newest import newest
 from udpgrm.state.view import GenerationView, GroupView, SocketView
 
@@ -22,41 +22,12 @@ u32 = st.integers(0, WRAP - 1)
 def generation(
     number: int, application: int = 0, sockets: int = 1, dead: int = 0
 ) -> GenerationView:
-    return GenerationView(
-        application=application,
-        generation=number,
-        slot=number % 32,
-        working=False,
-        sockets=[SocketView(index, 0, index < sockets, index) for index in range(sockets + dead)],
-        flows=0,
-        packets_in=0,
-        packets_out=0,
-        last_in_age=None,
-        last_out_age=None,
-    )
+    made = [SocketView(index, 0, index < sockets, index) for index in range(sockets + dead)]
+    return views.generation(number, application=application, sockets=made)
 
 
 def group(working: list[int], generations: list[GenerationView]) -> GroupView:
-    return GroupView(
-        group_id=0,
-        address="192.0.2.1:443",
-        ip="192.0.2.1",
-        port=443,
-        netns=1,
-        ifindex=0,
-        uid=0,
-        dissector=DissectorType.FLOW,
-        verbose=False,
-        flow_timeout=125,
-        max_apps=len(working),
-        label="",
-        name="flow",
-        parameters="",
-        working=working,
-        metrics={},
-        generations=generations,
-        flows=[],
-    )
+    return views.group(*generations, working=working, max_apps=len(working))
 
 
 def newest_of(working: int, *numbers: int) -> Optional[int]:

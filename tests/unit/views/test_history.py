@@ -10,18 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udpgrm.abi import DissectorType
-from udpgrm.state.view import GenerationView, GroupView, SocketView
+from testing import views
+from udpgrm.state.view import GenerationView, GroupView
 from udpgrm.views.history import History, graph, key_of, state_of
 
 
 def generation(number: int, packets: int = 0, flows: Optional[int] = 0) -> GenerationView:
-    return GenerationView(
-        application=0,
-        generation=number,
-        slot=number % 32,
-        working=False,
-        sockets=[SocketView(0, 0, 1, 0)],
+    return views.generation(
+        number,
         flows=flows,
         packets_in=packets,
         packets_out=2 * packets,
@@ -31,26 +27,8 @@ def generation(number: int, packets: int = 0, flows: Optional[int] = 0) -> Gener
 
 
 def group(working: int, *items: GenerationView) -> GroupView:
-    return GroupView(
-        group_id=0,
-        address="127.0.0.1:4433",
-        ip="127.0.0.1",
-        port=4433,
-        netns=1,
-        ifindex=0,
-        uid=0,
-        dissector=DissectorType.FLOW,
-        verbose=False,
-        flow_timeout=125,
-        max_apps=0,
-        label="",
-        name="flow",
-        parameters="",
-        working=[working],
-        metrics={},
-        generations=[item._replace(working=item.generation == working) for item in items],
-        flows=[],
-    )
+    shown = [item._replace(working=item.generation == working) for item in items]
+    return views.group(*shown, working=[working])
 
 
 def test_rates_are_per_second_and_need_two_readings() -> None:
