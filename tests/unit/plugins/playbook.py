@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pathlib
@@ -27,6 +28,19 @@ INTERPRETERS = {
 }
 # For tests of what differs between their versions: templates, variables, errors, plugins.
 both_versions = pytest.mark.parametrize("ansible", sorted(INTERPRETERS), indirect=True)
+
+
+def versions_in_turn(names: str, cases: t.Sequence[t.Any]) -> pytest.MarkDecorator:
+    """Parametrize a test whose cases differ in nothing of a version: each has one of the two."""
+    versions = itertools.cycle(sorted(INTERPRETERS))
+    values = [case if isinstance(case, tuple) else (case,) for case in cases]
+    return pytest.mark.parametrize(
+        f"ansible, {names}",
+        [(version, *value) for version, value in zip(versions, values)],
+        indirect=["ansible"],
+    )
+
+
 # For what hangs (testing/waiting.py is not beside these where ansible-test has them).
 LIMIT_S = 300
 GONE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}

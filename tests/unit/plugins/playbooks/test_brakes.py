@@ -15,10 +15,8 @@ import threading
 import time
 import typing as t
 
-import pytest
-
 from ..fake_services import FOREVER
-from ..playbook import PLAYBOOKS, Ansible, both_versions
+from ..playbook import PLAYBOOKS, Ansible, both_versions, versions_in_turn
 from .fleet import Fleet
 
 
@@ -44,8 +42,7 @@ def test_a_shut_gate_stops_and_expedite_skips_it(ansible: Ansible) -> None:
     assert result(fleet, ansible)["notes"] == [note]
 
 
-@both_versions
-@pytest.mark.parametrize("canary", ["", "fl1"])
+@versions_in_turn("canary", ["", "fl1"])
 def test_a_gate_that_shuts_during_a_bake(ansible: Ansible, canary: str) -> None:
     """The rollback does not wait until it is open."""
     fleet = Fleet(ansible, [{"looks": FOREVER}, {}])

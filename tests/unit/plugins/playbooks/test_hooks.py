@@ -9,10 +9,8 @@ import json
 import pathlib
 import typing as t
 
-import pytest
-
 from ..fake_services import service
-from ..playbook import GONE, PLAYBOOKS, Ansible, both_versions
+from ..playbook import GONE, PLAYBOOKS, Ansible, both_versions, versions_in_turn
 from .fleet import Fleet
 
 HOOKS = ("before_batch", "before_host", "after_host", "after_batch", "on_stop_tasks")
@@ -98,8 +96,7 @@ def test_hooks_are_run_in_their_order_with_the_restarts(ansible: Ansible) -> Non
     ]
 
 
-@both_versions
-@pytest.mark.parametrize(
+@versions_in_turn(
     "hook, working, status",
     [
         ("before_batch", [1, 1, 1, 1], "2 failed"),
@@ -127,8 +124,7 @@ def test_a_hook_that_fails_is_a_failure_of_its_host(
     assert "failed, at most 0 may" in hooks.lines[-1]
 
 
-@both_versions
-@pytest.mark.parametrize(
+@versions_in_turn(
     "hook, working, status",
     [
         ("before_batch", [1, 1, 1], "1 failed, 1 unreachable, 1 untouched"),

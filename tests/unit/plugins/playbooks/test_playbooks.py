@@ -10,7 +10,7 @@ import typing as t
 import pytest
 
 from ..fake_services import FOREVER, service
-from ..playbook import Ansible, both_versions
+from ..playbook import Ansible, both_versions, versions_in_turn
 from .fleet import Fleet
 
 
@@ -134,8 +134,7 @@ def test_canaries_come_first(ansible: Ansible) -> None:
     assert fleet.working == [1, 1, 1]
 
 
-@both_versions
-@pytest.mark.parametrize("nothing", ["", None, []])
+@versions_in_turn("nothing", ["", None, []])
 def test_no_canary_is_not_all_of_them(ansible: Ansible, nothing: object) -> None:
     fleet = Fleet(ansible, [{"rolls_back": "dead"}, {}, {}])
     status, output = fleet.run(udpgrm_canary=nothing)
@@ -161,8 +160,7 @@ def test_hosts_that_are_not_there(ansible: Ansible, playbook: str) -> None:
     assert_not_there(Fleet(ansible, [{}]), playbook, "fl1,nosuch", "nosuch")
 
 
-@both_versions
-@pytest.mark.parametrize("hosts, named", [("nosuch", "nosuch"), ("fl1,nosuch", "nosuch"), ("", "")])
+@versions_in_turn("hosts, named", [("nosuch", "nosuch"), ("fl1,nosuch", "nosuch"), ("", "")])
 def test_hosts_that_are_not_there_to_restart(ansible: Ansible, hosts: str, named: str) -> None:
     assert_not_there(Fleet(ansible, [{}]), "rolling_restart", hosts, named)
 
@@ -179,8 +177,7 @@ def test_canaries_with_commas_and_a_limit(ansible: Ansible) -> None:
     assert (status, "echo: 4 planned" in output) == (0, True), output
 
 
-@both_versions
-@pytest.mark.parametrize(
+@versions_in_turn(
     "name, value, wanted",
     [
         ("udpgrm_bake", "10s", "it is a whole number of seconds"),

@@ -16,7 +16,7 @@ import pytest
 
 from ..fake_command import FakeCommand
 from ..fake_services import service
-from ..playbook import LIMIT_S, PLAYBOOKS, Ansible, both_versions
+from ..playbook import LIMIT_S, PLAYBOOKS, Ansible, both_versions, versions_in_turn
 from .fleet import Fleet
 
 BOOT_ID = pathlib.Path("/proc/sys/kernel/random/boot_id")
@@ -71,8 +71,7 @@ def test_several_services_in_one_rollout(ansible: Ansible) -> None:
     assert status != 0
 
 
-@both_versions
-@pytest.mark.parametrize("strategy", ["free", "host_pinned"])
+@versions_in_turn("strategy", ["free", "host_pinned"])
 def test_the_strategy_is_the_playbooks(
     ansible: Ansible, strategy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,8 +139,7 @@ def test_a_run_of_nothing_is_no_success(
     assert wrong in " ".join(output.split())
 
 
-@both_versions
-@pytest.mark.parametrize("playbook", ["rolling_restart", "status"])
+@versions_in_turn("playbook", ["rolling_restart", "status"])
 def test_misspelt_variables(ansible: Ansible, playbook: str) -> None:
     fleet = Fleet(ansible, [{}])
     status, output = fleet.run(playbook=playbook, udpgrm_max_failure=3)
