@@ -142,11 +142,11 @@ def bind(
 def enroll(sockets: Sequence[socket.socket], generation: int, timeout: float = 5.0) -> list[int]:
     """Enroll sockets in a generation and wait until the daemon has registered them.
 
-    Returns their indices. Raises TimeoutError after `timeout` seconds (no
-    daemon runs, or the generation has 256 sockets), NotHooked, OSError.
+    Returns their indices. Raises TimeoutError once no further one has been registered for
+    `timeout` seconds (no daemon runs, or the generation has 256 sockets), NotHooked, OSError.
     """
-    deadline = time.monotonic() + timeout
     for sock in sockets:
+        deadline = time.monotonic() + timeout
         while True:
             try:
                 set_option(sock, Option.SOCKET_GEN, _u32(generation))
@@ -157,33 +157,26 @@ def enroll(sockets: Sequence[socket.socket], generation: int, timeout: float = 5
                         errno.ETIMEDOUT, f"the daemon's queue is full after {timeout} s"
                     ) from error
                 time.sleep(_POLL_S)
-    return _wait_registered(sockets, deadline, timeout)
+    return wait_registered(sockets, timeout)
 
 
 def wait_registered(sockets: Sequence[socket.socket], timeout: float = 5.0) -> list[int]:
     """Wait until the daemon has registered sockets that are in a generation.
 
-    Returns their indices. Raises TimeoutError after `timeout` seconds, NotHooked, OSError.
+    Returns their indices. Raises TimeoutError once no further one has been registered for
+    `timeout` seconds, NotHooked, OSError.
     """
-    return _wait_registered(sockets, time.monotonic() + timeout, timeout)
-
-
-def _wait_registered(
-    sockets: Sequence[socket.socket], deadline: float, timeout: float
-) -> list[int]:
     indices = []
     for sock in sockets:
-        while True:
-            index = socket_generation(sock).index
-            if index is not None:
-                indices.append(index)
-                break
+        deadline = time.monotonic() + timeout
+        while (index := socket_generation(sock).index) is None:
             if time.monotonic() > deadline:
                 raise TimeoutError(
                     errno.ETIMEDOUT,
                     f"socket {sock.fileno()} got no index in {timeout} s",
                 )
             time.sleep(_POLL_S)
+        indices.append(index)
     return indices
 
 

@@ -152,8 +152,10 @@ def test_a_port_that_was_given_back(host: Host) -> None:
             sock.connect(("127.0.0.1", 9))
             second = sock.getsockname()[1]
             assert second not in (0, first)
+        with grm.bind(f"127.0.0.1:{second}")[0] as beside:
+            grm.enroll([beside], 0)  # a group without any is collected
             put(sock, Option.WORKING_GEN, u32(9))
-        [group] = host.groups(f"127.0.0.1:{second}")
+            [group] = host.groups(f"127.0.0.1:{second}")
         assert group["applications"][0]["working_generation"] == 9
 
 
