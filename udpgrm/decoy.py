@@ -64,6 +64,8 @@ def _become(command: list[str], decoy: int, mask: set[int]) -> None:
     for name in _ADDRESSED:
         if os.environ.get(name) == str(decoy):
             os.environ[name] = str(os.getpid())
+            if name == "LISTEN_PID":  # systemd 258's identity of the same process
+                os.environ.pop("LISTEN_PIDFDID", None)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
         os.execvp(command[0], command)

@@ -30,6 +30,7 @@ count = int(os.environ["LISTEN_FDS"])
 socks = [socket.socket(fileno=3 + number) for number in range(count)]
 print(json.dumps({
     "pid": int(os.environ["LISTEN_PID"]) == os.getpid(),
+    "pidfdid": os.environ.get("LISTEN_PIDFDID"),
     "names": os.environ["LISTEN_FDNAMES"],
     "bound": [sock.getsockname()[:2] for sock in socks],
     "gen": [int.from_bytes(sock.getsockopt(17, 201, 4), "little") for sock in socks],
@@ -73,6 +74,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Stor
 
 def activate(*arguments: str, notify: str = "") -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if key != "NOTIFY_SOCKET"}
+    environment["LISTEN_PIDFDID"] = "4711"  # of a shell that systemd started, say
     if notify:
         environment["NOTIFY_SOCKET"] = notify
     return subprocess.run(
@@ -118,6 +120,7 @@ def test_command(host: Host) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
         "pid": True,
+        "pidfdid": None,
         "names": "edge:edge",
         "bound": [["127.0.0.1", 4433]] * 2,
         "gen": [1, 1],

@@ -141,6 +141,22 @@ def test_listen_pid_is_the_childs() -> None:
     assert other.process.communicate(timeout=PATIENCE_S)[0] == "1\n"
 
 
+def test_listen_pidfdid_of_the_decoy_is_gone() -> None:
+    # from systemd 258 on, sd_listen_fds(3) finds nothing if it is another process's
+    script = 'exec "$0" "$1" -- sh -c "echo \\$LISTEN_FDS:\\$LISTEN_PIDFDID"'
+    done = subprocess.run(
+        ["sh", "-c", f"export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_PIDFDID=4711; {script}", *DECOY],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=True,
+    )
+    assert done.stdout == "1:\n"
+    others = {"LISTEN_PID": "1", "LISTEN_PIDFDID": "4711"}
+    other = Decoy("sh", "-c", "echo $LISTEN_PIDFDID", environment=others)
+    assert other.process.communicate(timeout=PATIENCE_S)[0] == "4711\n"
+
+
 def ignored_here() -> int:
     """Signals that any command started here ignores: it depends on who runs the tests."""
     plain = ["grep", "SigIgn", "/proc/self/status"]

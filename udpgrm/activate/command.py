@@ -68,6 +68,7 @@ def _become(settings: Settings, made: Sequence[socket.socket]) -> None:
         os.dup2(fd, _FIRST_FD + position, inheritable=True)
     os.environ["LISTEN_FDS"] = str(len(made))
     os.environ["LISTEN_PID"] = str(os.getpid())
+    os.environ.pop("LISTEN_PIDFDID", None)  # perhaps of another process (systemd 258)
     os.environ["LISTEN_FDNAMES"] = ":".join([settings.name] * len(made))
     try:
         os.execvp(settings.command[0], settings.command)
