@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from udpgrm.restart import host
 from udpgrm.restart.groups import FLOW_CONFLICT, MISDIRECTED, Groups
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Step
@@ -51,15 +50,14 @@ def check_conflicts(
     A client that was between two packets at the promotion may count once. A peer that both
     instances send to (a fixed upstream) counts again and again, and its answers go astray.
     """
-    promotion = journal.last(Step.PROMOTE)
     spent = groups.spent(journal.plan["promotion"]["reading"])
     count, packets = spent[FLOW_CONFLICT], spent["packets"]
     evidence["conflicts"] = count
     if count:
         evidence["reason"] = f"{count} sends were on flows of the other instance"
-    if budget.misdirected is not None or promotion is None:
+    if budget.misdirected is not None or journal.last(Step.PROMOTE) is None:
         return
-    is_early = host.current.time() - promotion.evidence.get("begin", 0.0) < _SETTLING_S
+    is_early = journal.since_promotion() < _SETTLING_S
     if not is_early and count > max(_CONFLICTS, packets * _CONFLICT_SHARE):
         raise OverBudget(
             f"{count} of {packets} packets since the promotion were sent on flows of the "

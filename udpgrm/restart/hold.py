@@ -21,10 +21,13 @@ def keep(
     """
     if not hold_s or journal.superseded:
         return
-    begun = {"begun": host.current.time(), "hold_s": hold_s}
-    held = evidence["hold"] = journal.plan.setdefault("hold", begun)
+    clock = host.current
+    held = journal.plan.setdefault(
+        "hold", {"begun": clock.time(), "hold_s": hold_s, "until": clock.monotonic() + hold_s}
+    )
+    evidence["hold"] = {name: held[name] for name in ("begun", "hold_s")}
     journal.save()
-    remaining = min(hold_s, held["begun"] + held["hold_s"] - host.current.time())
-    end = host.current.monotonic() + remaining
-    while host.current.monotonic() < end and not journal.superseded and pause():
+    # of the same boot; a version before this one has written no such time
+    end = held.get("until", clock.monotonic() + hold_s)
+    while clock.monotonic() < end and not journal.superseded and pause():
         pass

@@ -196,6 +196,10 @@ class Journal:
         """Return the newest attempt of a step."""
         return next((record for record in reversed(self.steps) if record.step is step), None)
 
+    def since_promotion(self) -> float:
+        """Return the seconds since the promotion, by a clock that cannot be set."""
+        return host.current.monotonic() - stored.number(self.plan["promotion"].get("at", 0.0))
+
 
 def want_room() -> None:
     """Check that another restart's journal can be written. Raises Suspended."""

@@ -166,15 +166,16 @@ class Steps:
         old = self._journal.from_generation
         if old is not None:
             self._prober.hold(old, evidence)
-        if "reading" not in self._journal.plan.get("promotion", {}):
-            self._journal.plan["promotion"] = {"reading": self._groups.reading()}
+        promotion = self._journal.plan.setdefault("promotion", {})
+        if "reading" not in promotion:
+            promotion["reading"] = self._groups.reading()
             self._journal.save()
         with steering.sockets_of(self._groups, self._instances, self._new) as sockets:
-            evidence["begin"] = host.current.time()
+            evidence["begin"], promotion["at"] = host.current.time(), host.current.monotonic()
             for sock in sockets.values():
                 grm.promote(sock, self._new)
         if old is None or has_ended(self._instances, old):  # no packet had a way until now
-            self._journal.plan["promotion"] = {"reading": self._groups.reading()}
+            promotion["reading"] = self._groups.reading()
         evidence["working"] = self._groups.working()
 
     def _verify(self, evidence: Evidence) -> None:
@@ -282,9 +283,8 @@ class Steps:
         if self._is_adopted(generation) and self._instances.is_alive(generation):
             adoptions.delete(self._groups.maps, self._instances.cgroup(generation))
         self._instances.stop(generation)
-        remaining = {
-            where: count for where, count in self._groups.living(generation).items() if count
-        }
+        living = self._groups.living(generation)
+        remaining = {where: count for where, count in living.items() if count}
         if remaining:
             evidence["sockets_left"] = remaining
 

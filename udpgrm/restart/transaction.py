@@ -122,10 +122,7 @@ def run(
             journal.save()
             raise
         if step is Step.VERIFY and result is Result.DONE:
-            promotion = journal.last(Step.PROMOTE)
-            assert promotion is not None
-            window = host.current.time() - promotion.evidence["begin"]
-            journal.promotion_window_s = round(max(0.0, window), 4)  # of a clock that was set back
+            journal.promotion_window_s = round(journal.since_promotion(), 4)
         try:
             to = machine.after(step, result, runner.facts)
         except SystemdError as error:
