@@ -9,12 +9,17 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]
-from referencing import Registry, Resource
-
 from udpgrm import interface
 from udpgrm.cli import commands, options
 from udpgrm.cli.options import Arguments
+
+try:
+    import jsonschema  # type: ignore[import-untyped]
+    from referencing import Registry, Resource
+except ModuleNotFoundError:  # scripts of others run with the machine's own Python
+    READS_SCHEMAS = False
+else:
+    READS_SCHEMAS = True
 
 #: Commands whose operand says what is answered.
 _ACTIONS = {
@@ -83,7 +88,7 @@ def check(argv: Sequence[str], printed: str) -> None:
 
     Without --json, restart, rollback and drain print events where stdout is no terminal.
     """
-    if not printed or argv[0] in commands.HELPERS:
+    if not READS_SCHEMAS or not printed or argv[0] in commands.HELPERS:
         return
     arguments = options.parse(list(argv))
     command = arguments.command
