@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible.errors import AnsibleActionFail
 from ansible_collections.udpgrm.fleet.plugins.action import udpgrm_rollout
-from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _reboot, _rollout, _steps
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _reboot, _rollout
 
 JsonObject = dict[str, t.Any]
 
@@ -20,8 +21,7 @@ class ActionModule(udpgrm_rollout.ActionModule):
     def _drain(self) -> JsonObject:
         """Wait until a reboot cuts off no client."""
         part = self._part_of_reboot()
-        wanted = _reboot.policies(self._defined())
-        found = _reboot.drain(part.read, self._host, wanted, part.check)
+        found = _reboot.drain(part.read, self._host, part.check)
         return {**part.result(), **found}
 
     def _serve(self) -> JsonObject:
@@ -44,8 +44,11 @@ class ActionModule(udpgrm_rollout.ActionModule):
         failed = {"failed": True, "msg": "; ".join(problems)} if problems else {}
         return {**part.result(), **failed}
 
-    def _part_of_reboot(self) -> _steps.Host:
-        return self._part(self._variables[_rollout.BEGIN]["run"]["id"])
+    def _part_of_reboot(self) -> _reboot.Host:
+        part = self._part(self._variables[_rollout.BEGIN]["run"]["id"])
+        if not isinstance(part, _reboot.Host):
+            raise AnsibleActionFail("udpgrm_reboot is for the playbook udpgrm.fleet.rolling_reboot")
+        return part
 
     def _defined(self) -> list[JsonObject]:
         """Return the services that the role has defined on the host."""

@@ -15,6 +15,7 @@ from ansible_collections.udpgrm.fleet.plugins.plugin_utils import (
     _bundle,
     _decision,
     _page,
+    _reboot,
     _result,
     _rollout,
     _run,
@@ -74,7 +75,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             return answer
 
         check = bool(self._task.check_mode) and not plans
-        return _steps.Host(self._host, run, self._settings["services"], execute, check)
+        kind = _reboot.Host if self._settings["reboots"] else _steps.Host
+        return kind(self._host, run, self._settings["services"], execute, check)
 
     def _entries(self, names: list[str], run: str) -> list[JsonObject]:
         there = self._variables["ansible_play_hosts"]
@@ -140,31 +142,26 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
     def _hook_of_host(self) -> str:
         """Return the variable whose task has failed; empty: it was a task of the reboot."""
         run = self._variables[_rollout.BEGIN]["run"]["id"]
-        if self._settings["reboots"]:
-            if not _rollout.is_of(self._variables.get(_rollout.DRAIN), run):
-                return f"{_variables.PREFIX}before_host"
-            probed = self._variables.get(_rollout.PROBE) or {}
-            is_after = _rollout.is_of(probed, run) and not probed.get("failed")
-            return f"{_variables.PREFIX}after_host" if is_after else ""
-        switched = _rollout.is_of(self._variables.get(_rollout.SWITCH), run)
+        drain, switch, probe = (
+            self._variables.get(key) or {}
+            for key in (_rollout.DRAIN, _rollout.SWITCH, _rollout.PROBE)
+        )
+        probed = _rollout.is_of(probe, run) and not probe.get("failed")
+        if _rollout.is_of(drain, run) and not probed:
+            return ""
+        switched = _rollout.is_of(switch, run)
         after = switched or not self._variables[_rollout.PLAN]["restarts"]
         return f"{_variables.PREFIX}{'after' if after else 'before'}_host"
 
     def _plan(self) -> JsonObject:
-        """Return whether there is something to restart, before a hook takes the host out. What would be refused fails."""
+        """Return whether there is something to do, before a hook takes the host out. What would be refused fails."""
         begun = self._variables[_rollout.BEGIN]
         part = self._part(begun["run"]["id"], plans=True)
         problem = self._problem_of_batch(begun)
         if problem:
             part.fail(problem)
             return part.result()
-        if self._settings["reboots"]:
-            served = part.plan_reboot()
-            hooked = served is not None
-            return {**part.result(), "restarts": hooked, "hooked": hooked, "served": served}
-        restarts = part.plan(self._settings["release"], self._settings["other_rollout"])
-        found = part.result()
-        return {**found, "restarts": restarts, "hooked": _rollout.is_well(found)}
+        return part.plan(self._settings["release"], self._settings["other_rollout"])
 
     def _problem_of_batch(self, begun: JsonObject) -> str:
         """Return why the hook before the batch has not ended; it runs on the first host for all."""
@@ -321,8 +318,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         why = verdict.get(self._host) or decision["bad"].get(self._host)
         result = {**part.result(), "failed": bool(why), "unreachable": False}
         if why and self._settings["support_bundle"] and not part.check:
-            if self._settings["reboots"]:
-                part.services = (self._variables.get(_rollout.PLAN) or {}).get("served") or []
             _bundle.keep(run, self._host, part.support())
         return {**result, "msg": why} if why else result
 

@@ -22,7 +22,7 @@ FINISHED = "finished"
 ROLLED_BACK = "rolled_back"
 # Steps after the promotion was verified: only flows of the old instance are waited for.
 _AFTER_VERIFY = ("drain", "stop")
-_UNDO = ("demote", "drain_new", "stop_new")
+UNDO = ("demote", "drain_new", "stop_new")
 _DISPATCH_ERRORS = (
     "rx_internal_state_error",
     "rx_flow_rg_conflict",
@@ -94,7 +94,7 @@ class Restart:
     @property
     def undoing(self) -> bool:
         """Return whether it is being rolled back."""
-        return self.journal is not None and self.journal["step"] in _UNDO
+        return self.journal is not None and self.journal["step"] in UNDO
 
     @property
     def reason(self) -> str:

@@ -10,8 +10,8 @@ module: udpgrm_reboot
 short_description: Do a step of a rolling reboot on a host
 version_added: 0.1.0
 description:
-  - Runs the steps around a reboot of the playbook C(udpgrm.fleet.rolling_reboot), whose variables it reads, and
-    C(udpgrm_services) of the host.
+  - Runs the steps around a reboot of the playbook C(udpgrm.fleet.rolling_reboot), whose variables it reads. For the
+    probes it reads C(udpgrm_services) of the host.
   - Runs M(udpgrm.fleet.udpgrm_service_info) on the host, and probes on another one.
 author:
   - The udpgrm authors (@udpgrm)

@@ -83,6 +83,10 @@ services:
           C(since) when it began here.
       type: dict
       sample: {"run": "control:4711:123456:a1b2", "by": "root@control", "since": 1767225600.125}
+    drain:
+      description: Its drain policy, with the defaults of what its definition does not give.
+      type: dict
+      sample: {"until": {"flows": 0, "quiet_s": 5.0}, "max_s": 300.0, "on_timeout": "stop"}
     restart:
       description: The last restart, as in RV(udpgrm.fleet.udpgrm_restart#module:restart), V(null) if there was none.
       type: dict

@@ -8,15 +8,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 import json
+import math
 import socket
 import time
 import typing as t
 
 from ansible.utils.display import Display
-from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _rollout
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _rollout, _steps
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils._figures import JsonObject
 
 display = Display()
@@ -30,25 +30,44 @@ _TYPES_OF_TCP = ("echo", "dns", "connect")
 Read = t.Callable[[], JsonObject]
 
 
-@dataclasses.dataclass(frozen=True)
-class Policy:
-    """When a service has drained, as C(drain) of its definition says for the old instance of a restart."""
+class Host(_steps.Host):
+    """A host of a rolling reboot, which has all its services instead of those of the run."""
 
-    flows: int | None = 0
-    quiet_s: float | None = 5.0
-    max_s: float = 300.0
-    on_timeout: str = "stop"
+    def plan(self, release: str | None, other_rollout: str) -> JsonObject:
+        """Return the services that serve as well, for the time after the reboot."""
+        result = self.read()
+        running = switching(result.get("services") or [])
+        if running:
+            why = f"{', '.join(running)}: a restart runs; reboot the host when it has ended"
+            result = {"failed": True, "msg": why}
+        if not _rollout.is_well(result):
+            self._note("plan", _rollout.REBOOT, result)
+            return {**self.result(), "restarts": False, "hooked": False}
+        served = serving(result["services"])
+        return {**self.result(), "restarts": True, "hooked": True, "served": served}
 
+    def read(self) -> JsonObject:
+        """Return the state of all services."""
+        return self._call("udpgrm_service_info", {})
 
-def policies(services: t.Iterable[JsonObject]) -> dict[str, Policy]:
-    """Return the policies of C(udpgrm_services), by service."""
-    found = {}
-    for item in services:
-        given = dict(item.get("drain") or {})
-        given.update(given.pop("until", None) or {})
-        names = {field.name for field in dataclasses.fields(Policy)}
-        found[str(item["name"])] = Policy(**{key: given[key] for key in names & given.keys()})
-    return found
+    def probe(self, commands: t.Iterable[tuple[str, list[str]]]) -> list[str]:
+        """Run commands that probe services; return what is wrong with them."""
+        problems = []
+        for service, words in commands:
+            answer = self._call("ansible.builtin.command", {"argv": words})
+            if _rollout.is_well(answer):
+                continue
+            try:
+                why = json.loads(answer.get("stdout") or "")["reason"]
+            except (ValueError, KeyError):
+                why = answer.get("stderr") or _rollout.cause(answer)
+            problems.append(f"{service} at {words[3]}: {_rollout.one_line(why)}")
+        return problems
+
+    def support(self) -> JsonObject:
+        """Return what the host knows of all its services, for the support bundle."""
+        services = [item["name"] for item in self.read().get("services") or []]
+        return self._call("udpgrm_support", {"services": services})
 
 
 def switching(services: t.Iterable[JsonObject]) -> list[str]:
@@ -80,14 +99,15 @@ def flows_of(service: JsonObject) -> int:
     return sum(item["flows"] or 0 for item in _living(service))
 
 
-def has_drained(service: JsonObject, policy: Policy) -> bool:
-    """Return whether no client is left that a reboot would cut off."""
+def has_drained(service: JsonObject) -> bool:
+    """Return whether no client is left that a reboot would cut off, by the service's own policy."""
+    until = service["drain"]["until"]
     quiet = [item["quiet_s"] for item in _living(service) if item["quiet_s"] is not None]
-    is_quiet = policy.quiet_s is None or min(quiet, default=policy.quiet_s) >= policy.quiet_s
-    return is_quiet and (policy.flows is None or flows_of(service) <= policy.flows)
+    is_quiet = until["quiet_s"] is None or min(quiet, default=math.inf) >= until["quiet_s"]
+    return is_quiet and (until["flows"] is None or flows_of(service) <= until["flows"])
 
 
-def drain(read: Read, host: str, wanted: t.Mapping[str, Policy], check: bool) -> dict[str, t.Any]:
+def drain(read: Read, host: str, check: bool) -> dict[str, t.Any]:
     """Wait until all services of a host have drained; failed, if one has not in its time and may not be cut off."""
     began, most = time.monotonic(), 0
     while True:
@@ -95,17 +115,15 @@ def drain(read: Read, host: str, wanted: t.Mapping[str, Policy], check: bool) ->
         if not _rollout.is_well(answer):
             return {"failed": True, "msg": _rollout.cause(answer)}
         elapsed = time.monotonic() - began
-        by_service = {item["name"]: item for item in answer["services"]}
-        policy = {name: wanted.get(name, Policy()) for name in by_service}
-        left = [name for name in by_service if not has_drained(by_service[name], policy[name])]
-        flows = sum(map(flows_of, by_service.values()))
+        flows = sum(map(flows_of, answer["services"]))
         most = max(most, flows)
-        if check or all(elapsed >= policy[name].max_s for name in left):
+        left = {item["name"]: item["drain"] for item in answer["services"] if not has_drained(item)}
+        limit = max((policy["max_s"] for policy in left.values()), default=0.0)
+        if check or elapsed >= limit:
             break
-        limit = max(policy[name].max_s for name in left)
         display.display(f"{host}: {flows} flows left, {elapsed:.0f} s of at most {limit:.0f} s")
         time.sleep(INTERVAL_S)
-    kept = [name for name in left if policy[name].on_timeout != "stop"]
+    kept = [name for name, policy in left.items() if policy["on_timeout"] != "stop"]
     if kept and not check:
         return {"failed": True, "msg": f"{', '.join(kept)}: not drained in {elapsed:.0f} s"}
     figures = {"drain_s": elapsed, "flows_carried": most - flows, "flows_lost": flows}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.udpgrm.fleet.plugins.module_utils._service import UNDO
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _figures
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils._figures import JsonObject
 
@@ -41,7 +42,6 @@ STATUSES = (
     "untouched",
 )
 BAD = ("rolled_back", "failed", "unreachable")
-_UNDO = ("demote", "drain_new", "stop_new")
 
 
 def newest_run(hostvars: JsonObject, names: t.Sequence[str]) -> str:
@@ -226,7 +226,7 @@ def _status(
     # begun, or waited for
     restarted = bool(switch.get("measured"))
     if journal is not None and (failed or restarted):
-        if journal["outcome"] == "rolled_back" or journal["step"] in _UNDO:
+        if journal["outcome"] == "rolled_back" or journal["step"] in UNDO:
             return "rolled_back", _reason(journal)
         if journal["outcome"] == "failed":
             return "failed", _reason(journal)

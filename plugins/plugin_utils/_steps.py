@@ -9,14 +9,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 import typing as t
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.utils.display import Display
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils import (
-    _reboot,
     _rollout,
     _run,
     _waiting,
@@ -48,46 +46,20 @@ class Host:
             if not _rollout.is_well(self._restart(service, arguments, other_rollout)):
                 return
 
-    def plan(self, release: str | None, other_rollout: str) -> bool:
-        """Return whether there is something to restart, in check mode. The results are kept unless there is."""
+    def plan(self, release: str | None, other_rollout: str) -> JsonObject:
+        """Return the result of a task in check mode: C(restarts), whether there is something to do, C(hooked), whether it may.
+
+        The steps are kept unless there is.
+        """
         self.switch(release, other_rollout)
         results = [step["result"] for step in self.steps]
-        restarts = all(map(_rollout.is_well, results)) and any(
+        hooked = all(map(_rollout.is_well, results))
+        restarts = hooked and any(
             result.get("changed") or _rollout.continues(result) for result in results
         )
         if restarts:
             self.steps.clear()
-        return restarts
-
-    def plan_reboot(self) -> list[str] | None:
-        """Return the services that serve, unless the host may not be rebooted: then None, and why is kept."""
-        result = self.read()
-        running = _reboot.switching(result.get("services") or [])
-        if running:
-            why = f"{', '.join(running)}: a restart runs; reboot the host when it has ended"
-            result = {"failed": True, "msg": why}
-        if _rollout.is_well(result):
-            return _reboot.serving(result["services"])
-        self.steps += [{"step": "plan", "service": _rollout.REBOOT, "result": result}]
-        return None
-
-    def read(self) -> JsonObject:
-        """Return the state of all services."""
-        return self._call("udpgrm_service_info", {})
-
-    def probe(self, commands: t.Iterable[tuple[str, list[str]]]) -> list[str]:
-        """Run commands that probe services; return what is wrong with them."""
-        problems = []
-        for service, argv in commands:
-            answer = self._call("ansible.builtin.command", {"argv": argv})
-            if _rollout.is_well(answer):
-                continue
-            try:
-                why = json.loads(answer.get("stdout") or "")["reason"]
-            except (ValueError, KeyError):
-                why = answer.get("stderr") or _rollout.cause(answer)
-            problems.append(f"{service} at {argv[3]}: {_rollout.one_line(why)}")
-        return problems
+        return {**self.result(), "restarts": restarts, "hooked": hooked}
 
     def fail(self, message: str) -> None:
         """Record that the host is not restarted as a hook has failed."""

@@ -12,7 +12,7 @@ from udpgrm.restart import former, release
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Step
 from udpgrm.restart.strays import Stray
-from udpgrm.services.definition import Group, Service
+from udpgrm.services.definition import Drain, Group, Service
 from udpgrm.state import address
 from udpgrm.state.view import GenerationView, GroupView
 from udpgrm.views.history import state_of
@@ -74,6 +74,7 @@ def service(
         "state": _state(restart),
         "release": release.serving(restarts, working),
         "adopted": former.predecessor(definition.name),
+        "drain": _drain(definition.drain),
         "restart": restart,
         "draining": [
             {key: whole[key] for key in _DRAINING}
@@ -81,6 +82,15 @@ def service(
             if whole["outcome"] != "finished"
         ],
         "groups": groups,
+    }
+
+
+def _drain(policy: Drain) -> Document:
+    """Return the part of a policy that holds for any drain."""
+    return {
+        "until": {"flows": policy.until.flows, "quiet_s": policy.until.quiet_s},
+        "max_s": policy.max_s,
+        "on_timeout": policy.on_timeout,
     }
 
 

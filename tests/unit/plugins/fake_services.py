@@ -33,7 +33,7 @@ def service(name: str = "echo", **behaviour: t.Any) -> Document:
     C(errors): dispatch errors that a restart begins to cause; C(cut): the step in which the
     first process that works at a restart dies; C(loses_power): seconds after a switch at which the
     host is booted again, with generation 1; C(no_socket): an adoption is refused;
-    C(draining): earlier restarts.
+    C(draining): earlier restarts; C(drain): what its policy has instead of the sample's.
     """
     return {
         "name": name,
@@ -113,6 +113,7 @@ class FakeServices:
             "state": self._state(journal),
             "release": release.serving(filter(None, [journal]), [item["working"]]),
             "adopted": former.predecessor(item["name"]),
+            "drain": {**STATUS["services"][0]["drain"], **item["behaviour"].get("drain", {})},
             "restart": shown,
             "draining": item["behaviour"].get("draining", []),
             "groups": [

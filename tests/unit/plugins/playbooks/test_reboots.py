@@ -15,20 +15,19 @@ from .fleet import Fleet
 from .test_hooks import Hooks, fails
 
 #: Hosts of these tests have flows that do not end.
-AT_ONCE = [{"name": "echo", "groups": [], "drain": {"max_s": 0}}]
+AT_ONCE = {"max_s": 0.0}
 #: What Ansible says here, as it would reboot the machine of the tests.
 REFUSED = "Reboot the host: Running ansible.builtin.reboot with local connection would reboot"
 
 
 def run(fleet: Fleet, *options: str, **variables: t.Any) -> tuple[int, str]:
     """Run the playbook with what it takes."""
-    given: dict[str, t.Any] = {"udpgrm_services": AT_ONCE, **variables}
-    return fleet.run(*options, playbook="rolling_reboot", **given)
+    return fleet.run(*options, playbook="rolling_reboot", **variables)
 
 
 @pytest.fixture
 def fleet(ansible: Ansible, monkeypatch: pytest.MonkeyPatch) -> Fleet:
-    found = Fleet(ansible, [{}, {}, {}])
+    found = Fleet(ansible, [{"drain": AT_ONCE}] * 3)
     given = found.given
     restarts = ("udpgrm_service", "udpgrm_release", "udpgrm_batches")
 
@@ -74,9 +73,8 @@ def test_a_reboot_that_fails_leaves_its_host_out(ansible: Ansible, fleet: Fleet)
 
 def test_a_hook_or_a_drain_that_fails(ansible: Ansible, fleet: Fleet) -> None:
     hooks = Hooks(ansible.directory, before_host=fails("inventory_hostname == 'fl1'"))
-    kept = [{**AT_ONCE[0], "drain": {"max_s": 0, "on_timeout": "fail"}}]
-    given = {**hooks.variables, "udpgrm_services": kept, "udpgrm_max_failures": 1}
-    status, output = run(fleet, **given)
+    fleet.hosts["fl2"].set_services(service(drain={**AT_ONCE, "on_timeout": "fail"}))
+    status, output = run(fleet, udpgrm_max_failures=1, **hooks.variables)
     assert status == 2, output
     assert "fl1: udpgrm_before_host: Ask the balancer: 6 it says no" in output, output
     assert "fl2: Wait until the clients have left: echo: not drained in " in output, output

@@ -11,6 +11,8 @@ import typing as t
 import pytest
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _reboot
 
+from ..fake_host import sample
+
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,8 +26,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_reboot, "time", fake)
 
 
+POLICY = sample("status")["services"][0]["drain"]
+
+
 def service(
-    name: str = "dns", flows: int | None = 0, quiet: float | None = 60.0, **more: t.Any
+    name: str = "dns",
+    flows: int | None = 0,
+    quiet: float | None = 60.0,
+    policy: dict[str, t.Any] = POLICY,
+    **more: t.Any,
 ) -> dict[str, t.Any]:
     generation = {
         "generation": 2,
@@ -36,7 +45,7 @@ def service(
         **more,
     }
     group = {"working_generation": 2, "generations": [generation]}
-    return {"name": name, "restart": None, "groups": [group]}
+    return {"name": name, "restart": None, "drain": policy, "groups": [group]}
 
 
 def reader(*looks: t.Sequence[dict[str, t.Any]]) -> t.Callable[[], dict[str, t.Any]]:
@@ -46,14 +55,14 @@ def reader(*looks: t.Sequence[dict[str, t.Any]]) -> t.Callable[[], dict[str, t.A
 
 
 @pytest.mark.parametrize(
-    ("seen", "given", "drained"),
+    ("seen", "until", "drained"),
     [
         (service(), {}, True),
         (service(flows=1), {}, False),
-        (service(flows=1), {"until": {"flows": 1}}, True),
-        (service(flows=9), {"until": {"flows": None}}, True),
+        (service(flows=1), {"flows": 1}, True),
+        (service(flows=9), {"flows": None}, True),
         (service(quiet=4.9), {}, False),
-        (service(quiet=4.9), {"until": {"quiet_s": None}}, True),
+        (service(quiet=4.9), {"quiet_s": None}, True),
         # never a packet
         (service(quiet=None), {}, True),
         # of a dissector that counts none, only the packets tell
@@ -64,33 +73,33 @@ def reader(*looks: t.Sequence[dict[str, t.Any]]) -> t.Callable[[], dict[str, t.A
     ],
 )
 def test_a_service_has_drained_by_its_own_policy(
-    seen: dict[str, t.Any], given: dict[str, t.Any], drained: bool
+    seen: dict[str, t.Any], until: dict[str, t.Any], drained: bool
 ) -> None:
-    policy = _reboot.policies([{"name": "dns", "drain": given}])["dns"]
-    assert _reboot.has_drained(seen, policy) is drained
+    seen["drain"] = {**POLICY, "until": {**POLICY["until"], **until}}
+    assert _reboot.has_drained(seen) is drained
 
 
 def test_a_drain_lasts_until_the_last_service_has_drained() -> None:
     looks = [[service("dns", 3), service("quic", 8)], [service("dns", 0), service("quic", 1)]]
     read = reader(*looks, [service("dns", 0), service("quic", 0)])
-    found = _reboot.drain(read, "fl1", {}, check=False)
+    found = _reboot.drain(read, "fl1", check=False)
     assert found["figures"] == {"drain_s": 10.0, "flows_carried": 11, "flows_lost": 0}
 
 
 def test_a_drain_whose_time_is_over_cuts_off_or_fails() -> None:
-    read = reader([service(flows=3)])
     for how, expected in (("stop", None), ("fail", "dns: not drained in 20 s"), ("keep", "dns")):
-        policy = _reboot.policies([{"name": "dns", "drain": {"max_s": 20, "on_timeout": how}}])
-        found = _reboot.drain(read, "fl1", policy, check=False)
+        policy = {**POLICY, "max_s": 20.0, "on_timeout": how}
+        read = reader([service(flows=3, policy=policy)])
+        found = _reboot.drain(read, "fl1", check=False)
         if expected is None:
             assert found["figures"] == {"drain_s": 20.0, "flows_carried": 0, "flows_lost": 3}
         else:
             assert found["failed"] and expected in found["msg"]
-    assert _reboot.drain(read, "fl1", policy, check=True)["figures"]["drain_s"] == 0
+    assert _reboot.drain(read, "fl1", check=True)["figures"]["drain_s"] == 0
 
 
 def test_a_drain_that_cannot_be_seen_fails() -> None:
-    found = _reboot.drain(lambda: {"unreachable": True, "msg": "no route"}, "fl1", {}, False)
+    found = _reboot.drain(lambda: {"unreachable": True, "msg": "no route"}, "fl1", False)
     assert found == {"failed": True, "msg": "no route"}
 
 
