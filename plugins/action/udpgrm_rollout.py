@@ -12,6 +12,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils import (
+    _baking,
     _bundle,
     _decision,
     _page,
@@ -174,7 +175,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         return str(result["steps"][0]["result"]["msg"])
 
     def _switch(self) -> JsonObject:
-        """Restart the services, unless the rollout is to stop; with a batch no larger than the forks, check them as well."""
+        """Restart the services, unless the rollout is to stop, and check them if no task of its own does."""
+        decision: JsonObject = {"stop": "", "notes": []}
         if self._arguments["planned"]:
             plan = self._variables.get(_rollout.PLAN) or {}
             if not plan.get("restarts"):
@@ -187,32 +189,20 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
                 reason = {"skipped": True, "skip_reason": decision["reason"]}
                 return {**self._part(run).result(), **reason, "decision": decision}
         part = self._part(run)
-        part.switch(self._settings["release"], self._settings["other_rollout"])
-        stop = ""
-        if not self._arguments["apart"] and self._bakes():
-            switched = part.switched()
-            if switched and not part.check:
-                stop = self._bake(run)
-                part.look(switched)
-        if self._arguments["planned"]:
-            return part.result()
-        return {**part.result(), "decision": {**decision, "stop": stop}}
+        if self._bakes() and (self._looks_at_once() or not self._arguments["apart"]):
+            stop = _baking.restart(part, self._settings, f"{run} {self._batch[0]}")
+            decision = {**decision, "stop": stop}
+        else:
+            part.switch(self._settings["release"], self._settings["other_rollout"])
+        return {**part.result(), "decision": decision}
+
+    def _looks_at_once(self) -> bool:
+        """Return whether the task that restarts checks as well: a host occupies a fork while it bakes."""
+        return len(self._batch) <= int(self._variables["ansible_forks"])
 
     def _bakes(self) -> bool:
         """Return whether the batch is baked and checked: the last one only for the gates."""
         return not self._is_last_batch() or _decision.gates(self._settings) is not None
-
-    def _bake(self, run: str) -> str:
-        """Wait, while one host watches the gates for all; return why the run stops."""
-        began, bake = time.monotonic(), self._settings["bake"]
-        watch = _decision.gates(self._settings)
-        if watch is not None:
-            key = f"{run} {self._batch[0]} gates"
-            outcome = once(key, lambda: {"stop": watch.during(bake)})
-            if outcome["stop"]:
-                return str(outcome["stop"])
-        time.sleep(max(0.0, bake - (time.monotonic() - began)))
-        return ""
 
     def _decide(self, run: str) -> JsonObject:
         """Return whether the batch may begin, after the pause before it, and write the page so far."""
@@ -265,7 +255,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         """Check a host that has switched: one of the batch after the bake, or a canary again."""
         hostvars = self._variables["hostvars"]
         run = _rollout.newest_run(hostvars, [str(self._variables["inventory_hostname"])])
-        if not self._was_begun(run):
+        is_again = self._host not in self._batch
+        if not self._was_begun(run, is_again) or (self._looks_at_once() and not is_again):
             return {"changed": False, "skipped": True}
         variables = hostvars[self._host]
         entries = _rollout.collect(
@@ -273,26 +264,28 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         )
         switched = [entry["service"] for entry in entries if entry["status"] == "updated"]
         decision = {"stop": "", "notes": []}
-        if self._host in self._batch:
-            key = f"{self._task._uuid} {self._batch[0]}"
-            decision = once(key, lambda: {**decision, "stop": self._bake_apart(run)})
+        if not is_again:
+            decision["stop"] = self._bake(f"{run} {self._batch[0]}")
         part = self._part(run)
         if not switched or not self._bakes():
             return {**part.result(), "skipped": True, "decision": decision}
         part.look(switched)
         return {**part.result(), "decision": decision}
 
-    def _was_begun(self, run: str) -> bool:
+    def _was_begun(self, run: str, is_again: bool) -> bool:
         """Return whether the batch was begun, and its host restarted, if it is not a canary that is checked again."""
         switch = self._variables.get(_rollout.SWITCH) or {}
         begun = self._variables.get(_rollout.BEGIN) or {}
         if switch.get("skip_reason") or (_rollout.is_of(begun, run) and not begun["begins"]):
             return False
-        is_again = self._host not in self._batch
         return is_again or (_rollout.is_of(switch, run) and not switch.get("skipped"))
 
-    def _bake_apart(self, run: str) -> str:
-        return self._bake(run) if self._bakes() and not self._task.check_mode else ""
+    def _bake(self, batch: str) -> str:
+        """Wait in one worker for all, as batches here may be larger than the forks; return why the run stops."""
+        if not self._bakes() or self._task.check_mode:
+            return ""
+        outcome = once(f"{batch} bake", lambda: {"stop": _baking.wait(self._settings, batch)})
+        return str(outcome["stop"])
 
     def _stop(self) -> JsonObject:
         """Return why the run has stopped, for the tasks of the operator."""

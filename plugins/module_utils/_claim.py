@@ -119,7 +119,7 @@ def drop(service: str, run: str) -> None:
             _path(service).unlink()
 
 
-def from_options(options: t.Mapping[str, str] | None) -> Rollout | None:
+def from_options(options: t.Mapping[str, t.Any] | None) -> Rollout | None:
     """Return the rollout of a module's option C(rollout)."""
     if options is None:
         return None

@@ -149,6 +149,18 @@ def measure(restart: Restart) -> JsonObject:
     }
 
 
+def info(host: Host, service: str | None) -> JsonObject:
+    """Return services, one or all, with what serves, the rollout that continues and counters. Raises HostError."""
+    document = host.status(service)
+    for item in document["services"]:
+        restart = Restart(item["name"], item["restart"], item["groups"])
+        item["serves"] = restart.evidence
+        item["rollout"] = _claim.current(item["name"])
+        item["measured"] = measure(restart)
+    del document["schema"]
+    return document
+
+
 def hand_over(host: Host, restart: Restart, check: bool) -> list[str]:
     """Start the service at boot instead of the unit that its first restart has replaced, if it has.
 

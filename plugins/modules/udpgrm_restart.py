@@ -88,6 +88,15 @@ options:
       replaces:
         description: Name of a dead run that this one replaces.
         type: str
+      bake:
+        description: Once the restart is verified, how many seconds to wait until C(look) is read.
+        type: int
+        default: 0
+      look:
+        description: Services to read then, so that this takes no round trip of its own.
+        type: list
+        elements: str
+        default: []
 seealso:
   - module: udpgrm.fleet.udpgrm_drain
   - module: udpgrm.fleet.udpgrm_service_info
@@ -112,6 +121,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+looks:
+  description: The services of C(look) after the bake, by name, each as M(udpgrm.fleet.udpgrm_service_info) returns it.
+  type: dict
+  returned: when O(rollout) asks for it, and the restart is verified
+  sample: {"dns": {"changed": false, "services": [{"name": "dns", "state": "drain"}]}}
 service:
   description: Name of the service.
   type: str
@@ -235,6 +249,9 @@ measured:
       sample: {"1": 37, "2": 4}
 """
 
+import time
+import typing as t
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.udpgrm.fleet.plugins.module_utils import _claim
 from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
@@ -243,7 +260,19 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
     service_name,
 )
 from ansible_collections.udpgrm.fleet.plugins.module_utils._restart import Task, Unsuccessful
-from ansible_collections.udpgrm.fleet.plugins.module_utils._service import hand_over
+from ansible_collections.udpgrm.fleet.plugins.module_utils._service import hand_over, info
+
+
+def look_after_bake(host: Host, rollout: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return the services of a rollout after its bake; one that cannot be read has failed, not the restart."""
+    time.sleep(rollout["bake"])
+    looks: dict[str, t.Any] = {}
+    for service in rollout["look"]:
+        try:
+            looks[service] = {"changed": False, **info(host, service_name(service))}
+        except HostError as error:
+            looks[service] = {"changed": False, "failed": True, "msg": str(error)}
+    return looks
 
 
 def main() -> None:
@@ -263,6 +292,8 @@ def main() -> None:
                     "run": {"type": "str", "required": True},
                     "by": {"type": "str", "required": True},
                     "replaces": {"type": "str"},
+                    "bake": {"type": "int", "default": 0},
+                    "look": {"type": "list", "elements": "str", "default": []},
                 },
             },
         },
@@ -296,6 +327,8 @@ def main() -> None:
         ended()
         module.fail_json(msg=str(error))
     result["changed"] |= bool(units)
+    if rollout is not None and params["rollout"]["look"] and "measured" in result:
+        result["looks"] = look_after_bake(task.host, params["rollout"])
     module.exit_json(units=units, **result)
 
 

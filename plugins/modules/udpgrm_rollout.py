@@ -26,7 +26,8 @@ attributes:
 options:
   step:
     description:
-      - V(switch) restarts the services, unless the rollout is to stop, and looks at them after the bake.
+      - V(switch) restarts the services, unless the rollout is to stop. It also checks them after the bake, unless their batch
+        is larger than the number of forks and O(apart) is set.
       - V(look) checks services that have switched.
       - Where tasks of the operator are run, V(begin) decides whether the batch may begin, V(plan) fails where a restart
         would be refused, and V(hook) records that a task of the operator has failed.

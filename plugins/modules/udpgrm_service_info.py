@@ -120,13 +120,12 @@ others:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.udpgrm.fleet.plugins.module_utils import _claim
 from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
     Host,
     HostError,
     service_name,
 )
-from ansible_collections.udpgrm.fleet.plugins.module_utils._service import Restart, measure
+from ansible_collections.udpgrm.fleet.plugins.module_utils._service import info
 
 
 def main() -> None:
@@ -137,15 +136,9 @@ def main() -> None:
     host = Host.of_module(module)
     try:
         name = module.params["service"]
-        document = host.status(None if name is None else service_name(name))
-        for item in document["services"]:
-            restart = Restart(item["name"], item["restart"], item["groups"])
-            item["serves"] = restart.evidence
-            item["rollout"] = _claim.current(item["name"])
-            item["measured"] = measure(restart)
+        document = info(host, None if name is None else service_name(name))
     except HostError as error:
         module.fail_json(msg=str(error))
-    del document["schema"]
     module.exit_json(changed=False, **document)
 
 

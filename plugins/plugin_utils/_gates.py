@@ -14,12 +14,13 @@ import math
 import operator
 import re
 import subprocess
+import threading
 import time
 import typing as t
 import urllib.error
 import urllib.parse
 
-from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _http
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _http, _once
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils._conditions import GO, Answer
 
 TIMEOUT_S = 10
@@ -210,3 +211,41 @@ class Watch:
             if remaining <= 0 and answer == GO:
                 return ""
             sleep(min(INTERVAL_S, remaining) if remaining > 0 else INTERVAL_S)
+
+
+class Background:
+    """A watch in a thread while its worker waits for a host. One worker of a batch at a time asks the gates."""
+
+    def __init__(self, watch: Watch | None, key: str) -> None:
+        self._watch = watch
+        self._turn = _once.Turn(key)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._ask_on, daemon=True)
+        self._stop = ""
+
+    def __enter__(self) -> Background:
+        if self._watch is not None:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._join()
+        self._turn.close()
+
+    def _join(self) -> None:
+        self._over.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _ask_on(self) -> None:
+        while self._watch is not None and not self._stop and not self._over.is_set():
+            if self._turn.is_ours():
+                self._stop = self._watch.ask().stop
+            self._over.wait(INTERVAL_S)
+
+    def end(self) -> str:
+        """End the watch, later if a gate is shut; return why the run stops, empty if it does not."""
+        self._join()
+        if self._watch is not None and not self._stop and self._turn.is_ours():
+            self._stop = self._watch.during(0)
+        return self._stop

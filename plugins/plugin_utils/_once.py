@@ -31,8 +31,7 @@ def once(key: str, compute: t.Callable[[], dict[str, t.Any]]) -> dict[str, t.Any
     It is passed in Ansible's own temporary directory, which all workers of a process share. No host is
     named to be the first: a failed hook may have taken it out of the task.
     """
-    digest = hashlib.sha256(key.encode()).hexdigest()[:32]
-    path = pathlib.Path(C.DEFAULT_LOCAL_TMP, f"udpgrm-{digest}.json")
+    path = _path(key)
     with path.with_suffix(".lock").open("w", encoding="utf-8") as lock:
         parent = os.getppid()
         while not path.exists():
@@ -47,6 +46,26 @@ def once(key: str, compute: t.Callable[[], dict[str, t.Any]]) -> dict[str, t.Any
     if "error" in answer:
         raise AnsibleActionFail(answer["error"])
     return answer
+
+
+class Turn:
+    """What one of the workers has at a time: the first that asks, until it closes this."""
+
+    def __init__(self, key: str) -> None:
+        self._lock = _path(key).with_suffix(".turn").open("w", encoding="utf-8")
+
+    def is_ours(self) -> bool:
+        """Return whether this worker has it, now or already."""
+        return _is_locked_by_us(self._lock)
+
+    def close(self) -> None:
+        """Leave it to the next."""
+        self._lock.close()
+
+
+def _path(key: str) -> pathlib.Path:
+    digest = hashlib.sha256(key.encode()).hexdigest()[:32]
+    return pathlib.Path(C.DEFAULT_LOCAL_TMP, f"udpgrm-{digest}.json")
 
 
 def _is_locked_by_us(lock: t.IO[str]) -> bool:

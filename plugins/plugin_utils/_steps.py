@@ -23,6 +23,8 @@ from ansible_collections.udpgrm.fleet.plugins.plugin_utils._figures import JsonO
 
 display = Display()
 _SAY_EVERY_S = 60.0
+#: Of a module's result: looks become steps of their own.
+_NOT_KEPT = ("invocation", "diff", "looks")
 
 # Runs a module of the collection on the host; raises AnsibleConnectionFailure.
 Execute = t.Callable[[str, dict[str, t.Any]], JsonObject]
@@ -39,12 +41,23 @@ class Host:
     check: bool
     steps: list[dict[str, t.Any]] = dataclasses.field(default_factory=list)
 
-    def switch(self, release: str | None, other_rollout: str) -> None:
-        """Restart the services, one after the other, up to one that fails."""
+    def switch(self, release: str | None, other_rollout: str, bake: int | None = None) -> bool:
+        """Restart the services, one after the other, up to one that fails.
+
+        C(bake): the last one's module waits so many seconds, then checks all that have switched. Returns whether it has.
+        """
         for service in self.services:
             arguments = {"service": service, "release": release, "wait": "verified"}
-            if not _rollout.is_well(self._restart(service, arguments, other_rollout)):
-                return
+            mine: JsonObject = {"run": self.run, "by": _run.by()}
+            if bake is not None and service == self.services[-1]:
+                mine = {**mine, "bake": bake, "look": [*self.switched(), service]}
+            result = self._restart(service, arguments, dict(mine), other_rollout)
+            if not _rollout.is_well(result):
+                return False
+        looks = result.get("looks") or {}
+        for service, found in looks.items():
+            self._note("look", service, found)
+        return bool(looks)
 
     def plan(self, release: str | None, other_rollout: str) -> JsonObject:
         """Return the result of a task in check mode: C(restarts), whether there is something to do, C(hooked), whether it may.
@@ -97,9 +110,14 @@ class Host:
         """Return what the host knows of its services, for the support bundle. It is no step of the run."""
         return self._call("udpgrm_support", {"services": self.services})
 
-    def _restart(self, service: str, arguments: dict[str, t.Any], other_rollout: str) -> JsonObject:
+    def _restart(
+        self,
+        service: str,
+        arguments: dict[str, t.Any],
+        mine: dict[str, t.Any],
+        other_rollout: str,
+    ) -> JsonObject:
         """Begin a restart, unless another rollout of the service continues; then follow the option for that."""
-        mine = {"run": self.run, "by": _run.by()}
         displayed_at = 0.0
         while True:
             result = self._call("udpgrm_restart", {**arguments, "rollout": mine})
@@ -129,7 +147,7 @@ class Host:
             return {"unreachable": True, "msg": str(error)}
 
     def _note(self, step: str, service: str, result: JsonObject) -> None:
-        kept = {key: value for key, value in result.items() if key not in ("invocation", "diff")}
+        kept = {key: value for key, value in result.items() if key not in _NOT_KEPT}
         self.steps.append({"step": step, "service": service, "result": kept})
 
     def _has_switched(self, result: JsonObject) -> bool:

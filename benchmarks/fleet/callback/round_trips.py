@@ -5,13 +5,14 @@
 Appends JSON objects to the file named by UDPGRM_ROUND_TRIPS; times are seconds of
 CLOCK_MONOTONIC:
 
-    {"trip": MODULE, "host", "task", "begin", "end", "commands"}
+    {"trip": MODULE, "host", "task", "begin", "end", "commands", "baked"}
     {"task": NAME, "play", "begin"}
     {"restart": JOURNAL, "host"}
     {"over": TIME}
 
 A trip is one execution of a module on a host, also of several in one task. commands counts
-what was run through the connection for it: more than one is more than one round trip.
+what was run through the connection for it: more than one is more than one round trip. baked:
+the seconds of it that the module has waited on the host before it checked the services.
 """
 
 from __future__ import annotations
@@ -56,8 +57,10 @@ def _watch_actions() -> None:
         nonlocal commands
         commands = 0
         begin = time.monotonic()
+        answer: Any = {}
         try:
-            return execute(self, *arguments, **options)
+            answer = execute(self, *words, **options)
+            return answer
         finally:
             variables = options.get("task_vars") or {}
             delegated = self._task.delegate_to
@@ -69,6 +72,7 @@ def _watch_actions() -> None:
                     "begin": begin,
                     "end": time.monotonic(),
                     "commands": commands,
+                    "baked": options["module_args"]["rollout"]["bake"] if "looks" in answer else 0,
                 }
             )
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import time
+
 from ..fake_services import FOREVER, service
 from .machine import Machine
 
@@ -49,6 +51,25 @@ def test_restart_returns_while_the_old_instance_drains(machine: Machine) -> None
         assert result["before"] == result["after"] == {"generation": 2, "release": "2"}
     assert again["restart"]["outcome"] == "finished"
     assert machine.services["echo"]["journal"]["to_generation"] == 2
+
+
+def test_services_are_read_after_the_bake_of_a_rollout(machine: Machine) -> None:
+    machine.set_services(service(), service("dns"))
+    rollout = {"run": "control:1:2:a", "by": "root@control"}
+    task = {"service": "echo", "release": "2", "rollout": rollout}
+    began = time.monotonic()
+    asked = {**task, "rollout": {**rollout, "bake": 2, "look": ["dns", "echo", "gone"]}}
+    result = machine.run("udpgrm_restart", asked)
+    assert (result["changed"], time.monotonic() - began >= 2) == (True, True)
+    seen = result["looks"].pop("echo")
+    info = machine.run("udpgrm_service_info", {"service": "echo"})
+    assert seen.keys() == info.keys() - {"invocation"}
+    assert seen["services"][0]["measured"]["at"] >= result["measured"][-1]["at"] + 2
+    assert result["looks"]["dns"]["services"][0]["name"] == "dns"
+    # the restart has not failed
+    assert result["looks"]["gone"]["msg"].endswith("no service 'gone' in /etc/udpgrm/services.d")
+    for arguments in (asked, {**task, "release": "3"}):
+        assert "looks" not in machine.run("udpgrm_restart", arguments)
 
 
 def test_restart_to_another_release_meanwhile(machine: Machine) -> None:

@@ -96,6 +96,19 @@ def test_hooks_are_run_in_their_order_with_the_restarts(ansible: Ansible) -> Non
     ]
 
 
+def test_three_round_trips_a_host(ansible: Ansible) -> None:
+    """To plan; to restart, bake and check; to wait."""
+    fleet = Fleet(ansible, [{}, {}])
+    hooks = Hooks(ansible.directory)
+    gates = [{"name": "open", "command": ["true"]}]
+    status, output = fleet.run(udpgrm_gates=gates, udpgrm_bake=1, **hooks.variables)
+    assert (status, fleet.working) == (0, [2, 2]), output
+    restart, drain = "udpgrm_restart.py", "udpgrm_drain.py"
+    # tasks of hooks run elsewhere, with the host's Python
+    modules = [[m for m in host.modules if m.startswith("udpgrm")] for host in fleet.hosts.values()]
+    assert modules == [[restart, restart, drain]] * 2
+
+
 @versions_in_turn(
     "hook, working, status",
     [

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import http.server
+import pathlib
 import threading
+import time
 import typing as t
 
 import pytest
@@ -178,3 +180,58 @@ def test_a_bake_is_watched() -> None:
 def test_no_bake_is_watched_once() -> None:
     clock = Clock()
     assert watch(0, {0: "x"}, clock).during(0, clock.sleep) == "gate g: x"
+
+
+class Asked:
+    """A watch that counts; C(answers): what its gate says, one after the other, then the last."""
+
+    def __init__(self, *answers: str) -> None:
+        self._answers = list(answers)
+        self.times = 0
+        gates = _gates.parse([{"command": ["true"], "name": "g"}])
+        self.watch = _gates.Watch(gates, 0, evaluate=self._evaluate)
+
+    def _evaluate(self, _gate: _gates.Gate) -> str:
+        self.times += 1
+        return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+
+    def wait(self, times: int) -> None:
+        deadline = time.monotonic() + 60
+        while self.times < times:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def often(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ansible.constants.DEFAULT_LOCAL_TMP", str(tmp_path))
+    monkeypatch.setattr(_gates, "INTERVAL_S", 0.01)
+
+
+@pytest.mark.usefixtures("often")
+def test_a_thread_watches_meanwhile() -> None:
+    asked = Asked("", "", "x", "")
+    with _gates.Background(asked.watch, "batch") as background:
+        asked.wait(3)
+        assert background.end() == "gate g: x"
+    # asked at the end at least, however short the wait was
+    asked = Asked("x")
+    with _gates.Background(asked.watch, "batch") as background:
+        assert background.end() == "gate g: x"
+    with _gates.Background(None, "batch") as background:
+        assert background.end() == ""
+
+
+@pytest.mark.usefixtures("often")
+def test_one_host_of_a_batch_watches_at_a_time() -> None:
+    first, second = Asked(""), Asked("")
+    with _gates.Background(second.watch, "batch") as other:
+        second.wait(1)
+        with _gates.Background(first.watch, "batch") as background:
+            assert background.end() == ""
+        assert first.times == 0
+        with _gates.Background(first.watch, "another batch"):
+            first.wait(1)
+        assert other.end() == ""
+    with _gates.Background(first.watch, "batch"):
+        first.wait(2)
