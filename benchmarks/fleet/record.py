@@ -44,7 +44,7 @@ class Record:
         return dict(counts)
 
     def module_seconds(self, module: str, task: str | None = None) -> list[float]:
-        """Return how long a module's executions took without bakes, seen from here; task: of one only."""
+        """Return how long a module's executions took without bakes; task: of one only."""
         return [
             trip["end"] - trip["begin"] - trip["baked"]
             for trip in self.trips

@@ -33,7 +33,7 @@ Read = t.Callable[[], JsonObject]
 class Host(_steps.Host):
     """A host of a rolling reboot, which has all its services instead of those of the run."""
 
-    def plan(self, release: str | None, other_rollout: str) -> JsonObject:
+    def plan(self, release: str | None, other_rollout: str) -> dict[str, t.Any]:
         """Return the services that serve as well, for the time after the reboot."""
         result = self.read()
         running = switching(result.get("services") or [])
@@ -53,15 +53,15 @@ class Host(_steps.Host):
     def probe(self, commands: t.Iterable[tuple[str, list[str]]]) -> list[str]:
         """Run commands that probe services; return what is wrong with them."""
         problems = []
-        for service, words in commands:
-            answer = self._call("ansible.builtin.command", {"argv": words})
+        for service, argv in commands:
+            answer = self._call("ansible.builtin.command", {"argv": argv})
             if _rollout.is_well(answer):
                 continue
             try:
                 why = json.loads(answer.get("stdout") or "")["reason"]
             except (ValueError, KeyError):
                 why = answer.get("stderr") or _rollout.cause(answer)
-            problems.append(f"{service} at {words[3]}: {_rollout.one_line(why)}")
+            problems.append(f"{service} at {argv[3]}: {_rollout.one_line(why)}")
         return problems
 
     def support(self) -> JsonObject:

@@ -59,7 +59,7 @@ class Host:
             self._note("look", service, found)
         return bool(looks)
 
-    def plan(self, release: str | None, other_rollout: str) -> JsonObject:
+    def plan(self, release: str | None, other_rollout: str) -> dict[str, t.Any]:
         """Return the result of a task in check mode: C(restarts), whether there is something to do, C(hooked), whether it may.
 
         The steps are kept unless there is.

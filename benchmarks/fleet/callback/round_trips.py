@@ -59,7 +59,7 @@ def _watch_actions() -> None:
         begin = time.monotonic()
         answer: Any = {}
         try:
-            answer = execute(self, *words, **options)
+            answer = execute(self, *arguments, **options)
             return answer
         finally:
             variables = options.get("task_vars") or {}

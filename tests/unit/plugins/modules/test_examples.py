@@ -52,7 +52,14 @@ UNCHANGED = {
 }
 READ_ONLY = {"drain", "info", "probe", "service_info", "support"}
 # Parts of a playbook or of the role, which would change this machine, or need the rest of it.
-PARTS = {"udpgrm_files", "udpgrm_instances", "udpgrm_reboot", "udpgrm_report", "udpgrm_rollout"}
+PARTS = {
+    "udpgrm_host_info",
+    "udpgrm_files",
+    "udpgrm_instances",
+    "udpgrm_reboot",
+    "udpgrm_report",
+    "udpgrm_rollout",
+}
 
 
 # What the versions differ in is not the modules' doing; one of these has an action plugin.

@@ -139,6 +139,52 @@ def test_files_have_their_modes_whatever_the_umask(
     assert machine.run("udpgrm_files", task)["changed"] is False
 
 
+DPKG = """#!/bin/sh
+echo "installed libbpf1"; echo "config-files udpgrm"; exit 1
+"""
+SHOW = """#!/bin/sh
+[ "$*" = "show --property=UnitFileState,ActiveState -- a.service b.service c.service" ] || exit 1
+printf 'ActiveState=active\nUnitFileState=enabled\n\n'
+printf 'ActiveState=inactive\nUnitFileState=enabled\n\n'
+printf 'ActiveState=inactive\nUnitFileState=\n'
+"""
+
+
+def test_what_is_there_of_an_installation(machine: Machine, tmp_path: pathlib.Path) -> None:
+    for name, text in (("dpkg-query", DPKG), ("systemctl", SHOW)):
+        (machine.path / name).write_text(text)
+        (machine.path / name).chmod(0o755)
+    tree = tmp_path / "lib"
+    task: dict[str, t.Any] = {
+        "packages": ["libbpf1", "python3-yaml", "udpgrm"],
+        "links": [str(tree / "current"), str(tree / "no")],
+        "units": ["a.service", "b.service", "c.service"],
+        "tree": str(tree),
+        "metrics_unit": str(tmp_path / "unit"),
+    }
+    result = machine.run("udpgrm_host_info", task)
+    assert (result["readable"], result["links"], result["metrics_directory"]) == (False, {}, None)
+    assert result["packages"] == ["libbpf1"]
+    assert result["units"] == {"enabled": ["a.service", "b.service"], "active": ["a.service"]}
+    mounts = pathlib.Path("/proc/self/mounts").read_text()
+    assert result["bpffs"] == (" /sys/fs/bpf bpf " in mounts)
+    (tree / "1").mkdir(parents=True)
+    (tree / "1" / "file").touch()
+    (tree / "1" / "program").touch()
+    (tree / "current").symlink_to("1")
+    (tmp_path / "unit").write_text("[Service]\nReadWritePaths=/var/metrics\n")
+    for path, mode in ((tree, 0o755), (tree / "1", 0o755), (tree / "1" / "program", 0o755)):
+        path.chmod(mode)
+    for mode, readable in ((0o644, True), (0o640, False), (0o666, False), (0o644, True)):
+        (tree / "1" / "file").chmod(mode)
+        result = machine.run("udpgrm_host_info", task)
+        assert result["readable"] is readable
+    (tree / "1").chmod(0o750)
+    result = machine.run("udpgrm_host_info", task)
+    assert (result["readable"], result["links"]) == (False, {str(tree / "current"): "1"})
+    assert result["metrics_directory"] == "/var/metrics"
+
+
 def test_files_that_cannot_be_written(machine: Machine, tmp_path: pathlib.Path) -> None:
     (tmp_path / "file").touch()
     task = {"directories": [str(tmp_path / "file" / "a")]}

@@ -89,8 +89,8 @@ def test_go_back_where_the_look_failed(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{"looks": FOREVER}, {"looks": FOREVER}, {}])
     fleet.hosts["fl1"].break_module("udpgrm_service_info")
     # a batch larger than the forks is looked at in a round trip of its own
-    options = {"udpgrm_on_stop": "rollback", "udpgrm_batches": [2, 1]}
-    status, output = fleet.run("--forks", "1", **options)
+    given: dict[str, t.Any] = {"udpgrm_on_stop": "rollback", "udpgrm_batches": [2, 1]}
+    status, output = fleet.run("--forks", "1", **given)
     assert (status, fleet.working) == (2, [1, 1, 1]), output
     assert "echo: 2 rolled back, 1 untouched" in output
 
