@@ -20,7 +20,7 @@ from testing.host import ROOT, Host, wait_for, wait_for_index
 from testing.waiting import PATIENCE_S
 from tests.kernel.hanging import hung_process
 from udpgrm.abi import Option
-from udpgrm.kernel import netns
+from udpgrm.kernel import inside_netns, netns
 
 ADDRESS = "127.0.0.1:4433"
 WITHOUT_PTRACE = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"]
@@ -82,8 +82,8 @@ def test_other_namespaces_are_found_beside_a_process_that_hangs(tmp_path: Path) 
         with holder:
             assert holder.stdout is not None
             cookie = int(holder.stdout.readline())
-            assert netns.run_in(cookie, netns.own_cookie) == cookie
-            assert netns.run_in(1 << 60, netns.own_cookie) is None
+            assert inside_netns.run_in(cookie, netns.own_cookie) == cookie
+            assert inside_netns.run_in(1 << 60, netns.own_cookie) is None
             assert netns.own_cookie() != cookie
             holder.kill()
 

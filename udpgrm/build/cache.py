@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Optional
@@ -115,7 +114,7 @@ class Compilation:
                 "no compiler: install python3-bpfcc for "
                 f"{sys.executable}, or deliver templates in {where}"
             )
-        jobs = [{"file": _file_name(item), "program": asdict(item)} for item in programs]
+        jobs = [{"file": _file_name(item), "program": vars(item)} for item in programs]
         package_root = str(Path(__file__).resolve().parents[2])
         with contextlib.ExitStack() as undo:
             try:

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+from udpgrm.dataclass import dataclass, replace
 from udpgrm.dissectors import kinds, library
 from udpgrm.dissectors.kind import Kind
 from udpgrm.files import BPF_DIR, DISSECTORS_DIR
@@ -168,6 +167,8 @@ def render(program: Program) -> str:
 @lru_cache(maxsize=1)
 def sources_digest() -> str:
     """Return a hash of every file below bpf/: when one changes, templates are stale."""
+    import hashlib
+
     digest = hashlib.sha256()
     for path in sorted(BPF_DIR.rglob("*")):
         if path.is_file():

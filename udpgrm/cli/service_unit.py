@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 
 from udpgrm import atomic_write
@@ -30,7 +29,7 @@ def unit(arguments: Arguments, name: str) -> int:
                 "path": str(made.path),
                 "changed": changed,
                 "text": made.text,
-                "changes": [dataclasses.asdict(change) for change in made.changes],
+                "changes": [vars(change) for change in made.changes],
             }
         )
     elif arguments.flag("--write"):

@@ -9,7 +9,8 @@ negative offsets mean, net/core/filter.c.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from udpgrm.dataclass import dataclass
 
 # classes, and in a class: sizes, modes, operands, operations
 LD, LDX, ST, STX, ALU, JMP, RET, MISC = range(8)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import struct
 from typing import Optional
 
@@ -19,7 +19,7 @@ class Coap:
     """An exchange of a ping and the reset that rejects it."""
 
     def __init__(self, message_id: Optional[int] = None) -> None:
-        self._id = secrets.randbits(16) if message_id is None else message_id
+        self._id = int.from_bytes(os.urandom(2), "big") if message_id is None else message_id
         self.request = _MESSAGE.pack(_VERSION << 6 | _CONFIRMABLE << 4, 0, self._id)
 
     def evaluate(self, reply: bytes) -> Verdict:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import struct
 from typing import Optional
 
@@ -47,7 +47,7 @@ class Dns:
 
     def __init__(self, spec: DnsProbe, number: Optional[int] = None) -> None:
         self._spec = spec
-        self._id = secrets.randbelow(1 << 16) if number is None else number
+        self._id = int.from_bytes(os.urandom(2), "big") if number is None else number
         name = "id.server" if spec.identity else spec.name
         kind = _TXT if spec.identity else _type_number(spec.query_type)
         labels = [label.encode("ascii") for label in name.split(".") if label]

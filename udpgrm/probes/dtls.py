@@ -7,7 +7,7 @@ A server that asks for a cookie keeps nothing of the probe; another one drops th
 
 from __future__ import annotations
 
-import secrets
+import os
 import struct
 from typing import Optional
 
@@ -34,7 +34,7 @@ class Dtls:
     """An exchange of a ClientHello and the server's first message."""
 
     def __init__(self, random: Optional[bytes] = None) -> None:
-        hello = struct.pack("!H", _DTLS_1_2) + (random or secrets.token_bytes(32))
+        hello = struct.pack("!H", _DTLS_1_2) + (random or os.urandom(32))
         hello += b"\0\0"  # neither session nor cookie
         hello += struct.pack(f"!H{len(_SUITES)}H", 2 * len(_SUITES), *_SUITES) + b"\1\0"
         extensions = b"".join(

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 
 from udpgrm.probes.exchange import Verdict, passed, unrelated
 
@@ -14,7 +14,7 @@ class Echo:
     """An exchange of a nonce and the same bytes."""
 
     def __init__(self) -> None:
-        self.request = secrets.token_bytes(_NONCE)
+        self.request = os.urandom(_NONCE)
 
     def evaluate(self, reply: bytes) -> Verdict:
         """Accept the nonce as a reply, but not that of an earlier question."""

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import struct
 from typing import Optional
 
@@ -23,7 +23,7 @@ class Ntp:
     def __init__(self, spec: NtpProbe, transmit: Optional[bytes] = None) -> None:
         self._want_time = spec.synchronized
         # random, as clients do that hide their clock; the server returns it as it is
-        self._transmit = transmit or secrets.token_bytes(8)
+        self._transmit = transmit or os.urandom(8)
         head = 4 << 3 | _CLIENT
         self.request = _PACKET.pack(head, 0, 0, 0, bytes(12), *[bytes(8)] * 3, self._transmit)
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import struct
 from typing import Optional
 
@@ -18,7 +18,8 @@ _ID = 8
 
 def _connection_id() -> bytes:
     # a first byte of 1 would be a udpgrm cookie to the BESPOKE dissector
-    return bytes([0x80 | secrets.randbelow(128)]) + secrets.token_bytes(_ID - 1)
+    first, *others = os.urandom(_ID)
+    return bytes([0x80 | first, *others])
 
 
 class VersionNegotiation:

@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import secrets
+import os
 import struct
 from typing import Optional
 
@@ -22,8 +20,10 @@ class Radius:
     """An exchange of Status-Server and an answer that is signed with the secret."""
 
     def __init__(self, spec: RadiusProbe, authenticator: Optional[bytes] = None) -> None:
+        import hmac  # loads OpenSSL, and commands import all probes
+
         self._secret = spec.secret.encode()
-        self._authenticator = authenticator or secrets.token_bytes(16)
+        self._authenticator = authenticator or os.urandom(16)
         self._identifier = self._authenticator[0]
         size = _HEADER.size + 18
         head = _HEADER.pack(_STATUS_SERVER, self._identifier, size, self._authenticator)
@@ -33,6 +33,9 @@ class Radius:
 
     def evaluate(self, reply: bytes) -> Verdict:
         """Accept any answer of a server that has the secret."""
+        import hashlib
+        import hmac
+
         if len(reply) < _HEADER.size:
             return unrelated("too short for a RADIUS packet")
         code, identifier, size, authenticator = _HEADER.unpack_from(reply)

@@ -14,14 +14,16 @@ import ipaddress
 import json
 import os
 import selectors
-import subprocess
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, Optional, TypeVar
 
 from udpgrm.probes import runner
 from udpgrm.probes.specs import ProbeSpec
 from udpgrm.state import address as addresses
+
+if TYPE_CHECKING:
+    import subprocess
 
 _SSH = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "--")
 _COMMAND = "udpgrm prober"
@@ -61,6 +63,8 @@ class Prober:
         """End the session and with it all flows."""
         if self._session is None:
             return
+        import subprocess
+
         for pipe in (self._session.stdin, self._session.stdout, self._session.stderr):
             if pipe is not None:
                 with contextlib.suppress(OSError):
@@ -77,6 +81,8 @@ class Prober:
     ) -> _Answer:
         """Send a request to the other end, and return its answer. Raises ProberError."""
         if self._session is None:
+            import subprocess
+
             self._session = subprocess.Popen(
                 [*_SSH, self._host, _COMMAND],
                 stdin=subprocess.PIPE,
@@ -116,6 +122,8 @@ class Prober:
 
     def _last_message(self) -> str:
         """Return why the session ended: the last line of ssh's or the remote shell's stderr."""
+        import subprocess
+
         assert self._session is not None and self._session.stderr is not None
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._session.wait(1)

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from collections.abc import Iterator
 from typing import Optional
 
@@ -30,14 +30,14 @@ class Sip:
     ) -> None:
         here, there = address.form(*between.source), address.form(*between.target)
         uri = spec.uri or f"sip:{there}"
-        self._branch = branch or _MAGIC_COOKIE + secrets.token_hex(8)
-        self._call_id = call_id or f"{secrets.token_hex(8)}@udpgrm"
+        self._branch = branch or _MAGIC_COOKIE + os.urandom(8).hex()
+        self._call_id = call_id or f"{os.urandom(8).hex()}@udpgrm"
         lines = (
             f"OPTIONS {uri} SIP/2.0",
             f"Via: SIP/2.0/UDP {here};branch={self._branch};rport",
             "Max-Forwards: 70",
             f"To: <{uri}>",
-            f"From: <sip:udpgrm@{here}>;tag={secrets.token_hex(4)}",
+            f"From: <sip:udpgrm@{here}>;tag={os.urandom(4).hex()}",
             f"Call-ID: {self._call_id}",
             "CSeq: 1 OPTIONS",
             f"Contact: <sip:udpgrm@{here}>",

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
-import secrets
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ class Stun:
 
     def __init__(self, transaction: Optional[bytes] = None, allocate: bool = False) -> None:
         self._method = _ALLOCATE if allocate else _BINDING
-        self._transaction = transaction or secrets.token_bytes(12)
+        self._transaction = transaction or os.urandom(12)
         attributes = _ALLOCATION if allocate else b""
         head = _HEADER.pack(self._method, len(attributes), _MAGIC, self._transaction)
         self.request = head + attributes

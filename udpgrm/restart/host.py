@@ -12,14 +12,15 @@ import contextlib
 import fcntl
 import os
 import signal
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Optional, Protocol
+from typing import IO, TYPE_CHECKING, Optional, Protocol
 
 from udpgrm.kernel import cgroups
+
+if TYPE_CHECKING:
+    import subprocess  # commands that start nothing do without
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _SYSTEMD = Path("/run/systemd/system")
@@ -144,6 +145,8 @@ class Host:
 
     def reserve(self, directory: Path, size: int) -> None:
         """Check that a directory's disk has room for so many bytes."""
+        import tempfile
+
         with tempfile.TemporaryFile(dir=directory) as file:
             file.write(bytes(size))
             file.flush()
@@ -161,6 +164,8 @@ class Host:
 
     def run(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
         """Run a program to its end, in a session of its own: a Ctrl-C is for us."""
+        import subprocess
+
         return subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
@@ -172,6 +177,8 @@ class Host:
 
     def start(self, command: Sequence[str]) -> Program:
         """Start a program, in a session of its own; its stderr is kept."""
+        import subprocess
+
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -183,6 +190,8 @@ class Host:
 
     def spawn(self, command: Sequence[str]) -> None:
         """Start a program that outlives this one."""
+        import subprocess
+
         subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

@@ -13,9 +13,10 @@ leave everything as it is: failed, and a resume tries that step again.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Optional
+
+from udpgrm.dataclass import dataclass
 
 
 class Step(str, Enum):

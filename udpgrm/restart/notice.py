@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +94,8 @@ def _is_prepared(pid: int, number: signal.Signals) -> bool:
 
 
 def _run(command: list[str]) -> None:
+    import subprocess
+
     try:
         process = subprocess.Popen(
             command,

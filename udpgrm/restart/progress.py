@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from typing import Any, Optional, Protocol, TextIO
 
 from udpgrm import log
@@ -178,6 +177,8 @@ class DrainLine:
 
 
 def _width() -> int:
+    import shutil
+
     return shutil.get_terminal_size().columns - 1
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Collection, Iterable, Iterator
 from enum import Enum
 from pathlib import Path
@@ -56,6 +55,8 @@ def _named_files(unit_text: str) -> Iterator[str]:
         found = _NAMES_FILES.fullmatch(line.strip())
         if not found:
             continue
+        import shlex
+
         try:
             arguments = shlex.split(found[2])
         except ValueError:

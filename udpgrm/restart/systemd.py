@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from udpgrm.kernel import cgroups
 from udpgrm.restart import host
+
+if TYPE_CHECKING:
+    import subprocess
 
 _POLL_S = 0.05
 _PATIENCE_S = 3.0

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +77,8 @@ def write(directory: Path, files: dict[str, str]) -> None:
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     if directory.exists():
+        import shutil
+
         shutil.rmtree(directory)
     for path, content in files.items():
         target = directory / path.lstrip("/")

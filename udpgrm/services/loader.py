@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional, TypeVar, cast
 
 import yaml
 
 from udpgrm import names
+from udpgrm.dataclass import dataclass, field, fields, replace
 from udpgrm.probes import specs
 from udpgrm.services import crosscheck, document, profiles, validate
 from udpgrm.services.definition import (
@@ -209,7 +208,7 @@ def _group(data: dict[str, Any]) -> Group:
     if "dissector" in data:
         dissector = _make(Dissector, data["dissector"])
         parameters = _whole(dissector.parameters)
-        data = {**data, "dissector": dataclasses.replace(dissector, parameters=parameters)}
+        data = {**data, "dissector": replace(dissector, parameters=parameters)}
     return _make(Group, data)
 
 
@@ -237,7 +236,7 @@ _EXACT = {"int": int, "float": float, "Optional[int]": int, "Optional[float]": f
 
 def _make(kind: type[_Part], values: dict[str, Any]) -> _Part:
     """Return an instance of a dataclass, with numbers of the exact types that it declares."""
-    declared = {item.name: str(item.type) for item in dataclasses.fields(cast(Any, kind))}
+    declared = {item.name: str(item.type) for item in fields(cast(Any, kind))}
     exact: dict[str, Any] = {}
     for name, value in values.items():
         convert = _EXACT.get(declared[name])

@@ -67,7 +67,9 @@ def _with_iterators(
         return None
     if namespace == netns.own_cookie():
         return [read(maps, name) for name in names]
-    return netns.run_in(namespace, lambda: [read(maps, name) for name in names])
+    from udpgrm.kernel import inside_netns  # most groups are here
+
+    return inside_netns.run_in(namespace, lambda: [read(maps, name) for name in names])
 
 
 def _count_here(maps: Maps, iterator: str) -> Counts:

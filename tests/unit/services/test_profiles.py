@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.unit.services.support import text
+from udpgrm.dataclass import replace
 from udpgrm.services import instance_files, loader, profiles
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
@@ -43,7 +43,7 @@ def test_its_files_name_the_address(name: str, tmp_path: Path) -> None:
         original = tmp_path / path.replace("/", "-")
         original.write_text(ORIGINALS.get(path, "x = y\n"))
         here.append((str(original), template))
-    files = instance_files.render(dataclasses.replace(service, instance_files=tuple(here)), 7)
+    files = instance_files.render(replace(service, instance_files=tuple(here)), 7)
     rendered = "\n".join(files.values())
     assert "192.0.2.1" in rendered and "4000" in rendered
     assert "{{" not in rendered and "{%" not in rendered
@@ -57,7 +57,7 @@ def test_tcp_beside_udp(tmp_path: Path) -> None:
     [(_, template)] = service.instance_files
     original = tmp_path / "nsd.conf"
     original.write_text("")
-    here = dataclasses.replace(service, instance_files=((str(original), template),))
+    here = replace(service, instance_files=((str(original), template),))
     [rendered] = instance_files.render(here, 7).values()
     assert rendered.count("ip-address: 192.0.2.1@4000") == 1
 
