@@ -13,9 +13,10 @@ from typing import Any, Optional
 import pytest
 
 import udpgrm.client as grm
-from testing.host import client, plain_socket, received
+from testing.host import client, received
+from tests.kernel.held import HeldSockets
 from udpgrm import abi
-from udpgrm.abi import DissectorType, Option
+from udpgrm.abi import DissectorType
 
 ADDRESS = "127.0.0.1:4433"
 
@@ -62,26 +63,11 @@ def cookie_of(sock: socket.socket) -> int:
     return state.cookie
 
 
-class Sockets:
-    """Sockets of named dissectors, closed after the test."""
-
-    def __init__(self) -> None:
-        self.all: list[socket.socket] = []
-
-    def __enter__(self) -> Sockets:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for sock in self.all:
-            sock.close()
+class Sockets(HeldSockets):
+    """Sockets of named dissectors."""
 
     def bound(self, value: bytes) -> socket.socket:
-        sock = plain_socket()
-        self.all.append(sock)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind(("127.0.0.1", 4433))
-        sock.setsockopt(socket.IPPROTO_UDP, Option.DISSECTOR, value)
-        return sock
+        return self.bind(("127.0.0.1", 4433), value)
 
     def enrolled(self, value: bytes, generation: int, count: int = 1) -> list[socket.socket]:
         made = [self.bound(value) for _ in range(count)]
@@ -91,7 +77,8 @@ class Sockets:
 
 @pytest.fixture
 def sockets() -> Iterator[Sockets]:
-    with Sockets() as sockets:
+    sockets = Sockets()
+    with sockets:
         yield sockets
 
 

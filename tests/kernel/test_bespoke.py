@@ -27,6 +27,7 @@ from testing.host import (
     received,
     wait_for,
 )
+from tests.kernel.held import HeldSockets
 from tests.unit.bpf.dissectors.bespoke.code import Code, dissector
 from tests.unit.bpf.dissectors.bespoke.packets import (
     PING,
@@ -61,23 +62,16 @@ def host(shared_host: Host) -> Host:
     return shared_host
 
 
-class Sockets:
-    """Sockets of one group, closed after the test."""
+class Sockets(HeldSockets):
+    """Sockets of one group."""
 
     def __init__(self) -> None:
-        self.all: list[socket.socket] = []
+        super().__init__()
         self.value = dissector(NAMES)
         self.host = "127.0.0.1"
 
     def bound(self, app: int = 0) -> socket.socket:
-        sock = plain_socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET)
-        self.all.append(sock)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind((self.host, 4433))
-        sock.setsockopt(socket.IPPROTO_UDP, Option.DISSECTOR, bytes(self.value))
-        number = app.to_bytes(4, sys.byteorder)
-        sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_APP, number)
-        return sock
+        return self.bind((self.host, 4433), bytes(self.value), app)
 
     def working(self, generation: int, apps: int = 4) -> list[socket.socket]:
         """A socket of each application, in a generation that gets new flows."""
@@ -91,9 +85,8 @@ class Sockets:
 @pytest.fixture
 def sockets() -> Iterator[Sockets]:
     sockets = Sockets()
-    yield sockets
-    for sock in sockets.all:
-        sock.close()
+    with sockets:
+        yield sockets
 
 
 def reached(sockets: Sequence[socket.socket], *payloads: bytes) -> list[int]:

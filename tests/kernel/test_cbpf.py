@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 import udpgrm.client as grm
-from testing.host import Host, client, plain_socket, received
+from testing.host import Host, client, received
+from tests.kernel.held import HeldSockets
 from udpgrm import abi
 from udpgrm.abi import DissectorType, Option
 
@@ -39,21 +40,11 @@ def dissector(program: Sequence[tuple[int, int, int, int]], max_apps: int = 0) -
     return bytes(value)
 
 
-class Sockets:
-    """Sockets of groups with filters, closed after the test."""
-
-    def __init__(self) -> None:
-        self.all: list[socket.socket] = []
+class Sockets(HeldSockets):
+    """Sockets of groups with filters."""
 
     def bound(self, value: bytes, port: int = 4433, app: int = 0) -> socket.socket:
-        sock = plain_socket()
-        self.all.append(sock)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind(("127.0.0.1", port))
-        sock.setsockopt(socket.IPPROTO_UDP, Option.DISSECTOR, value)
-        number = app.to_bytes(4, sys.byteorder)
-        sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_APP, number)
-        return sock
+        return self.bind(("127.0.0.1", port), value, app)
 
     def enrolled(self, value: bytes, generation: int, app: int = 0) -> socket.socket:
         sock = self.bound(value, app=app)
@@ -64,9 +55,8 @@ class Sockets:
 @pytest.fixture
 def sockets() -> Iterator[Sockets]:
     sockets = Sockets()
-    yield sockets
-    for sock in sockets.all:
-        sock.close()
+    with sockets:
+        yield sockets
 
 
 def send(payload: bytes, port: int = 4433) -> None:
