@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,10 +20,9 @@ from demo.under_traffic import restart_under_traffic
 from testing.processes import (
     FLEET,
     ROOT,
-    Interrupted,
     check,
+    exit_status,
     ignore_signals,
-    interrupt_on_signals,
     output,
 )
 
@@ -86,16 +84,12 @@ def demo(work: Path) -> bool:
 
 def main() -> int:
     """Run the demo; exit status 1 when anything was lost or failed."""
-    interrupt_on_signals()
-    try:
+
+    def run() -> bool:
         with tempfile.TemporaryDirectory(prefix="udpgrm-demo-") as directory:
-            return 0 if demo(Path(directory)) else 1
-    except Interrupted as reason:
-        print(f"\ninterrupted by {reason}", file=sys.stderr)
-        return 130
-    except (RuntimeError, subprocess.CalledProcessError) as error:
-        print(f"FAILED: {error}", file=sys.stderr)
-        return 1
+            return demo(Path(directory))
+
+    return exit_status(run)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ but the hosts' root tree, and Ansible's logs in build/bench-fleet.
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.fleet import bare, systemd_hosts
 from benchmarks.fleet.ansible import Ansible
-from testing.processes import Interrupted, interrupt_on_signals
+from testing.processes import exit_status
 
 
 def main() -> int:
@@ -30,9 +29,9 @@ def main() -> int:
     )
     parser.add_argument("--drain", type=float, default=60.0, help="seconds a drain takes, about")
     arguments = parser.parse_args()
-    interrupt_on_signals()
     begun = time.monotonic()
-    try:
+
+    def measure() -> bool:
         with tempfile.TemporaryDirectory(prefix="udpgrm-bench-fleet-") as directory:
             work = Path(directory)
             ansible = Ansible(work)
@@ -44,14 +43,10 @@ def main() -> int:
                 print("\n".join(lines), end="\n\n", flush=True)
             if arguments.bare:
                 print("\n".join(bare.measure(ansible, work, arguments.bare)), end="\n\n")
-    except Interrupted as reason:
-        print(f"interrupted by {reason}", file=sys.stderr)
-        return 130
-    except (RuntimeError, subprocess.CalledProcessError) as error:
-        print(f"FAILED: {error}", file=sys.stderr)
-        return 1
-    print(f"{time.monotonic() - begun:.0f} s in all")
-    return 0
+        print(f"{time.monotonic() - begun:.0f} s in all")
+        return True
+
+    return exit_status(measure)
 
 
 if __name__ == "__main__":
