@@ -67,6 +67,24 @@ channel.close()
 signal.pause()
 """
 
+#: Knows nothing of udpgrm: SO_REUSEPORT, two workers.
+PLAIN_SERVER = """
+import os, signal, socket, sys
+def work():
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind(("127.0.0.1", 4433))
+    while True:
+        data, peer = sock.recvfrom(2048)
+        sock.sendto(sys.argv[1].encode() if data == b"?" else data, peer)
+for _ in range(2):
+    if os.fork() == 0:
+        work()
+channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+channel.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+os.wait()
+"""
+
 
 class Edge:
     """The service `edge` of a host, and the commands about it."""
@@ -110,6 +128,15 @@ class Edge:
             **changes,
         }
         (self.services / "edge.yaml").write_text(json.dumps(definition))
+
+    def run_plain_server(self) -> None:
+        """Have the service run a server that knows nothing of udpgrm."""
+        server = self.units / "plain.py"
+        server.write_text(PLAIN_SERVER)
+        self.unit(server=server)
+        # its flows live for the default of 125 s
+        until_quiet = {**UNTIL_NO_FLOWS, "until": {"flows": None, "quiet_s": 2}}
+        self.define(enrollment="adopted", drain=until_quiet)
 
     def restart(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run udpgrm restart to its end."""

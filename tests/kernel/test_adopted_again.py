@@ -18,9 +18,8 @@ import udpgrm.client as grm
 from testing.host import Host, wait_for
 from testing.waiting import PATIENCE_S
 from tests.kernel.restart_fixtures import edge
-from tests.kernel.restarts import UNTIL_NO_FLOWS, Edge, Traffic, serving_only
+from tests.kernel.restarts import Edge, Traffic, serving_only
 from tests.kernel.test_adoption import WHERE, Unit, Units, ask, enroll, units
-from tests.kernel.test_restart import PLAIN_SERVER
 
 __all__ = ["edge", "units"]
 
@@ -133,11 +132,7 @@ def test_a_generation_whose_slot_is_taken(host: Host, units: Units, two: tuple[U
 
 def test_restarts_after_a_crash(edge: Edge) -> None:
     """systemd has started the instance again: the next restart moves it as any other."""
-    server = edge.units / "plain.py"
-    server.write_text(PLAIN_SERVER)
-    edge.unit(server=server)
-    until_quiet = {**UNTIL_NO_FLOWS, "until": {"flows": None, "quiet_s": 2}}
-    edge.define(enrollment="adopted", drain=until_quiet)
+    edge.run_plain_server()
     assert edge.restart().returncode == 0
     await_watch(edge.host, edge.host.cgroup / "edge@1.service")
     for verb in ("stop", "start"):

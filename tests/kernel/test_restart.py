@@ -34,24 +34,6 @@ from tests.kernel.restarts import (
 
 pytest_plugins = ("tests.kernel.restart_fixtures",)
 
-#: Knows nothing of udpgrm: SO_REUSEPORT, two workers.
-PLAIN_SERVER = """
-import os, signal, socket, sys
-def work():
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    sock.bind(("127.0.0.1", 4433))
-    while True:
-        data, peer = sock.recvfrom(2048)
-        sock.sendto(sys.argv[1].encode() if data == b"?" else data, peer)
-for _ in range(2):
-    if os.fork() == 0:
-        work()
-channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-channel.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
-os.wait()
-"""
-
 
 def test_a_restart_under_traffic(serving: Edge) -> None:
     assert (serving.alive(), serving.working()) == ([1], 1)
@@ -415,12 +397,7 @@ def test_a_kept_instance_is_never_met_by_the_next(serving: Edge) -> None:
 
 
 def test_an_unmodified_server_is_adopted(edge: Edge) -> None:
-    server = edge.units / "plain.py"
-    server.write_text(PLAIN_SERVER)
-    edge.unit(server=server)
-    # its flows live for the default of 125 s
-    until_quiet = {**UNTIL_NO_FLOWS, "until": {"flows": None, "quiet_s": 2}}
-    edge.define(enrollment="adopted", drain=until_quiet)
+    edge.run_plain_server()
     done = edge.restart("--json")
     assert done.returncode == 0, done.stdout + done.stderr
     with Traffic() as traffic:
