@@ -92,7 +92,7 @@ class Resolver(threading.Thread):
         for fd, (_, _, sent) in list(self._waiting.items()):
             if sent > limit:
                 break
-            self._forget(fd)
+            self._drop(fd)
             self.lost.append(sent)
 
     def _receive(self, fd: int) -> None:
@@ -103,14 +103,14 @@ class Resolver(threading.Thread):
             return
         if reply[:2] != query[:2]:
             return
-        self._forget(fd)
+        self._drop(fd)
         name = _NAME.search(reply)
         if name:
             self.answers.append(Answer(name[1].decode(), sent, time.monotonic()))
         else:
             self.refused.append(reply)
 
-    def _forget(self, fd: int) -> None:
+    def _drop(self, fd: int) -> None:
         self._poll.unregister(fd)
         self._waiting.pop(fd)[0].close()
 

@@ -223,12 +223,12 @@ class Traffic:
     def _spawn(self, target: Target, now: float) -> None:
         if self._stopping:
             return
-        self._heed(target, now)
+        self._check_service(target, now)
         if not target.is_out:
             self._open(target, SHORT, now)
         self._at(now + 1 / SHORT_FLOWS_PER_SECOND, lambda when: self._spawn(target, when))
 
-    def _heed(self, target: Target, now: float) -> None:
+    def _check_service(self, target: Target, now: float) -> None:
         """Leave a host that is taken out, come back to one that is brought back."""
         is_out = self._out_of_service is not None and (self._out_of_service / target.name).exists()
         if is_out != target.is_out:
@@ -265,7 +265,7 @@ class Traffic:
             self._at(now + HOLD, lambda when: self._replace(target, when))
         if record.kind == LONG and record.answered == 1:
             target.answered_long += 1
-            self._tell_ready()
+            self._report_ready()
 
     def _replace(self, target: Target, now: float) -> None:
         for flow in target.long_flows:
@@ -273,7 +273,7 @@ class Traffic:
         target.long_flows.clear()
         self._start_long_flows(target, now)
 
-    def _tell_ready(self) -> None:
+    def _report_ready(self) -> None:
         if not self._ready and all(
             target.answered_long >= self._long_flows for target in self._targets.values()
         ):

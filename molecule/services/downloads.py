@@ -25,7 +25,7 @@ from aioquic.h3.connection import H3_ALPN, H3Connection
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import ConnectionTerminated, QuicEvent
-from sessions import Session, told_to_end, write
+from sessions import Session, should_end, write
 
 #: Between the begins of two downloads from a host.
 PAUSE_S = 0.5
@@ -114,7 +114,7 @@ async def visitors(places: dict[str, str], port: int) -> list[Session]:
     """Begin downloads until told to end, then wait for those that run."""
     sessions: list[Session] = []
     running: list[asyncio.Task[None]] = []
-    ending = asyncio.ensure_future(asyncio.to_thread(told_to_end, 600.0))
+    ending = asyncio.ensure_future(asyncio.to_thread(should_end, 600.0))
     for number in itertools.count():
         for host, address in places.items():
             sessions.append(Session(host, time.time()))

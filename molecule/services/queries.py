@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from sessions import Session, told_to_end, write
+from sessions import Session, should_end, write
 
 from testing.load import Load, load
 
@@ -48,7 +48,7 @@ def main() -> int:
     with contextlib.ExitStack() as stack:
         loads = {host: stack.enter_context(load(port, place)) for host, place in places.items()}
         print("ready", flush=True)
-        told_to_end(LIMIT_S)
+        should_end(LIMIT_S)
         for host, queries in loads.items():
             write(of_host(host, queries))
     return 0

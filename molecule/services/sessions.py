@@ -51,6 +51,6 @@ def read(lines: Iterable[str]) -> Iterator[Session]:
         yield Session(**json.loads(line))
 
 
-def told_to_end(within: float) -> bool:
+def should_end(within: float) -> bool:
     """Return whether standard input has ended, or does so within some seconds."""
     return bool(select.select([sys.stdin], [], [], within)[0])

@@ -19,7 +19,7 @@ import struct
 import sys
 import time
 
-from sessions import Session, told_to_end, write
+from sessions import Session, should_end, write
 
 from examples.tunnel_server import INITIATION, INITIATION_SIZE, RESPONSE, TRANSPORT
 
@@ -127,7 +127,7 @@ class Tunnels:
                 due = now + PAUSE_S
                 for host, place in self._places.items():
                     self._begin(Tunnel(host, place))
-                ending = told_to_end(0)
+                ending = should_end(0)
             self._turn(now)
             if not has_reported and len(self.sessions) >= READY_AFTER * len(self._places):
                 has_reported = True
