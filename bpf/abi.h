@@ -373,7 +373,6 @@ struct socket_record {
 	u8 pad2[2];
 };
 
-/* Names and order are those of the metrics in `udpgrm list`, and of udpgrm/abi.py. */
 /*
  * A unit of a service, by the control group above its own and its name, which ends at the @ of
  * a template.
