@@ -44,7 +44,9 @@ def set_version(root: Path, version: str) -> None:
     if changelog.exists() and f"\n  {old}:\n" in changelog.read_text():
         return
     added = re.compile(rf"(?<=version_added: ){re.escape(old)}$", re.MULTILINE)
-    for path in (root / "plugins").rglob("*.py"):
+    for path in (root / "plugins").rglob("*.*"):
+        if path.suffix not in (".py", ".yml"):  # filters are documented in files of their own
+            continue
         text = path.read_text()
         if added.search(text):
             path.write_text(added.sub(version, text))
