@@ -75,15 +75,16 @@ class SimulatedHost(Host):
         self._world.called("read")
         return self._world.disk.get(path).text
 
-    def create(self, path: Path, text: str) -> None:
+    def create(self, path: Path, text: str, durable: bool = True) -> None:
         self._world.called("create")
         file = self._world.disk.add(path)
         self._world.called("write")
         file.text = text[: len(text) // 2]
         self._world.disk.need_room()
         file.text = text
-        self._world.called("fsync")
-        file.is_safe = True
+        if durable:
+            self._world.called("fsync")
+            file.is_safe = True
 
     def replace(self, source: Path, target: Path) -> None:
         self._world.called("rename")

@@ -104,12 +104,13 @@ class Host:
         """Return the text of a file. Raises UnicodeDecodeError, too."""
         return path.read_text(encoding="utf-8")
 
-    def create(self, path: Path, text: str) -> None:
-        """Write a file that does not exist; its text, if not its name, is on the disk then."""
+    def create(self, path: Path, text: str, durable: bool = True) -> None:
+        """Write a new file; durable: its text is on the disk then, its name may not be."""
         with path.open("x", encoding="utf-8") as file:  # "x" follows no link
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
 
     def replace(self, source: Path, target: Path) -> None:
         """Rename a file, in place of another one: rename(2)."""
@@ -225,9 +226,9 @@ class Host:
 current = Host()
 
 
-def rewrite(path: Path, text: str) -> None:
-    """Replace a file's text, which is on the disk before its name. Raises OSError."""
+def rewrite(path: Path, text: str, durable: bool = True) -> None:
+    """Replace a file's text; durable: it is on the disk before its name. Raises OSError."""
     draft = path.with_name(f"{path.name}.new")
     current.delete(draft)  # of a process that was killed
-    current.create(draft, text)
+    current.create(draft, text, durable)
     current.replace(draft, path)

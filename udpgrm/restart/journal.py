@@ -6,7 +6,7 @@ restart is under way is NAME@GENERATION.json, with a lock of its own.
 
 The file is replaced as a whole (rename(2)) and is on the disk (fsync(2)) before
 what it announces is done, so that a restart whose process was killed can be
-resumed where it was.
+resumed where it was. A drain's progress need not survive: see published.py.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, Optional
 
 from udpgrm.dataclass import dataclass, field
-from udpgrm.restart import host, lock, stored
+from udpgrm.restart import host, lock, published, stored
 from udpgrm.restart.machine import Outcome, Position, Result, Step
+from udpgrm.restart.published import Published
 from udpgrm.restart.statedir import JournalError, directory, is_name, path_of
 
 SCHEMA = 1
@@ -157,6 +158,19 @@ class Journal:
         with contextlib.suppress(OSError):
             self._write(sync_name=False)
 
+    def publish(self) -> None:
+        """Show the progress and the evidence of a step that waits to other commands."""
+        sample = self.progress or {}
+        content = Published(self.started, len(self.steps), sample, self.steps[-1].evidence)
+        published.write(self.path, content)
+
+    def join(self) -> None:
+        """Take what was published of the step that has not ended."""
+        if self.steps and self.steps[-1].ended is None:
+            found = published.read(self.path)
+            if found is not None and found[:2] == (self.started, len(self.steps)):
+                self.progress, self.steps[-1].evidence = found.progress, found.evidence
+
     def _write(self, sync_name: bool) -> None:
         host.current.make_directory(self.path.parent)
         host.rewrite(self.path, json.dumps(self.to_json()))
@@ -172,6 +186,7 @@ class Journal:
             if earlier.position.outcome is Outcome.FINISHED and not lock.is_locked(earlier.name):
                 for suffix in (".json", ".lock"):
                     host.current.delete(path_of(earlier.name, suffix))
+        published.discard(self.path)
         path = path_of(f"{self.service}@{self.from_generation}")
         host.current.replace(self.path, path)
         host.current.sync(path.parent)
@@ -191,6 +206,8 @@ class Journal:
         record.ended, record.result, record.reason = host.current.time(), result, reason
         self.position = position
         self.save()
+        if self.progress is not None:
+            published.discard(self.path)
 
     def last(self, step: Step) -> Optional[Record]:
         """Return the newest attempt of a step."""
@@ -216,13 +233,15 @@ def load(name: str) -> Optional[Journal]:
     """
     path = path_of(name)
     try:
-        return _from_json(path, json.loads(host.current.read(path)))
+        journal = _from_json(path, json.loads(host.current.read(path)))
     except FileNotFoundError:
         return None
     except PermissionError:  # that is not the file's fault
         raise
     except (OSError, LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise _broken(path, "read", error) from error
+    journal.join()
+    return journal
 
 
 def _broken(path: Path, verb: str, reason: object) -> JournalError:

@@ -254,7 +254,7 @@ class Steps:
                     state = "it was not quiet" if flows is None else f"{flows} flows remained"
                     _warn(evidence, f"{state} after {drain.max_s:g} s")
                 return decision
-            self._journal.note()
+            self._journal.publish()
             self._on_change()
             self._wait(_SAMPLE_S)
 
