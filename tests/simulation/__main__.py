@@ -39,6 +39,7 @@ def main() -> int:
     faults = ", ".join(f"{number}: {times}" for number, times in sorted(total.by_faults.items()))
     ends = ", ".join(f"{name}: {times}" for name, times in total.outcomes.most_common())
     print(f"{total.schedules} schedules in {took:.0f} s (seed {seed})")
+    print(f"one fault before each call: {total.singles} of {total.all_singles} schedules")
     print(f"faults that came in one schedule: {faults}")
     print(f"(step, fault) that came: {len(total.pairs)}; one after another: {len(total.couples)}")
     print(f"outcomes of the restart: {ends}")

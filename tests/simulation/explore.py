@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Which schedules are run: each fault in each step, pairs of faults, then random ones."""
+"""Which schedules are run: each fault before each call, pairs of faults, then random ones."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from random import Random
 
@@ -30,21 +30,38 @@ CONFIGS = (
             Server.NO_SOCKETS,
             Server.FEW_SOCKETS,
             Server.MUTE,
+            Server.FADES,
             Server.SHORT,
         )
     ),
     Config(servers=(GOOD, Server.MUTE, Server.SHORT)),
     Config(servers=(GOOD, Server.SHORT, GOOD), restarts=True),
 )
+_BUSY = Config(every_s=0.1)
+#: What faults are added to: a good restart of each kind, and what follows a first fault.
+BASES = (
+    *((config, ()) for config in CONFIGS),
+    *(
+        (_BUSY, (Fault(kind, At("drain", "sleep", 2)),))
+        for kind in ("operator rolls back", "kill", "reboot", "operator restarts")
+    ),
+)
 _MOST_FAULTS = 5
+#: Share of schedules with another restart at the end: it takes as long as all before.
+_AGAIN = 0.25
 _KEPT = 500
 
 
 @dataclass
 class Summary:
-    """What was run. pairs: (step, fault) that came; couples: two of them in one schedule."""
+    """What was run. pairs: (step, fault) that came; couples: two of them in one schedule.
+
+    singles: schedules with one fault more than their base, of all that there are.
+    """
 
     schedules: int = 0
+    singles: int = 0
+    all_singles: int = 0
     by_faults: Counter[int] = field(default_factory=Counter)
     pairs: Counter[tuple[str, str]] = field(default_factory=Counter)
     couples: set[tuple[tuple[str, str], ...]] = field(default_factory=set)
@@ -65,6 +82,8 @@ class Summary:
     def merge(self, other: Summary) -> None:
         """Add what another process has run."""
         self.schedules += other.schedules
+        self.singles += other.singles
+        self.all_singles = other.all_singles
         self.by_faults += other.by_faults
         self.pairs += other.pairs
         self.couples |= other.couples
@@ -73,7 +92,7 @@ class Summary:
 
 
 def explore(count: int, seed: int, job: int = 0, jobs: int = 1) -> Summary:
-    """Run so many schedules: a half with one fault, a quarter with two, a quarter with more."""
+    """Run so many schedules: four fifths with one fault, or all of these, a tenth with two."""
     random = Random(f"{seed}.{job}")
     summary = Summary()
     kept: list[tuple[Schedule, Report]] = []
@@ -86,33 +105,49 @@ def explore(count: int, seed: int, job: int = 0, jobs: int = 1) -> Summary:
             if len(kept) > _KEPT:
                 kept.pop(random.randrange(_KEPT))
 
-    for schedule in itertools.islice(_singles(random, seed, job, jobs), (count + 1) // 2):
+    singles = _singles(seed)
+    summary.all_singles = len(singles)
+    for schedule in singles[job::jobs][: (4 * count + 4) // 5]:
         do(schedule)
+    summary.singles = summary.schedules
     while summary.schedules < count and kept:
-        is_pair = summary.schedules < count * 3 // 4
+        is_pair = summary.schedules < (summary.singles + count) // 2
         parent, report = random.choice(kept)
         if not is_pair or len(parent.faults) == 1:
             do(_with_one_more(parent, report, random))
     return summary
 
 
-def _singles(random: Random, seed: int, job: int, jobs: int) -> Iterator[Schedule]:
-    """Yield a schedule for each fault before each call, first one for each (step, fault)."""
+@functools.cache
+def _singles(seed: int) -> list[Schedule]:
+    """Return a schedule for each fault before each call, first one for each (step, fault)."""
     order = Random(seed)  # the same for all jobs
     found = []
-    for config in CONFIGS:
-        calls = dict.fromkeys(At(*at) for at in run(Schedule(config)).trace)
-        found += [(config, at, kind) for at in calls if at.number <= 2 for kind in FAULTS]
+    for config, faults in BASES:
+        base = Schedule(config, faults, seed)
+        calls = dict.fromkeys(At(*at) for at in _trace_after(base, run(base)))
+        found += [
+            replace(base, faults=(*faults, Fault(kind, at)), again=order.random() < _AGAIN)
+            for at in calls
+            for kind in FAULTS
+        ]
     order.shuffle(found)
-    found.sort(key=lambda one: one[1].number)
-    first = {(at.step, kind): (config, at, kind) for config, at, kind in reversed(found)}
-    for config, at, kind in [*first.values(), *found][job::jobs]:
-        yield Schedule(config, (Fault(kind, at),), random.getrandbits(32))
+    found.sort(key=lambda one: one.faults[-1].at.number)
+    first = {(one.faults[-1].at.step, one.faults[-1].kind): one for one in reversed(found)}
+    return list(dict.fromkeys([*first.values(), *found]))
+
+
+def _trace_after(schedule: Schedule, report: Report) -> list[tuple[str, str, int]]:
+    """Return the calls after the last fault of a schedule."""
+    if not schedule.faults:
+        return report.trace
+    last = schedule.faults[-1].at
+    return report.trace[report.trace.index(last) + 1 :] if last in report.trace else []
 
 
 def _with_one_more(schedule: Schedule, report: Report, random: Random) -> Schedule:
     """Add a fault after the last one, in any step alike."""
-    trace = report.trace[report.trace.index(schedule.faults[-1].at) + 1 :]
+    trace = _trace_after(schedule, report)
     if not trace:
         return replace(schedule, seed=random.getrandbits(32))
     step = random.choice(sorted({at[0] for at in trace}))

@@ -138,15 +138,12 @@ class SimulatedHost(Host):
         status, printed, complaint = self._systemctl(list(command))
         return subprocess.CompletedProcess(command, status, printed, complaint)
 
-    def _is_silent(self) -> bool:
-        return self._world.scheduler.now < self._world.units.silent_until
-
     def _systemctl(self, command: list[str]) -> tuple[int, str, str]:
         arguments = [
             word for word in command[1:] if word not in ("--", "--no-ask-password", "--value")
         ]
         verb, *options, unit = arguments
-        if self._is_silent():
+        if self._world.units.is_silent:
             return 1, "", _BUS
         if verb == "cat":
             return (0, _UNIT_TEXT, "") if unit == TEMPLATE else (1, "", f"No files for {unit}.")
@@ -162,7 +159,7 @@ class SimulatedHost(Host):
 
     def start(self, command: Sequence[str]) -> Program:
         self._world.called(f"systemctl {command[2]}")
-        if self._is_silent():
+        if self._world.units.is_silent:
             return _Program(self._world, Job(1, _BUS))
         generation = _generation(command[-1])
         if command[2] == "stop":

@@ -17,6 +17,8 @@ _HEAD = re.compile(
 )
 #: A fault this short before an act may be too late for any look.
 _TOO_LATE_S = 0.6
+#: More than all steps of a restart may take until new flows reach a living instance.
+_LONG_S = 15.0
 
 
 class Saved(NamedTuple):
@@ -49,8 +51,10 @@ class Invariants:
         self._lost_at: dict[int, float] = {}
         self._served: set[int] = set()
         self._meddled_at = -1e9
+        self._promoted_by_hand: dict[int, float] = {}
+        self._missed_since: Optional[float] = None
         self._ended: set[str] = set()
-        self.kept: set[int] = set()
+        self._kept: dict[int, float] = {}  # when the restart ended that has left them
 
     def violate(self, text: str) -> None:
         """Add a violation."""
@@ -60,6 +64,15 @@ class Invariants:
         """An operator has changed something past udpgrm restart, or an instance has crashed."""
         self._meddled_at = self._world.scheduler.now
 
+    def promotes_by_hand(self, generation: int) -> None:
+        """An operator makes a generation active."""
+        self.meddled()
+        self._promoted_by_hand[generation] = self._world.scheduler.now
+
+    def _is_promoted_by_hand(self, generation: int) -> bool:
+        promoted = self._promoted_by_hand.get(generation, -1e9)
+        return self._world.scheduler.now - promoted < _TOO_LATE_S
+
     @property
     def _is_meddled_with(self) -> bool:
         return self._world.scheduler.now - self._meddled_at < _TOO_LATE_S
@@ -68,7 +81,8 @@ class Invariants:
         """No generation is what it was."""
         self._lost_at.clear()
         self._served.clear()
-        self.kept.clear()
+        self._kept.clear()
+        self._missed_since = None
         self.meddled()
 
     def promoted(self, where: str, before: Optional[int], now: int) -> None:
@@ -79,8 +93,26 @@ class Invariants:
             self._lost_at[before] = world.scheduler.now
         living = [number for number, unit in world.units.all.items() if unit.sockets]
         is_undone = self._last_old() is None  # a first deployment, with nothing to go back to
-        if living and now not in living and not (self._is_meddled_with or is_undone):
+        has_just_died = world.scheduler.now - world.units.get(now).ended < _TOO_LATE_S
+        if living and now not in living and not (has_just_died or is_undone):
             self.violate(f"new flows of {where} go to dead generation {now}, {living} live")
+
+    def minded(self) -> None:
+        """A command begins, which may have to do with what no other one has done before it."""
+        self._world.clients.arrive()
+        self._missed_since = None
+
+    def begins(self, to: Optional[int]) -> None:
+        """A flow begins at a generation; None: at a dead one. A restart that runs must end that."""
+        world, now = self._world, self._world.scheduler.now
+        lives = any(unit.sockets and unit.is_alive for unit in world.units.all.values())
+        if to is not None or not lives or not world.is_minded:
+            self._missed_since = None
+        elif self._missed_since is None:
+            self._missed_since = now
+        elif now - self._missed_since > _LONG_S:
+            self.violate(f"new flows go to a dead generation since {self._missed_since:.2f} s")
+            self._missed_since = now
 
     def _last_old(self) -> Optional[int]:
         file = self._world.disk.files.get("edge.json")
@@ -95,7 +127,7 @@ class Invariants:
             return
         name = f"{unit.name} is stopped by {world.scheduler.current.name!r}"
         working = set(world.working.values())
-        if generation in working and not self._is_meddled_with:
+        if generation in working and not self._is_promoted_by_hand(generation):
             self.violate(f"{name}: it is active")
         rest = [number for number in working - {generation} if world.units.get(number).sockets]
         # a rollback that has all but ended is not turned back
@@ -106,10 +138,11 @@ class Invariants:
         ):
             self.violate(f"{name}: no active generation lives, it could serve")
         flows = world.clients.flows(generation)
-        if flows <= world.config.flows or self._is_meddled_with:
+        if flows <= world.config.flows or self._is_promoted_by_hand(generation):
             return
         waited = world.scheduler.now - self._lost_at.get(generation, world.scheduler.now)
-        is_given_up = world.config.on_timeout == "stop" or generation == self._last_new()
+        ends_new = world.config.on_timeout == "fail" and generation == self._last_new()
+        is_given_up = world.config.on_timeout == "stop" or ends_new
         if waited < world.config.max_s or not is_given_up:
             self.violate(f"{name}: {flows} flows after {waited:.2f} s")
 
@@ -132,6 +165,23 @@ class Invariants:
             self._ended.add(saved.started + saved.step)
             self._ends(path, saved)
 
+    def all_serve(self, when: str) -> None:
+        """Check that what runs serves, if all restarts have ended."""
+        units, working = self._world.units, set(self._world.working.values())
+        alive = set(units.alive())
+        orphans = alive - working - set(self._kept)
+        if orphans:
+            self.violate(f"{when} {sorted(orphans)} run, active is {working}")
+        if alive and not alive & working and not self._have_died_since(alive, working):
+            self.violate(f"{when} {working} is active, {sorted(alive)} live")
+
+    def _have_died_since(self, alive: set[int], working: set[int]) -> bool:
+        """Return whether restarts have kept what lives, and what was active died after that."""
+        if not alive <= set(self._kept):
+            return False
+        ended = max(self._kept[number] for number in alive) - _TOO_LATE_S
+        return all(self._world.units.get(number).ended > ended for number in working)
+
     def _ends(self, path: Path, saved: Saved) -> None:
         """Compare an outcome with the world."""
         world, units = self._world, self._world.units
@@ -141,7 +191,7 @@ class Invariants:
         if (saved.outcome, saved.step) in is_kept:
             left = saved.old if saved.outcome == "finished" else saved.new
             if left is not None:
-                self.kept.add(left)
+                self._kept[left] = world.scheduler.now
             return
         if self._is_meddled_with:
             return

@@ -152,8 +152,9 @@ class SimulatedProber:
         self._world.called("probe")
         self._world.scheduler.wait(0.005)
         unit = self._world.units.get(generation)
-        is_mute = self._world.server_of(generation) is Server.MUTE
-        if not unit.sockets or is_mute:
+        server = self._world.server_of(generation)
+        has_faded = server is Server.FADES and generation in self._world.working.values()
+        if not unit.sockets or server is Server.MUTE or has_faded:
             raise StepFailed(f"generation {generation} does not answer")
 
     def canary(self, new: int, evidence: dict[str, Any]) -> None:
@@ -190,6 +191,7 @@ class Clients:
             random = self._world.random
             lasts = random.choice((0.3, 0.8, 2.0, 2.0, 12.0))
             to = self._world.routed()
+            self._world.invariants.begins(to)
             if to is None:
                 self.missed += any(unit.sockets for unit in self._world.units.all.values())
             else:

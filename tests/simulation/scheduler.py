@@ -12,7 +12,7 @@ import heapq
 import itertools
 import threading
 from collections.abc import Callable
-from typing import Any, Optional, Union
+from typing import Optional, Union
 
 
 class Killed(BaseException):
@@ -132,7 +132,3 @@ class Scheduler:
             self.kill(process)
         while self.living():
             self.wait(0)
-
-
-def ignore(*_: Any) -> None:
-    """Do nothing."""

@@ -25,11 +25,12 @@ class Server(enum.Enum):
     NO_SOCKETS = "no sockets"
     FEW_SOCKETS = "few sockets"
     MUTE = "mute"  # it answers nothing
+    FADES = "fades"  # it answers nothing once it is the working generation
     SHORT = "short"  # it ends after a second
 
 
 #: (seconds until the sockets are there, until READY=1, until it has stopped)
-_TIMES = {Server.SLOW: (1.5, 1.0, 2.0)}
+_TIMES = {Server.SLOW: (0.8, 0.5, 1.0)}
 
 
 @dataclass
@@ -85,6 +86,11 @@ class Units:
     silent_until: float = -1.0
     all: dict[int, Unit] = field(default_factory=dict)
     jobs: dict[int, list[Job]] = field(default_factory=dict)
+
+    @property
+    def is_silent(self) -> bool:
+        """Return whether systemd does not answer."""
+        return self.scheduler.now < self.silent_until
 
     def get(self, generation: int) -> Unit:
         """Return the unit of a generation."""

@@ -26,6 +26,7 @@ from tests.simulation.units import TEMPLATE, Server, Units
 from udpgrm.cli import restart, rollback
 from udpgrm.cli.errors import EXIT_ERROR, CommandError
 from udpgrm.cli.options import Arguments
+from udpgrm.kernel import trust
 from udpgrm.restart import foreground, host
 from udpgrm.services import loader
 
@@ -61,7 +62,7 @@ class Config:
                     "on_timeout": self.on_timeout,
                     "hold_s": self.hold_s,
                 },
-                "timeouts": {"start_s": 4, "enroll_s": 2, "canary_s": 2, "verify_s": 2},
+                "timeouts": {"start_s": 2, "enroll_s": 1, "canary_s": 2, "verify_s": 2},
             }
         )
 
@@ -146,6 +147,12 @@ class World:
         if process.dead:
             raise Killed
 
+    @property
+    def is_minded(self) -> bool:
+        """Return whether a command runs that can do something about what goes wrong."""
+        is_idle = self.is_booting or all(process.dead for process in self.scheduler.living())
+        return not (is_idle or self.disk.is_full or self.units.is_silent)
+
     def routed(self) -> Optional[int]:
         """Return the generation that new flows reach; None: its instance is dead."""
         for number in set(self.working.values()):
@@ -162,7 +169,7 @@ class World:
 
     def promote_all(self, generation: int) -> None:
         """Do what an operator does: udpgrm working-gen."""
-        self.invariants.meddled()
+        self.invariants.promotes_by_hand(generation)
         for where in list(self.working):
             self.promote(where, generation)
 
@@ -174,10 +181,12 @@ class World:
 
     def run(self, argv: list[str]) -> Process:
         """Run a command to its end, in place of the schedule."""
+        self.invariants.minded()
         return self.scheduler.call(" ".join(argv), functools.partial(_command, argv))
 
     def begin(self, argv: list[str]) -> Process:
         """Begin a command beside those that run."""
+        self.invariants.minded()
         return self.scheduler.spawn(" ".join(argv), functools.partial(_command, argv))
 
     def await_all(self, limit: float = 300.0) -> None:
@@ -240,13 +249,17 @@ def _services_dir(definition: str) -> str:
     return directory
 
 
+def _trusted(directory: Path) -> None:
+    """Return no reason to distrust a directory."""
+
+
 _parse = functools.cache(loader.parse)
 
 
 @contextlib.contextmanager
 def standing_in(world: World) -> Iterator[None]:
     """Let restarts run in this world while the with block lasts."""
-    before = host.current, foreground.kernel, loader.parse, sys.stdout, sys.stderr
+    before = host.current, foreground.kernel, loader.parse, trust.distrusted, sys.stdout, sys.stderr
     environment = {
         "UDPGRM_STATE_DIR": _STATE,
         "UDPGRM_SERVICES_DIR": _services_dir(world.config.definition()),
@@ -258,6 +271,7 @@ def standing_in(world: World) -> Iterator[None]:
         lambda _, groups: SimulatedGroups(world, groups),
         lambda *_: SimulatedProber(world),
     )
+    trust.distrusted = _trusted  # the simulated directory is nowhere on this machine
     loader.parse = _parse  # always the same text: its schema is checked once
     output: Any = _Output(lambda: world.scheduler.current)
     sys.stdout = sys.stderr = output
@@ -265,7 +279,8 @@ def standing_in(world: World) -> Iterator[None]:
         yield
     finally:
         world.scheduler.end()
-        host.current, foreground.kernel, loader.parse, sys.stdout, sys.stderr = before
+        host.current, foreground.kernel, loader.parse, trust.distrusted = before[:4]
+        sys.stdout, sys.stderr = before[4:]
         for name, value in kept.items():
             if value is None:
                 del os.environ[name]

@@ -289,10 +289,10 @@ def recent(service: str) -> list[dict[str, Any]]:
     return [journal.to_json() for journal in known]
 
 
-def waiting_for_their_stop(service: str) -> set[int]:
-    """Return the generations whose instances superseded restarts have yet to stop."""
+def waiting_for_their_stop(service: str) -> dict[int, Optional[int]]:
+    """Return the generations that superseded restarts have yet to stop, with those after them."""
     return {
-        journal.from_generation
+        journal.from_generation: journal.to_generation
         for journal in superseded(service)
         if journal.from_generation is not None
         and journal.position.outcome is not Outcome.FINISHED

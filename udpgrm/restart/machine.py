@@ -7,7 +7,8 @@ What fails before promote goes to stop_new; from promote on to demote,
 drain_new, stop_new: the new instance keeps its flows while it drains. Both end
 as rolled back. If the old instance ends before the new one has drained, the
 restart continues with promote. An undo that fails, and a drain that its policy lets fail,
-leave everything as it is: failed, and a resume tries that step again.
+leave everything as it is: failed, and a resume tries that step again. An instance that became
+active before its stop is drained again first.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ FORWARD = (
 )
 UNDO = (Step.DEMOTE, Step.DRAIN_NEW, Step.STOP_NEW)
 _BEFORE_PROMOTE = (Step.START, Step.ENROLL, Step.CANARY)
+_DRAIN_BEFORE = {Step.STOP: Step.DRAIN, Step.STOP_NEW: Step.DRAIN_NEW}
 _AFTER_PROMOTE = (Step.PROMOTE, Step.VERIFY, Step.DRAIN)
 
 
@@ -76,7 +78,8 @@ class Facts:
     """Which instances live; had_old is False for a first deployment.
 
     superseded: a later restart has begun, so this one has only its drain to end.
-    new_active: new flows go to the new one, by this restart or another command.
+    new_active: the new one was promoted, by this restart or another command, and may be dead now.
+    was_active: the instance that was to be stopped had become active after its drain.
     """
 
     had_old: bool
@@ -84,6 +87,7 @@ class Facts:
     new_alive: bool
     superseded: bool = False
     new_active: bool = False
+    was_active: bool = False
 
     @property
     def can_go_back(self) -> bool:
@@ -169,6 +173,8 @@ def resumed(position: Position, facts: Facts) -> Position:
     if position.has_ended:
         return position
     step = position.step
+    if facts.was_active and step in _DRAIN_BEFORE:
+        step = _DRAIN_BEFORE[step]
     if step in (Step.DEMOTE, Step.DRAIN_NEW) and facts.must_stay:
         return Position(Step.PROMOTE)
     return back(step, facts) if is_lost(step, facts) else Position(step)

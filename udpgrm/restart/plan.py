@@ -37,15 +37,23 @@ class Generations:
     new: int
 
 
-def choose(groups: Sequence[GroupFacts], in_use: Callable[[int], bool]) -> Generations:
+def choose(
+    groups: Sequence[GroupFacts], in_use: Callable[[int], bool], runs: Callable[[int], bool]
+) -> Generations:
     """Return the working generation and the next one whose slots and instance are free.
 
-    in_use: returns whether an instance of a generation runs. Raises Refused.
+    in_use: returns whether an instance of a generation runs, or is to be stopped by another
+    restart. runs: returns whether it runs, also if it has no sockets: systemd starts it again, and
+    it has to be stopped as well. Raises Refused.
     """
     serving = {
         group.working: group.address
         for group in groups
         if group.working is not None and group.living.get(group.working)
+    } or {
+        group.working: group.address
+        for group in groups
+        if group.working is not None and runs(group.working)
     }
     if len(serving) > 1:
         found = ", ".join(f"{where} has {number}" for number, where in serving.items())

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from udpgrm.restart import memory, plan
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.instances import Instances
@@ -18,16 +20,27 @@ def check(service: Service, groups: Groups, instances: Instances) -> Generations
     instances.check()
     # an earlier restart would stop the new instance instead of its old one
     waiting = waiting_for_their_stop(service.name)
+    facts = groups.facts()
     chosen = plan.choose(
-        groups.facts(), lambda number: number in waiting or instances.is_alive(number)
+        facts,
+        lambda number: number in waiting or instances.is_alive(number),
+        # a decoy's next server has no generation yet
+        lambda number: service.instances.kind == "template" and instances.is_alive(number),
     )
     if chosen.old is not None and not instances.is_alive(chosen.old):
         raise Refused(
             f"generation {chosen.old} serves, but {instances.name(chosen.old)} does not run: "
             "it could not be stopped after the drain. Find what runs it (udpgrm doctor), stop that"
         )
+    successor = None if chosen.old is None else waiting.get(chosen.old)
+    if successor is not None and instances.is_alive(successor):
+        raise Refused(
+            f"generation {chosen.old} is active again, which an earlier restart is to stop, and "
+            f"{instances.name(successor)} runs, too: make {successor} active (udpgrm working-gen), "
+            "or stop it"
+        )
     refuse_too_many(service, groups, instances, waiting)
-    if chosen.old is not None:
+    if chosen.old is not None and any(chosen.old in group.living for group in facts):
         memory.refuse_too_little(service, instances, chosen.old)
     groups.check_dissectors(service)
     refuse_strays(service, groups.strays())
@@ -49,7 +62,7 @@ def refuse_strays(service: Service, strays: list[Stray]) -> None:
 
 
 def refuse_too_many(
-    service: Service, groups: Groups, instances: Instances, waiting: set[int]
+    service: Service, groups: Groups, instances: Instances, waiting: Iterable[int]
 ) -> None:
     """Raise Refused if one more instance would be more than the definition permits."""
     most = service.drain.max_instances

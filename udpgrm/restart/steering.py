@@ -11,10 +11,12 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import udpgrm.client as grm
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.instances import Instances
+from udpgrm.restart.journal import Journal
 from udpgrm.restart.plan import Refused
 
 
@@ -26,6 +28,25 @@ def serves(groups: Groups, generation: int) -> bool:
             for facts in groups.facts()
         )
     return False
+
+
+def is_active(groups: Groups, generation: int) -> bool:
+    """Return whether a generation is the working one of a group, also if its sockets are gone."""
+    with contextlib.suppress(FileNotFoundError):  # nothing is steered
+        return generation in groups.working().values()
+    return False
+
+
+def refuse_active(groups: Groups, generation: int, evidence: dict[str, Any]) -> None:
+    """Raise Refused if new flows go to an instance that is to be stopped."""
+    if serves(groups, generation):
+        evidence["active"] = True
+        raise Refused(f"generation {generation} is active again: it is not stopped (udpgrm list)")
+
+
+def was_active(journal: Journal) -> bool:
+    """Return whether a step has found that the instance to be stopped got flows after its drain."""
+    return bool(journal.steps) and "active" in journal.steps[-1].evidence
 
 
 @contextlib.contextmanager

@@ -54,8 +54,7 @@ class Prober(Protocol):
 class Steps:
     """The steps of one restart.
 
-    check_cancelled is called now and then while a step waits, and may raise to end it;
-    on_change is called when the journal's progress has changed.
+    check_cancelled may raise to end a step that waits; on_change: the journal has new progress.
     """
 
     def __init__(
@@ -92,7 +91,8 @@ class Steps:
             old_alive=old is not None and self._instances.is_alive(old),
             new_alive=new is not None and self._instances.is_alive(new),
             superseded=self._journal.superseded,
-            new_active=new is not None and steering.serves(self._groups, new),
+            new_active=new is not None and steering.is_active(self._groups, new),
+            was_active=steering.was_active(self._journal),
         )
 
     @property
@@ -174,7 +174,7 @@ class Steps:
             evidence["begin"], promotion["at"] = host.current.time(), host.current.monotonic()
             for sock in sockets.values():
                 grm.promote(sock, self._new)
-        if old is None or has_ended(self._instances, old):  # no packet had a way until now
+        if old is None or not any(self._groups.living(old).values()):  # packets had no way yet
             promotion["reading"] = self._groups.reading()
         evidence["working"] = self._groups.working()
 
@@ -242,9 +242,13 @@ class Steps:
     def _watch(self, generation: int, evidence: Evidence, watch: Callable[[], None]) -> Decision:
         """Sample until a generation has drained or its time is over."""
         drain = self._service.drain
-        watcher = Watcher(drain.until, drain.max_s)
+        watcher, was_active = Watcher(drain.until, drain.max_s), False
         while True:
             watch()
+            is_active = steering.is_active(self._groups, generation)
+            if was_active and not is_active:  # its time begins with its last new flow
+                watcher = Watcher(drain.until, drain.max_s)
+            was_active = is_active
             decision = watcher.look(self._groups.sample(generation))
             evidence["drain"] = self._journal.progress = watcher.report()
             if decision is not Decision.WAIT:
@@ -262,31 +266,25 @@ class Steps:
         old = self._journal.from_generation
         if old is None:
             return
-        self._refuse_active(old)
+        steering.refuse_active(self._groups, old, evidence)
         facts = self.facts()
         if is_lost(Step.STOP, facts):
             raise StepFailed(f"{self._instances.name(self._new)} has ended")
-        self._stop_instance(old, evidence)
-        if facts.new_alive and not facts.superseded:
-            for where in steering.restore(self._groups, self._instances, old, self._new):
-                _warn(evidence, f"{where}: {old} was made active as it was stopped")
+        stays = facts.new_alive and not facts.superseded
+        self._stop_instance(old, self._new if stays else None, evidence)
 
-    def _refuse_active(self, generation: int) -> None:
-        """Raise StepFailed if new flows go to an instance that is to be stopped."""
-        if steering.serves(self._groups, generation):
-            raise StepFailed(
-                f"generation {generation} is active again: it is not stopped (udpgrm list)"
-            )
-
-    def _stop_instance(self, generation: int, evidence: Evidence) -> None:
+    def _stop_instance(self, generation: int, other: Optional[int], evidence: Evidence) -> None:
+        """Stop an instance; other: the one to which new flows go then, None: they may be lost."""
         evidence["instance"] = self._instances.name(generation)
         if self._is_adopted(generation) and self._instances.is_alive(generation):
             adoptions.delete(self._groups.maps, self._instances.cgroup(generation))
         self._instances.stop(generation)
         living = self._groups.living(generation)
-        remaining = {where: count for where, count in living.items() if count}
-        if remaining:
+        if remaining := {where: count for where, count in living.items() if count}:
             evidence["sockets_left"] = remaining
+        if other is not None:
+            for where in steering.restore(self._groups, self._instances, generation, other):
+                _warn(evidence, f"{where}: {generation} was made active as it was stopped")
 
     def _is_adopted(self, generation: int) -> bool:
         """Return whether udpgrm enrolls its sockets; systemd may start it again meanwhile."""
@@ -340,9 +338,11 @@ class Steps:
         return Result.DONE
 
     def _stop_new(self, evidence: Evidence) -> None:
-        if self._journal.from_generation is not None:
-            self._refuse_active(self._new)
-        self._stop_instance(self._new, evidence)
+        old = self._journal.from_generation
+        if old is not None:
+            steering.refuse_active(self._groups, self._new, evidence)
+        stays = old is not None and not has_ended(self._instances, old)
+        self._stop_instance(self._new, old if stays else None, evidence)
 
 
 def _warn(evidence: Evidence, message: str) -> None:

@@ -28,42 +28,49 @@ def never(_: int) -> bool:
 
 
 def test_first_deployment() -> None:
-    assert choose([group()], never) == Generations(None, 1)
+    assert choose([group()], never, never) == Generations(None, 1)
     # bound and promoted once, all gone since
-    assert choose([group(7), group()], never) == Generations(None, 8)
+    assert choose([group(7), group()], never, never) == Generations(None, 8)
 
 
 def test_the_next_one() -> None:
-    assert choose([group(4, {4: 2}), group(4, {4: 2})], never) == Generations(4, 5)
+    assert choose([group(4, {4: 2}), group(4, {4: 2})], never, never) == Generations(4, 5)
     # an address that is new to the service
-    assert choose([group(4, {4: 2}), group()], never) == Generations(4, 5)
+    assert choose([group(4, {4: 2}), group()], never, never) == Generations(4, 5)
 
 
 def test_slots_of_living_generations_are_skipped() -> None:
     # 36 shares the slot of 4, and 6 was rolled back but lives
-    assert choose([group(4, {4: 1, 5: 1, 6: 2, 7 + 32: 1})], never) == Generations(4, 8)
-    assert choose([group(4, {4: 1}), group(4, {4: 1, 5: 1})], never) == Generations(4, 6)
-    assert choose([group(4, {4: 1, 13: 1}, share=8)], never) == Generations(4, 6)
+    assert choose([group(4, {4: 1, 5: 1, 6: 2, 7 + 32: 1})], never, never) == Generations(4, 8)
+    assert choose([group(4, {4: 1}), group(4, {4: 1, 5: 1})], never, never) == Generations(4, 6)
+    assert choose([group(4, {4: 1, 13: 1}, share=8)], never, never) == Generations(4, 6)
 
 
 def test_instances_that_run_are_skipped() -> None:
-    assert choose([group(4, {4: 1})], lambda number: number == 5) == Generations(4, 6)
+    assert choose([group(4, {4: 1})], lambda number: number == 5, never) == Generations(4, 6)
+
+
+def test_an_instance_without_sockets_that_systemd_starts_again_is_the_old_one() -> None:
+    is_4 = (4).__eq__
+    assert choose([group(4), group(4)], is_4, is_4) == Generations(4, 5)
+    # sockets decide where there are some
+    assert choose([group(4), group(3, {3: 1})], is_4, is_4) == Generations(3, 5)
 
 
 def test_the_end_of_numbers() -> None:
     last = 2**32 - 2
-    assert choose([group(last, {last: 1})], never) == Generations(last, 0)
+    assert choose([group(last, {last: 1})], never, never) == Generations(last, 0)
 
 
 def test_running_out_is_refused() -> None:
     full = dict.fromkeys(range(8), 1)
     with pytest.raises(Refused, match=r"8 of 8 of 192\.0\.2\.1:1 have living sockets"):
-        choose([group(3, full, share=8), group(3, {3: 1}, address="[::1]:2")], never)
+        choose([group(3, full, share=8), group(3, {3: 1}, address="[::1]:2")], never, never)
 
 
 def test_groups_that_differ_are_refused() -> None:
     with pytest.raises(Refused, match="different working generations"):
-        choose([group(3, {3: 1}), group(4, {3: 1, 4: 1}, address="[::1]:2")], never)
+        choose([group(3, {3: 1}), group(4, {3: 1, 4: 1}, address="[::1]:2")], never, never)
 
 
 @given(
@@ -74,7 +81,7 @@ def test_groups_that_differ_are_refused() -> None:
 def test_no_living_generation_is_ever_met(share: int, working: int, away: set[int]) -> None:
     living = {(working + step) % 2**32: 1 for step in away | {0}}
     try:
-        found = choose([group(working, living, share)], never)
+        found = choose([group(working, living, share)], never, never)
     except Refused:
         assert len({number % share for number in living}) >= share - 1
     else:

@@ -101,6 +101,6 @@ def test_a_drain_of_many_samples_syncs_no_more(monkeypatch: pytest.MonkeyPatch) 
         world.groups.flows = [samples - left for left in range(samples)]
         synced.clear()
         assert world.run().outcome is Outcome.FINISHED
-        assert len([told for told in world.told if told["progress"]]) >= samples
+        assert len([saved for saved in world.saved if saved["progress"]]) >= samples
         counts.append(len(synced))
     assert counts[0] == counts[1]

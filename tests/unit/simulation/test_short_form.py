@@ -40,6 +40,7 @@ def test_the_short_form() -> None:
     steps = {step for step, _ in done.pairs}
     assert steps >= {step.value for step in machine.FORWARD}
     assert {kind for _, kind in done.pairs} == set(schedules.FAULTS)
+    assert done.all_singles > done.singles > SCHEDULES / 2
     assert done.outcomes["finished in stop"] and done.outcomes["rolled_back in stop_new"]
 
 
@@ -89,6 +90,34 @@ FOUND = {
     "promoted by hand, and then the canary fails": one(
         Config(servers=(GOOD, GOOD, Server.MUTE)), ("operator promotes new", "canary", "sync", 1)
     ),
+    "promoted by hand, and dead before the canary": one(
+        Config(servers=(GOOD, Server.MUTE, Server.SHORT)),
+        ("operator promotes new", "canary", "rename", 1),
+        ("kill", "canary", "probe", 1),
+        seed=5717639,
+    ),
+    "the old one was active for a while before its stop": one(
+        Config(), ("operator promotes old", "drain", "exists", 1), seed=18
+    ),
+    "the new one was active for a while before its stop": one(
+        Config(servers=(GOOD, GOOD, Server.FADES)),
+        ("operator promotes new", "drain_new", "write", 1),
+        seed=18,
+    ),
+    "the new one is made active as it is stopped": one(
+        Config(servers=(GOOD, GOOD, Server.FEW_SOCKETS)),
+        ("operator promotes new", "stop_new", "read", 1),
+        seed=21,
+    ),
+    "the old one has crashed, and systemd starts it again": one(
+        Config(restarts=True), ("crash of new", "", "flock", 1), seed=18
+    ),
+    "active again, and an earlier restart is to stop it": one(
+        Config(every_s=0.1),
+        ("operator restarts", "drain", "sleep", 2),
+        ("operator promotes old", "drain", "open", 1),
+        seed=18,
+    ),
     "the old one is made active as it is stopped": one(
         Config(), ("operator promotes old", "stop", "read", 1)
     ),
@@ -117,6 +146,11 @@ def _no_drain(self: Steps, generation: int, evidence: Any, watch: Any) -> Decisi
     return Decision.DRAINED
 
 
+def _drains_blindly(self: Steps, evidence: Any) -> None:
+    for _ in range(100):
+        self._wait(0.3)
+
+
 def _promotes_early(self: Steps, evidence: Any) -> None:
     """Promote an instance before it has sockets."""
     old, new = self._journal.from_generation, self._journal.to_generation
@@ -142,6 +176,20 @@ MISTAKES: dict[str, tuple[object, str, Callable[..., Any], Schedule, str]] = {
         lambda *_: False,
         one(SHORT, ("kill", "stop", "systemctl stop", 1)),
         "cannot be ended",
+    ),
+    "no look at what has been active": (
+        steering,
+        "was_active",
+        lambda *_: False,
+        one(Config(), ("operator promotes old", "drain", "exists", 1), seed=18),
+        "flows after",
+    ),
+    "no look at what has died": (
+        Steps,
+        "_drain",
+        _drains_blindly,
+        one(Config(servers=(GOOD, GOOD, Server.SHORT))),
+        "go to a dead generation since",
     ),
     "stop of what is active": (
         steering,
