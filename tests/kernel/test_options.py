@@ -232,6 +232,10 @@ def test_any_generation_is_accepted(host: Host, bound: socket.socket, generation
     place = grm.socket_generation(bound)
     assert place.generation == generation
     assert place.cookie == abi.make_cookie(generation % 32, 0)
+    grm.promote(bound, generation)
+    group = host.group(ADDRESS)
+    assert group["applications"][0]["working_generation"] == generation
+    assert [item["generation"] for item in group["generations"]] == [generation]
 
 
 def test_other_options_pass(host: Host, bound: socket.socket) -> None:

@@ -153,7 +153,7 @@ KINDS = [kind.name.lower() for kind in DissectorType]
         (SHARED["metrics"]["propertyNames"]["enum"], list(counters.NAMES)),
         (SHARED["spent"]["required"], list(groups.SPENT)),
         (SHARED["spent"]["propertyNames"]["enum"], list(groups.SPENT)),
-        (SHARED["generation"]["maximum"], abi.GENERATION_NONE - 1),
+        (SHARED["generation"]["maximum"], 2**32 - 1),
         (SHARED["application"]["maximum"], abi.MAX_APPS - 1),
         (SHARED["service"]["pattern"], f"^{names.SERVICE.pattern}$"),
         (part_of("doctor", "$defs", "code", "enum"), values(Code)),
