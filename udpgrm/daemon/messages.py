@@ -22,16 +22,19 @@ from udpgrm.daemon.tubular import Tubular
 from udpgrm.journald import Fields, MessageId
 from udpgrm.kernel import pidfd
 from udpgrm.kernel.descriptors import Unreachable
-from udpgrm.state import address, connecting
+from udpgrm.state import address, connected, connecting
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
 
 #: What the kernel does not do with a socket, and why.
 _REFUSED = {
-    errno.EINVAL: "it is in no reuseport group (connect(2) takes a socket out of it)",
+    errno.EINVAL: "it is in no reuseport group (connect(2) takes a socket out of it, and so does "
+    "SO_BINDTODEVICE after bind(2))",
     errno.EBUSY: "it still belongs to a group of another daemon",
     errno.EPERM: "its filters are locked (SO_LOCK_FILTER), or another udpgrm's hooks guard it",
 }
+#: Where a living socket is that is in no process's table of descriptors.
+_ELSEWHERE = "it is passed on by SCM_RIGHTS, or only an io_uring or a single thread has it"
 
 
 class MessageHandler:
@@ -54,11 +57,14 @@ class MessageHandler:
         self.deferred = Deferred(maps)
         self._search = Search()
         self.entrance = Entrance(maps)
+        #: Within a round: by network namespace, the sockets that have asked for a generation
+        self._present: dict[int, set[int]] = {}
 
     def begin_round(self) -> None:
         """Begin a round of messages: sockets and programs may have changed since the last one."""
         self._registrar.begin_round()
         self._steering.begin_round()
+        self._present.clear()
 
     def _group_of(self, message: abi.Message) -> Optional[abi.Group]:
         """Return the message's group; None: it was deleted."""
@@ -150,7 +156,17 @@ class MessageHandler:
             os.close(fd)
 
     def serve(self, message: abi.Message, found: Optional[tuple[int, int]]) -> None:
-        """Register a socket. found: a pid that has it, and a duplicate; None: it is closed."""
+        """Register a socket. found: a pid that has it, and a duplicate; None: no process has."""
+        if found is None and self._lives(message):
+            if self._search.retry(message):
+                log.problem(
+                    f"socket {message.cookie:#x} cannot be registered yet: no process has a "
+                    f"descriptor of it ({self._search.why_incomplete or _ELSEWHERE})",
+                    self._named(message),
+                    MessageId.NOT_REGISTERED,
+                )
+            return
+        self._search.end_pauses(message.cookie)
         if found is None:
             reason = self._search.why_incomplete
             log.problem(
@@ -182,6 +198,17 @@ class MessageHandler:
                 fields.of_message(group, message),
                 MessageId.NOT_REGISTERED,
             )
+
+    def _lives(self, message: abi.Message) -> bool:
+        """Return whether a socket that no process has still lives, in a generation."""
+        group = self._group_of(message)
+        if group is None:
+            return False
+        namespace = group.key.netns
+        if namespace not in self._present:
+            records = connected.records(self._maps, namespace)
+            self._present[namespace] = {record.cookie for record in records or ()}
+        return message.cookie in self._present[namespace]
 
     def _register(self, group: abi.Group, message: abi.Message, fd: int) -> None:
         where = address.of_key(group.key)

@@ -21,6 +21,8 @@ _Wanted = dict[int, dict[bytes, abi.Message]]
 #: Seconds without a break.
 _AT_A_TIME = 0.02
 _UNTIL_THERE_MAY_BE_ONE = 1.0
+#: Until the next scan for a socket that no process has: at first, and at most.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 60.0
 
 
 class Search:
@@ -39,6 +41,11 @@ class Search:
         #: Messages of processes that hang in execve(2)
         self._held: _Wanted = {}
         self._held_until = 0.0
+        #: Messages of living sockets that no process has, by SO_COOKIE; when (monotonic seconds)
+        #: to search for each again, and how long to wait then
+        self._absent: _Wanted = {}
+        self._again: dict[int, float] = {}
+        self._pause: dict[int, float] = {}
         #: Processes that the present scan could not reach, and why
         self._unreachable: dict[int, Unreachable] = {}
         self._descriptors: Optional[Generator[_Seen, None, None]] = None
@@ -51,13 +58,37 @@ class Search:
     def has(self, message: abi.Message) -> bool:
         """Return whether a message of the same key waits here."""
         key = key_of(message)
-        everything = (self._sought, self._next, self._held)
-        return any(key in wanted.get(message.cookie, {}) for wanted in everything)
+        return any(key in wanted.get(message.cookie, {}) for wanted in self._everything)
 
     def drop(self, cookie: int) -> list[abi.Message]:
         """Stop the search for a socket. Returns the messages that waited for it."""
-        everything = (self._sought, self._next, self._held)
-        return [message for wanted in everything for message in wanted.pop(cookie, {}).values()]
+        self._again.pop(cookie, None)
+        self._pause.pop(cookie, None)
+        return [
+            message for wanted in self._everything for message in wanted.pop(cookie, {}).values()
+        ]
+
+    @property
+    def _everything(self) -> tuple[_Wanted, ...]:
+        return self._sought, self._next, self._held, self._absent
+
+    def retry(self, message: abi.Message) -> bool:
+        """Search again, later, for a living socket that no process has.
+
+        Returns whether it is the first time.
+        """
+        cookie = message.cookie
+        is_first = cookie not in self._pause
+        if cookie not in self._again:
+            pause = self._pause.get(cookie, _FIRST_PAUSE)
+            self._again[cookie] = time.monotonic() + pause
+            self._pause[cookie] = min(2 * pause, _LONGEST_PAUSE)
+        self._absent.setdefault(cookie, {})[key_of(message)] = message
+        return is_first
+
+    def end_pauses(self, cookie: int) -> None:
+        """Begin with a short pause again: the socket was found, or is closed."""
+        self._pause.pop(cookie, None)
 
     @property
     def why_incomplete(self) -> str:
@@ -68,7 +99,8 @@ class Search:
     def due(self) -> Optional[float]:
         """Return when (monotonic seconds) `resume` has something to do; None: it has not."""
         if not self._next and not self._sought and self._descriptors is None:
-            return self._held_until if self._held else None
+            held = [self._held_until] if self._held else []
+            return min([*held, *self._again.values()], default=None)
         hurry = _is_roots(self._sought) or _is_roots(self._next)
         return self._not_before if hurry else max(self._not_before, self._rest_until)
 
@@ -118,7 +150,14 @@ class Search:
                 yield message, None
 
     def _release(self, now: float) -> None:
-        """Search for held-back messages' sockets, once their processes do not hang any longer."""
+        """Search for held-back messages' sockets, once their processes do not hang any longer.
+
+        And for those of absent sockets whose time has come.
+        """
+        for cookie in [cookie for cookie, due in self._again.items() if now >= due]:
+            del self._again[cookie]
+            for message in self._absent.pop(cookie).values():
+                self.add(message)
         if not self._held or now < self._held_until:
             return
         held, self._held = self._held, {}

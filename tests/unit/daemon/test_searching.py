@@ -100,3 +100,29 @@ def test_roots_is_looked_for_at_once(sock: socket.socket, monkeypatch: pytest.Mo
     )
     assert pieces <= total + 10
     assert search.has(message(1))
+
+
+def test_a_living_socket_that_no_process_has(
+    sock: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is searched for again, ever more rarely, until a process has it."""
+    search, wanted = Search(), message(sockopt.cookie(sock))
+    search.add(wanted)
+    pauses, firsts = [], []
+    with monkeypatch.context() as patch:
+        patch.setattr(pidfd, "all_pids", list)
+        for _ in range(3):
+            while not (found := list(search.resume())):
+                time.sleep(0.005)
+            assert found == [(wanted, None)]
+            asked_at = time.monotonic()
+            firsts.append(search.retry(wanted))
+            assert search.has(wanted) and search.due is not None
+            pauses.append(round((search.due - asked_at) / searching._FIRST_PAUSE, 1))
+            assert list(search.resume()) == []
+    assert (firsts, pauses) == ([True, False, False], [1.0, 2.0, 4.0])
+    assert [place is not None for _, place in to_the_end(search)] == [True]
+    search.end_pauses(wanted.cookie)
+    assert search.retry(wanted)
+    assert search.drop(wanted.cookie) == [wanted]
+    assert search.due is None
