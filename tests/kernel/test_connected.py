@@ -11,7 +11,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -302,6 +302,27 @@ def test_a_second_group_of_the_kernel(host: Host, cgroup: Path, held: contextlib
         groups.refuse_second_groups()
     assert findings(host, where) == [(False, ["second_kernel_group"])] * 2
     assert grm.working_generation(sock) == 1
+
+
+@pytest.mark.parametrize(
+    "take_out",
+    [disconnect, lambda sock: sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo\0")],
+    ids=["AF_UNSPEC", "SO_BINDTODEVICE"],
+)
+def test_a_socket_that_is_in_no_group_of_the_kernel(
+    host: Host, held: contextlib.ExitStack, take_out: Callable[[socket.socket], object]
+) -> None:
+    """It never connected, so no hook has seen that: it gets packets whatever is promoted."""
+    sock = group_of(held, 1)
+    groups = Groups(host.directory, [Group(WHERE)])
+    groups.refuse_second_groups()
+    take_out(sock)
+    with pytest.raises(Refused, match="in no reuseport group of the kernel"):
+        groups.refuse_second_groups()
+    assert findings(host, WHERE) == [(False, ["not_in_group"])]
+    sock.close()
+    group_of(held, 2)
+    groups.refuse_second_groups()
 
 
 def findings(host: Host, where: str) -> list[tuple[bool, list[str]]]:

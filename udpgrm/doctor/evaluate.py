@@ -193,9 +193,10 @@ def _not_entered(sock: Socket) -> Finding:
         Code.NOT_IN_GROUP,
         "taken out of its group by the kernel",
         f"it is registered in generation {sock.generation}, but no packet can be given to it: "
-        "connect(2) takes a socket out of its reuseport group, for good when it was bound to a "
-        "wildcard address",
-        "let the server connect other sockets than those it serves all peers with, and restart it",
+        "connect(2), AF_UNSPEC included, takes a socket out of its reuseport group, for good when "
+        "it was bound to a wildcard address; SO_BINDTODEVICE after bind(2) does so, too",
+        "let the server connect other sockets than those it serves all peers with, and set devices "
+        "before bind(2); restart it",
     )
 
 

@@ -2,6 +2,7 @@
 # Copyright the udpgrm authors
 """Second reuseport groups: sockets of a group that the kernel has, or would put, in another one.
 
+Or in none: connect(2) to AF_UNSPEC and SO_BINDTODEVICE take a socket out of its group for good.
 From Linux 6.13 on, connect(2) takes a socket of a particular address out of its reuseport group.
 The hooks see to it that the next socket to bind passes over it; where they have not been, it makes
 another group with it, which gets all new flows, or none.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Optional
 
+from udpgrm import abi
 from udpgrm.dataclass import dataclass
 from udpgrm.state import connected
 from udpgrm.state.maps import Maps
@@ -44,6 +46,16 @@ def find(maps: Maps, view: GroupView) -> Optional[SecondGroup]:
             "at the address were connected without hooks, or differ in IPV6_V6ONLY",
             do="stop all instances but the one that serves, then restart that one",
         )
+    outside = sum(map(_is_outside, records))
+    if outside and not view.tcp:
+        return SecondGroup(
+            exists=True,
+            what=f"in no reuseport group of the kernel ({outside} of them)",
+            why="they get packets whatever is promoted: connect(2), AF_UNSPEC included, and "
+            "SO_BINDTODEVICE after bind(2) take a socket out of its group for good",
+            do="let the server leave the sockets that serve all peers as they were bound, and "
+            "restart it",
+        )
     unseen = _unseen(view, records)
     if not unseen:
         return None
@@ -54,6 +66,16 @@ def find(maps: Maps, view: GroupView) -> Optional[SecondGroup]:
         "gets all new flows at once",
         do=f"let them end (ss -u state connected sport = :{view.port}), or restart their "
         "server in a hooked cgroup",
+    )
+
+
+def _is_outside(record: connected.Record) -> bool:
+    """Return whether a socket of a generation serves all peers, but no group has it."""
+    return (
+        not record.connected
+        and record.shares
+        and not record.kernel_group
+        and record.member.generation != abi.GENERATION_NONE
     )
 
 
