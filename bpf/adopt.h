@@ -48,8 +48,12 @@ static __always_inline int adopt(struct socket_request *request, struct group_ke
 	u32 group_id = 0;
 
 	group = group_at(key, &group_id);
-	if (!group || !may_join(request, group))
+	if (!group)
 		return 1;
+	if (!may_join(request, group)) {
+		find_other_users(group_id, group->epoch, &request->process);
+		return 1;
+	}
 	who.group_id = group_id;
 	who.epoch = group->epoch;
 	adopted = bpf_map_lookup_elem(MAP(ADOPTED), &who);

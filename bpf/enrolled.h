@@ -59,18 +59,25 @@ static __always_inline void set_membership(struct membership *found, u32 group_i
 	found->group = group_id + 1;
 }
 
+/* What the caller itself has enrolled a socket in, or its parent; NULL: in nothing. */
+static __always_inline struct adopted *enrolled_by_process(struct adopted_key *who)
+{
+	struct adopted *value;
+
+	who->cgroup = ENROLLED_PROCESS | own_pid();
+	value = bpf_map_lookup_elem(MAP(ENROLLED), who);
+	if (value)
+		return value;
+	who->cgroup = ENROLLED_PROCESS | parents_pid();
+	return bpf_map_lookup_elem(MAP(ENROLLED), who);
+}
+
 /* What generation of a group the caller's sockets are of, if it has asked for none. */
 static __always_inline void find_enrolled(u32 group_id, u32 epoch, struct membership *found)
 {
-	struct adopted_key who = { .cgroup = ENROLLED_PROCESS | own_pid(),
-				   .group_id = group_id,
-				   .epoch = epoch };
-	struct adopted *value = bpf_map_lookup_elem(MAP(ENROLLED), &who);
+	struct adopted_key who = { .group_id = group_id, .epoch = epoch };
+	struct adopted *value = enrolled_by_process(&who);
 
-	if (!value) {
-		who.cgroup = ENROLLED_PROCESS | parents_pid();
-		value = bpf_map_lookup_elem(MAP(ENROLLED), &who);
-	}
 	if (!value) {
 		who.cgroup = bpf_get_current_cgroup_id();
 		value = bpf_map_lookup_elem(MAP(ENROLLED), &who);
@@ -79,7 +86,24 @@ static __always_inline void find_enrolled(u32 group_id, u32 epoch, struct member
 		set_membership(found, group_id, epoch, value);
 }
 
-/* The same, and that of an adopted cgroup before it. */
+/*
+ * The same for a socket of another user than the group's, as of a server that was root. A cgroup
+ * that has enrolled by itself is not enough: it may have processes of several users.
+ */
+static __always_inline void find_other_users(u32 group_id, u32 epoch, struct membership *found)
+{
+	struct adopted_key who = { .cgroup = bpf_get_current_cgroup_id(),
+				   .group_id = group_id,
+				   .epoch = epoch };
+	struct adopted *value = bpf_map_lookup_elem(MAP(ADOPTED), &who);
+
+	if (!value)
+		value = enrolled_by_process(&who);
+	if (value)
+		set_membership(found, group_id, epoch, value);
+}
+
+/* The same as find_enrolled(), and that of an adopted cgroup before it. */
 static __always_inline void find_generation(u32 group_id, u32 epoch, struct membership *found)
 {
 	struct adopted_key who = { .cgroup = bpf_get_current_cgroup_id(),

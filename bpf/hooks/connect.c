@@ -13,8 +13,12 @@ static __always_inline void find_process(struct bpf_sock_addr *ctx, struct bpf_s
 
 	group_key_of(ctx, sk, request, &key);
 	group = group_at(&key, &group_id);
-	if (group && may_join(request, group))
+	if (!group)
+		return;
+	if (may_join(request, group))
 		find_generation(group_id, group->epoch, &request->process);
+	else
+		find_other_users(group_id, group->epoch, &request->process);
 }
 
 /*

@@ -19,6 +19,7 @@ import pytest
 
 import udpgrm.client as grm
 from testing.host import ROOT, Host, client, inside, wait_for
+from testing.waiting import PATIENCE_S
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.plan import Refused
 from udpgrm.services.definition import Group
@@ -302,6 +303,58 @@ def test_a_second_group_of_the_kernel(host: Host, cgroup: Path, held: contextlib
         groups.refuse_second_groups()
     assert findings(host, where) == [(False, ["second_kernel_group"])] * 2
     assert grm.working_generation(sock) == 1
+
+
+_GIVES_UP_ROOT = f"""
+import os, socket, sys
+sys.path.insert(0, {str(ROOT)!r})
+import udpgrm.client as grm
+def bound():
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int("ungrouped" not in sys.argv))
+    sock.bind((sys.argv[1], 4433))
+    return sock
+if "stranger" not in sys.argv:
+    main = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+        main.setsockopt(socket.SOL_SOCKET, option, 1)
+    main.bind((sys.argv[1], 4433))
+    grm.enroll([main], 1, {PATIENCE_S})
+if "worker" in sys.argv and os.fork():
+    sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+os.setgroups([])
+os.setresuid(65534, 65534, 65534)
+accepted = bound()
+accepted.connect(("127.0.0.1", 9))
+print("made", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def giving_up_root(*words: str) -> Iterator[None]:
+    """A server that enrolls a socket as root, and connects one as another user."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _GIVES_UP_ROOT, *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == "made\n"
+        yield
+
+
+@pytest.mark.parametrize("at", ["0.0.0.0", "127.0.0.1"])
+@pytest.mark.parametrize("how", ["itself", "worker", "ungrouped"])
+def test_a_server_that_gives_up_root(host: Host, at: str, how: str) -> None:
+    where = f"{at}:4433"
+    with giving_up_root(at, how):
+        assert connected(host, 1, where) == 1
+        assert host.group(where)["connected_unknown"] == 0
+        with giving_up_root(at, "stranger"):  # of no process that has enrolled
+            assert connected(host, 1, where) == 1
+            assert host.group(where)["connected_unknown"] == 1
 
 
 @pytest.mark.parametrize(
