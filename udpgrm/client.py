@@ -21,11 +21,11 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Optional, Union
 
 from udpgrm import abi
 from udpgrm.abi import Option
-from udpgrm.dataclass import dataclass
 from udpgrm.state import address
 
 _POLL_S = 0.001

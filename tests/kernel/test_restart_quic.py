@@ -44,12 +44,12 @@ def write_certificate(directory: Path) -> tuple[Path, Path]:
 
 #: Connection IDs that no socket has: with a wrong checksum.
 FORGETFUL = """
+import dataclasses
 import udpgrm.client as grm
-from udpgrm import dataclass
 true = grm.socket_generation
 def wrong(sock):
     found = true(sock)
-    return dataclass.replace(found, cookie=found.cookie ^ 0x20)
+    return dataclasses.replace(found, cookie=found.cookie ^ 0x20)
 grm.socket_generation = wrong
 """
 

@@ -13,7 +13,7 @@ import udpgrm
 PACKAGE = Path(udpgrm.__file__).parent
 #: Each imports from itself and from those before it. What is in one line knows nothing of another.
 LAYERS = (
-    ("journald", "dataclass"),
+    ("journald",),
     ("abi", "atomic_write", "files", "log", "names", "numbers", "version", "interface"),
     ("kernel",),
     ("dissectors",),

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import getopt
 import re
+from dataclasses import dataclass
 from typing import Optional
 
 from udpgrm import abi
-from udpgrm.dataclass import dataclass
 from udpgrm.dissectors import kinds
 from udpgrm.dissectors.kind import Kind
 from udpgrm.numbers import number_of, whole_number

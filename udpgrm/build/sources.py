@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from udpgrm.dataclass import dataclass, replace
 from udpgrm.dissectors import kinds, library
 from udpgrm.dissectors.kind import Kind
 from udpgrm.files import BPF_DIR, DISSECTORS_DIR

@@ -7,10 +7,10 @@ from __future__ import annotations
 import ctypes
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Optional
 
 from udpgrm import abi
-from udpgrm.dataclass import dataclass
 from udpgrm.kernel.ringbuf import RingBuffer
 from udpgrm.state import layout
 from udpgrm.state.maps import Maps

@@ -9,6 +9,7 @@ import resource
 import select
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional
 
@@ -25,7 +26,6 @@ from udpgrm.daemon.registration import Registrar
 from udpgrm.daemon.steering import Steering
 from udpgrm.daemon.supervision import StopSignals, notify
 from udpgrm.daemon.tubular import Tubular
-from udpgrm.dataclass import dataclass
 from udpgrm.kernel import descriptors, limits
 from udpgrm.loader import failures, hooks, iterators, renewing, tracepoints
 from udpgrm.loader.pool import Pool

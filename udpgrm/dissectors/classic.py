@@ -9,8 +9,7 @@ negative offsets mean, net/core/filter.c.
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from udpgrm.dataclass import dataclass
+from dataclasses import dataclass
 
 # classes, and in a class: sizes, modes, operands, operations
 LD, LDX, ST, STX, ALU, JMP, RET, MISC = range(8)

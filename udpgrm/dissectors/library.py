@@ -12,10 +12,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from udpgrm.dataclass import dataclass
 from udpgrm.dissectors.parameters import DissectorError, Schema
 from udpgrm.files import DISSECTORS_DIR
 from udpgrm.names import DISSECTOR

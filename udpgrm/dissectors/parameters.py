@@ -36,10 +36,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Union
 
 from udpgrm import abi, names
-from udpgrm.dataclass import dataclass, field
 from udpgrm.dissectors import aes
 from udpgrm.numbers import whole_number
 

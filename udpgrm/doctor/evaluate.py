@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Optional
 
 from udpgrm import abi
-from udpgrm.dataclass import replace
 from udpgrm.doctor import limits
 from udpgrm.doctor.facts import Code, Diagnosis, Finding, Group, Host, Socket
 from udpgrm.doctor.host import hooked_ancestor, is_pending, lacks_right, no_state

@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Optional
 
-from udpgrm.dataclass import dataclass, field
 from udpgrm.state.second_groups import SecondGroup
 
 

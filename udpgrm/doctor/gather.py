@@ -14,13 +14,13 @@ import errno
 import os
 import socket
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Optional
 
 from udpgrm import abi
 from udpgrm.abi import Option
 from udpgrm.client import level_of
-from udpgrm.dataclass import replace
 from udpgrm.dissectors import kinds
 from udpgrm.doctor.facts import Group, Host, Socket, Unreachable
 from udpgrm.doctor.options import limits_of

@@ -8,9 +8,8 @@ Source: prometheus.io/docs/instrumenting/exposition_formats.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Union
-
-from udpgrm.dataclass import dataclass, field
 
 Value = Union[int, float]
 

@@ -5,10 +5,9 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
-
-from udpgrm.dataclass import dataclass
 
 # fields of /proc/PID/stat after the name in parentheses
 _UTIME, _STIME, _STARTTIME, _RSS = 11, 12, 19, 21

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, Protocol
-
-from udpgrm.dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import socket
 import time
+from dataclasses import dataclass
 from typing import Callable, Optional, Union
 
-from udpgrm.dataclass import dataclass
 from udpgrm.probes import quic_handshake, reach, specs
 from udpgrm.probes.coap import Coap
 from udpgrm.probes.connect import Connect

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from typing import ClassVar, Optional
-
-from udpgrm.dataclass import dataclass, fields
 
 
 @dataclass(frozen=True)

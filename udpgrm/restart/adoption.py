@@ -16,11 +16,11 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from udpgrm.abi import Option
 from udpgrm.client import NotHooked, enroll, promote, set_option, working_generation
-from udpgrm.dataclass import dataclass
 from udpgrm.kernel import cgroups, clock, pidfd, sockopt
 from udpgrm.state import address, adoptions, enrolling
 from udpgrm.state.adoptions import Adoption

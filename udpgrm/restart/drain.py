@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Optional
 
-from udpgrm.dataclass import dataclass
 from udpgrm.services.definition import DrainUntil
 
 #: How far back the trend looks.

@@ -7,9 +7,9 @@ import contextlib
 import ipaddress
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Optional, Protocol
 
-from udpgrm.dataclass import dataclass
 from udpgrm.dissectors import kinds
 from udpgrm.dissectors.kind import Kind
 from udpgrm.kernel import libbpf

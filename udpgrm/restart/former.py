@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from udpgrm.dataclass import dataclass
 from udpgrm.restart import host, statedir, stored
 from udpgrm.restart import journal as journals
 from udpgrm.services.definition import Service

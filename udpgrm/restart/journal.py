@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from udpgrm.dataclass import dataclass, field
 from udpgrm.restart import host, lock, published, stored
 from udpgrm.restart.machine import Outcome, Position, Result, Step
 from udpgrm.restart.published import Published

@@ -14,10 +14,9 @@ active before its stop is drained again first.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 from typing import Optional
-
-from udpgrm.dataclass import dataclass
 
 
 class Step(str, Enum):

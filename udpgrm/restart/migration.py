@@ -8,11 +8,11 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
 import udpgrm.client as grm
-from udpgrm.dataclass import dataclass, field
 from udpgrm.dissectors import kinds
 from udpgrm.kernel import cgroups, netns, sockopt
 from udpgrm.loader import hooks

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Optional
 
 from udpgrm import abi
-from udpgrm.dataclass import dataclass
 
 
 class Refused(Exception):

@@ -9,10 +9,10 @@ import os
 import re
 import socket
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from udpgrm.abi import GroupState
-from udpgrm.dataclass import dataclass
 from udpgrm.kernel import pidfd
 from udpgrm.restart import drops
 from udpgrm.state import address, enrolling

@@ -8,13 +8,13 @@ import itertools
 import json
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
 import yaml
 
 from udpgrm import atomic_write
-from udpgrm.dataclass import dataclass
 from udpgrm.services import crosscheck, loader
 from udpgrm.services.document import Problem
 

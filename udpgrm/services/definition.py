@@ -6,9 +6,9 @@ Addresses are written as `udpgrm list` writes them. Times are seconds.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any, Literal, Optional
 
-from udpgrm.dataclass import dataclass, field
 from udpgrm.probes.specs import ProbeSpec
 
 Enrollment = Literal["socket_api", "store", "adopted"]

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Union
 
 import yaml
-
-from udpgrm.dataclass import dataclass
 
 MAX_BYTES = 1 << 16  # a second of parsing
 _MAX_NODES = 20000

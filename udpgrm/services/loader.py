@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Optional, TypeVar, cast
 
 import yaml
 
 from udpgrm import names
-from udpgrm.dataclass import dataclass, field, fields, replace
 from udpgrm.probes import specs
 from udpgrm.services import crosscheck, document, profiles, validate
 from udpgrm.services.definition import (

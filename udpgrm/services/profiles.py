@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Optional
 
 import yaml
-
-from udpgrm.dataclass import dataclass
 
 DIRECTORY = Path(__file__).parents[1] / "servers"
 

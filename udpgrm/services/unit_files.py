@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-
-from udpgrm.dataclass import dataclass
 
 #: Where systemd looks for units, the first first.
 DIRECTORIES = tuple(

@@ -13,10 +13,10 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
-from udpgrm.dataclass import dataclass, field
 from udpgrm.services import unit_directives, unit_files
 from udpgrm.services.definition import Service
 from udpgrm.services.unit_files import Setting, UnitError

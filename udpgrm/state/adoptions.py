@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
 from udpgrm import abi
-from udpgrm.dataclass import dataclass, replace
 from udpgrm.kernel import cgroups, libbpf
 from udpgrm.state import layout
 from udpgrm.state.maps import Maps

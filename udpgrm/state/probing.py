@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+from dataclasses import dataclass
 from typing import Optional
 
 from udpgrm import abi
 from udpgrm.abi import ProbePath
-from udpgrm.dataclass import dataclass
 from udpgrm.kernel import clock, libbpf
 from udpgrm.state import address
 from udpgrm.state.entries import GroupEntries

@@ -11,10 +11,10 @@ another group with it, which gets all new flows, or none.
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass
 from typing import Optional
 
 from udpgrm import abi
-from udpgrm.dataclass import dataclass
 from udpgrm.state import connected
 from udpgrm.state.maps import Maps
 from udpgrm.state.view import GroupView

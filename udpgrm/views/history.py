@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import Optional
 
 from udpgrm import abi
-from udpgrm.dataclass import dataclass
 from udpgrm.state.view import GenerationView, GroupView
 
 #: (group id, slot, generation): a slot that is used again is another row.

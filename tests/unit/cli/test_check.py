@@ -124,8 +124,6 @@ def test_without_jsonschema(
     validate._validator.cache_clear()
     monkeypatch.setitem(sys.modules, "jsonschema", None)
     (tmp_path / "edge.yaml").write_bytes(text())
-    assert main.main(["check", str(tmp_path)]) == 0
-    (tmp_path / "edge.yaml").write_bytes(b"[]")
     assert main.main(["check", str(tmp_path)]) == 255
     assert "install python3-jsonschema" in capsys.readouterr().err
 

@@ -12,16 +12,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-#: Compilers, what explains faults and draws, and the slow parts of Python itself.
+#: Compilers, what draws, and slow parts of Python itself.
 SLOW = {
-    *("bcc", "jinja2", "jsonschema", "rich", "cryptography"),
-    *("asyncio", "concurrent.futures", "email", "hashlib", "http", "importlib.metadata", "logging"),
-    *("dataclasses", "inspect", "random", "secrets", "shutil", "ssl", "subprocess", "tempfile"),
-    *("tokenize", "udpgrm.build.cache", "udpgrm.daemon"),
+    *("bcc", "jinja2", "rich", "cryptography"),
+    *("asyncio", "concurrent.futures", "http", "importlib.metadata", "logging"),
+    *("secrets", "ssl", "subprocess", "udpgrm.build.cache", "udpgrm.daemon"),
 }
 #: What commands do not need that scripts call hundreds of times in a row.
 NEEDLESS = {
-    *("argparse", "json", "threading", "yaml"),
+    *("argparse", "dataclasses", "inspect", "json", "jsonschema", "threading", "tokenize", "yaml"),
     *("udpgrm.build", "udpgrm.probes", "udpgrm.restart", "udpgrm.services"),
 }
 DEFINITION = """\

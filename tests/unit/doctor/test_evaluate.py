@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from typing import Any, Optional
 
 import pytest
@@ -12,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from udpgrm.cli.doctor import text
-from udpgrm.dataclass import replace
 from udpgrm.doctor.evaluate import evaluate, is_waiting
 from udpgrm.doctor.facts import Diagnosis, Group, Host, Socket, Unreachable
 from udpgrm.doctor.host import about_host, concerns, hooked_ancestor

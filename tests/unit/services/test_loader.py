@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -100,7 +101,7 @@ def test_a_service_is_hashable_and_frozen() -> None:
     service, _ = loader.parse("edge", FULL)
     assert service is not None
     hash(service)
-    with pytest.raises(AttributeError):
+    with pytest.raises(dataclasses.FrozenInstanceError):
         service.name = "other"  # type: ignore[misc]
 
 

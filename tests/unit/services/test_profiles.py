@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.unit.services.support import text
-from udpgrm.dataclass import replace
 from udpgrm.services import instance_files, loader, profiles
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"

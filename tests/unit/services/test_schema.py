@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 
-from udpgrm.dataclass import fields
 from udpgrm.probes import specs
 from udpgrm.services import definition, validate
 
@@ -44,12 +44,12 @@ def test_it_is_a_schema_of_draft_7() -> None:
 
 @pytest.mark.parametrize(("kind", "properties", "apart"), PARTS, ids=lambda part: str(part)[:60])
 def test_keys_and_defaults(kind: type[Any], properties: dict[str, Any], apart: set[str]) -> None:
-    declared = {item.name: item for item in fields(kind) if item.name not in apart}
-    assert set(properties) - {"type"} == set(declared)
+    fields = {item.name: item for item in dataclasses.fields(kind) if item.name not in apart}
+    assert set(properties) - {"type"} == set(fields)
     for key, part in properties.items():
         if "default" in resolved(part):
             default = resolved(part)["default"]
-            given = declared[key].default
+            given = fields[key].default
             assert given == (tuple(default) if isinstance(default, list) else default), key
 
 
