@@ -89,7 +89,8 @@ def sentence(
         parts.append(f"{_of(worse, total)} drop or misdirect more packets than before")
     if untouched:
         parts.append(f"{len(untouched)} not begun")
-    return f"{', '.join(parts)}: repair them, then {again}{back}"
+    those = "them" if len({*bad, *worse}) > 1 else "it"
+    return f"{', '.join(parts)}: repair {those}, then {again}{back}"
 
 
 def document(

@@ -61,7 +61,7 @@ def _document(arguments: Arguments, only: Optional[str]) -> dict[str, Any]:
                 raise
             problems.append(str(error))  # the others are not to go without for this one
     if only is not None and not described:
-        raise CommandError(f"no service {only!r} in {directory}")
+        raise CommandError(loader.unknown(only, directory))
     managed = {group.address for _, item in found.services for group in item.groups}
     return {
         "version": __version__,
@@ -102,7 +102,7 @@ def _definitions(directory: Path, only: Optional[str]) -> loader.Found:
         return loader.read_directory(directory)
     except FileNotFoundError as error:
         if only is not None:
-            raise CommandError(f"no service {only!r} in {directory}") from error
+            raise CommandError(loader.unknown(only, directory)) from error
         return loader.Found()
 
 

@@ -29,6 +29,8 @@ from udpgrm.state import address
 
 _BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 SUFFIX = ".yaml"
+#: How many names a message lists.
+_SHOWN = 5
 
 
 _Part = TypeVar("_Part")
@@ -55,13 +57,23 @@ def load(name: str, directory: Path) -> Service:
     """
     file = directory / f"{name}{SUFFIX}"
     if not names.SERVICE.fullmatch(name) or not file.is_file():
-        raise DefinitionError(f"no service {name!r} in {directory}")
+        raise DefinitionError(unknown(name, directory))
     found = read_directory(directory)
     problems = [problem for problem in found.problems if problem.file == str(file)]
     if problems:
         more = f" (and {len(problems) - 1} more: udpgrm check)" if len(problems) > 1 else ""
         raise DefinitionError(f"{problems[0]}{more}")
     return next(service for _, service in found.services if service.name == name)
+
+
+def unknown(name: str, directory: Path) -> str:
+    """Return the message for a name that no service has, with some of the names there are."""
+    import difflib  # only where a command fails anyway: it takes milliseconds
+
+    there = sorted(file.stem for file in directory.glob(f"*{SUFFIX}"))
+    near = difflib.get_close_matches(name, there, n=_SHOWN) or there[:_SHOWN]
+    hint = f"did you mean {' or '.join(near)}?" if near else "it has none"
+    return f"no service {name!r} in {directory}; {hint}"
 
 
 def read_directory(directory: Path) -> Found:

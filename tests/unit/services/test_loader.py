@@ -362,8 +362,15 @@ def test_load(tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("[")
     (tmp_path / "wrong.yaml").write_text("{}")
     assert loader.load("edge", tmp_path).groups[0].address == "0.0.0.0:4433"
-    with pytest.raises(loader.DefinitionError, match=r"^no service 'nothing' in "):
+    with pytest.raises(
+        loader.DefinitionError,
+        match=r"^no service 'nothing' in .*; did you mean broken or edge or wrong\?",
+    ):
         loader.load("nothing", tmp_path)
+    with pytest.raises(loader.DefinitionError, match=r"; did you mean edge\?$"):
+        loader.load("edgy", tmp_path)
+    with pytest.raises(loader.DefinitionError, match=r"/none; it has none$"):
+        loader.load("edge", tmp_path / "none")
     with pytest.raises(loader.DefinitionError, match=r"^no service '\.\./edge' in "):
         loader.load("../edge", tmp_path)
     with pytest.raises(

@@ -62,7 +62,7 @@ def test_a_reboot_that_fails_leaves_its_host_out(ansible: Ansible, fleet: Fleet)
     assert status == 2, output
     assert "reboot: 1 failed, 2 untouched" in output
     assert f"fl1: {REFUSED}" in output
-    assert "repair them, then run the same command with --limit to the hosts" in output
+    assert "repair it, then run the same command with --limit to the hosts" in output
     assert [line.split(":")[0] for line in hooks.lines] == [
         "before_batch fl1",
         "before_host fl1",

@@ -72,7 +72,7 @@ WORSE = {"shares": {"before": 0.0, "after": 0.5}}
         (
             entries("planned", "failed"),
             "failed",
-            f"1 of 2 hosts (fl2) failed: repair them, then {AGAIN}",
+            f"1 of 2 hosts (fl2) failed: repair it, then {AGAIN}",
         ),
         (
             [
@@ -82,13 +82,13 @@ WORSE = {"shares": {"before": 0.0, "after": 0.5}}
             ],
             "stopped",
             "1 of 3 hosts (fl3) failed, 1 not begun: "
-            f"repair them, then {AGAIN} (or go back with udpgrm.fleet.rollback: fl1 can)",
+            f"repair it, then {AGAIN} (or go back with udpgrm.fleet.rollback: fl1 can)",
         ),
         (
             [entry("fl1", "updated", **WORSE), entry("fl2", "untouched")],
             "stopped",
             "1 of 2 hosts (fl1) drop or misdirect more packets than before, 1 not begun: "
-            f"repair them, then {AGAIN}",
+            f"repair it, then {AGAIN}",
         ),
         (entries("updated", "untouched"), "failed", f"1 of 2 hosts (fl2) not restarted: {AGAIN}"),
         (
