@@ -20,10 +20,25 @@ class FilterModule:
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Return the filters by name."""
         return {
+            "definitions": definitions,
             "misspelt": _variables.misspelt,
             "rollout_batches": _batches.parse,
             "rollout_restarts": restarts,
         }
+
+
+def definitions(
+    services: t.Iterable[t.Mapping[str, t.Any]], keys: t.Iterable[str]
+) -> dict[str, dict[str, t.Any]]:
+    """Return the definitions of entries of C(udpgrm_services), by name; C(keys) are those of a definition."""
+    wanted = list(keys)
+    return {
+        str(entry["name"]): {
+            "instances": {"unit": f"{entry['name']}@.service"},
+            **{key: entry[key] for key in wanted if key in entry},
+        }
+        for entry in services
+    }
 
 
 def restarts(hostvars: t.Any, host: str) -> list[dict[str, t.Any]]:

@@ -29,8 +29,8 @@ options:
   name:
     description:
       - Name of the service, of up to 64 lower-case letters, digits, C(_) and C(-).
+      - Exactly one of O(name) and O(definitions) is required.
     type: str
-    required: true
   state:
     description:
       - Whether the service is defined.
@@ -42,7 +42,11 @@ options:
   definition:
     description:
       - The definition, as C(docs/services.md) of the project describes it.
-      - Required with O(state=present), not allowed with O(state=absent).
+      - Required with O(name) and O(state=present), not allowed with O(state=absent).
+    type: dict
+  definitions:
+    description:
+      - Definitions of several services by their names, which are written in one round trip up to one that is not valid.
     type: dict
 seealso:
   - module: udpgrm.fleet.udpgrm_restart
@@ -68,6 +72,16 @@ EXAMPLES = r"""
           quiet_s: 2
         max_s: 60
 
+- name: Define two services at once
+  udpgrm.fleet.udpgrm_service:
+    definitions:
+      stun:
+        groups: [{address: "192.0.2.1:3478"}]
+        instances: {unit: stun@.service}
+      turn:
+        groups: [{address: "192.0.2.1:3479"}]
+        instances: {unit: turn@.service}
+
 - name: Delete the definition
   udpgrm.fleet.udpgrm_service:
     name: dns
@@ -78,8 +92,14 @@ RETURN = r"""
 path:
   description: The file of the definition.
   type: str
-  returned: success
+  returned: success and O(name) is given
   sample: /etc/udpgrm/services.d/dns.yaml
+paths:
+  description: The files that were changed, or would be.
+  type: list
+  elements: str
+  returned: success
+  sample: [/etc/udpgrm/services.d/dns.yaml]
 """
 
 import json
@@ -117,41 +137,65 @@ def remove_without_command(name: str, check: bool) -> JsonObject:
     return {"path": str(path), "changed": before is not None, "before": before, "after": None}
 
 
+def diff(change: JsonObject) -> JsonObject:
+    """Return a change for Ansible's diff mode."""
+    path, before, after = change["path"], change["before"], change["after"]
+    return {
+        "before": shown(before, after),
+        "after": shown(after, before),
+        "before_header": path,
+        "after_header": path,
+    }
+
+
+def define(module: AnsibleModule, definitions: JsonObject) -> list[JsonObject]:
+    """Write definitions, and return the changes. Raises HostError for the first one that is not valid."""
+    host, check = Host.of_module(module), module.check_mode
+    return [
+        host.define(service_name(name), HEADER + json.dumps(definition), check)
+        for name, definition in definitions.items()
+    ]
+
+
+def remove(module: AnsibleModule, name: str) -> JsonObject:
+    """Remove a definition, and return the change. Raises HostError."""
+    if module.get_bin_path("udpgrm") is None:
+        return remove_without_command(name, module.check_mode)
+    return Host.of_module(module).remove(name, module.check_mode)
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "name": {"type": "str", "required": True},
+            "name": {"type": "str"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "definition": {"type": "dict"},
+            "definitions": {"type": "dict"},
         },
-        required_if=[("state", "present", ["definition"])],
+        required_one_of=[("name", "definitions")],
+        mutually_exclusive=[("name", "definitions"), ("definition", "definitions")],
         supports_check_mode=True,
     )
-    params, check = module.params, module.check_mode
-    present = params["state"] == "present"
-    if not present and params["definition"] is not None:
-        module.fail_json(msg="definition is not allowed with state=absent")
+    params = module.params
+    name, definition, several = (params[key] for key in ("name", "definition", "definitions"))
+    if params["state"] == "absent" and (definition is not None or name is None):
+        module.fail_json(msg="state=absent is for one name, without a definition")
+    if params["state"] == "present" and name is not None and definition is None:
+        module.fail_json(msg="state is present but all of the following are missing: definition")
     try:
-        name = service_name(params["name"])
-        if present:
-            text = HEADER + json.dumps(params["definition"])
-            change = Host.of_module(module).define(name, text, check)
-        elif module.get_bin_path("udpgrm") is None:
-            change = remove_without_command(name, check)
+        if params["state"] == "absent":
+            changes = [remove(module, service_name(name))]
         else:
-            change = Host.of_module(module).remove(name, check)
+            changes = define(module, several if name is None else {name: definition})
     except (HostError, OSError, ValueError) as error:
         module.fail_json(msg=str(error))
-    path, before, after = change["path"], change["before"], change["after"]
+    changed = [change for change in changes if change["changed"]]
+    one = {} if name is None else {"path": changes[0]["path"]}
     module.exit_json(
-        changed=change["changed"],
-        path=path,
-        diff={
-            "before": shown(before, after),
-            "after": shown(after, before),
-            "before_header": path,
-            "after_header": path,
-        },
+        changed=bool(changed),
+        paths=[change["path"] for change in changed],
+        diff=[diff(change) for change in changes] if name is None else diff(changes[0]),
+        **one,
     )
 
 

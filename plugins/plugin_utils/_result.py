@@ -72,7 +72,8 @@ def sentence(
             return f"{_of(total, total)} rebooted and serving, nothing is left to do"
         if all(entry["status"] == "unchanged" for entry in entries):
             return f"{_of(total, total)} ran the release already, nothing was done"
-        return f"{_of(total, total)} run the release, nothing is left to do"
+        verb = "run" if len(total) > 1 else "runs"
+        return f"{_of(total, total)} {verb} the release, nothing is left to do"
     drain = _hosts(
         entry for entry in entries if entry["drains"] and entry["status"] != "rolled_back"
     )

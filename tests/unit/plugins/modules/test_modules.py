@@ -251,6 +251,28 @@ def test_service_is_validated_and_replaced(empty: Machine) -> None:
     assert not place.exists()
 
 
+def test_services_are_defined_at_once(empty: Machine) -> None:
+    place = empty.path / "services.d"
+    task: dict[str, t.Any] = {"definitions": {"edge": {"x": 1}, "dns": {"x": 2}}}
+    planned = empty.run("udpgrm_service", task, check=True)
+    assert list(place.iterdir()) == []
+    done = empty.run("udpgrm_service", task)
+    paths = [str(place / "edge.yaml"), str(place / "dns.yaml")]
+    for result in planned, done:
+        assert (result["changed"], result["paths"]) == (True, paths)
+        assert [part["after_header"] for part in result["diff"]] == paths
+    task["definitions"]["dns"] = {"x": 3}
+    assert empty.run("udpgrm_service", task)["paths"] == paths[1:]
+    again = empty.run("udpgrm_service", task)
+    assert (again["changed"], again["paths"]) == (False, [])
+    task["definitions"]["edge"] = {"x": "bad"}
+    result = empty.run("udpgrm_service", task)
+    assert result["msg"] == "the definition is not valid: edge.yaml: groups.0: is bad"
+    for key, value in (("state", "absent"), ("name", "edge"), ("definition", {})):
+        assert empty.run("udpgrm_service", {**task, key: value})["failed"]
+    assert empty.run("udpgrm_service", {"name": "edge"})["failed"]
+
+
 def test_service_is_readable_whatever_the_umask(empty: Machine) -> None:
     place = empty.path / "services.d" / "edge.yaml"
     task = {"name": "edge", "definition": {"groups": [{"address": ADDRESS}]}}

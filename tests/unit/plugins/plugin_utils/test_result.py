@@ -58,6 +58,7 @@ WORSE = {"shares": {"before": 0.0, "after": 0.5}}
             "succeeded",
             "all 2 hosts run the release, nothing is left to do",
         ),
+        (entries("updated"), "succeeded", "fl1 runs the release, nothing is left to do"),
         (entries("unchanged"), "succeeded", "fl1 ran the release already, nothing was done"),
         (
             entries("planned", "unchanged"),

@@ -9,12 +9,13 @@ import json
 import typing as t
 
 import yaml
+from ansible_collections.udpgrm.fleet.plugins.filter.rollout import FilterModule
 
 from ..fake_command import FakeCommand
 from ..playbook import ROOT, Ansible, both_versions
 
 ROLE = ROOT / "roles" / "udpgrm"
-SERVICES = [
+SERVICES: list[dict[str, t.Any]] = [
     {
         "name": "dns",
         "exec_start": "/usr/bin/dns %i",
@@ -27,6 +28,20 @@ SERVICES = [
     {"name": "calls", "unit_from": "kamailio.service", "groups": [{"address": "[::]:9"}]},
     {"name": "gone", "state": "absent"},
 ]
+
+
+def test_definitions_have_their_own_keys_only() -> None:
+    keys = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())["_udpgrm_definition_keys"]
+    found = FilterModule().filters()["definitions"](SERVICES[:3], keys)
+    assert found == {
+        "dns": {"instances": {"unit": "dns@.service"}, "groups": SERVICES[0]["groups"]},
+        "echo": {"instances": {"unit": "echo@.service"}, "groups": SERVICES[1]["groups"]},
+        "turn": {
+            "instances": {"unit": "turn@.service"},
+            "groups": SERVICES[2]["groups"],
+            "profile": "coturn",
+        },
+    }
 
 
 def rendered(ansible: Ansible, template: str) -> dict[str, str]:
