@@ -42,7 +42,7 @@ static __always_inline int key_of(struct __sk_buff *skb, u32 keyed_by, struct fl
 }
 
 /*
- * Have a flow expire as soon as what is sent again can come no more (RFC 3261, 17.2.2: timer J, 64
+ * Have a flow expire as soon as no retransmission can come (RFC 3261, 17.2.2: timer J, 64
  * times T1), where its timeout is longer.
  */
 static __always_inline void end_flow(const struct sender *sender, u32 slot, struct flow_key *key)

@@ -5,7 +5,7 @@
     downloads.py PORT NAME=ADDRESS..
 
 Each has a connection of its own. When it is complete, a second, small one follows on the
-same connection: whoever answers that must have the connection's keys, and be the same.
+same connection: the instance that answers that must have the connection's keys, and be the same.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ ABI = {"bpf/abi.h", "udpgrm/abi.py"}
 #: In these senses there is always another word (docs/glossary.md).
 DIALECT = re.compile(
     r"\b(seats?|seated|socket_place|may_be_succeeded|outlived|turn(ed|s)? round|make way"
-    r"|look_up|Doer|Patient|put off|crowded|goes on|anew|no more of them|wishes)\b"
+    r"|look_up|Doer|Patient|put off|crowded|goes on|anew|no more of them|wishes|said|strangers?)\b"
 )
 
 
