@@ -315,7 +315,7 @@ def bound():
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int("ungrouped" not in sys.argv))
     sock.bind((sys.argv[1], 4433))
     return sock
-if "stranger" not in sys.argv:
+if "unenrolled" not in sys.argv:
     main = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
         main.setsockopt(socket.SOL_SOCKET, option, 1)
@@ -352,7 +352,7 @@ def test_a_server_that_gives_up_root(host: Host, at: str, how: str) -> None:
     with giving_up_root(at, how):
         assert connected(host, 1, where) == 1
         assert host.group(where)["connected_unknown"] == 0
-        with giving_up_root(at, "stranger"):  # of no process that has enrolled
+        with giving_up_root(at, "unenrolled"):  # of no process that has enrolled
             assert connected(host, 1, where) == 1
             assert host.group(where)["connected_unknown"] == 1
 
