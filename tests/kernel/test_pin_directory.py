@@ -5,12 +5,16 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from testing.host import Host, remove_pins
+import udpgrm.client as grm
+from testing import host as support
+from testing.host import Host, remove_pins, wait_for
 from tests.kernel.unprivileged import NOBODY
 from udpgrm.kernel import bpffs
 
@@ -112,3 +116,45 @@ def test_the_hint_mounts_so_that_only_root_can_make_directories(
 ) -> None:
     bare_host.directory = tmp_path / "pins"
     assert "mount -t bpf -o mode=0700 bpf /sys/fs/bpf" in bare_host.run("--daemon").stderr
+
+
+@pytest.fixture
+def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, list[str]]]:
+    """A bpf file system in a mount namespace where commands run, and what runs others there."""
+    path = tmp_path / "bpf"
+    path.mkdir()
+    script = 'mount -t bpf -o mode=0700 bpf "$0" && echo mounted && exec sleep infinity'
+    holder = subprocess.Popen(
+        ["unshare", "--mount", "--propagation=private", "sh", "-c", script, str(path)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "mounted\n"
+            there = ["nsenter", f"--mount=/proc/{holder.pid}/ns/mnt"]
+            monkeypatch.setattr(support, "COMMAND", [*there, *support.COMMAND])
+            yield path, there
+        finally:
+            holder.kill()
+
+
+def test_an_unmount_under_a_daemon_is_told(
+    bare_host: Host, mounted: tuple[Path, list[str]]
+) -> None:
+    path, there = mounted
+    bare_host.directory = path / "pins"
+    bare_host.start()
+    subprocess.run([*there, "umount", "--lazy", path], check=True)
+    [sock] = grm.bind("127.0.0.1:4433")
+    with sock:  # its end makes the daemon collect garbage soon
+        grm.enroll([sock], 1)
+    lost = f"{bare_host.directory} is no longer this daemon's"
+    wait_for(lambda: lost in bare_host.errors.read_text(), "the daemon to notice")
+    unmounted = f"no BPF file system is mounted above {bare_host.directory}"
+    assert f"daemon: not running, and {unmounted}" in bare_host.run("status").stdout
+    assert unmounted in bare_host.run("doctor").stdout
+    assert unmounted in bare_host.run("list").stderr
+    assert bare_host.errors.read_text().count(lost) == 1
+    assert bare_host.kill(signal.SIGTERM) == 0

@@ -13,7 +13,7 @@ from typing import Any, Optional
 from udpgrm import abi
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
-from udpgrm.kernel import netns
+from udpgrm.kernel import bpffs, netns
 from udpgrm.numbers import whole_number
 from udpgrm.state import address, finding
 from udpgrm.state import maps as state
@@ -39,7 +39,11 @@ def open_state(arguments: Arguments) -> Maps:
     """Open the pinned maps. Raises CommandError if there are none."""
     maps = state_if_any(arguments)
     if maps is None:
-        raise CommandError(f"no state in {pin_dir(arguments)}: start udpgrm --daemon")
+        directory = pin_dir(arguments)
+        why = bpffs.unmounted(directory)
+        raise CommandError(
+            f"no state in {directory}: {why + ', then ' if why else ''}start udpgrm --daemon"
+        )
     return maps
 
 

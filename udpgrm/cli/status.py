@@ -10,6 +10,7 @@ from typing import Any, Optional
 from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
+from udpgrm.kernel import bpffs
 from udpgrm.restart import journal as journals
 from udpgrm.restart import lock, statedir
 from udpgrm.restart.groups import Groups
@@ -35,7 +36,11 @@ def run(arguments: Arguments) -> int:
         common.print_json(document)
         return 0
     daemon = document["daemon"]
-    print(f"daemon: {'pid ' + str(daemon['pid']) if daemon['running'] else 'not running'}")
+    if daemon["running"]:
+        print(f"daemon: pid {daemon['pid']}")
+    else:
+        why = bpffs.unmounted(common.pin_dir(arguments))
+        print(f"daemon: not running{', and ' if why else ''}{why}")
     for item in document["services"]:
         print(services.text(item), end="")
     for problem in document["problems"]:

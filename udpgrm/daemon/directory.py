@@ -54,7 +54,7 @@ def lock(directory: Path) -> Optional[int]:
             if reason is not None:
                 raise StartError(reason)
             held = state.lock(directory)
-            if held is not None and _is_there(directory, held):
+            if held is not None and is_there(directory, held):
                 return held
             if held is not None:
                 os.close(held)
@@ -79,7 +79,7 @@ def open_maps(directory: Path, limits: Limits) -> Maps:
 
 def clean_up(directory: Path, lock_fd: int) -> None:
     """Remove hooks and pins, unless another daemon has replaced them."""
-    if _is_there(directory, lock_fd):
+    if is_there(directory, lock_fd):
         hooks.detach_all(directory)
         with contextlib.suppress(OSError, state.StateError), contextlib.ExitStack() as stack:
             maps = state.open_pinned(directory)
@@ -96,7 +96,7 @@ def _remove_pins(directory: Path) -> None:
     directory.rmdir()
 
 
-def _is_there(directory: Path, lock_fd: int) -> bool:
+def is_there(directory: Path, lock_fd: int) -> bool:
     """Return whether the locked directory still has this path."""
     here = os.fstat(lock_fd)
     with contextlib.suppress(FileNotFoundError):

@@ -26,7 +26,7 @@ from udpgrm.daemon.registration import Registrar
 from udpgrm.daemon.steering import Steering
 from udpgrm.daemon.supervision import StopSignals, notify
 from udpgrm.daemon.tubular import Tubular
-from udpgrm.kernel import descriptors, limits
+from udpgrm.kernel import bpffs, descriptors, limits
 from udpgrm.loader import failures, hooks, iterators, renewing, tracepoints
 from udpgrm.loader.pool import Pool
 from udpgrm.loader.programs import Linker
@@ -73,7 +73,7 @@ def run(options: Options) -> None:
     try:
         maps = directory.open_maps(options.directory, options.limits)
         with contextlib.closing(maps):  # to remove pins takes descriptors, too
-            server = Server(options, maps, stopping)
+            server = Server(options, maps, stopping, lock_fd)
             server.start()
             keep = keep or options.persist
             server.serve()
@@ -93,10 +93,12 @@ def _raise_descriptors() -> None:
 class Server:
     """A started daemon."""
 
-    def __init__(self, options: Options, maps: Maps, stopping: StopSignals) -> None:
-        """Load the programs and adopt the state in the maps."""
+    def __init__(self, options: Options, maps: Maps, stopping: StopSignals, lock_fd: int) -> None:
+        """Load the programs and adopt the state in the maps. lock_fd: of the pin directory."""
         self._options = options
         self._maps = maps
+        self._lock_fd = lock_fd
+        self._has_pins = True
         self._stopping = stopping
         config = maps.config
         config.pid = os.getpid()
@@ -211,9 +213,21 @@ class Server:
         self._guarded(self._collect_in_steps)
         self._guarded(self._steering.put_back)
         self._guarded(self._keying.follow)
+        self._guarded(self._look_at_pins)
         now = time.monotonic()
         self._collect_not_before = now + (now - began)
         self._is_short = True
+
+    def _look_at_pins(self) -> None:
+        """Log if commands find the pins no longer, once."""
+        had, where = self._has_pins, self._options.directory
+        self._has_pins = directory.is_there(where, self._lock_fd)
+        if had and not self._has_pins:
+            log.problem(
+                f"{where} is no longer this daemon's: its bpf file system was unmounted, or its "
+                "pins were removed. Packets are steered as before, but no command finds the state. "
+                f"Mount it again ({bpffs.MOUNT}) and restart the daemon"
+            )
 
     def _collect_in_steps(self) -> None:
         for _ in self._collector.steps():

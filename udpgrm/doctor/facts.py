@@ -52,6 +52,7 @@ class Host:
 
     cgroups are paths of hooked cgroups; daemon: its pid, None: none runs; daemon_lacks: why it
     may not duplicate sockets of other processes. unreachable: processes that could not be read.
+    unmounted: why there can be no state; empty: there can.
     """
 
     directory: str
@@ -61,6 +62,7 @@ class Host:
     groups: tuple[Group, ...] = ()
     daemon_lacks: str = ""
     unreachable: tuple[Unreachable, ...] = ()
+    unmounted: str = ""
 
 
 @dataclass(frozen=True)

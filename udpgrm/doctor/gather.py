@@ -24,7 +24,7 @@ from udpgrm.client import level_of
 from udpgrm.dissectors import kinds
 from udpgrm.doctor.facts import Group, Host, Socket, Unreachable
 from udpgrm.doctor.options import limits_of
-from udpgrm.kernel import cgroups, descriptors, pidfd, sockopt
+from udpgrm.kernel import bpffs, cgroups, descriptors, pidfd, sockopt
 from udpgrm.state import address, records, second_groups
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
@@ -41,7 +41,12 @@ def host_of(
 ) -> Host:
     """Return the host's facts, from its state; None: there is none."""
     if maps is None:
-        return Host(str(directory), has_state=False, unreachable=tuple(unreachable))
+        return Host(
+            str(directory),
+            has_state=False,
+            unreachable=tuple(unreachable),
+            unmounted=bpffs.unmounted(directory),
+        )
     lacks = descriptors.lacks_right(daemon) if daemon is not None else ""
     groups = tuple(_groups(maps))
     return Host(str(directory), True, daemon, tuple(hooked), groups, lacks, tuple(unreachable))

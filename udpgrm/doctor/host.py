@@ -74,7 +74,7 @@ def is_pending(sock: Socket) -> bool:
 
 def no_state(host: Host, answered: bool) -> Finding:
     """Return the finding of an empty pin directory; answered: hooks answer nevertheless."""
-    why = "it has never run there"
+    why = host.unmounted or "it has never run there"
     if answered:
         why = "hooks answer, though: they are those of another --pin-dir"
     return Finding(

@@ -28,6 +28,14 @@ def is_bpffs(directory: Path) -> bool:
     return buffer[0] & 0xFFFFFFFF == _MAGIC
 
 
+def unmounted(directory: Path) -> str:
+    """Return why nothing can be pinned in a directory, and what to do; empty: it may be."""
+    with contextlib.suppress(OSError):
+        if is_bpffs(directory.parent):
+            return ""
+    return f"no BPF file system is mounted above {directory} ({MOUNT})"
+
+
 def distrusted(directory: Path) -> Optional[str]:
     """Return why a pin directory must not be used, and what to do; None: only root can change it.
 
