@@ -175,6 +175,8 @@ attempt(sock, DISSECTOR, struct.pack("=II", 0, 17))
 attempt(sock, GEN, 1)
 while sock.getsockopt(UDP, GEN, 8)[4:] == bytes([255] * 4):
     time.sleep(0.01)
+print("registered", flush=True)
+sys.stdin.readline()
 sock.close()
 print("closed", flush=True)
 sys.stdin.readline()
@@ -182,18 +184,22 @@ sys.stdin.readline()
 
 
 @contextlib.contextmanager
-def left_behind() -> Iterator[None]:
+def left_behind(host: Host) -> Iterator[None]:
     """A group of an unprivileged user whose only socket was closed, by a process that lives on."""
     with start_unprivileged(_CLOSED) as process:
+        assert process.stdin is not None
         assert process.stdout is not None
+        assert process.stdout.readline() == "registered\n"
+        assert host.group(WHERE)["dissector"]["flow_timeout"] == 17
+        process.stdin.write("\n")
+        process.stdin.flush()
         assert process.stdout.readline() == "closed\n"
         yield
         process.communicate("")
 
 
 def test_root_does_not_use_files_of_another_user(host: Host) -> None:
-    with left_behind():
-        assert host.group(WHERE)["dissector"]["flow_timeout"] == 17
+    with left_behind(host):
         mine = grm.bind(WHERE, flow_timeout=20)[0]
         assert grm.enroll([mine], 1) == [0]
         assert host.group(WHERE)["dissector"]["flow_timeout"] == 20
@@ -202,7 +208,7 @@ def test_root_does_not_use_files_of_another_user(host: Host) -> None:
 
 def test_files_of_a_user_exclude_no_other_user(host: Host) -> None:
     """For longer than the daemon takes to see that its sockets are gone."""
-    with left_behind():
+    with left_behind(host):
         done = unprivileged(
             """
 sock = bind("127.0.0.1")
