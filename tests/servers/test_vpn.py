@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""OpenVPN, whose sessions end with their process: for how long a tunnel is interrupted."""
+"""VPN servers, whose sessions end with their process: for how long a tunnel is interrupted."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +19,9 @@ from testing.waiting import PATIENCE_S
 from tests.servers.box import Box
 
 SERVICE = "edge"
+#: Each drains for 5 s, as its client stays.
+OPENVPN_RESTARTS = 5
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 SERVER, CLIENT, INSIDE = "10.1.0.1", "10.1.0.2", "10.99.0.1"
 CONF = "/etc/openvpn/server/"
 
@@ -46,6 +48,22 @@ for name in server client; do
 done
 mkdir -p /run/openvpn-server
 """
+_WIREGUARD_SERVER = """\
+[Interface]
+Address = 10.98.0.1/24
+PrivateKey = {private}
+[Peer]
+PublicKey = {public}
+AllowedIPs = 10.98.0.2/32
+"""
+_WIREGUARD_CLIENT = f"""\
+[Interface]
+PrivateKey = {{private}}
+[Peer]
+PublicKey = {{public}}
+AllowedIPs = 10.98.0.0/24, {INSIDE}/32
+Endpoint = {SERVER}:51820
+"""
 #: Asks through the tunnel every 50 ms; prints when (time.monotonic) an answer came.
 _ASK = f"""
 import contextlib, socket, time
@@ -58,10 +76,24 @@ while True:
         print(time.monotonic(), flush=True)
     time.sleep(0.05)
 """
+#: Answers what comes out of the tunnel.
+_ECHO = f"""
+import contextlib, socket
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind(("{INSIDE}", 9))
+while True:
+    with contextlib.suppress(OSError):  # no route for a moment
+        sock.sendto(*sock.recvfrom(100))
+"""
 
 
 def run(*arguments: str) -> None:
     subprocess.run(arguments, check=True)
+
+
+def output(*words: str, text: str = "") -> str:
+    done = subprocess.run(words, input=text, stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.strip()
 
 
 @pytest.fixture
@@ -115,15 +147,6 @@ class Answers:
         return max(after - before for before, after in zip(times, times[1:]))
 
 
-def echo() -> None:
-    """Answer what comes out of the tunnel."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind((INSIDE, 9))
-        while True:
-            data, peer = sock.recvfrom(100)
-            sock.sendto(data, peer)
-
-
 def test_a_tunnel_is_interrupted_briefly(
     client_network: list[str], box: Box, tmp_path: Path, figure: Callable[[str], None]
 ) -> None:
@@ -137,20 +160,75 @@ def test_a_tunnel_is_interrupted_briefly(
     box.run(*new, f"--address={SERVER}:1194")
     box.write(Path(f"/etc/udpgrm/services.d/{SERVICE}.yaml"), "drain: {max_s: 5}\n")
     box.restart(SERVICE)
-    threading.Thread(target=echo, daemon=True).start()
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    command = ("openvpn", "--cd", str(tmp_path), "--config", "conf")
+    with process(*client_network, *command, **QUIET):
+        moved, plain = interruptions(client_network, box, OPENVPN_RESTARTS)
+    figure(
+        f"openvpn: tunnel interrupted for {moved:.1f} s at most in {OPENVPN_RESTARTS} restarts, "
+        f"by systemctl restart {plain:.1f} s"
+    )
+    assert moved < plain / 2
+
+
+@pytest.fixture
+def wireguard_client(client_network: list[str], tmp_path: Path) -> Iterator[Callable[[str], str]]:
+    """Starts the client of a server whose public key it gets; returns the client's."""
+    device = f"vpn{os.getpid()}"
+    with contextlib.ExitStack() as stack:
+
+        def start(public: str) -> str:
+            private = output("wg", "genkey")
+            conf = tmp_path / "client.conf"
+            conf.write_text(_WIREGUARD_CLIENT.format(private=private, public=public))
+            stack.enter_context(process(*client_network, "wireguard-go", "-f", device, **QUIET))
+            control = Path(f"/run/wireguard/{device}.sock")
+            stack.callback(control.unlink, missing_ok=True)  # a killed one leaves it
+            wait_for(control.exists, "the client's interface", timeout=PATIENCE_S)
+            run("wg", "setconf", device, str(conf))
+            run(*client_network, "ip", "addr", "add", "10.98.0.2/24", "dev", device)
+            run(*client_network, "ip", "link", "set", device, "up")
+            run(*client_network, "ip", "route", "add", f"{INSIDE}/32", "dev", device)
+            return output("wg", "pubkey", text=private)
+
+        yield start
+
+
+def test_a_tunnel_of_wireguard_is_interrupted_briefly(
+    wireguard_client: Callable[[str], str],
+    client_network: list[str],
+    box: Box,
+    restarts: int,
+    figure: Callable[[str], None],
+) -> None:
+    """The new instance begins a session with the peers of the old one when that ends."""
+    private = output("wg", "genkey")
+    public = wireguard_client(output("wg", "pubkey", text=private))
+    conf = _WIREGUARD_SERVER.format(private=private, public=public)
+    box.write(Path("/etc/wireguard/wg0.conf"), conf)
+    new = ["udpgrm", "service", "new", SERVICE, "--profile=wireguard-go"]
+    box.run(*new, "--address=0.0.0.0:51820,[::]:51820")
+    box.restart(SERVICE)
+    moved, plain = interruptions(client_network, box, restarts)
+    figure(
+        f"wireguard-go: tunnel interrupted for {moved:.2f} s at most in {restarts} restarts, "
+        f"by systemctl restart {plain:.1f} s"
+    )
+    assert moved < plain / 2
+
+
+def interruptions(client_network: list[str], box: Box, restarts: int) -> tuple[float, float]:
+    """Return how long a tunnel gave no answer at most, in restarts and in one by systemctl."""
     with (
-        process(*client_network, "openvpn", "--cd", str(tmp_path), "--config", "conf", **quiet),
+        process(sys.executable, "-c", _ECHO),
         process(*client_network, sys.executable, "-c", _ASK, stdout=subprocess.PIPE) as asking,
     ):
         answers = Answers(asking)
         answers.come()
-        journal = box.restart(SERVICE)
-        answers.come()
+        for _ in range(restarts):
+            journal = box.restart(SERVICE)
+            answers.come()
         moved = answers.longest_gap(1)
         since = len(answers.times)
         box.run("systemctl", "restart", f"{SERVICE}@{journal['to_generation']}.service")
         answers.come()
-        plain = answers.longest_gap(since)
-    figure(f"openvpn: tunnel interrupted for {moved:.1f} s, by systemctl restart {plain:.1f} s")
-    assert moved < plain / 2
+        return moved, answers.longest_gap(since)

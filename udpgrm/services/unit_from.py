@@ -99,7 +99,9 @@ def make(service: Service, directories: Optional[Sequence[Path]] = None) -> Unit
     # the directory of a PID file is known when every directory is
     for setting in sorted(settings, key=lambda one: one.key == "PIDFile"):
         _check(setting)
-        value = _specifiers(setting.value, draft, setting)
+        # those of the definition are written for instances: their %i is the generation
+        is_own = setting.where == _where(setting.key)
+        value = setting.value if is_own else _specifiers(setting.value, draft, setting)
         _take_over(setting, value, draft)
     _finish(service, draft)
     return Unit(WHERE / service.instances.unit, _text(service, draft), draft.changes)
@@ -138,8 +140,13 @@ def _with_own_settings(service: Service, settings: list[Setting]) -> list[Settin
     kept = [one for n, one in enumerate(kept) if one.key != "ExecStartPre" or n > last]
     for key, values in replaced.items():
         for value in values:
-            kept.append(Setting("Service", key, value, f"unit_settings.{key}"))
+            kept.append(Setting("Service", key, value, _where(key)))
     return kept
+
+
+def _where(key: str) -> str:
+    """Return where the definition has a directive."""
+    return f"unit_settings.{key}"
 
 
 def _check(setting: Setting) -> None:

@@ -18,8 +18,12 @@ DOCS = Path(__file__).resolve().parents[3] / "docs"
 ADDRESSES = ["192.0.2.1:4000", "[2001:db8::1]:4000"]
 #: Of files that templates take apart.
 ORIGINALS = {
-    "/etc/freeradius/3.0/sites-enabled/default": "server a {\nlisten { }\n\nauthorize {\n}\n}\n"
+    "/etc/freeradius/3.0/sites-enabled/default": "server a {\nlisten { }\n\nauthorize {\n}\n}\n",
+    "/etc/wireguard/wg0.conf": "[Interface]\nAddress = 10.8.0.1/24, fd00::1/64 # here\nPostUp = x\n"
+    "[Peer]\nAllowedIPs=10.8.0.2/32\n",
 }
+#: Listen at all addresses.
+EVERYWHERE = ("wireguard-go",)
 
 
 @pytest.mark.parametrize("name", profiles.names())
@@ -45,8 +49,40 @@ def test_its_files_name_the_address(name: str, tmp_path: Path) -> None:
         here.append((str(original), template))
     files = instance_files.render(replace(service, instance_files=tuple(here)), 7)
     rendered = "\n".join(files.values())
-    assert "192.0.2.1" in rendered and "4000" in rendered
+    assert "4000" in rendered
+    assert ("192.0.2.1" in rendered) == (name not in EVERYWHERE)
     assert "{{" not in rendered and "{%" not in rendered
+
+
+def test_settings_of_wg_quick(tmp_path: Path) -> None:
+    service, _ = loader.parse("edge", profiles.new("wireguard-go", "edge", ["[::]:4000"]).encode())
+    assert service is not None
+    [(path, template)] = service.instance_files
+    original = tmp_path / "wg0.conf"
+    original.write_text(ORIGINALS[path])
+    here = replace(service, instance_files=((str(original), template),))
+    assert instance_files.render(here, 7)[str(original)].splitlines() == [
+        "[Interface]",
+        "ListenPort = 4000",
+        "#ip address replace 10.8.0.1/24",
+        "#ip address replace fd00::1/64",
+        "[Peer]",
+        "AllowedIPs=10.8.0.2/32",
+        "#ip route replace 10.8.0.2/32",
+    ]
+
+
+@pytest.mark.parametrize(("name", "dissector"), [("coturn", "flow"), ("kamailio", "sip")])
+def test_another_flow_timeout(name: str, dissector: str) -> None:
+    service, _ = loader.parse("edge", profiles.new(name, "edge", ADDRESSES, 7).encode())
+    assert service is not None
+    found = [group.dissector for group in service.groups if group.dissector]
+    assert [(one.name, one.parameters["flow_timeout"]) for one in found] == [(dissector, 7)] * 2
+
+
+def test_no_flow_timeout() -> None:
+    with pytest.raises(profiles.ProfileError, match="the profile knot has no flow_timeout"):
+        profiles.new("knot", "edge", ADDRESSES, 7)
 
 
 def test_tcp_beside_udp(tmp_path: Path) -> None:

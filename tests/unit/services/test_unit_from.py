@@ -236,6 +236,20 @@ def test_settings_replace_those_of_the_package(tmp_path: Path) -> None:
         made(tmp_path, NAMES, unit_settings={"Bogus": "1"})
 
 
+def test_specifiers_of_settings_are_those_of_the_instance(tmp_path: Path) -> None:
+    settings = {"ExecStart": "/bin/vpn tun-%i %p %n 100%%"}
+    unit = made(
+        tmp_path,
+        "[Service]\nExecStart=/bin/vpn %i\nEnvironment=A=%i\n",
+        name="vpn@office.service",
+        unit_settings=settings,
+    )
+    assert lines(unit, "ExecStart", "Environment") == [
+        "Environment=A=office",
+        "ExecStart=/bin/vpn tun-%i %p %n 100%%",
+    ]
+
+
 def test_settings_alone(tmp_path: Path) -> None:
     """For servers whose package has an init script, or no unit."""
     unit = made(tmp_path, unit_from=None, unit_settings={"ExecStart": "/bin/a", "User": "a"})
