@@ -22,6 +22,7 @@ from pathlib import Path
 from udpgrm.abi import Option
 from udpgrm.client import NotHooked, enroll, promote, set_option, working_generation
 from udpgrm.kernel import cgroups, clock, pidfd, sockopt
+from udpgrm.kernel.descriptors import Unreachable
 from udpgrm.state import address, adoptions, enrolling
 from udpgrm.state.adoptions import Adoption
 from udpgrm.state.finding import find_groups
@@ -45,21 +46,40 @@ class Enrolled:
     indices: list[int]
 
 
-def bound_sockets(pids: Iterable[int], where: str) -> list[tuple[int, socket.socket]]:
+def bound_sockets(
+    pids: Iterable[int], where: str, deadline: float = 0
+) -> list[tuple[int, socket.socket]]:
     """Return (SO_COOKIE, duplicate) of the sockets that these processes serve an address with.
 
-    Each once, however many processes share it. The caller closes them.
+    Each once, however many processes share it. The caller closes them. deadline: until when a
+    process in execve(2) is waited for (time.monotonic).
     """
     wanted = address.read(where)
     found: dict[int, socket.socket] = {}
     for pid in pids:
-        for cookie, fd in pidfd.sockets_of(pid):
+        for cookie, fd in _sockets_of(pid, deadline):
             sock = socket.socket(fileno=fd)
             if cookie not in found and pidfd.is_server(sock) and wanted.selects_socket(sock):
                 found[cookie] = sock
             else:
                 sock.close()
     return sorted(found.items())
+
+
+def _sockets_of(pid: int, deadline: float) -> Iterator[tuple[int, int]]:
+    """Yield (SO_COOKIE, duplicate) of a process's sockets. Raises Unreachable.
+
+    A process in execve(2) is waited for until the deadline: on a busy host that takes its time.
+    Sockets may come again then.
+    """
+    while True:
+        try:
+            yield from pidfd.sockets_of(pid)
+            return
+        except Unreachable as error:
+            if error.errno != errno.EAGAIN or time.monotonic() > deadline:
+                raise
+        time.sleep(_POLL_S)
 
 
 def describe_bound(pids: Iterable[int]) -> str:
@@ -94,7 +114,7 @@ def adopt(
     try:
         while True:
             pids = cgroups.processes(cgroup)
-            held = bound_sockets(pids, where)
+            held = bound_sockets(pids, where, deadline)
             if len(held) >= count:
                 break
             if not pids and not is_alive():
@@ -115,7 +135,7 @@ def adopt(
         requests = [enrolling.request_of(maps, cookie, sock) for cookie, sock in held]
         groups = {(request.group - 1, request.epoch) for request in requests}
         _note(maps, cgroup, groups, generation, application)
-        _note_connected(maps, cgroup, groups, generation, application)
+        _note_connected(maps, cgroup, groups, generation, application, deadline)
         return Enrolled(where, generation, [cookie for cookie, _ in held], indices)
     except NotHooked as error:
         if error.errno == errno.ENOPROTOOPT:
@@ -195,10 +215,11 @@ def _note_connected(
     groups: set[tuple[int, int]],
     generation: int,
     application: int,
+    deadline: float,
 ) -> None:
     """Count the sockets that its processes connected before the hooks were loaded."""
     for pid in cgroups.processes(cgroup):
-        for cookie, fd in pidfd.sockets_of(pid):
+        for cookie, fd in _sockets_of(pid, deadline):
             with socket.socket(fileno=fd) as sock:
                 for group_id, _ in groups:
                     enrolling.note_connected(
