@@ -58,8 +58,9 @@ class Box:
     def restart(self, service: str) -> dict[str, Any]:
         """Restart a service, and return the journal."""
         done = self._sh("udpgrm", "restart", service, "--json")
-        logs = self._sh("journalctl", "--no-pager", "--lines=20", f"--unit={service}@*")
-        assert done.returncode == 0, f"{done.stdout}{done.stderr}{logs.stdout}"
+        if done.returncode:
+            logs = self._sh("journalctl", "--no-pager", "--lines=20", f"--unit={service}@*")
+            raise AssertionError(f"{done.stdout}{done.stderr}{logs.stdout}")
         journal: dict[str, Any] = json.loads(done.stdout)
         return journal
 

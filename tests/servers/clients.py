@@ -25,7 +25,9 @@ from testing.load import LOOPBACK, Counts, Load
 from tests.servers.mumble import session as mumble_session
 
 _TIMEOUT_S = 5
+#: Between requests of a thread; longer where each is a process, of which the processors are busy.
 _PAUSE_S = 0.004
+_PROCESS_PAUSE_S = 0.03
 _TEEWORLDS_REQUESTS = 20
 _TEEWORLDS_PAUSE_S = 0.1
 
@@ -57,17 +59,19 @@ class Client(Protocol):
 
 
 class _Threads:
-    """Threads that each ask one request after the other."""
+    """Threads that each ask one request after the other, with pauses."""
 
-    def __init__(self, count: int, ask: Callable[[], tuple[int, int]]) -> None:
-        self._ask, self._sent, self._lost = ask, 0, 0
+    def __init__(
+        self, count: int, ask: Callable[[], tuple[int, int]], pause_s: float = _PROCESS_PAUSE_S
+    ) -> None:
+        self._ask, self._pause_s, self._sent, self._lost = ask, pause_s, 0, 0
         self._done, self._lock = threading.Event(), threading.Lock()
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(count)]
         for thread in self._threads:
             thread.start()
 
     def _run(self) -> None:
-        while not self._done.is_set():
+        while not self._done.wait(self._pause_s):
             sent, lost = self._ask()
             with self._lock:
                 self._sent += sent
@@ -85,7 +89,6 @@ def requests(payload: bytes, answer: bytes) -> Callable[[int], Client]:
     """A client that sends one packet from a new port, and knows how its answer begins."""
 
     def ask(port: int) -> tuple[int, int]:
-        time.sleep(_PAUSE_S)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.settimeout(_TIMEOUT_S)
             sock.connect((LOOPBACK, port))
@@ -94,14 +97,14 @@ def requests(payload: bytes, answer: bytes) -> Callable[[int], Client]:
                 return 1, int(not sock.recv(2048).startswith(answer))
         return 1, 1
 
-    return lambda port: _Threads(2, lambda: ask(port))
+    return lambda port: _Threads(2, lambda: ask(port), _PAUSE_S)
 
 
 def snmp(port: int) -> Client:
     """net-snmp's snmpget, one after the other."""
 
     def ask() -> tuple[int, int]:
-        command = ["snmpget", "-v2c", "-cpublic", "-r0", f"-t{_TIMEOUT_S}", "-Oqv"]
+        command = ["snmpget", "-v2c", "-cpublic", "-r0", f"-t{_TIMEOUT_S}", "-Oqv", "-m", ""]
         done = subprocess.run(
             [*command, f"{LOOPBACK}:{port}", ".1.3.6.1.2.1.1.3.0"], capture_output=True, check=False
         )
@@ -169,7 +172,6 @@ def teeworlds(port: int) -> Client:
 
     def session() -> tuple[int, int]:
         lost, mine = 1 + _TEEWORLDS_REQUESTS, os.urandom(4)
-        time.sleep(_TEEWORLDS_PAUSE_S)
         with (
             contextlib.suppress(OSError),
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
@@ -186,7 +188,7 @@ def teeworlds(port: int) -> Client:
                     lost -= b"inf3" in sock.recv(2048)
         return 1 + _TEEWORLDS_REQUESTS, lost
 
-    return _Threads(2, session)
+    return _Threads(2, session, _TEEWORLDS_PAUSE_S)
 
 
 def mumble_sessions(port: int) -> Client:

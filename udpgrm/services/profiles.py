@@ -93,9 +93,11 @@ def new(
     keys: dict[str, Any] = {}
     if flow_timeout is not None:
         [group] = profile.definition["groups"]
-        if "flow_timeout" not in group["dissector"].get("parameters", {}):
+        dissector = group["dissector"]
+        if "flow_timeout" not in dissector.get("parameters", {}):
             raise ProfileError(f"the profile {name} has no flow_timeout: it knows no flows by time")
-        keys["dissector"] = {"name": "flow", "parameters": {"flow_timeout": flow_timeout}}
+        parameters = {**dissector["parameters"], "flow_timeout": flow_timeout}
+        keys["dissector"] = {**dissector, "parameters": parameters}
     # TCP first: it may bring the keys for what comes by UDP
     groups = [{"address": address, "protocol": "tcp"} for address in addresses if profile.tcp]
     # a copy for each, which YAML would refer to otherwise
