@@ -182,6 +182,12 @@ struct membership {
 	u32 app;
 };
 
+/* The any address that a socket is bound to: an IPv6 socket may be at either. */
+enum any_address {
+	ANY_ADDRESS = 1,
+	ANY_IPV4_ADDRESS = 2,
+};
+
 enum parted {
 	PARTED_OF_BOTH = 1, /* SO_REUSEPORT was taken from it, and SO_REUSEADDR given */
 	PARTED_OF_ONE = 2,  /* it had SO_REUSEADDR already */
@@ -198,7 +204,7 @@ struct socket_request {
 	u32 generation;
 	u16 app;
 	u8 registered;
-	u8 wildcard; /* bound to any address: connect(2) shows one that it is not bound to */
+	u8 wildcard; /* enum any_address; connect(2) shows one that it is not bound to */
 	u32 ifindex; /* device it was bound on */
 	u32 uid;     /* sk_uid: with whose sockets the kernel lets it share an address */
 	struct membership process; /* of which it is one when it connects and asked for none */

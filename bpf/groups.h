@@ -74,6 +74,13 @@ static __always_inline bool is_wildcard(const struct group_key *key)
 	       (!key->addr[2] || key->addr[2] == V4_MAPPED);
 }
 
+static __always_inline u8 any_address_of(const struct group_key *key)
+{
+	if (!is_wildcard(key))
+		return 0;
+	return key->addr[2] ? ANY_IPV4_ADDRESS : ANY_ADDRESS;
+}
+
 /* The protocol in a group's key, of UDP's number or TCP's; without a branch. */
 static __always_inline u8 key_protocol(u32 protocol)
 {
@@ -109,7 +116,9 @@ static __always_inline void group_key_of(void *ctx, struct bpf_sock *sk,
 	if (request && request->wildcard) {
 		key->addr[0] = 0;
 		key->addr[1] = 0;
-		key->addr[2] = key->family == AF_INET ? V4_MAPPED : 0;
+		key->addr[2] = 0;
+		if (key->family == AF_INET || request->wildcard == ANY_IPV4_ADDRESS)
+			key->addr[2] = V4_MAPPED;
 		key->addr[3] = 0;
 	}
 	unmap(key);

@@ -88,6 +88,13 @@ class Parted(IntEnum):
     OF_ONE = 2
 
 
+class AnyAddress(IntEnum):
+    """The any address that a socket is bound to: enum any_address."""
+
+    ADDRESS = 1
+    IPV4_ADDRESS = 2
+
+
 class SteerStage(IntEnum):
     """The indices of the programs that steering programs of all groups continue in."""
 

@@ -39,7 +39,7 @@ static __always_inline struct socket_request *note_ungrouped(struct bpf_sock_add
 	request.cookie = socket_cookie(ctx);
 	request.uid = field_of(sk, CONST(SK_UID_OFFSET));
 	request.ifindex = key.ifindex;
-	request.wildcard = is_wildcard(&key);
+	request.wildcard = any_address_of(&key);
 	return bpf_sk_storage_get(MAP(SOCKET_REQUEST), sk, &request, BPF_SK_STORAGE_GET_F_CREATE);
 }
 

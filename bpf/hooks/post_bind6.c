@@ -15,8 +15,7 @@ int hook_post_bind6(struct bpf_sock *ctx)
 
 	if (!request)
 		return 1;
-	request->wildcard =
-		!(ctx->src_ip6[0] | ctx->src_ip6[1] | ctx->src_ip6[2] | ctx->src_ip6[3]);
+	request->wildcard = any_address_of(&key);
 	key.ifindex = request->ifindex;
 	unmap(&key);
 	return adopt(request, &key);

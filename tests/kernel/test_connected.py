@@ -83,6 +83,7 @@ def connected(host: Host, number: int, where: str = WHERE) -> int:
         ("[::]:4433", ("::", 4433), ("::1", 9)),
         ("[::1]:4433", ("::1", 4433), ("::1", 9)),
         ("[::]:4433", ("::", 4433), ("::ffff:127.0.0.1", 9)),
+        ("0.0.0.0:4433", ("::ffff:0.0.0.0", 4433), ("::ffff:127.0.0.1", 9)),
     ],
 )
 def test_a_socket_is_a_flow_until_it_is_closed(
@@ -124,6 +125,23 @@ def test_one_that_its_server_enrolls_by_itself(host: Host, held: contextlib.Exit
     grm.enroll([sock], 2)
     sock.connect(("127.0.0.1", 9))
     assert connected(host, 2) == 1
+
+
+@pytest.mark.parametrize("ip", ["0.0.0.0", "::", "::ffff:0.0.0.0"])
+def test_any_address_stays_that_of_a_connected_socket(
+    host: Host, held: contextlib.ExitStack, ip: str
+) -> None:
+    """The kernel gives it one address; its group is that of any, which it does not leave."""
+    where = "[::]:4433" if ip == "::" else WHERE
+    group_of(held, 1, where)
+    sock = held.enter_context(
+        accept(("::ffff:127.0.0.1" if ":" in ip else "127.0.0.1", 9), (ip, 4433))
+    )
+    assert sock.getsockname()[0] != ip
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT) == 1
+    grm.promote(sock, 2)
+    applications = host.group(where)["applications"]
+    assert [item["working_generation"] for item in applications] == [2]
 
 
 def test_workers_that_are_forked(host: Host, held: contextlib.ExitStack) -> None:

@@ -28,6 +28,7 @@ ENUMS: list[tuple[type[IntEnum], str]] = [
     (abi.GroupState, "GROUP_"),
     (abi.ProbePath, "PATH_"),
     (abi.Parted, "PARTED_"),
+    (abi.AnyAddress, "ANY_"),
     (abi.SteerStage, "STAGE_"),
     (abi.KeyedBy, "KEYED_BY_"),
     (abi.LinkedFunction, "FUNCTION_"),

@@ -23,10 +23,18 @@ def request_of(maps: Maps, cookie: int, sock: socket.socket) -> abi.SocketReques
     return abi.SocketRequest(
         cookie=cookie,
         generation=abi.GENERATION_NONE,
-        wildcard=ipaddress.ip_address(sock.getsockname()[0].partition("%")[0]).is_unspecified,
+        wildcard=_any_address(ipaddress.ip_address(sock.getsockname()[0].partition("%")[0])),
         ifindex=sockopt.ifindex(sock),
         uid=os.stat(f"/proc/self/fd/{sock.fileno()}").st_uid,
     )
+
+
+def _any_address(ip: address.IPAddress) -> int:
+    """Return which any address it is; 0: none. An IPv6 socket may be at that of IPv4."""
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    if not ip.is_unspecified:
+        return 0
+    return abi.AnyAddress.IPV4_ADDRESS if ip.version == 4 else abi.AnyAddress.ADDRESS
 
 
 def note_bound(maps: Maps, cookie: int, sock: socket.socket) -> None:
@@ -60,7 +68,7 @@ def note_connected(
     if request.registered or request.process.group:
         return
     ip = ipaddress.ip_address(address.ip_of(group.key))
-    request.wildcard = ip.is_unspecified
+    request.wildcard = _any_address(ip)
     request.process = abi.Membership(
         group=group_id + 1, epoch=group.epoch, generation=generation, app=application
     )
