@@ -26,6 +26,8 @@ from udpgrm import abi
 from udpgrm.kernel import libbpf
 
 CALLS = "{} of a UDP socket as the caller sees it, ns per call over one without hooks"
+#: As servers do it for a new peer; and when the memory of the socket's state is cold.
+_AT_ONCE, _LATER = "connect, once bound,", "connect, after 500 others were bound,"
 PROGRAMS = "connect and release hooks, ns per run over empty ones"
 PACKETS = "Packets of a group beside connected sockets of another, ns over those without"
 _HOOKS = ("connect4", "release")
@@ -53,12 +55,27 @@ class _Kind:
     def make(self, home: Path) -> list[socket.socket]:
         """Bind new sockets, as a server does for new peers."""
         with inside(self.cgroup, home):
-            made = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(_SOCKETS)]
-            for sock in made:
-                if self.name != _NO_GROUP:
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-                sock.bind(self.where)
-        return made
+            return [self._one() for _ in range(_SOCKETS)]
+
+    def make_connected(self, home: Path) -> tuple[list[socket.socket], int]:
+        """Connect each socket as soon as it is bound; return them, and the nanoseconds of that."""
+        made, took, clock = [], 0, time.perf_counter_ns
+        with inside(self.cgroup, home), quiet():
+            for _ in range(_SOCKETS):
+                sock = self._one()
+                connect = sock.connect
+                begun = clock()
+                connect(_PEER)
+                took += clock() - begun
+                made.append(sock)
+        return made, took
+
+    def _one(self) -> socket.socket:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        if self.name != _NO_GROUP:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind(self.where)
+        return sock
 
 
 def _kinds(place: Place, groups: Groups) -> Iterator[_Kind]:
@@ -77,7 +94,7 @@ def _kinds(place: Place, groups: Groups) -> Iterator[_Kind]:
 def _times(kinds: Sequence[_Kind], home: Path) -> dict[str, dict[_Kind, list[float]]]:
     """Nanoseconds per call, by call and kind; all kinds in turn. The first round is not counted."""
     result: dict[str, dict[_Kind, list[float]]] = {
-        call: {kind: [] for kind in kinds} for call in ("connect", "close")
+        call: {kind: [] for kind in kinds} for call in (_AT_ONCE, _LATER, "close")
     }
     clock = time.perf_counter_ns
     for number in range(_ROUNDS + 1):
@@ -90,8 +107,12 @@ def _times(kinds: Sequence[_Kind], home: Path) -> dict[str, dict[_Kind, list[flo
                 run(map(socket.socket.close, made))
                 ended = clock()
             if number:
-                result["connect"][kind].append((connected - begun) / _SOCKETS)
+                result[_LATER][kind].append((connected - begun) / _SOCKETS)
                 result["close"][kind].append((ended - connected) / _SOCKETS)
+            made, took = kind.make_connected(home)
+            run(map(socket.socket.close, made))
+            if number:
+                result[_AT_ONCE][kind].append(took / _SOCKETS)
     return result
 
 

@@ -16,6 +16,7 @@ enum {
 	AF_INET6 = 10,
 	IPPROTO_TCP = 6,
 	IPPROTO_UDP = 17,
+	TCP_ESTABLISHED = 1, /* also a UDP socket's state while it is connected */
 	SOL_SOCKET = 1,
 	SO_REUSEADDR = 2,
 	SO_REUSEPORT = 15,

@@ -12,8 +12,7 @@
 #include "groups.h"
 
 enum {
-	TCP_ESTABLISHED = 1, /* also a UDP socket's state while it is connected */
-	TCP_CLOSE_WAIT = 8,  /* the peer sends no more */
+	TCP_CLOSE_WAIT = 8, /* the peer sends no more */
 };
 
 /* Heads of the kernel's struct bpf_iter_meta, and struct bpf_iter__udp or bpf_iter__tcp. */

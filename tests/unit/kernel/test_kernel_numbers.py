@@ -50,7 +50,10 @@ def test_bpf(compiled: dict[str, int], name: str, value: int) -> None:
 
 HEADERS = "".join(
     f"#include <{name}>\n"
-    for name in ("errno.h", "netinet/in.h", "sys/socket.h", "asm/socket.h", "linux/udp.h")
+    for name in (
+        *("errno.h", "netinet/in.h", "netinet/tcp.h", "sys/socket.h", "asm/socket.h"),
+        "linux/udp.h",
+    )
 )
 
 
