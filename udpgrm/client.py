@@ -29,6 +29,8 @@ from udpgrm.abi import Option
 from udpgrm.state import address
 
 _POLL_S = 0.001
+#: A registration of a few hundred microseconds is not to take a millisecond.
+_FIRST_POLL_S = 0.0001
 
 
 class NotHooked(OSError):
@@ -168,14 +170,15 @@ def wait_registered(sockets: Sequence[socket.socket], timeout: float = 5.0) -> l
     """
     indices = []
     for sock in sockets:
-        deadline = time.monotonic() + timeout
+        deadline, pause = time.monotonic() + timeout, _FIRST_POLL_S
         while (index := socket_generation(sock).index) is None:
             if time.monotonic() > deadline:
                 raise TimeoutError(
                     errno.ETIMEDOUT,
                     f"socket {sock.fileno()} got no index in {timeout} s",
                 )
-            time.sleep(_POLL_S)
+            time.sleep(pause)
+            pause = min(2 * pause, _POLL_S)
         indices.append(index)
     return indices
 

@@ -111,7 +111,7 @@ class GarbageCollector:
 
     def _group_of(self, key: Union[abi.ProbeKey, abi.AdoptedKey]) -> Optional[abi.Group]:
         """Return the live group that a record belongs to."""
-        if key.group_id >= self._maps.config.groups:
+        if key.group_id >= self._maps.group_count:
             return None
         group = self._maps.group(key.group_id)
         return group if group.state == GroupState.LIVE and group.epoch == key.epoch else None

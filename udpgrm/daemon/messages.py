@@ -68,7 +68,7 @@ class MessageHandler:
 
     def _group_of(self, message: abi.Message) -> Optional[abi.Group]:
         """Return the message's group; None: it was deleted."""
-        if message.group_id >= self._maps.config.groups:
+        if message.group_id >= self._maps.group_count:
             return None
         group = self._maps.group(message.group_id)
         return group if group.state == GroupState.LIVE and group.epoch == message.epoch else None

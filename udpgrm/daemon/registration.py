@@ -149,9 +149,8 @@ class Registrar:
         if not slot.live or slot.generation != generation:
             slot.generation, slot.app = generation, message.app
             if not slot.live:
-                reading = counters.read(self._maps, group_id)
-                slot.base_in = reading.packets_in[slot_id]
-                slot.base_out = reading.packets_out[slot_id]
+                packets = counters.packets_of(self._maps, group_id, slot_id)
+                slot.base_in, slot.base_out = packets
         entries.set_entry(slot, index, array_entry)
         group_entries.write_slot(slot_id, slot)
         record.index = index

@@ -147,6 +147,7 @@ class Server:
             pass
         while self._pool.refill():
             pass
+        self._pool.start_worker()
         if self._options.cgroup is not None:
             log.step(f"Installing BPF into cgroup {self._options.cgroup}")
             hooks.install(

@@ -25,6 +25,8 @@ from udpgrm.kernel import sockopt
 _SYS_PIDFD_GETFD = 438  # the same on every architecture
 _SYS_PIDFD_OPEN = 434
 _PIDFD_THREAD = os.O_EXCL
+#: Of /proc/PID/status: the lines up to State.
+_HEAD_BYTES = 512
 #: Seconds between two checks of a thread that has not answered, and how many checks in a row find
 #: it blocked in the kernel before it is abandoned. A thread without a processor is waited for.
 _LOOK_EVERY_S = 0.01
@@ -70,10 +72,9 @@ def state(pid: int, thread: Optional[int] = None) -> str:
     Not from its `stat`, or from any link in its directory, which wait for execve(2) as well.
     """
     where = f"/proc/{pid}/status" if thread is None else f"/proc/{pid}/task/{thread}/status"
-    with contextlib.suppress(OSError):
-        for line in Path(where).read_text(errors="replace").splitlines():
-            if line.startswith("State:"):
-                return line.split()[1]
+    with contextlib.suppress(OSError), open(where, "rb", buffering=0) as file:
+        # Name, of 64 bytes at most, and Umask come before it
+        return file.read(_HEAD_BYTES).partition(b"\nState:\t")[2][:1].decode()
     return ""
 
 

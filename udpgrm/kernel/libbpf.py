@@ -137,6 +137,14 @@ def map_update_batch(fd: int, items: Mapping[int, int]) -> None:
     _check(result, "map update")
 
 
+def map_fill(fd: int, value: bytes, count: int) -> None:
+    """Set the first elements of an array to a value, in one call."""
+    keys = (ctypes.c_uint32 * count)(*range(count))
+    length = ctypes.c_uint32(count)
+    result = lib.bpf_map_update_batch(fd, keys, value * count, ctypes.byref(length), None)
+    _check(result, "map update")
+
+
 def map_lookup(fd: int, key: bytes, value_size: int) -> Optional[bytes]:
     """Return the value of a key, or None. Per-CPU maps: the values of all CPUs."""
     value = ctypes.create_string_buffer(value_size)

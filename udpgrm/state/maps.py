@@ -79,22 +79,22 @@ class Maps:
 
     def group(self, group_id: int) -> abi.Group:
         """Return the group record itself: reads and writes go to the kernel's memory."""
-        memory = self._memory("groups", self._groups * ctypes.sizeof(abi.Group))
+        memory = self._memory("groups", self.group_count * ctypes.sizeof(abi.Group))
         return abi.Group.from_buffer(memory, group_id * ctypes.sizeof(abi.Group))
 
     def groups_in(self, *states: abi.GroupState) -> list[int]:
         """Return the ids of the groups in these states; only the state of each group is read."""
         size, start = ctypes.sizeof(abi.Group), abi.Group.state.offset
-        memory = self._memory("groups", self._groups * size)
+        memory = self._memory("groups", self.group_count * size)
         if sys.byteorder == "big":
             start += abi.Group.state.size - 1
-        found = memory[start : self._groups * size : size]
+        found = memory[start : self.group_count * size : size]
         return [group_id for group_id, state in enumerate(found) if state in states]
 
     def tables_of(self, *states: abi.GroupState) -> set[int]:
         """Return the flow tables of the groups in these states; only their tables are read."""
         numbers = self.groups_in(*states)
-        memory = self._memory("groups", self._groups * ctypes.sizeof(abi.Group))
+        memory = self._memory("groups", self.group_count * ctypes.sizeof(abi.Group))
         field, width = abi.Group.table, ctypes.sizeof(ctypes.c_uint16)
         found: set[int] = set()
         with memoryview(memory) as raw, raw.cast("H") as words:
@@ -120,7 +120,8 @@ class Maps:
         return "sockmaps" if self.has_inner("sockmaps", group_id) else "sockets"
 
     @functools.cached_property
-    def _groups(self) -> int:
+    def group_count(self) -> int:
+        """Return how many groups there can be."""
         return int(self.config.groups)
 
     def _memory(self, name: str, length: int) -> mmap.mmap:
@@ -144,8 +145,8 @@ class Maps:
         """
         position = number
         if outer != "flow_tables":
-            position += MAX_TABLES + BY_GROUP.index(outer) * self._groups
-        memory = self._memory("inner_ids", 4 * (MAX_TABLES + len(BY_GROUP) * self._groups))
+            position += MAX_TABLES + BY_GROUP.index(outer) * self.group_count
+        memory = self._memory("inner_ids", 4 * (MAX_TABLES + len(BY_GROUP) * self.group_count))
         return ctypes.c_uint32.from_buffer(memory, 4 * position)
 
     def has_inner(self, outer: str, number: int) -> bool:
