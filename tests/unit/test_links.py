@@ -34,7 +34,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["udpgrm.prom", f".udpgrm.prom.{os.getpid()}"])
+@pytest.mark.parametrize(
+    "name", ["udpgrm.prom", f".udpgrm.prom.{os.getpid()}"], ids=["file", "draft"]
+)
 def test_metrics(victim: Path, place: Path, name: str) -> None:
     (place / name).symlink_to(victim)
     prometheus.write(place / "udpgrm.prom", "metrics\n")
