@@ -215,7 +215,8 @@ def _status(
         return "untouched", ""
     lost = next((result for result in results if result.get("unreachable")), None)
     if lost is not None:
-        when = "" if lost is switch or switch is None else "after the switch: "
+        was_begun = switch is not None and (lost is not switch or journal is not None)
+        when = "after the switch: " if was_begun else ""
         return "unreachable", when + cause(lost)
     failed = next((result for result in results if result.get("failed")), None)
     if switch is None:

@@ -53,11 +53,20 @@ class Host:
                 mine = {**mine, "bake": bake, "look": [*self.switched(), service]}
             result = self._restart(service, arguments, dict(mine), other_rollout)
             if not _rollout.is_well(result):
+                if result.get("unreachable") and not self.check:
+                    self._look_for_begun(service)
                 return False
         looks = result.get("looks") or {}
         for service, found in looks.items():
             self._note("look", service, found)
         return bool(looks)
+
+    def _look_for_begun(self, service: str) -> None:
+        """Read a service whose restart this run may have begun as the connection was lost: so it can go back."""
+        result = self._call("udpgrm_service_info", {"service": service})
+        for found in result.get("services") or []:
+            if (found.get("rollout") or {}).get("run") == self.run:
+                self._note("look", service, result)
 
     def plan(self, release: str | None, other_rollout: str) -> dict[str, t.Any]:
         """Return the result of a task in check mode: C(restarts), whether there is something to do, C(hooked), whether it may.

@@ -43,6 +43,14 @@ SWITCHED = {
 }
 
 
+def look_at(counters: dict[str, t.Any]) -> dict[str, t.Any]:
+    return {"restart": DRAINING, "measured": counters}
+
+
+def look(counters: dict[str, t.Any]) -> dict[str, t.Any]:
+    return {"services": [look_at(counters)]}
+
+
 def finished(**evidence: t.Any) -> dict[str, t.Any]:
     drain = step("drain", 0.7, 6.7, evidence={"drained": True, **evidence})
     return journal("finished", *PROMOTED, drain, step("stop", 6.7, 7.0))
@@ -90,6 +98,12 @@ def entry(**results: t.Any) -> dict[str, t.Any]:
         ({"switch": SWITCHED}, "updated", True),
         ({"switch": SWITCHED, "join": join(finished())}, "updated", False),
         ({"switch": {"unreachable": True, "msg": "no"}}, "unreachable", False),
+        # the connection was lost during the bake
+        (
+            {"switch": {"unreachable": True, "msg": "no"}, "look": look(measured(2.0))},
+            "unreachable",
+            True,
+        ),
         ({"switch": {"failed": True, "msg": "refused"}}, "failed", False),
         (
             {"switch": SWITCHED, "look": {"unreachable": True, "msg": "no"}},
@@ -183,14 +197,6 @@ def test_flows_of_a_new_instance_are_lost_when_it_is_rolled_back() -> None:
     undone = journal("rolled_back", *PROMOTED, step("drain_new", 0.7, 6.7, evidence=left))
     found = entry(switch=SWITCHED, join=join(undone, failed=True, msg=""))
     assert (found["status"], found["flows_lost"]) == ("rolled_back", 3)
-
-
-def look_at(counters: dict[str, t.Any]) -> dict[str, t.Any]:
-    return {"restart": DRAINING, "measured": counters}
-
-
-def look(counters: dict[str, t.Any]) -> dict[str, t.Any]:
-    return {"services": [look_at(counters)]}
 
 
 @pytest.mark.parametrize(
