@@ -174,6 +174,10 @@ def resumed(position: Position, facts: Facts) -> Position:
     step = position.step
     if facts.was_active and step in _DRAIN_BEFORE:
         step = _DRAIN_BEFORE[step]
+    # a rollback that was undone by hand goes forward again
+    undone = facts.new_active and facts.new_alive and not facts.superseded
+    if step is Step.DRAIN_NEW and undone:
+        return Position(Step.PROMOTE)
     if step in (Step.DEMOTE, Step.DRAIN_NEW) and facts.must_stay:
         return Position(Step.PROMOTE)
     return back(step, facts) if is_lost(step, facts) else Position(step)

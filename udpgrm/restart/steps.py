@@ -223,10 +223,17 @@ class Steps:
             return Result.DONE
         results = {"stop": Result.DONE, "keep": Result.KEPT, "fail": Result.STUCK}
         result = results[self._service.drain.on_timeout]
-        if result is Result.KEPT and steering.serves(self._groups, old):
-            _warn(evidence, f"generation {old} is active again (udpgrm list)")
-            return Result.STUCK
+        if result is Result.KEPT:
+            result = self._kept(old, evidence)
+            watch()  # the last look: the new instance is what serves from now on
         return result
+
+    def _kept(self, generation: int, evidence: Evidence) -> Result:
+        """Return the result of a drain that leaves its instance running, which may be active."""
+        if steering.serves(self._groups, generation):
+            _warn(evidence, f"generation {generation} is active again (udpgrm list)")
+            return Result.STUCK
+        return Result.KEPT
 
     def _notify(self, generation: int, evidence: Evidence) -> None:
         """Notify an instance that its drain begins."""
@@ -334,7 +341,7 @@ class Steps:
 
         decision = self._watch(self._new, evidence, watch)
         if decision is Decision.TIMEOUT and self._service.drain.on_timeout == "keep":
-            return Result.KEPT
+            return self._kept(self._new, evidence)
         return Result.DONE
 
     def _stop_new(self, evidence: Evidence) -> None:

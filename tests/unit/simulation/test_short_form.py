@@ -87,6 +87,19 @@ FOUND = {
         Config(on_timeout="keep", max_s=1.0, every_s=0.1),
         ("operator promotes old", "drain", "delete", 2),
     ),
+    "a rollback that was undone by hand keeps both": one(
+        Config(on_timeout="keep", max_s=1.0),
+        ("full disk", "promote", "held", 1),
+        ("operator promotes old", "verify", "delete", 1),
+        ("operator promotes new", "drain_new", "working", 1),
+        seed=202,
+    ),
+    "the new one is stopped as the old one is kept": one(
+        Config(on_timeout="keep", max_s=1.0),
+        ("operator restarts", "promote", "systemctl", 1),
+        ("operator stops new", "drain", "facts", 1),
+        seed=202,
+    ),
     "promoted by hand, and then the canary fails": one(
         Config(servers=(GOOD, GOOD, Server.MUTE)), ("operator promotes new", "canary", "sync", 1)
     ),
