@@ -147,7 +147,6 @@ class Server:
             pass
         while self._pool.refill():
             pass
-        self._pool.start_worker()
         if self._options.cgroup is not None:
             log.step(f"Installing BPF into cgroup {self._options.cgroup}")
             hooks.install(

@@ -3,18 +3,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Callable, Optional
+from typing import Callable
 
 from udpgrm import abi
 from udpgrm.abi import GroupState
 from udpgrm.kernel import libbpf
-from udpgrm.loader.worker import Worker
 from udpgrm.state import layout
 from udpgrm.state.entries import empty_slot
 from udpgrm.state.layout import Limits
@@ -62,13 +60,7 @@ class Pool:
         self._prepared = {True: (-_SOON_S, 0), False: (-_SOON_S, 0)}
         #: Whether fewer groups than wanted were prepared the last time
         self._is_short = {True: False, False: False}
-        self._worker: Optional[Worker] = None
         self._recount()
-
-    def start_worker(self) -> None:
-        """Prepare flow tables in a thread from now on, if there may be one: each takes long."""
-        with contextlib.suppress(RuntimeError):  # the limit of processes is reached
-            self._worker = Worker()
 
     def _recount(self) -> None:
         """Correct the counts of what users use: a daemon that was killed may have miscounted."""
@@ -89,11 +81,8 @@ class Pool:
 
         Not one by one: an update of a map of maps waits for all running programs,
         and a call can update many. Not all at once either: messages wait meanwhile.
-        Returns whether there is more to prepare. Raises OSError, also of the thread's work.
+        Returns whether there is more to prepare.
         """
-        error = self._worker.error() if self._worker is not None else None
-        if error is not None:
-            raise error
         for roots in (True, False):
             wanted = _share(self._limits.prepared_groups, self._groups, roots)
             ready = self._groups_in(GroupState.PREPARED, roots)
@@ -120,22 +109,8 @@ class Pool:
         return count
 
     def _prepare_tables(self, count: int, roots: bool) -> None:
-        numbers = self._spare_tables[roots][:count]
-        del self._spare_tables[roots][:count]
-        if self._worker is None:
-            self._fill_queue(numbers, roots)
-        elif numbers:
-            self._worker.add(lambda: self._fill_queue(numbers, roots))
-
-    def _fill_queue(self, numbers: Sequence[int], roots: bool) -> None:
-        """Make flow tables for hooks to take. Without memory for all, it makes none."""
-        try:
-            self._make_tables(numbers, self._limits.flows)
-        except BaseException:
-            self._spare_tables[roots] += numbers  # at the end: the thread must not move others
-            raise
         queue = "root_tables" if roots else "free_tables"
-        for number in numbers:
+        for number in self._new_tables(count, roots):
             libbpf.map_update(self._maps[queue], None, index(number))
 
     def _groups_in(self, state: GroupState, roots: bool) -> list[int]:
@@ -192,12 +167,10 @@ class Pool:
         """Make empty flow tables and return their ids; fewer if all are in use."""
         spare = self._spare_tables[roots]
         numbers = spare[:count]
-        self._make_tables(numbers, flows or self._limits.flows)
+        entries = flows or self._limits.flows
+        self._install("flow_tables", numbers, lambda: layout.make_flow_table(entries))
         del spare[:count]
         return numbers
-
-    def _make_tables(self, numbers: Sequence[int], flows: int) -> None:
-        self._install("flow_tables", numbers, lambda: layout.make_flow_table(flows))
 
     def ensure_table(self, group_id: int, group: abi.Group, slot: int) -> None:
         """Give a generation its flow table, unless a hook has done so."""

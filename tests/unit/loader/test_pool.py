@@ -19,7 +19,6 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from testing.waiting import wait_for
 from udpgrm import abi
 from udpgrm.abi import GroupState
 from udpgrm.loader import pool
@@ -411,32 +410,3 @@ def test_a_daemon_that_died_while_it_gave_a_table(maps: FakeMaps) -> None:
     given, group.table[5] = group.table[5], 0
     pool_of(maps).ensure_table(0, group, 5)
     assert group.table[5] == given
-
-
-def test_tables_are_prepared_in_a_thread() -> None:
-    """What fails there is raised by the next call, and no table is lost."""
-    maps = FakeMaps()
-
-    def fails(*_: object) -> int:
-        raise MemoryError
-
-    def has_raised() -> bool:
-        try:
-            mine.refill()
-        except MemoryError:
-            return True
-        return False
-
-    def has_all() -> bool:
-        has_raised()  # an error of before
-        queued = maps.queues["free_tables"] + maps.queues["root_tables"]
-        spare = mine._spare_tables[True] + mine._spare_tables[False]
-        return bool(queued) and sorted(queued + spare) == list(range(1, layout.MAX_TABLES))
-
-    with faked(maps):
-        mine = pool_of(maps)
-        mine.start_worker()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(layout, "make_flow_table", fails)
-            wait_for(has_raised, "the thread's error")
-        wait_for(has_all, "the thread to prepare tables")
