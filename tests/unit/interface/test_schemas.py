@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
@@ -23,6 +25,7 @@ from udpgrm.restart.machine import FORWARD, UNDO, Outcome, Result, Step
 from udpgrm.state import counters
 from udpgrm.views import history, services
 
+ROOT = Path(__file__).resolve().parents[3]
 ALL = [interface.COMMON, *interface.names()]
 SHARED = interface.load(interface.COMMON)["$defs"]
 
@@ -176,3 +179,17 @@ def test_ways_of_a_packet_are_those_of_the_code() -> None:
     listed = SHARED["probe_evidence_fields"]["properties"]["path"]["enum"]
     ways = [path.name.lower() for path in ProbePath if path is not ProbePath.NONE]
     assert listed == [*ways, None]
+
+
+def test_evidence_is_what_steps_record() -> None:
+    """Some is so rare that no answer of another test has it."""
+    recorded = {
+        node.slice.value
+        for path in (ROOT / "udpgrm/restart").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Subscript)
+        and isinstance(node.ctx, ast.Store)
+        and ast.unparse(node.value) == "evidence"
+        and isinstance(node.slice, ast.Constant)
+    }
+    assert recorded == set(SHARED["evidence"]["properties"])
