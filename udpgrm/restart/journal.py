@@ -218,6 +218,11 @@ class Journal:
         return host.current.monotonic() - stored.number(self.plan["promotion"].get("at", 0.0))
 
 
+def warn(evidence: dict[str, Any], message: str) -> None:
+    """Add a message for the operator to a step's evidence, which is shown with its result."""
+    evidence["reason"] = "; ".join(filter(None, (evidence.get("reason"), message)))
+
+
 def want_room() -> None:
     """Check that another restart's journal can be written. Raises Suspended."""
     try:

@@ -14,7 +14,7 @@ from udpgrm.restart.budget import OverBudget
 from udpgrm.restart.drain import Decision, Watcher
 from udpgrm.restart.groups import DISPATCH_ERRORS, Groups
 from udpgrm.restart.instances import Instances, has_ended
-from udpgrm.restart.journal import Journal
+from udpgrm.restart.journal import Journal, warn
 from udpgrm.restart.machine import Facts, Result, Step, is_lost
 from udpgrm.restart.plan import Refused
 from udpgrm.restart.systemd import SystemdError
@@ -191,9 +191,6 @@ class Steps:
         if errors:
             counted = ", ".join(f"{name} {count}" for name, count in errors.items())
             raise StepFailed(f"packets were not dispatched since the promotion: {counted}")
-        self._check_budget(evidence)
-
-    def _check_budget(self, evidence: Evidence) -> None:
         budget.check(self._service.budget, self._groups, self._journal, evidence)
 
     def _drain(self, evidence: Evidence) -> Result:
@@ -209,7 +206,7 @@ class Steps:
                 if not self._instances.is_alive(self._new) and self._instances.is_alive(old):
                     raise StepFailed(f"{self._instances.name(self._new)} has ended")
             budget.check_conflicts(self._service.budget, self._groups, self._journal, evidence)
-            self._check_budget(evidence)
+            budget.check(self._service.budget, self._groups, self._journal, evidence)
 
         self._notify(old, evidence)
 
@@ -231,7 +228,7 @@ class Steps:
     def _kept(self, generation: int, evidence: Evidence) -> Result:
         """Return the result of a drain that leaves its instance running, which may be active."""
         if steering.serves(self._groups, generation):
-            _warn(evidence, f"generation {generation} is active again (udpgrm list)")
+            warn(evidence, f"generation {generation} is active again (udpgrm list)")
             return Result.STUCK
         return Result.KEPT
 
@@ -243,7 +240,7 @@ class Steps:
         given = notice.give(begin, self._instances, generation, self._journal)
         evidence["notice"] = given
         if given["error"] is not None:
-            _warn(evidence, f"{given['instance']} got no notice of its drain: {given['error']}")
+            warn(evidence, f"{given['instance']} got no notice of its drain: {given['error']}")
         self._on_change()
 
     def _watch(self, generation: int, evidence: Evidence, watch: Callable[[], None]) -> Decision:
@@ -263,7 +260,7 @@ class Steps:
                 if decision is Decision.TIMEOUT:
                     flows = self._journal.progress["flows"]
                     state = "it was not quiet" if flows is None else f"{flows} flows remained"
-                    _warn(evidence, f"{state} after {drain.max_s:g} s")
+                    warn(evidence, f"{state} after {drain.max_s:g} s")
                 return decision
             self._journal.publish()
             self._on_change()
@@ -291,7 +288,7 @@ class Steps:
             evidence["sockets_left"] = remaining
         if other is not None:
             for where in steering.restore(self._groups, self._instances, generation, other):
-                _warn(evidence, f"{where}: {generation} was made active as it was stopped")
+                warn(evidence, f"{where}: {generation} was made active as it was stopped")
 
     def _is_adopted(self, generation: int) -> bool:
         """Return whether udpgrm enrolls its sockets; systemd may start it again meanwhile."""
@@ -320,7 +317,7 @@ class Steps:
         if old is not None:
             if notice.was_given(old, self._journal):
                 name = self._instances.name(old)
-                _warn(evidence, f"{name} got the notice of its drain: does it take new sessions?")
+                warn(evidence, f"{name} got the notice of its drain: does it take new sessions?")
             missing = [where for where in ours if now[where] == self._new]
             if missing and any(map(self._instances.is_alive, (old, self._new))):
                 raise StepFailed(
@@ -350,8 +347,3 @@ class Steps:
             steering.refuse_active(self._groups, self._new, evidence)
         stays = old is not None and not has_ended(self._instances, old)
         self._stop_instance(self._new, old if stays else None, evidence)
-
-
-def _warn(evidence: Evidence, message: str) -> None:
-    """Add a message for the operator, which is shown with the step's result."""
-    evidence["reason"] = "; ".join(filter(None, (evidence.get("reason"), message)))
