@@ -156,13 +156,15 @@ class Edge:
         """Wait until the journal of a restart that `start` began announces a step."""
 
         def announced() -> bool:
-            if not (self.state / "edge.json").exists():
+            try:
+                journal = self.journal()
+            except FileNotFoundError:  # not yet, or the last one has just got another name
                 return False
-            journal = self.journal()
             if journal["started"] <= self._earlier:
                 return False
-            assert journal["outcome"] is None or step in self.steps(), journal["steps"]
-            return step in self.steps()
+            steps = [record["step"] for record in journal["steps"]]
+            assert journal["outcome"] is None or step in steps, steps
+            return step in steps
 
         until(announced, step)
 

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 
 UPSTREAM, CALLERS = 5080, 5070
 #: Calls a second, how long each lasts (ms), and how many have ended when the restart begins.
-RATE, LASTS_MS, BEFORE = 20, 500, 60
+RATE, LASTS_MS, BEFORE = 50, 500, 100
 FLOW_S = 5
 #: A buffer that holds what arrives while a busy machine does not let a program run for seconds.
 BUFFER = 425984
