@@ -264,6 +264,16 @@ def test_what_is_shown(host: Host, held: contextlib.ExitStack) -> None:
 
 
 @contextlib.contextmanager
+def running(*command: str) -> Iterator[None]:
+    """Run a process that has made its sockets, until it is to end."""
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == "made\n"
+        yield
+
+
+@contextlib.contextmanager
 def connected_outside(cgroup: Path, *addresses: tuple[str, int]) -> Iterator[None]:
     """Have a process beside the hooked cgroup accept a session, at the addresses of `accept`."""
     code = f"""
@@ -277,13 +287,7 @@ sys.stdin.read()
     outside = cgroup.parent / f"{cgroup.name}-outside"
     outside.mkdir()
     try:
-        with subprocess.Popen(
-            inside(outside, sys.executable, "-c", code),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as process:
-            assert process.stdout is not None and process.stdout.readline() == "made\n"
+        with running(*inside(outside, sys.executable, "-c", code)):
             yield
     finally:
         outside.rmdir()
@@ -353,13 +357,7 @@ sys.stdin.read()
 @contextlib.contextmanager
 def giving_up_root(*words: str) -> Iterator[None]:
     """A server that enrolls a socket as root, and connects one as another user."""
-    with subprocess.Popen(
-        [sys.executable, "-c", _GIVES_UP_ROOT, *words],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None and process.stdout.readline() == "made\n"
+    with running(sys.executable, "-c", _GIVES_UP_ROOT, *words):
         yield
 
 
@@ -418,13 +416,7 @@ print("made", flush=True)
 sys.stdin.read()
 """
     command = ["unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh"]
-    with subprocess.Popen(
-        [*command, sys.executable, "-c", code],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None and process.stdout.readline() == "made\n"
+    with running(*command, sys.executable, "-c", code):
         group_of(held, 1)
         held.enter_context(accept(("127.0.0.1", 9)))
         found = {

@@ -126,16 +126,21 @@ def test_it_ends_as_the_child_ends(command: list[str], status: int) -> None:
     assert decoy.process.returncode == status
 
 
-def test_listen_pid_is_the_childs() -> None:
-    script = 'exec "$0" "$1" -- sh -c "echo \\$LISTEN_PID \\$\\$"'
+def printed_by_child(variables: str, expression: str) -> str:
+    """Return what the child prints; `variables` are the decoy's, whose process `$$` is."""
+    script = f'exec "$0" "$1" -- sh -c \'echo {expression}\''
     done = subprocess.run(
-        ["sh", "-c", f"LISTEN_PID=$$; export LISTEN_PID; {script}", *DECOY],
+        ["sh", "-c", f"export {variables}; {script}", *DECOY],
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
         check=True,
     )
-    listen_pid, child = done.stdout.split()
+    return done.stdout
+
+
+def test_listen_pid_is_the_childs() -> None:
+    listen_pid, child = printed_by_child("LISTEN_PID=$$", "$LISTEN_PID $$").split()
     assert listen_pid == child
     other = Decoy("sh", "-c", "echo $LISTEN_PID", environment={"LISTEN_PID": "1"})
     assert other.process.communicate(timeout=PATIENCE_S)[0] == "1\n"
@@ -143,15 +148,8 @@ def test_listen_pid_is_the_childs() -> None:
 
 def test_listen_pidfdid_of_the_decoy_is_gone() -> None:
     # from systemd 258 on, sd_listen_fds(3) finds nothing if it is another process's
-    script = 'exec "$0" "$1" -- sh -c "echo \\$LISTEN_FDS:\\$LISTEN_PIDFDID"'
-    done = subprocess.run(
-        ["sh", "-c", f"export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_PIDFDID=4711; {script}", *DECOY],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=True,
-    )
-    assert done.stdout == "1:\n"
+    variables = "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_PIDFDID=4711"
+    assert printed_by_child(variables, "$LISTEN_FDS:$LISTEN_PIDFDID") == "1:\n"
     others = {"LISTEN_PID": "1", "LISTEN_PIDFDID": "4711"}
     other = Decoy("sh", "-c", "echo $LISTEN_PIDFDID", environment=others)
     assert other.process.communicate(timeout=PATIENCE_S)[0] == "4711\n"
