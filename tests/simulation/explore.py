@@ -15,8 +15,8 @@ from tests.simulation.schedules import FAULTS, At, Config, Fault, Report, Schedu
 GOOD = Server.GOOD
 CONFIGS = (
     Config(),
-    Config(on_timeout="fail", max_s=1.0),
-    Config(on_timeout="keep", max_s=1.0),
+    Config(on_timeout="fail", max_s=1.0, every_s=0.1),
+    Config(on_timeout="keep", max_s=1.0, every_s=0.1),
     Config(hold_s=2.0, every_s=60.0),
     Config(is_first=True),
     Config(restarts=True),

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Optional
@@ -54,7 +55,8 @@ class Invariants:
         self._promoted_by_hand: dict[int, float] = {}
         self._missed_since: Optional[float] = None
         self._ended: set[str] = set()
-        self._kept: dict[int, float] = {}  # when the restart ended that has left them
+        self._kept: dict[int, float] = {}  # since when a restart leaves them running
+        self._left_by_hand: set[int] = set()
 
     def violate(self, text: str) -> None:
         """Add a violation."""
@@ -65,8 +67,10 @@ class Invariants:
         self._meddled_at = self._world.scheduler.now
 
     def promotes_by_hand(self, generation: int) -> None:
-        """An operator makes a generation active."""
+        """An operator makes a generation active; of one that is kept, its restart ends by that."""
         self.meddled()
+        if generation in self._kept:
+            self._left_by_hand |= set(self._world.working.values())
         self._promoted_by_hand[generation] = self._world.scheduler.now
 
     def _is_promoted_by_hand(self, generation: int) -> bool:
@@ -82,6 +86,7 @@ class Invariants:
         self._lost_at.clear()
         self._served.clear()
         self._kept.clear()
+        self._left_by_hand.clear()
         self._missed_since = None
         self.meddled()
 
@@ -89,6 +94,7 @@ class Invariants:
         """New flows of an address go to another generation."""
         world = self._world
         self._served.add(now)
+        self._left_by_hand.discard(now)
         if before is not None and before not in world.working.values():
             self._lost_at[before] = world.scheduler.now
         living = [number for number, unit in world.units.all.items() if unit.sockets]
@@ -161,6 +167,12 @@ class Invariants:
             return
         if "@" not in path.name:
             self._world.step = saved.step
+        left = saved.old if saved.step == "drain" else saved.new
+        if left is not None and saved.step in ("drain", "drain_new"):
+            if '"kept": ' in text and "kept" in json.loads(text)["steps"][-1]["evidence"]:
+                self._kept.setdefault(left, self._world.scheduler.now)
+            else:
+                self._kept.pop(left, None)  # it drains
         if saved.outcome and saved.started + saved.step not in self._ended:
             self._ended.add(saved.started + saved.step)
             self._ends(path, saved)
@@ -169,7 +181,7 @@ class Invariants:
         """Check that what runs serves, if all restarts have ended."""
         units, working = self._world.units, set(self._world.working.values())
         alive = set(units.alive())
-        orphans = alive - working - set(self._kept)
+        orphans = alive - working - set(self._kept) - self._left_by_hand
         if orphans:
             self.violate(f"{when} {sorted(orphans)} run, active is {working}")
         if alive and not alive & working and not self._have_died_since(alive, working):
@@ -180,19 +192,16 @@ class Invariants:
         if not alive <= set(self._kept):
             return False
         ended = max(self._kept[number] for number in alive) - _TOO_LATE_S
-        return all(self._world.units.get(number).ended > ended for number in working)
+        dead = [self._world.units.get(number) for number in working]
+        return all(unit.runs or unit.ended > ended for unit in dead)  # runs: it is being stopped
 
     def _ends(self, path: Path, saved: Saved) -> None:
         """Compare an outcome with the world."""
         world, units = self._world, self._world.units
         if saved.boot_id != f"boot-{world.boot}":
             return  # closed: its instances are gone
-        is_kept = {("finished", "drain"), ("rolled_back", "drain_new")}
-        if (saved.outcome, saved.step) in is_kept:
-            left = saved.old if saved.outcome == "finished" else saved.new
-            if left is not None:
-                self._kept[left] = world.scheduler.now
-            return
+        if (saved.outcome, saved.step) in {("finished", "drain"), ("rolled_back", "drain_new")}:
+            return  # what is left is known to be kept
         if self._is_meddled_with:
             return
         message = f"{path.name} says {saved.outcome} in {saved.step}"

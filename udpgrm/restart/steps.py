@@ -220,13 +220,13 @@ class Steps:
             return Result.DONE
         results = {"stop": Result.DONE, "keep": Result.KEPT, "fail": Result.STUCK}
         result = results[self._service.drain.on_timeout]
-        if result is Result.KEPT:
-            result = self._kept(old, evidence)
-            watch()  # the last look: the new instance is what serves from now on
-        return result
+        return self._keep(old, evidence, watch) if result is Result.KEPT else result
 
-    def _kept(self, generation: int, evidence: Evidence) -> Result:
-        """Return the result of a drain that leaves its instance running, which may be active."""
+    def _keep(self, generation: int, evidence: Evidence, watch: Callable[[], None]) -> Result:
+        """Leave an instance running that has not drained, unless it is active."""
+        evidence["kept"] = self._instances.name(generation)
+        self._journal.save()  # before the last look: no later change is missed silently
+        watch()
         if steering.serves(self._groups, generation):
             warn(evidence, f"generation {generation} is active again (udpgrm list)")
             return Result.STUCK
@@ -338,7 +338,7 @@ class Steps:
 
         decision = self._watch(self._new, evidence, watch)
         if decision is Decision.TIMEOUT and self._service.drain.on_timeout == "keep":
-            return self._kept(self._new, evidence)
+            return self._keep(self._new, evidence, watch)
         return Result.DONE
 
     def _stop_new(self, evidence: Evidence) -> None:

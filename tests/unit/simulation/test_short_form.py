@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from udpgrm.restart import machine, steering
 from udpgrm.restart.drain import Decision
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.host import Host
+from udpgrm.restart.machine import Result
 from udpgrm.restart.steps import Steps
 
 SCHEDULES = 300
@@ -77,16 +79,15 @@ def test_what_stands_in_is_called_as_the_real_one(simulated: type, real: type) -
 
 
 SHORT = Config(servers=(GOOD, GOOD, Server.SHORT), every_s=60.0)
+#: Its drains run out of time.
+KEEPS = Config(on_timeout="keep", max_s=1.0, every_s=0.1)
 #: Each violated an invariant, until restarts were changed.
 FOUND = {
     "an empty journal after a power cut": one(
         Config(every_s=0.1), ("reboot", "drain", "sleep", 1), seed=4
     ),
     "resumed in stop, the new instance is dead": one(SHORT, ("kill", "stop", "systemctl stop", 1)),
-    "kept, but active again": one(
-        Config(on_timeout="keep", max_s=1.0, every_s=0.1),
-        ("operator promotes old", "drain", "delete", 2),
-    ),
+    "kept, but active again": one(KEEPS, ("operator promotes old", "drain", "delete", 2)),
     "a rollback that was undone by hand keeps both": one(
         Config(on_timeout="keep", max_s=1.0),
         ("full disk", "promote", "held", 1),
@@ -155,6 +156,19 @@ def test_found(name: str) -> None:
     assert report.violations == []
 
 
+@pytest.mark.parametrize("kind", ["operator promotes old", "operator stops new", "crash of new"])
+def test_something_changes_as_an_instance_is_kept(kind: str) -> None:
+    base = Schedule(KEEPS, seed=4, again=False)
+    trace = schedules.run(base).trace
+    last = max(index for index, call in enumerate(trace) if call[1] == "sample")
+    outcomes = set()
+    for call in trace[last:]:
+        report = schedules.run(replace(base, faults=(Fault(kind, At(*call)),)))
+        assert report.violations == [], call
+        outcomes.add(report.outcome.split()[0])
+    assert outcomes == {"rolled_back", "finished"}  # before and after the last look
+
+
 def _no_drain(self: Steps, generation: int, evidence: Any, watch: Any) -> Decision:
     return Decision.DRAINED
 
@@ -171,6 +185,16 @@ def _promotes_early(self: Steps, evidence: Any) -> None:
     with self._groups.held(old, self._instances.processes(old)) as sockets:
         for sock in sockets.values():
             grm.promote(sock, new)
+
+
+def _looks_too_early(self: Steps, generation: int, evidence: Any, watch: Any) -> Result:
+    """Look at what is active before the journal has that the instance is kept."""
+    watch()
+    if steering.serves(self._groups, generation):
+        return Result.STUCK
+    evidence["kept"] = self._instances.name(generation)
+    self._journal.save()
+    return Result.KEPT
 
 
 #: A mistake in the product, the schedule that must find it, a part of the violation's message.
@@ -203,6 +227,13 @@ MISTAKES: dict[str, tuple[object, str, Callable[..., Any], Schedule, str]] = {
         _drains_blindly,
         one(Config(servers=(GOOD, GOOD, Server.SHORT))),
         "go to a dead generation since",
+    ),
+    "keeping what has just become active": (
+        Steps,
+        "_keep",
+        _looks_too_early,
+        one(KEEPS, ("operator promotes old", "drain", "write", 6), seed=4),
+        "[2] run, active is {1}",
     ),
     "stop of what is active": (
         steering,
