@@ -80,7 +80,7 @@ clients: setup ## the client library in C, C++, Go, Python and Rust: one test fo
 	@tools/install_packages clients/apt.txt
 	tools/ensure_bpffs
 	test -z "$$(gofmt -l clients/go)"
-	UDPGRM_CLIENTS="c c++ go python rust" $(call PYTEST,1200,tests/kernel/test_clients.py)
+	UDPGRM_CLIENTS="c c++ go python rust" $(call PYTEST,1200,tests/kernel/registration/test_clients.py)
 
 servers: build/venvs/servers/installed setup ## unmodified servers restarted under load of their own clients, with and without udpgrm
 	@tools/install_packages testbed/servers-apt.txt testbed/profiles-apt.txt testbed/containers-apt.txt
@@ -157,7 +157,7 @@ format: setup ## let the formatters have their way with Python and C
 .PHONY: kernel-filters
 kernel-filters: setup ## 100,000 packets through random filters, against two other interpreters
 	tools/ensure_bpffs
-	UDPGRM_FILTER_RUNS=100000 timeout --foreground --signal=INT 3600 pytest tests/kernel/test_filters.py
+	UDPGRM_FILTER_RUNS=100000 timeout --foreground --signal=INT 3600 pytest tests/kernel/dissectors/test_filters.py
 
 .PHONY: fuzz
 # Seconds for each parser.

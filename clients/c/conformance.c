@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the udpgrm authors
-/* What tests/kernel/test_clients.py asks of each language: calls on standard input, answers out. */
+/* Runs what tests/kernel/registration/test_clients.py asks of each language. */
 #include <arpa/inet.h>
 #include <inttypes.h>
 #include <stdio.h>

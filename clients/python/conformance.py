@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What tests/kernel/test_clients.py asks of each language: calls on standard input, answers out."""
+"""Run what tests/kernel/registration/test_clients.py asks of each language."""
 
 from __future__ import annotations
 

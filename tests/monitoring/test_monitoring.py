@@ -18,7 +18,7 @@ import pytest
 
 import udpgrm.client as grm
 from testing.host import COMMAND, ROOT, Host, answer, client, wait_for
-from tests.kernel.test_exporter import EXPORTER, get, running
+from tests.kernel.commands.test_exporter import EXPORTER, get, running
 
 MONITORING = ROOT / "monitoring"
 PROMETHEUS = "http://127.0.0.1:9090"

@@ -18,8 +18,8 @@ import pytest
 
 from testing.host import client
 from testing.waiting import PATIENCE_S, wait_for
-from tests.kernel.acceptor import Acceptor, ask
-from tests.kernel.test_accepting import Servers, servers, where
+from tests.kernel.connections.acceptor import Acceptor, ask
+from tests.kernel.connections.test_accepting import Servers, servers, where
 
 __all__ = ["servers", "where"]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 
 from testing.host import Host
-from tests.kernel import schedules
+from tests.kernel.connections import schedules
 
 
 @settings(

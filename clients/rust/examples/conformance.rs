@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the udpgrm authors
 
-//! What tests/kernel/test_clients.py asks of each language: calls on standard input, answers out.
+//! Runs what tests/kernel/registration/test_clients.py asks of each language.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, ErrorKind};

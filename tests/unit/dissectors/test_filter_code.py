@@ -2,7 +2,7 @@
 # Copyright the udpgrm authors
 """The code that filters become: whole and small, with faults reported.
 
-What it does is compared in tests/kernel/test_filters.py, by running it.
+What it does is compared in tests/kernel/dissectors/test_filters.py, by running it.
 """
 
 from __future__ import annotations

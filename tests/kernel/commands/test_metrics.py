@@ -12,7 +12,7 @@ from pathlib import Path
 
 import udpgrm.client as grm
 from testing.host import Host, answer, client
-from tests.kernel.test_footprint import status
+from tests.kernel.daemon.test_footprint import status
 
 ADDRESS = "127.0.0.1:4433"
 TARGET = ("127.0.0.1", 4433)

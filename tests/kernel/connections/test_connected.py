@@ -151,7 +151,7 @@ def test_workers_that_are_forked(host: Host, held: contextlib.ExitStack) -> None
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})
 import udpgrm.client as grm
-from tests.kernel.test_connected import accept
+from tests.kernel.connections.test_connected import accept
 [sock] = grm.bind("0.0.0.0:4433")
 grm.enroll([sock], 2, 120)
 go, ready = os.pipe(), os.pipe()
@@ -279,7 +279,7 @@ def connected_outside(cgroup: Path, *addresses: tuple[str, int]) -> Iterator[Non
     code = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
-from tests.kernel.test_connected import accept
+from tests.kernel.connections.test_connected import accept
 kept = accept(*{addresses!r})
 print("made", flush=True)
 sys.stdin.read()
@@ -408,7 +408,7 @@ def test_groups_of_other_namespaces(host: Host, held: contextlib.ExitStack) -> N
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 import udpgrm.client as grm
-from tests.kernel.test_connected import accept
+from tests.kernel.connections.test_connected import accept
 [sock] = grm.bind("0.0.0.0:4433")
 grm.enroll([sock], 7, 120)
 kept = [accept(("127.0.0.1", port)) for port in (9, 10, 11)]

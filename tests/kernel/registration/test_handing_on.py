@@ -16,8 +16,8 @@ import pytest
 import udpgrm.client as grm
 from testing.host import Host, client, received, wait_for, wait_for_index
 from testing.waiting import PATIENCE_S
-from tests.kernel import uring
-from tests.kernel.uring import Ring
+from tests.kernel.registration import uring
+from tests.kernel.registration.uring import Ring
 from udpgrm.abi import Option
 
 ADDRESS = "127.0.0.1:4433"

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 import udpgrm.client as grm
 from testing.host import Host, client
-from tests.kernel.named import ADDRESS, Sockets, cookie_of, dissector, got, send, sockets
+from tests.kernel.dissectors.named import ADDRESS, Sockets, cookie_of, dissector, got, send, sockets
 from udpgrm import abi
 
 __all__ = ["sockets"]

@@ -13,7 +13,7 @@ import subprocess
 
 import udpgrm.client as grm
 from testing.host import COMMAND, Host, wait_for, wait_for_index
-from tests.kernel.unprivileged import NOBODY, start_unprivileged, unprivileged
+from tests.kernel.trust.unprivileged import NOBODY, start_unprivileged, unprivileged
 from udpgrm.abi import Option
 
 #: Counts the programs that the daemon has loaded for groups, in its log.

@@ -17,9 +17,9 @@ import pytest
 import udpgrm.client as grm
 from testing.host import Host, wait_for
 from testing.waiting import PATIENCE_S
+from tests.kernel.adoption.test_adoption import WHERE, Unit, Units, ask, enroll, units
 from tests.kernel.restart_fixtures import edge
 from tests.kernel.restarts import Edge, Traffic, serving_only
-from tests.kernel.test_adoption import WHERE, Unit, Units, ask, enroll, units
 
 __all__ = ["edge", "units"]
 

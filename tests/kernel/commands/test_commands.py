@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line on a real group: JSON, errors, commands of our own.
 
-test_reference_commands.py has the forms of the reference.
+tests/kernel/reference has the forms of the reference.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import pytest
 
 import udpgrm.client as grm
 from testing.host import COMMAND, Host, client, inside, received, wait_for
-from tests.kernel.acceptor import Acceptor, ask, reuseport
+from tests.kernel.connections.acceptor import Acceptor, ask, reuseport
 from tests.kernel.sockopts import SOCKET_GEN, get_error, put_error, u32
 from udpgrm.restart.groups import Groups
 from udpgrm.services.definition import Group

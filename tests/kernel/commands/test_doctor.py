@@ -19,7 +19,7 @@ import pytest
 
 import udpgrm.client as grm
 from testing.host import Host, client, inside, plain_socket, received, wait_for, wait_for_index
-from tests.kernel.named import dissector, write
+from tests.kernel.dissectors.named import dissector, write
 from udpgrm import abi
 from udpgrm.abi import Option
 from udpgrm.kernel import cgroups

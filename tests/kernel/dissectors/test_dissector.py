@@ -13,7 +13,7 @@ import pytest
 
 import udpgrm.client as grm
 from testing.host import Host, plain_socket, wait_for, wait_for_index
-from tests.kernel.named import (
+from tests.kernel.dissectors.named import (
     ADDRESS,
     FIRST_BYTE,
     Sockets,

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.kernel.restart.test_kill import kill_at
 from tests.kernel.restarts import Edge, Traffic, serving_only
-from tests.kernel.test_restart_kill import kill_at
 from tests.simulation import schedules
 from tests.simulation.schedules import At, Config, Fault, Schedule
 from udpgrm.restart import machine

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 import udpgrm.client as grm
 from testing.host import Host
-from tests.kernel.acceptor import reuseport
+from tests.kernel.connections.acceptor import reuseport
 from udpgrm.kernel import sockopt
 from udpgrm.restart.drain import Decision, Watcher
 from udpgrm.restart.groups import Groups

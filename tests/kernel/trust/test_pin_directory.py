@@ -15,7 +15,7 @@ import pytest
 import udpgrm.client as grm
 from testing import host as support
 from testing.host import Host, remove_pins, wait_for
-from tests.kernel.unprivileged import NOBODY
+from tests.kernel.trust.unprivileged import NOBODY
 from udpgrm.kernel import bpffs
 
 

@@ -17,7 +17,7 @@ import pytest
 import udpgrm.client as grm
 from testing.host import Host, cpu_seconds, wait_for
 from testing.waiting import PATIENCE_S
-from tests.kernel.unprivileged import NOBODY, start_unprivileged, unprivileged
+from tests.kernel.trust.unprivileged import NOBODY, start_unprivileged, unprivileged
 from udpgrm import abi
 from udpgrm.kernel import libbpf
 from udpgrm.state.maps import open_pinned

@@ -18,7 +18,7 @@ import udpgrm.client as grm
 from testing import host as support
 from testing.host import ROOT, Host, wait_for, wait_for_index
 from testing.waiting import PATIENCE_S
-from tests.kernel.hanging import hung_process
+from tests.kernel.registration.hanging import hung_process
 from udpgrm.abi import Option
 from udpgrm.kernel import inside_netns, netns
 

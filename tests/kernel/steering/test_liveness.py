@@ -13,8 +13,8 @@ import pytest
 
 import udpgrm.client as grm
 from testing.host import Host, client, received, wait_for
-from tests.kernel.test_adoption import Units, enroll, units
-from tests.kernel.test_adoption import ask as ask_names
+from tests.kernel.adoption.test_adoption import Units, enroll, units
+from tests.kernel.adoption.test_adoption import ask as ask_names
 
 __all__ = ["units"]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from testing.host import Host
-from tests.kernel import named
 from tests.kernel import sockopts as grm
+from tests.kernel.dissectors import named
 from udpgrm.kernel.sockopt import UDP_GRO
 
 UDP_SEGMENT = 103

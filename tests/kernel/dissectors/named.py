@@ -14,7 +14,7 @@ import pytest
 
 import udpgrm.client as grm
 from testing.host import client, received
-from tests.kernel.held import HeldSockets
+from tests.kernel.dissectors.held import HeldSockets
 from udpgrm import abi
 from udpgrm.abi import DissectorType
 

@@ -13,7 +13,7 @@ import pytest
 
 import udpgrm.client as grm
 from testing.host import Host, client, plain_socket, wait_for
-from tests.kernel.named import ADDRESS, Sockets, dissector, got, send, sockets
+from tests.kernel.dissectors.named import ADDRESS, Sockets, dissector, got, send, sockets
 from udpgrm.abi import Option
 
 __all__ = ["sockets"]

@@ -27,7 +27,7 @@ from testing.host import (
     received,
     wait_for,
 )
-from tests.kernel.held import HeldSockets
+from tests.kernel.dissectors.held import HeldSockets
 from tests.unit.bpf.dissectors.bespoke.code import Code, dissector
 from tests.unit.bpf.dissectors.bespoke.packets import (
     PING,

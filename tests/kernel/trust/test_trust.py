@@ -18,7 +18,7 @@ import pytest
 import udpgrm.client as grm
 from testing.host import Host, answer, client, received, wait_for
 from testing.waiting import PATIENCE_S
-from tests.kernel.unprivileged import NOBODY, start_unprivileged, unprivileged
+from tests.kernel.trust.unprivileged import NOBODY, start_unprivileged, unprivileged
 
 WHERE = "127.0.0.1:4433"
 TO = ("127.0.0.1", 4433)

@@ -38,7 +38,7 @@ def kill_at(edge: Edge, step: str, *arguments: str, with_daemon: bool = False) -
 def test_killed(serving: Edge, step: str, with_daemon: bool) -> None:
     with Traffic(keep=step != "stop") as traffic:  # the stop comes when no flow is left
         kill_at(serving, step, with_daemon=with_daemon)
-        if step != "drain":  # then the next one may begin, see test_restart_overlap.py
+        if step != "drain":  # then the next one may begin, see test_overlap.py
             assert serving.restart().returncode == 255  # it is not deleted
         asked = traffic.asked
         until(lambda: traffic.asked > asked + 20, "traffic after the kill")
