@@ -27,6 +27,9 @@ ROW = 22
 GRAPH = 70
 _TICKS = (0.1, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
 _MOST_TICKS = 10
+_SUMMED = ("flows_carried", "flows_lost", "moved", "dropped")
+# Nothing was begun there, so there is nothing to sum up.
+_NOT_BEGUN = ("unchanged", "planned", "untouched")
 
 
 def result_path(path: str) -> pathlib.Path:
@@ -69,15 +72,16 @@ def write(
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(str(_paths.TEMPLATES)), autoescape=True
     )
+    result = _result.document(settings, entries, reason, notes, ended)
     text = environment.get_template("udpgrm-report.html.j2").render(
-        services=settings["services"],
+        result=result,
+        variables=settings["variables"],
+        totals=totals(entries),
         page=layout(entries),
-        reason=reason,
-        notes=notes,
         as_of="" if ended else now,
     )
-    result = json.dumps(_result.document(settings, entries, reason, notes, ended), indent=1)
-    problems = [_replace(path, text), _replace(result_path(settings["report"]), f"{result}\n")]
+    document = f"{json.dumps(result, indent=1)}\n"
+    problems = [_replace(path, text), _replace(result_path(settings["report"]), document)]
     return "; ".join(filter(None, problems))
 
 
@@ -95,6 +99,17 @@ def _replace(path: pathlib.Path, text: str) -> str:
             pathlib.Path(draft).unlink(missing_ok=True)
         return f"{path} cannot be written: {error.strerror}"
     return ""
+
+
+def totals(entries: t.Sequence[JsonObject]) -> dict[str, str]:
+    """Return the last line of the table: entries by status, and the sums of figures, a minimum if some are unknown."""
+    begun = [entry for entry in entries if entry["status"] not in _NOT_BEGUN]
+    sums = {}
+    for key in _SUMMED:
+        known = [int(entry[key]) for entry in begun if entry[key] is not None]
+        at_least = "\N{GREATER-THAN OR EQUAL TO} " if len(known) < len(begun) else ""
+        sums[key] = f"{at_least}{sum(known)}" if known else "\N{EN DASH}"
+    return {"counts": _result.counted(entries), **sums}
 
 
 def _moments(entries: t.Iterable[JsonObject]) -> list[float]:

@@ -123,6 +123,12 @@ def host(entry: JsonObject) -> dict[str, t.Any]:
     return {key: entry[key] for key in _HOST_KEYS}
 
 
+def counted(entries: t.Sequence[JsonObject]) -> str:
+    """Return the number of entries by status as text, for those statuses that there are."""
+    found = counts(entries).items()
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in found if count)
+
+
 def _hosts(entries: t.Iterable[JsonObject]) -> list[str]:
     return list(dict.fromkeys(str(entry["host"]) for entry in entries))
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils._figures import JsonObject
-from ansible_collections.udpgrm.fleet.plugins.plugin_utils._rollout import counts, label
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils._result import counted
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils._rollout import label
 
 
 def _number(value: int | None) -> str:
@@ -60,10 +61,7 @@ def render(
         lines.append(f"stopped: {reason}")
     for service in services:
         mine = [entry for entry in entries if entry["service"] == service]
-        found = [
-            f"{count} {name.replace('_', ' ')}" for name, count in counts(mine).items() if count
-        ]
-        lines.append(f"{service}: {', '.join(found)}")
+        lines.append(f"{service}: {counted(mine)}")
     if len(services) > 1:
         return [*lines, summary]
     return [*lines[:-1], f"{lines[-1]}; {summary}"]

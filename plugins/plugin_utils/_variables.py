@@ -190,6 +190,8 @@ ROLLING_RESTART: dict[str, tuple[t.Any, Reader]] = {
 }
 
 
+# Named on the page without their values, which may be or have secrets.
+_SECRET = ("udpgrm_gates", "udpgrm_approval", "udpgrm_webhook", "udpgrm_webhook_headers")
 # What a rolling reboot does to hosts has nothing to do with these.
 _ONLY_RESTARTS = ("udpgrm_service", "udpgrm_services_to_restart", "udpgrm_release")
 
@@ -217,6 +219,13 @@ def _nearest(name: str, there: t.Collection[str]) -> str:
     return f"; did you mean {found[0]}?" if found else ""
 
 
+def _shown(name: str, value: t.Any) -> str:
+    """Return a value for the page; empty: it does not list the variable."""
+    if name in _ONLY_RESTARTS or value in (None, "", [], {}):
+        return ""
+    return "set" if name in _SECRET else str(value)
+
+
 def settings(
     given: t.Mapping[str, t.Any],
     template: t.Callable[[t.Any], t.Any],
@@ -233,12 +242,14 @@ def settings(
     refused = [name for name in _ONLY_RESTARTS if reboots and name in given]
     if refused:
         raise ValueError(f"{refused[0]}: a rolling reboot is of hosts, with all their services")
-    found = {}
+    found: dict[str, t.Any] = {}
+    shown: dict[str, str] = {}
     for name, (default, read) in ROLLING_RESTART.items():
         value = [1] if reboots and name == "udpgrm_batches" else default
         try:
             if name in given:
                 value = template(given[name])
+                shown[name] = _shown(name, value)
         except AnsibleUndefinedVariable:
             if name not in may_lack:
                 raise
@@ -246,6 +257,7 @@ def settings(
             found[name.removeprefix(PREFIX)] = read(value)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
+    found["variables"] = {name: text for name, text in shown.items() if text}
     one, several = found.pop("service"), found.pop("services_to_restart")
     if reboots:
         return {**found, "reboots": True, "services": [_rollout.REBOOT]}

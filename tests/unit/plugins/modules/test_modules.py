@@ -115,6 +115,28 @@ def test_what_is_no_address(machine: Machine, module: str, arguments: dict[str, 
     assert len(machine.calls) == 1
 
 
+@pytest.mark.parametrize(
+    "module, arguments",
+    [
+        ("udpgrm_info", {}),
+        ("udpgrm_group", {"working_gen": "2"}),
+        ("udpgrm_probe", {}),
+        ("udpgrm_drain", {"generation": 2, "timeout": 0}),
+    ],
+)
+def test_every_spelling_of_an_address(
+    machine: Machine, module: str, arguments: dict[str, t.Any]
+) -> None:
+    """IPv4 as IPv6 maps it is IPv4."""
+    for address in (ADDRESS, "[::ffff:0.0.0.0]:4433", "[::FFFF:0:0]:4433"):
+        result = machine.run(module, {**arguments, "address": address}, check=True)
+        assert not result.get("failed"), result
+        # where a result names an address, it does so in the usual way
+        assert result.get("address", ADDRESS) == ADDRESS
+        assert [item["address"] for item in result.get("groups", [])] in ([], [ADDRESS])
+        assert ("groups" in result) == (module == "udpgrm_info")
+
+
 def test_group_failure_is_one_line(machine: Machine) -> None:
     result = machine.run("udpgrm_group", {"address": "192.0.2.1:1", "working_gen": "newest"})
     assert result["failed"] is True

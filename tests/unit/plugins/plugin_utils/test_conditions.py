@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import datetime
+import http.server
 import pathlib
+import threading
 import typing as t
+import urllib.parse
 import zoneinfo
 
 import pytest
@@ -15,6 +18,7 @@ from ansible_collections.udpgrm.fleet.plugins.plugin_utils import (
     _approval,
     _brake,
     _conditions,
+    _decision,
     _domains,
     _windows,
 )
@@ -172,6 +176,92 @@ def test_approval_at_the_terminal() -> None:
     silent = approval("terminal", clock)
     silent.ask()
     assert silent.ask() == Answer(stop="no approval within 60 s")
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    """Answers with a word, and keeps what was asked."""
+
+    word = b""
+    asked: t.ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(200 if self.word else 503)
+        self.end_headers()
+        self.wfile.write(self.word)
+
+    def log_message(self, *_arguments: t.Any) -> None:
+        """Log nothing."""
+
+
+@pytest.fixture
+def server() -> t.Iterator[str]:
+    Answers.word = b""
+    Answers.asked.clear()
+    found = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    threading.Thread(target=found.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{found.server_port}/approve?of=echo"
+    found.shutdown()
+    found.server_close()
+
+
+def test_approval_by_a_url(server: str) -> None:
+    asked = approval(server, Clock())
+    waits = Answer(wait="Batch 2? 127.0.0.1 answers yes, all or no")
+    # an error, then a page of something else
+    assert asked.ask() == waits
+    Answers.word = b"<html>"
+    assert asked.ask() == waits
+    Answers.word = b"yes\n"
+    assert (asked.ask(), asked.word) == (GO, "yes")
+    queries = {urllib.parse.urlsplit(path).query for path in Answers.asked}
+    assert queries == {"of=echo&batch=fl2"}
+    Answers.word = b"no"
+    assert approval(server, Clock()).ask() == Answer(stop="not approved")
+
+
+NIGHT = "Mon 22:00-23:00 UTC"
+
+
+@pytest.fixture
+def moments(monkeypatch: pytest.MonkeyPatch) -> list[datetime.datetime]:
+    """The moments at which a window is asked for, in their order; no wait takes time."""
+    given: list[datetime.datetime] = []
+    closed = _windows.closed
+    monkeypatch.setattr(_windows, "closed", lambda windows, _now: closed(windows, given.pop(0)))
+    monkeypatch.setattr(_conditions, "POLL_S", 0.0)
+    return given
+
+
+def monday(hour: int) -> datetime.datetime:
+    return datetime.datetime(2026, 3, 2, hour, 59, tzinfo=datetime.timezone.utc)
+
+
+def decide(outside: str, told: list[str]) -> dict[str, t.Any]:
+    settings = {
+        **dict.fromkeys(("brake", "gates", "expedite", "approval")),
+        "windows": _windows.parse([NIGHT]),
+        "outside_windows": outside,
+    }
+    return _decision.decide(settings, ["fl2"], False, [], told.append)
+
+
+def test_a_window_that_closes_stops_before_the_next_batch(
+    moments: list[datetime.datetime],
+) -> None:
+    moments += [monday(22), monday(23)]
+    told: list[str] = []
+    assert decide("stop", told)["stop"] == ""
+    assert decide("stop", told)["stop"] == f"outside of udpgrm_windows ({NIGHT})"
+    assert told == []
+
+
+def test_a_window_may_be_waited_for(moments: list[datetime.datetime]) -> None:
+    moments += [monday(20), monday(21), monday(22)]
+    told: list[str] = []
+    outcome = decide("wait", told)
+    assert (outcome["stop"], told) == ("", [f"outside of udpgrm_windows ({NIGHT})"])
+    assert outcome["notes"] == [f"waited 0 s: outside of udpgrm_windows ({NIGHT})"]
 
 
 DOMAINS = {"a1": "a", "b1": "b", "a2": "a", "b2": "b", "b3": "b"}

@@ -10,7 +10,12 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _page, _result
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import (
+    _page,
+    _result,
+    _run,
+    _variables,
+)
 
 jsonschema = pytest.importorskip("jsonschema")
 
@@ -105,15 +110,15 @@ def test_the_end(found: list[dict[str, t.Any]], state: str, sentence: str) -> No
     assert _result.sentence(found, 0.001, "") == sentence
 
 
+def settings_of(directory: pathlib.Path, **given: t.Any) -> dict[str, t.Any]:
+    page = str(directory / "page.html")
+    variables = {"udpgrm_service": "echo", "udpgrm_report": page, **given}
+    return _variables.settings(variables, lambda value: value)
+
+
 @pytest.mark.parametrize("ended", [True, False])
 def test_the_result_is_as_its_schema_says(tmp_path: pathlib.Path, ended: bool) -> None:
-    settings = {
-        "services": ["echo"],
-        "release": None,
-        "max_error_share": 0.001,
-        "reboots": False,
-        "report": str(tmp_path / "page.html"),
-    }
+    settings = settings_of(tmp_path)
     found = entries("updated", "failed", "untouched")
     found[0].update(switch_s=0.01, drain_s=3.5, flows_carried=7, flows_lost=0, moved=0, dropped=0)
     assert _page.write(settings, found, "1 failed", ["waited"], ended) == ""
@@ -128,6 +133,29 @@ def test_the_result_is_as_its_schema_says(tmp_path: pathlib.Path, ended: bool) -
     for change in changes:
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({**result, **change}, SCHEMA)
+
+
+def test_the_page_says_who_did_what(tmp_path: pathlib.Path) -> None:
+    headers = {"Authorization": "Bearer hunter2"}
+    gate = {"url": "http://127.0.0.1:1/ready?token=hunter2"}
+    given = {"udpgrm_release": "v7", "udpgrm_bake": 0, "udpgrm_canary": ""}
+    secret = {"udpgrm_gates": [gate], "udpgrm_webhook_headers": headers}
+    settings = settings_of(tmp_path, **given, **secret)
+    found = entries("updated", "updated", "failed", "untouched")
+    for item in found[:2]:
+        item.update(flows_carried=7, flows_lost=0, moved=1, dropped=2)
+    found[2].update(flows_carried=1)
+    assert _page.write(settings, found, "", [], ended=True) == ""
+    page = (tmp_path / "page.html").read_text()
+    assert f"4 hosts, by {_run.by()}, release v7</p>" in page
+    assert "<code>udpgrm_bake=0</code>" in page
+    assert "<code>udpgrm_webhook_headers=set</code>" in page
+    assert "udpgrm_canary" not in page
+    assert "hunter2" not in page
+    totals = ["2 updated, 1 failed, 1 untouched", "", "", "", "15", "≥ 0", "≥ 2", "≥ 4"]
+    assert f"<tr><th>all{''.join(f'<th>{text}' for text in totals)}</tr>" in page
+    # what was not begun has nothing that could be unknown
+    assert _page.totals(entries("unchanged", "planned"))["moved"] == "\N{EN DASH}"
 
 
 def test_paths_that_cannot_be_written(tmp_path: pathlib.Path) -> None:
