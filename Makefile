@@ -69,7 +69,9 @@ kernel: setup ## tests with real programs and sockets
 
 # Molecule's own choice of a directory is the same for every checkout of this name.
 molecule: build/venvs/oldest/installed setup ## the collection on two hosts, an upgrade and a restart under traffic included
-	MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/build/molecule molecule test --scenario-name default --destroy always
+	@mkdir -p $(RESULTS)
+	ANSIBLE_LOG_PATH=$(CURDIR)/$(RESULTS)/molecule.log MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/build/molecule \
+	  molecule test --scenario-name default --destroy always
 
 # What takes too long for `make test`.
 SCENARIO = MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/build/molecule-$(1) \

@@ -30,7 +30,7 @@ FOOTNOTE = (
 
 
 def render(reports: Sequence[HostReport]) -> str:
-    """Return the table, the problems below it, and the verdict as the last line."""
+    """Return the table, the problems and notes below it, and the verdict as the last line."""
     width = max(len(label) for label, _ in ROWS)
     lines = [" " * width + "".join(f"{report.host:>10}" for report in reports)]
     for label, value in ROWS:
@@ -38,6 +38,7 @@ def render(reports: Sequence[HostReport]) -> str:
     lines.append(FOOTNOTE)
     problems = [f"{report.host}: {text}" for report in reports for text in report.problems]
     lines += problems
+    lines += [f"{report.host}: note: {text}" for report in reports for text in report.notes]
     lost, moved, misdirected = (
         sum(report.lost for report in reports),
         sum(report.old.another + report.during.another for report in reports),

@@ -20,8 +20,7 @@ from collections.abc import Iterable, Sequence
 
 from testing.flows import LONG, Flow, Instance
 
-# what is promised of a long-lived flow: two packets are at most so far apart (seconds); five times
-# their interval, as a busy machine delays some
+# two packets of a long-lived flow are seldom further apart (seconds), five times their interval
 LONGEST_PAUSE = 0.5
 
 
@@ -71,6 +70,7 @@ class HostReport:
         carried: long-lived flows of the old instance, answered before and after the switch.
         seconds: from the begin of the step to the first answer of the new instance.
         answered_after_stop: answers after the old instance had ended.
+        notes: what makes the traffic a weaker test than intended.
     """
 
     host: str
@@ -85,6 +85,7 @@ class HostReport:
     seconds: float | None = None
     answered_after_stop: int = 0
     problems: list[str] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
 
 
 def commonest_instance(flows: Iterable[Flow]) -> Instance | None:
@@ -149,9 +150,10 @@ def _evaluate_packets(report: HostReport, flows: Sequence[Flow]) -> None:
     if strange:
         report.problems.append(f"{strange} answers of another host or of no sense")
     if report.longest_pause > LONGEST_PAUSE:
-        report.problems.append(
-            f"a long-lived flow paused for {report.longest_pause:.2f} s: "
-            "the machine was too busy for the traffic promised"
+        # how busy the machine is decides that, not the restart
+        report.notes.append(
+            f"a long-lived flow sent nothing for {report.longest_pause:.2f} s: "
+            "the machine was too busy for its packets"
         )
 
 
