@@ -38,6 +38,14 @@ def load(service: str) -> Optional[Former]:
     return None
 
 
+def is_adopted(service: Service, generation: int) -> bool:
+    """Return whether udpgrm enrolls its sockets; systemd may start it again meanwhile."""
+    before = load(service.name)
+    return service.enrollment == "adopted" or (
+        before is not None and before.generation == generation
+    )
+
+
 def save(service: str, former: Former) -> None:
     """Save a service's former unit. Raises OSError."""
     content = {

@@ -16,8 +16,11 @@ from typing import Any
 import udpgrm.client as grm
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.instances import Instances
-from udpgrm.restart.journal import Journal
+from udpgrm.restart.journal import Journal, load
+from udpgrm.restart.lock import Busy, locked
+from udpgrm.restart.machine import Outcome
 from udpgrm.restart.plan import Refused
+from udpgrm.restart.statedir import JournalError
 
 
 def serves(groups: Groups, generation: int) -> bool:
@@ -73,4 +76,23 @@ def restore(groups: Groups, instances: Instances, stopped: int, generation: int)
                 for where in wrong:
                     grm.promote(sockets[where], generation)
         return wrong
+    return []
+
+
+def restore_last(groups: Groups, instances: Instances, journal: Journal) -> list[str]:
+    """Restore as above for the old instance of a superseded restart, by the last one's outcome.
+
+    A restart that runs, or waits for a decision, has that to itself.
+    """
+    with contextlib.suppress(Busy, JournalError), locked(journal.service):
+        last = load(journal.service)
+        if last is None:  # the next one was refused
+            generation = journal.to_generation
+        elif last.position.outcome is Outcome.FINISHED:
+            generation = last.to_generation
+        else:
+            generation = last.from_generation if last.position.has_ended else None
+        stopped = journal.from_generation
+        if stopped is not None and generation is not None and instances.is_alive(generation):
+            return restore(groups, instances, stopped, generation)
     return []

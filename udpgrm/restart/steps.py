@@ -276,26 +276,26 @@ class Steps:
             raise StepFailed(f"{self._instances.name(self._new)} has ended")
         stays = facts.new_alive and not facts.superseded
         self._stop_instance(old, self._new if stays else None, evidence)
+        if facts.superseded:
+            restored = steering.restore_last(self._groups, self._instances, self._journal)
+            self._warn_restored(old, restored, evidence)
 
     def _stop_instance(self, generation: int, other: Optional[int], evidence: Evidence) -> None:
-        """Stop an instance; other: the one to which new flows go then, None: they may be lost."""
+        """Stop an instance; other: the one to which new flows go then, None: unknown here."""
         evidence["instance"] = self._instances.name(generation)
-        if self._is_adopted(generation) and self._instances.is_alive(generation):
+        if former.is_adopted(self._service, generation) and self._instances.is_alive(generation):
             adoptions.delete(self._groups.maps, self._instances.cgroup(generation))
         self._instances.stop(generation)
         living = self._groups.living(generation)
         if remaining := {where: count for where, count in living.items() if count}:
             evidence["sockets_left"] = remaining
         if other is not None:
-            for where in steering.restore(self._groups, self._instances, generation, other):
-                warn(evidence, f"{where}: {generation} was made active as it was stopped")
+            restored = steering.restore(self._groups, self._instances, generation, other)
+            self._warn_restored(generation, restored, evidence)
 
-    def _is_adopted(self, generation: int) -> bool:
-        """Return whether udpgrm enrolls its sockets; systemd may start it again meanwhile."""
-        before = former.load(self._service.name)
-        return self._service.enrollment == "adopted" or (
-            before is not None and before.generation == generation
-        )
+    def _warn_restored(self, stopped: int, restored: list[str], evidence: Evidence) -> None:
+        for where in restored:
+            warn(evidence, f"{where}: {stopped} was made active as it was stopped")
 
     def _demote(self, evidence: Evidence) -> None:
         """Steer new flows back to the generation before, where this restart has changed that."""

@@ -132,6 +132,13 @@ FOUND = {
         ("operator promotes old", "drain", "open", 1),
         seed=18,
     ),
+    "active again, the next restart is refused, and then it is stopped": one(
+        Config(every_s=0.1),
+        ("operator restarts", "drain", "sleep", 2),
+        ("operator promotes old", "drain", "facts", 1),
+        ("operator stops old", "drain", "write", 10),
+        seed=202,
+    ),
     "the old one is made active as it is stopped": one(
         Config(), ("operator promotes old", "stop", "read", 1)
     ),
