@@ -22,7 +22,7 @@ static __always_inline bool has_parted(const struct group_key *key, u32 uid)
 /* Give state to a socket that is about to be bound; key: its address alone. Allows every bind. */
 static __always_inline int bind_at(struct bpf_sock_addr *ctx, struct group_key *key)
 {
-	struct socket_request request = { .generation = GENERATION_NONE };
+	struct socket_request request = { .generation = GENERATION_NONE }, *earlier;
 	struct bpf_sock *sk = ctx->sk;
 	int reuseport = 0;
 
@@ -33,6 +33,9 @@ static __always_inline int bind_at(struct bpf_sock_addr *ctx, struct group_key *
 		return 1;
 	key->protocol = key_protocol(ctx->protocol);
 	/* of an attempt that failed, or of a port that it has left */
+	earlier = request_of(sk);
+	if (earlier && earlier->lent)
+		set_option(ctx, SO_REUSEADDR, 0);
 	bpf_sk_storage_delete(MAP(SOCKET_REQUEST), sk);
 	if (!reuseport && !share_address(ctx, key))
 		return 1;
