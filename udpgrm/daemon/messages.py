@@ -31,7 +31,8 @@ _REFUSED = {
     errno.EINVAL: "it is in no reuseport group (connect(2) takes a socket out of it, and so does "
     "SO_BINDTODEVICE after bind(2))",
     errno.EBUSY: "it still belongs to a group of another daemon",
-    errno.EPERM: "its filters are locked (SO_LOCK_FILTER), or another udpgrm's hooks guard it",
+    errno.EPERM: "its filters are locked (SO_LOCK_FILTER), or another program on its cgroup "
+    "refuses SO_ATTACH_REUSEPORT_EBPF: see udpgrm doctor",
 }
 #: Where a living socket is that is in no process's table of descriptors.
 _ELSEWHERE = "it is passed on by SCM_RIGHTS, or only an io_uring or a single thread has it"

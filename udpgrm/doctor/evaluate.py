@@ -53,6 +53,7 @@ def _evaluate(host: Host, sock: Socket, sockets: Sequence[Socket]) -> Diagnosis:
         _of_other_groups(host, group),
         *limits.of_filter(group),
         *limits.of_socket(sock),
+        *limits.of_programs(group, sock),
         *limits.of_groups(host, group, sock),
     ]
     return Diagnosis(sock, True, [finding for finding in findings if finding is not None])
@@ -179,11 +180,22 @@ def _of_index(host: Host, sock: Socket) -> Optional[Finding]:
             f"generation {sock.generation} was asked for, but no daemon runs",
             "start udpgrm --daemon (systemctl start udpgrm); it registers what was asked meanwhile",
         )
+    if sock.locked:
+        return Finding(
+            Code.FILTER_LOCKED,
+            "its filters are locked",
+            "SO_LOCK_FILTER was set before the registration: the kernel refuses the steering "
+            "program",
+            "let the server lock its filters after its registration, or not at all; restart it",
+        )
+    refusal = ""
+    if sock.option_programs:
+        refusal = f", or {', '.join(sock.option_programs)} refuses SO_ATTACH_REUSEPORT_EBPF"
     return Finding(
         Code.WAITING,
         "registration pending",
         f"generation {sock.generation} was asked for, and the daemon (pid {host.daemon}) has "
-        "not answered: it compiles a dissector, is busy, or is stopped",
+        f"not answered: it compiles a dissector, is busy, or is stopped{refusal}",
         "try again; look at the daemon's log (journalctl -u udpgrm) and state",
     )
 

@@ -16,6 +16,7 @@ from udpgrm.state.second_groups import SecondGroup
 class Group:
     """A live group. alive: living sockets by slot; working: generations by application.
 
+    has_flows: sends make entries in its flow tables.
     failing_loads: positions of the instructions of its filter that no steering program can run.
     foreign_program: what steers it instead of udpgrm's program; empty: nothing that was seen.
     """
@@ -31,6 +32,7 @@ class Group:
     working: tuple[int, ...]
     alive: Mapping[int, int]
     second: Optional[SecondGroup] = None
+    has_flows: bool = False
     failing_loads: tuple[int, ...] = ()
     foreign_program: str = ""
 
@@ -75,6 +77,8 @@ class Socket:
     there; full: it has none as the generation is full. entered: the group's
     socket array has it. ifindex: the device it is bound to, 0: none. cgroup: the
     process's. limits: options and memberships that meet a limit of the kernel.
+    locked: it has SO_LOCK_FILTER. option_programs, send_programs: those of others on its cgroup
+    that see socket options, and that may change where it sends after udpgrm's hooks.
     """
 
     pid: int
@@ -98,6 +102,9 @@ class Socket:
     full: bool = False
     entered: bool = True
     limits: frozenset[str] = frozenset()
+    locked: bool = False
+    option_programs: tuple[str, ...] = ()
+    send_programs: tuple[str, ...] = ()
 
 
 class Code(str, Enum):
@@ -117,6 +124,7 @@ class Code(str, Enum):
     DAEMON_DOWN = "daemon_down"
     WAITING = "waiting"
     DAEMON_LACKS_RIGHT = "daemon_lacks_right"
+    FILTER_LOCKED = "filter_locked"
     NOT_IN_GROUP = "not_in_group"
     NO_PROGRAM = "no_program"
     FOREIGN_PROGRAM = "foreign_program"
@@ -135,6 +143,7 @@ class Code(str, Enum):
     LIMIT_BROADCAST = "limit_broadcast"
     LIMIT_ERRORS = "limit_errors"
     LIMIT_TUNNEL = "limit_tunnel"
+    LIMIT_SENDS = "limit_sends"
     NO_HOOKED_CGROUP = "no_hooked_cgroup"
     UNREACHABLE = "unreachable"
     NO_SOCKETS = "no_sockets"

@@ -24,7 +24,7 @@ from udpgrm.client import level_of
 from udpgrm.dissectors import kinds
 from udpgrm.doctor.facts import Group, Host, Socket, Unreachable
 from udpgrm.doctor.options import limits_of
-from udpgrm.kernel import bpffs, cgroups, descriptors, pidfd, sockopt
+from udpgrm.kernel import attached, bpffs, cgroups, descriptors, libbpf, pidfd, sockopt
 from udpgrm.state import address, records, second_groups
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
@@ -75,6 +75,7 @@ def _groups(maps: Maps) -> list[Group]:
                 alive={item.slot: item.alive for item in view.generations},
                 foreign_program=taken.program if taken is not None else "",
                 second=second_groups.find(maps, view),
+                has_flows=kinds.has_flow_table(record),
                 failing_loads=kinds.of_value(dissector).failing_loads(dissector),
             )
         )
@@ -168,6 +169,15 @@ def _is_hooked(sock: socket.socket) -> bool:
     return True
 
 
+def _send_programs(sock: socket.socket, cgroup: Path) -> Iterator[str]:
+    """Yield the programs of others that may change where a socket sends after udpgrm's hooks."""
+    if sock.proto != socket.IPPROTO_UDP:
+        return
+    yield from attached.of_others(cgroup, libbpf.CGROUP_UDP4_SENDMSG, after_ours=True)
+    if sock.family == socket.AF_INET6:
+        yield from attached.of_others(cgroup, libbpf.CGROUP_UDP6_SENDMSG, after_ours=True)
+
+
 def _look_at(
     sock: socket.socket, maps: Optional[Maps], pid: int, number: int, cookie: int, cgroup: str
 ) -> Socket:
@@ -185,6 +195,9 @@ def _look_at(
         v6only=six and sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) != 0,
         hooked=_is_hooked(sock),
         limits=limits_of(sock, pid),
+        locked=sock.getsockopt(socket.SOL_SOCKET, sockopt.SO_LOCK_FILTER) != 0,
+        option_programs=tuple(attached.of_others(Path(cgroup), libbpf.CGROUP_SETSOCKOPT)),
+        send_programs=tuple(_send_programs(sock, Path(cgroup))),
     )
     return seen if maps is None else _with_notes(seen, sock, maps)
 

@@ -63,6 +63,20 @@ def of_socket(sock: Socket) -> Iterator[Finding]:
             yield Finding(code, what, why, f"{do} (docs/limits.md)", problem=False)
 
 
+def of_programs(group: Group, sock: Socket) -> Iterator[Finding]:
+    """Return the finding about programs that may change a peer after its flow was recorded."""
+    if group.has_flows and sock.send_programs:
+        yield Finding(
+            Code.LIMIT_SENDS,
+            "another program sees its sends after udpgrm",
+            f"if {', '.join(sock.send_programs)} changes where a packet is sent, as load balancers "
+            "in sockets do, answers from there are of no known flow",
+            "send to such addresses from another socket, or have udpgrm's hooks run after that "
+            "program (docs/limits.md)",
+            problem=False,
+        )
+
+
 def of_filter(group: Group) -> Iterator[Finding]:
     """Return the findings about loads of a filter that steering programs cannot run."""
     if group.failing_loads:

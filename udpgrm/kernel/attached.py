@@ -7,7 +7,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from udpgrm.kernel import loaded
@@ -16,6 +15,9 @@ _ALLOW_OVERRIDE = 1
 _ALLOW_MULTI = 2
 #: As many as the kernel allows a cgroup (BPF_CGROUP_MAX_PROGS).
 _MOST = 64
+_QUERY_EFFECTIVE = 1
+#: What the names of udpgrm's hooks begin with.
+_OURS = "udpgrm_"
 
 _lib = ctypes.CDLL("libbpf.so.1", use_errno=True)
 _lib.bpf_prog_query.argtypes = [
@@ -62,8 +64,36 @@ def explain(error: OSError, cgroup: Path, attach_type: int, what: str) -> OSErro
     return error
 
 
-def query(cgroup: Path, attach_type: int) -> tuple[int, list[int]]:
-    """Return (flags, ids) of the programs that are attached to a cgroup itself."""
+def of_others(cgroup: Path, attach_type: int, after_ours: bool = False) -> list[str]:
+    """Return the programs of others that run for the processes of a cgroup, described.
+
+    after_ours: only those that run after udpgrm's; none if udpgrm has none there.
+    """
+    _, running = query(cgroup, attach_type, _QUERY_EFFECTIVE)
+    is_ours = [loaded.program(number)[0].startswith(_OURS) for number in running]
+    first = 0
+    if after_ours:
+        first = len(running) - is_ours[::-1].index(True) if True in is_ours else len(running)
+    return [
+        f"{_described([running[position]])[0]} of {_place(cgroup, attach_type, running[position])}"
+        for position in range(first, len(running))
+        if not is_ours[position]
+    ]
+
+
+def _place(cgroup: Path, attach_type: int, program: int) -> Path:
+    """Return the cgroup that a program is attached to: this one, or one above it."""
+    for path in (cgroup, *cgroup.parents):
+        if program in query(path, attach_type)[1]:
+            return path
+    return cgroup
+
+
+def query(cgroup: Path, attach_type: int, asked: int = 0) -> tuple[int, list[int]]:
+    """Return (flags, ids) of the programs that are attached to a cgroup itself.
+
+    asked: flags of the question.
+    """
     flags, count = ctypes.c_uint32(), ctypes.c_uint32(_MOST)
     ids = (ctypes.c_uint32 * _MOST)()
     try:
@@ -72,13 +102,14 @@ def query(cgroup: Path, attach_type: int) -> tuple[int, list[int]]:
         return 0, []
     try:
         failed = _lib.bpf_prog_query(
-            fd, attach_type, 0, ctypes.byref(flags), ids, ctypes.byref(count)
+            fd, attach_type, asked, ctypes.byref(flags), ids, ctypes.byref(count)
         )
     finally:
         os.close(fd)
     return (0, []) if failed else (flags.value, list(ids[: min(count.value, _MOST)]))
 
 
-def _described(programs: list[int]) -> Iterator[str]:
-    for number in programs:
-        yield f"program {number} ({loaded.program(number)[0] or 'without a name'})"
+def _described(programs: list[int]) -> list[str]:
+    return [
+        f"program {number} ({loaded.program(number)[0] or 'without a name'})" for number in programs
+    ]

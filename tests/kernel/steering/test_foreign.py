@@ -184,6 +184,7 @@ def test_a_locked_socket_is_named(host: Host) -> None:
         sock.setsockopt(socket.SOL_SOCKET, _SO_LOCK_FILTER, 1)
         sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, 0)
         wait_for(lambda: "SO_LOCK_FILTER" in host.errors.read_text(), "the daemon to say why not")
+        assert "NOT steered: its filters are locked" in host.run("doctor", ADDRESS).stdout
 
 
 @pytest.fixture

@@ -96,6 +96,7 @@ def test_steered() -> None:
         (STEERED, host_with(has_program=False), "no_program"),
         (STEERED, host_with(foreign_program="program 7 (x)"), "foreign_program"),
         (PENDING, replace(HOST, daemon_lacks="EPERM: a right"), "daemon_lacks_right"),
+        (replace(PENDING, locked=True), HOST, "filter_locked"),
         (replace(STEERED, entered=False), HOST, "not_in_group"),
         (replace(STEERED, entered=False), replace(HOST, daemon=None), "not_in_group"),
     ],
@@ -135,6 +136,8 @@ def test_not_steered(sock: Socket, host: Host, expected: str) -> None:
             for name in ("gro", "errors", "transparent", "broadcast", "multicast", "tunnel")
         ),
         (STEERED, host_with(failing_loads=(0, 3)), "limit_filter", True),
+        (replace(STEERED, send_programs=("x",)), HOST, None, None),
+        (replace(STEERED, send_programs=("x",)), host_with(has_flows=True), "limit_sends", False),
         # made in the hooked cgroup, and its process has moved on
         (replace(STEERED, cgroup="/elsewhere"), HOST, None, None),
     ],

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Programs of others on the cgroup hooks that udpgrm uses, beside udpgrm's own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import udpgrm.client as grm
+from testing.host import Host, client, plain_socket, received, wait_for
+from udpgrm.abi import Option
+from udpgrm.kernel import libbpf, sockopt
+from udpgrm.kernel.ebpf import ALU64, EXIT, JEQ, JMP, JNE, MOV, Code
+from udpgrm.state.connected import connect_parts
+
+ADDRESS = "127.0.0.1:4433"
+_DENY = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
+_STORE_WORD = 0x62
+_OPTION_NAME = 28  # in struct bpf_sockopt
+_PEER_PORT = 24  # in struct bpf_sock_addr
+#: Where a server asks, and where its questions go instead.
+_SERVICE, _BACKEND = 5300, 5301
+
+
+def _balancer() -> bytes:
+    """Return a program that sends to the backend what is sent to the service."""
+    code = Code()
+    code.load(4, 2, 1, _PEER_PORT)
+    code.jump("allow", JMP | JNE, 2, value=socket.htons(_SERVICE))
+    code.emit(_STORE_WORD, 1, offset=_PEER_PORT, value=socket.htons(_BACKEND))
+    code.label("allow")
+    code.alu(MOV, 0, 1, ALU64)
+    code.emit(JMP | EXIT)
+    return code.assemble()
+
+
+def _refuser() -> bytes:
+    """Return a program that refuses SO_ATTACH_REUSEPORT_EBPF."""
+    code = Code()
+    code.load(4, 2, 1, _OPTION_NAME)
+    code.alu(MOV, 0, 0, ALU64)
+    code.jump("refuse", JMP | JEQ, 2, value=sockopt.SO_ATTACH_REUSEPORT_EBPF)
+    code.alu(MOV, 0, 1, ALU64)
+    code.label("refuse")
+    code.emit(JMP | EXIT)
+    return code.assemble()
+
+
+@contextlib.contextmanager
+def attached(cgroup: Path, kind: int, attach_type: int, code: bytes) -> Iterator[None]:
+    """Have a program of another on a cgroup, after those that are there."""
+    program = libbpf.prog_load(kind, "other", code, attach_type)
+    target = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
+    link = libbpf.link_create(program, target, attach_type)
+    try:
+        yield
+    finally:
+        libbpf.link_detach(link)
+        for fd in (link, target, program):
+            os.close(fd)
+
+
+def has_option(sock: socket.socket, option: int) -> bool:
+    """Return whether an option of SOL_SOCKET is on."""
+    return sock.getsockopt(socket.SOL_SOCKET, option) != 0
+
+
+@pytest.mark.skipif(not connect_parts(), reason="connect(2) leaves sockets in their group")
+def test_a_bind_that_is_denied_leaves_no_option(host: Host) -> None:
+    """With SO_REUSEADDR on all sockets of an address, other users could bind there."""
+    with grm.bind(ADDRESS)[0] as working, grm.bind(ADDRESS)[0] as accepted:
+        grm.enroll([working], 1)
+        accepted.connect(("127.0.0.1", 9))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as new:
+            new.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            bind = libbpf.PROG_CGROUP_SOCK_ADDR, libbpf.CGROUP_INET4_BIND
+            with attached(host.cgroup, *bind, _DENY), pytest.raises(PermissionError):
+                new.bind(("127.0.0.1", 4433))
+            new.bind(("127.0.0.1", 4433))
+            grm.enroll([new], 2)
+            wait_for(lambda: not has_option(new, socket.SO_REUSEADDR), "the option to be gone")
+
+
+def findings(host: Host) -> list[dict[str, Any]]:
+    """Return what doctor finds of the first socket."""
+    answer = json.loads(host.run("doctor", ADDRESS, "--json").stdout)
+    found: list[dict[str, Any]] = answer["sockets"][0]["findings"]
+    return found
+
+
+def test_one_that_changes_the_peer_of_a_send(host: Host) -> None:
+    """Doctor names it where it runs after udpgrm's hooks; before them it does no harm."""
+    hook = libbpf.PROG_CGROUP_SOCK_ADDR, libbpf.CGROUP_UDP4_SENDMSG
+    with contextlib.ExitStack() as held:
+        old, new = (held.enter_context(grm.bind(ADDRESS)[0]) for _ in range(2))
+        backend = held.enter_context(plain_socket())
+        backend.bind(("127.0.0.1", _BACKEND))
+        grm.enroll([old], 1)
+        grm.promote(old, 1)
+        assert findings(host) == []
+        held.enter_context(attached(host.cgroup, *hook, _balancer()))
+        [found] = findings(host)
+        assert (found["code"], found["problem"]) == ("limit_sends", False)
+        assert f"(other) of {host.cgroup} changes where a packet is sent" in found["why"]
+        for action in ("remove", "add"):
+            assert host.run("hooks", action, str(host.cgroup)).returncode == 0
+        assert findings(host) == []
+        old.sendto(b"question", ("127.0.0.1", _SERVICE))
+        grm.enroll([new], 2)
+        grm.promote(new, 2)
+        assert [position for position, _ in received([backend])] == [0]
+        backend.sendto(b"answer", ("127.0.0.1", 4433))
+        assert [position for position, _ in received([new, old])] == [1]
+
+
+def test_one_that_refuses_the_steering_program(host: Host) -> None:
+    hook = libbpf.PROG_CGROUP_SOCKOPT, libbpf.CGROUP_SETSOCKOPT
+    with grm.bind(ADDRESS)[0] as sock, attached(host.cgroup, *hook, _refuser()):
+        sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, 1)
+        wait_for(lambda: "cannot be registered" in host.errors.read_text(), "the daemon's message")
+        assert "another program on its cgroup refuses" in host.errors.read_text()
+        [found] = findings(host)
+        assert found["code"] == "waiting"
+        assert f"(other) of {host.cgroup} refuses SO_ATTACH_REUSEPORT_EBPF" in found["why"]
+
+
+def test_a_connect_that_is_refused(host: Host) -> None:
+    """The socket stays in its generation."""
+    hook = libbpf.PROG_CGROUP_SOCK_ADDR, libbpf.CGROUP_INET4_CONNECT
+    with grm.bind(ADDRESS)[0] as sock, client() as peer:
+        grm.enroll([sock], 1)
+        grm.promote(sock, 1)
+        with attached(host.cgroup, *hook, _DENY), pytest.raises(PermissionError):
+            sock.connect(("127.0.0.1", 9))
+        wait_for(lambda: has_option(sock, socket.SO_REUSEPORT), "the socket to be in its group")
+        peer.sendto(b"new", ("127.0.0.1", 4433))
+        assert len(received([sock])) == 1
+        assert host.counters(ADDRESS)["rx_new_flow_working_gen_dispatch_ok"] == 1
