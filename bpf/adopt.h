@@ -51,14 +51,14 @@ static __always_inline int adopt(struct socket_request *request, struct group_ke
 	if (!group)
 		return 1;
 	if (!may_join(request, group)) {
-		find_other_users(group_id, group->epoch, &request->process);
+		find_generation(group_id, group->epoch, false, &request->process);
 		return 1;
 	}
 	who.group_id = group_id;
 	who.epoch = group->epoch;
 	adopted = bpf_map_lookup_elem(MAP(ADOPTED), &who);
 	if (!adopted) {
-		find_enrolled(group_id, group->epoch, &request->process);
+		find_enrolled(group_id, group->epoch, true, &request->process);
 		if (request->lent) /* its server may never enroll it */
 			have_looked_at(group, group_id, request);
 		return 1;

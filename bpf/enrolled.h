@@ -72,13 +72,18 @@ static __always_inline struct adopted *enrolled_by_process(struct adopted_key *w
 	return bpf_map_lookup_elem(MAP(ENROLLED), who);
 }
 
-/* What generation of a group the caller's sockets are of, if it has asked for none. */
-static __always_inline void find_enrolled(u32 group_id, u32 epoch, struct membership *found)
+/*
+ * The generation of a group that the caller has enrolled in. For a socket of another user than the
+ * group's, as of a server that was root, its cgroup is not enough: it may have processes of several
+ * users.
+ */
+static __always_inline void find_enrolled(u32 group_id, u32 epoch, bool is_owner,
+					  struct membership *found)
 {
 	struct adopted_key who = { .group_id = group_id, .epoch = epoch };
 	struct adopted *value = enrolled_by_process(&who);
 
-	if (!value) {
+	if (!value && is_owner) {
 		who.cgroup = bpf_get_current_cgroup_id();
 		value = bpf_map_lookup_elem(MAP(ENROLLED), &who);
 	}
@@ -86,25 +91,9 @@ static __always_inline void find_enrolled(u32 group_id, u32 epoch, struct member
 		set_membership(found, group_id, epoch, value);
 }
 
-/*
- * The same for a socket of another user than the group's, as of a server that was root. A cgroup
- * that has enrolled by itself is not enough: it may have processes of several users.
- */
-static __always_inline void find_other_users(u32 group_id, u32 epoch, struct membership *found)
-{
-	struct adopted_key who = { .cgroup = bpf_get_current_cgroup_id(),
-				   .group_id = group_id,
-				   .epoch = epoch };
-	struct adopted *value = bpf_map_lookup_elem(MAP(ADOPTED), &who);
-
-	if (!value)
-		value = enrolled_by_process(&who);
-	if (value)
-		set_membership(found, group_id, epoch, value);
-}
-
-/* The same as find_enrolled(), and that of an adopted cgroup before it. */
-static __always_inline void find_generation(u32 group_id, u32 epoch, struct membership *found)
+/* The generation of a group that the caller's cgroup was adopted for; else as find_enrolled(). */
+static __always_inline void find_generation(u32 group_id, u32 epoch, bool is_owner,
+					    struct membership *found)
 {
 	struct adopted_key who = { .cgroup = bpf_get_current_cgroup_id(),
 				   .group_id = group_id,
@@ -114,7 +103,7 @@ static __always_inline void find_generation(u32 group_id, u32 epoch, struct memb
 	if (adopted)
 		set_membership(found, group_id, epoch, adopted);
 	else
-		find_enrolled(group_id, epoch, found);
+		find_enrolled(group_id, epoch, is_owner, found);
 }
 
 #endif

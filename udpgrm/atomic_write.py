@@ -2,7 +2,8 @@
 # Copyright the udpgrm authors
 """Files that are replaced in one step: a reader sees the old content or the new one.
 
-Journals of restarts are written through udpgrm.restart.host instead, which a simulation replaces.
+Files of restarts have one writer at a time and are written by udpgrm.restart.host instead, whose
+single calls a simulation replaces.
 """
 
 from __future__ import annotations
@@ -17,10 +18,9 @@ def replace(path: Path, content: bytes, mode: int = 0o644) -> None:
 
     The draft is hidden: no reader of the directory takes it for a definition, a unit or metrics.
     """
+    _remove_drafts(path)
     # without tempfile, whose import takes longer than the write
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with contextlib.suppress(FileNotFoundError):
-        draft.unlink()  # of a process that was killed
     try:
         with open(draft, "xb") as file:  # "x" follows no link
             file.write(content)
@@ -32,3 +32,14 @@ def replace(path: Path, content: bytes, mode: int = 0o644) -> None:
         with contextlib.suppress(OSError):
             draft.unlink()
         raise
+
+
+def _remove_drafts(path: Path) -> None:
+    """Remove drafts of a file whose writers were killed."""
+    for name in os.listdir(path.parent):
+        stem, _, pid = name.rpartition(".")
+        if stem == f".{path.name}" and pid.isdigit():
+            is_own = int(pid) == os.getpid()  # of an earlier process with this number
+            if is_own or not Path("/proc", pid).exists():
+                with contextlib.suppress(FileNotFoundError):  # another writer was faster
+                    path.with_name(name).unlink()

@@ -13,12 +13,9 @@ static __always_inline void find_process(struct bpf_sock_addr *ctx, struct bpf_s
 
 	group_key_of(ctx, sk, request, &key);
 	group = group_at(&key, &group_id);
-	if (!group)
-		return;
-	if (may_join(request, group))
-		find_generation(group_id, group->epoch, &request->process);
-	else
-		find_other_users(group_id, group->epoch, &request->process);
+	if (group)
+		find_generation(group_id, group->epoch, may_join(request, group),
+				&request->process);
 }
 
 /*

@@ -17,20 +17,12 @@ import pathlib
 import time
 import typing as t
 
-from ansible_collections.udpgrm.fleet.plugins.module_utils._host import HostError, JsonObject
-
-DEFAULT_DIRECTORY = "/var/lib/udpgrm/restarts"
-_BOOT_ID = pathlib.Path("/proc/sys/kernel/random/boot_id")
-
-
-def state_directory() -> pathlib.Path:
-    """Return the directory of journals, by the environment variable of the host's command."""
-    return pathlib.Path(os.environ.get("UDPGRM_STATE_DIR", DEFAULT_DIRECTORY))
-
-
-def boot_id() -> str:
-    """Return the ID of this boot of the host."""
-    return _BOOT_ID.read_text(encoding="utf-8").strip()
+from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
+    HostError,
+    JsonObject,
+    boot_id,
+    state_directory,
+)
 
 
 @dataclasses.dataclass(frozen=True)

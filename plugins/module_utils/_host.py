@@ -4,11 +4,13 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""The udpgrm command of a host: it is run with --json, and its answers are checked."""
+"""A host: its udpgrm command, run with --json, whose answers are checked; its boot, its journals."""
 
 from __future__ import annotations
 
 import json
+import os
+import pathlib
 import re
 import typing as t
 
@@ -18,6 +20,8 @@ SCHEMA = 1
 SERVICE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 # The release that is a fingerprint.
 AUTO = "auto"
+DEFAULT_DIRECTORY = "/var/lib/udpgrm/restarts"
+_BOOT_ID = pathlib.Path("/proc/sys/kernel/random/boot_id")
 
 # Runs udpgrm with these arguments and this standard input; returns (exit status, stdout, stderr).
 Runner = t.Callable[[list[str], str], tuple[int, str, str]]
@@ -26,6 +30,16 @@ JsonObject = dict[str, t.Any]
 
 class HostError(Exception):
     """Raised when the command fails, or its answer is not the documented JSON."""
+
+
+def state_directory() -> pathlib.Path:
+    """Return the directory of journals, by the environment variable of the host's command."""
+    return pathlib.Path(os.environ.get("UDPGRM_STATE_DIR", DEFAULT_DIRECTORY))
+
+
+def boot_id() -> str:
+    """Return the ID of this boot of the host."""
+    return _BOOT_ID.read_text(encoding="utf-8").strip()
 
 
 def service_name(text: str) -> str:

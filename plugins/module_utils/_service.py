@@ -16,6 +16,7 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
     Host,
     HostError,
     JsonObject,
+    boot_id,
 )
 
 FINISHED = "finished"
@@ -82,7 +83,7 @@ class Restart:
         return {
             "generations": sorted(number for number in working if number is not None),
             "release": None if self.journal is None or not self.serves else self.journal["release"],
-            "boot_id": _claim.boot_id(),
+            "boot_id": boot_id(),
         }
 
     @property

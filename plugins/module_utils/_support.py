@@ -11,8 +11,10 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.udpgrm.fleet.plugins.module_utils._claim import state_directory
-from ansible_collections.udpgrm.fleet.plugins.module_utils._host import service_name
+from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
+    service_name,
+    state_directory,
+)
 
 # Runs a command; returns (exit status, stdout, stderr).
 Command = t.Callable[[list[str]], tuple[int, str, str]]

@@ -19,6 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from udpgrm import atomic_write
 from udpgrm.build.sources import Program, render
 from udpgrm.files import BPF_DIR
 
@@ -68,13 +69,7 @@ def _compile() -> int:
                 return 1
             code = module.dump_func(program.function.encode())
             module.cleanup()
-            part = out / f".{job['file']}.{os.getpid()}"
-            part.unlink(missing_ok=True)  # of a compiler that was killed; "x" follows no link
-            with part.open("xb") as file:
-                file.write(code)
-                file.flush()
-                os.fsync(file.fileno())
-            part.rename(out / job["file"])
+            atomic_write.replace(out / job["file"], code)
     return 0
 
 

@@ -27,7 +27,6 @@ def keep(
     )
     evidence["hold"] = {name: held[name] for name in ("begun", "hold_s")}
     journal.save()
-    # of the same boot; a version before this one has written no such time
-    end = held.get("until", clock.monotonic() + hold_s)
+    end = held["until"]  # of the same boot: a stale journal is not resumed
     while clock.monotonic() < end and not journal.superseded and pause():
         pass

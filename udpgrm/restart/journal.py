@@ -275,6 +275,8 @@ def want_complete(journal: Journal) -> None:
         stored.mapping(journal.plan["working"])
         for taken in readings:
             stored.mapping(stored.mapping(taken)["reading"])
+        if "hold" in journal.plan:
+            stored.number(stored.mapping(journal.plan["hold"])["until"])
     except (KeyError, TypeError) as error:
         raise unusable(journal, f"plan is not what it was: {error}") from error
 
@@ -336,9 +338,8 @@ def _from_json(path: Path, value: dict[str, Any]) -> Journal:
         position=Position(Step(value["step"]), None if outcome is None else Outcome(outcome)),
         from_generation=stored.generation(value["from_generation"]),
         to_generation=stored.generation(value["to_generation"]),
-        # journals of versions that knew no releases have neither
-        from_release=stored.optional_text(value.get("from_release")),
-        release=stored.optional_text(value.get("release")),
+        from_release=stored.optional_text(value["from_release"]),
+        release=stored.optional_text(value["release"]),
         plan=stored.mapping(value["plan"]),
         steps=[Record.from_json(item) for item in value["steps"]],
         progress=None if value["progress"] is None else stored.mapping(value["progress"]),

@@ -5,7 +5,7 @@
 #define UDPGRM_BESPOKE_INITIAL_H
 
 #include "dissectors/bespoke/connection.h"
-#include "dissectors/bespoke/keys.h"
+#include "dissectors/bespoke/derive.h"
 
 enum {
 	SAMPLE_AT = 4, /* after the start of the packet number */

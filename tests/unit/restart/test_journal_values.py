@@ -80,6 +80,7 @@ def test_wrong_types(key: str, value: object, directory: Path) -> None:
         (Step.VERIFY, {"plan": {"working": {}, "promotion": {"reading": {}}}}, "plan"),
         (Step.VERIFY, {"plan": {"working": [], "reading": {}}}, "plan"),
         (Step.DEMOTE, {"plan": {"reading": {}}}, "plan"),
+        (Step.DRAIN, {"plan": {"working": {}, "reading": {}, "hold": {"begun": 1.0}}}, "plan"),
     ],
 )
 def test_what_is_needed_later(

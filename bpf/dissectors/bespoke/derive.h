@@ -5,8 +5,8 @@
  * 5.2. HKDF (RFC 5869) over HMAC (RFC 2104) over SHA-256, as the list of
  * compressions that this comes to.
  */
-#ifndef UDPGRM_BESPOKE_KEYS_H
-#define UDPGRM_BESPOKE_KEYS_H
+#ifndef UDPGRM_BESPOKE_DERIVE_H
+#define UDPGRM_BESPOKE_DERIVE_H
 
 #include "dissectors/bespoke/scratch.h"
 

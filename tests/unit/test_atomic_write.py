@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Files are replaced in one step, and drafts of killed writers do not stay."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from testing.host import ROOT
+from udpgrm import atomic_write
+
+#: Is killed when its draft is complete, and has no other name yet.
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from udpgrm import atomic_write
+os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL)
+atomic_write.replace(Path(sys.argv[1]), b"half")
+"""
+
+
+def kill_a_writer(path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", _KILLED, str(path)], cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+def test_the_next_writer_removes_a_killed_ones_draft(tmp_path: Path) -> None:
+    path = tmp_path / "edge.yaml"
+    path.write_bytes(b"before")
+    kill_a_writer(path)
+    assert path.read_bytes() == b"before"
+    assert len(os.listdir(tmp_path)) == 2
+    atomic_write.replace(path, b"after", 0o600)
+    assert path.read_bytes() == b"after"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert os.listdir(tmp_path) == ["edge.yaml"]
+
+
+def test_drafts_of_others_stay(tmp_path: Path) -> None:
+    """Of a writer that lives, and of another file."""
+    kill_a_writer(tmp_path / "edge.yaml.d")
+    others = os.listdir(tmp_path)
+    others.append(f".edge.yaml.{os.getppid()}")
+    (tmp_path / others[-1]).touch()
+    atomic_write.replace(tmp_path / "edge.yaml", b"after")
+    assert sorted(os.listdir(tmp_path)) == sorted([*others, "edge.yaml"])
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        atomic_write.replace(tmp_path / "directory", b"after")
+    assert os.listdir(tmp_path) == ["directory"]
