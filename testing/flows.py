@@ -43,7 +43,7 @@ class Flow:
         repeated: answers to packets that had been answered or given up already.
         strange: answers that the host's service cannot have sent.
         longest_pause: seconds between two packets sent, at most.
-        runs: who answered, in order.
+        runs: the instances that answered, in order.
     """
 
     host: str

@@ -39,7 +39,7 @@ class Answer:
 
 
 class Resolver(threading.Thread):
-    """Asks who answers, at a steady rate, never twice from one port in a row.
+    """Asks which instance answers, at a steady rate, never twice from one port in a row.
 
     A query is lost when no answer has come after 5 s; it is asked once.
     """
@@ -227,7 +227,7 @@ class Load:
         return self._counted
 
     def names_since(self, when: float) -> set[str]:
-        """Who has answered what was asked since then."""
+        """Return the instances that have answered what was asked since then."""
         return {answer.name for answer in list(self.resolver.answers) if answer.sent >= when}
 
 

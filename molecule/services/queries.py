@@ -4,7 +4,7 @@
 
     queries.py PORT NAME=ADDRESS..
 
-A resolver's queries, each from a port of its own, ask who answers; those are written as
+A resolver's queries, each from a port of its own, ask which instance answers; those are written as
 sessions. dnsperf's come from four ports that stay, and are counted: a session without
 generations for each one that was lost.
 """

@@ -14,7 +14,7 @@ _CLEAR = "\r\x1b[K"
 
 Document = dict[str, Any]
 
-#: How the journal is told of a restart's end.
+#: The entries of systemd's journal for a restart's end.
 _ENDS = {
     "finished": (MessageId.RESTART_FINISHED, Priority.INFO),
     "rolled_back": (MessageId.RESTART_ROLLED_BACK, Priority.WARNING),

@@ -156,7 +156,7 @@ def test_listen_pidfdid_of_the_decoy_is_gone() -> None:
 
 
 def ignored_here() -> int:
-    """Signals that any command started here ignores: it depends on who runs the tests."""
+    """Signals that any command started here ignores: it depends on what runs the tests."""
     plain = ["grep", "SigIgn", "/proc/self/status"]
     done = subprocess.run(plain, capture_output=True, text=True, check=True)
     return int(done.stdout.split()[1], 16)

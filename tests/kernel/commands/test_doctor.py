@@ -124,7 +124,7 @@ def test_all_is_well(host: Host) -> None:
     with grm.bind(ADDRESS)[0] as sock, client() as other:
         grm.enroll([sock], 1)
         grm.promote(sock, 1)
-        other.connect(("127.0.0.1", 4433))  # a flow of its own is nobody's business
+        other.connect(("127.0.0.1", 4433))  # a flow of its own is in no group
         pid = os.getpid()
         for arguments in ([], [ADDRESS], [f"--pid={pid}"], [f"--pid={pid}", ADDRESS]):
             diagnosis = Diagnosis(host, *arguments)

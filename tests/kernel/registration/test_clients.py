@@ -173,7 +173,7 @@ def test_dissectors(client: Client, sockets: list[socket.socket]) -> None:
 
 
 def test_another_dissector(client: Client) -> None:
-    """A group has one; who asks for another gets no sockets."""
+    """A group has one; a server that asks for another gets no sockets."""
     client.call(FLOW)
     before = client.descriptors()
     assert client.fail(f"bind {IP} {PORT} 2 flow 78") == "permission"
@@ -236,7 +236,7 @@ def server(host: Host, *command: object) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def works(host: Host, generation: int) -> bool:
+def is_working(host: Host, generation: int) -> bool:
     """Whether new flows go to a generation with a registered socket."""
     groups = host.groups()
     return any(
@@ -252,12 +252,12 @@ def restart(host: Host, serve: Path, arguments: list[object], client: Path) -> N
         server(host, serve, IP, PORT, 1, *arguments, "promote") as old,
         contextlib.ExitStack() as stack,
     ):
-        wait_for(lambda: works(host, 1), "the first server")
+        wait_for(lambda: is_working(host, 1), "the first server")
         (stays,) = [Client([str(client), IP, str(PORT)])]
         stack.callback(stays.end)
         assert stays.ask("/one") == ["1", str(old.pid), "/one"]
         new = stack.enter_context(server(host, serve, IP, PORT, 2, *arguments, "promote"))
-        wait_for(lambda: works(host, 2), "the second server")
+        wait_for(lambda: is_working(host, 2), "the second server")
         moves = Client([str(client), IP, str(PORT)])
         stack.callback(moves.end)
         assert moves.ask("/two") == ["2", str(new.pid), "/two"]

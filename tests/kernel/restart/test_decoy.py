@@ -52,7 +52,7 @@ def unit(edge: Edge, *wrong: str) -> None:
 
 @pytest.fixture
 def decoyed(edge: Edge) -> Edge:
-    """Generation 1 of the service works."""
+    """The service, whose generation 1 is active."""
     (edge.units / "decoyed.py").write_text(SERVER)
     unit(edge)
     edge.define(instances={"decoy": "edge.service"})

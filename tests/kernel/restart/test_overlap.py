@@ -140,7 +140,10 @@ def test_killed_as_the_next_one_begins(serving: Edge, handed_over: bool, with_da
         until(lambda: (serving.state / "edge@1.json").exists(), "the succession")
         lock = serving.state / "edge@1.lock"
         if handed_over:
-            until(lambda: lock.exists() and lock.read_text(), "who has taken the earlier one over")
+            until(
+                lambda: lock.exists() and lock.read_text(),
+                "the process that took it over",
+            )
         last.kill()
         last.communicate()
         if with_daemon:
@@ -209,7 +212,10 @@ def cut(edge: Edge) -> None:
     """Lose the power while the flows of two generations drain, and come back."""
     last = begun(edge)
     lock = edge.state / "edge@1.lock"
-    until(lambda: lock.exists() and lock.read_text(), "who has taken the earlier one over")
+    until(
+        lambda: lock.exists() and lock.read_text(),
+        "the process that took it over",
+    )
     last.kill()
     last.communicate()
     subprocess.run(["kill", "-KILL", str(json.loads(lock.read_text())["pid"])], check=True)

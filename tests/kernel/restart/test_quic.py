@@ -82,7 +82,7 @@ def evidence(printed: str) -> dict[str, Any]:
 
 
 def brief(entries: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
-    """Who got and who answered the last packet of each probe, and on which path it went."""
+    """The generations that got and answered the last packet of each probe, and its path."""
     return [
         (entry["received_generation"], entry["path"], entry["replied_generation"])
         for entry in entries

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Evidence for probes: which generation got a peer's packets, on which path, who replied."""
+"""Evidence for probes: which generation got a peer's packets, its path, which socket replied."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def client(host: Host) -> Iterator[list[str]]:
 
 
 def instances() -> list[socket.socket]:
-    """Generation 1, which works, and generation 2: sockets of a transparent proxy."""
+    """Generation 1, which is active, and generation 2: sockets of a transparent proxy."""
     found = []
     for generation in (1, 2):
         sock = grm.bind(f"0.0.0.0:{PORT}")[0]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Who may deferred how many messages, and in which order the next daemon has them."""
+"""How many messages of a user are deferred, and in which order the next daemon has them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Who is served when: root at once, users in turns; and what a killed daemon leaves."""
+"""Root is served at once, users in turns; and what a killed daemon leaves."""
 
 from __future__ import annotations
 
