@@ -15,7 +15,7 @@ from udpgrm import abi
 from udpgrm.restart.drain import Sample
 from udpgrm.restart.groups import SPENT, Groups
 from udpgrm.restart.plan import GroupFacts
-from udpgrm.restart.steps import StepFailed
+from udpgrm.restart.prober import StepFailed
 from udpgrm.restart.strays import Stray
 from udpgrm.services.definition import Group, Service
 from udpgrm.state.maps import Maps

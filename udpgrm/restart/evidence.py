@@ -16,7 +16,7 @@ from udpgrm.kernel import libbpf
 from udpgrm.probes import reach, remote, runner
 from udpgrm.probes.specs import ConnectProbe, ProbeSpec, QuicProbe
 from udpgrm.restart.groups import Groups
-from udpgrm.restart.steps import StepFailed
+from udpgrm.restart.prober import StepFailed
 from udpgrm.services.definition import Group, Service
 from udpgrm.state import address
 from udpgrm.state.maps import Maps

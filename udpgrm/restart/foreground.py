@@ -16,8 +16,9 @@ from udpgrm.restart.groups import Groups
 from udpgrm.restart.instances import Instances, TemplateUnits
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Outcome, Position, Result
+from udpgrm.restart.prober import Prober
 from udpgrm.restart.progress import BestEffort, Progress
-from udpgrm.restart.steps import Prober, Steps
+from udpgrm.restart.steps import Steps
 from udpgrm.restart.transaction import Requests
 from udpgrm.services import loader
 from udpgrm.services.definition import Group, Service

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Any, Optional, Protocol
+from typing import Optional
 
 import udpgrm.client as grm
 from udpgrm.restart import adoption, budget, former, hold, host, notice, prepare, steering
@@ -17,6 +17,7 @@ from udpgrm.restart.instances import Instances, has_ended
 from udpgrm.restart.journal import Journal, warn
 from udpgrm.restart.machine import Facts, Result, Step, is_lost
 from udpgrm.restart.plan import Refused
+from udpgrm.restart.prober import Evidence, Prober, StepFailed
 from udpgrm.restart.systemd import SystemdError
 from udpgrm.services.definition import Service
 from udpgrm.state import adoptions
@@ -24,31 +25,6 @@ from udpgrm.state import adoptions
 _POLL_S = 0.02
 #: Flow tables are read as a whole: not too often.
 _SAMPLE_S = 0.25
-
-Evidence = dict[str, Any]
-
-
-class StepFailed(Exception):
-    """Raised when a step fails; the message says why."""
-
-
-class Prober(Protocol):
-    """Probes the service, and asks the kernel where the packets went. Raises StepFailed.
-
-    Each adds what it saw to the evidence.
-    """
-
-    def canary(self, new: int, evidence: Evidence) -> None:
-        """Probe the new generation, before any client reaches it."""
-        ...
-
-    def hold(self, old: int, evidence: Evidence) -> None:
-        """Begin flows with the old generation."""
-        ...
-
-    def verify(self, old: Optional[int], new: int, evidence: Evidence) -> None:
-        """Verify that new flows reach the new generation, and held flows still the old one."""
-        ...
 
 
 class Steps:
@@ -75,11 +51,24 @@ class Steps:
         self._prober = prober
         self._check_cancelled = check_cancelled
         self._on_change = on_change
+        self._by_step: dict[Step, Callable[[Evidence], Optional[Result]]] = {
+            Step.PREPARE: self._prepare,
+            Step.START: self._start,
+            Step.ENROLL: self._enroll,
+            Step.CANARY: self._canary,
+            Step.PROMOTE: self._promote,
+            Step.VERIFY: self._verify,
+            Step.DRAIN: self._drain,
+            Step.STOP: self._stop,
+            Step.DEMOTE: self._demote,
+            Step.DRAIN_NEW: self._drain_new,
+            Step.STOP_NEW: self._stop_new,
+        }
 
     def perform(self, step: Step, evidence: Evidence) -> Result:
         """Do a step. Raises StepFailed."""
         try:
-            return getattr(self, f"_{step.value}")(evidence) or Result.DONE
+            return self._by_step[step](evidence) or Result.DONE
         except (AdoptionError, SystemdError, OverBudget, Refused) as error:
             raise StepFailed(str(error)) from error
 

@@ -12,7 +12,7 @@ from typing import Optional, Protocol
 from udpgrm.restart import host, machine, statedir
 from udpgrm.restart.journal import Journal, Suspended
 from udpgrm.restart.machine import Facts, Position, Result, Step
-from udpgrm.restart.steps import Evidence, StepFailed
+from udpgrm.restart.prober import Evidence, StepFailed
 from udpgrm.restart.systemd import SystemdError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

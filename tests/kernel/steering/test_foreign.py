@@ -34,7 +34,7 @@ from udpgrm.abi import Option
 from udpgrm.kernel import cgroups, libbpf
 from udpgrm.restart.evidence import KernelProber
 from udpgrm.restart.groups import Groups
-from udpgrm.restart.steps import StepFailed
+from udpgrm.restart.prober import StepFailed
 from udpgrm.services import loader
 
 __all__ = ["edge"]

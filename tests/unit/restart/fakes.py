@@ -16,7 +16,7 @@ from udpgrm import abi
 from udpgrm.restart.drain import Sample
 from udpgrm.restart.groups import MISDIRECTED
 from udpgrm.restart.plan import GroupFacts
-from udpgrm.restart.steps import StepFailed
+from udpgrm.restart.prober import StepFailed
 from udpgrm.restart.strays import Stray
 from udpgrm.restart.systemd import SystemdError
 from udpgrm.services.definition import (

@@ -18,7 +18,7 @@ from udpgrm.probes.runner import ProbeResult
 from udpgrm.restart import evidence
 from udpgrm.restart.evidence import KernelProber, evaluate
 from udpgrm.restart.groups import Groups
-from udpgrm.restart.steps import StepFailed
+from udpgrm.restart.prober import StepFailed
 from udpgrm.services.definition import Group
 from udpgrm.state.probing import Evidence
 
