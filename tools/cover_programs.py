@@ -28,7 +28,7 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.kernel.dissectors.test_library import CASES
+from testing.dissectors import CASES
 from udpgrm.build import cache, compiler, sources
 from udpgrm.build.sources import Program
 from udpgrm.dissectors import kinds

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from udpgrm.dissectors import schema_file
 from udpgrm.dissectors.parameters import DissectorError, Schema
 from udpgrm.files import DISSECTORS_DIR
 from udpgrm.names import DISSECTOR
@@ -76,7 +77,7 @@ def read_schema(folder: Path) -> Schema:
         raise DissectorError(f"{folder} has no {_BODY}")
     path = folder / _SCHEMA
     try:
-        return Schema.of(path.read_text())
+        return schema_file.read(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise DissectorError(f"cannot read {path}: {error}") from error
     except DissectorError as error:

@@ -34,10 +34,10 @@ static __always_inline int dissect(struct steering *s)
 }
 """
 SCHEMA = {
-    "about": "a cookie somewhere",
-    "parameters": [
-        {"name": "at", "type": "integer", "minimum": 0, "maximum": 99, "description": "offset"}
-    ],
+    "description": "a cookie somewhere",
+    "properties": {"at": {"type": "integer", "minimum": 0, "maximum": 99, "description": "offset"}},
+    "required": ["at"],
+    "additionalProperties": False,
 }
 
 

@@ -77,7 +77,8 @@ def test_its_page_is_in_the_index(kind: Kind) -> None:
 
 @pytest.mark.parametrize("name", library.names(BODIES))
 def test_the_kernel_tests_name_it(name: str) -> None:
-    files = [ROOT / "tests" / "kernel" / f"test_{file}.py" for file in ("library", "keyed")]
+    tests = ROOT / "tests/kernel/dissectors"
+    files = [ROOT / "testing/dissectors.py", tests / "test_library.py", tests / "test_keyed.py"]
     assert f'"{name}"' in "".join(file.read_text() for file in files)
 
 

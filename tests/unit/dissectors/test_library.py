@@ -19,7 +19,7 @@ from udpgrm.dissectors.parameters import DissectorError
 from udpgrm.loader import programs
 
 SHIPPED = ["dns", "dtls_cid", "quic", "quic_lb", "radius", "sip", "stun", "wireguard"]
-SCHEMA = {"about": "for a test", "parameters": []}
+SCHEMA = {"description": "for a test", "properties": {}, "additionalProperties": False}
 
 
 @pytest.fixture

@@ -5,33 +5,64 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+import jsonschema  # type: ignore[import-untyped]
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from udpgrm.dissectors import aes
+from udpgrm.dissectors import aes, schema_file
 from udpgrm.dissectors.parameters import DissectorError, Schema
+from udpgrm.files import DISSECTORS_DIR
 
 KEY = "8f95f09245765f80256934e50c66207f"
 
 
-def item(name: str, kind: str, **more: Any) -> dict[str, Any]:
-    return {"name": name, "type": kind, "description": "for a test", **more}
+Property = tuple[str, dict[str, Any]]
 
 
-def schema(*parameters: dict[str, Any], rules: Any = ()) -> Schema:
-    document = {"about": "for a test", "parameters": parameters, "rules": list(rules)}
-    return Schema.of(json.dumps(document))
+def item(name: str, kind: object, **more: Any) -> Property:
+    return name, {"type": kind, "description": "for a test", **more}
 
 
-ALL = schema(
+def chosen(name: str, values: object, **more: Any) -> Property:
+    return name, {"enum": values, "description": "for a test", **more}
+
+
+def digits(name: str, count: object, **more: Any) -> Property:
+    return item(name, "string", pattern=f"^[0-9a-fA-F]{{{count}}}$", **more)
+
+
+def key(name: str, pattern: str = "^([0-9a-fA-F]{32})?$") -> Property:
+    return item(name, "string", format="aes128_decryption_key", pattern=pattern, default="")
+
+
+def document(*parameters: Property, rules: Any = ()) -> dict[str, Any]:
+    return {
+        "description": "for a test",
+        "type": "object",
+        "properties": dict(parameters),
+        "required": [name for name, fields in parameters if "default" not in fields],
+        "additionalProperties": False,
+        "rules": list(rules),
+    }
+
+
+def schema(*parameters: Property, rules: Any = ()) -> Schema:
+    return schema_file.read(json.dumps(document(*parameters, rules=rules)))
+
+
+SOME = (
     item("length", "integer", minimum=2, maximum=20),
     item("strict", "boolean", default=False),
-    item("mode", "enum", values=["fast", "slow"], default="slow"),
-    item("mark", "hex", bytes=10, default="00" * 10),
-    item("key", "aes128_decryption_key", default=""),
+    chosen("mode", ["fast", "slow"], default="slow"),
+    digits("mark", 20, default="00" * 10),
+    key("key"),
     item("last", "integer", minimum=0, maximum=2**64 - 1, default=0),
 )
+ALL = schema(*SOME)
 
 
 def test_positions_and_constants() -> None:
@@ -80,6 +111,28 @@ def test_wrong_values(given: dict[str, Any], message: str) -> None:
     assert len(str(error.value).splitlines()) == 1
 
 
+VALUES = st.sampled_from(
+    ["", "fast", "slow", "00" * 10, "0g" * 10, KEY, KEY[1:], 0, 2, 20, 21, -1, 2**64, True, None]
+)
+
+
+@given(st.dictionaries(st.sampled_from(["more", *(name for name, _ in SOME)]), VALUES))
+def test_values_are_those_of_json_schema(values: dict[str, Any]) -> None:
+    """The file means to any validator what it means here; rules aside."""
+    validator = jsonschema.Draft7Validator(document(*SOME))
+    try:
+        ALL.values(values)
+    except DissectorError:
+        assert not validator.is_valid(values)
+    else:
+        assert validator.is_valid(values)
+
+
+@pytest.mark.parametrize("path", sorted(DISSECTORS_DIR.glob("*/parameters.json")), ids=str)
+def test_shipped_files_are_json_schemas(path: Path) -> None:
+    jsonschema.Draft7Validator.check_schema(json.loads(path.read_text()))
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "8", '"x"', "{}{}", "\x00"])
 def test_what_is_no_object(text: str) -> None:
     with pytest.raises(DissectorError, match=r"not (JSON|a JSON object)"):
@@ -93,9 +146,9 @@ def test_no_text_is_no_parameters() -> None:
 
 
 def test_traits_may_be_left_out() -> None:
-    for given in ({}, {"keeps_flows": False}, {"reads_quic": True}):
-        found = Schema.of(json.dumps({"about": "x", "parameters": [], **given}))
-        wanted = {"keeps_flows": True, "reads_quic": False, **given}
+    for traits in ({}, {"keeps_flows": False}, {"reads_quic": True}):
+        found = schema_file.read(json.dumps({**document(), **traits}))
+        wanted = {"keeps_flows": True, "reads_quic": False, **traits}
         assert {"keeps_flows": found.keeps_flows, "reads_quic": found.reads_quic} == wanted
 
 
@@ -124,7 +177,7 @@ def test_rules() -> None:
     some = schema(
         item("offset", "integer", minimum=0, maximum=18, default=0),
         item("length", "integer", minimum=2, maximum=20),
-        item("key", "aes128_decryption_key", default=""),
+        key("key"),
         rules=[
             {"sum": ["offset", 2], "at_most": "length"},
             {"sum": ["offset", "length"], "equals": 16, "when": "key"},
@@ -140,38 +193,45 @@ def test_rules() -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
+    [("", "not JSON"), ("[]", "not a JSON object"), ("[" * 100000, "not JSON")],
+)
+def test_no_documents(text: str, message: str) -> None:
+    with pytest.raises(DissectorError, match=message):
+        schema_file.read(text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
     [
-        ("", "not JSON"),
-        ("[]", "not a JSON object"),
-        ("{}", "it needs about"),
-        ('{"about": "x", "parameters": 7}', "it needs about"),
-        ('{"about": 1, "parameters": []}', "it needs about"),
-        ('{"about": "x", "parameters": [], "rules": null}', "it needs about"),
-        ('{"about": "x", "parameters": [], "rules": [7]}', "a rule has sum"),
-        ('{"about": "x", "parameters": [], "rules": [{"sum": 7, "equals": 1}]}', "is a list"),
-        (
-            '{"about": "x", "parameters": [], "rules": [{"sum": [], "equals": []}]}',
-            "neither a number",
-        ),
-        (
-            '{"about": "x", "parameters": [], "rules": [{"sum": [], "equals": 1, "when": []}]}',
-            "its when",
-        ),
-        ("[" * 100000, "not JSON"),
-        ('{"about": "x", "parameters": [], "more": 1}', "unknown key 'more'"),
-        ('{"about": "x", "parameters": [], "reads_quic": 1}', "reads_quic is true or false"),
-        ('{"about": "x", "parameters": [], "keeps_flows": null}', "keeps_flows is true or false"),
-        (
-            '{"about": "x", "parameters": [], "keyed_by": "peer"}',
-            "keyed_by is call_id or state",
-        ),
-        ('{"about": "x", "parameters": [7]}', "a parameter without a name"),
-        ('{"about": "x", "parameters": [{"type": "boolean"}]}', "a parameter without a name"),
+        ({"properties": 7}, "it needs a description"),
+        ({"description": 1}, "it needs a description"),
+        ({"rules": None}, "it needs a description"),
+        ({"type": "array"}, "it is of type object"),
+        ({"additionalProperties": True}, "additionalProperties is false"),
+        ({"additionalProperties": 0}, "additionalProperties is false"),
+        ({"required": ["x"]}, r"required is what has no default: \[\]"),
+        ({"required": 7}, "required is what has no default"),
+        ({"rules": [7]}, "a rule has sum"),
+        ({"rules": [{"sum": 7, "equals": 1}]}, "is a list"),
+        ({"rules": [{"sum": [], "equals": []}]}, "neither a number"),
+        ({"rules": [{"sum": [], "equals": 1, "when": []}]}, "its when"),
+        ({"more": 1}, "unknown key 'more'"),
+        ({"reads_quic": 1}, "reads_quic is true or false"),
+        ({"keeps_flows": None}, "keeps_flows is true or false"),
+        ({"keyed_by": "peer"}, "keyed_by is call_id or state"),
+        ({"properties": {"x": 7}}, "parameter x is none of integer, boolean"),
+        ({"properties": {"x": {"type": "boolean"}}}, "parameter x: description is missing"),
     ],
 )
-def test_wrong_documents(text: str, message: str) -> None:
+def test_wrong_documents(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DissectorError, match=message):
-        Schema.of(text)
+        schema_file.read(json.dumps({**document(), **changes}))
+
+
+def test_what_every_document_needs() -> None:
+    for keyword in ("description", "properties", "additionalProperties"):
+        with pytest.raises(DissectorError, match=keyword):
+            schema_file.read(json.dumps({**document(), keyword: None}))
 
 
 @pytest.mark.parametrize(
@@ -179,8 +239,9 @@ def test_wrong_documents(text: str, message: str) -> None:
     [
         (item("Length", "boolean"), "parameter name 'Length'"),
         (item("a b", "boolean"), "parameter name 'a b'"),
-        (item("x", "float"), "has no type of integer, boolean"),
-        ({**item("x", ""), "type": []}, "has no type of integer, boolean"),
+        (item("x", "number"), "is none of integer, boolean"),
+        (item("x", []), "is none of integer, boolean"),
+        (chosen("x", ["a"], type="integer"), "is none of integer, boolean"),
         (item("x", "boolean", minimum=1), "unknown key 'minimum'"),
         (item("x", "integer", minimum=1), "maximum is missing"),
         (item("x", "integer", minimum=3, maximum=2), "no value could be one"),
@@ -188,23 +249,22 @@ def test_wrong_documents(text: str, message: str) -> None:
         (item("x", "integer", minimum=0, maximum=2**64), "no value could be one"),
         (item("x", "integer", minimum="0", maximum=2), "no value could be one"),
         (item("x", "integer", minimum=0, maximum=2, default=3), "its default is not 0..2"),
-        (item("x", "enum", values=[]), "no value could be one"),
-        (item("x", "enum", values=[1]), "no value could be one"),
-        (item("x", "enum", values="ab"), "no value could be one"),
-        (item("x", "hex", bytes=0), "no value could be one"),
-        (item("x", "hex", bytes=65), "no value could be one"),
-        ({"name": "x", "type": "boolean"}, "description is missing"),
+        (chosen("x", []), "no value could be one"),
+        (chosen("x", [1]), "no value could be one"),
+        (chosen("x", "ab"), "no value could be one"),
+        (item("x", "string"), "pattern is missing"),
+        (item("x", "string", pattern=7), "no value could be one"),
+        (item("x", "string", pattern="^[0-9]{4}$"), "no value could be one"),
+        (digits("x", 0), "no value could be one"),
+        (digits("x", 3), "no value could be one"),
+        (digits("x", 130), "no value could be one"),
+        (key("x", "^[0-9a-fA-F]{32}$"), "no value could be one"),
     ],
 )
-def test_wrong_parameters(parameter: dict[str, Any], message: str) -> None:
+def test_wrong_parameters(parameter: Property, message: str) -> None:
     with pytest.raises(DissectorError) as error:
         schema(parameter)
     assert message in str(error.value)
-
-
-def test_two_of_one_name() -> None:
-    with pytest.raises(DissectorError, match="two parameters have one name"):
-        schema(item("x", "boolean"), item("x", "boolean"))
 
 
 @pytest.mark.parametrize(

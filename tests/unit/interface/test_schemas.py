@@ -16,7 +16,7 @@ from testing import contract
 from udpgrm import abi, interface, names
 from udpgrm.abi import DissectorType, ProbePath
 from udpgrm.cli import commands, common, options
-from udpgrm.dissectors import parameters
+from udpgrm.dissectors import schema_file
 from udpgrm.doctor.facts import Code
 from udpgrm.probes import specs
 from udpgrm.restart import groups
@@ -167,7 +167,7 @@ KINDS = [kind.name.lower() for kind in DissectorType]
             part_of("dissector-show", "properties", "parameters", "items", "properties", "type")[
                 "enum"
             ],
-            list(parameters.TYPES),
+            list(schema_file.TYPES),
         ),
     ],
 )
