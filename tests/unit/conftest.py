@@ -5,14 +5,21 @@
 from __future__ import annotations
 
 import ctypes
+import os
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.unit.bpf.support import load_functions
 
-# what takes long on a busy machine is no failure
-settings.register_profile("unit", deadline=None)
+# What takes long on a busy machine is no failure. A landing is judged by its change, with the
+# same examples each time; elsewhere every run tries others.
+settings.register_profile(
+    "unit",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize="CI" in os.environ,
+)
 settings.load_profile("unit")
 
 
