@@ -133,7 +133,11 @@ def bind(
             made.append(sock)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             bind_to.bind(sock)
-            set_option(sock, Option.DISSECTOR, bytes(dissector))
+            try:
+                set_option(sock, Option.DISSECTOR, bytes(dissector))
+            except PermissionError as error:
+                message = f"{where} has a dissector with other parameters (udpgrm list)"
+                raise PermissionError(errno.EPERM, message) from error
     except BaseException:
         for sock in made:
             sock.close()

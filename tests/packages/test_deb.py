@@ -16,6 +16,7 @@ from testing.processes import ROOT
 from tests.packages.conftest import Machine, repacked
 
 TUTORIAL = (ROOT / "docs/tutorial.md").read_text()
+README = (ROOT / "README.md").read_text()
 ECHO = """
 cat > /etc/systemd/system/echo@.service <<'END'
 [Service]
@@ -30,6 +31,15 @@ instances: {unit: "echo@.service"}
 drain: {until: {flows: 0}, max_s: 60, on_timeout: stop}
 END
 systemctl daemon-reload
+"""
+
+#: Makes a flow, so that there is something to drain.
+CLIENT = """
+import socket
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    sock.settimeout(10)
+    sock.sendto(b"hello", ("127.0.0.1", 4433))
+    assert sock.recv(100).endswith(b"hello")
 """
 
 
@@ -86,6 +96,25 @@ def test_boot(machine: Machine) -> None:
     machine.run("systemctl restart turn-first && systemctl is-active turn@1")
 
 
+def test_readme(machine: Machine) -> None:
+    section = README.split("## A host\n")[1].split("\n## ")[0]
+    [files] = re.findall(r"```ini\n(.*?)```", section, re.DOTALL)
+    for path, text in re.findall(r"^# (/\S+)\n((?:(?!# ).*\n)+)", files, re.MULTILINE):
+        machine.run(f"cat > {path} <<'END'\n{text}END")
+    commands = [line.split(" # ")[0].strip() for line in re.findall(r"^    (.+)", section, re.M)]
+    restart = commands.index("udpgrm restart edge")
+    assert commands[restart + 1] == "udpgrm rollback edge"
+    machine.run("\n".join(commands[: restart + 1]))
+    machine.run(f"python3 -c '{CLIENT}'")
+    machine.run(f"{commands[restart]} --no-follow")
+    wait_for(machine, "edge", "drain")
+    machine.run(commands[restart + 1])
+    wait_for(machine, "edge", "rolled back")
+    assert "working  edge@2.service" in machine.run("\n".join(commands[restart + 2 :])).stdout
+    machine.run("systemctl disable --now udpgrm-first@edge && systemctl stop 'edge@*'")
+    machine.run("udpgrm delete 0.0.0.0:4433 || true")  # unless the daemon has done so
+
+
 def test_upgrade_under_traffic(machine: Machine, package: Path, tmp_path: Path) -> None:
     machine.copy(ROOT / "examples/echo_server.py", to="/opt")
     machine.run(ECHO + "systemctl enable --now udpgrm-first@echo")
@@ -94,20 +123,20 @@ def test_upgrade_under_traffic(machine: Machine, package: Path, tmp_path: Path) 
     with steady.traffic({"fl1": machine.address}, 4433) as seen:
         # the restart drains while its files are replaced
         machine.run("udpgrm restart echo --no-follow")
-        wait_for(machine, "drain")
+        wait_for(machine, "echo", "drain")
         machine.run(f"apt-get install -y /root/{new.name}")
         assert 'version="99.0"' in machine.run("udpgrm metrics").stdout
-        wait_for(machine, "finished")
+        wait_for(machine, "echo", "finished")
         machine.run("udpgrm restart echo")
     host = seen["fl1"]
     assert host.is_well, host
     assert host.generations == {1, 2, 3}
 
 
-def wait_for(machine: Machine, word: str) -> None:
-    """Wait until the status of the service echo has a word."""
+def wait_for(machine: Machine, service: str, word: str) -> None:
+    """Wait until the status of a service has a word."""
     deadline = time.monotonic() + 60
-    while word not in (output := machine.run("udpgrm status echo").stdout):
+    while word not in (output := machine.run(f"udpgrm status {service}").stdout):
         assert time.monotonic() < deadline, output
         time.sleep(0.2)
 
