@@ -128,7 +128,7 @@ def _of_registration(host: Host, sock: Socket) -> Optional[Finding]:
         return None
     if sock.group_id is None and sock.deleted:
         return Finding(
-            Code.GROUP_FORGOTTEN,
+            Code.GROUP_DELETED,
             "its group was deleted",
             "by udpgrm delete; its sockets are in no group until they register again",
             f"set UDP_GRM_SOCKET_GEN again, or {_enroll(sock)}",
