@@ -72,7 +72,8 @@ def _of_the_application(sock: Socket) -> Optional[Finding]:
             Code.NO_REUSEPORT,
             "no SO_REUSEPORT",
             "alone at its address it gets every packet, and no second instance can bind",
-            "set SO_REUSEPORT before bind() (a server may have an option for it), and restart it",
+            "set SO_REUSEPORT before bind() (a server may have an option for it), and restart it; "
+            "or define a service with enrollment: adopted, for which the bind hooks set it",
         )
     return None
 

@@ -147,6 +147,8 @@ class Code(str, Enum):
     NO_HOOKED_CGROUP = "no_hooked_cgroup"
     UNREACHABLE = "unreachable"
     NO_SOCKETS = "no_sockets"
+    REUSEPORT_BY_HOOK = "reuseport_by_hook"
+    RESTART_LOSES = "restart_loses"
 
 
 @dataclass(frozen=True)
