@@ -109,7 +109,7 @@ molecule-vm: setup ## the collection on virtual machines with the oldest kernel 
 	$(call SCENARIO,vm,3600)
 
 molecule-rollout: setup ## rollouts and reboots on six hosts in which things go wrong or brakes stop them, under traffic
-	$(call SCENARIO,rollout,2400)
+	$(call SCENARIO,rollout,5400)
 
 molecule-lifecycle: setup ## a server moved to a service under traffic, other control nodes, removal, umask 027 and 077
 	$(call SCENARIO,lifecycle,2400)
