@@ -42,6 +42,21 @@ server default {{
     }}
 }}
 """
+_CADDY = """\
+{{
+    admin off
+    skip_install_trust
+    auto_https disable_redirects
+    storage file_system {directory}
+    servers {{
+        protocols h3
+    }}
+}}
+https://localhost:{port} {{
+    tls internal
+    respond /up 204
+}}
+"""
 
 
 @contextmanager
@@ -112,6 +127,13 @@ def test_dtls(tmp_path: Path) -> None:
     with server("openssl", "s_server", *arguments):
         result = ask(specs.DtlsProbe())
         assert (result.passed, result.reason) == (True, "DTLS HelloVerifyRequest"), str(result)
+
+
+def test_http3(tmp_path: Path) -> None:
+    (tmp_path / "Caddyfile").write_text(_CADDY.format(directory=tmp_path, port=PORT))
+    with server("caddy", "run", "--adapter=caddyfile", f"--config={tmp_path / 'Caddyfile'}"):
+        result = ask(specs.QuicProbe(get="/up", server_name="localhost"))
+        assert (result.passed, result.reason) == (True, "HTTP/3 GET /up: status 204"), str(result)
 
 
 @pytest.mark.parametrize(

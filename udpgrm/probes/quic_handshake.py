@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The QUIC probe with cryptography: a whole handshake, by aioquic if it is installed."""
+"""The QUIC probe with cryptography: a whole handshake, by aioquic if it is installed.
+
+Each question on the connection is a PING, or a GET by HTTP/3.
+"""
 
 from __future__ import annotations
 
@@ -29,27 +32,28 @@ class Link(Protocol):
 
 
 class Connection:
-    """A connection: the first question does its handshake, each question is a PING on it."""
+    """A connection: the first question does its handshake."""
 
     def __init__(self, spec: QuicProbe, link: Link) -> None:
         self._spec = spec
         self._link = link
         self._quic: Any = None
         self._alpn: Optional[str] = None
-        self._pings = 0
+        self._http: Any = None
+        self._asked = 0  # the PING's number, or the stream of the GET
+        self._what = "PING" if spec.get is None else f"GET {spec.get}"
 
     def ask(self) -> Verdict:
-        """Send a PING that only the server can read; it passes if the server acknowledges it."""
+        """Send what only the server can read; it passes if the server answers."""
         if self._quic is None:
             try:
                 self._quic = self._connect()
             except ImportError as error:
-                return failed(f"handshake: true needs aioquic: install it ({error})")
+                return failed(f"a QUIC handshake needs aioquic: install it ({error})")
         self._link.attempts = 1
         deadline = time.monotonic() + self._spec.timeout_s * (self._spec.retries + 1)
-        self._pings += 1
         if self._alpn is not None:
-            self._quic.send_ping(self._pings)
+            self._send_question()
         reason = "no reply"
         while time.monotonic() < deadline:
             try:
@@ -61,15 +65,39 @@ class Connection:
                 kind = type(event).__name__
                 if kind == "HandshakeCompleted":
                     self._alpn = event.alpn_protocol or "none"
-                    self._quic.send_ping(self._pings)
-                    reason = "handshake completed, but no PING acknowledged"
-                elif kind == "PingAcknowledged" and event.uid == self._pings:
+                    self._send_question()
+                    reason = f"handshake completed, but no answer to {self._what}"
+                elif (answer := self._answer(event)) is not None:
                     self._flush()
-                    return passed(f"QUIC handshake and PING, ALPN {self._alpn}")
+                    return passed(answer)
                 elif kind == "ConnectionTerminated":
                     detail = event.reason_phrase or "no reason given"
                     return failed(f"QUIC connection closed, error {event.error_code:#x}: {detail}")
-        return failed(f"no QUIC handshake and PING in time: {reason}")
+        return failed(f"no QUIC handshake and {self._what} in time: {reason}")
+
+    def _send_question(self) -> None:
+        if self._http is None:
+            self._asked += 1
+            self._quic.send_ping(self._asked)
+            return
+        self._asked = self._quic.get_next_available_stream_id()
+        authority = self._spec.server_name or self._link.target[0]
+        fields = {":method": "GET", ":scheme": "https", ":authority": authority}
+        headers = [*fields.items(), (":path", self._spec.get or "/")]
+        encoded = [(name.encode(), value.encode()) for name, value in headers]
+        self._http.send_headers(self._asked, encoded, end_stream=True)
+
+    def _answer(self, event: Any) -> Optional[str]:
+        """Return what the server has answered, if an event is its answer."""
+        if self._http is None:
+            if type(event).__name__ == "PingAcknowledged" and event.uid == self._asked:
+                return f"QUIC handshake and PING, ALPN {self._alpn}"
+            return None
+        for found in self._http.handle_event(event):
+            if type(found).__name__ == "HeadersReceived" and found.stream_id == self._asked:
+                status = dict(found.headers).get(b":status", b"none").decode()
+                return f"HTTP/3 {self._what}: status {status}"
+        return None
 
     def close(self) -> None:
         """Close the connection, and notify the server."""
@@ -92,6 +120,8 @@ class Connection:
                 idle_timeout=_IDLE_S,
             )
         )
+        if self._spec.get is not None:
+            self._http = importlib.import_module("aioquic.h3.connection").H3Connection(quic)
         quic.connect(self._link.target, now=time.monotonic())
         return quic
 

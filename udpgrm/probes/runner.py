@@ -141,7 +141,7 @@ class Held:
             self._link = StreamLink(spec, address, source)
         else:
             self._link = Link(address, source)
-            if isinstance(spec, specs.QuicProbe) and spec.handshake:
+            if isinstance(spec, specs.QuicProbe) and spec.connects:
                 self._handshake = quic_handshake.Connection(spec, self._link)
         self.source = self._link.source
 

@@ -67,13 +67,19 @@ class QuicProbe(ProbeSpec):
     """A reserved QUIC version; Version Negotiation must come back (RFC 8999).
 
     handshake: a whole handshake by aioquic instead, with server_name as SNI; the
-    certificate is not verified.
+    certificate is not verified. get: on top of that, a GET of this path by HTTP/3.
     """
 
     type: ClassVar[str] = "quic"
     handshake: bool = False
+    get: Optional[str] = None
     server_name: Optional[str] = None
     alpn: tuple[str, ...] = ("h3",)
+
+    @property
+    def connects(self) -> bool:
+        """Return whether it makes a connection."""
+        return self.handshake or self.get is not None
 
 
 @dataclass(frozen=True)

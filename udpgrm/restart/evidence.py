@@ -104,7 +104,7 @@ class _Target:
     @property
     def converses(self) -> bool:
         """Return whether one question takes several packets; only the first is a new flow."""
-        return isinstance(self.spec, QuicProbe) and self.spec.handshake
+        return isinstance(self.spec, QuicProbe) and self.spec.connects
 
     @property
     def stays(self) -> bool:

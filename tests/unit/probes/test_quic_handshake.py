@@ -43,8 +43,24 @@ def configuration() -> Any:
 def quic_server() -> Iterator[str]:
     """The address of a server that speaks h3's ALPN."""
     aioquic = importlib.import_module("aioquic.asyncio")
+    h3 = importlib.import_module("aioquic.h3.connection")
     loop = asyncio.new_event_loop()
-    serving = loop.run_until_complete(aioquic.serve("127.0.0.1", 0, configuration=configuration()))
+
+    class Protocol(aioquic.QuicConnectionProtocol):  # type: ignore[misc,name-defined]
+        """Answers each request with a status that its path names."""
+
+        http: Any = None
+
+        def quic_event_received(self, event: Any) -> None:
+            if self.http is None:
+                self.http = h3.H3Connection(self._quic)
+            for found in self.http.handle_event(event):
+                path = dict(found.headers)[b":path"]
+                self.http.send_headers(found.stream_id, [(b":status", path[1:])], end_stream=True)
+
+    serving = loop.run_until_complete(
+        aioquic.serve("127.0.0.1", 0, configuration=configuration(), create_protocol=Protocol)
+    )
     port = serving._transport.get_extra_info("sockname")[1]
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -70,6 +86,23 @@ def test_handshake_and_pings_on_one_connection(quic_server: str) -> None:
         assert result.source == held.source
     # later questions are short: the connection is there
     assert len(results[1].sent) < 200
+
+
+def test_get_by_http3(quic_server: str) -> None:
+    spec = specs.QuicProbe(get="/204", server_name="edge.test", timeout_s=60)
+    with runner.hold(spec, quic_server) as held:
+        results = [held.ask() for _ in range(2)]
+    assert [(found.passed, found.reason) for found in results] == [
+        (True, "HTTP/3 GET /204: status 204")
+    ] * 2
+
+
+def test_no_server_for_a_get() -> None:
+    result = runner.run(specs.QuicProbe(get="/", timeout_s=0.2, retries=0), closed_port())
+    assert (result.passed, result.reason) == (
+        False,
+        "no QUIC handshake and GET / in time: Connection refused",
+    )
 
 
 def test_no_common_protocol(quic_server: str) -> None:
