@@ -106,7 +106,7 @@ molecule-platforms: build/venvs/oldest/installed setup ## the collection on host
 
 molecule-vm: setup ## the collection on virtual machines with the oldest kernel and a newer one
 	@tools/install_packages testbed/vm-apt.txt
-	$(call SCENARIO,vm,3600)
+	$(call SCENARIO,vm,5400)
 
 molecule-rollout: setup ## rollouts and reboots on six hosts in which things go wrong or brakes stop them, under traffic
 	$(call SCENARIO,rollout,5400)
