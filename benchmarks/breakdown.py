@@ -34,7 +34,7 @@ _FLOW: tuple[str, ...] = (
     "+ its socket",
 )
 _NOOP: tuple[str, ...] = ("group record", "+ the generation's sockets", "+ the socket")
-_SEND = ("place of the socket", "only: a new entry in a table")
+_SEND = ("registration record", "only: a new entry in a table")
 _CREATE_ROUNDS, _CREATE_PASSES = 9, 4
 
 

@@ -79,7 +79,7 @@ static __always_inline bool is_living(struct steering *s, u32 cookie)
 }
 
 /* A peer's request came for another generation than the last one did. */
-static __always_inline void forget_elsewhere(struct group *group, u32 slot, struct flow_key *peer)
+static __always_inline void delete_elsewhere(struct group *group, u32 slot, struct flow_key *peer)
 {
 	u64 others = group->table_mask & ~(1ULL << slot);
 	u32 i;
@@ -112,7 +112,7 @@ static __always_inline int to_session(struct steering *s, u32 cookie, struct flo
 
 	if (is_living(s, cookie)) {
 		if (!flow_in(group, slot, peer))
-			forget_elsewhere(group, slot, peer);
+			delete_elsewhere(group, slot, peer);
 		ensure_table(group, CONST(GROUP), slot);
 		if (group->table[slot] && !(group->table_mask & 1U << slot))
 			group->table_mask |= 1U << slot;
