@@ -66,7 +66,10 @@ def _document(arguments: Arguments, only: Optional[str]) -> dict[str, Any]:
                 raise
             problems.append(str(error))  # the others are not to go without for this one
     if only is not None and not described:
-        raise CommandError(loader.unknown(only, directory))
+        try:
+            loader.load(only, directory)
+        except loader.DefinitionError as error:
+            raise CommandError(str(error)) from error
     managed = {group.address for _, item in found.services for group in item.groups}
     return {
         "version": __version__,

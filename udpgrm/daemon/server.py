@@ -18,6 +18,7 @@ from udpgrm.build import cache, sources
 from udpgrm.daemon import directory
 from udpgrm.daemon.adoptions import Adoptions
 from udpgrm.daemon.compiling import Compiler
+from udpgrm.daemon.errors import Errors
 from udpgrm.daemon.garbage_collection import GarbageCollector
 from udpgrm.daemon.inbox import Inbox, Item
 from udpgrm.daemon.keying import Keying
@@ -26,7 +27,7 @@ from udpgrm.daemon.registration import Registrar
 from udpgrm.daemon.steering import Steering
 from udpgrm.daemon.supervision import StopSignals, notify
 from udpgrm.daemon.tubular import Tubular
-from udpgrm.kernel import bpffs, descriptors, limits
+from udpgrm.kernel import bpffs, descriptors
 from udpgrm.loader import failures, hooks, iterators, renewing, tracepoints
 from udpgrm.loader.pool import Pool
 from udpgrm.loader.programs import Linker
@@ -100,6 +101,7 @@ class Server:
         self._lock_fd = lock_fd
         self._has_pins = True
         self._stopping = stopping
+        self._errors = Errors()
         config = maps.config
         config.pid = os.getpid()
         maps.write_config(config)
@@ -293,7 +295,7 @@ class Server:
         try:
             serve(*arguments)
         except Exception as error:
-            log.problem(f"{type(error).__name__}: {limits.explain(error)}")
+            self._errors.report(error)
             if failures.is_machines(error):
                 self._guarded(self._messages.try_again, message)
 
@@ -311,7 +313,7 @@ class Server:
                 self._attempt(message, self._messages.handle, message)
                 self._serve_root()
         except (OSError, RuntimeError) as error:
-            log.problem(f"cannot look for adopted sockets now: {limits.explain(error)}")
+            self._errors.report(error, "cannot look for adopted sockets now")
 
     def _search(self) -> None:
         """Serve sockets that had to be searched for."""
@@ -322,13 +324,13 @@ class Server:
                 self._messages.settle(message)
                 self._serve_root()
         except (OSError, RuntimeError) as error:
-            log.problem(f"cannot look for sockets now: {limits.explain(error)}")
+            self._errors.report(error, "cannot look for sockets now")
 
     def _guarded(self, action: Callable[..., object], *arguments: object) -> bool:
         """Call an action and log its errors, which must not end the daemon; return its success."""
         try:
             action(*arguments)
         except Exception as error:
-            log.problem(f"{type(error).__name__}: {limits.explain(error)}")
+            self._errors.report(error)
             return False
         return True

@@ -93,6 +93,8 @@ def test_what_is_not_read_and_other_groups(edge: Edge) -> None:
     assert document["others"] == ["127.0.0.1:5000"]
     assert all("broken.yaml" in problem for problem in document["problems"])
     done = edge.host.run("status", "broken")
-    assert (done.returncode, "no service 'broken'" in done.stderr) == (255, True)
+    assert (done.returncode, "broken.yaml: instances: missing" in done.stderr) == (255, True)
+    done = edge.host.run("status", "broke")
+    assert (done.returncode, "did you mean broken?" in done.stderr) == (255, True)
     assert WHERE not in document["others"]
     other.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import signal
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,7 @@ def ask_for_named() -> socket.socket:
 
 NO_PROCESSES = """
 import subprocess
+import time
 class Popen(subprocess.Popen):
     def __init__(self, *args, **options):
         if failing():
@@ -162,6 +164,8 @@ load, create = libbpf.prog_load, libbpf.map_create
 def no_memory(call):
     def fails(*args, **options):
         if failing():
+            with open({file!r}, "ab") as attempts:
+                attempts.write(b"x")
             raise OSError(errno.ENOMEM, "Cannot allocate memory")
         return call(*args, **options)
     return fails
@@ -175,9 +179,11 @@ def is_at(sock: socket.socket, generation: int) -> bool:
 
 
 @pytest.mark.parametrize("name", ["prog_load", "map_create"])
-def test_a_registration_waits_for_memory(bare_host: Host, name: str) -> None:
+def test_a_registration_waits_for_memory(bare_host: Host, name: str, tmp_path: Path) -> None:
     """It is counted, and done when there is memory again, or by the next daemon."""
-    bare_host.start("--persist", fault=NO_MEMORY.format(name=name))
+    attempts = tmp_path / "attempts"
+    began = time.monotonic()
+    bare_host.start("--persist", fault=NO_MEMORY.format(name=name, file=str(attempts)))
     first, second = grm.bind(WHERE)[0], grm.bind("127.0.0.1:7000")[0]
     with first, second:
         bare_host.fault.touch()
@@ -186,6 +192,9 @@ def test_a_registration_waits_for_memory(bare_host: Host, name: str) -> None:
             ask(second, generation)
         wait_for(lambda: "Cannot allocate memory" in bare_host.errors.read_text(), "the failure")
         wait_for(lambda: bare_host.group(WHERE)["metrics"]["socket_critical"], "the count")
+        wait_for(lambda: attempts.stat().st_size > 8, "further attempts")
+        lines = bare_host.errors.read_text().count("Cannot allocate memory")
+        assert lines <= 1 + (time.monotonic() - began) // 60, "once a minute"
         bare_host.fault.unlink()
         wait_for(lambda: bare_host.group(WHERE)["generations"], "the registration")
         for sock in (first, second):
