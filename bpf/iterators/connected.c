@@ -10,21 +10,23 @@
  */
 int count_connected(struct socket_iterator *ctx)
 {
+	/* read once: Linux 6.1 knows of each reading whether it was compared with NULL */
+	struct bpf_sock *sk = ctx->sk;
 	struct iterator_meta *meta = ctx->meta;
 	struct socket_request *request;
 	struct connected_key key = {};
 	struct socket_words words;
 
 	key.session = meta->session;
-	if (!ctx->sk) {
+	if (!sk) {
 		emit(ctx, &key.session, sizeof(key.session));
 		return 0;
 	}
-	if (!is_connected(ctx->sk, &words))
+	if (!is_connected(sk, &words))
 		return 0;
-	request = bpf_sk_storage_get(MAP(SOCKET_REQUEST), ctx->sk, NULL, 0);
+	request = bpf_sk_storage_get(MAP(SOCKET_REQUEST), sk, NULL, 0);
 	if (!(request && find_membership(request, &key.of)) &&
-	    !find_group_at(ctx->sk, &words, IPPROTO_UDP, &key.of))
+	    !find_group_at(sk, &words, IPPROTO_UDP, &key.of))
 		return 0;
 	count_one(&key);
 	return 0;

@@ -26,22 +26,24 @@ static __always_inline u32 program_of(u64 kernel_group)
  */
 int list_sockets(struct socket_iterator *ctx)
 {
+	/* read once: Linux 6.1 knows of each reading whether it was compared with NULL */
+	struct bpf_sock *sk = ctx->sk;
 	struct socket_record record = {};
 	struct socket_request *request;
 	struct registration *registration;
 	struct socket_words words;
 
-	if (!ctx->sk)
+	if (!sk)
 		return 0;
-	request = bpf_sk_storage_get(MAP(SOCKET_REQUEST), ctx->sk, NULL, 0);
+	request = bpf_sk_storage_get(MAP(SOCKET_REQUEST), sk, NULL, 0);
 	if (!request)
 		return 0;
-	record.connected = is_connected(ctx->sk, &words);
+	record.connected = is_connected(sk, &words);
 	record.shares = !!(words.flags & REUSES_PORT);
 	record.lent = request->lent && words.flags & REUSES_ADDRESS;
 	if (!find_membership(request, &record.of) &&
 	    (record.connected || !record.lent ||
-	     !find_group_at(ctx->sk, &words, IPPROTO_UDP, &record.of)))
+	     !find_group_at(sk, &words, IPPROTO_UDP, &record.of)))
 		return 0;
 	record.cookie = request->cookie;
 	record.pid = request->bound_pid;
@@ -49,10 +51,10 @@ int list_sockets(struct socket_iterator *ctx)
 	record.bound_at = request->bound_at;
 	record.parted = request->parted && !record.shares;
 	record.adopted = request->adopted;
-	read_member(ctx->sk, CONST(SK_REUSEPORT_OFFSET), &record.kernel_group,
+	read_member(sk, CONST(SK_REUSEPORT_OFFSET), &record.kernel_group,
 		    sizeof(record.kernel_group));
 	record.program = program_of(record.kernel_group);
-	registration = bpf_sk_storage_get(MAP(REGISTRATIONS), ctx->sk, NULL, 0);
+	registration = bpf_sk_storage_get(MAP(REGISTRATIONS), sk, NULL, 0);
 	if (registration && registration->group == record.of.group &&
 	    registration->epoch == record.of.epoch &&
 	    registration->generation == record.of.generation &&
