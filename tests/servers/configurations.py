@@ -54,7 +54,6 @@ server:
     port: {port}
     server-count: {sockets}
     reuseport: yes
-    rrl-ratelimit: 0
     username: ""
     chroot: ""
     zonesdir: "{directory}"
