@@ -55,7 +55,6 @@ def ask_for_named() -> socket.socket:
 
 NO_PROCESSES = """
 import subprocess
-import time
 class Popen(subprocess.Popen):
     def __init__(self, *args, **options):
         if failing():
