@@ -31,7 +31,8 @@ class Sample:
     and out since it began. quiet_s: since the last packet; None: never one.
     connected: sockets connected to a peer, of which flows counts each; their
     packets are in none of the other figures. unknown: connected sockets at the
-    addresses whose generation is unknown, in none of these figures.
+    addresses whose generation is unknown, in none of these figures. flow_timeout: how long a flow
+    lasts after its last packet, in seconds; 0: no flow table.
     """
 
     at: float
@@ -41,6 +42,7 @@ class Sample:
     quiet_s: Optional[float]
     connected: int = 0
     unknown: int = 0
+    flow_timeout: int = 0
 
 
 class Watcher:
@@ -82,6 +84,19 @@ class Watcher:
         # if no dissector counts flows, quiet alone decides
         few = until.flows is None or sample.flows is None or sample.flows <= until.flows
         return few and (sample.quiet_s is None or sample.quiet_s >= until.quiet_s)
+
+    def shortfall(self) -> str:
+        """Return what the time was too short for, and what would help if flows outlast it."""
+        sample, after = self._samples[-1], f"after {self._max_s:g} s"
+        if sample.flows is None:
+            return f"it was not quiet {after}"
+        text = f"{sample.flows} flows remained {after}"
+        if sample.flow_timeout < self._max_s:
+            return text
+        return (
+            f"{text}: each lasts {sample.flow_timeout} s beyond its last packet (choose a longer "
+            "drain.max_s, or a shorter flow_timeout)"
+        )
 
     def report(self) -> dict[str, Any]:
         """Return the last sample with the trend and an estimate, for people and programs.

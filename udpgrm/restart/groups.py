@@ -235,7 +235,7 @@ class Groups:
 
     def sample(self, generation: int) -> Sample:
         """Return a sample of how far a generation has drained, over all groups."""
-        sockets = connected = unknown = packets = flows = 0
+        sockets = connected = unknown = packets = flows = flow_timeout = 0
         counted = True
         quiet: list[float] = []
         with contextlib.suppress(FileNotFoundError):
@@ -252,6 +252,7 @@ class Groups:
                 quiet += [] if item.quiet_s is None else [item.quiet_s]
                 counted = counted and item.flows is not None
                 flows += item.flows or 0
+                flow_timeout = max(flow_timeout, view.flow_timeout)
         return Sample(
             at=host.current.monotonic(),
             sockets=sockets,
@@ -260,6 +261,7 @@ class Groups:
             quiet_s=min(quiet, default=None),
             connected=connected,
             unknown=unknown,
+            flow_timeout=flow_timeout,
         )
 
     def reading(self) -> dict[str, Any]:

@@ -247,9 +247,7 @@ class Steps:
             if decision is not Decision.WAIT:
                 evidence["drained"] = decision is Decision.DRAINED
                 if decision is Decision.TIMEOUT:
-                    flows = self._journal.progress["flows"]
-                    state = "it was not quiet" if flows is None else f"{flows} flows remained"
-                    warn(evidence, f"{state} after {drain.max_s:g} s")
+                    warn(evidence, watcher.shortfall())
                 return decision
             self._journal.publish()
             self._on_change()

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Optional
 
 import pytest
@@ -52,6 +53,26 @@ def sample(
 )
 def test_policy(until: DrainUntil, looked: Sample, decision: Decision) -> None:
     assert Watcher(until, 300).look(looked) == decision
+
+
+@pytest.mark.parametrize(
+    ("looked", "shortfall"),
+    [
+        (sample(flows=None), "it was not quiet after 10 s"),
+        (sample(flows=3), "3 flows remained after 10 s"),
+        (replace(sample(flows=3), flow_timeout=9), "3 flows remained after 10 s"),
+        (
+            replace(sample(flows=3), flow_timeout=125),
+            "3 flows remained after 10 s: each lasts 125 s beyond its last packet (choose a longer "
+            "drain.max_s, or a shorter flow_timeout)",
+        ),
+    ],
+)
+def test_what_the_time_was_too_short_for(looked: Sample, shortfall: str) -> None:
+    drain = Watcher(DrainUntil(0, 5), 10)
+    drain.look(looked)
+    assert drain.look(replace(looked, at=10)) == Decision.TIMEOUT
+    assert drain.shortfall() == shortfall
 
 
 def test_timeout_counts_from_the_first_look() -> None:
