@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 name: hosts
 author:
   - The udpgrm authors (@udpgrm)
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Hosts that a pattern means, or an error
 description:
   - Ansible passes over what is in a play's C(hosts) and in no inventory, with a warning and exit status 0.

@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 name: rollout
 author:
   - The udpgrm authors (@udpgrm)
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Hosts and batches of a rolling restart
 description:
   - Reads the variables of the playbooks C(udpgrm.fleet.rolling_restart) and C(udpgrm.fleet.rolling_reboot), and fails for

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: udpgrm_dissector
 short_description: Try a dissector on a host, and choose it for an address
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Renders, compiles and loads a dissector of the library on the host's kernel, attached to nothing. No group
     and no packet is touched by that.

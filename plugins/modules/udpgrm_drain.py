@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: udpgrm_drain
 short_description: Wait until an old instance has drained
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Waits until a generation has no flows left, or until the restart of a service has ended.
   - Prints every few seconds how many flows remain on each host.

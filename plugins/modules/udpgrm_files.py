@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: udpgrm_files
 short_description: Write several files of root's at once
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Makes directories, and writes files, in one round trip. For the role C(udpgrm.fleet.udpgrm), whose templates the control
     node renders.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: udpgrm_group
 short_description: Choose the working generation of a reuseport group, check or delete the group
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Makes a generation the working one of a UDP reuseport group, so that new flows go to its sockets.
   - Asserts how the group's packets are dissected.

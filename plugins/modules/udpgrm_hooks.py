@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: udpgrm_hooks
 short_description: Attach udpgrm's hooks to a control group, or detach them
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - The daemon need not be restarted.
   - Sockets that are bound later by processes of the group are known to udpgrm. Those that were bound before

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: udpgrm_host_info
 short_description: Inspect a host before udpgrm is installed
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Reads in one round trip what of an installation is there. For the role C(udpgrm.fleet.udpgrm), which passes over the
     tasks that have nothing to do.

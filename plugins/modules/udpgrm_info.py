@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: udpgrm_info
 short_description: Read reuseport groups, generations and flows of a host
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Returns the answer of C(udpgrm list --json), the UDP reuseport groups of a host,
     their generations, sockets and flows.
@@ -56,7 +56,7 @@ version:
   description: Version of the host package.
   type: str
   returned: success
-  sample: 0.1.0
+  sample: 1.0.0
 pin_dir:
   description: Directory in bpffs that holds the state.
   type: str

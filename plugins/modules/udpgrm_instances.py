@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: udpgrm_instances
 short_description: Run services' first instances, or end services
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Starts the first instance of each service that has none, and lets it start with the host. Running ones are left alone.
   - Adopts a unit that served before udpgrm came, so that the first restart of its service moves it gracefully.

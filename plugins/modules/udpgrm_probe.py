@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: udpgrm_probe
 short_description: See whether new packets reach the working generation
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Sends packets to a group from the host itself, each from a fresh source port, and reads in the kernel's
     counters where they went.

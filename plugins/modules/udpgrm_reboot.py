@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: udpgrm_reboot
 short_description: Do a step of a rolling reboot on a host
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Runs the steps around a reboot of the playbook C(udpgrm.fleet.rolling_reboot), whose variables it reads. For the
     probes it reads C(udpgrm_services) of the host.

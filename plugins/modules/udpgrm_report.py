@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: udpgrm_report
 short_description: Show how a rolling restart went
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Prints a table of the hosts of a rolling restart and what became of each, and writes the page and the result.
   - Sets the result as a custom stat, C(rolling_restart), by the names of the services.

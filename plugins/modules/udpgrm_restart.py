@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: udpgrm_restart
 short_description: Restart a UDP service without losing a packet
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Replaces the instance of a service that serves by a new one, as a transaction on the host. The new
     instance is started, probed before any client reaches it, promoted, and probed again. The old one keeps its flows

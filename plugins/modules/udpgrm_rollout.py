@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: udpgrm_rollout
 short_description: Do a step of a rolling restart on a host
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Runs the steps of the playbook C(udpgrm.fleet.rolling_restart), whose variables it reads.
   - Runs M(udpgrm.fleet.udpgrm_restart), M(udpgrm.fleet.udpgrm_service_info) and M(udpgrm.fleet.udpgrm_drain) on the host.

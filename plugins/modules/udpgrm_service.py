@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: udpgrm_service
 short_description: Define a UDP service that can be restarted
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Writes the definition of a service to C(/etc/udpgrm/services.d), or removes it.
   - The host validates the definition, also together with definitions of other services, before it replaces

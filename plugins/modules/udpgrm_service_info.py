@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: udpgrm_service_info
 short_description: Read services, their instances and last restarts
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Returns the answer of C(udpgrm status --json), the counters of each service, and the release that serves.
   - Works without a running daemon, as the state lies in the kernel.
@@ -44,7 +44,7 @@ version:
   description: Version of the host package.
   type: str
   returned: success
-  sample: 0.1.0
+  sample: 1.0.0
 daemon:
   description: The daemon that registers sockets, with C(running) and C(pid).
   type: dict

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: udpgrm_support
 short_description: Collect what a host knows of its services
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Returns status, doctor's findings, metrics, journals of restarts and logs of units, for an archive that helps to find out
     why a restart has failed.

@@ -20,7 +20,7 @@ ADDRESS = "0.0.0.0:4433"
 def test_info(machine: Machine, check: bool) -> None:
     result = machine.run("udpgrm_info", {}, check)
     assert result["changed"] is False
-    assert (result["schema"], result["version"], result["daemon"]["pid"]) == (1, "0.1.0", 412)
+    assert (result["schema"], result["version"], result["daemon"]["pid"]) == (1, "1.0.0", 412)
     assert [g["address"] for g in result["groups"]] == [ADDRESS, "[2001:db8::1]:53"]
 
 
