@@ -17,6 +17,7 @@ from tests.packages.conftest import Machine, repacked
 
 TUTORIAL = (ROOT / "docs/tutorial.md").read_text()
 README = (ROOT / "README.md").read_text()
+EXAMPLE = Path("/usr/share/doc/udpgrm/examples/echo_server.py")
 ECHO = """
 cat > /etc/systemd/system/echo@.service <<'END'
 [Service]
@@ -101,6 +102,9 @@ def test_readme(machine: Machine) -> None:
     [files] = re.findall(r"```ini\n(.*?)```", section, re.DOTALL)
     for path, text in re.findall(r"^# (/\S+)\n((?:(?!# ).*\n)+)", files, re.MULTILINE):
         machine.run(f"cat > {path} <<'END'\n{text}END")
+    if machine.run(f"test -e {EXAMPLE}", check=False).returncode:  # hosts have no documentation
+        machine.run(f"mkdir -p {EXAMPLE.parent}")
+        machine.copy(ROOT / "examples/echo_server.py", to=str(EXAMPLE.parent))
     commands = [line.split(" # ")[0].strip() for line in re.findall(r"^    (.+)", section, re.M)]
     restart = commands.index("udpgrm restart edge")
     assert commands[restart + 1] == "udpgrm rollback edge"
@@ -113,6 +117,7 @@ def test_readme(machine: Machine) -> None:
     assert "working  edge@2.service" in machine.run("\n".join(commands[restart + 2 :])).stdout
     machine.run("systemctl disable --now udpgrm-first@edge && systemctl stop 'edge@*'")
     machine.run("udpgrm delete 0.0.0.0:4433 || true")  # unless the daemon has done so
+    machine.run(f"rm -r {EXAMPLE.parents[1]}")
 
 
 def test_upgrade_under_traffic(machine: Machine, package: Path, tmp_path: Path) -> None:
