@@ -87,7 +87,7 @@ clients: setup ## the client library in C, C++, Go, Python and Rust: one test fo
 servers: build/venvs/servers/installed setup ## unmodified servers restarted under load of their own clients, with and without udpgrm
 	@tools/install_packages testbed/servers-apt.txt testbed/profiles-apt.txt testbed/containers-apt.txt
 	tools/ensure_bpffs
-	$(call PYTEST,3600,tests/servers --numprocesses=4 --dist=worksteal -o faulthandler_timeout=1800)
+	$(call PYTEST,3600,tests/servers --numprocesses=6 --dist=worksteal -o faulthandler_timeout=1800)
 
 # Of three kinds: one that shares its address by itself, SIP by the bind hook, a static binary with QUIC.
 servers-short: setup ## three of these servers, three restarts each
@@ -109,7 +109,7 @@ molecule-vm: setup ## the collection on virtual machines with the oldest kernel 
 	$(call SCENARIO,vm,5400)
 
 molecule-rollout: setup ## rollouts and reboots on six hosts in which things go wrong or brakes stop them, under traffic
-	$(call SCENARIO,rollout,2400)
+	$(call SCENARIO,rollout,5400)
 
 molecule-lifecycle: setup ## a server moved to a service under traffic, other control nodes, removal, umask 027 and 077
 	$(call SCENARIO,lifecycle,2400)

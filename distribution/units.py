@@ -21,7 +21,7 @@ from distribution import directory
 
 HERE = Path(__file__).resolve().parent
 ROLE = HERE.parent / "roles" / "udpgrm"
-#: The last one is the packages' own: the role writes a unit for each service.
+#: The last one extends what the role writes for each service.
 UNITS = ("udpgrm.slice", "udpgrm.service", "udpgrm-resume.service", "udpgrm-first@.service")
 #: An example: without the file these values hold.
 CONFIGURATION = "udpgrm.conf"

@@ -9,9 +9,11 @@ that is not pulled, and a webhook.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import http.server
 import json
 import math
+import re
 import sys
 import threading
 from collections import Counter
@@ -19,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.fleet.ansible import Ansible, Run
-from benchmarks.fleet.record import RESTART, SWITCH, middle, model
+from benchmarks.fleet.record import PLAN, RESTART, Record, middle, model
 from testbed import steady
 from testing import flows
 from testing import hosts as places
@@ -31,11 +33,14 @@ DOMAINS = 3
 BAKE_S = 10
 HOLD_S = 10.0
 HOOKS = ("before_batch", "before_host", "after_host", "after_batch")
-HOOK = """
-- name: Note the host
-  ansible.builtin.shell: echo HOOK {{ inventory_hostname }} >>{{ notes }}
+TASK = "Note the host"
+# Runs no module, as the task that restarts has checked the services.
+IDLE = "Check the services"
+HOOK = f"""
+- name: {TASK}
+  ansible.builtin.shell: echo HOOK {{{{ inventory_hostname }}}} >>{{{{ notes }}}}
   delegate_to: localhost
-  vars: {ansible_connection: local}
+  vars: {{ansible_connection: local}}
 """
 
 
@@ -94,6 +99,37 @@ def _approver(path: Path) -> Iterator[None]:
         thread.join()
 
 
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """The terms of docs/scale.md, in seconds; ask, switch and task are those of a turn of hosts."""
+
+    ask: float
+    switch: float
+    task: float
+    idle: float
+
+    @classmethod
+    def of(cls, record: Record) -> Parts:
+        """Return the medians of a run in which each hook is one task."""
+        turns = [math.ceil(size / FORKS) for size in record.batches]
+        hooks = [count for n in turns for count in (1, n, n, 1)]
+        times = record.times
+        return cls(
+            ask=middle([s / n for s, n in zip(times[PLAN], turns)]),
+            switch=middle([(s - BAKE_S) / n for s, n in zip(times[RESTART], turns)]),
+            task=middle([s / n for s, n in zip(times[TASK], hooks)]),
+            idle=middle(times[IDLE]),
+        )
+
+    def of_turn(self) -> float:
+        """Return the time of a turn of hosts, with a task of the operator before and after."""
+        return self.ask + self.switch + 2 * self.task
+
+    def of_batch(self) -> float:
+        """Return the time of a batch beside its turns: two tasks of the operator, three idle."""
+        return 2 * self.task + 3 * self.idle
+
+
 def _variables(work: Path, names: list[str], url: str) -> dict[str, object]:
     given: dict[str, object] = {
         "udpgrm_service": "echo",
@@ -147,7 +183,14 @@ def measure(
         if traffic.wait():
             raise RuntimeError(f"the generator failed with status {traffic.returncode}")
     notes = Counter(line.split()[0] for line in (work / "notes").read_text().splitlines())
-    return _report(run, count, _clients(out), notes, server.events)
+    waited = _waited(work / "parts.json")
+    return _report(run, count, _clients(out), notes, server.events, waited)
+
+
+def _waited(result: Path) -> float:
+    """Return the seconds that batches have waited for an answer, as the notes of the result say."""
+    found = [re.match(r"waited ([0-9]+) s", n) for n in json.loads(result.read_text())["notes"]]
+    return sum(float(match[1]) for match in found if match)
 
 
 def _clients(out: Path) -> steady.Seen:
@@ -161,19 +204,24 @@ def _clients(out: Path) -> steady.Seen:
 
 
 def _report(
-    run: Run, count: int, seen: steady.Seen, notes: Counter[str], events: Counter[str]
+    run: Run,
+    count: int,
+    seen: steady.Seen,
+    notes: Counter[str],
+    events: Counter[str],
+    waited: float,
 ) -> list[str]:
     record = run.record
     batches = record.batches
     expected = {hook: count if hook.endswith("host") else len(batches) for hook in HOOKS}
     if sum(batches) != count or notes != expected:
         raise RuntimeError(f"batches {batches} of {count} hosts, tasks of the operator {notes}")
-    switch = middle(record.module_seconds(SWITCH, RESTART))
     drain = middle(list(record.drains.values()))
+    parts = Parts.of(record)
     # with gates the last batch bakes, too
     bakes = BAKE_S * len(batches)
-    formula = model(batches, FORKS, switch, bakes, drain)
-    turns = sum(math.ceil(size / FORKS) for size in batches)
+    between = len(batches) * parts.of_batch() + waited
+    formula = model(batches, FORKS, parts.of_turn(), bakes + between, drain)
     ours = {host: trips for host, trips in record.of_host().items() if host != "localhost"}
     sums = [sum(counted.values()) for counted in ours.values()]
     lines = [
@@ -181,8 +229,9 @@ def _report(
         f"  clients: {seen}",
         f"  notices: {', '.join(f'{n} {name}' for name, n in sorted(events.items()))}",
         f"  run                          {run.seconds:7.1f} s",
-        f"  {turns} turns x {switch:.2f} s + bakes {bakes} s + one drain {drain:.1f} s:"
-        f" {formula:.1f} s, run / formula = {run.seconds / formula:.2f}",
+        f"  ask {parts.ask:.2f} s, switch {parts.switch:.2f} s, task {parts.task:.2f} s,"
+        f" idle {parts.idle:.2f} s; answers {waited:.0f} s, bakes {bakes} s, drain {drain:.1f} s",
+        f"  formula {formula:.1f} s, run / formula = {run.seconds / formula:.2f}",
         f"  round trips of our own per host: median {middle(sums):.0f}, most {max(sums)}",
     ]
     for name, seconds in record.tasks.most_common(8):

@@ -18,6 +18,7 @@ LOOK = "udpgrm_service_info"
 WAIT = "udpgrm_drain"
 # The task that restarts; with tasks of the operator another one asks the same module before.
 RESTART = "Restart the services"
+PLAN = "Plan the work"
 
 
 @dataclass
@@ -25,12 +26,13 @@ class Record:
     """One run.
 
     trips: module executions, as the callback writes them. tasks: seconds by the task's
-    name, of all batches. switches: seconds from a restart's first step to its proof, by
-    host. drains: seconds, by host. batches: hosts of each, in order.
+    name, of all batches; times: of each batch, in order. switches: seconds from a restart's
+    first step to its proof, by host. drains: seconds, by host. batches: hosts of each, in order.
     """
 
     trips: list[dict[str, Any]] = field(default_factory=list)
     tasks: collections.Counter[str] = field(default_factory=collections.Counter)
+    times: dict[str, list[float]] = field(default_factory=lambda: collections.defaultdict(list))
     switches: dict[str, float] = field(default_factory=dict)
     drains: dict[str, float] = field(default_factory=dict)
     batches: list[int] = field(default_factory=list)
@@ -69,6 +71,7 @@ def read(path: Path) -> Record:
             begin = entry["begin"] if "task" in entry else entry["over"]
             if previous is not None:
                 record.tasks[previous[0]] += begin - previous[1]
+                record.times[previous[0]].append(begin - previous[1])
             previous = (entry.get("task", ""), begin)
             if entry.get("task") == RESTART:
                 batches.append(set())

@@ -38,7 +38,7 @@ def reboots(reboot: Reboots, places: dict[str, str]) -> None:
     after = boots([*HOSTS, STAYS])
     reboot.expect("each has booted", all(after[name] != before[name] for name in HOSTS))
     with steady.client_that_stays(places[STAYS], PORT):
-        message = f"{STAYS}: Wait until the clients have left: echo: not drained in 2"
+        message = f"{STAYS}: Wait until the clients have left: echo: not drained in "
         expected = Counter(failed=1, untouched=1)
         reboot.run("a client stays", 2, expected, message, udpgrm_hosts=[STAYS, "fl6"])
         reboot.expect("its host has not booted", boots([STAYS])[STAYS] == before[STAYS])

@@ -157,7 +157,7 @@ def _files(settings: dict[str, t.Any], apart: bool) -> dict[str, t.Any]:
     """Return the files of tasks; C(apart): hosts are checked in a task of its own."""
     return {
         "tasks": _tasks(settings, apart),
-        "work": "reboot" if settings.get("reboots") else "restart",
+        "work": "reboot" if settings.get("reboots") else _restart(apart),
         "end": "stop" if settings.get("on_stop_tasks") else "finish",
         "hooks": {hook: settings.get(hook) or _NO_TASKS for hook in _variables.HOOKS},
     }
@@ -168,4 +168,8 @@ def _tasks(settings: dict[str, t.Any], apart: bool) -> str:
         settings.get(hook) for hook in _variables.HOOKS if hook != "on_stop_tasks"
     ):
         return "hooks"
+    return _restart(apart)
+
+
+def _restart(apart: bool) -> str:
     return "restart" if apart else "restart_and_look"

@@ -270,8 +270,8 @@ def settings(
 
 def check_parsed(found: t.Mapping[str, t.Any], parsed: t.Collection[str], has_domain: bool) -> None:
     """Raise ValueError for a variable that was not known as the playbook was parsed, and so would be ignored."""
-    for name in (f"{PREFIX}{key}" for key in (*HOOKS, "max_domains")):
-        if found[name.removeprefix(PREFIX)] not in (None, "") and name not in parsed:
+    for name in (f"{PREFIX}{key}" for key in ("hosts", "canary", "batches", *HOOKS, "max_domains")):
+        if name in found["variables"] and name not in parsed:
             raise ValueError(
                 f"{name}: give it with -e, or as a variable of import_playbook: "
                 "the inventory is read after the playbook"

@@ -5,20 +5,10 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-
-from testing.host import ROOT
-
-
-def blocks(page: str) -> dict[str, str]:
-    """Return the YAML examples of a page by the file that their first line names."""
-    text = (ROOT / "docs" / page).read_text()
-    found = re.findall(r"```yaml\n(# (\S+)\n.*?)```", text, re.DOTALL)
-    return {name: block for block, name in found}
 
 
 def run_tasks(directory: Path, block: str, **variables: Any) -> tuple[int, str]:

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from testing.documentation import blocks
 from testing.host import ROOT, wait_for
 from testing.processes import started
 
-from .examples import blocks
 from .test_hooks import is_there
 
 PROMETHEUS = "http://127.0.0.1:9090"

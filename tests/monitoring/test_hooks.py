@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from testing.documentation import blocks
 from testing.host import wait_for
 from testing.processes import started
 
-from .examples import blocks, run_tasks
+from .examples import run_tasks
 
 HOOKS = blocks("rollout-hooks.md")
 BATCH = {"rollout_begin": {"batch": ["fl1", "fl2"], "services": ["edge"]}}

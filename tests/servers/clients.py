@@ -27,9 +27,10 @@ from tests.servers.mumble import session as mumble_session
 _TIMEOUT_S = 5
 #: Between requests of a thread; longer where each is a process, of which the processors are busy.
 _PAUSE_S = 0.004
-_PROCESS_PAUSE_S = 0.03
+_PROCESS_PAUSE_S = 0.1
 _TEEWORLDS_REQUESTS = 20
 _TEEWORLDS_PAUSE_S = 0.1
+MUMBLE_USERS = 2
 
 _OPTIONS = """<?xml version="1.0" encoding="ISO-8859-1" ?>
 <scenario name="options">
@@ -153,18 +154,18 @@ def http3(port: int) -> Client:
     return _Threads(2, ask)
 
 
-def coap(port: int) -> Client:
+def coap(path: str) -> Callable[[int], Client]:
     """libcoap's coap-client: confirmable requests, each from a new port, none repeated."""
 
-    def ask() -> tuple[int, int]:
+    def ask(port: int) -> tuple[int, int]:
         done = subprocess.run(
-            ["coap-client-notls", f"-B{_TIMEOUT_S}", f"coap://{LOOPBACK}:{port}/"],
+            ["coap-client-notls", f"-B{_TIMEOUT_S}", f"coap://{LOOPBACK}:{port}/{path}"],
             capture_output=True,
             check=False,
         )
         return 1, int(b"test server" not in done.stdout)
 
-    return _Threads(2, ask)
+    return lambda port: _Threads(2, lambda: ask(port))
 
 
 def teeworlds(port: int) -> Client:
@@ -193,7 +194,7 @@ def teeworlds(port: int) -> Client:
 
 def mumble_sessions(port: int) -> Client:
     """Users that log in, ping the server over both protocols for 2 s, and leave."""
-    return _Threads(2, lambda: mumble_session((LOOPBACK, port)))
+    return _Threads(MUMBLE_USERS, lambda: mumble_session((LOOPBACK, port)))
 
 
 class Sipp:
@@ -227,7 +228,7 @@ class Sipp:
 
 
 class Turn:
-    """coturn's own client: sessions of 5 s with their allocations, channels and data."""
+    """coturn's own client: sessions of 2 s with their allocations, channels and data."""
 
     def __init__(self, port: int) -> None:
         # what it relays goes to an echo server
@@ -241,7 +242,7 @@ class Turn:
     def _session(self, port: int) -> tuple[int, int]:
         done = subprocess.run(
             [
-                *("turnutils_uclient", "-n", "125", "-m", "2", "-z", "40", "-l", "100", "-c"),
+                *("turnutils_uclient", "-n", "50", "-m", "2", "-z", "40", "-l", "100", "-c"),
                 *("-e", LOOPBACK, "-r", "3480", "-p", str(port), LOOPBACK),
             ],
             capture_output=True,

@@ -54,6 +54,7 @@ server:
     port: {port}
     server-count: {sockets}
     reuseport: yes
+    rrl-ratelimit: 0
     username: ""
     chroot: ""
     zonesdir: "{directory}"

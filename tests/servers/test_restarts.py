@@ -15,6 +15,8 @@ from tests.servers.configurations import KINDS, SOCKETS, Kind
 from tests.servers.instances import Instance, Instances
 
 PLAIN_RESTARTS = 3
+#: At most, where test_profiles.py restarts the same server as often as it is told.
+RESTARTS = 5
 PORT = 5300
 WHERE = f"127.0.0.1:{PORT}"
 TCP = f"{WHERE}/tcp"
@@ -64,6 +66,7 @@ def wait_until_quiet(host: Host, generation: int) -> None:
 def test_restarts_lose_nothing(
     kind: Kind, host: Host, steered: Instances, restarts: int, figure: Callable[[str], None]
 ) -> None:
+    restarts = min(restarts, RESTARTS)
     done = host.run("dissector", "set", WHERE, "dns")
     assert done.returncode == 0, done.stderr
     old = steered.start(kind, PORT)

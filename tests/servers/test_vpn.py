@@ -19,8 +19,8 @@ from testing.waiting import PATIENCE_S
 from tests.servers.box import Box
 
 SERVICE = "edge"
-#: Each drains for 5 s, as its client stays.
-OPENVPN_RESTARTS = 5
+#: As the profile of wireguard-go says, and the one of openvpn that it may be some seconds.
+MOST_S = 2
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 SERVER, CLIENT, INSIDE = "10.1.0.1", "10.1.0.2", "10.99.0.1"
 CONF = "/etc/openvpn/server/"
@@ -148,7 +148,11 @@ class Answers:
 
 
 def test_a_tunnel_is_interrupted_briefly(
-    client_network: list[str], box: Box, tmp_path: Path, figure: Callable[[str], None]
+    client_network: list[str],
+    box: Box,
+    tmp_path: Path,
+    restarts: int,
+    figure: Callable[[str], None],
 ) -> None:
     """The old instance serves to the end of its drain, then its client is told to connect again."""
     box.write(Path(CONF, "server.conf"), _SERVER)
@@ -158,13 +162,13 @@ def test_a_tunnel_is_interrupted_briefly(
     (tmp_path / "conf").write_text(_CLIENT + "ca ca.crt\ncert client.crt\nkey client.key\n")
     new = ["udpgrm", "service", "new", SERVICE, "--profile=openvpn"]
     box.run(*new, f"--address={SERVER}:1194")
-    box.write(Path(f"/etc/udpgrm/services.d/{SERVICE}.yaml"), "drain: {max_s: 5}\n")
+    box.write(Path(f"/etc/udpgrm/services.d/{SERVICE}.yaml"), "drain: {max_s: 2}\n")
     box.restart(SERVICE)
     command = ("openvpn", "--cd", str(tmp_path), "--config", "conf")
     with process(*client_network, *command, **QUIET):
-        moved, plain = interruptions(client_network, box, OPENVPN_RESTARTS)
+        moved, plain = interruptions(client_network, box, restarts)
     figure(
-        f"openvpn: tunnel interrupted for {moved:.1f} s at most in {OPENVPN_RESTARTS} restarts, "
+        f"openvpn: tunnel interrupted for {moved:.1f} s at most in {restarts} restarts, "
         f"by systemctl restart {plain:.1f} s"
     )
     assert moved < plain / 2
@@ -213,7 +217,8 @@ def test_a_tunnel_of_wireguard_is_interrupted_briefly(
         f"wireguard-go: tunnel interrupted for {moved:.2f} s at most in {restarts} restarts, "
         f"by systemctl restart {plain:.1f} s"
     )
-    assert moved < plain / 2
+    assert moved < MOST_S
+    assert plain > MOST_S
 
 
 def interruptions(client_network: list[str], box: Box, restarts: int) -> tuple[float, float]:

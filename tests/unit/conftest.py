@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.unit.bpf.support import load_functions
 
-# What takes long on a busy machine is no failure. A landing is judged by its change, with the
+# What takes long on a busy machine is no failure. A landing is evaluated by its change, with the
 # same examples each time; elsewhere every run tries others.
 settings.register_profile(
     "unit",

@@ -33,6 +33,7 @@ def run(arguments: Arguments) -> int:
                         "name": service.name,
                         "file": file,
                         "groups": [group.address for group in service.groups],
+                        "reuseport_set": service.shared_addresses(),
                     }
                     for file, service in found.services
                 ],

@@ -16,10 +16,14 @@ from udpgrm.doctor import gather
 from udpgrm.doctor.evaluate import evaluate, is_waiting
 from udpgrm.doctor.facts import Diagnosis, Finding, Host, Socket
 from udpgrm.doctor.host import about_host, concerns
+from udpgrm.doctor.services import about_services
 from udpgrm.kernel import cgroups, netns
 from udpgrm.loader import hooks
 from udpgrm.restart import systemd
 from udpgrm.restart.systemd import SystemdError
+from udpgrm.services import loader
+from udpgrm.services.definition import Service
+from udpgrm.services.validate import MissingLibrary
 from udpgrm.state.maps import Maps
 
 #: A registration takes milliseconds; one that is under way is checked once more.
@@ -38,6 +42,7 @@ def run(arguments: Arguments) -> int:
         host, sockets = _look(arguments, maps, where)
         diagnoses = evaluate(host, sockets)
     general = about_host(host, _asked(arguments, where), sockets)
+    general += about_services(_services(), sockets)
     found = general + [finding for item in diagnoses for finding in item.findings]
     fine = not any(finding.problem for finding in found)
     if arguments.flag("--json"):
@@ -57,6 +62,15 @@ def run(arguments: Arguments) -> int:
             for line in text(item):
                 print(line)
     return 0 if fine else 1
+
+
+def _services() -> list[Service]:
+    """Return the services whose definitions can be read; udpgrm check says what is wrong."""
+    try:
+        found = loader.read_directory(common.services_dir())
+    except (OSError, MissingLibrary):
+        return []
+    return [service for _, service in found.services]
 
 
 def _look(

@@ -72,7 +72,8 @@ def _of_the_application(sock: Socket) -> Optional[Finding]:
             Code.NO_REUSEPORT,
             "no SO_REUSEPORT",
             "alone at its address it gets every packet, and no second instance can bind",
-            "set SO_REUSEPORT before bind() (a server may have an option for it), and restart it",
+            "set SO_REUSEPORT before bind() (a server may have an option for it), and restart it; "
+            "or define a service with enrollment: adopted, for which the bind hooks set it",
         )
     return None
 
@@ -128,7 +129,7 @@ def _of_registration(host: Host, sock: Socket) -> Optional[Finding]:
         return None
     if sock.group_id is None and sock.deleted:
         return Finding(
-            Code.GROUP_FORGOTTEN,
+            Code.GROUP_DELETED,
             "its group was deleted",
             "by udpgrm delete; its sockets are in no group until they register again",
             f"set UDP_GRM_SOCKET_GEN again, or {_enroll(sock)}",

@@ -116,7 +116,7 @@ class Code(str, Enum):
     NO_HOOKS = "no_hooks"
     MADE_OUTSIDE = "made_outside"
     BOUND_BEFORE_HOOKS = "bound_before_hooks"
-    GROUP_FORGOTTEN = "group_forgotten"
+    GROUP_DELETED = "group_deleted"
     OTHER_NAMESPACE = "other_namespace"
     OTHER_OWNER = "other_owner"
     NOT_REGISTERED = "not_registered"
@@ -147,6 +147,8 @@ class Code(str, Enum):
     NO_HOOKED_CGROUP = "no_hooked_cgroup"
     UNREACHABLE = "unreachable"
     NO_SOCKETS = "no_sockets"
+    REUSEPORT_BY_HOOK = "reuseport_by_hook"
+    RESTART_LOSES = "restart_loses"
 
 
 @dataclass(frozen=True)

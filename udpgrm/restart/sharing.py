@@ -16,7 +16,7 @@ from udpgrm.state.maps import Maps
 
 def apply(maps: Maps, service: Service) -> None:
     """Let the bind hooks set SO_REUSEPORT if the definition says so. Raises Refused."""
-    addresses = [group.address for group in service.groups if service.reuseport_of(group) == "set"]
+    addresses = service.shared_addresses()
     if not addresses:
         sharing.withdraw(maps, service.name)
         return

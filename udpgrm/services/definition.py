@@ -164,6 +164,10 @@ class Service:
         """Return whether the server or the hooks set SO_REUSEPORT on sockets of a group."""
         return group.reuseport or ("set" if self.enrollment == "adopted" else "server")
 
+    def shared_addresses(self) -> list[str]:
+        """Return the addresses at which the bind hooks set SO_REUSEPORT for its instances."""
+        return [group.address for group in self.groups if self.reuseport_of(group) == "set"]
+
     def probes_of(self, group: Group) -> tuple[ProbeSpec, ...]:
         """Return the probes of a group."""
         return tuple(

@@ -25,8 +25,19 @@ class ProfileError(Exception):
 
 
 @dataclass(frozen=True)
+class Losses:
+    """What clients may lose in a restart all the same: what with its bound, why, what to do."""
+
+    what: str
+    why: str
+    do: str
+
+
+@dataclass(frozen=True)
 class Profile:
     """A profile. unit: the package's. port: usual one. limits: what does not work with it.
+
+    losses: None if a restart loses nothing.
 
     tcp: it serves TCP at the same address, so that a new definition has a group of it, too.
 
@@ -41,6 +52,7 @@ class Profile:
     limits: tuple[str, ...]
     definition: dict[str, Any]
     tcp: bool = False
+    losses: Optional[Losses] = None
 
 
 def names() -> list[str]:
@@ -55,7 +67,8 @@ def load(name: str) -> Profile:
         raise ProfileError(f"no profile {name!r} (there are {', '.join(names())})")
     content = yaml.safe_load((DIRECTORY / f"{name}.yaml").read_text(encoding="utf-8"))
     limits = tuple(" ".join(limit.split()) for limit in content.pop("limits"))
-    return Profile(name=name, limits=limits, **content)
+    losses = content.pop("losses", None)
+    return Profile(name=name, limits=limits, losses=losses and Losses(**losses), **content)
 
 
 def completed(data: Any) -> Any:

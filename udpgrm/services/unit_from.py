@@ -108,7 +108,10 @@ def make(service: Service, directories: Optional[Sequence[Path]] = None) -> Unit
 
 
 def first(service: Service) -> Unit:
-    """Return the unit that starts a service's first instance at boot, NAME-first.service."""
+    """Return the unit that starts a service's first instance at boot, NAME-first.service.
+
+    The role's and the packages' are made of its template, for which hosts have no engine.
+    """
     lines = (
         f"# Made by `udpgrm service new {service.name}`.",
         "",

@@ -221,7 +221,7 @@ def test_a_server_that_has_failed(host: Host, units: Units) -> None:
     assert (done.returncode, "has the server failed?" in done.stderr) == (255, True)
 
 
-def test_what_a_server_binds_instead_is_said(host: Host, units: Units) -> None:
+def test_what_a_server_binds_instead_is_reported(host: Host, units: Units) -> None:
     unit = units.start("server")
     arguments = ("enroll", "127.0.0.1:5353", f"--cgroup={unit.cgroup}", "--timeout=0")
     assert f"its processes have {WHERE}" in host.run(*arguments).stderr

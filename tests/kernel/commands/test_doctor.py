@@ -269,7 +269,7 @@ def test_the_group_was_deleted(host: Host) -> None:
     with grm.bind(ADDRESS)[0] as sock:
         grm.enroll([sock], 0)
         assert host.run("delete", ADDRESS).returncode == 0
-        assert Diagnosis(host, ADDRESS).codes == ["group_forgotten"]
+        assert Diagnosis(host, ADDRESS).codes == ["group_deleted"]
         grm.enroll([sock], 0)
         assert Diagnosis(host, ADDRESS).status == 0
 
@@ -316,7 +316,7 @@ def test_the_257th_socket(host: Host) -> None:
         sock.close()
 
 
-def test_a_generation_without_sockets_works(host: Host) -> None:
+def test_a_generation_without_sockets_is_active(host: Host) -> None:
     with own_socket() as sock:
         grm.enroll([sock], 1)
         grm.promote(sock, 9)

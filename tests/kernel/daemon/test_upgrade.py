@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""A daemon with other programs takes over under traffic; what its forerunner left is seen."""
+"""A daemon with other programs takes over under traffic; what its predecessor left is seen."""
 
 from __future__ import annotations
 

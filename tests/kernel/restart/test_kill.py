@@ -124,7 +124,7 @@ def test_the_machine_was_rebooted_and_generations_begin_again(serving: Edge, ste
     assert serving_only(serving, 1)
 
 
-def test_a_generation_that_works_again_is_not_stopped(serving: Edge) -> None:
+def test_a_generation_that_is_active_again_is_not_stopped(serving: Edge) -> None:
     """An operator gave it the new flows back while it drained."""
     with Traffic(1):
         command = serving.start()

@@ -128,7 +128,7 @@ def test_steering_continues(sockets: list[socket.socket]) -> None:
 @pytest.mark.parametrize(
     "answer, reason", [(b"NO", "answered 'NO'"), (b"", "timed out"), (None, "No such file")]
 )
-def test_failures_are_said_and_counted(
+def test_failures_are_logged_and_counted(
     bare_host: Host, path: Path, sockets: list[socket.socket], answer: bytes, reason: str
 ) -> None:
     tubular = Tubular(path, answer) if answer is not None else None

@@ -140,7 +140,7 @@ def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[P
             holder.kill()
 
 
-def test_an_unmount_under_a_daemon_is_told(
+def test_an_unmount_under_a_daemon_is_reported(
     bare_host: Host, mounted: tuple[Path, list[str]]
 ) -> None:
     path, there = mounted

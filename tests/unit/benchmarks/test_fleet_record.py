@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.fleet import record
+from benchmarks.fleet import all_parts, record
 from benchmarks.fleet.ansible import Run
 from benchmarks.fleet.systemd_hosts import trips
 
@@ -59,6 +59,32 @@ def test_batches_are_the_hosts_switched_in_one_task(tmp_path: Path) -> None:
     )
     assert found.batches == [1, 2]
     assert found.tasks == {SWITCHING: 3.0 + 6.0, "Bake": 10.0}
+    assert found.times == {SWITCHING: [3.0, 6.0], "Bake": [10.0]}
+
+
+def test_the_parts_are_those_of_a_turn(tmp_path: Path) -> None:
+    entries: list[dict[str, Any]] = []
+    now = 0.0
+
+    def task(name: str, seconds: float, *trips: dict[str, Any]) -> None:
+        nonlocal now
+        entries.extend([{"task": name, "play": "", "begin": now}, *trips])
+        now += seconds
+
+    # one host, then six: two turns with five forks
+    for hosts, turns in (("a",), 1), ("bcdefg", 2):
+        task("Begin the batch", 3)
+        task(all_parts.TASK, 2)
+        task(record.PLAN, 4 * turns)
+        task(all_parts.TASK, 2 * turns)
+        restarts = [trip(host, "udpgrm_restart") for host in hosts]
+        task(record.RESTART, all_parts.BAKE_S + 5 * turns, *restarts)
+        task(all_parts.IDLE, 1)
+        task(all_parts.TASK, 2 * turns)
+        task(all_parts.TASK, 2)
+    parts = all_parts.Parts.of(written(tmp_path, *entries, {"over": now}))
+    assert parts == all_parts.Parts(ask=4, switch=5, task=2, idle=1)
+    assert (parts.of_turn(), parts.of_batch()) == (4 + 5 + 2 * 2, 2 * 2 + 3 * 1)
 
 
 def test_a_journal_gives_the_switch_at_once_and_the_drain_when_it_is_over(tmp_path: Path) -> None:

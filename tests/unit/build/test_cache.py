@@ -88,7 +88,7 @@ def test_compile_once(tmp_path: Path) -> None:
     assert templates() == {cache._file_name(ONE), cache._file_name(TWO)}
 
 
-def test_compiler_errors_are_told_in_its_words(bpf: Path) -> None:
+def test_messages_of_the_compiler_are_quoted(bpf: Path) -> None:
     (bpf / ONE.source).write_text("int answer(struct xdp_md *md) { return nope; }\n")
     with pytest.raises(cache.BuildError) as error:
         cache.compile_missing([ONE])

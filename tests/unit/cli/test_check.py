@@ -31,8 +31,24 @@ def test_a_good_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         "schema": 1,
         "ok": True,
         "problems": [],
-        "services": [{"name": "edge", "file": str(file), "groups": ["0.0.0.0:4433"]}],
+        "services": [
+            {
+                "name": "edge",
+                "file": str(file),
+                "groups": ["0.0.0.0:4433"],
+                "reuseport_set": [],
+            }
+        ],
     }
+
+
+def test_where_hooks_set_reuseport(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = {"address": "0.0.0.0:53", "reuseport": "server", "dissector": {"name": "noop"}}
+    groups = [own, {**own, "address": "[::]:53", "reuseport": "set"}]
+    (tmp_path / "edge.yaml").write_bytes(text(groups=groups, enrollment="adopted"))
+    assert main.main(["check", "--json", str(tmp_path)]) == 0
+    [service] = json.loads(capsys.readouterr().out)["services"]
+    assert service["reuseport_set"] == ["[::]:53"]
 
 
 def test_each_problem_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

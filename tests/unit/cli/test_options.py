@@ -337,7 +337,16 @@ def test_a_pin_directory_that_is_a_file(command: str, capsys: pytest.CaptureFixt
 
 
 #: They read service definitions, which are YAML.
-WITH_DEFINITIONS = {"adopt", "check", "prober", "restart", "rollback", "status", "service"}
+WITH_DEFINITIONS = {
+    "adopt",
+    "check",
+    "doctor",
+    "prober",
+    "restart",
+    "rollback",
+    "status",
+    "service",
+}
 
 
 def test_no_command_loads_a_compiler_or_a_template_engine() -> None:

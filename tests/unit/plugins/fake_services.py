@@ -31,7 +31,7 @@ def service(name: str = "echo", **behaviour: t.Any) -> Document:
 
     C(looks): in how many answers of status a restart drains; C(rolls_back), C(refuses): the reason;
     C(errors): dispatch errors that a restart begins to cause; C(cut): the step in which the
-    first process that works at a restart dies; C(loses_power): seconds after a switch at which the
+    first process that runs a restart dies; C(loses_power): seconds after a switch at which the
     host is booted again, with generation 1; C(no_socket): an adoption is refused;
     C(draining): earlier restarts; C(drain): what its policy has instead of the sample's.
     """

@@ -198,7 +198,7 @@ def test_back_to_an_instance_that_knows_of_its_drain(tmp_path: Path) -> None:
     )
 
 
-def test_without_a_notice_nothing_is_said(tmp_path: Path) -> None:
+def test_without_a_notice_nothing_is_reported(tmp_path: Path) -> None:
     world = World(service())
     assert world.run().outcome is Outcome.FINISHED
     assert "notice" not in drain_of(world)

@@ -38,6 +38,11 @@ def test_a_definition_of_it_is_valid(name: str) -> None:
     assert service.unit_from in (profile.unit, None)
 
 
+def test_those_whose_clients_lose_something() -> None:
+    found = [name for name in profiles.names() if profiles.load(name).losses]
+    assert found == ["mumble-server", "openvpn", "wireguard-go"]
+
+
 @pytest.mark.parametrize("name", profiles.names())
 def test_its_files_name_the_address(name: str, tmp_path: Path) -> None:
     service, _ = loader.parse("edge", profiles.new(name, "edge", ADDRESSES[:1]).encode())
@@ -130,12 +135,15 @@ def test_mistakes(changes: dict[str, Any], key: str) -> None:
 
 
 def test_no_such_profile() -> None:
-    with pytest.raises(profiles.ProfileError, match=r"no profile 'x' \(there are caddy, chrony"):
+    with pytest.raises(profiles.ProfileError, match=r"no profile 'x' \(there are aiocoap, caddy"):
         profiles.load("x")
 
 
 def test_the_table_in_the_documentation_has_each() -> None:
     page = (DOCS / "servers.md").read_text()
+    for name in profiles.names():
+        losses = profiles.load(name).losses
+        assert losses is None or losses.what in page
     assert [name for name in profiles.names() if f"\n| `{name}` |" not in page] == []
     [example] = re.findall(r"```yaml\n(profile: .*?)```", page, re.DOTALL)
     assert loader.parse("turn", example.encode())[1] == []

@@ -42,7 +42,7 @@ def clean_flows() -> list[Flow]:
 
 
 def report(flows: list[Flow], unit: StoppedUnit | None = STOPPED) -> HostReport:
-    """Judge flows of a host that switched."""
+    """Evaluate flows of a host that switched."""
     return evaluate("fl1", flows, SWITCH, unit)
 
 

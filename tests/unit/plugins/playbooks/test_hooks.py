@@ -9,6 +9,8 @@ import json
 import pathlib
 import typing as t
 
+import pytest
+
 from ..fake_services import service
 from ..playbook import GONE, PLAYBOOKS, Ansible, both_versions, versions_in_turn
 from .fleet import Fleet
@@ -213,6 +215,24 @@ def test_a_hook_of_the_inventory_is_refused(ansible: Ansible) -> None:
     status, output = fleet.run()
     assert (status, fleet.working) == (2, [1]), output
     assert "udpgrm_before_batch: give it with -e" in output
+
+
+@pytest.mark.parametrize(
+    "variables", [{"udpgrm_hosts": "fl1"}, {"udpgrm_canary": "fl2"}, {"udpgrm_batches": [2]}]
+)
+def test_hosts_and_batches_of_the_inventory_are_refused(
+    ansible: Ansible, variables: dict[str, t.Any]
+) -> None:
+    """Ansible makes the batches before it reads the inventory: other hosts would be restarted."""
+    fleet = Fleet(ansible, [{}, {}])
+    groups = ansible.directory / "group_vars"
+    groups.mkdir()
+    (groups / "all.json").write_text(json.dumps(variables))
+    given = fleet.given()
+    del given["udpgrm_batches"]
+    status, output = ansible.run(PLAYBOOKS / "rolling_restart.yml", fleet.hosts, **given)
+    assert (status, fleet.working) == (2, [1, 1]), output
+    assert f"{next(iter(variables))}: give it with -e" in output
 
 
 def test_hooks_of_the_second_of_two_rollouts(ansible: Ansible) -> None:
