@@ -76,9 +76,9 @@ class _LockFile:
         self._file.flush()
 
 
-def without_links(path: str, flags: int) -> int:
-    """Open a file that is no symbolic link: an opener for open()."""
-    return os.open(path, flags | os.O_NOFOLLOW, 0o644)
+def lock_opener(path: str, flags: int) -> int:
+    """Open a lock file: no link, and of root alone, as whoever may read a file may lock it."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 class Host:
@@ -157,7 +157,7 @@ class Host:
     def lock_file(self, path: Path, create: bool) -> Iterator[LockFile]:
         """Open a file to lock it; the end of the with block, or of the process, unlocks it."""
         if create:
-            with open(path, "a+", encoding="utf-8", opener=without_links) as file:
+            with open(path, "a+", encoding="utf-8", opener=lock_opener) as file:
                 yield _LockFile(file)
         else:
             with path.open(encoding="utf-8") as file:

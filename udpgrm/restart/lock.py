@@ -56,7 +56,7 @@ def locked(service: str) -> Iterator[None]:
 @contextlib.contextmanager
 def beginning(service: str) -> Iterator[None]:
     """Wait for the lock on the begin of a restart: one command decides at a time whether to."""
-    with open(_made_path_of(service, ".begin"), "a", opener=host.without_links) as file:
+    with open(_made_path_of(service, ".begin"), "a", opener=host.lock_opener) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -183,6 +183,8 @@ def test_another_rollout_is_refused_or_replaced(ansible: Ansible) -> None:
     status, output = fleet.run(udpgrm_other_rollout="replace")
     assert (status, fleet.working) == (0, [2]), output
     assert not claim.path.exists()
+    # flock(2) needs no more than a file that may be read
+    assert claim.path.with_suffix(".rollout.lock").stat().st_mode & 0o077 == 0
 
 
 def test_another_rollout_is_waited_for(ansible: Ansible) -> None:
