@@ -106,7 +106,7 @@ class Journal:
 
     @property
     def superseded(self) -> bool:
-        """Return whether a later restart of the service has begun."""
+        """Return whether it has given the service's name to a later restart."""
         return "@" in self.name
 
     @property
