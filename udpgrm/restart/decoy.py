@@ -80,6 +80,10 @@ class DecoyUnit:
         """Raise SystemdError: the main process is mmdecoy."""
         raise SystemdError(f"{self._unit}: its main process is no server")
 
+    def failure(self, generation: int) -> str:
+        """Return the last lines of the unit's log: of all instances."""
+        return systemd.failure(self._unit)
+
     def cgroup(self, generation: int) -> Path:
         """Return the unit's cgroup."""
         return systemd.cgroup_of(self._unit)

@@ -51,6 +51,10 @@ class Instances(Protocol):
         """Return the process that takes signals for the instance. Raises SystemdError."""
         ...
 
+    def failure(self, generation: int) -> str:
+        """Return how an instance has failed, and the last lines of its log, for people."""
+        ...
+
 
 def has_ended(instances: Instances, generation: int) -> bool:
     """Return whether an instance has ended. An unknown state is not its end."""
@@ -79,7 +83,10 @@ class TemplateUnits:
         """Start the unit; it is up when systemd says so (Type=notify: when the server does)."""
         limit = self._service.timeouts.start_s
         former.discard(self._service.name, generation)
-        systemd.run_job("start", self.name(generation), limit, check_cancelled)
+        try:
+            systemd.run_job("start", self.name(generation), limit, check_cancelled)
+        except SystemdError as error:
+            raise SystemdError(f"{error}; {self.failure(generation)}") from error
 
     def stop(self, generation: int) -> None:
         """Stop the unit, whatever its state."""
@@ -108,3 +115,7 @@ class TemplateUnits:
         if pid == 0:
             raise SystemdError(f"{unit}: systemd knows no main process (PIDFile= may name it)")
         return pid
+
+    def failure(self, generation: int) -> str:
+        """Return how the unit has failed, and the last lines of its log."""
+        return systemd.failure(self.name(generation))

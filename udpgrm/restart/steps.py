@@ -121,14 +121,14 @@ class Steps:
     def _enroll(self, evidence: Evidence) -> None:
         deadline = host.current.monotonic() + self._service.timeouts.enroll_s
         if self._service.enrollment == "adopted":
+            self._refuse_ended()
             self._adopt(deadline)
         wanted = {group.address: group.sockets for group in self._service.groups}
         while True:
             evidence["sockets"] = living = self._groups.living(self._new)
             if all(living[where] >= count for where, count in wanted.items()):
                 return
-            if not self._instances.is_alive(self._new):
-                raise StepFailed(f"{self._instances.name(self._new)} has ended")
+            self._refuse_ended()
             if host.current.monotonic() > deadline:
                 lacking = ", ".join(
                     f"{living[where]} of {count} at {where}"
@@ -140,6 +140,11 @@ class Steps:
                     f"{self._service.timeouts.enroll_s:g} s: {lacking}"
                 )
             self._wait(_POLL_S)
+
+    def _refuse_ended(self) -> None:
+        if not self._instances.is_alive(self._new):
+            name, failure = self._instances.name(self._new), self._instances.failure(self._new)
+            raise StepFailed(f"{name} has ended; {failure}")
 
     def _adopt(self, deadline: float) -> None:
         cgroup = self._instances.cgroup(self._new)
@@ -199,8 +204,8 @@ class Steps:
             if self._has_successor:
                 return  # the state of the service is the next restart's matter
             with contextlib.suppress(SystemdError):  # an unknown state is not its end
-                if not self._instances.is_alive(self._new) and self._instances.is_alive(old):
-                    raise StepFailed(f"{self._instances.name(self._new)} has ended")
+                if self._instances.is_alive(old):
+                    self._refuse_ended()
             budget.check_conflicts(self._service.budget, self._groups, self._journal, evidence)
             budget.check(self._service.budget, self._groups, self._journal, evidence)
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.05
 _PATIENCE_S = 3.0
-_LOG_LINES = 8
+#: Of a journal: the last lines, and of each so many characters.
+_LOG_LINES, _LINE = 8, 300
 _ALIVE = ("active", "activating", "reloading")
 
 
@@ -111,7 +112,7 @@ def change(verb: str, unit: str) -> None:
 
 
 def failure(unit: str) -> str:
-    """Return how a unit's command has ended, and the last lines of its log."""
+    """Return how a unit has failed, if it has, and the last lines of its log, in one line."""
     wanted = "--property=Result,ExecMainCode,ExecMainStatus"
     shown = dict(
         line.partition("=")[::2]
@@ -120,9 +121,10 @@ def failure(unit: str) -> str:
     # 2, 3: killed, dumped core (CLD_KILLED, CLD_DUMPED)
     how = "signal" if shown.get("ExecMainCode") in ("2", "3") else "exit code"
     log = _run("journalctl", "--unit", unit, f"--lines={_LOG_LINES}", "--output=cat", "--no-pager")
-    status = shown.get("ExecMainStatus", "?")
-    result = shown.get("Result", "failed")
-    return f"{unit}: {result}, {how} {status}; its journal ends: {log.stdout.strip()}"
+    lines = " | ".join(line[:_LINE] for line in log.stdout.split("\n") if line) or "it is empty"
+    result = shown.get("Result", "success")
+    end = "" if result == "success" else f"{result}, {how} {shown.get('ExecMainStatus', '?')}; "
+    return f"{unit}: {end}its journal ends: {lines}"
 
 
 def start(unit: str) -> None:

@@ -84,6 +84,9 @@ class FakeInstances:
     def processes(self, generation: int) -> list[int]:
         return []
 
+    def failure(self, generation: int) -> str:
+        return f"{self.name(generation)}: exit code 1"
+
     def main_process(self, generation: int) -> int:
         if self.silent:
             raise SystemdError("no answer")

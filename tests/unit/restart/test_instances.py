@@ -34,6 +34,9 @@ def says(log: Path, body: str) -> TemplateUnits:
     program = log.with_name("systemctl")
     program.write_text(SYSTEMCTL.format(body=body))
     program.chmod(0o755)
+    journal = log.with_name("journalctl")
+    journal.write_text("#!/bin/sh\necho cannot bind\necho bye\n")
+    journal.chmod(0o755)
     return TemplateUnits(service(timeouts=Timeouts(start_s=0.3)))
 
 
@@ -86,17 +89,20 @@ def test_a_terminals_interrupt_is_not_for_systemctl(log: Path) -> None:
 
 
 def test_the_reason_of_systemctl(log: Path) -> None:
-    units = says(log, "echo Job for it failed. >&2; echo See status. >&2; exit 1")
-    with pytest.raises(
-        SystemdError, match=r"^systemctl start edge@7.service: Job for it failed. See status.$"
-    ):
+    shown = "case $1 in show) printf 'Result=exit-code\nExecMainCode=1\nExecMainStatus=98\n';; esac"
+    units = says(log, f"{shown}; echo Job for it failed. >&2; echo See status. >&2; exit 1")
+    with pytest.raises(SystemdError) as failed:
         units.start(7, lambda: None)
+    assert str(failed.value) == (
+        "systemctl start edge@7.service: Job for it failed. See status.; edge@7.service: "
+        "exit-code, exit code 98; its journal ends: cannot bind | bye"
+    )
     with pytest.raises(SystemdError, match=r"^Job for it failed. See status.$"):
         units.check()
 
 
 def test_a_start_that_hangs(log: Path) -> None:
-    units = says(log, "exec sleep 1000")
+    units = says(log, 'case "$2" in start) exec sleep 1000; esac')
     begun = time.monotonic()
     with pytest.raises(SystemdError, match=r"edge@7.service: not done with start after 0.3 s"):
         units.start(7, lambda: None)

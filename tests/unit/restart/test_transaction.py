@@ -148,7 +148,7 @@ def test_an_instance_that_dies_while_it_is_waited_for(world: World) -> None:
 
     world.groups.living = dies  # type: ignore[method-assign]
     world.run()
-    assert world.reason == "edge@5.service has ended"
+    assert world.reason == "edge@5.service has ended; edge@5.service: exit code 1"
 
 
 @pytest.mark.parametrize("job", ["canary", "hold", "verify"])
@@ -225,7 +225,7 @@ def test_a_new_instance_that_dies_during_the_drain(world: World) -> None:
     world.groups.sample = dies  # type: ignore[method-assign]
     world.run()
     assert rolled_back(world)
-    assert world.reason == "edge@5.service has ended"
+    assert world.reason == "edge@5.service has ended; edge@5.service: exit code 1"
 
 
 def test_an_instance_of_unknown_state(world: World) -> None:
