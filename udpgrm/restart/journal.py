@@ -106,7 +106,7 @@ class Journal:
 
     @property
     def superseded(self) -> bool:
-        """Return whether it has given the service's name to a later restart."""
+        """Return whether a later restart of the service has begun."""
         return "@" in self.name
 
     @property

@@ -18,7 +18,6 @@ from udpgrm.restart.journal import Journal, warn
 from udpgrm.restart.machine import Facts, Result, Step, is_lost
 from udpgrm.restart.plan import Refused
 from udpgrm.restart.prober import Evidence, Prober, StepFailed
-from udpgrm.restart.statedir import path_of
 from udpgrm.restart.systemd import SystemdError
 from udpgrm.services.definition import Service
 from udpgrm.state import adoptions
@@ -80,16 +79,10 @@ class Steps:
             had_old=old is not None,
             old_alive=old is not None and self._instances.is_alive(old),
             new_alive=new is not None and self._instances.is_alive(new),
-            superseded=self._has_successor,
+            superseded=self._journal.superseded,
             new_active=new is not None and steering.is_active(self._groups, new),
             was_active=steering.was_active(self._journal),
         )
-
-    @property
-    def _has_successor(self) -> bool:
-        """Whether a later restart has begun: one that has got the name may be refused."""
-        journal = self._journal
-        return journal.superseded and host.current.exists(path_of(journal.service))
 
     @property
     def _new(self) -> int:
@@ -201,7 +194,7 @@ class Steps:
             return Result.DONE
 
         def watch() -> None:
-            if self._has_successor:
+            if self._journal.superseded:
                 return  # the state of the service is the next restart's matter
             with contextlib.suppress(SystemdError):  # an unknown state is not its end
                 if self._instances.is_alive(old):

@@ -139,12 +139,6 @@ FOUND = {
         ("operator stops old", "drain", "write", 10),
         seed=202,
     ),
-    "the new one is stopped before the next restart has begun": one(
-        Config(every_s=0.1),
-        ("operator restarts", "drain", "sleep", 2),
-        ("operator stops new", "drain", "delete", 5),
-        seed=202,
-    ),
     "the old one is made active as it is stopped": one(
         Config(), ("operator promotes old", "stop", "read", 1)
     ),
