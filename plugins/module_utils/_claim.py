@@ -72,7 +72,7 @@ def _locked(service: str) -> t.Iterator[None]:
     path = _path(service).with_suffix(".rollout.lock")
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        # of root alone: whoever may read a file may lock it
+        # for root only: a user who may read a file may lock it
         lock = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise HostError(f"{path}: {error.strerror}") from error

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Optional
@@ -92,11 +93,12 @@ def sockets_of(
     address. Returns also the processes that could not be read.
     """
     wanted = _Wanted(where, bound, _tcp_addresses(maps))
+    programs = functools.cache(_programs_of)  # of many sockets in few cgroups
     found: dict[int, Socket] = {}
     unreachable: dict[Unreachable, None] = {}
     for pid in sorted(set(pids) - {os.getpid()}):
         try:
-            for seen in _sockets_of(pid, maps, wanted):
+            for seen in _sockets_of(pid, maps, wanted, programs):
                 found.setdefault(seen.cookie, seen)
         except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
             continue
@@ -129,11 +131,37 @@ def _tcp_addresses(maps: Optional[Maps]) -> frozenset[str]:
     return frozenset(address.of_key(key) for key in keys if key.protocol)
 
 
-def _sockets_of(pid: int, maps: Optional[Maps], wanted: _Wanted) -> Iterator[Socket]:
+class _Programs(NamedTuple):
+    """Programs of others that run for a cgroup: see Socket."""
+
+    options: tuple[str, ...]
+    sends4: tuple[str, ...]
+    sends6: tuple[str, ...]
+
+    def of_sends(self, sock: socket.socket) -> tuple[str, ...]:
+        """Return those that may change where a socket sends after udpgrm's hooks."""
+        if sock.proto != socket.IPPROTO_UDP:
+            return ()
+        return self.sends4 + (self.sends6 if sock.family == socket.AF_INET6 else ())
+
+
+def _programs_of(cgroup: str) -> _Programs:
+    path = Path(cgroup)
+    return _Programs(
+        tuple(attached.of_others(path, libbpf.CGROUP_SETSOCKOPT)),
+        tuple(attached.of_others(path, libbpf.CGROUP_UDP4_SENDMSG, after_ours=True)),
+        tuple(attached.of_others(path, libbpf.CGROUP_UDP6_SENDMSG, after_ours=True)),
+    )
+
+
+def _sockets_of(
+    pid: int, maps: Optional[Maps], wanted: _Wanted, programs: Callable[[str], _Programs]
+) -> Iterator[Socket]:
     for number, cookie, fd in pidfd.numbered_sockets_of(pid):
         with socket.socket(fileno=fd) as sock:
             if _is_meant(sock, wanted):
-                yield _look_at(sock, maps, pid, number, cookie, _cgroup_of(pid))
+                cgroup = _cgroup_of(pid)
+                yield _look_at(sock, maps, pid, number, cookie, cgroup, programs(cgroup))
 
 
 def _is_meant(sock: socket.socket, wanted: _Wanted) -> bool:
@@ -169,17 +197,14 @@ def _is_hooked(sock: socket.socket) -> bool:
     return True
 
 
-def _send_programs(sock: socket.socket, cgroup: Path) -> Iterator[str]:
-    """Yield the programs of others that may change where a socket sends after udpgrm's hooks."""
-    if sock.proto != socket.IPPROTO_UDP:
-        return
-    yield from attached.of_others(cgroup, libbpf.CGROUP_UDP4_SENDMSG, after_ours=True)
-    if sock.family == socket.AF_INET6:
-        yield from attached.of_others(cgroup, libbpf.CGROUP_UDP6_SENDMSG, after_ours=True)
-
-
 def _look_at(
-    sock: socket.socket, maps: Optional[Maps], pid: int, number: int, cookie: int, cgroup: str
+    sock: socket.socket,
+    maps: Optional[Maps],
+    pid: int,
+    number: int,
+    cookie: int,
+    cgroup: str,
+    programs: _Programs,
 ) -> Socket:
     six = sock.family == socket.AF_INET6
     seen = Socket(
@@ -196,8 +221,8 @@ def _look_at(
         hooked=_is_hooked(sock),
         limits=limits_of(sock, pid),
         locked=sock.getsockopt(socket.SOL_SOCKET, sockopt.SO_LOCK_FILTER) != 0,
-        option_programs=tuple(attached.of_others(Path(cgroup), libbpf.CGROUP_SETSOCKOPT)),
-        send_programs=tuple(_send_programs(sock, Path(cgroup))),
+        option_programs=programs.options,
+        send_programs=programs.of_sends(sock),
     )
     return seen if maps is None else _with_notes(seen, sock, maps)
 

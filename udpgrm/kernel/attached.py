@@ -47,7 +47,7 @@ def explain(error: OSError, cgroup: Path, attach_type: int, what: str) -> OSErro
             if flags & _ALLOW_MULTI and programs:
                 break
             if programs and (path == cgroup or not flags & _ALLOW_OVERRIDE):
-                holder = ", ".join(_described(programs))
+                holder = ", ".join(map(_described, programs))
                 return Taken(
                     errno.EBUSY,
                     f"cannot attach {what} to {cgroup}: {holder} is attached to {path} and allows "
@@ -59,7 +59,7 @@ def explain(error: OSError, cgroup: Path, attach_type: int, what: str) -> OSErro
         return Taken(
             errno.E2BIG,
             f"cannot attach {what} to {cgroup}: it has {len(programs)} programs already, as many "
-            "as the kernel allows: " + ", ".join(_described(programs)),
+            "as the kernel allows: " + ", ".join(map(_described, programs)),
         )
     return error
 
@@ -75,9 +75,9 @@ def of_others(cgroup: Path, attach_type: int, after_ours: bool = False) -> list[
     if after_ours:
         first = len(running) - is_ours[::-1].index(True) if True in is_ours else len(running)
     return [
-        f"{_described([running[position]])[0]} of {_place(cgroup, attach_type, running[position])}"
-        for position in range(first, len(running))
-        if not is_ours[position]
+        f"{_described(program)} of {_place(cgroup, attach_type, program)}"
+        for program, ours in list(zip(running, is_ours))[first:]
+        if not ours
     ]
 
 
@@ -109,7 +109,5 @@ def query(cgroup: Path, attach_type: int, asked: int = 0) -> tuple[int, list[int
     return (0, []) if failed else (flags.value, list(ids[: min(count.value, _MOST)]))
 
 
-def _described(programs: list[int]) -> list[str]:
-    return [
-        f"program {number} ({loaded.program(number)[0] or 'without a name'})" for number in programs
-    ]
+def _described(program: int) -> str:
+    return f"program {program} ({loaded.program(program)[0] or 'without a name'})"

@@ -77,7 +77,7 @@ class _LockFile:
 
 
 def lock_opener(path: str, flags: int) -> int:
-    """Open a lock file: no link, and of root alone, as whoever may read a file may lock it."""
+    """Open a lock file: no link, and for root only, as a user who may read a file may lock it."""
     return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
