@@ -66,7 +66,10 @@ def test_textfile(host: Box) -> None:
 
 
 def test_a_program_is_attached_again(host: Box) -> None:
+    # stopped, or it is done before doctor looks
+    host.run("systemctl kill --signal=STOP udpgrm")
     host.run("python3 -", text=DETACH)
     assert "NOT steered" in host.run("udpgrm doctor || true")
+    host.run("systemctl kill --signal=CONT udpgrm")
     wait_for(lambda: "is attached again" in host.run(WARNINGS), "the daemon to notice")
     assert "NOT steered" not in host.run("udpgrm doctor || true")
