@@ -40,8 +40,12 @@ def spelled(option: Option) -> str:
 
 def operand_kind(word: str) -> str:
     """Return which candidates a command's operand has; empty: none."""
-    operands = form_of(word).operands if word in commands.COMMANDS else ""
-    return next((kind for kind in CANDIDATES if kind in operands.split("\n")[0]), "")
+    if word not in commands.COMMANDS:
+        return ""
+    form = form_of(word)
+    # of actions only where all have it
+    forms = [action.form for action in form.actions] or [form.operands]
+    return next((kind for kind in CANDIDATES if all(kind in shown for shown in forms)), "")
 
 
 def words() -> list[str]:

@@ -18,14 +18,14 @@ from distribution import directory
 from udpgrm import decoy
 from udpgrm.activate import options as activate
 from udpgrm.cli import commands, errors
-from udpgrm.cli.commands import Option
+from udpgrm.cli.commands import Action, Option
 from udpgrm.cli.usage import form_of
 from udpgrm.version import __version__
 
 PROSE = Path(__file__).resolve().parent / "man"
 #: Of commands with command lines of their own.
 USAGES = {"activate": activate.USAGE, "decoy": decoy.USAGE}
-#: Exit statuses beside those that each command shares, as docs/restart.md has them.
+#: Exit statuses beside those that each command shares.
 STATUSES: Mapping[str, Mapping[str, str]] = {
     "restart": {
         "0": "The restart has finished.",
@@ -33,7 +33,18 @@ STATUSES: Mapping[str, Mapping[str, str]] = {
         "2": "The restart has failed and was not rolled back.",
         "3": "The restart has not ended; this command has.",
     },
-    "rollback": {"0": "The old instance serves again.", "2": "The rollback has failed."},
+    "rollback": {
+        "0": "New flows go to the old instance again.",
+        "2": "The rollback has failed.",
+        "3": "The rollback has not ended; this command has.",
+    },
+    "check": {"0": "No problem.", "1": "There are problems."},
+    "dissector": {"0": "Success.", "1": "check: the dissector cannot be compiled or loaded."},
+    "doctor": {"0": "All sockets are steered.", "1": "There is a problem."},
+    "drain": {"0": "The generation has drained.", "1": "It has not within --max seconds."},
+    "preflight": {"0": "The kernel has all that is needed.", "1": "Something is missing."},
+    "probe": {"0": "The probe has passed.", "1": "It has not passed."},
+    "service": {"0": "Success.", "1": "define: the definition has problems."},
 }
 
 
@@ -61,14 +72,24 @@ def option_lines(options: Iterable[Option]) -> list[str]:
         lines += [
             ".TP",
             f".B {escape(names + argument)}",
-            escape(option.text.strip() or "Say more."),
+            escape(option.text),
         ]
     return lines
+
+
+def action_lines(actions: Iterable[Action]) -> list[str]:
+    """Return a tagged paragraph for each action."""
+    return [
+        line
+        for action in actions
+        for line in (".TP", f".B {escape(action.form)}", escape(action.text))
+    ]
 
 
 def status_lines(word: str) -> list[str]:
     """Return the exit statuses of a command."""
     common = {
+        str(errors.EXIT_INTERRUPTED): "The command was interrupted.",
         str(errors.EXIT_HELP): "The help text was asked for.",
         str(errors.EXIT_ERROR): "Misuse, or an error; one line on stderr says which.",
     }
@@ -98,8 +119,8 @@ def head(page: str, text: str) -> list[str]:
 def command_page(word: str, text: str) -> str:
     """Return the page of one command."""
     form = form_of(word)
-    operands = " ".join(form.operands.split())
-    lines = [f"udpgrm {word} [OPTIONS] {part.strip()}" for part in operands.split(" | ")]
+    operands = [action.form for action in form.actions] or [form.operands]
+    lines = [f"udpgrm {word} [OPTIONS] {part}" for part in operands]
     synopsis: list[str] = []
     for line in lines:
         synopsis += [f".B {escape(line.rstrip())}", ".br"]
@@ -107,6 +128,7 @@ def command_page(word: str, text: str) -> str:
         *head(f"udpgrm-{word}", text),
         *section("SYNOPSIS", synopsis[:-1]),
         *prose(f"udpgrm-{word}"),
+        *section("ACTIONS", action_lines(form.actions)),
         *section("OPTIONS", option_lines(form.options)),
         *section("GENERAL OPTIONS", option_lines(commands.GENERAL)),
         *section("EXIT STATUS", status_lines(word)),

@@ -26,37 +26,45 @@ class Command(NamedTuple):
     text: str
 
 
+class Action(NamedTuple):
+    """An action of a command that has several, with its operands."""
+
+    form: str
+    text: str
+
+
 class Form(NamedTuple):
-    """The operands and options of a command."""
+    """The operands and options of a command; with actions, which have operands of their own."""
 
     operands: str
     options: tuple[Option, ...] = ()
+    actions: tuple[Action, ...] = ()
 
 
 _ADDRESS = "ADDRESS:PORT"
 
 COMMANDS = {
-    "list": Command("listing", "groups, generations, sockets, metrics"),
-    "flows": Command("flows", "flows by socket"),
-    "metrics": Command("metrics", "metrics, one a line"),
+    "list": Command("listing", "show groups, generations, sockets, metrics"),
+    "flows": Command("flows", "show flows by socket"),
+    "metrics": Command("metrics", "print metrics, one a line"),
     "delete": Command("delete", "delete a group's state"),
-    "status": Command("status", "services, their instances and last restarts"),
-    "top": Command("top", "generations live, with rates"),
+    "status": Command("status", "show services, instances, last restarts"),
+    "top": Command("top", "show generations live, with rates"),
     "working-gen": Command("working_gen", "send new flows to a generation"),
-    "hooks": Command("hooks", "which cgroups are hooked"),
+    "hooks": Command("hooks", "list hooked cgroups, attach hooks, detach them"),
     "enroll": Command("enroll", "put a running server's sockets into a generation"),
-    "adopt": Command("adopt", "make the running unit a service's first generation"),
-    "dissector": Command("dissector", "the library, and what an address gets of it"),
+    "adopt": Command("adopt", "make a running unit a service's first generation"),
+    "dissector": Command("dissector", "list and try dissectors, choose one for an address"),
     "probe": Command("probe", "send packets and see where they go"),
-    "prober": Command("prober", "probe for another host, which asks over ssh"),
-    "check": Command("check", "what is wrong in service definitions"),
-    "service": Command("service", "definitions, their units, and the first instance"),
+    "prober": Command("prober", "send probes for another host, which asks by ssh"),
+    "check": Command("check", "check service definitions"),
+    "service": Command("service", "define services, make units, start and stop"),
     "restart": Command("restart", "replace the old instance by a new one"),
-    "rollback": Command("rollback", "back to the instance that drains"),
+    "rollback": Command("rollback", "go back to the instance that drains"),
     "drain": Command("drain", "wait until a generation has drained"),
-    "doctor": Command("doctor", "which sockets are not steered, why, what to do"),
-    "preflight": Command("preflight", "load programs and maps of every kind needed"),
-    "build": Command("build", "compile what is not in the cache"),
+    "doctor": Command("doctor", "find out which sockets are not steered, and why"),
+    "preflight": Command("preflight", "check that the kernel loads every program and map"),
+    "build": Command("build", "compile programs that are not in the cache"),
 }
 
 #: Of the reference's commands, which getopt reads; parsers.py has those of the others.
@@ -66,8 +74,8 @@ REFERENCE = {
     "metrics": Form(
         f"[{_ADDRESS}]",
         (
-            Option("--prometheus", "", "in Prometheus' text form,"),
-            Option("--output", "FILE", "  into a file that is replaced in one step"),
+            Option("--prometheus", "", "in Prometheus' text format"),
+            Option("--output", "FILE", "to this file, replaced in one step (--prometheus)"),
             Option("--listen", _ADDRESS, "serve them over HTTP, at /metrics"),
         ),
     ),
@@ -82,9 +90,9 @@ HELPERS = {
 
 DAEMON = (
     Option("--daemon", "", "load, pin, and stay in the foreground"),
-    Option("--install", "[CGROUP]", "attach the hooks; default: first of"),
+    Option("--install", "[CGROUP]", "attach the hooks; default: the cgroup2 root"),
     Option("--self", "", "append this process's own cgroup path"),
-    Option("--without-sendmsg", "", "leave out the sendmsg hooks"),
+    Option("--without-sendmsg", "", "without the sendmsg hooks, which make flows"),
     Option("--tubular", "PATH", "SEQPACKET unix socket of a tubular daemon"),
     Option("--persist", "", "leave hooks and state in bpffs at exit"),
     Option("--config", "FILE", "default /etc/udpgrm/udpgrm.conf"),
@@ -93,7 +101,7 @@ DAEMON = (
 GENERAL = (
     Option("--help", "", "this text; after a command, that command's"),
     Option("--pin-dir", "DIR", "default /sys/fs/bpf/udpgrm"),
-    Option("--verbose", "", ""),
+    Option("--verbose", "", "list, flows: also zero counters, expired flows"),
     Option("--json", "", "answer in JSON"),
 )
 SHORT = {

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from udpgrm.cli import commands
+from udpgrm.cli.commands import Action
 from udpgrm.cli.errors import CommandError
 
 _ADDRESS = "ADDRESS:PORT"
@@ -94,7 +95,7 @@ def _no_follow(parser: Parser) -> None:
 
 
 def _until(parser: Parser) -> None:
-    parser.value("--until", "verified", "return once new flows go where they are to go")
+    parser.value("--until", "verified", "return after the switch, before the drain")
 
 
 def _foreground(parser: Parser) -> None:
@@ -113,7 +114,7 @@ def _working_gen_options(parser: Parser) -> None:
 
 def _enroll_options(parser: Parser) -> None:
     _unit(parser)
-    parser.value("--cgroup", "DIR", "  or those of a cgroup's processes")
+    parser.value("--cgroup", "DIR", "sockets of the processes of a cgroup, instead")
     parser.value("--gen", "N|next", "which generation; default next")
     parser.value("--count", "N", "how many sockets there must be; default 1")
     parser.value("--timeout", "SECONDS", "give up after; default 10")
@@ -121,7 +122,7 @@ def _enroll_options(parser: Parser) -> None:
 
 
 def _adopt_options(parser: Parser) -> None:
-    parser.value("--unit", "UNIT", "the unit, which keeps running")
+    parser.value("--unit", "UNIT", "the unit that serves now; it keeps running")
     _check(parser)
 
 
@@ -131,28 +132,28 @@ def _dissector_options(parser: Parser) -> None:
 
 
 def _probe_options(parser: Parser) -> None:
-    parser.value("--type", "TYPE", "ask as probes do: echo, dns, stun, ntp, ...")
-    parser.value("--from", "HOST", "  from another host, by ssh")
-    parser.value("--count", "N", "packets; default 8")
-    parser.value("--timeout", "SECONDS", "for answers; default 1")
+    parser.value("--type", "TYPE", "send a probe of a definition: echo, dns, stun, ...")
+    parser.value("--from", "HOST", "send it from another host, by ssh (with --type)")
+    parser.value("--count", "N", "packets without --type; default 8")
+    parser.value("--timeout", "SECONDS", "wait so long for answers; default 1")
 
 
 def _service_options(parser: Parser) -> None:
     _check(parser)
-    parser.flag("--write", "unit: write it, and let systemd read it")
-    parser.value("--profile", "NAME", "new: of a server that is known")
-    parser.value("--address", "LIST", "new: where it serves")
-    parser.value("--flow-timeout", "SECONDS", "new: another than the profile's")
+    parser.flag("--write", "unit: write it to /etc/systemd/system")
+    parser.value("--profile", "NAME", "new: profile of a known server, such as coturn")
+    parser.value("--address", "LIST", "new: its addresses, separated by commas")
+    parser.value("--flow-timeout", "SECONDS", "new: instead of the profile's")
     parser.value("--adopt", "UNIT", "start: make this unit the first instance if it runs")
-    parser.flag("--lose-flows", "remove, stop: although it has flows, or restarts")
+    parser.flag("--lose-flows", "remove, stop: even if it has flows or is restarted")
 
 
 def _restart_options(parser: Parser) -> None:
     parser.flag("--resume", "resume a restart that was interrupted or has failed")
-    parser.value("--release", "NAME", "only if another one serves; auto: a fingerprint")
-    parser.flag("--follow", "watch a restart that runs")
+    parser.value("--release", "NAME", "restart unless it serves; auto: by a fingerprint")
+    parser.flag("--follow", "follow a restart that runs")
     _until(parser)
-    parser.value("--timeout", "SECONDS", "watch it for so long")
+    parser.value("--timeout", "SECONDS", "--follow: return after so long")
     _no_follow(parser)
     _foreground(parser)
     _check(parser)
@@ -165,8 +166,8 @@ def _rollback_options(parser: Parser) -> None:
 
 
 def _drain_options(parser: Parser) -> None:
-    parser.value("--flows", "N", "at N flows left; default 0")
-    parser.value("--quiet", "SECONDS", "and after no packet for so long; default 5")
+    parser.value("--flows", "N", "drained when N flows are left; default 0")
+    parser.value("--quiet", "SECONDS", "and no packet came or went for so long; default 5")
     parser.value("--max", "SECONDS", "wait no longer than that; default 300")
     _app(parser)
 
@@ -184,30 +185,48 @@ _PARSERS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     "status": ("[SERVICE]", _none),
     "top": (f"[{_ADDRESS}]", _top_options),
     "working-gen": (f"{_ADDRESS} GENERATION|newest", _working_gen_options),
-    "hooks": ("list|add CGROUP|remove CGROUP", _check),
+    "hooks": ("ACTION", _check),
     "enroll": (_ADDRESS, _enroll_options),
     "adopt": ("SERVICE", _adopt_options),
-    "dissector": (
-        "list | show NAME | check NAME [KEY=VALUE...]\n"
-        f"       | set {_ADDRESS} NAME [KEY=VALUE...] | unset {_ADDRESS}\n"
-        "       | apply SERVICE",
-        _dissector_options,
-    ),
+    "dissector": ("ACTION", _dissector_options),
     "probe": (f"{_ADDRESS} [KEY=VALUE...]", _probe_options),
     "prober": ("", _none),
     "check": ("[FILE|DIRECTORY]", _none),
-    "service": (
-        "define SERVICE | remove SERVICE | unit SERVICE\n"
-        "       | new SERVICE --profile=NAME --address=ADDRESS:PORT[,...]\n"
-        "       | render SERVICE GENERATION | start SERVICE | stop SERVICE",
-        _service_options,
-    ),
+    "service": ("ACTION", _service_options),
     "restart": ("SERVICE", _restart_options),
     "rollback": ("SERVICE", _rollback_options),
     "drain": (f"{_ADDRESS} GENERATION", _drain_options),
     "doctor": (f"[{_ADDRESS}]", _doctor_options),
     "preflight": ("", _none),
     "build": ("", _none),
+}
+
+ACTIONS = {
+    "hooks": (
+        Action("list", "show the cgroups that have hooks"),
+        Action("add CGROUP", "attach hooks to a cgroup"),
+        Action("remove CGROUP", "detach them; what is steered stays so"),
+    ),
+    "dissector": (
+        Action("list", "show the named dissectors, and addresses' choices"),
+        Action("show NAME", "show a dissector's parameters"),
+        Action("check NAME [KEY=VALUE...]", "compile and load it, attached to nothing"),
+        Action(f"set {_ADDRESS} NAME [KEY=VALUE...]", "choose it for groups made there later"),
+        Action(f"unset {_ADDRESS}", "let applications choose again"),
+        Action("apply SERVICE", "set the dissectors of a service's definition"),
+    ),
+    "service": (
+        Action("define SERVICE", "validate and write the definition on stdin"),
+        Action("remove SERVICE", "delete the definition"),
+        Action(
+            f"new SERVICE --profile=NAME --address={_ADDRESS}[,...]",
+            "define a service by a profile, with its units",
+        ),
+        Action("unit SERVICE", "make the template unit of the package's unit"),
+        Action("render SERVICE GENERATION", "render an instance's configuration files"),
+        Action("start SERVICE", "start the first instance, now and at each boot"),
+        Action("stop SERVICE", "stop all instances, delete the journals"),
+    ),
 }
 
 

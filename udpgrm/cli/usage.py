@@ -16,10 +16,10 @@ def form_of(word: str) -> Form:
     """Return the operands and options of a command, without the options that all have."""
     if word in commands.REFERENCE:
         return commands.REFERENCE[word]
-    from udpgrm.cli.parsers import parser_of
+    from udpgrm.cli.parsers import ACTIONS, parser_of
 
     parser = parser_of(word)
-    return Form(parser.operands, parser.own_options())
+    return Form(parser.operands, parser.own_options(), ACTIONS.get(word, ()))
 
 
 def takers(name: str) -> list[str]:
@@ -43,7 +43,6 @@ def usage(word: str = "") -> str:
     for option in commands.DAEMON:
         if option.name == "--install":
             lines.append(_line("  -i --install[=CGROUP]", option.text))
-            lines.append(_line("", "/sys/fs/cgroup/unified, /sys/fs/cgroup"))
         else:
             lines.append(_option(option))
     lines += ["", "Commands (see udpgrm COMMAND --help):"]
@@ -53,14 +52,12 @@ def usage(word: str = "") -> str:
 
 
 def _usage_of(word: str) -> str:
-    operands, options = form_of(word)
-    is_long = "\n" in operands
-    shown = "ACTION" if is_long else operands
-    lines = [f"Usage: udpgrm {word} [OPTIONS] {shown}".rstrip()]
+    operands, options, actions = form_of(word)
+    lines = [f"Usage: udpgrm {word} [OPTIONS] {operands}".rstrip()]
     lines += ["Options:", *map(_option, options), *_general()]
     lines += ["", f"{word}: {commands.COMMANDS[word].text}"]
-    if is_long:
-        lines += ["", "Actions:", "         " + operands]
+    if actions:
+        lines += ["", "Actions:", *(_line(f"  {action.form}", action.text) for action in actions)]
     return "\n".join(lines) + "\n"
 
 
@@ -75,4 +72,5 @@ def _option(option: Option) -> str:
 
 
 def _line(head: str, text: str) -> str:
-    return f"{head:<{_COLUMN}}{text}" if len(head) < _COLUMN else f"{head}  {text}"
+    below = f"\n{' ' * _COLUMN}" if len(head) >= _COLUMN else ""
+    return f"{head:<{_COLUMN}}{below}{text}"

@@ -4,14 +4,19 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from distribution import manual
 from udpgrm.cli import commands
+from udpgrm.cli.usage import form_of, usage
 
 PAGES = manual.pages()
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_every_command_has_a_page() -> None:
@@ -47,6 +52,38 @@ def test_page_of_a_command_names_its_options_and_statuses() -> None:
         ".B 1\nThe restart was",
     ):
         assert text in page
+
+
+def returned(node: ast.expr | None) -> Iterator[int]:
+    """Yield the numbers that an expression may be."""
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        yield node.value
+    elif isinstance(node, ast.IfExp):
+        yield from returned(node.body)
+        yield from returned(node.orelse)
+
+
+@pytest.mark.parametrize("word", commands.COMMANDS)
+def test_page_of_a_command_names_each_status_that_it_returns(word: str) -> None:
+    source = (ROOT / f"udpgrm/cli/{commands.COMMANDS[word].module}.py").read_text()
+    statuses = {
+        status
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Return)
+        for status in returned(node.value)
+    }
+    page = PAGES[f"udpgrm-{word}.8"]
+    assert [status for status in statuses if f".TP\n.B {status}\n" not in page] == []
+
+
+@pytest.mark.parametrize("word", ["hooks", "dissector", "service"])
+def test_page_and_help_describe_each_action(word: str) -> None:
+    for action in form_of(word).actions:
+        assert (
+            f".B {manual.escape(action.form)}\n{manual.escape(action.text)}\n"
+            in PAGES[f"udpgrm-{word}.8"]
+        )
+        assert f"\n  {action.form}" in usage(word) and f" {action.text}\n" in usage(word)
 
 
 def test_optional_value_is_shown_as_one() -> None:
