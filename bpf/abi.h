@@ -8,7 +8,7 @@
 #define UDPGRM_ABI_H
 
 /* Raised when a map's layout changes; a daemon refuses maps of another layout. */
-#define UDPGRM_LAYOUT 5
+#define UDPGRM_LAYOUT 6
 
 enum {
 	GENERATION_SLOTS = 32,
@@ -305,6 +305,7 @@ enum probe_path {
 	PATH_STEERED,  /* by the probe record itself */
 	PATH_EXISTING, /* a known flow, by table or cookie */
 	PATH_NEW,
+	PATH_CONNECTED, /* to a connected socket, by the kernel: no program has seen it */
 };
 
 /*
@@ -377,6 +378,8 @@ struct socket_record {
 	u8 lent;     /* it has SO_REUSEADDR, which bind(2) has set */
 	u8 shares;   /* it has SO_REUSEPORT */
 	u8 pad2[2];
+	struct flow_key peer; /* of a connected socket of UDP */
+	u32 pad3;
 };
 
 /*
@@ -429,6 +432,7 @@ struct generation_counters {
 /* Per CPU and group. */
 struct counters {
 	u64 total[NR_COUNTERS];
+	u64 crossed; /* of TX_FLOW_UPDATE_CONFLICT: the flow is of another generation */
 	struct generation_counters generation[GENERATION_SLOTS];
 	u8 hint[HINTS]; /* by packet hash: slot | 0x80 whose table had the flow last */
 };
@@ -531,6 +535,7 @@ enum relocation {
 	CONST_SK_REUSE_OFFSET,
 	CONST_FLOW_HASH_KEY0,
 	CONST_FLOW_HASH_KEY1,
+	CONST_SK_PEER6_OFFSET,
 	/* of a named dissector, in the order of its schema */
 	CONST_PARAMETERS = 128,
 };
@@ -560,10 +565,10 @@ _Static_assert(sizeof(struct adopted_key) == 16, "adopted_key");
 _Static_assert(sizeof(struct adopted) == 8, "adopted");
 _Static_assert(sizeof(struct membership) == 16, "membership");
 _Static_assert(sizeof(struct connected_key) == 24, "connected_key");
-_Static_assert(sizeof(struct socket_record) == 56, "socket_record");
+_Static_assert(sizeof(struct socket_record) == 80, "socket_record");
 _Static_assert(sizeof(struct unit_key) == 136, "unit_key");
 _Static_assert(sizeof(struct shared_key) == 40, "shared_key");
-_Static_assert(sizeof(struct counters) == 5280, "counters");
+_Static_assert(sizeof(struct counters) == 5288, "counters");
 _Static_assert(sizeof(struct message) == 48, "message");
 
 #endif

@@ -22,6 +22,10 @@ static __always_inline struct counters *counters_of(u32 group_id)
 static __always_inline void count_flow(struct counters *counters, u32 result, bool stale)
 {
 	COUNT(counters->total[TX_TOTAL]);
+	if (result == FLOW_CROSSED) {
+		COUNT(counters->crossed);
+		result = TX_FLOW_UPDATE_CONFLICT;
+	}
 	if (result < NR_COUNTERS)
 		COUNT(counters->total[result]);
 	if (result == TX_FLOW_CREATE_OK && stale)

@@ -146,7 +146,7 @@ static __always_inline int assure_flow(const u32 *words, struct bpf_sock *sk, st
 	result = refresh_flow(group, slot, &key, request->cookie, array_entry, &stale);
 	if (counters)
 		count_flow(counters, result, stale);
-	if (result == TX_FLOW_UPDATE_CONFLICT)
+	if (result == TX_FLOW_UPDATE_CONFLICT || result == FLOW_CROSSED)
 		return EEXIST;
 	return result == TX_FLOW_CREATE_ERROR ? EAGAIN : 0;
 }

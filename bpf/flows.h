@@ -138,10 +138,14 @@ static __always_inline bool reads_payload(const struct group *group)
 	return type != DISSECTOR_FLOW && type != DISSECTOR_NOOP;
 }
 
+/* A conflict with the socket of another generation: which of the two the peer reaches matters. */
+enum { FLOW_CROSSED = NR_COUNTERS };
+
 /*
  * Create or refresh the entry of a flow for the socket that sends to it. A
- * fresh entry never moves to another socket, unless its own was found closed.
- * Returns the counter of the outcome.
+ * fresh entry never moves to another socket, unless its own was found closed. Another socket of its
+ * generation refreshes it: servers receive on one of their sockets and answer with another.
+ * Returns the counter of the outcome, or FLOW_CROSSED.
  */
 static __always_inline u32 refresh_flow(struct group *group, u32 slot, struct flow_key *key,
 					u64 owner, u16 array_entry, u32 *stale)
@@ -160,8 +164,13 @@ static __always_inline u32 refresh_flow(struct group *group, u32 slot, struct fl
 				flow->array_entry = array_entry;
 			return TX_FLOW_UPDATE_OK;
 		}
-		if (!(flow->flags & FLOW_ORPHAN))
+		if (!(flow->flags & FLOW_ORPHAN)) {
+			if (where != slot)
+				return FLOW_CROSSED;
+			if (flow->last != entry.last)
+				flow->last = entry.last;
 			return TX_FLOW_UPDATE_CONFLICT;
+		}
 		++*stale;
 		if (where != slot)
 			flow->last = 0;

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 from enum import IntEnum, IntFlag
 
-LAYOUT = 5
+LAYOUT = 6
 
 GENERATION_SLOTS = 32
 SLOT_SOCKETS = 256
@@ -183,6 +183,7 @@ class Relocation(IntEnum):
     SK_REUSE_OFFSET = 94
     FLOW_HASH_KEY0 = 95
     FLOW_HASH_KEY1 = 96
+    SK_PEER6_OFFSET = 97
     PARAMETERS = 128
 
 
@@ -428,6 +429,7 @@ class ProbePath(IntEnum):
     STEERED = 1
     EXISTING = 2
     NEW = 3
+    CONNECTED = 4
 
 
 class SteerScratch(ctypes.Structure):
@@ -524,6 +526,8 @@ class SocketRecord(ctypes.Structure):
         ("lent", _u8),
         ("shares", _u8),
         ("pad2", _u8 * 2),
+        ("peer", FlowKey),
+        ("pad3", _u32),
     ]
 
 
@@ -543,6 +547,7 @@ class Counters(ctypes.Structure):
 
     _fields_ = [
         ("total", _u64 * len(COUNTERS)),
+        ("crossed", _u64),
         ("generation", GenerationCounters * GENERATION_SLOTS),
         ("hint", _u8 * HINTS),
     ]

@@ -19,6 +19,20 @@ static __always_inline u32 program_of(u64 kernel_group)
 	return id ?: PROGRAM_CLASSIC;
 }
 
+static __always_inline void read_peer(struct bpf_sock *sk, const struct socket_words *words,
+				      struct flow_key *peer)
+{
+	peer->port = words->remote_port;
+	if (words->family == AF_INET) {
+		peer->addr[2] = V4_MAPPED;
+		/* it is just before the local one */
+		read_member(sk, CONST(SK_ADDRESS_OFFSET) - 4, &peer->addr[3],
+			    sizeof(peer->addr[3]));
+	} else {
+		read_member(sk, CONST(SK_PEER6_OFFSET), peer->addr, sizeof(peer->addr));
+	}
+}
+
 /*
  * Emits a record of each socket of a generation, and of those in none that bind(2) has given
  * SO_REUSEADDR: for the daemon, which enters those of adopted cgroups, and for diagnosis. From one
@@ -45,6 +59,8 @@ int list_sockets(struct socket_iterator *ctx)
 	    (record.connected || !record.lent ||
 	     !find_group_at(sk, &words, IPPROTO_UDP, &record.of)))
 		return 0;
+	if (record.connected)
+		read_peer(sk, &words, &record.peer);
 	record.cookie = request->cookie;
 	record.pid = request->bound_pid;
 	record.fd = request->bound_fd;

@@ -108,6 +108,7 @@ def _kernel_offsets() -> dict[int, int]:
             # the first union: the remote address, then the local one
             Relocation.SK_ADDRESS_OFFSET: 4,
             Relocation.SK_ADDRESS6_OFFSET: offset("sock_common", "skc_v6_rcv_saddr"),
+            Relocation.SK_PEER6_OFFSET: offset("sock_common", "skc_v6_daddr"),
             Relocation.NET_COOKIE_OFFSET: offset("net", "net_cookie"),
             Relocation.SK_REUSE_OFFSET: offset("sock_common", "skc_reuse"),
             Relocation.SK_REUSEPORT_OFFSET: offset("sock", "sk_reuseport_cb"),

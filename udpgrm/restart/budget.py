@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from udpgrm.restart.groups import FLOW_CONFLICT, MISDIRECTED, Groups
+from udpgrm.restart.groups import CROSSED, MISDIRECTED, Groups
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Step
 from udpgrm.services.definition import Budget
@@ -51,7 +51,7 @@ def check_conflicts(
     instances send to (a fixed upstream) counts again and again, and its answers go astray.
     """
     spent = groups.spent(journal.plan["promotion"]["reading"])
-    count, packets = spent[FLOW_CONFLICT], spent["packets"]
+    count, packets = spent[CROSSED], spent["packets"]
     evidence["conflicts"] = count
     if count:
         evidence["reason"] = f"{count} sends were on flows of the other instance"

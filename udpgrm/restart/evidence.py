@@ -257,7 +257,7 @@ class KernelProber:
             if entry["expired"]:  # rightly a new flow, whose later packets are of a known one
                 evaluate(entry, new, "new", "existing")
             else:
-                evaluate(entry, old, "existing")
+                evaluate(entry, old, "existing", "connected")
 
     def _begin(self, target: _Target) -> _Flow:
         """Return a flow from a port of its own. Raises OSError."""

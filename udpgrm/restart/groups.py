@@ -31,9 +31,9 @@ DISPATCH_ERRORS = (
     "rx_flow_rg_conflict",
     "rx_new_flow_working_gen_dispatch_error",
 )
-#: Those, and sends on a flow that belongs to another socket: it has moved.
-FLOW_CONFLICT = "tx_flow_update_conflict"
-MISDIRECTED = (*DISPATCH_ERRORS, FLOW_CONFLICT)
+#: Those, and sends on a flow that belongs to another generation: it has moved.
+CROSSED = "tx_flow_crossed"
+MISDIRECTED = (*DISPATCH_ERRORS, CROSSED)
 #: What a restart has cost, by what is counted.
 SPENT = (*MISDIRECTED, "dropped", "packets")
 _PACKETS = ("rx_processed_total", "tx_total")
@@ -280,8 +280,9 @@ class Groups:
     def _metrics(self, group_id: Optional[int]) -> dict[str, int]:
         if group_id is None:
             return {}
-        totals = counters.read(self.maps, group_id).metrics
-        return {name: totals[name] for name in (*MISDIRECTED, *_PACKETS)}
+        reading = counters.read(self.maps, group_id)
+        totals = {name: reading.metrics[name] for name in (*DISPATCH_ERRORS, *_PACKETS)}
+        return {**totals, CROSSED: reading.crossed}
 
     def spent(self, before: dict[str, Any]) -> dict[str, int]:
         """Return the packets that went wrong since an earlier reading, and the count of all."""

@@ -110,8 +110,9 @@ class Record(NamedTuple):
     entered: the group's array has it. parted: it lacks SO_REUSEPORT, as connect(2) removed
     that; shares: it has it. lent: bind(2) has given it SO_REUSEADDR. kernel_group names the
     kernel's reuseport group, 0: none; program: the id of its program, 0: none, PROGRAM_CLASSIC:
-    one of classic BPF. pid, descriptor and bound_at (jiffies, 32 bits) are of the last bind(2) or
-    connect(2) that the daemon is to check: hints.
+    one of classic BPF. peer: of a connected socket of UDP, as the key of a flow. pid, descriptor
+    and bound_at (jiffies, 32 bits) are of the last bind(2) or connect(2) that the daemon is to
+    check: hints.
     """
 
     cookie: int
@@ -127,6 +128,7 @@ class Record(NamedTuple):
     descriptor: int
     bound_at: int
     program: int
+    peer: bytes
 
 
 def records(maps: Maps, namespace: int) -> Optional[list[Record]]:
@@ -161,6 +163,7 @@ def _records_in(data: bytes) -> Iterator[Record]:
             descriptor=item.fd,
             bound_at=item.bound_at,
             program=item.program,
+            peer=bytes(item.peer),
         )
 
 

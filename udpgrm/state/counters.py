@@ -17,9 +17,13 @@ NAMES = ("socket_critical_gauge", "socket_critical", *abi.COUNTERS)
 
 
 class GroupCounters(NamedTuple):
-    """One reading. Packets per slot; last_* in jiffies, 0: never."""
+    """One reading. Packets per slot; last_* in jiffies, 0: never.
+
+    crossed: sends on flows of another generation, of those that tx_flow_update_conflict counts.
+    """
 
     metrics: dict[str, int]
+    crossed: int
     packets_in: list[int]
     packets_out: list[int]
     last_in: list[int]
@@ -62,7 +66,9 @@ def read(maps: Maps, group_id: int) -> GroupCounters:
         return list(map(combine, zip(*per_cpu)))
 
     fields = abi.GenerationCounters
+    crossed = abi.Counters.crossed.offset // _WORD
     return GroupCounters(
+        crossed=sum(words[start + crossed] for start in starts),
         metrics=dict(zip(NAMES, (group.critical_gauge, group.critical, *totals))),
         packets_in=of_slots(fields.packets_in, sum),
         packets_out=of_slots(fields.packets_out, sum),

@@ -11,7 +11,7 @@ from typing import Optional
 from udpgrm import abi
 from udpgrm.abi import ProbePath
 from udpgrm.kernel import clock, libbpf
-from udpgrm.state import address
+from udpgrm.state import address, connected
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
 
@@ -23,7 +23,8 @@ LIFETIME_S = 60
 class Evidence:
     """What the programs recorded of one peer; None: no packet that way yet.
 
-    path is steered (by the record itself), existing (a known flow) or new.
+    path is steered (by the record itself), existing (a known flow) or new; or connected: no
+    program has seen a packet, and the kernel gives the peer's to a socket that is connected to it.
     """
 
     received_generation: Optional[int]
@@ -80,6 +81,10 @@ class Probing:
             generations = {slot + 1: item.generation for slot, item in entries.used_slots()}
             received = entries.cookie_at(probe.received_entry) if probe.received else None
         path = ProbePath(probe.path)
+        if path is ProbePath.NONE:
+            found = self._connected(peer)
+            if found is not None:
+                return found
         return Evidence(
             received_generation=generations.get(probe.received),
             received_socket=received,
@@ -89,6 +94,26 @@ class Probing:
             packets_in=probe.packets_in,
             packets_out=probe.packets_out,
         )
+
+    def _connected(self, peer: tuple[str, int]) -> Optional[Evidence]:
+        """Return the evidence of a connected socket of the group with this peer; None: no such."""
+        key, group = bytes(address.flow_key(*peer)), self._group
+        for record in connected.records(self._maps, group.key.netns) or ():
+            is_of_group = (record.member.group_id, record.member.epoch) == (
+                self._group_id,
+                group.epoch,
+            )
+            if is_of_group and record.connected and record.peer == key:
+                return Evidence(
+                    received_generation=record.member.generation,
+                    received_socket=record.cookie,
+                    path=ProbePath.CONNECTED.name.lower(),
+                    replied_generation=None,
+                    replied_socket=None,
+                    packets_in=0,
+                    packets_out=0,
+                )
+        return None
 
     def clear(self, peer: tuple[str, int]) -> None:
         """Stop watching this peer."""

@@ -66,7 +66,7 @@ def test_sends_on_flows_of_the_other_instance_are_no_chance(clock: Clock, step_s
 
     def spends(generation: int) -> Any:
         clock.offset += step_s
-        world.groups.wrong["tx_flow_update_conflict"] += 100
+        world.groups.wrong["tx_flow_crossed"] += 100
         world.groups.wrong["packets"] += 100
         return sample(generation)
 

@@ -177,7 +177,7 @@ def test_errors_from_before_do_not_count(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("name", "budget"),
-    [("tx_flow_update_conflict", Budget(misdirected=1)), ("dropped", Budget(dropped=1))],
+    [("tx_flow_crossed", Budget(misdirected=1)), ("dropped", Budget(dropped=1))],
 )
 def test_the_budget_counts_until_the_stop(name: str, budget: Budget) -> None:
     world = World(service(budget=budget))

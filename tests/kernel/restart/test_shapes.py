@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Servers of other shapes than those of other tests: which socket gets what of a client."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from testing.host import client
+from tests.kernel.restart_fixtures import edge
+from tests.kernel.restarts import FLOW_S, WHERE, Edge, Traffic, ask, serving_only
+
+__all__ = ["edge"]
+
+_HEAD = """
+import os, select, socket, sys, threading
+generation = sys.argv[1].encode()
+def bound():
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind(("127.0.0.1", 4433))
+    return sock
+def answer(data):
+    return generation if data == b"?" else data
+def ready():
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    channel.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+"""
+#: Makes a connected socket for each peer, which answers all of its packets.
+PER_PEER = (
+    _HEAD
+    + """
+def serve(sock, data):
+    sock.settimeout(4)
+    try:
+        while True:
+            sock.send(answer(data))
+            data = sock.recv(2048)
+    except OSError:
+        sock.close()
+listening = bound()
+ready()
+while True:
+    data, peer = listening.recvfrom(2048)
+    sock = bound()
+    sock.connect(peer)
+    threading.Thread(target=serve, args=(sock, data), daemon=True).start()
+"""
+)
+#: Answers with the other one of its two sockets.
+CROSSWISE = (
+    _HEAD
+    + """
+sockets = [bound(), bound()]
+ready()
+while True:
+    for sock in select.select(sockets, [], [])[0]:
+        data, peer = sock.recvfrom(2048)
+        sockets[sock is sockets[0]].sendto(answer(data), peer)
+"""
+)
+
+
+def run(edge: Edge, server: str, sockets: int) -> None:
+    """Let the service run a server that knows nothing of udpgrm, and start it."""
+    path = edge.units / "shape.py"
+    path.write_text(server)
+    edge.unit(server=path)
+    dissector = {"name": "flow", "parameters": {"flow_timeout": FLOW_S}}
+    group = {"address": WHERE, "sockets": sockets, "dissector": dissector}
+    edge.define(groups=[group], enrollment="adopted")
+    done = edge.restart()
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_socket_for_each_peer(edge: Edge) -> None:
+    """No program sees a peer's later packets; the flow that verify holds is one of those."""
+    run(edge, PER_PEER, 1)
+    with Traffic() as traffic, client() as sock:
+        assert ask(sock) == 1
+        command = edge.start("restart", "edge", "--json")
+        edge.await_step("drain")
+        assert ask(sock) == 1
+    out, err = command.communicate()
+    assert command.returncode == 0, out + err
+    assert (traffic.lost, traffic.moved) == (0, 0)
+    [old] = next(step for step in journal(out) if step["step"] == "verify")["evidence"]["old_flows"]
+    assert (old["received_generation"], old["path"]) == (1, "connected")
+    assert serving_only(edge, 2)
+
+
+@pytest.fixture
+def crosswise(edge: Edge) -> Edge:
+    run(edge, CROSSWISE, 2)
+    return edge
+
+
+def test_an_answer_by_another_socket_of_the_instance(crosswise: Edge) -> None:
+    """Its flows live as long as they are used, and its sends are not on flows of another."""
+    with client() as sock, Traffic() as traffic:
+        assert ask(sock) == 1
+        command = crosswise.start("restart", "edge", "--json")
+        crosswise.await_step("drain")
+        # longer than a flow lives that is not refreshed
+        for _ in range(4 * FLOW_S):
+            time.sleep(0.5)
+            assert ask(sock) == 1
+    out, err = command.communicate()
+    assert command.returncode == 0, out + err
+    assert (traffic.lost, traffic.moved) == (0, 0)
+    drain = next(step for step in journal(out) if step["step"] == "drain")
+    assert drain["evidence"]["conflicts"] == 0
+    assert crosswise.host.counters(WHERE)["tx_flow_update_conflict"] > 0
+
+
+def journal(out: str) -> list[dict[str, Any]]:
+    """The steps of a journal that was printed."""
+    steps: list[dict[str, Any]] = json.loads(out)["steps"]
+    return steps
