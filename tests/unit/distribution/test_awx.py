@@ -15,7 +15,7 @@ AWX = ROOT / "distribution/awx"
 #: Variables and defaults of a rolling restart, as its page has them.
 TABLE = re.findall(
     r"^\| `(udpgrm_\w+)`[^|]*\| (?:`([^`]*)`)?",
-    (ROOT / "docs/rolling-restart.md").read_text(),
+    (ROOT / "docs/rollout-variables.md").read_text(),
     re.M,
 )
 

@@ -7,11 +7,19 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import typing as t
 
 import pytest
 import yaml
-from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _webhook, _windows
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import (
+    _result,
+    _rollout,
+    _table,
+    _variables,
+    _webhook,
+    _windows,
+)
 
 from testing.documentation import blocks
 from testing.processes import ROOT
@@ -19,6 +27,7 @@ from testing.processes import ROOT
 from ..fake_command import FakeCommand
 from ..fake_services import service
 from ..playbook import Ansible
+from ..plugin_utils.test_result import entry
 from ..plugin_utils.test_webhook import Receiver, receiver
 from .fleet import Fleet
 
@@ -80,7 +89,51 @@ def test_an_annotation_of_grafana(
 
 def test_the_next_job_gets_the_result(ansible: Ansible) -> None:
     playbook = ansible.directory / "next.yml"
-    playbook.write_text(blocks("rolling-restart.md")["a playbook that AWX runs next"])
+    playbook.write_text(blocks("rollout-variables.md")["a playbook that AWX runs next"])
     stats = {"dns": {"summary": "all 3 hosts run the release"}}
     status, output = ansible.run(playbook, {}, rolling_restart=stats)
     assert (status, "all 3 hosts run the release" in output) == (0, True), output
+
+
+def documented(page: str) -> dict[str, str]:
+    """Return the variables of a page's table with their defaults as they are written."""
+    text = (ROOT / "docs" / page).read_text()
+    found: dict[str, str] = {}
+    for names, default in re.findall(r"^\| (`udpgrm_[^|]*) \|([^|]*)\|", text, re.M):
+        keys = re.findall(r"`(\w+)`", names)
+        written = default.replace("`", "").strip()
+        # one for each, or one for all
+        several = written.split(", ") if len(keys) > 1 else [written]
+        found.update(zip(keys, several if len(several) > 1 else several * len(keys)))
+    return found
+
+
+def test_every_variable_is_documented_with_its_default() -> None:
+    found = documented("rollout-variables.md")
+    assert found.keys() == _variables.ROLLING_RESTART.keys()
+    for name, (default, _read) in _variables.ROLLING_RESTART.items():
+        nothing = default in (None, "", [], {})
+        wanted = ("", "none") if nothing else (json.dumps(default), str(default))
+        assert found[name] in wanted, name
+    short = documented("rolling-restart.md")
+    told = {"udpgrm_canary": "first host", "udpgrm_release": "a fingerprint"}
+    assert short == {name: told.get(name, found[name]) for name in short}
+
+
+def test_the_report_on_the_page() -> None:
+    drained = {"switch_s": 0.016, "drain_s": 6.1, "flows_carried": 117, "flows_lost": 0}
+    counted = {"moved": 0, "dropped": 0}
+    nowhere = {"from_generation": None, "to_generation": None}
+    entries = [
+        entry("fl1", "updated", **drained, **counted),
+        entry("fl2", "updated", **{**drained, "switch_s": 0.011, "flows_carried": 111}, **counted),
+        entry("fl3", "unreachable", problem="timed out", **nowhere),
+        entry("fl4", "untouched", **nowhere),
+    ]
+    for found in entries:
+        found["service"] = "edge"
+    reason = _rollout.reason_to_stop(entries, 0, 0.001)
+    lines = _table.render(entries, reason, [], _result.sentence(entries, 0.001, reason))
+    page = (ROOT / "docs" / "rolling-restart.md").read_text()
+    for line in (*lines[:5], lines[-1]):
+        assert f"\n    {line}\n" in page
