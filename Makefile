@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
 #
-# Needs Debian 12 or newer and root. Every target installs what it needs first.
+# Needs Debian 12 and root. Every target installs what it needs first.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c

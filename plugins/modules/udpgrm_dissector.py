@@ -62,7 +62,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: See whether a dissector of our own loads on this kernel
+- name: Check that a dissector of our own loads on this kernel
   udpgrm.fleet.udpgrm_dissector:
     name: game_session
     parameters:
@@ -83,7 +83,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 loaded:
-  description: Whether it was compiled and loaded. V(flow) and V(noop) are loaded by every daemon and not tried.
+  description: Whether it was compiled and loaded. V(flow) and V(noop), which every daemon loads, are not tried.
   type: bool
   returned: when O(state=present)
   sample: true

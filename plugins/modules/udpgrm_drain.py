@@ -24,7 +24,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - Looks once and does not wait.
+      - Reads the host once and does not wait.
   diff_mode:
     support: none
   idempotent:
@@ -55,13 +55,13 @@ options:
     default: 0
   flows:
     description:
-      - It has drained when so many flows remain, and O(quiet) holds if given.
-      - Without O(flows) and O(quiet), when no flow remains and there was no packet for 5 seconds.
+      - Drained means that at most this many flows remain, and that O(quiet) holds if it is given.
+      - Without O(flows) and O(quiet), no flow remains and there was no packet for 5 seconds.
       - Only with O(address).
     type: int
   quiet:
     description:
-      - It has drained when there was no packet for so many seconds, and O(flows) holds if given.
+      - Drained means that there was no packet for this many seconds, and that O(flows) holds if it is given.
       - Only with O(address).
     type: int
   timeout:
@@ -76,7 +76,7 @@ options:
     type: str
   interval:
     description:
-      - Time between two looks at a host in seconds, 2 to 5.
+      - Time between two readings of a host in seconds, 2 to 5.
     type: int
     default: 5
 seealso:
@@ -134,7 +134,7 @@ serves:
   returned: success and O(service) is given
   sample: {"generations": [2], "release": "2.4.1", "boot_id": "0f2e5a8c-3b1d-4c66-9a57-0d6f0e1b2c3d"}
 measured:
-  description: The looks, in their order. With O(service), as in RV(udpgrm.fleet.udpgrm_restart#module:measured).
+  description: The readings, in their order. With O(service), as in RV(udpgrm.fleet.udpgrm_restart#module:measured).
   type: list
   elements: dict
   returned: success

@@ -10,7 +10,7 @@ module: udpgrm_host_info
 short_description: Inspect a host before udpgrm is installed
 version_added: 1.0.0
 description:
-  - Reads in one round trip what of an installation is there. For the role C(udpgrm.fleet.udpgrm), which passes over the
+  - Reads in one round trip which parts of an installation a host has. For the role C(udpgrm.fleet.udpgrm), which passes over the
     tasks that have nothing to do.
 author:
   - The udpgrm authors (@udpgrm)

@@ -12,7 +12,7 @@ version_added: 1.0.0
 description:
   - Returns the answer of C(udpgrm list --json), the UDP reuseport groups of a host,
     their generations, sockets and flows.
-  - Works without a running daemon, as the state lies in the kernel.
+  - Works without a running daemon, as the state is in the kernel.
 author:
   - The udpgrm authors (@udpgrm)
 extends_documentation_fragment:
@@ -171,7 +171,7 @@ groups:
           type: int
           sample: 2
         slot:
-          description: Place of the generation among the group's 32.
+          description: Slot of the generation among the group's 32.
           type: int
           sample: 2
         working:
@@ -204,7 +204,7 @@ groups:
           type: int
           sample: 1
         flows:
-          description: Number of flows that have not expired, V(null) for dissectors without a flow table.
+          description: Number of flows that have not expired, V(null) where they are not counted. Dissectors that read cookies count those of draining generations.
           type: int
           sample: 37
         connected:

@@ -12,8 +12,8 @@ version_added: 1.0.0
 description:
   - Sends packets to a group from the host itself, each from a fresh source port, and reads in the kernel's
     counters where they went.
-  - Sends them in check mode, too, since a probe is how it looks.
-  - Fails when they were not given to the working generation. An answer of the service is counted, not required.
+  - Sends them in check mode, too, as they change nothing.
+  - Fails if the working generation has not got them. An answer of the service is counted, not required.
 author:
   - The udpgrm authors (@udpgrm)
 extends_documentation_fragment:

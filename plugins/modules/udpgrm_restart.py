@@ -43,9 +43,10 @@ options:
     required: true
   state:
     description:
-      - V(started) restarts the service unless an instance of O(release) serves. A restart to the same release that
-        runs is waited for, and one that was interrupted or has failed is resumed. So is one to another fingerprint, and the
-        restart follows; one to another word than O(release) is refused.
+      - V(started) restarts the service unless an instance of O(release) serves.
+      - If a restart to the same release runs, V(started) waits for it. If one was interrupted or has failed, it resumes it.
+      - If a restart to another release neither drains nor has ended, V(started) is refused where O(release) is given. Where it
+        is not, that restart is resumed, and the next one follows.
       - V(resumed) only resumes a restart that was interrupted or has failed.
       - V(rolled_back) rolls back to the old instance while that drains.
     type: str
@@ -58,8 +59,8 @@ options:
     description:
       - Any name for what new instances run, for example a version. The host records it for the instance.
       - Without it, a fingerprint of the template unit, the definition of the service, and the files that the unit's
-        commands and environment name. Files which those load themselves are not seen.
-      - An instance that was not started by this module is of an unknown release.
+        commands and environment name. Files that those load, such as libraries, are not part of it.
+      - An instance that no restart has started, as one that the host starts at boot, is of an unknown release.
       - Ignored with O(state=resumed) and O(state=rolled_back).
     type: str
   wait:

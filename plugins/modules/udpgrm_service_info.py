@@ -11,7 +11,7 @@ short_description: Read services, their instances and last restarts
 version_added: 1.0.0
 description:
   - Returns the answer of C(udpgrm status --json), the counters of each service, and the release that serves.
-  - Works without a running daemon, as the state lies in the kernel.
+  - Works without a running daemon, as the state is in the kernel.
 author:
   - The udpgrm authors (@udpgrm)
 extends_documentation_fragment:
@@ -26,7 +26,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Read how the services are
+- name: Read the services
   udpgrm.fleet.udpgrm_service_info:
   register: services_found
 
@@ -74,7 +74,7 @@ services:
       sample: old-dns.service
     serves:
       description:
-        - What serves, for a comparison with a later look. C(generations) that work, C(release), and C(boot_id) of the host.
+        - What serves, for a comparison with a later reading. Working C(generations), C(release), and C(boot_id) of the host.
       type: dict
       sample: {"generations": [2], "release": "2.4.1", "boot_id": "0f2e5a8c-3b1d-4c66-9a57-0d6f0e1b2c3d"}
     rollout:
@@ -106,11 +106,11 @@ services:
       type: dict
       sample: {"at": 1767225600.125, "processed": 120000, "errors": 0, "moved": 0, "dropped": 0, "flows": {"2": 4}}
 problems:
-  description: Definitions that cannot be read, and restarts of services that cannot, a line each.
+  description: Definitions, and records of restarts, that cannot be read, a line each.
   type: list
   elements: str
   returned: success
-  sample: ["/etc/udpgrm/services.d/edge.yaml: groups: is missing"]
+  sample: ["/etc/udpgrm/services.d/edge.yaml: groups: missing"]
 others:
   description: Addresses of groups that belong to no service.
   type: list

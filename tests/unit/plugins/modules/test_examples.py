@@ -47,7 +47,7 @@ BEFORE = {
 }
 # Those that find nothing to do, or only try.
 UNCHANGED = {
-    "See whether a dissector of our own loads on this kernel",
+    "Check that a dissector of our own loads on this kernel",
     "Resume a restart that a crash of the host's systemd has cut",
 }
 READ_ONLY = {"drain", "info", "probe", "service_info", "support"}
