@@ -382,6 +382,13 @@ struct socket_record {
 	u32 pad3;
 };
 
+/* A descriptor of a socket, as an iterator emits it. */
+struct holder {
+	u64 cookie;
+	u32 pid; /* as the reader knows it */
+	u32 fd;
+};
+
 /*
  * A unit of a service, by the control group above its own and its name, which ends at the @ of
  * a template.
@@ -536,6 +543,12 @@ enum relocation {
 	CONST_FLOW_HASH_KEY0,
 	CONST_FLOW_HASH_KEY1,
 	CONST_SK_PEER6_OFFSET,
+	CONST_SOCKET_SK_OFFSET,
+	CONST_SK_COOKIE_OFFSET,
+	CONST_LEADER_OFFSET,
+	CONST_TASK_PID_OFFSET,
+	CONST_PID_LEVEL_OFFSET,
+	CONST_PID_NUMBERS_OFFSET,
 	/* of a named dissector, in the order of its schema */
 	CONST_PARAMETERS = 128,
 };
@@ -566,6 +579,7 @@ _Static_assert(sizeof(struct adopted) == 8, "adopted");
 _Static_assert(sizeof(struct membership) == 16, "membership");
 _Static_assert(sizeof(struct connected_key) == 24, "connected_key");
 _Static_assert(sizeof(struct socket_record) == 80, "socket_record");
+_Static_assert(sizeof(struct holder) == 16, "holder");
 _Static_assert(sizeof(struct unit_key) == 136, "unit_key");
 _Static_assert(sizeof(struct shared_key) == 40, "shared_key");
 _Static_assert(sizeof(struct counters) == 5288, "counters");

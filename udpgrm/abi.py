@@ -184,6 +184,12 @@ class Relocation(IntEnum):
     FLOW_HASH_KEY0 = 95
     FLOW_HASH_KEY1 = 96
     SK_PEER6_OFFSET = 97
+    SOCKET_SK_OFFSET = 98
+    SK_COOKIE_OFFSET = 99
+    LEADER_OFFSET = 100
+    TASK_PID_OFFSET = 101
+    PID_LEVEL_OFFSET = 102
+    PID_NUMBERS_OFFSET = 103
     PARAMETERS = 128
 
 
@@ -529,6 +535,12 @@ class SocketRecord(ctypes.Structure):
         ("peer", FlowKey),
         ("pad3", _u32),
     ]
+
+
+class Holder(ctypes.Structure):
+    """struct holder."""
+
+    _fields_ = [("cookie", _u64), ("pid", _u32), ("fd", _u32)]
 
 
 class GenerationCounters(ctypes.Structure):

@@ -18,7 +18,7 @@ int count_accepted(struct socket_iterator *ctx)
 
 	key.session = meta->session;
 	if (!sk) {
-		emit(ctx, &key.session, sizeof(key.session));
+		emit(meta, &key.session, sizeof(key.session));
 		return 0;
 	}
 	if (!is_connected(sk, &words) && words.state != TCP_CLOSE_WAIT)

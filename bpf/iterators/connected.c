@@ -19,7 +19,7 @@ int count_connected(struct socket_iterator *ctx)
 
 	key.session = meta->session;
 	if (!sk) {
-		emit(ctx, &key.session, sizeof(key.session));
+		emit(meta, &key.session, sizeof(key.session));
 		return 0;
 	}
 	if (!is_connected(sk, &words))

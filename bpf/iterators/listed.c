@@ -42,6 +42,7 @@ int list_sockets(struct socket_iterator *ctx)
 {
 	/* read once: Linux 6.1 knows of each reading whether it was compared with NULL */
 	struct bpf_sock *sk = ctx->sk;
+	struct iterator_meta *meta = ctx->meta;
 	struct socket_record record = {};
 	struct socket_request *request;
 	struct registration *registration;
@@ -76,6 +77,6 @@ int list_sockets(struct socket_iterator *ctx)
 	    registration->generation == record.of.generation &&
 	    registration->array_entry != ENTRY_NONE)
 		record.entered = 1;
-	emit(ctx, &record, sizeof(record));
+	emit(meta, &record, sizeof(record));
 	return 0;
 }

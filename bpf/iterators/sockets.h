@@ -10,17 +10,13 @@
 #define UDPGRM_ITERATORS_SOCKETS_H
 
 #include "groups.h"
+#include "iterators/emit.h"
 
 enum {
 	TCP_CLOSE_WAIT = 8, /* the peer sends no more */
 };
 
-/* Heads of the kernel's struct bpf_iter_meta, and struct bpf_iter__udp or bpf_iter__tcp. */
-struct iterator_meta {
-	void *seq;
-	u64 session;
-};
-
+/* Head of the kernel's struct bpf_iter__udp or bpf_iter__tcp. */
 struct socket_iterator {
 	struct iterator_meta *meta;
 	struct bpf_sock *sk; /* NULL: this is the end */
@@ -48,14 +44,6 @@ static __always_inline bool is_connected(struct bpf_sock *sk, struct socket_word
 {
 	read_member(sk, CONST(SK_PORTS_OFFSET), words, sizeof(*words));
 	return words->state == TCP_ESTABLISHED;
-}
-
-/* Write to the reader's buffer. */
-static __always_inline void emit(struct socket_iterator *ctx, void *record, u32 size)
-{
-	struct iterator_meta *meta = ctx->meta;
-
-	((long (*)(void *, void *, u32))BPF_FUNC_seq_write)(meta->seq, record, size);
 }
 
 /* Count a connected socket of a generation, for the reader of this session. */

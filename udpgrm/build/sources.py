@@ -62,15 +62,18 @@ EGRESS = _hook("egress", "egress", libbpf.PROG_CGROUP_SKB, libbpf.CGROUP_INET_EG
 _LISTED = Program("iterate_listed", "iterators/listed.c", "list_sockets")
 _CONNECTED = Program("iterate_connected", "iterators/connected.c", "count_connected")
 _ACCEPTED = Program("iterate_accepted", "iterators/accepted.c", "count_accepted")
-#: Iterators over sockets, by the name of their pin: what the kernel iterates over, and the program.
+_HOLDERS = Program("iterate_holders", "iterators/holders.c", "list_holders")
+#: Iterators over sockets and descriptors, by the name of their pin: what the kernel iterates over,
+#: and the program.
 ITERATORS = {
     "connected": ("bpf_iter_udp", _CONNECTED),
     "accepted": ("bpf_iter_tcp", _ACCEPTED),
     "listed": ("bpf_iter_udp", _LISTED),
     "listening": ("bpf_iter_tcp", _LISTED),
+    "holders": ("bpf_iter_task_file", _HOLDERS),
 }
 #: Each once: one program lists the sockets of both protocols.
-ITERATOR_PROGRAMS = (_CONNECTED, _ACCEPTED, _LISTED)
+ITERATOR_PROGRAMS = (_CONNECTED, _ACCEPTED, _LISTED, _HOLDERS)
 #: Programs at tracepoints, by the name of their pin: which control groups are services'.
 TRACEPOINTS = {
     "cgroup_mkdir": Program("cgroup_made", "units/made.c", "cgroup_made"),

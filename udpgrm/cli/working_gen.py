@@ -10,7 +10,8 @@ from udpgrm import abi
 from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
-from udpgrm.kernel import pidfd
+from udpgrm.state import holders
+from udpgrm.state.maps import Maps
 from udpgrm.state.newest import newest
 from udpgrm.state.view import GroupView, Viewer
 
@@ -27,7 +28,7 @@ def run(arguments: Arguments) -> int:
     after = _wanted(view, application, arguments.operands[1])
     before = view.working[application]
     if after != before and not arguments.flag("--check"):
-        _promote(view, application, after)
+        _promote(maps, view, application, after)
     if arguments.flag("--json"):
         common.print_json(
             {
@@ -43,7 +44,7 @@ def run(arguments: Arguments) -> int:
     return 0
 
 
-def _promote(view: GroupView, application: int, generation: int) -> None:
+def _promote(maps: Maps, view: GroupView, application: int, generation: int) -> None:
     """Set the option on a socket of the generation, as its server would.
 
     So the flows of the generation before are counted on, and tubular is notified.
@@ -54,7 +55,8 @@ def _promote(view: GroupView, application: int, generation: int) -> None:
         if item.application == application and item.generation == generation
         for sock in item.sockets
     }
-    found = [socket.socket(fileno=fd) for _, fd in pidfd.find_sockets(members).values()]
+    taken = holders.duplicates(maps, members).values()
+    found = [socket.socket(fileno=fd) for _, fd in taken]
     try:
         if not found:
             raise CommandError(f"no process here has a socket of generation {generation}")

@@ -13,7 +13,7 @@ from udpgrm.abi import GroupState
 from udpgrm.daemon import fields
 from udpgrm.kernel import pidfd, sockopt
 from udpgrm.kernel.descriptors import Unreachable
-from udpgrm.state import address, steered
+from udpgrm.state import address, holders, steered
 from udpgrm.state.connected import Record
 from udpgrm.state.maps import Maps
 
@@ -62,7 +62,7 @@ class Foreign:
         live = maps.groups_in(GroupState.LIVE)
         for namespace in {int(maps.group(group_id).key.netns) for group_id in live}:
             for group_id, found in steered.foreign(maps, namespace).items():
-                fd = _duplicate(found.record)
+                fd = _duplicate(maps, found.record)
                 if fd is None:
                     continue
                 try:
@@ -81,13 +81,13 @@ class Foreign:
         self._not_before = now + max(_REST_S, _REST_FACTOR * (now - began))
 
 
-def _duplicate(record: Record) -> Optional[int]:
+def _duplicate(maps: Maps, record: Record) -> Optional[int]:
     """Return a duplicate of a socket; None: no process that can be reached has it."""
     try:
         fd = pidfd.socket_at(record.pid, record.descriptor, record.cookie)
         if fd is not None:
             return fd
-        for _, fd in pidfd.find_sockets({record.cookie}).values():
+        for _, fd in holders.duplicates(maps, {record.cookie}).values():
             return fd
     except Unreachable as error:
         log.problem(str(error.strerror))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 from collections.abc import Iterator
 from typing import Optional
@@ -22,7 +23,7 @@ from udpgrm.daemon.tubular import Tubular
 from udpgrm.journald import Fields, MessageId
 from udpgrm.kernel import pidfd
 from udpgrm.kernel.descriptors import Unreachable
-from udpgrm.state import address, connected, connecting
+from udpgrm.state import address, connected, connecting, holders
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
 
@@ -34,6 +35,7 @@ _REFUSED = {
     errno.EPERM: "its filters are locked (SO_LOCK_FILTER), or another program on its cgroup "
     "refuses SO_ATTACH_REUSEPORT_EBPF: see udpgrm doctor",
 }
+_CLOSED = "was closed before it could be registered"
 #: Where a living socket is that is in no process's table of descriptors.
 _ELSEWHERE = "it is passed on by SCM_RIGHTS, or only an io_uring or a single thread has it"
 
@@ -56,7 +58,7 @@ class MessageHandler:
         #: A socket was gone, or its quota is used up: garbage is to be collected soon
         self.missed_one = False
         self.deferred = Deferred(maps)
-        self._search = Search()
+        self._search = Search(functools.partial(holders.find, maps))
         self.entrance = Entrance(maps)
         #: Within a round: by network namespace, the sockets that have asked for a generation
         self._present: dict[int, set[int]] = {}
@@ -158,21 +160,21 @@ class MessageHandler:
 
     def serve(self, message: abi.Message, found: Optional[tuple[int, int]]) -> None:
         """Register a socket. found: a pid that has it, and a duplicate; None: no process has."""
+        reason = self._search.why_unreachable(message.cookie)
         if found is None and self._lives(message):
             if self._search.retry(message):
+                reason = reason or f"no process has a descriptor of it ({_ELSEWHERE})"
                 log.problem(
-                    f"socket {message.cookie:#x} cannot be registered yet: no process has a "
-                    f"descriptor of it ({self._search.why_incomplete or _ELSEWHERE})",
+                    f"socket {message.cookie:#x} cannot be registered yet: {reason}",
                     self._named(message),
                     MessageId.NOT_REGISTERED,
                 )
             return
         self._search.end_pauses(message.cookie)
         if found is None:
-            reason = self._search.why_incomplete
+            what = f"cannot be registered: {reason}" if reason else _CLOSED
             log.problem(
-                f"socket {message.cookie:#x} was closed before it could be registered"
-                + (f", unless one has it that cannot be asked: {reason}" if reason else ""),
+                f"socket {message.cookie:#x} {what}",
                 self._named(message),
                 MessageId.NOT_REGISTERED,
             )

@@ -7,35 +7,35 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Generator, Iterator
-from typing import Optional
+from collections.abc import Container, Iterator, Sequence
+from typing import Callable, Optional
 
 from udpgrm import abi
 from udpgrm.daemon.deferred import key_of
 from udpgrm.kernel import pidfd
-from udpgrm.kernel.descriptors import Unreachable, is_worth_reporting, stuck
+from udpgrm.kernel.descriptors import Unreachable, stuck
+from udpgrm.state.holders import Holder
 
-#: A process, and one of its sockets that is missing: SO_COOKIE and a duplicate; None: a turn.
-_Seen = tuple[int, Optional[tuple[int, int]]]
 _Wanted = dict[int, dict[bytes, abi.Message]]
-#: Seconds without a break.
+#: Seconds without a break, unless the look at the descriptors took longer.
 _AT_A_TIME = 0.02
 _UNTIL_THERE_MAY_BE_ONE = 1.0
-#: Until the next scan for a socket that no process has: at first, and at most.
+#: Until the next search for a socket that no process has: at first, and at most.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 60.0
 
 
 class Search:
-    """A scan of all processes' descriptors for all sockets that are missing.
+    """A search in all processes for all sockets that are missing.
 
-    In pieces, each with a rest as long as it took, so that messages are served in between: however
-    many sockets servers close at once, it takes half a processor at most. If sockets of root
-    are missing, there is no rest.
+    It rests as long as it took, so that messages are served in between: however many sockets
+    servers close at once, it takes half a processor at most. If sockets of root are missing, there
+    is no rest.
     """
 
-    def __init__(self) -> None:
-        """Start without a missing socket."""
-        #: Messages by SO_COOKIE and key: of the next scan, and of the present one
+    def __init__(self, find: Callable[[Container[int]], Sequence[Holder]]) -> None:
+        """Start without a missing socket. find: descriptors of sockets, by their SO_COOKIE."""
+        self._find = find
+        #: Messages by SO_COOKIE and key: that came since the last search, and that are sought
         self._next: _Wanted = {}
         self._sought: _Wanted = {}
         #: Messages of processes that hang in execve(2)
@@ -46,13 +46,12 @@ class Search:
         self._absent: _Wanted = {}
         self._again: dict[int, float] = {}
         self._pause: dict[int, float] = {}
-        #: Processes that the present scan could not reach, and why
+        #: Sockets that only processes have whose descriptors cannot be duplicated, and why
         self._unreachable: dict[int, Unreachable] = {}
-        self._descriptors: Optional[Generator[_Seen, None, None]] = None
         self._rest_until = self._not_before = 0.0
 
     def add(self, message: abi.Message) -> None:
-        """Search for a message's socket; if a scan for it is under way, once more after that."""
+        """Search for a message's socket; if that is under way, once more after that."""
         self._next.setdefault(message.cookie, {})[key_of(message)] = message
 
     def has(self, message: abi.Message) -> bool:
@@ -90,15 +89,15 @@ class Search:
         """Begin with a short pause again: the socket was found, or is closed."""
         self._pause.pop(cookie, None)
 
-    @property
-    def why_incomplete(self) -> str:
-        """Return why a socket may exist that the last scan has not found; empty: it does not."""
-        return "; ".join(sorted({str(error.strerror) for error in self._unreachable.values()}))
+    def why_unreachable(self, cookie: int) -> str:
+        """Return why a socket cannot be taken that a process has; empty: no process has it."""
+        error = self._unreachable.get(cookie)
+        return str(error.strerror) if error else ""
 
     @property
     def due(self) -> Optional[float]:
         """Return when (monotonic seconds) `resume` has something to do; None: it has not."""
-        if not self._next and not self._sought and self._descriptors is None:
+        if not self._next and not self._sought:
             held = [self._held_until] if self._held else []
             return min([*held, *self._again.values()], default=None)
         hurry = _is_roots(self._sought) or _is_roots(self._next)
@@ -108,42 +107,53 @@ class Search:
         """Yield messages with (pid, duplicate) of their socket, or None: no process has it.
 
         The duplicate is open until the next is asked for. Raises OSError if there is no
-        descriptor for it: the scan begins again, later.
+        descriptor for it: the search begins again, later.
         """
         due, began = self.due, time.monotonic()
         if due is None or began < due:
             return
         self._release(began)
-        if not self._next and not self._sought and self._descriptors is None:
+        for cookie, messages in self._next.items():
+            self._sought.setdefault(cookie, {}).update(messages)
+        self._next = {}
+        if not self._sought:
             return
-        if self._descriptors is None or (_is_roots(self._next) and not _is_roots(self._sought)):
-            self._restart()
-        assert self._descriptors is not None
+        self._unreachable = {}
         try:
-            for pid, seen in self._descriptors:
-                if seen is not None:
-                    cookie, fd = seen
-                    try:
-                        for message in self._sought.pop(cookie, {}).values():
-                            yield message, (pid, fd)
-                    finally:
-                        os.close(fd)
-                now = time.monotonic()
-                if not self._sought:
-                    break
-                if now - began > _AT_A_TIME:
-                    self._rest_until = now + (now - began)
-                    return
+            yield from self._found(began)
         except OSError:
             self._not_before = time.monotonic() + _UNTIL_THERE_MAY_BE_ONE
-            self._restart()
             raise
-        self._descriptors.close()
-        self._descriptors = None
+        now = time.monotonic()
+        self._rest_until = now + (now - began)
+
+    def _found(self, began: float) -> Iterator[tuple[abi.Message, Optional[tuple[int, int]]]]:
+        """Yield sockets for a while, root's first; once all have been tried, what was not found."""
+        roots = {message.cookie for message in _messages(self._sought) if message.uid == 0}
+        found = self._find(self._sought.keys())
+        now = time.monotonic()
+        until = now + max(_AT_A_TIME, now - began)
+        for holder in sorted(found, key=lambda holder: holder.cookie not in roots):
+            if holder.cookie not in self._sought:
+                continue
+            try:
+                fd = pidfd.socket_at(*holder)
+            except Unreachable as error:
+                self._unreachable[holder.cookie] = error
+                continue
+            if fd is None:
+                continue
+            try:
+                for message in self._sought.pop(holder.cookie).values():
+                    yield message, (holder.pid, fd)
+            finally:
+                os.close(fd)
+            if time.monotonic() > until:
+                return
         lost, self._sought = self._sought, {}
         for message in _messages(lost):
-            error = self._unreachable.get(message.ns_pid)
-            if error is not None and error.errno == errno.EAGAIN:
+            why = self._unreachable.get(message.cookie)
+            if why is not None and why.errno == errno.EAGAIN:
                 self._held.setdefault(message.cookie, {})[key_of(message)] = message
                 self._held_until = time.monotonic() + _UNTIL_THERE_MAY_BE_ONE
             else:
@@ -167,36 +177,6 @@ class Search:
             else:
                 self.add(message)
         self._held_until = now + _UNTIL_THERE_MAY_BE_ONE
-
-    def _restart(self) -> None:
-        """Start a scan for all sockets that are missing by now."""
-        if self._descriptors is not None:
-            self._descriptors.close()
-        for cookie, messages in self._next.items():
-            self._sought.setdefault(cookie, {}).update(messages)
-        self._next = {}
-        self._unreachable = {}
-        self._descriptors = self._scan(list(_messages(self._sought)))
-
-    def _scan(self, messages: list[abi.Message]) -> Generator[_Seen, None, None]:
-        """Yield the sockets of processes that root's messages name, root's, smallest first."""
-        named = {message.ns_pid for message in messages if message.uid == 0}
-        cookies = {message.cookie for message in messages}
-
-        def order(pid: int) -> tuple[bool, bool, int]:
-            try:
-                about = os.stat(f"/proc/{pid}/fd")
-            except OSError:
-                return True, True, 0
-            return pid not in named, about.st_uid != 0, about.st_size  # how many, from Linux 6.2 on
-
-        for pid in sorted(pidfd.all_pids(), key=order):
-            try:
-                for seen in pidfd.descriptors_of(pid, cookies):
-                    yield pid, seen
-            except Unreachable as error:
-                if is_worth_reporting(error):
-                    self._unreachable[pid] = error
 
 
 def _messages(wanted: _Wanted) -> Iterator[abi.Message]:

@@ -16,11 +16,11 @@ from udpgrm.daemon.compiling import Compiler
 from udpgrm.daemon.foreign import Foreign
 from udpgrm.daemon.keying import Keying
 from udpgrm.journald import MessageId
-from udpgrm.kernel import libbpf, pidfd
+from udpgrm.kernel import libbpf
 from udpgrm.loader import failures, renewing
 from udpgrm.loader.pool import Pool
 from udpgrm.loader.programs import Linker, digest_of, faults_of, steering_of
-from udpgrm.state import address
+from udpgrm.state import address, holders
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
 
@@ -144,7 +144,7 @@ class Steering:
                     if cookie is not None:
                         wanted[cookie] = group_id
             self._outdated.discard(group_id)
-        for cookie, (_, fd) in pidfd.find_sockets(set(wanted)).items():
+        for cookie, (_, fd) in holders.duplicates(self._maps, set(wanted)).items():
             group_id = wanted[cookie]
             try:
                 if self.ensure(group_id, self._maps.group(group_id)):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sockets of other processes: found by SO_COOKIE, and duplicated."""
+"""Sockets of other processes, duplicated."""
 
 from __future__ import annotations
 
@@ -7,20 +7,16 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Container, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Optional
 
 from udpgrm.kernel.descriptors import (
     Process,
     Taken,
-    Unreachable,
-    is_worth_reporting,
     pidfd_open,
 )
 
 _FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO
-#: Descriptors that are read before a pause.
-_AT_A_TIME = 64
 
 
 def socket_at(pid: int, number: int, cookie: int) -> Optional[int]:
@@ -34,29 +30,6 @@ def socket_at(pid: int, number: int, cookie: int) -> Optional[int]:
     return None
 
 
-def find_sockets(cookies: set[int]) -> dict[int, tuple[int, int]]:
-    """Return (pid, duplicate) of each of these sockets that a process has, by cookie.
-
-    Processes that cannot be reached are skipped. Raises Unreachable if none was found and one
-    of them may have it.
-    """
-    found: dict[int, tuple[int, int]] = {}
-    unreachable: Optional[Unreachable] = None
-    for pid in all_pids() if cookies else []:
-        try:
-            for cookie, fd in held_by(pid, cookies):
-                if cookie in found:
-                    os.close(fd)
-                else:
-                    found[cookie] = (pid, fd)
-        except Unreachable as error:
-            if is_worth_reporting(error):
-                unreachable = error
-    if unreachable is not None and not found:
-        raise unreachable
-    return found
-
-
 def sockets_of(pid: int) -> Iterator[tuple[int, int]]:
     """Yield (SO_COOKIE, duplicate) of every socket of a process; the caller closes them.
 
@@ -65,36 +38,15 @@ def sockets_of(pid: int) -> Iterator[tuple[int, int]]:
     yield from ((taken.cookie, taken.fd) for taken in numbered_sockets_of(pid))
 
 
-def numbered_sockets_of(pid: int) -> Iterator[Taken]:
-    """Yield every socket of a process, with its descriptor there, as `sockets_of`."""
-    with contextlib.suppress(ProcessLookupError), Process(pid) as process:
-        for number in process.numbers():
-            # one by one: a duplicate that is held gets packets when its owner has closed it
-            yield from process.take([number], None)
+def numbered_sockets_of(pid: int, numbers: Optional[Sequence[int]] = None) -> Iterator[Taken]:
+    """Yield sockets of a process, with their descriptors there, as `sockets_of`.
 
-
-def descriptors_of(pid: int, cookies: Container[int]) -> Iterator[Optional[tuple[int, int]]]:
-    """Yield (SO_COOKIE, duplicate) of a process's sockets with these cookies, not closed here.
-
-    None after some descriptors, for callers that cannot wait. Raises as `sockets_of`.
+    numbers: descriptors to look at, all if None.
     """
     with contextlib.suppress(ProcessLookupError), Process(pid) as process:
-        numbers = process.numbers()
-        for start in range(0, len(numbers), _AT_A_TIME):
-            found = process.take(numbers[start : start + _AT_A_TIME], cookies)
-            try:
-                while found:
-                    taken = found.pop()
-                    yield taken.cookie, taken.fd
-            finally:
-                for taken in found:
-                    os.close(taken.fd)
-            yield None
-
-
-def held_by(pid: int, cookies: Container[int]) -> Iterator[tuple[int, int]]:
-    """Yield (SO_COOKIE, duplicate) of a process's sockets with these cookies, as `sockets_of`."""
-    yield from (seen for seen in descriptors_of(pid, cookies) if seen is not None)
+        for number in process.numbers() if numbers is None else numbers:
+            # one by one: a duplicate that is held gets packets when its owner has closed it
+            yield from process.take([number], None)
 
 
 @contextlib.contextmanager

@@ -122,6 +122,12 @@ def _kernel_offsets() -> dict[int, int]:
             Relocation.KN_ID_OFFSET: offset("kernfs_node", "id"),
             Relocation.KN_NAME_OFFSET: offset("kernfs_node", "name"),
             Relocation.PARENT_OFFSET: offset("task_struct", "real_parent"),
+            Relocation.SOCKET_SK_OFFSET: offset("socket", "sk"),
+            Relocation.SK_COOKIE_OFFSET: offset("sock_common", "skc_cookie"),
+            Relocation.LEADER_OFFSET: offset("task_struct", "group_leader"),
+            Relocation.TASK_PID_OFFSET: offset("task_struct", "thread_pid"),
+            Relocation.PID_LEVEL_OFFSET: offset("pid", "level"),
+            Relocation.PID_NUMBERS_OFFSET: offset("pid", "numbers"),
         }
 
 

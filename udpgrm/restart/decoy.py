@@ -17,12 +17,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from udpgrm.kernel import pidfd
 from udpgrm.kernel.descriptors import state
 from udpgrm.restart import systemd
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.systemd import SystemdError
 from udpgrm.services.definition import Service
+from udpgrm.state import holders
+from udpgrm.state.holders import Holder
 
 _POLL_S = 0.05
 #: A stopped server has drained already; if it keeps draining, it is killed.
@@ -71,10 +72,7 @@ class DecoyUnit:
     def processes(self, generation: int) -> list[int]:
         """Return the processes that have sockets of a generation."""
         cookies = self._groups.cookies(generation)
-        found = pidfd.find_sockets(cookies)
-        for _, fd in found.values():
-            os.close(fd)
-        return sorted({pid for pid, _ in found.values()})
+        return sorted({holder.pid for holder in self._holders(cookies)})
 
     def main_process(self, generation: int) -> int:
         """Raise SystemdError: the main process is mmdecoy."""
@@ -97,13 +95,11 @@ class DecoyUnit:
             main = int(systemd.property_of(self._unit, "MainPID"))
             text = Path(f"/proc/{main}/task/{main}/children").read_text()
             children = [int(pid) for pid in text.split()]
-        registered = self._groups.cookies(None)
-        for pid in children:
-            for cookie, fd in pidfd.sockets_of(pid):
-                os.close(fd)
-                if cookie in registered:
-                    return []
-        return children
+        registered = self._holders(self._groups.cookies(None))
+        return [] if any(holder.pid in children for holder in registered) else children
+
+    def _holders(self, cookies: set[int]) -> list[Holder]:
+        return holders.find(self._groups.maps, cookies) if cookies else []
 
 
 def _kill(pid: int, number: signal.Signals) -> None:

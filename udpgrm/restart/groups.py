@@ -17,7 +17,7 @@ from udpgrm.restart.plan import GroupFacts, Refused
 from udpgrm.restart.strays import Stray
 from udpgrm.services import policy
 from udpgrm.services.definition import Group, Service
-from udpgrm.state import counters, policies, second_groups
+from udpgrm.state import counters, holders, policies, second_groups
 from udpgrm.state import maps as state
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.finding import Finder, SeveralGroups
@@ -227,10 +227,13 @@ class Groups:
                 wanted.update(dict.fromkeys(cookies, group.address))
         with contextlib.ExitStack() as stack:
             found: dict[str, socket.socket] = {}
-            # one look at each process's descriptors, however many groups there are
-            for cookie, fd in (seen for pid in pids for seen in pidfd.held_by(pid, wanted)):
-                sock = stack.enter_context(socket.socket(fileno=fd))
-                found.setdefault(wanted[cookie], sock)
+            # one look at all descriptors, however many groups there are
+            for holder in holders.find(self.maps, wanted) if wanted else ():
+                where = wanted[holder.cookie]
+                if holder.pid in pids and where not in found:
+                    fd = pidfd.socket_at(*holder)
+                    if fd is not None:
+                        found[where] = stack.enter_context(socket.socket(fileno=fd))
             yield found
 
     def sample(self, generation: int) -> Sample:

@@ -50,9 +50,10 @@ def find(maps: Maps, where: str, known: int) -> list[Stray]:
         return []
     found: dict[int, Stray] = {}
     for pid in sorted(pidfd.all_pids()):
-        if pid == os.getpid() or not inodes.intersection(_inodes(pid)):
+        numbers = [number for number, inode in _sockets(pid) if inode in inodes]
+        if pid == os.getpid() or not numbers:
             continue
-        for cookie, fd in pidfd.sockets_of(pid):
+        for _, cookie, fd in pidfd.numbered_sockets_of(pid, numbers):
             with socket.socket(fileno=fd) as sock:
                 is_meant = pidfd.is_server(sock) and wanted.selects_socket(sock)
                 is_here = str(os.fstat(fd).st_ino) in inodes
@@ -68,14 +69,14 @@ def unit_of(cgroup: str) -> str:
     return units[-1] if units else ""
 
 
-def _inodes(pid: int) -> Iterator[str]:
-    """Yield the inodes of a process's sockets."""
+def _sockets(pid: int) -> Iterator[tuple[int, str]]:
+    """Yield the descriptors of a process that are sockets, with their inodes."""
     with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
                 kind, _, inode = os.readlink(entry.path).partition(":")  # noqa: PTH115
                 if kind == "socket":
-                    yield inode.strip("[]")
+                    yield int(entry.name), inode.strip("[]")
 
 
 def _has_group(maps: Maps, cookie: int, sock: socket.socket) -> bool:

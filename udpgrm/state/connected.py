@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Optional, TypeVar
 
 from udpgrm import abi
 from udpgrm.abi import GroupState
-from udpgrm.kernel import btf, libbpf, netns
+from udpgrm.kernel import btf, iterator, libbpf, netns
 from udpgrm.state.maps import Maps
 
-_READ_BYTES = 1 << 16
 _COUNT_BYTES = 8
 _Read = TypeVar("_Read")
 
@@ -72,8 +70,8 @@ def _with_iterators(
     return inside_netns.run_in(namespace, lambda: [read(maps, name) for name in names])
 
 
-def _count_here(maps: Maps, iterator: str) -> Counts:
-    session = int.from_bytes(_read(maps.iterators[iterator]), sys.byteorder)
+def _count_here(maps: Maps, name: str) -> Counts:
+    session = int.from_bytes(iterator.read(maps.iterators[name]), sys.byteorder)
     counts: Counts = {}
     table, size = maps["connected"], ctypes.sizeof(abi.ConnectedKey)
     for raw, value in list(libbpf.map_items(table, size, _COUNT_BYTES)):
@@ -137,15 +135,13 @@ def records(maps: Maps, namespace: int) -> Optional[list[Record]]:
     return None if found is None else [record for records in found for record in records]
 
 
-def _records_here(maps: Maps, iterator: str) -> list[Record]:
-    return list(_records_in(_read(maps.iterators[iterator])))
+def _records_here(maps: Maps, name: str) -> list[Record]:
+    return list(_records_of(iterator.records(maps.iterators[name], abi.SocketRecord)))
 
 
-def _records_in(data: bytes) -> Iterator[Record]:
+def _records_of(items: Iterable[abi.SocketRecord]) -> Iterator[Record]:
     seen = set()
-    size = ctypes.sizeof(abi.SocketRecord)
-    for start in range(0, len(data) - size + 1, size):
-        item = abi.SocketRecord.from_buffer_copy(data, start)
+    for item in items:
         if item.cookie in seen:
             continue
         seen.add(item.cookie)
@@ -165,20 +161,3 @@ def _records_in(data: bytes) -> Iterator[Record]:
             program=item.program,
             peer=bytes(item.peer),
         )
-
-
-def _read(link: int) -> bytes:
-    """Run an iterator in this network namespace; return all that it emits."""
-    fd = libbpf.iterator_run(link)
-    try:
-        chunks: list[bytes] = []
-        while True:
-            try:
-                chunk = os.read(fd, _READ_BYTES)
-            except BlockingIOError:  # after each million of sockets
-                continue
-            if not chunk:
-                return b"".join(chunks)
-            chunks.append(chunk)
-    finally:
-        os.close(fd)

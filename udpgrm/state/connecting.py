@@ -11,7 +11,7 @@ from typing import Optional
 
 from udpgrm import abi
 from udpgrm.kernel import libbpf, pidfd
-from udpgrm.state import connected, entries, records
+from udpgrm.state import connected, entries, holders, records
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps, index
 
@@ -81,7 +81,7 @@ def rejoin_all(maps: Maps, pids: Optional[set[int]] = None) -> None:
         for record in connected.records(maps, namespace) or ():
             if record.parted:
                 parted.add(record.cookie)
-    for pid, fd in pidfd.find_sockets(parted).values():
+    for pid, fd in holders.duplicates(maps, parted).values():
         if pids is None or pid in pids:
             rejoin(maps, fd)
         os.close(fd)

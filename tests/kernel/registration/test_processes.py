@@ -53,14 +53,15 @@ sys.stdin.read()
 
 def test_a_process_that_hangs_in_execve(host: Host, tmp_path: Path) -> None:
     with hung_process(tmp_path / "mount") as hung:
-        # a look at all processes follows
+        # the daemon looks for it in all processes, and touches none that has not got it
         with host.stopped(), grm.bind("127.0.0.1:4434")[0] as lost:
             lost.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, 0)
         with grm.bind(ADDRESS)[0] as sock:
             assert grm.enroll([sock], 1) == [0]
             grm.promote(sock, 1)
+            wait_for(lambda: "was closed before" in host.errors.read_text(), "the daemon to look")
             message = f"process {hung.pid} hangs in execve(2)"
-            wait_for(lambda: message in host.errors.read_text(), "the daemon to name it")
+            assert message not in host.errors.read_text()
             done = host.run("doctor", ADDRESS, "--json")
             view = json.loads(done.stdout)
             assert [item["code"] for item in view["findings"]] == ["unreachable"]
@@ -68,7 +69,6 @@ def test_a_process_that_hangs_in_execve(host: Host, tmp_path: Path) -> None:
             assert [item["steered"] for item in view["sockets"]] == [True]
             assert host.run("working-gen", ADDRESS, "1").returncode == 0
             host.process.terminate()
-            # while the other hangs: no thread that looks at it may keep the daemon
             assert host.process.wait(PATIENCE_S) == 0
 
 
@@ -151,10 +151,12 @@ def test_a_daemon_without_the_right(bare_host: Host, monkeypatch: pytest.MonkeyP
         [line] = [line for line in bare_host.errors.read_text().splitlines() if "socket" in line]
         assert f"process {os.getpid()}" in line and "EPERM" in line
         view = json.loads(bare_host.run("doctor", ADDRESS, "--json").stdout)
-        assert [item["code"] for item in view["findings"]] == ["daemon_lacks_right"]
+        # a process of another test may hang
+        codes = {item["code"]: item["why"] for item in view["findings"]}
+        assert codes.keys() - {"unreachable"} == {"daemon_lacks_right"}
+        assert "CAP_SYS_PTRACE" in codes["daemon_lacks_right"]
         [found] = view["sockets"]
         assert [item["code"] for item in found["findings"]] == ["daemon_lacks_right"]
-        assert "CAP_SYS_PTRACE" in view["findings"][0]["why"]
         # nothing is lost: one with the right does it
         bare_host.kill()
         bare_host.start("--persist")

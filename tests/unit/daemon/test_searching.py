@@ -8,7 +8,7 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Optional
 
 import pytest
@@ -17,12 +17,26 @@ from udpgrm import abi
 from udpgrm.daemon import searching
 from udpgrm.daemon.searching import Search
 from udpgrm.kernel import pidfd, sockopt
+from udpgrm.kernel.descriptors import Unreachable
+from udpgrm.state.holders import Holder
 
 Found = tuple[abi.Message, Optional[tuple[int, int]]]
 
 
 def message(cookie: int, uid: int = 65534, flags: int = 1) -> abi.Message:
     return abi.Message(cookie=cookie, uid=uid, flags=flags)
+
+
+class Host:
+    """Descriptors that processes have."""
+
+    def __init__(self, *sockets: socket.socket) -> None:
+        self.holders = [
+            Holder(os.getpid(), sock.fileno(), sockopt.cookie(sock)) for sock in sockets
+        ]
+
+    def find(self, cookies: Container[int]) -> list[Holder]:
+        return [holder for holder in self.holders if holder.cookie in cookies]
 
 
 def to_the_end(search: Search) -> list[Found]:
@@ -40,7 +54,7 @@ def sock() -> Iterator[socket.socket]:
 
 
 def test_a_socket_of_this_process(sock: socket.socket) -> None:
-    search = Search()
+    search = Search(Host(sock).find)
     there, gone = message(sockopt.cookie(sock)), message(1)
     search.add(there)
     search.add(message(sockopt.cookie(sock), flags=2))
@@ -56,8 +70,18 @@ def test_a_socket_of_this_process(sock: socket.socket) -> None:
     assert not search.has(there)
 
 
+def test_a_descriptor_that_is_another_by_now(sock: socket.socket) -> None:
+    """Between the look and the duplicate, its process closed it."""
+    host = Host(sock)
+    host.holders.append(host.holders[0]._replace(cookie=1))
+    search, wanted = Search(host.find), message(1)
+    search.add(wanted)
+    assert to_the_end(search) == [(wanted, None)]
+    assert search.why_unreachable(1) == ""
+
+
 def test_what_is_not_wanted_any_more(sock: socket.socket) -> None:
-    search = Search()
+    search = Search(Host(sock).find)
     search.add(message(sockopt.cookie(sock)))
     assert [item.cookie for item in search.drop(sockopt.cookie(sock))] == [sockopt.cookie(sock)]
     assert search.due is None
@@ -66,14 +90,14 @@ def test_what_is_not_wanted_any_more(sock: socket.socket) -> None:
 def test_no_free_descriptor(sock: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     """That does not mean that the socket was closed."""
     monkeypatch.setattr(searching, "_UNTIL_THERE_MAY_BE_ONE", 0.1)
-    search, wanted = Search(), message(sockopt.cookie(sock), uid=0)
+    search, wanted = Search(Host(sock).find), message(sockopt.cookie(sock), uid=0)
     search.add(wanted)
 
-    def exhausted() -> list[int]:
+    def exhausted(*_: int) -> int:
         raise OSError(errno.EMFILE, "Too many open files")
 
     with monkeypatch.context() as patch:
-        patch.setattr(pidfd, "all_pids", exhausted)
+        patch.setattr(pidfd, "socket_at", exhausted)
         with pytest.raises(OSError, match="Too many"):
             list(search.resume())
     assert search.has(wanted)
@@ -82,35 +106,53 @@ def test_no_free_descriptor(sock: socket.socket, monkeypatch: pytest.MonkeyPatch
     assert [place is not None for _, place in to_the_end(search)] == [True]
 
 
-def test_roots_is_looked_for_at_once(sock: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not after what is looked for already, however much there is to look at."""
+@pytest.mark.parametrize(
+    ("error", "is_held"),
+    [(errno.EAGAIN, True), (errno.EPERM, False), (errno.EINVAL, False)],
+    ids=["hangs", "hidden", "without main thread"],
+)
+def test_a_process_whose_descriptors_cannot_be_duplicated(
+    sock: socket.socket, monkeypatch: pytest.MonkeyPatch, error: int, is_held: bool
+) -> None:
+    """It has the socket, which is known: it is not closed."""
+    monkeypatch.setattr(searching, "_UNTIL_THERE_MAY_BE_ONE", 0.1)
+    search, wanted = Search(Host(sock).find), message(sockopt.cookie(sock))
+    search.add(wanted)
+
+    def unreachable(*_: int) -> int:
+        raise Unreachable(error, "why")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pidfd, "socket_at", unreachable)
+        assert list(search.resume()) == ([] if is_held else [(wanted, None)])
+        assert search.why_unreachable(wanted.cookie) == "why"
+    assert search.has(wanted) is is_held
+    assert [place is not None for _, place in to_the_end(search)] == [True] * is_held
+
+
+def test_roots_is_served_at_once(sock: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not after what was found with it, however much that is."""
     monkeypatch.setattr(searching, "_AT_A_TIME", 0.0)
-    search = Search()
-    search.add(message(1))
-    assert list(search.resume()) == []
-    pieces = 0
-    search.add(message(sockopt.cookie(sock), uid=0))
-    while not list(search.resume()):
-        pieces += 1
-    total = sum(
-        1
-        for pid in pidfd.all_pids()
-        if os.stat(f"/proc/{pid}").st_uid == 0
-        for _ in os.listdir(f"/proc/{pid}/fd")
-    )
-    assert pieces <= total + 10
-    assert search.has(message(1))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as another:
+        search = Search(Host(another, sock).find)
+        search.add(message(sockopt.cookie(another)))
+        search.add(message(sockopt.cookie(sock), uid=0))
+        [(first, _)] = list(search.resume())
+        assert first.cookie == sockopt.cookie(sock)
+        [(second, _)] = to_the_end(search)
+        assert second.cookie == sockopt.cookie(another)
 
 
 def test_a_living_socket_that_no_process_has(
     sock: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is searched for again, ever more rarely, until a process has it."""
-    search, wanted = Search(), message(sockopt.cookie(sock))
+    host = Host(sock)
+    search, wanted = Search(host.find), message(sockopt.cookie(sock))
     search.add(wanted)
     pauses, firsts = [], []
     with monkeypatch.context() as patch:
-        patch.setattr(pidfd, "all_pids", list)
+        patch.setattr(host, "holders", [])
         for _ in range(3):
             while not (found := list(search.resume())):
                 time.sleep(0.005)
