@@ -243,6 +243,21 @@ def client(family: int = socket.AF_INET) -> socket.socket:
     return sock
 
 
+def close(*sockets: socket.socket) -> None:
+    """Close UDP sockets, and wait until the kernel has released them.
+
+    A process that reads descriptors at this moment, as another test's, holds one a little longer.
+    """
+    inodes = {str(os.fstat(sock.fileno()).st_ino) for sock in sockets}
+    for sock in sockets:
+        sock.close()
+    tables = [Path("/proc/self/net/udp"), Path("/proc/self/net/udp6")]
+    wait_for(
+        lambda: all(inodes.isdisjoint(table.read_text().split()) for table in tables),
+        "sockets to be released",
+    )
+
+
 def received(sockets: Sequence[socket.socket], timeout: float = 0.2) -> list[tuple[int, Any]]:
     """(position of the socket, sender) of every packet there is."""
     got = []

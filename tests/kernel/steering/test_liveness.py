@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import udpgrm.client as grm
-from testing.host import Host, client, received, wait_for
+from testing.host import Host, client, close, received, wait_for
 from tests.kernel.adoption.test_adoption import Units, enroll, units
 from tests.kernel.adoption.test_adoption import ask as ask_names
 
@@ -40,11 +40,6 @@ def ask(sockets: Sequence[socket.socket], count: int = 100) -> Counter[int]:
     return got
 
 
-def close(sockets: Sequence[socket.socket]) -> None:
-    for sock in sockets:
-        sock.close()
-
-
 @pytest.fixture(params=[False, True], ids=["daemon", "no-daemon"])
 def dead_daemon(request: pytest.FixtureRequest) -> bool:
     """What happens in the kernel needs no daemon."""
@@ -58,7 +53,7 @@ def test_a_working_instance_with_fewer_workers(host: Host, dead_daemon: bool, or
     if dead_daemon:
         host.kill()
     kept = {"first": new[:8], "last": new[56:], "scattered": new[3::8]}[order]
-    close([sock for sock in new if sock not in kept])
+    close(*(sock for sock in new if sock not in kept))
     got = ask([*kept, *old], 400)
     assert not any(got[position] for position in range(8, 24)), got
     assert all(got[position] for position in range(8)), got  # all of them have work
@@ -66,9 +61,9 @@ def test_a_working_instance_with_fewer_workers(host: Host, dead_daemon: bool, or
         assert "rx_new_flow_working_gen_dispatch_error" not in host.counters(WHERE)
         late = generation(2, 1)
         assert ask([*kept, *late, *old], 400)[8] > 10  # an equal share
-        close(late)
-    close(kept)
-    close(old)
+        close(*late)
+    close(*kept)
+    close(*old)
 
 
 def test_nothing_of_the_working_generation_lives(host: Host, dead_daemon: bool) -> None:
@@ -81,13 +76,13 @@ def test_nothing_of_the_working_generation_lives(host: Host, dead_daemon: bool) 
         living = [sock for one in sockets.values() for sock in one if sock.fileno() >= 0]
         got = ask(living)
         assert {living[position] for position in got} <= set(sockets[number]), number
-        close(sockets[number])
+        close(*sockets[number])
     assert sum(ask(sockets[36]).values()) == 100
     if not dead_daemon:
         assert host.counters(WHERE)["rx_new_flow_working_gen_dispatch_error"] == 300
         by_number = {item["generation"]: item for item in host.group(WHERE)["generations"]}
         assert by_number[36]["packets_in"] == 100
-    close(sockets[36])
+    close(*sockets[36])
 
 
 def test_an_adopted_instance_crashes(host: Host, units: Units) -> None:

@@ -17,6 +17,7 @@ from testing.host import (
     Host,
     answer,
     client,
+    close,
     plain_socket,
     received,
     wait_for,
@@ -263,7 +264,7 @@ def test_closed_socket(host: Host, fleet: Fleet) -> None:
     answer(old, 1)
     new = fleet.generation(V4, 2)
     grm.promote(new[0], 2)
-    old[0].close()
+    close(old[0])
     peer.sendto(b"hi", target(V4))
     answer(new, 1)
     counters = host.counters(V4)
@@ -278,8 +279,7 @@ def test_closed_socket(host: Host, fleet: Fleet) -> None:
 def test_closed_sockets_of_the_working_generation_are_passed_by(host: Host, fleet: Fleet) -> None:
     sockets = fleet.generation(V4, 1, count=4)
     grm.promote(sockets[0], 1)
-    for sock in sockets[:3]:
-        sock.close()
+    close(*sockets[:3])
     for sock in fleet.clients(30):
         sock.sendto(b"hi", target(V4))
     assert len(received(sockets[3:])) == 30
