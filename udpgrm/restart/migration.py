@@ -21,6 +21,7 @@ from udpgrm.restart.former import Former
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.instances import TemplateUnits
 from udpgrm.restart.plan import GroupFacts, Refused
+from udpgrm.services import unit_directives
 from udpgrm.services.definition import Service
 
 _TIMEOUT_S = 10.0
@@ -57,6 +58,7 @@ def adopt(service: Service, unit: str, pin_directory: Path, dry: bool) -> Migrat
     done = _already(service, unit, facts)
     if done is not None:
         return done
+    _refuse_stop(unit)
     with _held(service, unit, cgroup) as held:
         generation = _generation(service, unit, facts)
         groups.check_dissectors(service)
@@ -98,6 +100,22 @@ def _already(service: Service, unit: str, facts: list[GroupFacts]) -> Optional[M
             f"{former.unit_of(service, number)}: udpgrm restart {service.name} replaces it"
         )
     return None
+
+
+def _refuse_stop(unit: str) -> None:
+    """Raise Refused if the unit's command may stop the instance that has replaced it."""
+    names = systemd.property_of(unit, "RuntimeDirectory").split()
+    directories = [f"/run/{name}" for name in names]
+    for line in systemd.property_of(unit, "ExecStop").splitlines():
+        command = line.partition("argv[]=")[2].partition(" ; ")[0]
+        if command.startswith("/etc/init.d/"):  # which knows the process by its PID file
+            continue
+        if command and not unit_directives.reaches_its_own(command, directories):
+            raise Refused(
+                f"{unit}: ExecStop={command} names neither $MAINPID nor its runtime directory, so "
+                "it may stop the instance that has replaced the unit: set ExecStop= in a drop-in "
+                f"(systemctl edit {unit})"
+            )
 
 
 def _generation(service: Service, unit: str, facts: list[GroupFacts]) -> int:

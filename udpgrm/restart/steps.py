@@ -18,7 +18,7 @@ from udpgrm.restart.journal import Journal, warn
 from udpgrm.restart.machine import Facts, Result, Step, is_lost
 from udpgrm.restart.plan import Refused
 from udpgrm.restart.prober import Evidence, Prober, StepFailed
-from udpgrm.restart.systemd import SystemdError
+from udpgrm.restart.systemd import NotRunning, SystemdError
 from udpgrm.services.definition import Service
 from udpgrm.state import adoptions
 
@@ -268,6 +268,10 @@ class Steps:
             raise StepFailed(f"{self._instances.name(self._new)} has ended")
         stays = facts.new_alive and not facts.superseded
         self._stop_instance(old, self._new if stays else None, evidence)
+        if stays and has_ended(self._instances, self._new):  # ExecStop= may have reached it
+            new, stopped = self._instances.name(self._new), self._instances.name(old)
+            failure = self._instances.failure(self._new)
+            raise StepFailed(f"{new} has ended as {stopped} was stopped; {failure}")
         if facts.superseded:
             restored = steering.restore_last(self._groups, self._instances, self._journal)
             self._warn_restored(old, restored, evidence)
@@ -275,8 +279,10 @@ class Steps:
     def _stop_instance(self, generation: int, other: Optional[int], evidence: Evidence) -> None:
         """Stop an instance; other: the one to which new flows go then, None: unknown here."""
         evidence["instance"] = self._instances.name(generation)
-        if former.is_adopted(self._service, generation) and self._instances.is_alive(generation):
-            adoptions.delete(self._groups.maps, self._instances.cgroup(generation))
+        if former.is_adopted(self._service, generation):
+            with contextlib.suppress(NotRunning):
+                cgroup = self._instances.cgroup(generation)
+                adoptions.delete(self._groups.maps, cgroup)
         self._instances.stop(generation)
         living = self._groups.living(generation)
         if remaining := {where: count for where, count in living.items() if count}:

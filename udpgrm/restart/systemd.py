@@ -25,6 +25,10 @@ class SystemdError(Exception):
     """Raised when systemd refuses, fails or does not answer; the message names the unit."""
 
 
+class NotRunning(SystemdError):
+    """Raised when a unit has no processes: it has ended, or waits for its next start."""
+
+
 def runs() -> bool:
     """Return whether systemd is this machine's init: sd_booted(3)."""
     return host.current.runs_systemd()
@@ -64,10 +68,10 @@ def is_active(unit: str) -> bool:
 
 
 def cgroup_of(unit: str) -> Path:
-    """Return the cgroup of a running unit. Raises SystemdError if it has none."""
+    """Return the cgroup of a running unit. Raises NotRunning if it has none, SystemdError."""
     path = property_of(unit, "ControlGroup")
     if not path:
-        raise SystemdError(f"unit {unit} has no cgroup: it does not run")
+        raise NotRunning(f"unit {unit} has no cgroup: it does not run")
     return cgroups.default_root() / path.lstrip("/")
 
 

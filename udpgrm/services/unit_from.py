@@ -103,6 +103,7 @@ def make(service: Service, directories: Optional[Sequence[Path]] = None) -> Unit
         is_own = setting.where == _where(setting.key)
         value = setting.value if is_own else _specifiers(setting.value, draft, setting)
         _take_over(setting, value, draft)
+    _check_stop(settings, draft)
     _finish(service, draft)
     return Unit(WHERE / service.instances.unit, _text(service, draft), draft.changes)
 
@@ -168,6 +169,20 @@ def _check(setting: Setting) -> None:
         )
     if key == "Type" and setting.value not in _TYPES:
         raise UnitError(f"{where}: Type={setting.value}: instances are one of {', '.join(_TYPES)}")
+
+
+def _check_stop(settings: list[Setting], draft: _Draft) -> None:
+    """Raise UnitError for a command of the package that may stop another instance."""
+    resets = [n for n, one in enumerate(settings) if one.key == "ExecStop" and not one.value]
+    for one in settings[resets[-1] if resets else 0 :]:
+        if one.key != "ExecStop" or one.where == _where("ExecStop"):
+            continue
+        if one.value and not unit_directives.reaches_its_own(one.value, draft.binds.values()):
+            raise UnitError(
+                f"{one.where}: ExecStop={one.value}: names neither $MAINPID nor a directory of the "
+                "instance, so it may stop another one. Set ExecStop in unit_settings "
+                '("": systemd sends SIGTERM)'
+            )
 
 
 def _specifiers(value: str, draft: _Draft, setting: Setting) -> str:

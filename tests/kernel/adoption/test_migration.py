@@ -92,6 +92,19 @@ def define(edge: Edge, **changes: Any) -> None:
     edge.define(groups=[{"address": WHERE, "sockets": 2, "dissector": flow}], **changes)
 
 
+def test_a_unit_whose_stop_may_reach_its_successor(edge: Edge) -> None:
+    """As that of BIND, which asks at a port that both would have."""
+    define(edge)
+    start_old(edge)
+    stop = edge.units / "edge-old.service.exec-stop"
+    stop.write_text("{ path=/sbin/rndc ; argv[]=/sbin/rndc stop ; ignore_errors=no ; pid=0 }\n")
+    done = edge.host.run("adopt", "edge", "--unit=edge-old.service")
+    assert done.returncode == 255
+    assert "ExecStop=/sbin/rndc stop names neither $MAINPID nor" in done.stderr
+    stop.write_text("{ path=/bin/kill ; argv[]=/bin/kill $MAINPID ; ignore_errors=no ; pid=0 }\n")
+    assert edge.host.run("adopt", "edge", "--unit=edge-old.service").returncode == 0
+
+
 def is_active(unit: str) -> bool:
     shown = subprocess.run(
         ["systemctl", "show", "--property=ActiveState", "--value", "--", unit],

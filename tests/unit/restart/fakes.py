@@ -18,7 +18,7 @@ from udpgrm.restart.groups import MISDIRECTED
 from udpgrm.restart.plan import GroupFacts
 from udpgrm.restart.prober import StepFailed
 from udpgrm.restart.strays import Stray
-from udpgrm.restart.systemd import SystemdError
+from udpgrm.restart.systemd import NotRunning, SystemdError
 from udpgrm.services.definition import (
     Budget,
     Drain,
@@ -66,6 +66,8 @@ class FakeInstances:
         if self.broken == "start":
             raise SystemdError("no such program")
         self.running.add(generation)
+        if self.broken == "restarting":  # Restart=: systemd has it between two starts
+            raise SystemdError("exit code 1")
 
     def stop(self, generation: int) -> None:
         self.calls.append(("stop", generation))
@@ -79,6 +81,8 @@ class FakeInstances:
         return generation in self.running
 
     def cgroup(self, generation: int) -> Path:
+        if self.broken == "restarting":
+            raise NotRunning("it has no cgroup")
         return Path("/nowhere")
 
     def processes(self, generation: int) -> list[int]:

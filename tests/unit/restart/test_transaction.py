@@ -129,6 +129,29 @@ def test_a_start_that_fails(world: World) -> None:
     assert world.reason == "no such program"
 
 
+def test_a_start_that_fails_and_is_tried_again_by_systemd() -> None:
+    """A unit with Restart= is active to systemd, and has no cgroup."""
+    world = World(service(enrollment="adopted"))
+    world.instances.broken = "restarting"
+    world.run()
+    assert rolled_back(world)
+    assert world.reason == "exit code 1"
+
+
+def test_a_stop_that_ends_the_new_instance_too(world: World) -> None:
+    """As a package's ExecStop= does that asks at a port which instances share."""
+
+    def stop(generation: int) -> None:
+        world.instances.running.clear()
+
+    world.instances.stop = stop  # type: ignore[method-assign]
+    assert world.run() == Position(Step.STOP, Outcome.FAILED)
+    assert world.reason == f"edge@{NEW}.service has ended as edge@{OLD}.service was stopped; " + (
+        f"edge@{NEW}.service: exit code 1"
+    )
+    assert world.run().outcome is Outcome.FINISHED  # a resume: nothing remains to be done
+
+
 def test_sockets_that_do_not_come(world: World) -> None:
     world.groups.sockets = 1
     world.run()

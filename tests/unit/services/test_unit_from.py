@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -318,3 +319,30 @@ def test_no_directive_is_in_two_tables() -> None:
         changed = unit_directives.CHANGED.get(section, frozenset())
         refused = unit_directives.REFUSED.get(section, {}).keys()
         assert not kept & changed and not kept & refused and not changed & refused
+
+
+_STOPS = "names neither $MAINPID nor a directory of the instance"
+
+
+@pytest.mark.parametrize(
+    "stop", ["/bin/kill -QUIT $MAINPID", "/bin/ask ${MAINPID}", "/usr/bin/ctl -s /run/srv/ctl stop"]
+)
+def test_a_stop_that_reaches_its_own_instance(tmp_path: Path, stop: str) -> None:
+    unit = f"[Service]\nExecStart=/bin/a\nExecStop={stop}\nRuntimeDirectory=srv\n"
+    assert lines(made(tmp_path, unit), "ExecStop") == [f"ExecStop={stop}"]
+
+
+def test_a_stop_that_may_reach_another_instance(tmp_path: Path) -> None:
+    """As rndc does, which asks at a port that both instances share."""
+    unit = "[Service]\nExecStart=/bin/a\nExecStop=/bin/rndc stop\n"
+    with pytest.raises(UnitError, match=re.escape(_STOPS)) as error:
+        made(tmp_path, unit)
+    assert f"{tmp_path}/srv.service:3: " in str(error.value)
+    for own in ("", "/bin/rndc -p 95%i stop"):  # as the operator says
+        found = made(tmp_path, unit, unit_settings={"ExecStop": own})
+        assert lines(found, "ExecStop") == [f"ExecStop={own}"]
+    reset = f"{unit}ExecStop=\nExecStop=-/bin/kill $MAINPID\n"
+    assert lines(made(tmp_path, reset), "ExecStop")[1:] == [
+        "ExecStop=",
+        "ExecStop=-/bin/kill $MAINPID",
+    ]
