@@ -73,6 +73,7 @@ def adopt(service: Service, unit: str, pin_directory: Path, dry: bool) -> Migrat
                 _share(where, sockets, migration, cgroup)
     if not dry:
         former.save(service.name, Former(generation, unit))
+        groups.share_addresses(service)
         _enroll(service, groups, cgroup, migration)
     return migration
 

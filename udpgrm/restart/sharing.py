@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from udpgrm.restart import systemd
+from udpgrm.restart import former, systemd
 from udpgrm.restart.plan import Refused
 from udpgrm.restart.systemd import SystemdError
 from udpgrm.services.definition import Service
@@ -20,18 +20,20 @@ def apply(maps: Maps, service: Service) -> None:
     if not addresses:
         sharing.withdraw(maps, service.name)
         return
-    unit = service.instances.unit
+    unit, adopted = service.instances.unit, former.load(service.name)
+    units = [(unit, _slice_of(service.instances.unit_of(0)))]
+    if adopted is not None:  # it may bind again, as on SIGHUP, or be started again
+        units.append((adopted.unit, _slice_of(adopted.unit)))
     try:
-        sharing.share(maps, service.name, unit, _slice_of(service), addresses)
+        sharing.share(maps, service.name, units, addresses)
     except (OSError, ValueError) as error:
         raise Refused(f"{unit}: its control group cannot be known beforehand: {error}") from error
 
 
-def _slice_of(service: Service) -> Path:
-    """Return the directory of the slice that instances run in, which is started for that."""
-    instance = service.instances.unit_of(0)
+def _slice_of(unit: str) -> Path:
+    """Return the directory of the slice that a unit runs in, which is started for that."""
     try:
-        name = systemd.property_of(instance, "Slice")
+        name = systemd.property_of(unit, "Slice")
         systemd.start(name)
         return systemd.cgroup_of(name)
     except SystemdError as error:

@@ -42,24 +42,28 @@ def _shared_key(service: bytes, where: str) -> bytes:
     return bytes(abi.SharedKey(service=int.from_bytes(service, sys.byteorder), address=address))
 
 
-def share(maps: Maps, name: str, unit: str, above: Path, addresses: Iterable[str]) -> None:
+def share(
+    maps: Maps, name: str, units: Iterable[tuple[str, Path]], addresses: Iterable[str]
+) -> None:
     """Let a service's instances share these addresses, and no others.
 
-    unit: its template, or its one unit. above: the directory of the control group in which systemd
-    makes its instances' control groups. Raises ValueError.
+    units: its template, or its one unit, and the unit that it has adopted; each with the directory
+    of the control group in which systemd makes the unit's. Raises ValueError.
     """
-    service, cut = service_id(name), _unit_name(unit)
+    service = service_id(name)
+    cut = [(_unit_name(unit), above) for unit, above in units]
     withdraw(maps, name)
     for where in addresses:
         libbpf.map_update(maps["shared_addresses"], _shared_key(service, where), bytes(4))
-    key = abi.UnitKey(parent=cgroups.identity(above), name=cut)
-    libbpf.map_update(maps["service_units"], bytes(key), service)
-    # control groups that exist already, as of a unit that systemd starts again and again
-    for path in above.iterdir():
-        stem, at, _ = path.name.partition("@")
-        if path.is_dir() and (stem + at).encode() == cut:
-            identity = cgroups.identity(path).to_bytes(8, sys.byteorder)
-            libbpf.map_update(maps["service_cgroups"], identity, service)
+    for unit, above in cut:
+        key = abi.UnitKey(parent=cgroups.identity(above), name=unit)
+        libbpf.map_update(maps["service_units"], bytes(key), service)
+        # control groups that exist already, as of a unit that systemd starts again and again
+        for path in above.iterdir():
+            stem, at, _ = path.name.partition("@")
+            if path.is_dir() and (stem + at).encode() == unit:
+                identity = cgroups.identity(path).to_bytes(8, sys.byteorder)
+                libbpf.map_update(maps["service_cgroups"], identity, service)
 
 
 def withdraw(maps: Maps, name: str) -> None:

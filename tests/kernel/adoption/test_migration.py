@@ -7,6 +7,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from testing.host import client
+from testing.host import client, wait_for
 from testing.waiting import PATIENCE_S
 from tests.kernel.restart_fixtures import edge
 from tests.kernel.restarts import UNTIL_NO_FLOWS, WHERE, Edge, Traffic, serving_only
@@ -90,6 +92,61 @@ def define(edge: Edge, **changes: Any) -> None:
     """With the dissector that the servers of the tests ask for."""
     flow = {"name": "flow", "parameters": {"flow_timeout": 4}}
     edge.define(groups=[{"address": WHERE, "sockets": 2, "dissector": flow}], **changes)
+
+
+#: Binds its socket again on SIGHUP, without SO_REUSEPORT.
+BINDS_AGAIN = """
+import os, signal, socket, sys
+def bound():
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 4433))
+    return sock
+class Again(Exception): pass
+def again(*_):
+    raise Again
+sock = bound()
+signal.signal(signal.SIGHUP, again)
+channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+channel.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+while True:
+    try:
+        data, peer = sock.recvfrom(2048)
+        sock.sendto(b"0" if data == b"?" else data, peer)
+    except Again:
+        sock.close()
+        sock = bound()
+"""
+
+
+@pytest.mark.parametrize("how", ["binds again", "is started again"])
+def test_a_unit_that_binds_again_after_its_adoption(edge: Edge, how: str) -> None:
+    """It does not set SO_REUSEPORT; its new socket is in its generation all the same."""
+    edge.run_plain_server()
+    (edge.units / "old.py").write_text(BINDS_AGAIN)
+    (edge.units / "edge-old.service").write_text(f"{sys.executable} {edge.units}/old.py")
+    subprocess.run(["systemctl", "start", "edge-old.service"], check=True)
+    assert edge.host.run("adopt", "edge", "--unit=edge-old.service").returncode == 0
+    [before] = edge.host.group(WHERE)["generations"]
+    if how == "binds again":
+        shown = ["systemctl", "show", "--property=MainPID", "--value", "--", "edge-old.service"]
+        done = subprocess.run(shown, capture_output=True, text=True, check=True)
+        os.kill(int(done.stdout), signal.SIGHUP)
+    else:
+        subprocess.run(["systemctl", "restart", "edge-old.service"], check=True)
+
+    def entered() -> bool:
+        generations = edge.host.group(WHERE)["generations"]
+        return [item["generation"] for item in generations if item["sockets_alive"]] == [0] and (
+            [item["sockets"] for item in generations] != [before["sockets"]]
+        )
+
+    wait_for(entered, "the new socket to be entered")
+    with client() as sock:
+        sock.settimeout(PATIENCE_S)
+        assert ask(sock, b"?") == 0
+    done = edge.restart()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert serving_only(edge, 1)
 
 
 def test_a_unit_whose_stop_may_reach_its_successor(edge: Edge) -> None:
