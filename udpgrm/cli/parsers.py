@@ -166,8 +166,8 @@ def _rollback_options(parser: Parser) -> None:
 
 
 def _drain_options(parser: Parser) -> None:
-    parser.value("--flows", "N", "drained when N flows are left; default 0")
-    parser.value("--quiet", "SECONDS", "and no packet came or went for so long; default 5")
+    parser.value("--flows", "N", "drained at N flows; 0 unless --quiet is given")
+    parser.value("--quiet", "SECONDS", "drained after no packet; 5 unless --flows is given")
     parser.value("--max", "SECONDS", "wait no longer than that; default 300")
     _app(parser)
 
