@@ -15,6 +15,7 @@ from udpgrm.restart.journal import Journal
 from udpgrm.restart.release import Action
 from udpgrm.services import loader
 from udpgrm.services.definition import Service
+from udpgrm.views import services
 
 
 class Plan(NamedTuple):
@@ -47,10 +48,7 @@ def check(arguments: Arguments, name: str) -> int:
     if arguments.flag("--json"):
         common.print_json(document)
     elif plan.action is Action.RESTART:
-        print(f"{name}: generation {document['from_generation']} -> {document['to_generation']}")
-        print(f"start {document['instance']}, stop {document['stops']}")
-        for group in document["groups"]:
-            print("\t{address} app {application}: {sockets} sockets".format(**group))
+        print(*_lines(name, document), sep="\n")
     else:
         words = {
             Action.NONE: "serves already",
@@ -109,3 +107,16 @@ def release_of(service: Service, given: Optional[str]) -> str:
         return str(given)
     definition = common.services_dir() / f"{service.name}{loader.SUFFIX}"
     return release.fingerprint(definition, systemd.text_of(service.instances.unit))
+
+
+def _lines(name: str, document: dict[str, Any]) -> list[str]:
+    """Return what a restart would do, for people."""
+    stops = f", stop {document['stops']}" if document["stops"] else ""
+    return [
+        f"{name}: generation {services.way_text(document)}",
+        f"start {document['instance']}{stops}",
+        *(
+            "\t{address} app {application}: {sockets} sockets".format(**g)
+            for g in document["groups"]
+        ),
+    ]

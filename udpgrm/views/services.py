@@ -194,11 +194,17 @@ def text(document: Document) -> str:
     return "\n".join(lines) + "\n"
 
 
+def way_text(restart: Document) -> str:
+    """Return from which generation a restart goes to which; of a first deployment, from none."""
+    old = restart["from_generation"]
+    return f"{'none' if old is None else old} -> {restart['to_generation']}"
+
+
 def _restart_text(document: Document) -> str:
     restart = document["restart"]
     if restart is None:
         return "never restarted"
-    way = f"{restart['from_generation']} -> {restart['to_generation']}"
+    way = way_text(restart)
     if document["state"] == State.SETTLED:
         window = restart["promotion_window_s"]
         switched = "" if window is None else f", switched in {window * 1000:.0f} ms"
