@@ -3,8 +3,9 @@
 """The first instance of a service, started now and with the host, and the service's end.
 
 NAME-first.service starts the first instance; the role of the collection or `udpgrm service new`
-writes it. A predecessor is what the host starts at boot until the service's first restart has
-finished: a restart that is rolled back changes nothing.
+writes it. For services whose units an operator has written the packages have udpgrm-first@.service.
+A predecessor is what the host starts at boot until the service's first restart has finished: a
+restart that is rolled back changes nothing.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ def _start(name: str, changes: Changes) -> None:
     if instances(name):
         return
     try:
-        changes.unit("start", first)
+        # the packages' unit stays active, whatever becomes of the instance
+        changes.unit("restart" if systemd.running(first) else "start", first)
     except SystemdError as error:
         raise SystemdError(f"{error}; {systemd.failure(f'{name}@1.service')}") from error
 
@@ -123,7 +125,7 @@ def stop(name: str, changes: Changes) -> None:
     first = _first(name)
     if systemd.starts_at_boot(first):
         changes.unit("disable", first)
-    for unit in instances(name):
+    for unit in [*systemd.running(first), *instances(name)]:
         changes.unit("stop", unit)
     for mark in ".@":  # names of services have neither character
         for path in sorted(statedir.directory().glob(f"{name}{mark}*")):
@@ -131,4 +133,5 @@ def stop(name: str, changes: Changes) -> None:
 
 
 def _first(name: str) -> str:
-    return f"{name}-first.service"
+    own, packages = f"{name}-first.service", f"udpgrm-first@{name}.service"
+    return packages if systemd.exists(packages) and not systemd.exists(own) else own

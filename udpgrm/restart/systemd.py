@@ -103,6 +103,11 @@ def running(pattern: str) -> list[str]:
     return [line.split()[0] for line in shown.stdout.splitlines() if line.split()]
 
 
+def exists(unit: str) -> bool:
+    """Return whether systemd has a file of a unit, or of its template."""
+    return _run("systemctl", "cat", "--", unit).returncode == 0
+
+
 def starts_at_boot(unit: str) -> bool:
     """Return whether a unit exists and is enabled; not if only other units start it."""
     return _run("systemctl", "is-enabled", unit).stdout.strip() in ("enabled", "enabled-runtime")

@@ -73,3 +73,24 @@ def test_a_program_is_attached_again(host: Box) -> None:
     host.run("systemctl kill --signal=CONT udpgrm")
     wait_for(lambda: "is attached again" in host.run(WARNINGS), "the daemon to notice")
     assert "NOT steered" not in host.run("udpgrm doctor || true")
+
+
+def test_a_service_ends_and_begins_again(host: Box) -> None:
+    """Its unit is the operator's, so udpgrm-first@.service starts it, and stays active."""
+
+    def states() -> list[str]:
+        first = "udpgrm-first@echo"
+        asked = (
+            f"systemctl is-enabled {first} || true; systemctl is-active {first} 'echo@*' || true"
+        )
+        return host.run(asked).split()
+
+    host.run("systemctl enable udpgrm-first@echo && udpgrm service stop echo --lose-flows")
+    assert states() == ["disabled", "inactive"]
+    for _ in range(2):
+        host.run("udpgrm service start echo")
+        assert states() == ["enabled", "active", "active"]
+    host.run("systemctl kill --signal=KILL 'echo@*'")
+    wait_for(lambda: states() == ["enabled", "active", "failed"], "the end of the instance")
+    host.run("systemctl reset-failed && udpgrm service start echo")
+    assert states() == ["enabled", "active", "active"]

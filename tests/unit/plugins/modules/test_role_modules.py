@@ -24,6 +24,7 @@ start) [ ! -e {here}/broken ] || {{ echo "Job for $2 failed." >&2; exit 1; }} ;;
 show) echo Result=exit-code; echo ExecMainCode=1; echo ExecMainStatus=42 ;;
 esac
 """
+READING = ("cat", "is-enabled", "list-units", "show")
 JOURNALCTL = """#!/bin/sh
 echo "ModuleNotFoundError: No module named 'udpgrm.client'"
 """
@@ -42,7 +43,7 @@ def systemd(machine: Machine) -> Machine:
 
 def systemctl_calls(machine: Machine) -> list[str]:
     calls = (machine.path / "systemctl-calls").read_text().splitlines()
-    return [call for call in calls if call.split()[0] not in ("list-units", "is-enabled", "show")]
+    return [call for call in calls if call.split()[0] not in READING]
 
 
 def test_first_instances(systemd: Machine) -> None:
