@@ -45,7 +45,8 @@ class GarbageCollector:
         self._messages = messages
         self._jiffies = clock.Jiffies()
         self._sees_all_pids = pidfd.sees_all_pids()
-        self._childless: dict[int, int] = {}  # group id -> epoch
+        #: Groups that had no socket in the last round: group id -> epoch, next array entry
+        self._childless: dict[int, tuple[int, int]] = {}
 
     @property
     def is_due_soon(self) -> bool:
@@ -147,6 +148,8 @@ class GarbageCollector:
                     self._collect_table(group_id, group, slot_number, set(entered) - dead)
             for array_entry in dead:
                 libbpf.map_delete(self._maps["entries"], entered.pop(array_entry))
+            # a socket that was entered since the entries were read has had the next one
+            now = int(group.epoch), int(group.next_entry)
             if (
                 entered
                 or self._messages.awaits(group_id, group.epoch)
@@ -154,12 +157,12 @@ class GarbageCollector:
                 or connected.has_any(self._maps, group_id, group)
             ):
                 self._childless.pop(group_id, None)
-            elif self._childless.get(group_id) == group.epoch and self._inbox.has_nothing():
+            elif self._childless.get(group_id) == now and self._inbox.has_nothing():
                 # no socket for two rounds, and no registration is under way
                 del self._childless[group_id]
                 state.delete(self._maps, group_id)
             else:
-                self._childless[group_id] = group.epoch
+                self._childless[group_id] = now
 
     def _collect_table(self, group_id: int, group: abi.Group, slot: int, alive: set[int]) -> None:
         """Release the table of a slot without sockets, unless flows in it continue.
