@@ -70,6 +70,8 @@ class GarbageCollector:
             del self._childless[group_id]
         for group_id in live:
             group = self._maps.group(group_id)
+            if group.state != GroupState.LIVE:
+                continue  # deleted since, by a command or a hook
             self._messages.announce(group_id, group)
             self._collect_group(group_id, group, by_group.setdefault(group_id, {}))
             yield

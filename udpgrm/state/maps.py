@@ -277,7 +277,10 @@ def delete(maps: Maps, group_id: int) -> None:
     The daemon releases its maps at the next garbage collection.
     """
     group = maps.group(group_id)
-    libbpf.map_delete(maps["group_index"], bytes(group.key))
+    key = bytes(group.key)
+    # a hook may have deleted it first, for another user's group at the address
+    if libbpf.map_lookup(maps["group_index"], key, 4) == index(group_id):
+        libbpf.map_delete(maps["group_index"], key)
     group.state = abi.GroupState.DELETED
     with maps.inner(maps.socket_map(group_id), group_id) as fd:
         # a socket that is still here could not get an array entry in its next group

@@ -9,8 +9,11 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import udpgrm.client as grm
-from testing.host import Host, wait_for
+from testing.host import Host, wait_for, wait_for_index
+from tests.kernel.trust.unprivileged import start_unprivileged, unprivileged
 
 FIRST, WHERE = "127.0.0.1:4432", "127.0.0.1:4433"
 #: Holds a collection after its first group, from the first one on that may delete a group.
@@ -42,10 +45,22 @@ def serving(where: str, generation: int) -> Iterator[socket.socket]:
         yield sock
 
 
-def test_a_group_that_is_served_again_during_a_collection(bare_host: Host, tmp_path: Path) -> None:
+@pytest.fixture
+def held(bare_host: Host, tmp_path: Path) -> Path:
+    """A file of a daemon's that holds its collections as long as bare_host.fault is there."""
+    path = tmp_path / "held"
+    bare_host.start(fault=HELD.format(held=str(path), ended=f"{path}-ended"))
+    return path
+
+
+def go_on(host: Host, held: Path) -> None:
+    """Let a collection that is held end."""
+    host.fault.unlink()
+    wait_for(Path(f"{held}-ended").exists, "the collection's end")
+
+
+def test_a_group_that_is_served_again_during_a_collection(bare_host: Host, held: Path) -> None:
     """A server starts again while other groups are looked at: its group is kept."""
-    held, ended = tmp_path / "held", tmp_path / "ended"
-    bare_host.start(fault=HELD.format(held=str(held), ended=str(ended)))
     with serving(FIRST, 1) as first:
         grm.wait_registered([first])
         with serving(WHERE, 1) as old:
@@ -53,8 +68,35 @@ def test_a_group_that_is_served_again_during_a_collection(bare_host: Host, tmp_p
             bare_host.fault.touch()
         wait_for(held.exists, "a collection that finds the group without a socket again")
         with serving(WHERE, 2) as new:
-            bare_host.fault.unlink()
-            wait_for(ended.exists, "the collection's end")
+            go_on(bare_host, held)
             assert grm.socket_generation(new).index == 0
             [generation] = bare_host.group(WHERE)["generations"]
             assert (generation["generation"], generation["sockets_alive"]) == (2, 1)
+
+
+REGISTER = """
+port = int(sys.argv[1])
+sock = bind("127.0.0.1", port=port)
+sock.setsockopt(UDP, GEN, struct.pack("=I", 1))
+while index_of(sock) == 0xffffffff:
+    time.sleep(0.01)
+"""
+
+
+def test_an_address_that_root_takes_over_during_a_collection(bare_host: Host, held: Path) -> None:
+    """The user's group is deleted, and nothing of root's at the same address."""
+    with start_unprivileged("sys.argv.append('4432')" + REGISTER + "print(); input()") as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        other.stdout.readline()
+        unprivileged(REGISTER, "4433")
+        bare_host.fault.touch()
+        wait_for(held.exists, "a collection that finds the user's group without a socket again")
+        with serving(WHERE, 1) as roots:
+            go_on(bare_host, held)
+            wait_for_index(roots)
+            with serving(WHERE, 1) as second:
+                wait_for_index(second)
+                [generation] = bare_host.group(WHERE)["generations"]
+                assert generation["sockets_alive"] == 2
+        other.stdin.write("\n")
