@@ -15,7 +15,7 @@ from udpgrm.abi import GroupState
 from udpgrm.daemon.adoptions import Adoptions
 from udpgrm.daemon.inbox import Inbox
 from udpgrm.daemon.messages import MessageHandler
-from udpgrm.kernel import clock, libbpf, pidfd
+from udpgrm.kernel import cgroups, clock, libbpf, pidfd
 from udpgrm.loader.pool import Pool
 from udpgrm.state import connected, entries
 from udpgrm.state import maps as state
@@ -45,6 +45,8 @@ class GarbageCollector:
         self._messages = messages
         self._jiffies = clock.Jiffies()
         self._sees_all_pids = pidfd.sees_all_pids()
+        #: By group id: the (application, generation) that had sockets in this round
+        self._served: dict[int, set[tuple[int, int]]] = {}
         #: Groups that had no socket in the last round: group id -> epoch, next array entry
         self._childless: dict[int, tuple[int, int]] = {}
 
@@ -59,6 +61,7 @@ class GarbageCollector:
         Messages may be served after each step.
         """
         self._messages.missed_one = False
+        self._served = {}
         by_group: dict[int, dict[int, bytes]] = {}
         for key, value in list(
             libbpf.map_items(self._maps["entries"], 8, ctypes.sizeof(abi.EntryRef))
@@ -86,7 +89,7 @@ class GarbageCollector:
         yield from self._collect_enrolled()
 
     def _collect_enrolled(self) -> Iterator[None]:
-        """Delete enrollments of processes that have ended, or whose group is gone.
+        """Delete enrollments of processes and cgroups that have ended, or whose group is gone.
 
         Counts those of each user again. What hooks add meanwhile may count twice until the next
         round.
@@ -95,17 +98,36 @@ class GarbageCollector:
         counts = [self._maps.enrolled_count(number) for number in range(abi.USERS)]
         left = [count.made for count in counts]
         sizes = ctypes.sizeof(abi.AdoptedKey), ctypes.sizeof(abi.Adopted)
-        for turn, (raw, _) in enumerate(list(libbpf.map_items(enrolled, *sizes))):
+        records = [
+            (abi.AdoptedKey.from_buffer_copy(key), abi.Adopted.from_buffer_copy(value))
+            for key, value in libbpf.map_items(enrolled, *sizes)
+        ]
+        removed = self._removed_cgroups(records)
+        for turn, (key, _) in enumerate(records):
             if turn % _ENROLLED_AT_A_TIME == 0:
                 yield
-            key = abi.AdoptedKey.from_buffer_copy(raw)
             group = self._group_of(key)
-            if group is None or not self._is_there(key):
-                libbpf.map_delete(enrolled, raw)
+            if group is None or key.cgroup in removed or not self._is_there(key):
+                libbpf.map_delete(enrolled, bytes(key))
             else:
                 left[abi.user_of(group.uid)] -= 1
         for count, gone in zip(counts, left):
             count.gone = gone
+
+    def _removed_cgroups(self, records: list[tuple[abi.AdoptedKey, abi.Adopted]]) -> set[int]:
+        """Return the cgroups of these records that were removed, as systemd does with a unit's.
+
+        Only those whose generation has no socket are looked for: that reads the whole tree.
+        """
+        wanted = {
+            int(key.cgroup)
+            for key, of in records
+            if key.cgroup < abi.ENROLLED_PROCESS
+            and (of.app, of.generation) not in self._served.get(key.group_id, ())
+        }
+        with contextlib.suppress(FileNotFoundError):  # no cgroup2 can be seen from here
+            return wanted - cgroups.find(wanted).keys()
+        return set()
 
     def _is_there(self, key: abi.AdoptedKey) -> bool:
         """Return whether a process may still run; other pid namespaces cannot be checked."""
@@ -145,6 +167,7 @@ class GarbageCollector:
                     group_entries.write_slot(slot_number, slot)
                 if slot.live:
                     living.add(slot_number)
+                    self._served.setdefault(group_id, set()).add((slot.app, slot.generation))
             for slot_number in range(abi.GENERATION_SLOTS):
                 if group.table[slot_number] and slot_number not in living:
                     self._collect_table(group_id, group, slot_number, set(entered) - dead)

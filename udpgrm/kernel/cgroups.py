@@ -46,13 +46,20 @@ def processes(path: Path) -> list[int]:
     return pids
 
 
-def paths_of(identities: set[int]) -> list[str]:
-    """Return the paths of cgroups here; removed and invisible ones are omitted."""
-    if not identities:
-        return []
-    found = []
-    for directory, _, _ in os.walk(default_root()):
+def find(identities: set[int]) -> dict[int, str]:
+    """Return the paths of cgroups here, by id; removed and invisible ones are omitted.
+
+    Raises FileNotFoundError if there is no cgroup2.
+    """
+    found: dict[int, str] = {}
+    for directory, _, _ in os.walk(default_root()) if identities else ():
         with contextlib.suppress(FileNotFoundError):  # gone while we walk
-            if identity(Path(directory)) in identities:
-                found.append(directory)
-    return sorted(found)
+            here = identity(Path(directory))
+            if here in identities:
+                found[here] = directory
+    return found
+
+
+def paths_of(identities: set[int]) -> list[str]:
+    """Return the paths of cgroups here, as `find`."""
+    return sorted(find(identities).values())

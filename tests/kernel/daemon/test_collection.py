@@ -5,15 +5,22 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import udpgrm.client as grm
-from testing.host import Host, wait_for, wait_for_index
+from testing.host import ROOT, Host, inside, wait_for, wait_for_index
 from tests.kernel.trust.unprivileged import start_unprivileged, unprivileged
+from udpgrm import abi
+from udpgrm.abi import Option
+from udpgrm.kernel import libbpf
+from udpgrm.state import maps as state
 
 FIRST, WHERE = "127.0.0.1:4432", "127.0.0.1:4433"
 #: Holds a collection after its first group, from the first one on that may delete a group.
@@ -41,7 +48,7 @@ def serving(where: str, generation: int) -> Iterator[socket.socket]:
     """A socket at an address, which has asked for a generation."""
     [sock] = grm.bind(where)
     with sock:
-        grm.set_option(sock, grm.Option.SOCKET_GEN, generation.to_bytes(4, "little"))
+        grm.set_option(sock, Option.SOCKET_GEN, generation.to_bytes(4, "little"))
         yield sock
 
 
@@ -100,3 +107,33 @@ def test_an_address_that_root_takes_over_during_a_collection(bare_host: Host, he
                 [generation] = bare_host.group(WHERE)["generations"]
                 assert generation["sockets_alive"] == 2
         other.stdin.write("\n")
+
+
+ENROLL = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+import udpgrm.client as grm
+[sock] = grm.bind({WHERE!r})
+grm.enroll([sock], int(sys.argv[1]))
+"""
+
+
+def test_enrollments_of_ended_instances(host: Host, cgroup: Path) -> None:
+    """Each instance of a unit has a control group of its own: what it had enrolled is deleted."""
+    maps = state.open_pinned(host.directory)
+    with contextlib.closing(maps), serving(WHERE, 1) as sock:
+        grm.wait_registered([sock])
+        for generation in range(2, 5):
+            instance = cgroup / f"instance-{generation}"
+            instance.mkdir()
+            command = inside(instance, sys.executable, "-c", ENROLL, str(generation))
+            subprocess.run(command, check=True)
+            instance.rmdir()
+        sizes = ctypes.sizeof(abi.AdoptedKey), ctypes.sizeof(abi.Adopted)
+
+        def generations() -> set[int]:
+            found = libbpf.map_items(maps["enrolled"], *sizes)
+            return {abi.Adopted.from_buffer_copy(value).generation for _, value in found}
+
+        wait_for(lambda: generations() == {1}, "all to be deleted but the living one")
+        assert maps.enrolled_count(0).made - maps.enrolled_count(0).gone == 2
