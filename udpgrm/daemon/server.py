@@ -213,6 +213,7 @@ class Server:
         began = time.monotonic()
         self._guarded(self._adoptions.reconcile)
         self._guarded(self._collect_in_steps)
+        self._guarded(self._steering.replace_outdated)
         self._guarded(self._steering.put_back)
         self._guarded(self._keying.follow)
         self._guarded(self._look_at_pins)

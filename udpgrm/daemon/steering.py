@@ -16,7 +16,7 @@ from udpgrm.daemon.compiling import Compiler
 from udpgrm.daemon.foreign import Foreign
 from udpgrm.daemon.keying import Keying
 from udpgrm.journald import MessageId
-from udpgrm.kernel import libbpf
+from udpgrm.kernel import libbpf, limits
 from udpgrm.loader import failures, renewing
 from udpgrm.loader.pool import Pool
 from udpgrm.loader.programs import Linker, digest_of, faults_of, steering_of
@@ -127,7 +127,7 @@ class Steering:
         """Replace an earlier daemon's programs by this version's.
 
         The kernel swaps a group's program atomically, under traffic, through any
-        socket of the group. Some may have to wait for a compiler.
+        socket of the group. Some may have to wait for a compiler, or for the machine.
         """
         wanted: dict[int, int] = {}  # socket cookie -> group id
         for group_id in sorted(self._outdated):
@@ -135,22 +135,39 @@ class Steering:
             if group.state != GroupState.LIVE or group_id in self._programs:
                 self._outdated.discard(group_id)
                 continue
+            cookie = None
             with contextlib.suppress(BuildError):
                 dissector = self._maps.dissector(group_id)
                 if not self._compiler.ready(steering_of(dissector)):
                     continue
                 if group.program != digest_of(dissector):
                     cookie = self._socket_of(group_id)
-                    if cookie is not None:
-                        wanted[cookie] = group_id
-            self._outdated.discard(group_id)
-        for cookie, (_, fd) in holders.duplicates(self._maps, set(wanted)).items():
-            group_id = wanted[cookie]
-            try:
-                if self.ensure(group_id, self._maps.group(group_id)):
-                    self.attach(group_id, fd)
-            finally:
-                os.close(fd)
+            if cookie is None:
+                self._outdated.discard(group_id)
+            else:
+                wanted[cookie] = group_id
+        found = holders.duplicates(self._maps, set(wanted))
+        self._outdated -= set(wanted.values())
+        for cookie, (_, fd) in found.items():
+            self._replace(wanted[cookie], fd)
+
+    def _replace(self, group_id: int, fd: int) -> None:
+        """Replace a group's program through one of its sockets, which is closed here."""
+        group = self._maps.group(group_id)
+        try:
+            if self.ensure(group_id, group):
+                self.attach(group_id, fd)
+        except Exception as error:  # the other groups are not to go without for this one
+            if failures.is_machines(error):
+                self._outdated.add(group_id)
+                self._programs.pop(group_id, None)  # perhaps loaded, and not attached
+            log.problem(
+                f"{address.of_key(group.key)} keeps the program of an earlier daemon: "
+                f"{limits.explain(error)}",
+                fields.of_group(group),
+            )
+        finally:
+            os.close(fd)
 
     def put_back(self) -> None:
         """Replace a foreign program of a group by the group's own."""
