@@ -15,7 +15,8 @@ from udpgrm import abi, log
 from udpgrm.abi import GroupState, MessageFlag
 from udpgrm.daemon import fields
 from udpgrm.daemon.messages import MessageHandler
-from udpgrm.kernel import cgroups, pidfd, sockopt
+from udpgrm.kernel import cgroups, limits, pidfd, sockopt
+from udpgrm.kernel.descriptors import Unreachable
 from udpgrm.kernel.inotify import Directories
 from udpgrm.loader import hooks
 from udpgrm.state import address, adoptions, enrolling, records
@@ -67,9 +68,14 @@ class Adoptions:
         self._created.clear()
         watched: set[Path] = set()
         missing: dict[Adoption, float] = {}
-        self._awaited = set()
+        awaited: set[tuple[int, int]] = set()
         for adoption in adoptions.all_of(self._maps):
-            kept = self._look_at(adoption)
+            try:
+                kept = self._look_at(adoption)
+            except OSError as error:  # the others are not to go without for this one
+                log.problem(f"{_named(adoption)} is not adopted again yet: {limits.explain(error)}")
+                awaited.add((adoption.group_id, adoption.epoch))
+                continue
             if kept is None:
                 adoptions.remove(self._maps, adoption)
                 continue
@@ -77,9 +83,9 @@ class Adoptions:
             if not is_there:
                 missing[adoption] = self._missing.get(adoption, time.monotonic())
             if is_there or time.monotonic() - missing[adoption] < _PATIENCE_S:
-                self._awaited.add((adoption.group_id, adoption.epoch))
+                awaited.add((adoption.group_id, adoption.epoch))
             watched.add(_nearest(directory.parent))
-        self._missing = missing
+        self._missing, self._awaited = missing, awaited
         self._created.watch(watched)
 
     def _look_at(self, adoption: Adoption) -> Optional[tuple[Path, bool]]:
@@ -126,9 +132,12 @@ class Adoptions:
             },
         )
         for pid in cgroups.processes(adoption.directory):
-            for cookie, fd in pidfd.sockets_of(pid):
-                with socket.socket(fileno=fd) as sock:
-                    self._enroll(renewed, cookie, sock)
+            try:
+                for cookie, fd in pidfd.sockets_of(pid):
+                    with socket.socket(fileno=fd) as sock:
+                        self._enroll(renewed, cookie, sock)
+            except Unreachable as error:
+                log.problem(str(error.strerror))
 
     def _enroll(self, adoption: Adoption, cookie: int, sock: socket.socket) -> None:
         """Enroll a socket that was bound before the hooks knew its cgroup."""
@@ -160,6 +169,10 @@ class Adoptions:
                 fd=sock.fileno(),
             )
         )
+
+
+def _named(adoption: Adoption) -> str:
+    return str(adoption.directory or f"cgroup {adoption.cgroup}")
 
 
 def _nearest(directory: Path) -> Path:

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOTS = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")
@@ -41,9 +43,19 @@ def processes(path: Path) -> list[int]:
     """Return the processes of a cgroup and of the cgroups below it."""
     pids = []
     for directory, _, _ in os.walk(path):
-        with contextlib.suppress(FileNotFoundError):  # gone while we walk
+        with _unless_removed():
             pids += [int(line) for line in (Path(directory) / "cgroup.procs").read_text().split()]
     return pids
+
+
+@contextlib.contextmanager
+def _unless_removed() -> Iterator[None]:
+    """Ignore that a cgroup was removed while it is read, or that its processes are its parent's."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
+            raise
 
 
 def find(identities: set[int]) -> dict[int, str]:
@@ -53,7 +65,7 @@ def find(identities: set[int]) -> dict[int, str]:
     """
     found: dict[int, str] = {}
     for directory, _, _ in os.walk(default_root()) if identities else ():
-        with contextlib.suppress(FileNotFoundError):  # gone while we walk
+        with _unless_removed():
             here = identity(Path(directory))
             if here in identities:
                 found[here] = directory

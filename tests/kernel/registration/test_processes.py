@@ -16,11 +16,11 @@ import pytest
 
 import udpgrm.client as grm
 from testing import host as support
-from testing.host import ROOT, Host, wait_for, wait_for_index
+from testing.host import ROOT, Host, inside, remove_cgroup, wait_for, wait_for_index
 from testing.waiting import PATIENCE_S
 from tests.kernel.registration.hanging import hung_process
 from udpgrm.abi import Option
-from udpgrm.kernel import inside_netns, netns
+from udpgrm.kernel import cgroups, inside_netns, netns
 
 ADDRESS = "127.0.0.1:4433"
 WITHOUT_PTRACE = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"]
@@ -171,3 +171,15 @@ def test_a_doctor_without_the_right(host: Host, monkeypatch: pytest.MonkeyPatch)
         assert done.returncode == 1
         [line] = done.stdout.splitlines()
         assert line.startswith("not looked at: EPERM: CAP_SYS_PTRACE is missing")
+
+
+def test_threads_in_a_control_group_of_their_own(cgroup: Path) -> None:
+    """The kernel lists their process in the control group above, and refuses to list it there."""
+    unit = cgroup / "unit"
+    (unit / "threads").mkdir(parents=True)
+    try:
+        (unit / "threads/cgroup.type").write_text("threaded")
+        with subprocess.Popen(inside(unit, "cat"), stdin=subprocess.PIPE) as process:
+            wait_for(lambda: cgroups.processes(unit) == [process.pid], "the process in its unit")
+    finally:
+        remove_cgroup(unit)
