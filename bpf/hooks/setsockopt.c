@@ -68,7 +68,7 @@ static __always_inline int carry_out(struct bpf_sockopt *ctx)
 
 	switch (ctx->optname) {
 	case UDP_GRM_WORKING_GEN:
-		if (reads_payload(group))
+		if (reads_payload(group) && group->working[app] != value)
 			ensure_table(group, group_id, group->working_slot[app]);
 		group->working[app] = value;
 		group->working_slot[app] = slot_of(group, app, value);

@@ -133,6 +133,14 @@ def test_flows_are_counted_after_any_promotion(host: Host, sockets: Sockets) -> 
     assert [item["flows"] for item in host.group(ADDRESS)["generations"]] == [1, None]
 
 
+def test_a_generation_that_is_promoted_again_takes_no_table(host: Host, sockets: Sockets) -> None:
+    """Its packets would cost an update each, though it does not drain."""
+    sock = sockets.enrolled(dissector("quic", {"cid_length": 8}), 1)[0]
+    for _ in range(2):
+        grm.promote(sock, 1)
+    assert [item["flows"] for item in host.group(ADDRESS)["generations"]] == [None]
+
+
 def test_forged_sessions_take_no_tables(own_host: Host, sockets: Sockets) -> None:
     """A request that names a generation without sockets leaves nothing behind."""
     sock = sockets.enrolled(dissector("stun", {}), 1)[0]
