@@ -213,7 +213,8 @@ def assure_flow(sock: socket.socket, peer: tuple[str, int]) -> None:
     Raises FileExistsError if another socket has the flow, PermissionError if
     the group's dissector has no flow table.
     """
-    host, port = peer[0], peer[1]
+    # recvfrom(2) names the device of a link-local peer, which is no part of its flow
+    host, port = peer[0].partition("%")[0], peer[1]
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     head = int(family).to_bytes(2, sys.byteorder) + port.to_bytes(2, "big")
     packed = socket.inet_pton(family, host)

@@ -241,6 +241,14 @@ def test_assured_flow_is_steered(host: Host, fleet: Fleet) -> None:
     assert host.counters(V4)["rx_flow_ok"] == 1
 
 
+def test_assured_flow_of_a_link_local_peer(host: Host, fleet: Fleet) -> None:
+    """recvfrom(2) names its device, too."""
+    [sock] = fleet.generation(V6, 1)
+    grm.assure_flow(sock, ("fe80::1%lo", 1234))
+    [flow] = host.json("flows", V6)["groups"][0]["flows"]
+    assert flow["remote"] == "[fe80::1]:1234"
+
+
 def test_flow_made_before_the_daemon_entered_the_socket(own_host: Host, fleet: Fleet) -> None:
     sock = grm.bind(V4)[0]
     fleet.all.append(sock)
