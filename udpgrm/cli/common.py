@@ -149,6 +149,12 @@ def one_group(viewer: Viewer, where: str) -> GroupView:
     return found or groups_here(viewer, where)[0]
 
 
+def want_application(view: GroupView, where: str, application: int) -> None:
+    """Raise CommandError for an application that a group has not."""
+    if application >= len(view.working):
+        raise CommandError(f"{where} has no application {application}, only {len(view.working)}")
+
+
 @contextlib.contextmanager
 def ignore_epipe() -> Iterator[None]:
     """Ignore EPIPE: the command's effect matters, not its output."""

@@ -75,9 +75,10 @@ def _may_come(arguments: Arguments) -> bool:
 
 def _generation(arguments: Arguments, maps: Maps, where: str, application: int) -> int:
     text = arguments.given.get("--gen", "next")
-    if text == "next":
-        if not common.groups_at(Viewer(maps), where):
-            return 0
-        working = common.one_group(Viewer(maps), where).working
-        return (working[application % len(working)] + 1) % 2**32
-    return common.generation(text, "next")
+    view = None
+    if common.groups_at(Viewer(maps), where):
+        view = common.one_group(Viewer(maps), where)
+        common.want_application(view, where, application)
+    if text != "next":
+        return common.generation(text, "next")
+    return 0 if view is None else (view.working[application] + 1) % 2**32

@@ -137,19 +137,21 @@ def _connect(view: GroupView, count: int, timeout: int) -> int:
 def _exchange(view: GroupView, count: int, timeout: int) -> int:
     """Send one packet from each of `count` fresh ports; return how many were answered."""
     where = address.form(view.ip, view.port, address.device_name(view.ifindex))
-    waiting: list[socket.socket] = []
     sockets: list[socket.socket] = []
+    waiting = select.poll()  # select(2) knows no descriptor beyond 1,023
     try:
         for _ in range(count):
             sock, target = reach.open_socket(where, None)
             sockets.append(sock)
             sock.sendto(_PAYLOAD, target)
-        waiting += sockets
+            waiting.register(sock, select.POLLIN)
         deadline = time.monotonic() + timeout
-        while waiting and (remaining := deadline - time.monotonic()) > 0:
-            for sock in select.select(waiting, [], [], remaining)[0]:
-                waiting.remove(sock)
-        return count - len(waiting)
+        answered = 0
+        while answered < count and (remaining := deadline - time.monotonic()) > 0:
+            for descriptor, _ in waiting.poll(1000 * remaining):
+                waiting.unregister(descriptor)
+                answered += 1
+        return answered
     finally:
         for sock in sockets:
             sock.close()

@@ -23,8 +23,7 @@ def run(arguments: Arguments) -> int:
     application = arguments.number("--app", 0, 0, abi.MAX_APPS - 1)
     maps = common.open_state(arguments)
     view = common.one_group(Viewer(maps), where)
-    if application >= len(view.working):
-        raise CommandError(f"{where} has no application {application}, only {len(view.working)}")
+    common.want_application(view, where, application)
     after = _wanted(view, application, arguments.operands[1])
     before = view.working[application]
     if after != before and not arguments.flag("--check"):

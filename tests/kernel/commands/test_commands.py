@@ -165,6 +165,27 @@ def test_probe(host: Host, group: list[socket.socket]) -> None:
     assert "NOT passed" in done.stdout
 
 
+def test_a_probe_of_more_descriptors_than_select_knows(
+    host: Host, group: list[socket.socket]
+) -> None:
+    command = [*COMMAND, f"--pin-dir={host.directory}", "probe", ADDRESS, "--count=1000"]
+    limited = ["sh", "-c", 'ulimit -n 4096 && exec "$@"', "sh", *command, "--timeout=1"]
+    done = subprocess.run(limited, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "passed, sent 1000" in done.stdout
+
+
+def test_an_application_that_the_group_has_not(host: Host, group: list[socket.socket]) -> None:
+    for command in (
+        ("working-gen", ADDRESS, "1"),
+        ("drain", ADDRESS, "1"),
+        ("enroll", ADDRESS, f"--cgroup={host.cgroup}"),
+    ):
+        done = host.run(*command, "--app=3")
+        assert done.returncode == 255
+        assert done.stderr == f"udpgrm: {ADDRESS} has no application 3, only 1\n"
+
+
 def test_preflight_and_build(host: Host) -> None:
     view = host.json("preflight")
     assert view["ok"] is True
