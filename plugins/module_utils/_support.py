@@ -8,7 +8,9 @@
 
 from __future__ import annotations
 
+import pathlib
 import re
+import shlex
 import typing as t
 
 from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
@@ -82,14 +84,30 @@ def _secrets(run: Command, read: t.Callable[[str], str], names: t.Sequence[str])
     found: dict[str, str] = {}
     for name in names:
         _status, text, _err = run(["systemctl", "cat", f"{name}@.service"])
-        for line in text.splitlines():
+        for line in text.replace("\\\n", " ").splitlines():
             key, _equals, value = line.strip().partition("=")
             if key == "Environment":
-                found.update(_assignments(value.strip("\"'").replace('\\"', '"')))
+                for assignment in _words(value):
+                    found.update(_assignments(assignment))
             elif key == "EnvironmentFile" and (path := _FILE.match(value)):
-                for assignment in _contents(read, path[1]).splitlines():
+                for assignment in _all_lines(read, path[1]):
                     found.update(_assignments(assignment))
     return found
+
+
+def _words(value: str) -> list[str]:
+    """Return the assignments of a directive, which may have several: systemd.exec(5)."""
+    try:
+        return shlex.split(value)
+    except ValueError:  # a quote is not closed
+        return [value.strip("\"'")]
+
+
+def _all_lines(read: t.Callable[[str], str], path: str) -> t.Iterator[str]:
+    """Yield the lines of all files that instances may read; a specifier stands for any text."""
+    pattern = re.sub("%.", "*", path).lstrip("/") or "*"
+    for file in list(pathlib.Path("/").glob(pattern)) or [pathlib.Path(path)]:
+        yield from _contents(read, str(file)).splitlines()
 
 
 def _assignments(text: str) -> dict[str, str]:

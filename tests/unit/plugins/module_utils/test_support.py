@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import typing as t
 
 import pytest
@@ -58,3 +59,27 @@ def test_wrong_names(name: str) -> None:
 
     with pytest.raises(HostError):
         _support.collect(refuse, read, [name])
+
+
+@pytest.mark.parametrize(
+    "directive",
+    [
+        'Environment="USER=grace" "PASSWORD=hunter22"',
+        "Environment=USER=grace PASSWORD=hunter22",
+        "Environment='PASSWORD=hunter22' 'OTHER=say \\\n it'",
+        'Environment=USER=grace \\\n  "PASSWORD=hunter22"',
+        'Environment="PASSWORD=hunter22',
+        "EnvironmentFile={directory}/dns-%i.env",
+        "EnvironmentFile=-{directory}/*.env",
+    ],
+)
+def test_environments_as_systemd_reads_them(directive: str, tmp_path: pathlib.Path) -> None:
+    """Several assignments, continued lines, files of instances."""
+    (tmp_path / "dns-7.env").write_text("PASSWORD=hunter22\n")
+    unit = f"[Service]\n{directive.format(directory=tmp_path)}\n"
+
+    def run(command: list[str]) -> tuple[int, str, str]:
+        return 0, unit if command[:2] == ["systemctl", "cat"] else "login with hunter22\n", ""
+
+    texts = _support.collect(run, lambda path: pathlib.Path(path).read_text(), ["dns"])
+    assert texts["log-dns.txt"] == "login with [PASSWORD]\n"
