@@ -121,13 +121,28 @@ def write_file(
     if before == after and old == text:
         return None
     if not module.check_mode:
-        handle, draft = tempfile.mkstemp(dir=module.tmpdir)
+        replace(module, path, text, after)
+    return difference(path, described(old, before), described(text, after))
+
+
+def replace(
+    module: AnsibleModule, path: pathlib.Path, text: str, wanted: tuple[int, int, int]
+) -> None:
+    """Replace a file. It has its mode and owner before its name: what it contains may be secret."""
+    mode, owner, group = wanted
+    known = path.exists()
+    context = (module.selinux_context if known else module.selinux_default_context)(str(path))
+    handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
-        module.atomic_move(draft, str(path))
-        os.chown(path, after[1], after[2])
-        path.chmod(mode)
-    return difference(path, described(old, before), described(text, after))
+            os.fchown(handle, owner, group)
+            os.fchmod(handle, mode)
+        pathlib.Path(draft).replace(path)
+    except OSError:
+        pathlib.Path(draft).unlink()
+        raise
+    module.set_context_if_different(str(path), context, False)
 
 
 def difference(path: pathlib.Path, before: str, after: str) -> dict[str, str]:

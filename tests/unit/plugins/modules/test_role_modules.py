@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
+import subprocess
+import sys
 import typing as t
 
 import pytest
@@ -138,6 +141,53 @@ def test_files_have_their_modes_whatever_the_umask(
     assert repaired["paths"] == [str(place / "a"), str(place / "b")]
     assert "# mode 0640" in repaired["diff"][0]["before"]
     assert machine.run("udpgrm_files", task)["changed"] is False
+
+
+MODULES = "ansible_collections.udpgrm.fleet.plugins.modules"
+#: Runs a module, and prints the modes that a file had while it had its new content.
+WATCH = """
+import os, runpy, sys
+_, path, module = sys.argv
+del sys.argv[1:]
+modes = set()
+def look(event, _):
+    if event.startswith("os."):
+        try:
+            with os.fdopen(os.open(path, os.O_RDONLY)) as file:
+                if file.read() == "secret":
+                    modes.add(oct(os.fstat(file.fileno()).st_mode & 0o777))
+        except FileNotFoundError:
+            pass
+sys.addaudithook(look)
+try:
+    runpy.run_module(module, run_name="__main__")
+finally:
+    look("os.end", ())
+    print(*modes, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("existing", [None, 0o644])
+def test_a_secret_is_readable_at_no_moment(
+    machine: Machine, tmp_path: pathlib.Path, existing: int | None
+) -> None:
+    path = tmp_path / "environment" / "dns"
+    path.parent.mkdir()
+    if existing is not None:
+        path.write_text("earlier")
+        path.chmod(existing)
+    task = {"files": [{"path": str(path), "content": "secret"}], "mode": "0600"}
+    done = subprocess.run(
+        [sys.executable, "-c", WATCH, str(path), f"{MODULES}.udpgrm_files"],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": task}),
+        text=True,
+        capture_output=True,
+        env=machine.environment,
+        check=True,
+    )
+    assert json.loads(done.stdout)["changed"] is True
+    assert done.stderr == "0o600\n"
+    assert list(path.parent.iterdir()) == [path]
 
 
 DPKG = """#!/bin/sh
