@@ -165,9 +165,9 @@ def info(host: Host, service: str | None) -> JsonObject:
 def hand_over(host: Host, restart: Restart, check: bool) -> list[str]:
     """Start the service at boot instead of the unit that its first restart has replaced, if it has.
 
-    Returns the units that were enabled or disabled. Raises HostError.
+    Returns the units that were enabled or disabled, or with C(check) would be. Raises HostError.
     """
-    if check or restart.adopted is None:
+    if restart.adopted is None:
         return []
     return list(host.start(restart.service, None, check)["units"])
 

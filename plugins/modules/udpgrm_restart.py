@@ -318,7 +318,9 @@ def main() -> None:
         )
         work = {"started": task.start, "resumed": task.resume, "rolled_back": task.roll_back}
         result = work[params["state"]]()
-        units = hand_over(task.host, task.last, module.check_mode)
+        # not of a restart that is only planned: its old instance drains first
+        planned = "plan" in result
+        units = [] if planned else hand_over(task.host, task.last, module.check_mode)
     except _claim.Claimed as error:
         module.fail_json(msg=str(error), rollout=error.claim)
     except Unsuccessful as error:

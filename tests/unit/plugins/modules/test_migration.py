@@ -149,9 +149,12 @@ def test_who_sees_the_end_hands_over(tmp_path: pathlib.Path, module: str) -> Non
     host.take_over()
     task: dict[str, t.Any] = {"service": "echo"}
     task.update({"timeout": 9} if module == "udpgrm_drain" else {"release": "2"})
-    assert host.run(module, task, check=True)["units"] == []
+    host.run(module, task, check=True)
+    planned = host.run("udpgrm_drain", {"service": "echo"}, check=True)
+    assert host.changes == []
     done = host.run(module, task)
     assert (done["changed"], done["units"]) == (True, ["echo-first.service", OLD])
+    assert (planned["changed"], planned["units"]) == (True, done["units"])
     assert host.changes == ["enable echo-first.service", f"disable {OLD}"]
     assert host.run(module, task)["changed"] is False
 
