@@ -30,7 +30,7 @@ def _about(service: Service) -> Iterator[Finding]:
             f"{service.name}: bind hooks set SO_REUSEPORT at {', '.join(shared)}",
             f"in {service.instances.unit} only: its definition has reuseport: set, the default of "
             "enrollment: adopted",
-            "nothing, or reuseport: server if the server sets it itself",
+            "nothing to do; reuseport: server if the server sets it itself",
             problem=False,
         )
     losses = profiles.load(service.profile).losses if service.profile else None
