@@ -61,13 +61,25 @@ def remove_cgroup(path: Path) -> None:
     wait_for(is_gone, f"{path} to be empty")
 
 
+def copy_of_templates(scratch: Path) -> Path:
+    """Return a directory of the templates there are; other tests compile more meanwhile."""
+    mine = scratch / "cache"
+    mine.mkdir(mode=0o755)
+    for path in Path(os.environ["UDPGRM_CACHE_DIR"]).glob("*.bpf"):
+        shutil.copy(path, mine)
+    return mine
+
+
 class Command(subprocess.Popen[str]):
     """A udpgrm command that runs; what it has printed at its end is as documented."""
 
-    def __init__(self, directory: Path, arguments: Sequence[str]) -> None:
-        """Begin it, against a pin directory."""
+    def __init__(self, directory: Path, arguments: Sequence[str], before: str = "") -> None:
+        """Begin it, against a pin directory. before: Python code that it runs first."""
+        command = COMMAND
+        if before:
+            command = [sys.executable, "-c", _FAULTY.format(file="", code=before)]
         super().__init__(
-            [*COMMAND, f"--pin-dir={directory}", *arguments],
+            [*command, f"--pin-dir={directory}", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

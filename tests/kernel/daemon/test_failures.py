@@ -7,7 +7,6 @@ Faults are put into the daemon's own process, so that they come when a test want
 
 from __future__ import annotations
 
-import shutil
 import signal
 import socket
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import udpgrm.client as grm
-from testing.host import Host, wait_for, wait_for_index
+from testing.host import Host, copy_of_templates, wait_for, wait_for_index
 from testing.waiting import PATIENCE_S
 from udpgrm import abi
 from udpgrm.abi import Option
@@ -30,8 +29,7 @@ NAMED = "wireguard"
 @pytest.fixture
 def empty_cache(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Templates of a fresh host: those of named dissectors are not compiled yet."""
-    mine = tmp_path / "cache"
-    shutil.copytree(cache, mine)
+    mine = copy_of_templates(tmp_path)
     for path in mine.glob(f"steer_{NAMED}-*"):
         path.unlink()
     monkeypatch.setenv("UDPGRM_CACHE_DIR", str(mine))
@@ -129,7 +127,7 @@ def test_no_error_ends_the_main_loop(bare_host: Host, call: str) -> None:
         ask(first)
     with grm.bind("127.0.0.1:4434")[0] as second:
         ask(second)
-        wait_for(lambda: "injected" in bare_host.errors.read_text(), "the failure", 60)
+        wait_for(lambda: "injected" in bare_host.errors.read_text(), "the failure")
         bare_host.fault.unlink()
         assert bare_host.process.poll() is None
         assert grm.enroll([second], 2) == [0]

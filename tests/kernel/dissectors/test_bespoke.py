@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import random
+import select
 import shutil
 import signal
 import socket
@@ -23,10 +24,12 @@ from testing.host import (
     ROOT,
     Host,
     client,
+    copy_of_templates,
     plain_socket,
     received,
     wait_for,
 )
+from testing.waiting import PATIENCE_S
 from tests.kernel.dissectors.held import HeldSockets
 from tests.unit.bpf.dissectors.bespoke.code import Code, dissector
 from tests.unit.bpf.dissectors.bespoke.packets import (
@@ -316,15 +319,12 @@ def test_mutated_packets(host: Host, sockets: Sockets, code: Code, seed: int) ->
                 packet = mutated(chance.choice(seeds), chance).ljust(24, b"\0")
                 sent[packet] = expected(code, packet)
                 sender.sendto(packet, ("127.0.0.1", 4433))
-            got = {}
-            for position, sock in enumerate(apps):
-                while True:
-                    try:
-                        data = sock.recv(65536, socket.MSG_DONTWAIT)
-                    except BlockingIOError:
-                        break
+            got: dict[bytes, int] = {}
+            while ready := select.select(apps, [], [], PATIENCE_S * (len(got) < len(sent)))[0]:
+                for sock in ready:
+                    data = sock.recv(65536)
                     assert data not in got
-                    got[data] = position
+                    got[data] = apps.index(sock)
             assert got == sent
     counters = host.counters(ADDRESS)
     assert "rx_internal_state_error" not in counters
@@ -409,8 +409,7 @@ def test_no_group_waits_for_its_programs(
     bare_host: Host, sockets: Sockets, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a daemon's first start, too: applications give up after a second."""
-    where = tmp_path / "cache"
-    shutil.copytree(cache, where)
+    where = copy_of_templates(tmp_path)
     for path in [*where.glob("*bespoke*"), *where.glob("quic_*")]:
         path.unlink()
     monkeypatch.setenv("UDPGRM_CACHE_DIR", str(where))

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import udpgrm.client as grm
-from testing.host import Host, client, received
+from testing.host import Host, client, copy_of_templates, received
 from tests.kernel.dissectors.held import HeldSockets
 from udpgrm import abi
 from udpgrm.abi import DissectorType, Option
@@ -256,8 +256,7 @@ def test_a_new_filter_needs_no_compiler(
     bare_host: Host, sockets: Sockets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where there is none, and nothing is written for it."""
-    cache = tmp_path / "cache"
-    shutil.copytree(os.environ["UDPGRM_CACHE_DIR"], cache)
+    cache = copy_of_templates(tmp_path)
     before = sorted(cache.iterdir())
     monkeypatch.setenv("UDPGRM_CACHE_DIR", str(cache))
     # the daemon finds this bcc first, and fails as soon as it is used
