@@ -85,6 +85,22 @@ channel.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
 os.wait()
 """
 
+#: Stops a command (SIGSTOP) before it records what follows a step: the next one, or the end.
+_HALTING = """
+import signal
+from udpgrm.restart.journal import Journal
+begin, end = Journal.begin, Journal.end
+def begins(journal, step):
+    if journal.steps and journal.steps[-1].step.value == {step!r}:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return begin(journal, step)
+def ends(journal, record, result, reason, position):
+    if record.step.value == {step!r} and position.outcome is not None:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    end(journal, record, result, reason, position)
+Journal.begin, Journal.end = begins, ends
+"""
+
 
 class Edge:
     """The service `edge` of a host, and the commands about it."""
@@ -142,10 +158,14 @@ class Edge:
         """Run udpgrm restart to its end."""
         return self.host.run("restart", "edge", *arguments)
 
-    def start(self, *arguments: str) -> Command:
-        """Begin a command, by default udpgrm restart."""
+    def start(self, *arguments: str, halt: str = "") -> Command:
+        """Begin a command, by default udpgrm restart. halt: the step after which it stops itself.
+
+        However long a test takes to see the step, the command is not further than at its end.
+        """
         self._earlier = self.journal()["started"] if (self.state / "edge.json").exists() else 0.0
-        return Command(self.host.directory, arguments or ("restart", "edge"))
+        before = _HALTING.format(step=halt) if halt else ""
+        return Command(self.host.directory, arguments or ("restart", "edge"), before)
 
     def journal(self) -> dict[str, Any]:
         """The journal as it is on the disk."""
