@@ -241,16 +241,17 @@ class Traffic:
     ) -> None:
         """Prepare clients; patience_s: after which a question counts as lost."""
         self.asked = self.lost = self.moved = 0
+        self._questions = [0] * clients
         self.first: Optional[int] = None  # the generation that answered first
         self._pause, self._patience_s = pause, patience_s
         self._done = threading.Event()
         self._threads = [
-            threading.Thread(target=self._run, args=(keep and number % 2 == 0,))
+            threading.Thread(target=self._run, args=(number, keep and number % 2 == 0))
             for number in range(clients)
         ]
         self._lock = threading.Lock()
 
-    def _run(self, keep: bool) -> None:
+    def _run(self, number: int, keep: bool) -> None:
         sock, first = client(), None
         while not self._done.is_set():
             if not keep:
@@ -265,6 +266,7 @@ class Traffic:
             first = got if first is None else first
             with self._lock:
                 self.asked += 1
+                self._questions[number] += 1
                 self.first = got if self.first is None else self.first
                 self.lost += got is None
                 self.moved += keep and got is not None and got != first
@@ -281,6 +283,15 @@ class Traffic:
         self._done.set()
         for thread in self._threads:
             thread.join()
+
+    def await_answers(self) -> None:
+        """Wait until each client has had an answer to a question that it asked from now on."""
+        before = list(self._questions)
+        # the next one to end may have begun before
+        until(
+            lambda: all(now > then + 1 for now, then in zip(self._questions, before)),
+            "answers to all clients",
+        )
 
 
 def until(condition: Any, what: str) -> None:

@@ -18,14 +18,16 @@ from testing.waiting import PATIENCE_S
 
 WHERE = "127.0.0.1:4433"
 TO = ("127.0.0.1", 4433)
-#: Answers with its name; starts another worker when one ends.
+#: Answers with its name; starts another worker when one ends. It is up once all have bound.
 SERVER = """
 import os, signal, socket, sys
 name, workers, reuseport = sys.argv[1].encode(), int(sys.argv[2]), int(sys.argv[3])
+bound, binds = os.pipe()
 def work():
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, reuseport)
     sock.bind(("127.0.0.1", 4433))
+    os.write(binds, b"x")
     while True:
         data, peer = sock.recvfrom(100)
         sock.sendto(name + b" %d" % os.getpid(), peer)
@@ -34,6 +36,7 @@ def start():
         work()
 for _ in range(workers):
     start()
+    os.read(bound, 1)
 print("up", flush=True)
 while True:
     os.wait()

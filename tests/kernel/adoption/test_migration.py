@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,7 +21,7 @@ import pytest
 from testing.host import client, wait_for
 from testing.waiting import PATIENCE_S
 from tests.kernel.restart_fixtures import edge
-from tests.kernel.restarts import UNTIL_NO_FLOWS, WHERE, Edge, Traffic, serving_only
+from tests.kernel.restarts import WHERE, Edge, Traffic, serving_only
 
 __all__ = ["edge"]
 
@@ -191,7 +190,7 @@ def test_a_restart_would_cut_it_off(edge: Edge, arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("reuseport", [1, 0], ids=["reuseport", "exclusive"])
 def test_the_first_restart_moves_it(edge: Edge, reuseport: int) -> None:
-    define(edge, drain={**UNTIL_NO_FLOWS, "max_s": 20})
+    define(edge)
     start_old(edge, reuseport)
     with Traffic() as traffic:
         plan = edge.host.json("adopt", "edge", "--unit=edge-old.service", "--check")
@@ -205,7 +204,7 @@ def test_the_first_restart_moves_it(edge: Edge, reuseport: int) -> None:
         [group] = edge.host.json("status")["services"][0]["groups"]
         assert [item["instance"] for item in group["generations"]] == ["edge-old.service"]
         assert group["unsteered"] == []
-        time.sleep(0.5)  # every client has got a packet
+        traffic.await_answers()  # a client's flow is known once it has got a packet
         command = edge.start("restart", "edge", "--json")
         edge.await_step("drain")
         assert is_active("edge-old.service")
@@ -252,12 +251,12 @@ def test_a_rollback_goes_back_to_it(edge: Edge) -> None:
     start_old(edge)
     with Traffic() as traffic:
         assert edge.host.run("adopt", "edge", "--unit=edge-old.service").returncode == 0
-        time.sleep(0.5)
+        traffic.await_answers()
         assert edge.restart().returncode == 1
     assert (traffic.lost, traffic.moved) == (0, 0)
     assert is_active("edge-old.service") and edge.alive() == []
     with client() as sock:
-        sock.settimeout(5)
+        sock.settimeout(PATIENCE_S)
         sock.sendto(b"?", ("127.0.0.1", 4433))
         assert sock.recv(10) == b"0"
 
