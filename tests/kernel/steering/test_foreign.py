@@ -28,6 +28,7 @@ from testing.host import (
     wait_for,
     wait_for_index,
 )
+from testing.waiting import PATIENCE_S
 from tests.kernel.restart_fixtures import edge
 from tests.kernel.restarts import Edge
 from udpgrm.abi import Option
@@ -44,7 +45,7 @@ SHORT_LIVED = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 import udpgrm.client as grm
-grm.enroll(grm.bind("127.0.0.1:4434"), 0, timeout=60)
+grm.enroll(grm.bind("127.0.0.1:4434"), 0, timeout={PATIENCE_S})
 """
 _ATTACH_CBPF, _ATTACH_EBPF, _DETACH = 51, 52, 68
 _SO_LOCK_FILTER = 44
@@ -221,8 +222,9 @@ def test_one_from_outside_is_noticed_and_undone(
     message: str,
 ) -> None:
     with made_outside(outside, host.cgroup) as new:
-        assert take(new) is None
-        done = host.run("doctor", ADDRESS)
+        with host.stopped():  # or it is undone before doctor looks
+            assert take(new) is None
+            done = host.run("doctor", ADDRESS)
         assert done.returncode == 1
         assert "another program steers its group" in done.stdout and message in done.stdout
         # the daemon looks every 30 s, and when a process with sockets ends
