@@ -17,7 +17,10 @@ from udpgrm.state import maps as state
 from udpgrm.state.layout import Limits
 from udpgrm.state.maps import Maps
 
+#: Of a directory that a daemon removes as it ends, or has.
 _LOCK_TRIES = 20
+#: Seconds for commands that have the lock.
+_COMMANDS_S = 10.0
 
 
 class StartError(Exception):
@@ -46,7 +49,8 @@ def take(directory: Path, force: bool) -> int:
 
 def lock(directory: Path) -> Optional[int]:
     """Make the directory and lock it. Returns the fd; None: another daemon has it."""
-    for _ in range(_LOCK_TRIES):
+    tries, deadline = _LOCK_TRIES, time.monotonic() + _COMMANDS_S
+    while tries:
         with contextlib.suppress(FileExistsError):
             directory.mkdir(mode=0o700)
         with contextlib.suppress(FileNotFoundError):  # a daemon that ends removes it
@@ -58,9 +62,22 @@ def lock(directory: Path) -> Optional[int]:
                 return held
             if held is not None:
                 os.close(held)
-        # a command that checks whether a daemon runs holds the lock for an instant
+            elif _is_shared(directory) and time.monotonic() < deadline:
+                tries += 1
+        tries -= 1
         time.sleep(0.01)
     return None
+
+
+def _is_shared(directory: Path) -> bool:
+    """Return whether commands have the lock, not a daemon.
+
+    One that checks whether a daemon runs holds it for an instant, on a busy host for longer.
+    """
+    held = state.lock(directory, shared=True)
+    if held is not None:
+        os.close(held)
+    return held is not None
 
 
 def open_maps(directory: Path, limits: Limits) -> Maps:
