@@ -32,6 +32,9 @@ from udpgrm.state.maps import Maps
 from udpgrm.state.steered import Foreign, foreign
 from udpgrm.state.view import Viewer
 
+#: On a busy host execve(2) takes so long at most (seconds): a process in it does not hang.
+_SECOND_LOOK_S = 2.0
+
 
 def host_of(
     directory: Path,
@@ -95,17 +98,27 @@ def sockets_of(
     wanted = _Wanted(where, bound, _tcp_addresses(maps))
     programs = functools.cache(_programs_of)  # of many sockets in few cgroups
     found: dict[int, Socket] = {}
-    unreachable: dict[Unreachable, None] = {}
-    for pid in sorted(set(pids) - {os.getpid()}):
-        try:
-            for seen in _sockets_of(pid, maps, wanted, programs):
-                found.setdefault(seen.cookie, seen)
-        except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
-            continue
-        except descriptors.Unreachable as error:
-            if descriptors.is_worth_reporting(error):
-                unreachable[_unreachable(pid, error, asked=not bound)] = None
-    return sorted(found.values(), key=lambda item: (item.pid, item.fd)), list(unreachable)
+
+    def look(pids: Iterable[int]) -> dict[int, descriptors.Unreachable]:
+        unreachable = {}
+        for pid in pids:
+            try:
+                for seen in _sockets_of(pid, maps, wanted, programs):
+                    found.setdefault(seen.cookie, seen)
+            except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
+                continue
+            except descriptors.Unreachable as error:
+                if descriptors.is_worth_reporting(error):
+                    unreachable[pid] = error
+        return unreachable
+
+    unreachable = look(sorted(set(pids) - {os.getpid()}))
+    if descriptors.have_come_back(_SECOND_LOOK_S):
+        unreachable = look(unreachable)
+    reasons = dict.fromkeys(
+        _unreachable(pid, error, asked=not bound) for pid, error in unreachable.items()
+    )
+    return sorted(found.values(), key=lambda item: (item.pid, item.fd)), list(reasons)
 
 
 def _unreachable(pid: int, error: descriptors.Unreachable, asked: bool) -> Unreachable:
@@ -138,11 +151,9 @@ class _Programs(NamedTuple):
     sends4: tuple[str, ...]
     sends6: tuple[str, ...]
 
-    def of_sends(self, sock: socket.socket) -> tuple[str, ...]:
-        """Return those that may change where a socket sends after udpgrm's hooks."""
-        if sock.proto != socket.IPPROTO_UDP:
-            return ()
-        return self.sends4 + (self.sends6 if sock.family == socket.AF_INET6 else ())
+    def of_sends(self, family: int) -> tuple[str, ...]:
+        """Return those that may change where a UDP socket sends after udpgrm's hooks."""
+        return self.sends4 + (self.sends6 if family == socket.AF_INET6 else ())
 
 
 def _programs_of(cgroup: str) -> _Programs:
@@ -159,9 +170,15 @@ def _sockets_of(
 ) -> Iterator[Socket]:
     for number, cookie, fd in pidfd.numbered_sockets_of(pid):
         with socket.socket(fileno=fd) as sock:
-            if _is_meant(sock, wanted):
-                cgroup = _cgroup_of(pid)
-                yield _look_at(sock, maps, pid, number, cookie, cgroup, programs(cgroup))
+            if not _is_meant(sock, wanted):
+                continue
+            seen = _look_at(sock, maps, pid, number, cookie)
+            is_udp = sock.proto == socket.IPPROTO_UDP
+        # what takes long comes now: while a duplicate is open, the socket gets packets
+        cgroup = _cgroup_of(pid)
+        others = programs(cgroup)
+        sends = others.of_sends(seen.family) if is_udp else ()
+        yield replace(seen, cgroup=cgroup, option_programs=others.options, send_programs=sends)
 
 
 def _is_meant(sock: socket.socket, wanted: _Wanted) -> bool:
@@ -198,13 +215,7 @@ def _is_hooked(sock: socket.socket) -> bool:
 
 
 def _look_at(
-    sock: socket.socket,
-    maps: Optional[Maps],
-    pid: int,
-    number: int,
-    cookie: int,
-    cgroup: str,
-    programs: _Programs,
+    sock: socket.socket, maps: Optional[Maps], pid: int, number: int, cookie: int
 ) -> Socket:
     six = sock.family == socket.AF_INET6
     seen = Socket(
@@ -215,14 +226,12 @@ def _look_at(
         address=address.bound(sock),
         reuseport=_is_shared(sock),
         netns=sockopt.netns_cookie(sock),
-        cgroup=cgroup,
+        cgroup="",
         ifindex=sockopt.ifindex(sock),
         v6only=six and sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) != 0,
         hooked=_is_hooked(sock),
         limits=limits_of(sock, pid),
         locked=sock.getsockopt(socket.SOL_SOCKET, sockopt.SO_LOCK_FILTER) != 0,
-        option_programs=programs.options,
-        send_programs=programs.of_sends(sock),
     )
     return seen if maps is None else _with_notes(seen, sock, maps)
 

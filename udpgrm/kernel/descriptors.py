@@ -16,6 +16,7 @@ import os
 import queue
 import socket
 import threading
+import time
 from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import NamedTuple, Optional
@@ -81,6 +82,14 @@ def state(pid: int, thread: Optional[int] = None) -> str:
 def stuck() -> set[int]:
     """Return the processes whose descriptors are waited for at this moment."""
     return set(_stuck)
+
+
+def have_come_back(seconds: float) -> bool:
+    """Wait until no process is waited for, so long at most; return whether one was and is not."""
+    waited_for, deadline = stuck(), time.monotonic() + seconds
+    while waited_for & _stuck and time.monotonic() < deadline:
+        time.sleep(_LOOK_EVERY_S)
+    return bool(waited_for - _stuck)
 
 
 def lacks_right(pid: object = "self") -> str:

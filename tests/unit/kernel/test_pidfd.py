@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from testing.waiting import PATIENCE_S
 from udpgrm.kernel import descriptors, pidfd
 
 MAIN_THREAD_ENDS = """
@@ -129,6 +130,16 @@ def test_a_call_that_hangs_is_abandoned(hanging: threading.Event) -> None:
             time.sleep(0.01)
         assert pidfd.socket_at(os.getpid(), sock.fileno(), 1) is None
     assert _open_descriptors() == before
+
+
+def test_a_call_that_hangs_for_a_moment_comes_back(hanging: threading.Event) -> None:
+    assert not descriptors.have_come_back(0)
+    with pytest.raises(descriptors.Unreachable, match="hangs in execve"):
+        pidfd.socket_at(os.getpid(), 0, 1)
+    assert not descriptors.have_come_back(0)
+    threading.Timer(0.1, hanging.set).start()
+    assert descriptors.have_come_back(PATIENCE_S)
+    assert pidfd.socket_at(os.getpid(), 0, 1) is None
 
 
 def test_users_cannot_let_any_number_hang(
