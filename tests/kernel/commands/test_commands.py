@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import udpgrm.client as grm
-from testing.host import COMMAND, Host, answer, client
+from testing.host import COMMAND, Host, answer, client, close
 
 ADDRESS = "127.0.0.1:4433"
 TARGET = ("127.0.0.1", 4433)
@@ -159,7 +159,7 @@ def test_probe(host: Host, group: list[socket.socket]) -> None:
         "dispatch_errors": 0,
     }
     with host.stopped():  # else its garbage collection may come first
-        group[1].close()
+        close(group[1])
         done = host.run("probe", ADDRESS, "--count=5", "--timeout=0")
     assert done.returncode == 1
     assert "NOT passed" in done.stdout

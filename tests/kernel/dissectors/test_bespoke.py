@@ -24,6 +24,7 @@ from testing.host import (
     ROOT,
     Host,
     client,
+    close,
     copy_of_templates,
     plain_socket,
     received,
@@ -253,7 +254,7 @@ def test_dead_sockets(host: Host, sockets: Sockets) -> None:
     old = sockets.working(1)
     new = sockets.working(2)
     dcid = ours(old[3])
-    old[3].close()
+    close(old[3])
     assert reached(new, short(dcid)) == [3]
     assert host.counters(ADDRESS)["rx_flow_other_error"] == 1
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import udpgrm.client as grm
-from testing.host import Host, client, copy_of_templates, received
+from testing.host import Host, client, close, copy_of_templates, received
 from tests.kernel.dissectors.held import HeldSockets
 from udpgrm import abi
 from udpgrm.abi import DissectorType, Option
@@ -82,7 +82,7 @@ def test_cookies(host: Host, sockets: Sockets) -> None:
     send(b"\x00")  # too short for the load
     assert len(received([old, new])) == 1
     dead = cookie_of(old)
-    old.close()
+    close(old)
     send(dead)
     assert len(received([new])) == 1
     assert host.counters(ADDRESS) == {
@@ -142,7 +142,7 @@ def test_applications(host: Host, sockets: Sockets) -> None:
     send(bytes(2) + cookie_of(apps[2]))
     assert [position for position, _ in received([*apps, other])] == [2]
     # nothing of its working generation lives: the one before, and no other application's
-    other.close()
+    close(other)
     for _ in range(10):
         send((0x80000002).to_bytes(4, "big"))
     assert [position for position, _ in received(apps)] == [2] * 10

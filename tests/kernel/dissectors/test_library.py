@@ -10,7 +10,7 @@ import pytest
 
 import udpgrm.client as grm
 from testing.dissectors import CASES, KEY, Case, stun
-from testing.host import Host, client
+from testing.host import Host, client, close
 from tests.kernel.dissectors.named import ADDRESS, Sockets, cookie_of, dissector, got, send, sockets
 from udpgrm import abi
 
@@ -113,7 +113,7 @@ def test_media_follow_their_ice_session(own_host: Host, sockets: Sockets) -> Non
         flows = own_host.json("flows", ADDRESS)["groups"][0]["flows"]
         port = peer.getsockname()[1]
         assert [item["remote"] for item in flows] == [f"127.0.0.1:{port}"]
-        old.close()
+        close(old)
         send(b"\x80media", peer)
         assert got([other, new]) == [1]
 

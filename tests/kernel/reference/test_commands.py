@@ -14,7 +14,7 @@ import subprocess
 
 import pytest
 
-from testing.host import COMMAND, Host, client, received, wait_for
+from testing.host import COMMAND, Host, client, close, received, wait_for
 from tests.kernel import sockopts as grm
 
 ADDRESS = "127.0.0.1:4433"
@@ -187,7 +187,7 @@ def test_list_of_closed_sockets(host: Host, sockets: list[socket.socket]) -> Non
     """The daemon is stopped, so it cannot take them off the list."""
     one, two, three = (enrolled(sockets, 0) for _ in range(3))
     with host.stopped():
-        two.close()
+        close(two)
         plain = f"\t\tgen  0  {grm.so_cookie(one):#x} dead {grm.so_cookie(three):#x}"
         verbose = f"\t\tgen  0  0:{grm.so_cookie(one):#x} 1:dead 2:{grm.so_cookie(three):#x}"
         assert lines_of(host, "list")[3] == f"{plain}  <=  app 0  gen 0"

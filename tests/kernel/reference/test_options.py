@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from testing.host import Host, wait_for
+from testing.host import Host, close, wait_for
+from testing.waiting import PATIENCE_S
 from tests.kernel import sockopts as grm
 
 ADDRESS = "127.0.0.1:4433"
@@ -200,7 +201,7 @@ def test_a_full_generation(own_host: Host, sockets: list[socket.socket]) -> None
     wait_for(lambda: own_host.events.read_text().count("too many sockets") == 2, "the complaint")
     assert grm.socket_gen(sockets[-1]) == (1, 0, grm.cookie_of(1, 0))
     # a place that gets free can be had by asking again
-    sockets[7].close()
+    close(sockets[7])
     grm.put(sockets[-1], grm.SOCKET_GEN, grm.u32(1))
     wait_for(lambda: grm.socket_gen(sockets[-1])[1] == 7, "the index of the one that closed")
 
@@ -305,6 +306,6 @@ def test_an_application_in_c(host: Host, tmp_path: Path) -> None:
     source = Path(__file__).with_name("application.c")
     subprocess.run(["cc", "-Wall", "-Werror", "-o", tmp_path / "app", source], check=True)
     done = subprocess.run(
-        [tmp_path / "app"], capture_output=True, text=True, timeout=30, check=False
+        [tmp_path / "app"], capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert done.stdout == "generation 5 index 0 cookie 0x0025 working 5\n", done.stderr

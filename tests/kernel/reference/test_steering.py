@@ -14,7 +14,7 @@ import sys
 
 import pytest
 
-from testing.host import Host, client, received, wait_for
+from testing.host import Host, client, close, received, wait_for
 from tests.kernel import sockopts as grm
 from udpgrm import abi
 from udpgrm.state import maps
@@ -127,7 +127,7 @@ def test_each_stage_counts_once(shared_host: Host, sockets: list[socket.socket])
     old, dead, new = (enrolled(sockets, generation, COOKIE) for generation in (1, 1, 2))
     grm.put(new, grm.WORKING_GEN, grm.u32(2))
     kinds = [cookie_bytes(old), cookie_bytes(dead), b"\0\0", b"x", cookie_bytes(new), b"\xff\x7f"]
-    dead.close()
+    close(dead)
     sockets.remove(dead)
     seed = random.randrange(2**32)
     print(f"seed {seed}", file=sys.stderr)
