@@ -7,7 +7,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import time
 from collections.abc import Container, Iterator
 from typing import Optional
 
@@ -39,11 +38,35 @@ class Host:
         return [holder for holder in self.holders if holder.cookie in cookies]
 
 
-def to_the_end(search: Search) -> list[Found]:
+class Clock:
+    """A clock that moves as it is told to, and a little each time that it is read."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        self.now += 1e-6
+        return self.now
+
+    def wait_for(self, search: Search) -> None:
+        """Let the time be that of the search's next look."""
+        assert search.due is not None
+        self.now = max(self.now, search.due)
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of searches."""
+    clock = Clock()
+    monkeypatch.setattr(searching, "time", clock)
+    return clock
+
+
+def to_the_end(search: Search, clock: Clock) -> list[Found]:
     found = []
     while search.due is not None:
+        clock.wait_for(search)
         found += list(search.resume())
-        time.sleep(0.005)
     return found
 
 
@@ -70,13 +93,13 @@ def test_a_socket_of_this_process(sock: socket.socket) -> None:
     assert not search.has(there)
 
 
-def test_a_descriptor_that_is_another_by_now(sock: socket.socket) -> None:
+def test_a_descriptor_that_is_another_by_now(sock: socket.socket, clock: Clock) -> None:
     """Between the look and the duplicate, its process closed it."""
     host = Host(sock)
     host.holders.append(host.holders[0]._replace(cookie=1))
     search, wanted = Search(host.find), message(1)
     search.add(wanted)
-    assert to_the_end(search) == [(wanted, None)]
+    assert to_the_end(search, clock) == [(wanted, None)]
     assert search.why_unreachable(1) == ""
 
 
@@ -87,9 +110,10 @@ def test_what_is_not_wanted_any_more(sock: socket.socket) -> None:
     assert search.due is None
 
 
-def test_no_free_descriptor(sock: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_free_descriptor(
+    sock: socket.socket, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """That does not mean that the socket was closed."""
-    monkeypatch.setattr(searching, "_UNTIL_THERE_MAY_BE_ONE", 0.1)
     search, wanted = Search(Host(sock).find), message(sockopt.cookie(sock), uid=0)
     search.add(wanted)
 
@@ -101,9 +125,9 @@ def test_no_free_descriptor(sock: socket.socket, monkeypatch: pytest.MonkeyPatch
         with pytest.raises(OSError, match="Too many"):
             list(search.resume())
     assert search.has(wanted)
-    assert search.due is not None and search.due > time.monotonic()
+    assert search.due is not None and search.due > clock.now
     assert list(search.resume()) == []
-    assert [place is not None for _, place in to_the_end(search)] == [True]
+    assert [place is not None for _, place in to_the_end(search, clock)] == [True]
 
 
 @pytest.mark.parametrize(
@@ -112,10 +136,13 @@ def test_no_free_descriptor(sock: socket.socket, monkeypatch: pytest.MonkeyPatch
     ids=["hangs", "hidden", "without main thread"],
 )
 def test_a_process_whose_descriptors_cannot_be_duplicated(
-    sock: socket.socket, monkeypatch: pytest.MonkeyPatch, error: int, is_held: bool
+    sock: socket.socket,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    error: int,
+    is_held: bool,
 ) -> None:
     """It has the socket, which is known: it is not closed."""
-    monkeypatch.setattr(searching, "_UNTIL_THERE_MAY_BE_ONE", 0.1)
     search, wanted = Search(Host(sock).find), message(sockopt.cookie(sock))
     search.add(wanted)
 
@@ -127,10 +154,12 @@ def test_a_process_whose_descriptors_cannot_be_duplicated(
         assert list(search.resume()) == ([] if is_held else [(wanted, None)])
         assert search.why_unreachable(wanted.cookie) == "why"
     assert search.has(wanted) is is_held
-    assert [place is not None for _, place in to_the_end(search)] == [True] * is_held
+    assert [place is not None for _, place in to_the_end(search, clock)] == [True] * is_held
 
 
-def test_roots_is_served_at_once(sock: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_roots_is_served_at_once(
+    sock: socket.socket, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Not after what was found with it, however much that is."""
     monkeypatch.setattr(searching, "_AT_A_TIME", 0.0)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as another:
@@ -139,12 +168,12 @@ def test_roots_is_served_at_once(sock: socket.socket, monkeypatch: pytest.Monkey
         search.add(message(sockopt.cookie(sock), uid=0))
         [(first, _)] = list(search.resume())
         assert first.cookie == sockopt.cookie(sock)
-        [(second, _)] = to_the_end(search)
+        [(second, _)] = to_the_end(search, clock)
         assert second.cookie == sockopt.cookie(another)
 
 
 def test_a_living_socket_that_no_process_has(
-    sock: socket.socket, monkeypatch: pytest.MonkeyPatch
+    sock: socket.socket, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is searched for again, ever more rarely, until a process has it."""
     host = Host(sock)
@@ -154,16 +183,14 @@ def test_a_living_socket_that_no_process_has(
     with monkeypatch.context() as patch:
         patch.setattr(host, "holders", [])
         for _ in range(3):
-            while not (found := list(search.resume())):
-                time.sleep(0.005)
-            assert found == [(wanted, None)]
-            asked_at = time.monotonic()
+            clock.wait_for(search)
+            assert list(search.resume()) == [(wanted, None)]
             firsts.append(search.retry(wanted))
             assert search.has(wanted) and search.due is not None
-            pauses.append(round((search.due - asked_at) / searching._FIRST_PAUSE, 1))
+            pauses.append(round((search.due - clock.now) / searching._FIRST_PAUSE, 3))
             assert list(search.resume()) == []
     assert (firsts, pauses) == ([True, False, False], [1.0, 2.0, 4.0])
-    assert [place is not None for _, place in to_the_end(search)] == [True]
+    assert [place is not None for _, place in to_the_end(search, clock)] == [True]
     search.end_pauses(wanted.cookie)
     assert search.retry(wanted)
     assert search.drop(wanted.cookie) == [wanted]

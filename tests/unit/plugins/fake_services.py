@@ -55,8 +55,10 @@ class FakeServices:
         self._services: dict[str, Document] = json.loads(path.read_text())
 
     def save(self) -> None:
-        """Write the file."""
-        self._path.write_text(json.dumps(self._services))
+        """Replace the file as a whole: gates and tests read it at any time."""
+        draft = self._path.with_suffix(".new")
+        draft.write_text(json.dumps(self._services))
+        draft.replace(self._path)
 
     def __call__(self, arguments: list[str]) -> tuple[int, str, str]:
         command, *rest = arguments

@@ -254,6 +254,6 @@ def test_the_page_is_there_after_an_abort(ansible: Ansible) -> None:
     while not fleet.hosts["fl1"].services["echo"]["journal"] and time.monotonic() < deadline:
         time.sleep(0.2)
     run.send_signal(signal.SIGINT)
-    output, _none = run.communicate(timeout=60)
+    output, _none = run.communicate(timeout=LIMIT_S)
     assert run.returncode != 0, output
     assert "the run has not ended, or was aborted since" in fleet.report
