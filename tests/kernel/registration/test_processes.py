@@ -34,7 +34,7 @@ def serve():
     while open("/proc/self/status").read().split("State:")[1].split()[0] != "Z":
         pass
     sock = grm.bind("{ADDRESS}", 1)[0]
-    grm.enroll([sock], 1, timeout=10)
+    grm.enroll([sock], 1, timeout={PATIENCE_S})
     grm.promote(sock, 1)
     print("up", flush=True)
     sys.stdin.read()
@@ -64,8 +64,9 @@ def test_a_process_that_hangs_in_execve(host: Host, tmp_path: Path) -> None:
             assert message not in host.errors.read_text()
             done = host.run("doctor", ADDRESS, "--json")
             view = json.loads(done.stdout)
-            assert [item["code"] for item in view["findings"]] == ["unreachable"]
-            assert message in view["findings"][0]["why"]
+            # another test of this file may run beside
+            assert {item["code"] for item in view["findings"]} == {"unreachable"}
+            assert any(message in item["why"] for item in view["findings"])
             assert [item["steered"] for item in view["sockets"]] == [True]
             assert host.run("working-gen", ADDRESS, "1").returncode == 0
             host.process.terminate()
