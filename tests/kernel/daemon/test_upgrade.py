@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -38,7 +37,10 @@ def other_version(tmp_path: Path) -> list[str]:
     changed = text.replace("total[RX_NEW_FLOW_TOTAL]++;", "total[RX_NEW_FLOW_TOTAL] += 2;")
     assert changed != text
     steering.write_text(changed)
-    return [sys.executable, str(tree / "bin/udpgrm")]
+    command = [sys.executable, str(tree / "bin/udpgrm")]
+    # a start waits for its compiler, and a busy machine's takes minutes
+    subprocess.run([*command, "build"], check=True, stdout=subprocess.DEVNULL)
+    return command
 
 
 def test_new_programs_under_traffic(
@@ -66,22 +68,25 @@ def test_new_programs_under_traffic(
             while not done.wait(0.02):
                 sent.append(old.sendto(b"?", TO))
 
+        before = programs(bare_host)
         traffic = threading.Thread(target=send)
         traffic.start()
         try:
             bare_host.start("--persist")
-            time.sleep(0.5)
+            wait_for(lambda: programs(bare_host) - before, "the new program")
+            replaced = len(sent)
+            wait_for(lambda: len(sent) > replaced + 20, "packets to it")
         finally:
             done.set()
             traffic.join()
         found = received(sockets)
     assert [position for position, _ in found] == [0] * len(sent)
-    before = bare_host.counters(WHERE)["rx_new_flow_total"]
+    counted = bare_host.counters(WHERE)["rx_new_flow_total"]
     with client() as new:
         new.sendto(b"?", TO)
         assert [position for position, _ in received(sockets)] == [1]
     # no socket has registered since: the program was replaced at the start
-    assert bare_host.counters(WHERE)["rx_new_flow_total"] == before + 2
+    assert bare_host.counters(WHERE)["rx_new_flow_total"] == counted + 2
     for sock in sockets:
         sock.close()
 

@@ -13,6 +13,7 @@ import pytest
 
 import udpgrm.client as grm
 from testing.host import Host, plain_socket, wait_for, wait_for_index
+from testing.waiting import PATIENCE_S
 from tests.kernel.dissectors.named import (
     ADDRESS,
     FIRST_BYTE,
@@ -95,6 +96,18 @@ def uncompiled(library: Path) -> bytes:
     return dissector("slow", {"at": 0})
 
 
+#: Begins no compilation while the fault is there.
+HELD_COMPILER = """
+import time
+from udpgrm.daemon.compiling import Compiler
+due = Compiler.due.fget
+def held(self):
+    found = due(self)
+    return found if found is None or not failing() else time.monotonic() + 0.1
+Compiler.due = property(held)
+"""
+
+
 def ask(sock: socket.socket, generation: int = 1) -> None:
     sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, bytes([generation, 0, 0, 0]))
 
@@ -103,7 +116,8 @@ def test_killed_while_sockets_wait_for_the_compiler(
     uncompiled: bytes, bare_host: Host, sockets: Sockets
 ) -> None:
     """Of what a socket has asked for the last holds."""
-    bare_host.start("--persist")
+    bare_host.fault.touch()
+    bare_host.start("--persist", fault=HELD_COMPILER)
     made = [sockets.bound(uncompiled) for _ in range(12)]
     for generation in (1, 2):
         for sock in made:
@@ -119,13 +133,16 @@ def test_killed_while_sockets_wait_for_the_compiler(
 
 
 def test_others_are_served_while_a_dissector_compiles(
-    uncompiled: bytes, host: Host, sockets: Sockets
+    uncompiled: bytes, bare_host: Host, sockets: Sockets
 ) -> None:
+    bare_host.fault.touch()
+    bare_host.start(fault=HELD_COMPILER)
     sock = sockets.bound(uncompiled)
     ask(sock)
     with grm.bind("127.0.0.1:4434")[0] as other:
         grm.enroll([other], 1)
         assert grm.socket_generation(sock).index is None, "it did not wait for the compiler"
+    bare_host.fault.unlink()
     wait_for_index(sock)
 
 
@@ -135,8 +152,9 @@ def test_a_group_that_waits_for_the_compiler_is_kept(
     """Also when the daemon looks for groups without sockets meanwhile, as a process has ended."""
     sock = sockets.bound(uncompiled)
     ask(sock)
-    code = "import udpgrm.client as grm; grm.enroll(grm.bind('127.0.0.1:4434'), 1)"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    enroll = f"grm.enroll(grm.bind('127.0.0.1:4434'), 1, {PATIENCE_S})"
+    code = f"import udpgrm.client as grm; {enroll}"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=2 * PATIENCE_S)
     wait_for_index(sock)
 
 

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from testing.waiting import PATIENCE_S
 from tests.filters import Packet, interpret, one_of_each, random_filter
 from udpgrm.build.link import link
 from udpgrm.dissectors.classic import Instruction
@@ -100,7 +101,7 @@ class Linked:
     def run(self, payload: bytes) -> int:
         runs = struct.unpack_from("=Q", self._memory, 8)[0]
         self.sender.sendto(payload, self.to)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_S
         while struct.unpack_from("=Q", self._memory, 8)[0] == runs:
             assert time.monotonic() < deadline, "the packet met no filter"
         result: int = struct.unpack_from("=q", self._memory)[0]
@@ -210,7 +211,7 @@ class Kernels:
 
     def run(self, sender: socket.socket, payload: bytes) -> int:
         sender.sendto(payload, self.sockets[0].getsockname())
-        ((fd, _),) = self._poll.poll(10_000)
+        ((fd, _),) = self._poll.poll(1000 * PATIENCE_S)
         numbers = {sock.fileno(): number for number, sock in enumerate(self.sockets)}
         self.sockets[numbers[fd]].recv(2048)
         return numbers[fd]
