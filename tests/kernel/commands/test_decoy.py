@@ -196,10 +196,10 @@ def test_started_where_ends_of_children_are_ignored() -> None:
 @pytest.mark.parametrize("end, status", [("exit 9", 9), ("kill -TERM $$", 128 + signal.SIGTERM)])
 def test_process_1_of_a_container(end: str, status: int) -> None:
     # a grandchild that has lost its parent ends: only process 1 can reap it
-    orphan = "(sleep 0.1 & echo $!); sleep 0.5"
+    orphan = "pid=$(sleep 0.1 >&2 & echo $!); echo $pid; while kill -0 $pid; do sleep 0.05; done"
     done = subprocess.run(
         [
-            *("unshare", "--pid", "--fork", "--mount-proc"),
+            *("unshare", "--pid", "--fork", "--kill-child", "--mount-proc"),
             *(*DECOY, "--", "sh", "-c", f"{orphan}; ps -eo pid,stat; {end}"),
         ],
         capture_output=True,

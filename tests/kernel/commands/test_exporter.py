@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import pytest
 
 from testing.host import COMMAND, Host, wait_for
+from testing.waiting import PATIENCE_S
 
 EXPORTER = "127.0.0.1:9999"
 
@@ -40,22 +41,22 @@ def get(url: str) -> str:
 def test_exporter_serves_metrics_only_and_ends_on_sigterm(host: Host) -> None:
     command = [*COMMAND, f"--pin-dir={host.directory}", "metrics", f"--listen={EXPORTER}"]
     with running(*command) as process:
-        text = wait_for(lambda: get(f"http://{EXPORTER}/metrics"), "the exporter", 60)
+        text = wait_for(lambda: get(f"http://{EXPORTER}/metrics"), "the exporter")
         assert "udpgrm_daemon_up 1\n" in text
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(f"http://{EXPORTER}/etc/passwd")
         assert refused.value.code == 404
         process.terminate()
-        assert process.wait(timeout=60) == 0
+        assert process.wait(PATIENCE_S) == 0
 
 
 def test_exporter_serves_without_the_daemon_and_despite_silent_clients(host: Host) -> None:
     command = [*COMMAND, f"--pin-dir={host.directory}", "metrics", f"--listen={EXPORTER}"]
     with running(*command), contextlib.ExitStack() as stack:
-        wait_for(lambda: get(f"http://{EXPORTER}/metrics"), "the exporter", 60)
+        wait_for(lambda: get(f"http://{EXPORTER}/metrics"), "the exporter")
         stack.enter_context(socket.create_connection(("127.0.0.1", 9999)))
         host.kill(signal.SIGTERM)
-        wait_for(lambda: "udpgrm_daemon_up 0" in get(f"http://{EXPORTER}/metrics"), "the end", 60)
+        wait_for(lambda: "udpgrm_daemon_up 0" in get(f"http://{EXPORTER}/metrics"), "the end")
 
 
 def test_exporter_says_when_its_address_is_taken(host: Host) -> None:

@@ -25,6 +25,8 @@ from typing import Optional
 
 ROOT = Path(__file__).resolve().parents[3]
 _STRAY = "a packet of another peer"
+#: That of testing/waiting.py, which this program would have to find first.
+PATIENCE_S = 120.0
 
 
 def reuseport(where: tuple[str, int]) -> socket.socket:
@@ -45,7 +47,7 @@ def serve(name: bytes, where: tuple[str, int], generation: Optional[int]) -> Non
         sys.path.insert(0, str(ROOT))
         import udpgrm.client as grm
 
-        grm.enroll([main], generation)
+        grm.enroll([main], generation, PATIENCE_S)
     poll = select.epoll()
     poll.register(main, select.EPOLLIN)
     sessions: dict[int, socket.socket] = {}
@@ -114,7 +116,8 @@ class Acceptor:
         if self.process.stdout is not None:
             self.strays = self.process.stdout.read().count(_STRAY)
             self.process.stdout.close()
-        for _ in range(500):
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
             with contextlib.suppress(OSError):
                 self.cgroup.rmdir()
                 return
@@ -125,7 +128,7 @@ def ask(peers: Sequence[socket.socket], where: tuple[str, int]) -> list[str]:
     """Names of the servers that answer each of these sockets."""
     names = []
     for peer in peers:
-        peer.settimeout(10)
+        peer.settimeout(PATIENCE_S)
         peer.sendto(b"?", where)
         names.append(peer.recv(100).decode())
     return names

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 import udpgrm.client as grm
 from testing.host import Host
+from testing.waiting import PATIENCE_S
 from tests.kernel.connections.acceptor import reuseport
 from udpgrm.kernel import sockopt
 from udpgrm.restart.drain import Decision, Watcher
@@ -38,7 +39,7 @@ def _obey(channel: socket.socket, generation: int) -> None:
     """Do what is asked: a letter and a number, answered by a letter and SO_COOKIE."""
     held: dict[int, socket.socket] = {}
     main = reuseport(WHERE)
-    grm.enroll([main], generation, timeout=20)
+    grm.enroll([main], generation, timeout=PATIENCE_S)
     channel.send(b"+" + bytes(8))
     while order := channel.recv(16):
         word, number = order[:1], int.from_bytes(order[1:], "big")
@@ -80,7 +81,7 @@ class Server:
             finally:
                 os._exit(1)
         there.close()
-        self._channel.settimeout(40)
+        self._channel.settimeout(2 * PATIENCE_S)
         assert self._channel.recv(16)[:1] == b"+"
 
     def order(self, word: str, number: int = 0) -> int:
@@ -134,15 +135,16 @@ def _play(servers: list[Server], act: Act) -> None:
 
 def _compare(groups: Groups, servers: list[Server]) -> None:
     """What is counted and what ss lists, once they are still: processes are being killed."""
-    for _ in range(200):
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
         listed = _listed()
         samples = {server: groups.sample(server.generation) for server in servers}
         counts = {server.generation: samples[server].connected for server in servers}
         wanted = {server.generation: len(listed & server.all) for server in servers}
         if counts == wanted and listed == _listed():
             break
+        assert time.monotonic() < deadline, (counts, wanted)
         time.sleep(0.01)
-    assert counts == wanted
     for server, sample in samples.items():
         decision = Watcher(DrainUntil(flows=0), 60).look(sample)
         assert (decision is Decision.DRAINED) == (not wanted[server.generation])

@@ -195,4 +195,4 @@ def test_a_daemon_adds_the_map_that_an_earlier_version_lacks(
     grm.enroll([sock], 1)
     grm.promote(sock, 1)
     connect(sockets)
-    assert flows(bare_host) == {1: 1}
+    wait_for(lambda: flows(bare_host) == {1: 1}, "its connection")

@@ -22,7 +22,9 @@ sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 sock.bind(("0.0.0.0", 4433))
 sock.setsockopt(socket.SOL_SOCKET, 68, 0)  # SO_DETACH_REUSEPORT_BPF
 """
-WARNINGS = "journalctl --quiet --unit=udpgrm --priority=warning --output=cat"
+#: The journal has what was logged before, and not only what it has read by now.
+JOURNAL = "journalctl --sync && journalctl --quiet --output=cat"
+WARNINGS = f"{JOURNAL} --unit=udpgrm --priority=warning"
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +48,11 @@ def test_restart(host: Box) -> None:
 
 
 def test_fields(host: Box) -> None:
-    end = "journalctl --quiet UDPGRM_SERVICE=echo UDPGRM_OUTCOME=finished --output=cat"
+    end = f"{JOURNAL} UDPGRM_SERVICE=echo UDPGRM_OUTCOME=finished"
     first, second = host.run(end).splitlines()
     assert first.startswith("echo: finished: generation 1 is active")
     assert second.startswith("echo: finished: generation 2 is active")
-    working = "journalctl --quiet UDPGRM_GROUP=0.0.0.0:4433 UDPGRM_GENERATION=2 --output=cat"
+    working = f"{JOURNAL} UDPGRM_GROUP=0.0.0.0:4433 UDPGRM_GENERATION=2"
     assert "Working gen app=0 2 0.0.0.0:4433" in host.run(working).splitlines()
 
 

@@ -14,6 +14,7 @@ import pytest
 
 import udpgrm.client as grm
 from testing.host import COMMAND, Host
+from testing.waiting import PATIENCE_S
 from udpgrm.build import sources
 from udpgrm.kernel import cgroups, libbpf
 
@@ -131,7 +132,7 @@ def test_another_program_on_the_cgroup(
             [*COMMAND, "--daemon", f"--pin-dir={host.directory}-other", f"--install={target}"],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
             check=False,
         )
         assert daemon.returncode == 255 and "(firewall)" in daemon.stderr

@@ -10,6 +10,7 @@ from pathlib import Path
 import udpgrm.client as grm
 from testing.host import Host
 from testing.journal import decoded
+from testing.waiting import PATIENCE_S
 from udpgrm.journald import MessageId
 from udpgrm.kernel import sockopt
 
@@ -27,7 +28,7 @@ def test_fields(bare_host: Host, tmp_path: Path) -> None:
     path = str(tmp_path / "journal")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
         journal.bind(path)
-        journal.settimeout(30)
+        journal.settimeout(PATIENCE_S)
         bare_host.start(fault=JOURNAL.format(path=path))
         [sock] = grm.bind("127.0.0.1:7000")
         grm.enroll([sock], 3)

@@ -77,7 +77,7 @@ def test_descriptors_stay_the_same(host: Host, sockets: list[socket.socket]) -> 
     for sock in sockets:
         sock.close()
     wait_for(lambda: host.run("list").stdout == "", "the groups to be collected")
-    assert open_descriptors(host) == before
+    wait_for(lambda: open_descriptors(host) == before, "the descriptors of before")
 
 
 def test_descriptors_of_labelled_groups(bare_host: Host, sockets: list[socket.socket]) -> None:

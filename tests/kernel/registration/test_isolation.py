@@ -29,7 +29,7 @@ grm.enroll([old], 7, 120); grm.promote(old, 7)
 peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 def exchange(expected):
     peer.sendto(b"hi", ("127.0.0.1", 4433))
-    ready = select.select([old, new], [], [], 2)[0]
+    ready = select.select([old, new], [], [], 120)[0]
     assert ready == [expected], ready
     _, sender = ready[0].recvfrom(100)
     ready[0].sendto(b"yo", sender)

@@ -143,9 +143,10 @@ def test_rollback_that_is_not_waited_for(serving: Edge) -> None:
     with Traffic():
         command = serving.start("restart", "edge", "--json")
         serving.await_step("drain")
-        asked = serving.host.json("rollback", "edge", "--no-follow")
-        assert asked == {"schema": 1, "service": "edge", "unit": None}
-        assert serving.journal()["outcome"] is None
+        with Traffic(1):  # whose flow keeps the new instance draining
+            asked = serving.host.json("rollback", "edge", "--no-follow")
+            assert asked == {"schema": 1, "service": "edge", "unit": None}
+            assert serving.journal()["outcome"] is None
     assert command.wait(PATIENCE_S) == 1
     command.communicate()
     assert serving_only(serving, 1)

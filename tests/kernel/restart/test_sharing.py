@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from testing.host import Host, client
+from testing.waiting import PATIENCE_S
 from tests.kernel.restarts import TO, WHERE, Edge, Traffic, ask, serving_only
 
 pytest_plugins = ("tests.kernel.restart_fixtures",)
@@ -86,7 +87,7 @@ def test_flow_of_the_old_instance_stays_there(plain: Edge) -> None:
         with plain.start() as restart:
             plain.await_step("drain")
             assert (ask(old), ask(new)) == (1, 2)
-            assert restart.wait(timeout=60) == 0
+            assert restart.wait(timeout=PATIENCE_S) == 0
     assert serving_only(plain, 2)
 
 

@@ -24,7 +24,7 @@ __all__ = ["edge"]
 CALLERS, CALLS_BEFORE = 40, 5
 #: How long a call's answer takes, and how long it lasts (seconds).
 RINGS_S, LASTS_S = 0.1, 0.3
-#: An answer that did not come by then never comes: nothing is sent again.
+#: An answer that did not come by then never comes, where many do not: nothing is sent again.
 LOST_S = 5.0
 #: Keeps calls in memory, and knows the answers of its own calls only. Answers probes itself.
 PROXY = f"""
@@ -95,10 +95,10 @@ def message(method: str, call: str, number: int) -> bytes:
     return "\r\n".join((*lines, "", "")).encode()
 
 
-def succeeds(call: str) -> bool:
+def succeeds(call: str, lost_s: float) -> bool:
     """Call, and hang up; return whether both were accepted."""
     with client() as sock:
-        sock.settimeout(LOST_S)
+        sock.settimeout(lost_s)
         for number, method in enumerate(("INVITE", "BYE"), 1):
             sock.sendto(message(method, call, number), TO)
             try:
@@ -123,21 +123,21 @@ def proxying(edge: Edge, dissector: str, upstream: int) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def calls_around_a_restart(edge: Edge) -> tuple[list[bool], dict[str, Any]]:
+def calls_around_a_restart(edge: Edge, lost_s: float) -> tuple[list[bool], dict[str, Any]]:
     """Return whether each call succeeded, before, during and after a restart; and its journal."""
-    begun, done = threading.Event(), threading.Event()
+    begun, done = threading.Barrier(CALLERS + 1), threading.Event()
 
     def caller(number: int) -> list[bool]:
         found: list[bool] = []
         while not done.is_set():
-            found.append(succeeds(f"{number}-{len(found)}"))
+            found.append(succeeds(f"{number}-{len(found)}", lost_s))
             if len(found) == CALLS_BEFORE:
-                begun.set()
+                begun.wait(PATIENCE_S)
         return found
 
     with ThreadPoolExecutor(CALLERS) as callers:
         results = [callers.submit(caller, number) for number in range(CALLERS)]
-        assert begun.wait(PATIENCE_S)
+        begun.wait(PATIENCE_S)
         restart = edge.restart("--json")
         done.set()
         calls = [call for result in results for call in result.result()]
@@ -147,7 +147,7 @@ def calls_around_a_restart(edge: Edge) -> tuple[list[bool], dict[str, Any]]:
 
 def test_no_call_fails(edge: Edge, upstream: int) -> None:
     proxying(edge, "sip", upstream)
-    calls, journal = calls_around_a_restart(edge)
+    calls, journal = calls_around_a_restart(edge, PATIENCE_S)
     assert len(calls) > CALLERS * CALLS_BEFORE
     assert calls.count(False) == 0
     assert serving_only(edge, 2)
@@ -160,5 +160,5 @@ def test_no_call_fails(edge: Edge, upstream: int) -> None:
 def test_calls_fail_if_the_upstream_is_one_flow(edge: Edge, upstream: int) -> None:
     """What the other test would show if its dissector found no call."""
     proxying(edge, "flow", upstream)
-    calls, _ = calls_around_a_restart(edge)
+    calls, _ = calls_around_a_restart(edge, LOST_S)
     assert calls.count(False) > 0

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from testing.host import Host
+from testing.waiting import PATIENCE_S
 from tests.kernel import sockopts as grm
 from tests.kernel.dissectors import named
 from udpgrm.kernel.sockopt import UDP_GRO
@@ -99,7 +100,7 @@ def test_no_length_tells_a_train(
         grm.register(sock, 1)
         segment = (socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("=H", 100))
         peer.sendmsg([b"x" * 1000], [segment], 0, ("127.0.0.1", 4433))
-        sock.settimeout(5)
+        sock.settimeout(PATIENCE_S)
         assert [len(sock.recv(2000)) for _ in range(10)] == [100] * 10
     counted = bare_host.counters(named.ADDRESS)
     assert counted["rx_processed_total"] == 1
@@ -116,6 +117,6 @@ def test_a_train_counts_once(host: Host, sock: socket.socket) -> None:
     segment = (socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("=H", 100))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
         peer.sendmsg([b"x" * 1000], [segment], 0, ("127.0.0.1", 4433))
-    sock.settimeout(5)
+    sock.settimeout(PATIENCE_S)
     assert [len(sock.recv(2000)) for _ in range(10)] == [100] * 10
     assert "\t\trx_processed_total 1\n" in host.run("list").stdout
