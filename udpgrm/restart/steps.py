@@ -136,8 +136,11 @@ class Steps:
 
     def _refuse_ended(self) -> None:
         if not self._instances.is_alive(self._new):
-            name, failure = self._instances.name(self._new), self._instances.failure(self._new)
-            raise StepFailed(f"{name} has ended; {failure}")
+            raise self._ended(self._new)
+
+    def _ended(self, generation: int) -> StepFailed:
+        name, failure = self._instances.name(generation), self._instances.failure(generation)
+        return StepFailed(f"{name} has ended; {failure}")
 
     def _adopt(self, deadline: float) -> None:
         cgroup = self._instances.cgroup(self._new)
@@ -265,7 +268,7 @@ class Steps:
         steering.refuse_active(self._groups, old, evidence)
         facts = self.facts()
         if is_lost(Step.STOP, facts):
-            raise StepFailed(f"{self._instances.name(self._new)} has ended")
+            raise self._ended(self._new)
         stays = facts.new_alive and not facts.superseded
         self._stop_instance(old, self._new if stays else None, evidence)
         if stays and has_ended(self._instances, self._new):  # ExecStop= may have reached it
@@ -332,7 +335,7 @@ class Steps:
 
         def watch() -> None:
             if old is not None and has_ended(self._instances, old):
-                raise StepFailed(f"{self._instances.name(old)} has ended")
+                raise self._ended(old)
 
         decision = self._watch(self._new, evidence, watch)
         if decision is Decision.TIMEOUT and self._service.drain.on_timeout == "keep":

@@ -18,6 +18,8 @@ _POLL_S = 0.05
 _PATIENCE_S = 3.0
 #: Of a journal: the last lines, and of each so many characters.
 _LOG_LINES, _LINE = 8, 300
+#: Of journalctl: messages alone; quiet: no line that there is none.
+_PLAIN = ("--output=cat", "--quiet", "--no-pager")
 _ALIVE = ("active", "activating", "reloading")
 
 
@@ -129,11 +131,13 @@ def failure(unit: str) -> str:
     )
     # 2, 3: killed, dumped core (CLD_KILLED, CLD_DUMPED)
     how = "signal" if shown.get("ExecMainCode") in ("2", "3") else "exit code"
-    log = _run("journalctl", "--unit", unit, f"--lines={_LOG_LINES}", "--output=cat", "--no-pager")
-    lines = " | ".join(line[:_LINE] for line in log.stdout.split("\n") if line) or "it is empty"
+    log = _run("journalctl", "--unit", unit, f"--lines={_LOG_LINES}", *_PLAIN)
+    lines = [line[:_LINE] for line in log.stdout.split("\n") if line]
     result = shown.get("Result", "success")
-    end = "" if result == "success" else f"{result}, {how} {shown.get('ExecMainStatus', '?')}; "
-    return f"{unit}: {end}its journal ends: {lines}"
+    known = [] if result == "success" else [f"{result}, {how} {shown.get('ExecMainStatus', '?')}"]
+    if lines:
+        known.append(f"its journal ends: {' | '.join(lines)}")
+    return f"{unit}: {'; '.join(known) or 'its journal is empty'}"
 
 
 def start(unit: str) -> None:
@@ -174,7 +178,7 @@ def run_transient(unit: str, environment: Mapping[str, str], command: Sequence[s
 
 def last_line(unit: str) -> str:
     """Return the last line of a unit's log, "" if there is none."""
-    shown = _run("journalctl", "--unit", unit, "--lines=1", "--output=cat", "--quiet")
+    shown = _run("journalctl", "--unit", unit, "--lines=1", *_PLAIN)
     return shown.stdout.strip()
 
 

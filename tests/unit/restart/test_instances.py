@@ -30,12 +30,12 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "log"
 
 
-def says(log: Path, body: str) -> TemplateUnits:
+def says(log: Path, body: str, journal_body: str = "echo cannot bind; echo bye") -> TemplateUnits:
     program = log.with_name("systemctl")
     program.write_text(SYSTEMCTL.format(body=body))
     program.chmod(0o755)
     journal = log.with_name("journalctl")
-    journal.write_text("#!/bin/sh\necho cannot bind\necho bye\n")
+    journal.write_text(f"#!/bin/sh\n{journal_body}\n")
     journal.chmod(0o755)
     return TemplateUnits(service(timeouts=Timeouts(start_s=0.3)))
 
@@ -99,6 +99,26 @@ def test_the_reason_of_systemctl(log: Path) -> None:
     )
     with pytest.raises(SystemdError, match=r"^Job for it failed. See status.$"):
         units.check()
+
+
+#: A journal without lines, as journalctl shows it.
+EMPTY = 'case "$*" in *--quiet*) ;; *) echo -- No entries --;; esac'
+
+
+@pytest.mark.parametrize(
+    ("shown", "journal", "message"),
+    [
+        ("exit-code 1 98", "echo bye", "exit-code, exit code 98; its journal ends: bye"),
+        ("signal 2 9", EMPTY, "signal, signal 9"),
+        ("success 1 0", "echo bye", "its journal ends: bye"),
+        ("success 1 0", EMPTY, "its journal is empty"),
+    ],
+)
+def test_how_it_has_failed(log: Path, shown: str, journal: str, message: str) -> None:
+    result, code, status = shown.split()
+    properties = f"Result={result}\nExecMainCode={code}\nExecMainStatus={status}\n"
+    units = says(log, f"printf '{properties}'", journal)
+    assert units.failure(7) == f"edge@7.service: {message}"
 
 
 def test_a_start_that_hangs(log: Path) -> None:

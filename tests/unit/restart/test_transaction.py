@@ -251,6 +251,34 @@ def test_a_new_instance_that_dies_during_the_drain(world: World) -> None:
     assert world.reason == "edge@5.service has ended; edge@5.service: exit code 1"
 
 
+def test_a_new_instance_that_dies_as_the_old_one_is_to_be_stopped(world: World) -> None:
+    def dies() -> None:
+        if world.journal.position.step is Step.STOP:
+            world.instances.running.discard(NEW)
+
+    world.check_cancelled = dies
+    world.run()
+    assert rolled_back(world)
+    assert world.reason == "edge@5.service has ended; edge@5.service: exit code 1"
+
+
+def test_an_old_instance_that_dies_while_the_new_one_drains(world: World) -> None:
+    world.prober.fails = "verify"
+    world.groups.flows = [9] * 2
+    sample = world.groups.sample
+
+    def dies(generation: int) -> Any:
+        world.instances.running.discard(OLD)
+        world.prober.fails = None
+        return sample(generation)
+
+    world.groups.sample = dies  # type: ignore[method-assign]
+    assert world.run().outcome is Outcome.FINISHED
+    drain = world.journal.last(Step.DRAIN_NEW)
+    assert drain is not None
+    assert drain.reason == "edge@4.service has ended; edge@4.service: exit code 1"
+
+
 def test_an_instance_of_unknown_state(world: World) -> None:
     world.groups.flows = [9] * 3
     sample = world.groups.sample
