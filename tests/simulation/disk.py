@@ -95,11 +95,15 @@ class Disk:
         """Lock a file that a process has opened; return False if another lock excludes that."""
         held = self.locks.setdefault(path.name, {})
         for other, (owner, is_shared) in held.items():
-            if other is not opened and not owner.dead and not (shared and is_shared):
+            is_held = owner.lingers or not owner.dead
+            if other is not opened and is_held and not (shared and is_shared):
                 return False
         held[opened] = process, shared
         return True
 
     def close(self, path: Path, opened: object) -> None:
-        """Unlock what was opened."""
-        self.locks.get(path.name, {}).pop(opened, None)
+        """Unlock what was opened, once its process has ended."""
+        held = self.locks.get(path.name, {})
+        owner, _ = held.get(opened, (None, False))
+        if owner is not None and not owner.lingers:
+            del held[opened]

@@ -180,6 +180,13 @@ class SimulatedHost(Host):
         generation = _generation(cgroup.name)
         return [1000 + generation] if self._world.units.get(generation).runs else []
 
+    def pid(self) -> int:
+        return self._world.scheduler.current.pid
+
+    def was_killed(self, pid: int) -> bool:
+        self._world.called("was_killed")
+        return pid in self._world.scheduler.lingering
+
     def runs_systemd(self) -> bool:
         return False
 

@@ -28,6 +28,7 @@ class Process:
         if gate is None:
             self.gate.acquire()
         self.dead = self.finished = False
+        self.lingers = False  # it was killed, and has its locks until a write to the disk is done
         self.on_signal: Optional[Callable[[int, object], None]] = None
         self.unit = ""
         self.status: Optional[int] = None
@@ -46,6 +47,7 @@ class Scheduler:
         self._driver = Process("driver", 1)
         self.current = self._driver
         self.processes: list[Process] = []
+        self.lingering: set[int] = set()
 
     def at(self, seconds: float, do: Callable[[], None]) -> None:
         """Do something in so many seconds."""
@@ -115,6 +117,17 @@ class Scheduler:
             process.dead = True
             if process is not self.current:  # else the call that it makes now raises Killed
                 heapq.heappush(self._queue, (self.now, next(self._order), process))
+
+    def linger(self, process: Process, seconds: float) -> None:
+        """Let a process that is killed keep its locks, as while it waits for a disk."""
+
+        def ends() -> None:
+            process.lingers = False
+            self.lingering.discard(process.pid)
+
+        process.lingers = True
+        self.lingering.add(process.pid)
+        self.at(seconds, ends)
 
     def living(self) -> list[Process]:
         """Return the processes that run, without the driver."""

@@ -91,6 +91,10 @@ class _Run:
         self.reached.append(fault)
         me = world.scheduler.current
         if kind == "kill":
+            # drawn from a generator of its own, so that all other draws stay as they are
+            lasts = Random(f"{self.schedule.seed} {fault.at}").choice((0.0, 0.0, 0.3, 13.0))
+            if lasts:
+                world.scheduler.linger(me, lasts)
             world.scheduler.kill(me)
         elif kind == "reboot":
             world.reboot()

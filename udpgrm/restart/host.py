@@ -205,6 +205,20 @@ class Host:
         """Return the processes of a cgroup and of those below it."""
         return cgroups.processes(cgroup)
 
+    def pid(self) -> int:
+        """Return the ID of this process."""
+        return os.getpid()
+
+    def was_killed(self, pid: int) -> bool:
+        """Return whether a process ends as soon as the kernel lets it: SIGKILL is pending."""
+        try:
+            text = Path(f"/proc/{pid}/status").read_text(errors="replace")
+        except OSError:
+            return False
+        fields = dict(line.partition(":\t")[::2] for line in text.splitlines())
+        pending = int(fields["SigPnd"], 16) | int(fields["ShdPnd"], 16)
+        return bool(pending >> (signal.SIGKILL - 1) & 1)
+
     def runs_systemd(self) -> bool:
         """Return whether systemd is this machine's init: sd_booted(3)."""
         return _SYSTEMD.is_dir()

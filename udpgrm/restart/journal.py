@@ -309,20 +309,20 @@ def waiting_for_their_stop(service: str) -> dict[int, Optional[int]]:
 
 def unfinished() -> list[str]:
     """Return the names of restarts that wait to be resumed, or whose journal is unreadable."""
-    found = []
-    for path in host.current.find(directory(), "*.json"):
-        if not is_name(path.stem):
-            continue
-        try:
-            if lock.is_locked(path.stem):
-                continue
-            last = load(path.stem)
-        except JournalError:  # the resume reports why
-            found.append(path.stem)
-        else:
-            if last is not None and last.position.outcome is None:
-                found.append(path.stem)
-    return found
+    names = [path.stem for path in host.current.find(directory(), "*.json") if is_name(path.stem)]
+    try:
+        running = lock.lasting(names)  # before the journals: their last change is not missed
+    except JournalError:
+        return names
+    return [name for name in names if name not in running and _waits(name)]
+
+
+def _waits(name: str) -> bool:
+    try:
+        last = load(name)
+    except JournalError:  # the resume reports why
+        return True
+    return last is not None and last.position.outcome is None
 
 
 def _from_json(path: Path, value: dict[str, Any]) -> Journal:

@@ -10,14 +10,15 @@ import json
 import os
 import pwd
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from udpgrm.restart import host
 from udpgrm.restart.statedir import path_of
 
 _LOOK_S = 0.5
-_POLL_S = 0.01
+_POLL_S, _PAUSE_S = 0.01, 0.05
 
 
 class Busy(Exception):
@@ -46,10 +47,10 @@ def locked(service: str) -> Iterator[None]:
         deadline = clock.monotonic() + _LOOK_S
         while not file.try_lock():
             # is_locked holds it for an instant, too
-            if clock.monotonic() > deadline:
+            if clock.monotonic() > deadline and not _is_ending(service):
                 raise Busy(f"{service}: a restart runs already: {holder(service)}")
             clock.sleep(_POLL_S)
-        file.write(json.dumps({"pid": os.getpid(), "user": _user(), "started": clock.time()}))
+        file.write(json.dumps({"pid": clock.pid(), "user": _user(), "started": clock.time()}))
         yield
 
 
@@ -70,10 +71,35 @@ def is_locked(service: str) -> bool:
         return False
 
 
+def lasting(services: Sequence[str]) -> Sequence[str]:
+    """Return the services that processes restart now, and continue to for a moment.
+
+    A drain that ends holds its service's lock no longer than that.
+    """
+    clock = host.current
+    held, deadline = services, clock.monotonic() + _LOOK_S
+    while held := [service for service in held if is_locked(service)]:
+        if clock.monotonic() > deadline and not any(map(_is_ending, held)):
+            break
+        clock.sleep(_PAUSE_S)
+    return held
+
+
+def _is_ending(service: str) -> bool:
+    """Return whether the process that has the lock was killed, and only waits for the disk."""
+    with contextlib.suppress(OSError, KeyError, TypeError, ValueError):
+        return host.current.was_killed(int(_content(service)["pid"]))
+    return False
+
+
+def _content(service: str) -> Any:
+    return json.loads(host.current.read(path_of(service, ".lock")))
+
+
 def holder(service: str) -> str:
     """Return the process that restarts a service, for people."""
     try:
-        value = json.loads(host.current.read(path_of(service, ".lock")))
+        value = _content(service)
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value["started"]))
         return f"pid {value['pid']} of {value['user']}, since {since}"
     except (OSError, KeyError, TypeError, ValueError):

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 from typing import Any
 
@@ -29,6 +31,19 @@ def begun(edge: Edge) -> subprocess.Popen[str]:
     command = edge.start("restart", "edge", "--json")
     edge.await_step("drain")
     return command
+
+
+def await_holder(edge: Edge, name: str) -> None:
+    """Wait for the process that has taken a drain over."""
+    path = edge.state / f"{name}.lock"
+    until(lambda: path.exists() and path.read_text(), f"a process that continues {name}")
+
+
+def kill_holder(edge: Edge, name: str) -> None:
+    """Kill it, and wait for its end: until a write to the disk is done, it has the lock."""
+    pid = json.loads((edge.state / f"{name}.lock").read_text())["pid"]
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not lock.is_locked(name), f"the end of the process that continued {name}")
 
 
 def ended(edge: Edge, generation: int) -> bool:
@@ -138,18 +153,14 @@ def test_killed_as_the_next_one_begins(serving: Edge, handed_over: bool, with_da
         begun(serving)
         last = serving.start()
         until(lambda: (serving.state / "edge@1.json").exists(), "the succession")
-        lock = serving.state / "edge@1.lock"
         if handed_over:
-            until(
-                lambda: lock.exists() and lock.read_text(),
-                "the process that took it over",
-            )
+            await_holder(serving, "edge@1")
         last.kill()
         last.communicate()
         if with_daemon:
             serving.host.kill()
         if handed_over:
-            subprocess.run(["kill", "-KILL", str(json.loads(lock.read_text())["pid"])], check=True)
+            kill_holder(serving, "edge@1")
         if with_daemon:
             serving.host.start()
         assert draining(serving, 1)["outcome"] is None
@@ -211,14 +222,10 @@ def test_a_failed_restart_is_not_deleted(serving: Edge) -> None:
 def cut(edge: Edge) -> None:
     """Lose the power while the flows of two generations drain, and come back."""
     last = begun(edge)
-    lock = edge.state / "edge@1.lock"
-    until(
-        lambda: lock.exists() and lock.read_text(),
-        "the process that took it over",
-    )
+    await_holder(edge, "edge@1")
     last.kill()
     last.communicate()
-    subprocess.run(["kill", "-KILL", str(json.loads(lock.read_text())["pid"])], check=True)
+    kill_holder(edge, "edge@1")
     edge.host.kill()
     edge.clean()
     subprocess.run(["rm", "-r", str(edge.host.directory)], check=True)

@@ -9,10 +9,12 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from testing.waiting import PATIENCE_S
 from tests.unit.restart import fakes
 from udpgrm.cli.errors import EXIT_ERROR
 from udpgrm.cli.main import main
@@ -227,6 +229,30 @@ def test_a_journal_of_another_boot() -> None:
     assert read is not None and read.stale
     assert journal.unfinished() == ["edge@1"]
     assert not journal.waiting_for_their_stop("edge")
+
+
+def test_a_lock_that_is_held_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by a process that was killed and has not ended yet, or a drain that ends."""
+    make().save()
+    held, looked_at = threading.Event(), threading.Event()
+
+    def look(service: str, is_locked: Callable[[str], bool] = lock.is_locked) -> bool:
+        found = is_locked(service)
+        looked_at.set()
+        return found
+
+    def hold() -> None:
+        with lock.locked("edge"):
+            held.set()
+            looked_at.wait(PATIENCE_S)
+
+    monkeypatch.setattr(lock, "is_locked", look)
+    monkeypatch.setattr(lock, "_LOOK_S", PATIENCE_S)
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(PATIENCE_S)
+    assert journal.unfinished() == ["edge"]
+    holder.join()
 
 
 def test_is_locked_does_not_prevent_the_lock() -> None:
