@@ -242,7 +242,9 @@ class _Run:
         if saved.step == "stop_new" and saved.old in world.units.alive():
             world.promote_all(saved.old)
         is_stale = saved.boot_id != f"boot-{world.boot}"
-        if saved.step == "drain" and set(world.working.values()) == {saved.old} and not is_stale:
+        is_active = set(world.working.values()) == {saved.old} and not is_stale
+        # no command rolls a superseded restart back
+        if saved.step == "drain" and is_active and "@" not in name:
             self._command("rollback", name)
         else:
             self._command("restart", name, "--resume")

@@ -23,8 +23,8 @@ from udpgrm.restart.transaction import Requests
 from udpgrm.services import loader
 from udpgrm.services.definition import Group, Service
 
-#: How long a process that drains may take to suspend its restart.
-_SUCCESSION_S = 10.0
+#: How long a process that drains may take to suspend its restart: a busy disk takes seconds.
+_SUCCESSION_S = 60.0
 _POLL_S = 0.02
 
 

@@ -106,7 +106,7 @@ class Journal:
 
     @property
     def superseded(self) -> bool:
-        """Return whether a later restart of the service has begun."""
+        """Return whether it has given the service's name to a later restart."""
         return "@" in self.name
 
     @property
@@ -180,10 +180,10 @@ class Journal:
     def supersede(self) -> None:
         """Rename the journal to NAME@GENERATION, so that the next restart has NAME.
 
-        The files of earlier ones that have finished are removed.
+        The files of earlier ones that have ended are removed.
         """
         for earlier in superseded(self.service):
-            if earlier.position.outcome is Outcome.FINISHED and not lock.is_locked(earlier.name):
+            if earlier.position.has_ended and not lock.is_locked(earlier.name):
                 for suffix in (".json", ".lock"):
                     host.current.delete(path_of(earlier.name, suffix))
         published.discard(self.path)
@@ -302,7 +302,7 @@ def waiting_for_their_stop(service: str) -> dict[int, Optional[int]]:
         journal.from_generation: journal.to_generation
         for journal in superseded(service)
         if journal.from_generation is not None
-        and journal.position.outcome is not Outcome.FINISHED
+        and not journal.position.has_ended
         and not journal.stale
     }
 

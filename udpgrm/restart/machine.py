@@ -79,6 +79,7 @@ class Facts:
     superseded: a later restart has begun, so this one has only its drain to end.
     new_active: the new one was promoted, by this restart or another command, and may be dead now.
     was_active: the instance that was to be stopped had become active after its drain.
+    reclaimed: the old one of a superseded restart was made active again, as nothing else served.
     """
 
     had_old: bool
@@ -87,6 +88,7 @@ class Facts:
     superseded: bool = False
     new_active: bool = False
     was_active: bool = False
+    reclaimed: bool = False
 
     @property
     def can_go_back(self) -> bool:
@@ -132,6 +134,8 @@ def after(step: Step, result: Result, facts: Callable[[], Facts]) -> Position:
     if step is Step.STOP_NEW:
         return Position(step, Outcome.FAILED)
     found = facts()
+    if found.reclaimed:
+        return Position(step, Outcome.ROLLED_BACK)
     if step in UNDO and found.must_stay:
         return Position(Step.PROMOTE)
     if step is Step.DRAIN_NEW:

@@ -15,7 +15,8 @@ from typing import Any
 
 from udpgrm.restart import host
 from udpgrm.restart.instances import Instances
-from udpgrm.restart.journal import Journal
+from udpgrm.restart.journal import Journal, warn
+from udpgrm.restart.prober import Evidence
 from udpgrm.restart.systemd import SystemdError
 from udpgrm.services.definition import Notice
 
@@ -58,6 +59,15 @@ def give(notice: Notice, instances: Instances, generation: int, journal: Journal
         journal.note()
     evidence: dict[str, Any] = given[str(generation)]
     return evidence
+
+
+def report(
+    notice: Notice, instances: Instances, generation: int, journal: Journal, evidence: Evidence
+) -> None:
+    """Notify an instance that its drain begins, and add that to the evidence. Raises Suspended."""
+    given = evidence["notice"] = give(notice, instances, generation, journal)
+    if given["error"] is not None:
+        warn(evidence, f"{given['instance']} got no notice of its drain: {given['error']}")
 
 
 def was_given(generation: int, journal: Journal) -> bool:

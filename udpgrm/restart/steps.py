@@ -18,6 +18,7 @@ from udpgrm.restart.journal import Journal, warn
 from udpgrm.restart.machine import Facts, Result, Step, is_lost
 from udpgrm.restart.plan import Refused
 from udpgrm.restart.prober import Evidence, Prober, StepFailed
+from udpgrm.restart.succession import await_another, has_reclaimed, reclaim
 from udpgrm.restart.systemd import NotRunning, SystemdError
 from udpgrm.services.definition import Service
 from udpgrm.state import adoptions
@@ -73,15 +74,17 @@ class Steps:
             raise StepFailed(str(error)) from error
 
     def facts(self) -> Facts:
-        """Return which instances live."""
+        """Return which instances live; of a superseded restart nothing depends on that."""
         old, new = self._journal.from_generation, self._journal.to_generation
+        superseded = self._journal.superseded  # then systemd is not asked: it may not answer
         return Facts(
             had_old=old is not None,
-            old_alive=old is not None and self._instances.is_alive(old),
-            new_alive=new is not None and self._instances.is_alive(new),
-            superseded=self._journal.superseded,
+            old_alive=old is not None and (superseded or self._instances.is_alive(old)),
+            new_alive=new is not None and (superseded or self._instances.is_alive(new)),
+            superseded=superseded,
             new_active=new is not None and steering.is_active(self._groups, new),
             was_active=steering.was_active(self._journal),
+            reclaimed=has_reclaimed(self._journal),
         )
 
     @property
@@ -138,9 +141,9 @@ class Steps:
         if not self._instances.is_alive(self._new):
             raise self._ended(self._new)
 
-    def _ended(self, generation: int) -> StepFailed:
+    def _ended(self, generation: int, when: str = "") -> StepFailed:
         name, failure = self._instances.name(generation), self._instances.failure(generation)
-        return StepFailed(f"{name} has ended; {failure}")
+        return StepFailed(f"{name} has ended{when}; {failure}")
 
     def _adopt(self, deadline: float) -> None:
         cgroup = self._instances.cgroup(self._new)
@@ -198,7 +201,8 @@ class Steps:
 
         def watch() -> None:
             if self._journal.superseded:
-                return  # the state of the service is the next restart's matter
+                reclaim(self._groups, self._instances, self._journal, evidence)
+                return  # else the state of the service is the next restart's matter
             with contextlib.suppress(SystemdError):  # an unknown state is not its end
                 if self._instances.is_alive(old):
                     self._refuse_ended()
@@ -230,15 +234,10 @@ class Steps:
         return Result.KEPT
 
     def _notify(self, generation: int, evidence: Evidence) -> None:
-        """Notify an instance that its drain begins."""
         begin = self._service.drain.begin
-        if begin is None or has_ended(self._instances, generation):
-            return
-        given = notice.give(begin, self._instances, generation, self._journal)
-        evidence["notice"] = given
-        if given["error"] is not None:
-            warn(evidence, f"{given['instance']} got no notice of its drain: {given['error']}")
-        self._on_change()
+        if begin is not None and not has_ended(self._instances, generation):
+            notice.report(begin, self._instances, generation, self._journal, evidence)
+            self._on_change()
 
     def _watch(self, generation: int, evidence: Evidence, watch: Callable[[], None]) -> Decision:
         """Sample until a generation has drained or its time is over."""
@@ -265,6 +264,8 @@ class Steps:
         old = self._journal.from_generation
         if old is None:
             return
+        if self._journal.superseded:
+            await_another(self._groups, self._instances, self._journal, evidence, self._wait)
         steering.refuse_active(self._groups, old, evidence)
         facts = self.facts()
         if is_lost(Step.STOP, facts):
@@ -272,9 +273,7 @@ class Steps:
         stays = facts.new_alive and not facts.superseded
         self._stop_instance(old, self._new if stays else None, evidence)
         if stays and has_ended(self._instances, self._new):  # ExecStop= may have reached it
-            new, stopped = self._instances.name(self._new), self._instances.name(old)
-            failure = self._instances.failure(self._new)
-            raise StepFailed(f"{new} has ended as {stopped} was stopped; {failure}")
+            raise self._ended(self._new, f" as {self._instances.name(old)} was stopped")
         if facts.superseded:
             restored = steering.restore_last(self._groups, self._instances, self._journal)
             self._warn_restored(old, restored, evidence)

@@ -117,6 +117,13 @@ def run(
             result, reason = Result.CANCELLED, str(error)
         except (StepFailed, OSError) as error:
             result, reason = Result.FAILED, " ".join(str(error).split())
+        except Superseded:
+            journal.detached = True
+            journal.save()
+            # raises again, unless the next restart was given up while that took long
+            with contextlib.suppress(Cancelled):
+                check_cancelled()
+            continue
         except Detached:
             journal.detached = True
             journal.save()

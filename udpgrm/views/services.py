@@ -79,7 +79,7 @@ def service(
         "draining": [
             {key: whole[key] for key in _DRAINING}
             for whole in (item.to_json() for item in earlier)
-            if whole["outcome"] != "finished"
+            if release.is_unfinished(whole)
         ],
         "groups": groups,
     }

@@ -15,7 +15,7 @@ import pytest
 import udpgrm.client as grm
 from testing.waiting import PATIENCE_S
 from tests.kernel.restarts import FLOW_S, UNTIL_NO_FLOWS, WHERE, Edge, Traffic, serving_only, until
-from udpgrm.restart import lock
+from udpgrm.restart import journal, lock
 
 pytest_plugins = ("tests.kernel.restart_fixtures",)
 
@@ -174,6 +174,28 @@ def test_killed_as_the_next_one_begins(serving: Edge, handed_over: bool, with_da
     assert len(serving.alive()) == 1
     again = serving.restart()
     assert again.returncode == 0, again.stderr
+
+
+def test_the_next_one_never_began_and_the_new_instance_ends(serving: Edge) -> None:
+    with Traffic(1) as old:
+        first = begun(serving)
+        first.kill()
+        first.communicate()
+        last = journal.load("edge")
+        assert last is not None
+        last.supersede()  # as the next restart did before it was killed
+        drain = serving.start("restart", "edge@1", "--resume")
+        await_holder(serving, "edge@1")
+        (serving.host.cgroup / "edge@2.service/cgroup.kill").write_text("1")
+        assert drain.communicate(timeout=PATIENCE_S) and drain.returncode == 1
+        assert draining(serving, 1)["outcome"] == "rolled_back"
+        assert serving_only(serving, 1)
+        with Traffic(1) as new:
+            pass
+    assert (old.lost, old.moved, new.first) == (0, 0, 1)
+    again = serving.restart()
+    assert again.returncode == 0, again.stderr
+    assert serving_only(serving, 2)
 
 
 def test_files_of_those_that_have_ended_go(serving: Edge) -> None:

@@ -17,7 +17,7 @@ from tests.simulation import explore, schedules
 from tests.simulation.host import SimulatedHost
 from tests.simulation.kernel import SimulatedGroups
 from tests.simulation.schedules import At, Config, Fault, Schedule, Server
-from udpgrm.restart import machine, steering
+from udpgrm.restart import machine, steering, succession
 from udpgrm.restart.drain import Decision
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.host import Host
@@ -139,6 +139,26 @@ FOUND = {
         ("operator stops old", "drain", "write", 10),
         seed=202,
     ),
+    "the new one is stopped before the next restart has begun": one(
+        Config(every_s=0.1),
+        ("operator restarts", "drain", "sleep", 2),
+        ("operator stops new", "drain", "delete", 5),
+        seed=202,
+    ),
+    "the last restart waits for a decision, and what drains serves meanwhile": one(
+        Config(every_s=0.1),
+        ("operator restarts", "drain", "sleep", 2),
+        ("crash of old", "canary", "exists", 3),
+        ("operator rolls back", "canary", "write", 4),
+        seed=202,
+    ),
+    "the last restart is interrupted and can go back, so what drains does not serve": one(
+        Config(every_s=0.1),
+        ("operator restarts", "drain", "sleep", 2),
+        ("signal", "verify", "probe", 3),
+        ("operator stops new", "verify", "write", 4),
+        seed=515,
+    ),
     "the old one is made active as it is stopped": one(
         Config(), ("operator promotes old", "stop", "read", 1)
     ),
@@ -241,6 +261,13 @@ MISTAKES: dict[str, tuple[object, str, Callable[..., Any], Schedule, str]] = {
         _looks_too_early,
         one(KEEPS, ("operator promotes old", "drain", "write", 6), seed=4),
         "[2] run, active is {1}",
+    ),
+    "no look at what is left to serve": (
+        succession,
+        "_is_alone",
+        lambda *_: False,
+        FOUND["the new one is stopped before the next restart has begun"],
+        "it could serve",
     ),
     "stop of what is active": (
         steering,
