@@ -199,10 +199,7 @@ def _hand_over(arguments: Arguments, name: str) -> None:
 
     def continue_drain(earlier: str) -> None:
         command = [*_globals(arguments), "restart", earlier, "--resume", "--foreground"]
-        if systemd.runs():
-            follow.launch(earlier, command)
-        else:
-            follow.spawn(command)
+        follow.continue_drain(earlier, command)
 
     service = loader.load(name, common.services_dir())
     foreground.hand_over(service, common.pin_dir(arguments), continue_drain)

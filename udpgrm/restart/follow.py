@@ -50,9 +50,21 @@ def launch(service: str, arguments: Sequence[str]) -> str:
     return unit
 
 
-def spawn(arguments: Sequence[str]) -> None:
-    """Run a udpgrm command without systemd, as a process that is not waited for."""
-    host.current.spawn(_command(arguments))
+def continue_drain(name: str, arguments: Sequence[str]) -> None:
+    """Run the udpgrm command that continues a superseded restart, without waiting for it.
+
+    Raises LaunchError, which says how to continue it.
+    """
+    if not systemd.runs():
+        host.current.spawn(_command(arguments))
+        return
+    try:
+        launch(name, arguments)
+    except LaunchError as error:
+        if not lock.is_locked(name):
+            remedy = f"udpgrm restart {name} --resume"
+            message = f"no process continues the drain of {name}: {error} ({remedy})"
+            raise LaunchError(message) from error
 
 
 def _command(arguments: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from testing.waiting import wait_for
-from udpgrm.restart import follow, lock, statedir
+from udpgrm.restart import follow, lock, statedir, systemd
 from udpgrm.restart.follow import LaunchError
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Outcome, Position, Result, Step
@@ -101,6 +101,19 @@ def test_launch_fails(scratch: Path) -> None:
     program(scratch, "systemd-run", "echo Failed to start it. >&2; exit 1")
     with pytest.raises(LaunchError, match=r"^Failed to start it\.$"):
         follow.launch("edge", [])
+
+
+def test_a_drain_that_no_unit_continues(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(systemd, "runs", lambda: True)
+    program(scratch, "systemd-run", "echo Failed to start it. >&2; exit 1")
+    with pytest.raises(LaunchError) as failed:
+        follow.continue_drain("edge@1", [])
+    assert str(failed.value) == (
+        "no process continues the drain of edge@1: Failed to start it. "
+        "(udpgrm restart edge@1 --resume)"
+    )
+    with lock.locked("edge@1"):  # of a process that continues it
+        follow.continue_drain("edge@1", [])
 
 
 def test_a_unit_that_ends_at_once(scratch: Path) -> None:
