@@ -33,7 +33,7 @@ FAULTS = (
     "signal",
 )
 #: Steps that fail for ever if the new instance is no good and the old one is dead.
-_PROVING = ("enroll", "canary", "promote", "verify")
+_PROVING = ("start", "enroll", "canary", "promote", "verify")
 _COMMANDS = {
     "operator restarts": ["restart", "edge"],
     "operator rolls back": ["rollback", "edge"],

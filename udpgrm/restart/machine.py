@@ -191,5 +191,6 @@ def is_lost(step: Step, facts: Facts) -> bool:
     """Return whether a step cannot be done: the new instance is dead, or the old one is needed."""
     return not (facts.new_alive or facts.superseded) and (
         step in (Step.ENROLL, Step.CANARY, Step.PROMOTE, Step.VERIFY)
+        or (step is Step.START and facts.new_active)
         or (step in (Step.DRAIN, Step.STOP) and facts.old_alive)
     )

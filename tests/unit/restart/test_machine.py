@@ -191,6 +191,13 @@ def test_how_long_one_can_go_back() -> None:
 
 
 @pytest.mark.parametrize("old", [True, False])
+def test_a_start_whose_instance_an_operator_had_made_active(old: bool) -> None:
+    """It has ended since: it is no good, or the operator has stopped it because of that."""
+    facts = Facts(had_old=True, old_alive=old, new_alive=False, new_active=True)
+    assert machine.resumed(Position(Step.START, Outcome.FAILED), facts) == Position(Step.DEMOTE)
+
+
+@pytest.mark.parametrize("old", [True, False])
 @pytest.mark.parametrize("new", [True, False])
 def test_superseded(old: bool, new: bool) -> None:
     """Only the drain remains, whichever instance lives."""

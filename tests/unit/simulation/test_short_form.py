@@ -159,6 +159,12 @@ FOUND = {
         ("operator stops new", "verify", "write", 4),
         seed=515,
     ),
+    "promoted by hand and never ready, and the old one is dead": one(
+        Config(servers=(GOOD, GOOD, Server.NEVER_READY)),
+        ("operator promotes new", "start", "poll", 40),
+        ("crash of old", "start", "read", 4),
+        seed=515,
+    ),
     "the old one is made active as it is stopped": one(
         Config(), ("operator promotes old", "stop", "read", 1)
     ),
