@@ -188,9 +188,13 @@ def resumed(position: Position, facts: Facts) -> Position:
 
 
 def is_lost(step: Step, facts: Facts) -> bool:
-    """Return whether a step cannot be done: the new instance is dead, or the old one is needed."""
+    """Return whether a step cannot be done: the new instance is dead, or the old one is needed.
+
+    If both are dead, a drain ends as finished, unless what is active is not the new one.
+    """
+    is_replaced = facts.had_old and not facts.new_active
     return not (facts.new_alive or facts.superseded) and (
         step in (Step.ENROLL, Step.CANARY, Step.PROMOTE, Step.VERIFY)
         or (step is Step.START and facts.new_active)
-        or (step in (Step.DRAIN, Step.STOP) and facts.old_alive)
+        or (step in (Step.DRAIN, Step.STOP) and (facts.old_alive or is_replaced))
     )

@@ -201,9 +201,17 @@ def outcome_line(journal: Document) -> str:
         )
     reason = next((step["reason"] for step in journal["steps"] if step["reason"]), "")
     if journal["outcome"] == "rolled_back":
-        active = "none" if old is None else old
-        return f"{service}: rolled back: generation {active} is active: {reason}"
+        return f"{service}: rolled back: generation {_active(journal)} is active: {reason}"
     return f"{service}: failed in {journal['step']}: {reason}"
+
+
+def _active(journal: Document) -> str:
+    """Return the generation that is active after a rollback: the old one, if no step knows."""
+    old = journal["from_generation"]
+    for step in reversed(journal["steps"]):
+        if old is not None and step["step"] == "demote" and "working" in step["evidence"]:
+            return ", ".join(sorted({str(one) for one in step["evidence"]["working"].values()}))
+    return "none" if old is None else str(old)
 
 
 def drain_line(step: str, progress: Document) -> str:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given
@@ -140,9 +140,11 @@ def test_resume_after_promotion_with_a_dead_new_instance() -> None:
     for step in (Step.PROMOTE, Step.VERIFY, Step.DRAIN, Step.STOP):
         assert machine.resumed(Position(step), dead) == Position(Step.DEMOTE)
     assert machine.after(Step.STOP, Result.FAILED, lambda: dead) == Position(Step.DEMOTE)
-    both_dead = Facts(had_old=True, old_alive=False, new_alive=False)
+    both_dead = Facts(had_old=True, old_alive=False, new_alive=False, new_active=True)
+    another_serves = replace(both_dead, new_active=False)
     for step in (Step.DRAIN, Step.STOP):
         assert machine.resumed(Position(step), both_dead) == Position(step)
+        assert machine.resumed(Position(step), another_serves) == Position(Step.DEMOTE)
 
 
 @pytest.mark.parametrize("step", [Step.DEMOTE, Step.DRAIN_NEW])

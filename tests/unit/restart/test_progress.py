@@ -207,3 +207,15 @@ def test_entries_of_another_restart(journal: Journal, monkeypatch: pytest.Monkey
     entries = Entries({**journal.to_json(), "started": 0.5})
     entries.show(journal.to_json())
     assert [line.split()[:2] for line in logged] == [["edge:", "prepare"]]
+
+
+def test_what_is_active_after_a_rollback(journal: Journal) -> None:
+    """Both instances were dead, and an earlier one had been made active again."""
+    working = {"192.0.2.1:4433": 3}
+    demote = journal.begin(Step.DEMOTE)
+    demote.evidence["working"] = working
+    journal.end(demote, Result.DONE, "", Position(Step.DRAIN_NEW))
+    ended(journal, Step.STOP_NEW, Result.DONE, "", Position(Step.STOP_NEW, Outcome.ROLLED_BACK))
+    stream = io.StringIO()
+    Terminal(stream).show(journal.to_json())
+    assert "edge: rolled back: generation 3 is active" in stream.getvalue()

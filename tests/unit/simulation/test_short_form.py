@@ -165,6 +165,14 @@ FOUND = {
         ("crash of old", "start", "read", 4),
         seed=515,
     ),
+    "both are dead as the last restart is resumed, and what drains serves again": one(
+        Config(every_s=0.1),
+        ("operator restarts", "drain", "sleep", 2),
+        ("operator stops new", "canary", "delete", 4),
+        ("operator stops old", "promote", "delete", 6),
+        ("signal", "verify", "exists", 2),
+        seed=77,
+    ),
     "the old one is made active as it is stopped": one(
         Config(), ("operator promotes old", "stop", "read", 1)
     ),
