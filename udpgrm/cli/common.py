@@ -155,6 +155,13 @@ def want_application(view: GroupView, where: str, application: int) -> None:
         raise CommandError(f"{where} has no application {application}, only {len(view.working)}")
 
 
+def ending(arguments: Arguments, changed: bool) -> str:
+    """Return the end of a line on a change: there is none, or with --check it is not made."""
+    if not changed:
+        return " already"
+    return " (not done: --check)" if arguments.flag("--check") else ""
+
+
 @contextlib.contextmanager
 def ignore_epipe() -> Iterator[None]:
     """Ignore EPIPE: the command's effect matters, not its output."""

@@ -200,7 +200,7 @@ def _apply(arguments: Arguments) -> int:
         common.print_json({"service": name, "addresses": changes})
     else:
         for change in changes:
-            print(_sentence(change))
+            print(_sentence(arguments, change))
     return 0
 
 
@@ -225,14 +225,14 @@ def _change(
     }
 
 
-def _sentence(change: dict[str, Any]) -> str:
+def _sentence(arguments: Arguments, change: dict[str, Any]) -> str:
     now = policies.text(change["after"]) if change["after"] else "as its applications ask"
-    return f"{change['address']} {now}{'' if change['changed'] else ' already'}"
+    return f"{change['address']} {now}{common.ending(arguments, change['changed'])}"
 
 
 def _report(arguments: Arguments, change: dict[str, Any]) -> int:
     if arguments.flag("--json"):
         common.print_json(change)
     else:
-        print(_sentence(change))
+        print(_sentence(arguments, change))
     return 0

@@ -48,5 +48,5 @@ def run(arguments: Arguments) -> int:
         common.print_json({"cgroup": str(cgroup), "changed": changed})
     else:
         word = {"add": "hooked", "remove": "not hooked"}[action]
-        print(f"{cgroup}: {word}{'' if changed else ' already'}")
+        print(f"{cgroup}: {word}{common.ending(arguments, changed)}")
     return 0

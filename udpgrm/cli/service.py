@@ -153,7 +153,7 @@ def _report(
         print(problem)
     if not problems:
         word = "removed" if change.after is None else "defined"
-        print(f"{name}: {word}{'' if change.changed else ' already'}")
+        print(f"{name}: {word}{common.ending(arguments, change.changed)}")
     if adopted is not None:
         print(f"{name}: {adopted.unit} is its first generation: udpgrm restart {name} replaces it")
         for note in adopted.notes:

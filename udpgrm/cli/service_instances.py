@@ -102,7 +102,8 @@ def _report(arguments: Arguments, name: str, changes: Changes, notes: list[str])
             }
         )
         return 0
-    print(f"{name}: {', '.join(changes.names) or 'nothing to do'}")
+    end = common.ending(arguments, True) if changes.names else "nothing to do"
+    print(f"{name}: {', '.join(changes.names)}{end}")
     for note in notes:
         print(f"  {note}")
     return 0

@@ -39,7 +39,8 @@ def run(arguments: Arguments) -> int:
             }
         )
     else:
-        print(f"{where} app {application} gen {before} -> {after}")
+        end = common.ending(arguments, True) if after != before else ""
+        print(f"{where} app {application} gen {before} -> {after}{end}")
     return 0
 
 

@@ -31,6 +31,8 @@ def child(cgroup: Path) -> Iterator[Path]:
 def test_add_and_remove(host: Host, child: Path) -> None:
     assert host.json("hooks", "list")["cgroups"] == [str(host.cgroup)]
     would = host.json("hooks", "add", str(child), "--check")
+    line = host.run("hooks", "add", str(child), "--check").stdout
+    assert line == f"{child}: hooked (not done: --check)\n"
     assert would == {"schema": 1, "cgroup": str(child), "changed": True}
     assert host.json("hooks", "list")["cgroups"] == [str(host.cgroup)]
     assert host.json("hooks", "add", str(child))["changed"] is True

@@ -125,6 +125,15 @@ def test_what_is_no_file_is_not_replaced(there: Path, run: Run) -> None:
         assert (code, "is not a file that can be read" in answer["error"]) == (255, True)
 
 
+def test_a_line_says_that_check_does_nothing(
+    there: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for options, end in ((["--check"], " (not done: --check)"), ([], ""), ([], " already")):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text())))
+        assert main.main(["service", "define", "edge", *options]) == 0
+        assert capsys.readouterr().out == f"edge: defined{end}\n"
+
+
 def test_remove(there: Path, run: Run) -> None:
     assert run("remove", "edge")[1]["changed"] is False
     run("define", "edge", stdin=text())
