@@ -6,15 +6,24 @@ Times are measured by `make bench` (benchmarks/footprint.py), on a machine that 
 
 from __future__ import annotations
 
+import compileall
 import os
 import re
 import time
 from pathlib import Path
 
+import pytest
+
 import udpgrm.client as grm
-from testing.host import Host, cpu_seconds, wait_for
+from testing.host import ROOT, Host, cpu_seconds, wait_for
 
 ADDRESS = "127.0.0.1:4433"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def byte_code() -> None:
+    """Have byte code, as packages do: a daemon that compiles its modules takes 1 MB more."""
+    assert compileall.compile_dir(str(ROOT / "udpgrm"), quiet=1)
 
 
 def status(pid: int, name: str) -> int:
