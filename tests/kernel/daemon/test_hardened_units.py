@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import jinja2
 import pytest
 
 from distribution import units
 from testing.box import Box, box
-from testing.host import ROOT, wait_for
+from testing.host import ROOT, TEMPLATES, wait_for
 from tests.packages.test_deb import ECHO
 
 #: Detaches the group's program, as a server outside of hooked cgroups may.
@@ -28,13 +29,15 @@ WARNINGS = f"{JOURNAL} --unit=udpgrm --priority=warning"
 
 
 @pytest.fixture(scope="module")
-def host(own_network: None) -> Iterator[Box]:
+def host(own_network: None, cache: Path) -> Iterator[Box]:
     """A host with the units, and an echo server in generation 1."""
     with box("units") as started:
         for name, text in units.rendered().items():
             started.run(f"cat > /etc/systemd/system/{name}", text=text)
         started.run(f"cp {ROOT}/examples/echo_server.py /opt")
         started.run("mkdir -p /etc/udpgrm/services.d /sys/fs/cgroup/udpgrm.slice /var/lib/textfile")
+        # systemd waits 90 s for a start, and a compiler on a busy machine takes longer
+        started.run(f"mkdir -p /var/cache/udpgrm && cp {TEMPLATES}/*.bpf /var/cache/udpgrm")
         started.run(f"systemctl set-environment PYTHONPATH={ROOT}")
         started.run(f"systemctl daemon-reload && systemctl start udpgrm\n{ECHO}")
         started.run("systemctl start udpgrm-first@echo")
