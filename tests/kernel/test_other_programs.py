@@ -8,6 +8,8 @@ import contextlib
 import json
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 import pytest
 
 import udpgrm.client as grm
-from testing.host import Host, client, plain_socket, received, wait_for
+from testing.host import Host, client, inside, plain_socket, received, remove_cgroup, wait_for
 from udpgrm.abi import Option
 from udpgrm.kernel import libbpf, sockopt
 from udpgrm.kernel.ebpf import ALU64, EXIT, JEQ, JMP, JNE, MOV, Code
@@ -144,3 +146,33 @@ def test_a_connect_that_is_refused(host: Host) -> None:
         peer.sendto(b"new", ("127.0.0.1", 4433))
         assert len(received([sock])) == 1
         assert host.counters(ADDRESS)["rx_new_flow_working_gen_dispatch_ok"] == 1
+
+
+_ASKS = """
+import socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+sock.bind(("127.0.0.1", 4433))
+sock.setsockopt(socket.IPPROTO_UDP, 201, 1)
+sys.stdin.read()
+"""
+
+
+def test_one_that_refuses_every_getsockopt(host: Host, cgroup: Path) -> None:
+    """The daemon cannot tell which socket it has, says so, and registers it later."""
+    server = cgroup / "server"
+    server.mkdir()
+    hook = libbpf.PROG_CGROUP_SOCKOPT, libbpf.CGROUP_GETSOCKOPT
+    refusal = "refuses getsockopt(2) on its sockets"
+    try:
+        with attached(server, *hook, _DENY):
+            command = inside(server, sys.executable, "-c", _ASKS)
+            process = subprocess.Popen(command, stdin=subprocess.PIPE)
+            wait_for(lambda: refusal in host.errors.read_text(), "the daemon's message")
+            assert "SCM_RIGHTS" not in host.errors.read_text()
+            assert f"process {process.pid} {refusal}" in host.run("doctor", ADDRESS).stdout
+        with process:
+            wait_for(lambda: host.group(ADDRESS)["generations"], "the socket to be registered")
+            process.kill()
+    finally:
+        remove_cgroup(server)

@@ -46,7 +46,7 @@ class Unreachable(OSError):
     """Raised when the descriptors of a process cannot be duplicated; the message says why.
 
     errno: EPERM (a right is missing), EAGAIN (it hangs in execve(2)), EINVAL (its main thread has
-    ended, and the kernel is too old for that).
+    ended, and the kernel is too old for that), EACCES (a program of another refuses getsockopt(2)).
     """
 
 
@@ -192,6 +192,12 @@ class Process:
             raise OSError(reply.error, os.strerror(reply.error))
         if reply.error == errno.EPERM:
             raise self._denied()
+        if reply.error == errno.EACCES:
+            raise Unreachable(
+                errno.EACCES,
+                f"a BPF program on the cgroup of process {self.pid} refuses getsockopt(2) on its "
+                "sockets (bpftool cgroup tree)",
+            )
         return reply.taken
 
 
@@ -225,6 +231,8 @@ class _Worker(threading.Thread):
         while True:
             with contextlib.suppress(queue.Empty):
                 return self._replies.get(timeout=_LOOK_EVERY_S)
+            if not self.is_alive():
+                raise OSError(errno.EAGAIN, "a thread has failed")
             blocked = blocked + 1 if state(os.getpid(), self.native_id) == "D" else 0
             if blocked < _LOOKS:
                 continue
@@ -267,6 +275,7 @@ def _take(
     directory: str, pidfd: int, numbers: Sequence[int], cookies: Optional[Container[int]]
 ) -> _Reply:
     taken: list[Taken] = []
+    refused = 0
     for number in numbers:
         fd, error = _duplicate(directory, pidfd, number)
         if error in (errno.EMFILE, errno.ENFILE, errno.EPERM):
@@ -275,14 +284,17 @@ def _take(
             return _Reply([], error)
         if fd < 0:
             continue
-        cookie = _cookie(fd)
-        if cookie is None:
+        cookie, error = _cookie(fd)
+        if error == errno.ENOTSOCK:
             _give_back(fd)
+        elif error:
+            refused = errno.EACCES
+            os.close(fd)
         elif cookies is None or cookie in cookies:
             taken.append(Taken(number, cookie, fd))
         else:
             os.close(fd)
-    return _Reply(taken, 0)
+    return _Reply(taken, 0 if taken else refused)
 
 
 def _duplicate(directory: str, pidfd: int, number: int) -> tuple[int, int]:
@@ -298,14 +310,14 @@ def _duplicate(directory: str, pidfd: int, number: int) -> tuple[int, int]:
     return fd, 0 if fd >= 0 else ctypes.get_errno()
 
 
-def _cookie(fd: int) -> Optional[int]:
-    """Return the SO_COOKIE of a descriptor; None: it is no socket."""
+def _cookie(fd: int) -> tuple[int, int]:
+    """Return (SO_COOKIE, 0) of a descriptor, or (0, errno): it is no socket, or that is refused."""
     value = ctypes.c_uint64()
     size = ctypes.c_uint32(8)
     failed = _libc.getsockopt(
         fd, socket.SOL_SOCKET, sockopt.SO_COOKIE, ctypes.byref(value), ctypes.byref(size)
     )
-    return None if failed else value.value
+    return (0, ctypes.get_errno()) if failed else (value.value, 0)
 
 
 def _give_back(fd: int) -> None:

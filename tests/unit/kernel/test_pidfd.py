@@ -16,11 +16,12 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from testing.waiting import PATIENCE_S
-from udpgrm.kernel import descriptors, pidfd
+from udpgrm.kernel import descriptors, pidfd, sockopt
 
 MAIN_THREAD_ENDS = """
 import ctypes, socket, sys, threading
@@ -37,9 +38,9 @@ def test_only_sockets_are_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     """close(2) of a file may wait for the server of its file system, for ever."""
     taken = []
 
-    def no_cookie(fd: int) -> int:
+    def no_cookie(fd: int) -> tuple[int, int]:
         taken.append(stat.S_ISSOCK(os.fstat(fd).st_mode))
-        return 0
+        return 0, 0
 
     monkeypatch.setattr(descriptors, "_cookie", no_cookie)
     with (tmp_path / "file").open("w") as file, socket.socket():
@@ -47,6 +48,19 @@ def test_only_sockets_are_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         for _, fd in pidfd.sockets_of(os.getpid()):
             os.close(fd)
     assert taken and all(taken)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process waits for it for ever: another one is started."""
+    with socket.socket() as sock:
+        with monkeypatch.context() as patch:
+            patch.setattr(descriptors, "_cookie", mock.Mock(side_effect=MemoryError))
+            with pytest.raises(BlockingIOError, match="a thread has failed"):
+                pidfd.socket_at(os.getpid(), sock.fileno(), 1)
+        fd = pidfd.socket_at(os.getpid(), sock.fileno(), sockopt.cookie(sock))
+        assert fd is not None
+        os.close(fd)
 
 
 def _is_new() -> bool:
