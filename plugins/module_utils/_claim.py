@@ -106,10 +106,15 @@ def _write(service: str, rollout: Rollout) -> None:
 
 def drop(service: str, run: str) -> None:
     """Delete the record of the rollout, unless another one continues."""
-    claim = current(service)
-    if claim is not None and claim["run"] == run:
-        with contextlib.suppress(OSError):
+    if not _is_of(current(service), run):
+        return
+    with contextlib.suppress(HostError, OSError), _locked(service):
+        if _is_of(current(service), run):  # else another one has replaced it
             _path(service).unlink()
+
+
+def _is_of(claim: JsonObject | None, run: str) -> bool:
+    return claim is not None and claim["run"] == run
 
 
 def from_options(options: t.Mapping[str, t.Any] | None) -> Rollout | None:

@@ -19,7 +19,8 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
 )
 
 NEWEST = "newest"
-_U32_MAX = 0xFFFFFFFF
+# 2**32 - 1 means that there is no generation.
+_NEWEST_GENERATION = 0xFFFFFFFE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,10 +54,10 @@ def parse_generation(text: str) -> str:
     """Return V(newest) or the generation in its plain form. Raises ValueError with a message for the operator."""
     if text == NEWEST:
         return text
-    if text.isascii() and text.isdigit() and int(text) <= _U32_MAX:
+    if text.isascii() and text.isdigit() and int(text) <= _NEWEST_GENERATION:
         return str(int(text))
     raise ValueError(
-        f"not a generation: {text!r}; expected a number of 0 to {_U32_MAX} or '{NEWEST}'"
+        f"not a generation: {text!r}; expected a number of 0 to {_NEWEST_GENERATION} or '{NEWEST}'"
     )
 
 

@@ -19,7 +19,7 @@ from udpgrm.services.definition import Service
 def unit(arguments: Arguments, name: str) -> int:
     """Print the template unit of a service, or write it."""
     made = unit_from.make(_service(name))
-    changed = not made.path.is_file() or made.path.read_text(encoding="utf-8") != made.text
+    changed = not made.path.is_file() or made.path.read_bytes() != made.text.encode()
     if changed and arguments.flag("--write") and not arguments.flag("--check"):
         _replace(made)
     if arguments.flag("--json"):

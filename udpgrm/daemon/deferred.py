@@ -90,8 +90,10 @@ class Deferred:
             if sum(self._of.values()) - self._of[0] >= _OF_USERS:
                 raise OverflowError(f"{_OF_USERS} messages of users are deferred already")
         libbpf.map_update(self._map, key, bytes(message))
+        if not is_new:  # perhaps of another user's process, which the socket was passed to
+            self._of[self._messages[key].uid] -= 1
         self._messages[key] = message
-        self._of[message.uid] += is_new
+        self._of[message.uid] += 1
 
     def delete(self, key: bytes) -> None:
         """Delete a message that was served, or that no socket waits for."""

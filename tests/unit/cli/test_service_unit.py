@@ -65,6 +65,13 @@ def test_it_is_written_once(
     assert reloads == ["reload"]
 
 
+def test_a_unit_that_is_no_text_is_replaced(host: Path) -> None:
+    written = host / "system/edge@.service"
+    written.write_bytes(b"\xff")
+    assert main.main(["service", "unit", "edge", "--write"]) == 0
+    assert "RuntimeDirectory=edge-%i-a\n" in written.read_text()
+
+
 def test_files_are_rendered(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["service", "render", "edge", "7", "--check"]) == 0
     assert capsys.readouterr().out == f"==> {host}/a.conf <==\na\n7\n\n"

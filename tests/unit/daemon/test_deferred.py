@@ -86,3 +86,18 @@ def test_quotas(content: dict[bytes, bytes]) -> None:
     for key in list(content)[:10]:
         one.delete(key)
     one.add(message(cookie + 1, uid=9))
+
+
+def test_a_socket_that_another_user_registers_too(content: dict[bytes, bytes]) -> None:
+    """Its message counts as the last user's, and as no one's once it was served."""
+    kept = make()
+    kept.add(message(1, uid=1000))
+    kept.add(message(1, uid=2000))
+    for cookie in range(2, deferred._PER_USER + 2):
+        kept.add(message(cookie, uid=1000))
+    kept.delete(deferred.key_of(message(1)))
+    for cookie in range(deferred._PER_USER + 2, 2 * deferred._PER_USER + 2):
+        kept.add(message(cookie, uid=2000))
+    for uid in (1000, 2000):
+        with pytest.raises(OverflowError):
+            kept.add(message(0, uid=uid))
