@@ -18,6 +18,7 @@ from udpgrm.restart.plan import Refused
 from udpgrm.restart.strays import Stray
 from udpgrm.services import loader, validate
 from udpgrm.services.definition import Service
+from udpgrm.state import address
 from udpgrm.state import maps as state
 from udpgrm.state.view import GroupView, Viewer
 from udpgrm.version import __version__
@@ -70,7 +71,10 @@ def _document(arguments: Arguments, only: Optional[str]) -> dict[str, Any]:
             loader.load(only, directory)
         except loader.DefinitionError as error:
             raise CommandError(str(error)) from error
-    managed = {group.address for _, item in found.services for group in item.groups}
+    # groups have no device in their address
+    managed = {
+        address.read(group.address).plain for _, item in found.services for group in item.groups
+    }
     return {
         "version": __version__,
         "daemon": daemon,

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from udpgrm.doctor.facts import Code, Finding, Socket
 from udpgrm.services import profiles
 from udpgrm.services.definition import Service
+from udpgrm.state import address
 
 
 def about_services(services: Sequence[Service], sockets: Sequence[Socket]) -> list[Finding]:
@@ -17,7 +18,7 @@ def about_services(services: Sequence[Service], sockets: Sequence[Socket]) -> li
     concerned = [
         service
         for service in services
-        if not addresses.isdisjoint(group.address for group in service.groups)
+        if not addresses.isdisjoint(address.read(group.address).plain for group in service.groups)
     ]
     return [finding for service in concerned for finding in _about(service)]
 

@@ -59,7 +59,9 @@ def test_restarts(edge: Edge, bound: str, defined: str, probes: bool) -> None:
         assert [item["received_generation"] for item in verified["evidence"]["probes"]] == [
             generation
         ]
-    [shown] = edge.host.json("status", "edge")["services"]
+    status = edge.host.json("status", "edge")
+    assert status["others"] == []
+    [shown] = status["services"]
     assert shown["groups"][0]["working_generation"] == 2
 
 
