@@ -139,6 +139,21 @@ class Host:
         assert self.process.poll() is None, self.errors.read_text()
         return self.daemon
 
+    def start_unread(self, steps: bool = False) -> int:
+        """Start a daemon that logs its events to a pipe that nothing reads; return the other end.
+
+        steps: its steps as well.
+        """
+        reader, writer = os.pipe()
+        self.daemon = subprocess.Popen(
+            [*COMMAND, "--daemon", f"--pin-dir={self.directory}", f"--install={self.cgroup}"],
+            stdout=writer,
+            stderr=writer if steps else subprocess.DEVNULL,
+        )
+        os.close(writer)
+        wait_for(lambda: self.json("list")["cgroups"], "the hooks")
+        return reader
+
     @property
     def process(self) -> subprocess.Popen[bytes]:
         """The running daemon."""

@@ -322,23 +322,10 @@ def test_signal_while_starting(bare_host: Host) -> None:
 
 
 def test_events_without_a_reader(bare_host: Host) -> None:
-    bare_host.start()
-    bare_host.kill(signal.SIGTERM)
-    reader, writer = os.pipe()
-    daemon = subprocess.Popen(
-        [*COMMAND, "--daemon", f"-p{bare_host.directory}", f"-i{bare_host.cgroup}"],
-        stdout=writer,
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(writer)
-    os.close(reader)
-    try:
-        wait_for(lambda: bare_host.json("list")["cgroups"], "the hooks")
-        with grm.bind(ADDRESS)[0] as sock:
-            assert grm.enroll([sock], 1) == [0]
-    finally:
-        daemon.terminate()
-        assert daemon.wait(PATIENCE_S) == 0
+    os.close(bare_host.start_unread())
+    with grm.bind(ADDRESS)[0] as sock:
+        assert grm.enroll([sock], 1) == [0]
+    assert bare_host.kill(signal.SIGTERM) == 0
 
 
 def test_clean_stop_with_persist_keeps_steering(bare_host: Host) -> None:

@@ -6,10 +6,15 @@ from __future__ import annotations
 
 import socket
 import sys
-from typing import Optional
+from collections.abc import Callable, Iterator
+from typing import Optional, TypeVar
+
+import pytest
 
 from testing.host import plain_socket
 from udpgrm.abi import Option
+
+_Sockets = TypeVar("_Sockets", bound="HeldSockets")
 
 
 class HeldSockets:
@@ -38,3 +43,15 @@ class HeldSockets:
             number = application.to_bytes(4, sys.byteorder)
             sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_APP, number)
         return sock
+
+
+def fixture_of(kind: type[_Sockets]) -> Callable[[], Iterator[_Sockets]]:
+    """Return the fixture of a kind of sockets."""
+
+    @pytest.fixture(name="sockets")
+    def made() -> Iterator[_Sockets]:
+        sockets = kind()
+        with sockets:
+            yield sockets
+
+    return made

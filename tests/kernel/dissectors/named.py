@@ -6,14 +6,12 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
 
-import pytest
-
 import udpgrm.client as grm
 from testing.host import client, received
+from tests.kernel.dissectors import held
 from tests.kernel.dissectors.held import HeldSockets
 from udpgrm import abi
 from udpgrm.abi import DissectorType
@@ -75,11 +73,7 @@ class Sockets(HeldSockets):
         return made
 
 
-@pytest.fixture
-def sockets() -> Iterator[Sockets]:
-    sockets = Sockets()
-    with sockets:
-        yield sockets
+sockets = held.fixture_of(Sockets)
 
 
 def send(payload: bytes, sender: Optional[socket.socket] = None) -> None:

@@ -31,6 +31,7 @@ from testing.host import (
     wait_for,
 )
 from testing.waiting import PATIENCE_S
+from tests.kernel.dissectors import held
 from tests.kernel.dissectors.held import HeldSockets
 from tests.unit.bpf.dissectors.bespoke.code import Code, dissector
 from tests.unit.bpf.dissectors.bespoke.packets import (
@@ -86,11 +87,7 @@ class Sockets(HeldSockets):
         return made
 
 
-@pytest.fixture
-def sockets() -> Iterator[Sockets]:
-    sockets = Sockets()
-    with sockets:
-        yield sockets
+sockets = held.fixture_of(Sockets)
 
 
 def reached(sockets: Sequence[socket.socket], *payloads: bytes) -> list[int]:

@@ -9,13 +9,14 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 import udpgrm.client as grm
 from testing.host import Host, client, close, copy_of_templates, received
+from tests.kernel.dissectors import held
 from tests.kernel.dissectors.held import HeldSockets
 from udpgrm import abi
 from udpgrm.abi import DissectorType, Option
@@ -52,11 +53,7 @@ class Sockets(HeldSockets):
         return sock
 
 
-@pytest.fixture
-def sockets() -> Iterator[Sockets]:
-    sockets = Sockets()
-    with sockets:
-        yield sockets
+sockets = held.fixture_of(Sockets)
 
 
 def send(payload: bytes, port: int = 4433) -> None:

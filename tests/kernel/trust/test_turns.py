@@ -7,12 +7,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import signal
 import socket
-import subprocess
 
 import udpgrm.client as grm
-from testing.host import COMMAND, Host, wait_for, wait_for_index
+from testing.host import Host, wait_for, wait_for_index
 from tests.kernel.trust.unprivileged import NOBODY, start_unprivileged, unprivileged
 from udpgrm.abi import Option
 
@@ -142,17 +140,7 @@ print(attempt(sock, GEN, 2), attempt(sock, GEN, 3))
 
 def test_a_log_without_a_reader_delays_no_client(bare_host: Host) -> None:
     """Users cause lines; a full pipe must not stop the daemon."""
-    bare_host.start()
-    bare_host.kill(signal.SIGTERM)
-    reader, writer = os.pipe()
-    daemon = subprocess.Popen(
-        [*COMMAND, "--daemon", f"-p{bare_host.directory}", f"-i{bare_host.cgroup}"],
-        stdout=writer,
-        stderr=writer,
-    )
-    os.close(writer)
-    bare_host.daemon = daemon
-    wait_for(lambda: bare_host.json("list")["cgroups"], "the hooks")
+    reader = bare_host.start_unread(steps=True)
     for _ in range(3):
         unprivileged(_MANY, "20000", "900", "close")
         with grm.bind("127.0.0.1:7000")[0] as mine:
