@@ -9,8 +9,12 @@ single calls a simulation replaces.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from pathlib import Path
+
+#: What comes before the writer's pid in the name of a draft.
+_MARK = ".udpgrm-"
 
 
 def replace(path: Path, content: bytes, mode: int = 0o644) -> None:
@@ -18,9 +22,9 @@ def replace(path: Path, content: bytes, mode: int = 0o644) -> None:
 
     The draft is hidden: no reader of the directory takes it for a definition, a unit or metrics.
     """
-    _remove_drafts(path)
+    _remove_drafts(path.parent)
     # without tempfile, whose import takes longer than the write
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}{_MARK}{os.getpid()}")
     try:
         with open(draft, "xb") as file:  # "x" follows no link
             file.write(content)
@@ -34,12 +38,13 @@ def replace(path: Path, content: bytes, mode: int = 0o644) -> None:
         raise
 
 
-def _remove_drafts(path: Path) -> None:
-    """Remove drafts of a file whose writers were killed."""
-    for name in os.listdir(path.parent):
-        stem, _, pid = name.rpartition(".")
-        if stem == f".{path.name}" and pid.isdigit():
+@functools.cache
+def _remove_drafts(directory: Path) -> None:
+    """Remove drafts of writers that were killed; once a process is often enough."""
+    for name in os.listdir(directory):
+        _, mark, pid = name.rpartition(_MARK)
+        if mark and name.startswith(".") and pid.isdigit():
             is_own = int(pid) == os.getpid()  # of an earlier process with this number
             if is_own or not Path("/proc", pid).exists():
                 with contextlib.suppress(FileNotFoundError):  # another writer was faster
-                    path.with_name(name).unlink()
+                    (directory / name).unlink()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -23,6 +24,12 @@ from udpgrm import atomic_write
 os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL)
 atomic_write.replace(Path(sys.argv[1]), b"half")
 """
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> None:
+    """Be a process that has written nothing yet."""
+    atomic_write._remove_drafts.cache_clear()
 
 
 def kill_a_writer(path: Path) -> None:
@@ -43,13 +50,21 @@ def test_the_next_writer_removes_a_killed_ones_draft(tmp_path: Path) -> None:
 
 
 def test_drafts_of_others_stay(tmp_path: Path) -> None:
-    """Of a writer that lives, and of another file."""
-    kill_a_writer(tmp_path / "edge.yaml.d")
-    others = os.listdir(tmp_path)
-    others.append(f".edge.yaml.{os.getppid()}")
-    (tmp_path / others[-1]).touch()
+    """Of a writer that lives, and hidden files that are none."""
+    others = [f".edge.yaml.udpgrm-{os.getppid()}", ".edge.yaml.99999999", "edge.udpgrm-99999999"]
+    for name in others:
+        (tmp_path / name).touch()
     atomic_write.replace(tmp_path / "edge.yaml", b"after")
     assert sorted(os.listdir(tmp_path)) == sorted([*others, "edge.yaml"])
+
+
+def test_drafts_are_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the number of files that a process writes."""
+    listdir = mock.Mock(wraps=os.listdir)
+    monkeypatch.setattr(os, "listdir", listdir)
+    for name in ("a", "b"):
+        atomic_write.replace(tmp_path / name, b"after")
+    listdir.assert_called_once_with(tmp_path)
 
 
 def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_a_process_without_the_lock_is_not_the_daemon(tmp_path: Path) -> None:
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "udpgrm.prom"
-    (tmp_path / f".udpgrm.prom.{os.getpid()}").write_text("of a run that was killed")
+    (tmp_path / f".udpgrm.prom.udpgrm-{os.getpid()}").write_text("of a run that was killed")
     path.write_text("old")
     with path.open() as reader:
         prometheus.write(path, "new\n")
