@@ -13,6 +13,7 @@ from signal import SIGTERM
 from tests.simulation.invariants import head
 from tests.simulation.units import Server
 from tests.simulation.world import At, Config, World, standing_in
+from udpgrm.cli.errors import EXIT_ERROR
 
 #: What may go wrong at a call.
 FAULTS = (
@@ -243,10 +244,9 @@ class _Run:
             world.promote_all(saved.old)
         is_stale = saved.boot_id != f"boot-{world.boot}"
         is_active = set(world.working.values()) == {saved.old} and not is_stale
-        # no command rolls a superseded restart back
-        if saved.step == "drain" and is_active and "@" not in name:
-            self._command("rollback", name)
-        else:
+        # no command rolls a superseded restart back; one to a dead instance is refused
+        goes_back = saved.step == "drain" and is_active and "@" not in name
+        if not goes_back or self._command("rollback", name) == EXIT_ERROR:
             self._command("restart", name, "--resume")
 
     def _restart_again(self) -> None:

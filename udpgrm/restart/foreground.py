@@ -200,7 +200,10 @@ def roll_back(name: str, pin_dir: Path, progress: Progress) -> Journal:
             step = journal.position.step
             to = machine.after(step, Result.CANCELLED, steps.facts)
             if to.outcome is Outcome.FAILED:
-                raise NotPossible(f"{name}: generation {journal.from_generation} does not live")
+                raise NotPossible(
+                    f"{name}: generation {journal.from_generation} does not live: "
+                    f"udpgrm restart {name} --resume"
+                )
             journal.end(journal.begin(step), Result.CANCELLED, "asked for by udpgrm rollback", to)
             return to
 

@@ -173,6 +173,12 @@ FOUND = {
         ("signal", "verify", "exists", 2),
         seed=77,
     ),
+    "made active by hand and dead, so that a rollback is refused": one(
+        Config(on_timeout="fail", max_s=1.0, every_s=0.1),
+        ("operator promotes old", "drain", "read", 10),
+        ("operator stops old", "drain", "systemctl", 11),
+        seed=4077,
+    ),
     "the old one is made active as it is stopped": one(
         Config(), ("operator promotes old", "stop", "read", 1)
     ),
@@ -195,6 +201,12 @@ def test_found(name: str) -> None:
     report = schedules.run(FOUND[name])
     assert report.reached[:1] == list(FOUND[name].faults[:1])
     assert report.violations == []
+
+
+def test_a_refused_rollback_names_what_continues() -> None:
+    report = schedules.run(FOUND["made active by hand and dead, so that a rollback is refused"])
+    message = "edge: generation 1 does not live: udpgrm restart edge --resume"
+    assert message in "".join(report.output)
 
 
 @pytest.mark.parametrize("kind", ["operator promotes old", "operator stops new", "crash of new"])
