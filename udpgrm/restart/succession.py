@@ -36,7 +36,10 @@ def reclaim(groups: Groups, instances: Instances, journal: Journal, evidence: Ev
     """
     old = journal.from_generation
     with contextlib.suppress(Busy, SystemdError):  # an unknown state is no end
-        if old is None or not _is_alone(groups, instances, journal):
+        # asked with every sample: systemctl only if need be
+        if old is None or _another_serves(groups, old):
+            return
+        if not _is_alone(groups, instances, journal):
             return
         with locked(journal.service):
             last = _unended(journal.service)
@@ -79,6 +82,15 @@ def await_another(
                 f"is resumed (udpgrm restart {journal.service} --resume)"
             )
         wait(_POLL_S)
+
+
+def _another_serves(groups: Groups, old: int) -> bool:
+    """Return whether new flows go to living sockets of another generation; without state, yes."""
+    try:
+        found = groups.facts()
+    except FileNotFoundError:
+        return True
+    return any(one.working not in (None, old) and one.living.get(one.working) for one in found)
 
 
 def _is_alone(groups: Groups, instances: Instances, journal: Journal) -> bool:

@@ -118,9 +118,20 @@ def test_the_last_restart_can_make_another_one_active(
 
 
 def test_another_one_serves(world: World) -> None:
+    """Dozens may drain: systemctl(1) is not run with each sample of each."""
     supersede(world)
+    world.groups.flows = [9] * 3
+    asked: list[Step] = []
+    is_alive = world.instances.is_alive
+
+    def asks(generation: int) -> bool:
+        asked.append(world.journal.position.step)
+        return is_alive(generation)
+
+    world.instances.is_alive = asks  # type: ignore[method-assign]
     assert world.run() == Position(Step.STOP, Outcome.FINISHED)
     assert world.instances.running == {NEW}
+    assert asked and set(asked) == {Step.STOP}
 
 
 def test_an_operator_has_made_the_old_one_active(world: World) -> None:
