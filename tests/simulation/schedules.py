@@ -35,6 +35,9 @@ FAULTS = (
 )
 #: Steps that fail for ever if the new instance is no good and the old one is dead.
 _PROVING = ("start", "enroll", "canary", "promote", "verify")
+#: Calls that wait for the disk, so that a process which is killed in them does not end at once. A
+#: lock file's text is never synced: its process is killed before or after that write, not in it.
+_ON_DISK = ("create", "delete", "fsync", "rename", "sync")
 _COMMANDS = {
     "operator restarts": ["restart", "edge"],
     "operator rolls back": ["rollback", "edge"],
@@ -94,7 +97,7 @@ class _Run:
         if kind == "kill":
             # drawn from a generator of its own, so that all other draws stay as they are
             lasts = Random(f"{self.schedule.seed} {fault.at}").choice((0.0, 0.0, 0.3, 13.0))
-            if lasts:
+            if lasts and fault.at.call in _ON_DISK:
                 world.scheduler.linger(me, lasts)
             world.scheduler.kill(me)
         elif kind == "reboot":
