@@ -38,7 +38,7 @@ def test_a_service_that_serves(serving: Edge) -> None:
     assert generation["flows"] >= 1
     assert 0 <= generation["working_for_s"] < 600
     shown = serving.host.run("status").stdout
-    assert re.search(r"^edge  finished None -> 1, switched in \d+ ms$", shown, re.MULTILINE)
+    assert re.search(r"^edge  finished none -> 1, switched in \d+ ms$", shown, re.MULTILINE)
     assert re.search(r"    gen 1  working  edge@1.service  2/2 sockets  \d+ flows  in ", shown)
 
 
