@@ -18,7 +18,7 @@ from udpgrm.probes.specs import ConnectProbe, ProbeSpec, QuicProbe
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.prober import StepFailed
 from udpgrm.services.definition import Group, Service
-from udpgrm.state import address
+from udpgrm.state import address, second_groups
 from udpgrm.state.maps import Maps
 from udpgrm.state.probing import Probing
 from udpgrm.state.steered import foreign
@@ -192,6 +192,7 @@ class KernelProber:
                     raise StepFailed(f"{target.where}: {error}") from error
                 seen.append(_ask(flow, probing))
                 evaluate(seen[-1], new, "steered")
+                _refuse_connected(target.where, flow, probing)
 
     def hold(self, old: int, evidence: dict[str, Any]) -> None:
         """Begin flows with the old generation, where it answers."""
@@ -279,6 +280,17 @@ class KernelProber:
                 yield flow, probing
             finally:
                 delete_flow(maps, group_id, flow.source)
+
+
+def _refuse_connected(where: str, flow: _Flow, probing: Probing) -> None:
+    """Raise StepFailed if the server has connected the socket that the probe's packet came to."""
+    found, served = probing.connected(flow.source), probing.evidence(flow.source).received_socket
+    # None: it has given its array entry back
+    if found is not None and served in (None, found.received_socket):
+        raise StepFailed(
+            f"{where}: the server has connected the socket that serves all peers to one of them, "
+            f"the probe: {second_groups.CONNECTS_LISTENING} (docs/limits.md)"
+        )
 
 
 def _ask(flow: _Flow, probing: Probing) -> dict[str, Any]:

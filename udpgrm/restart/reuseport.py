@@ -85,7 +85,9 @@ def _like(sock: socket.socket) -> socket.socket:
         os.seteuid(own)
     try:
         second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if sock.type == socket.SOCK_STREAM:  # for what connections leave behind
+        # for what connections of TCP leave behind, and for sockets that share by it alone
+        reuses = sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
+        if reuses or sock.type == socket.SOCK_STREAM:
             second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         device = sockopt.ifindex(sock)
         if device:

@@ -82,7 +82,7 @@ class Probing:
             received = entries.cookie_at(probe.received_entry) if probe.received else None
         path = ProbePath(probe.path)
         if path is ProbePath.NONE:
-            found = self._connected(peer)
+            found = self.connected(peer)
             if found is not None:
                 return found
         return Evidence(
@@ -95,7 +95,7 @@ class Probing:
             packets_out=probe.packets_out,
         )
 
-    def _connected(self, peer: tuple[str, int]) -> Optional[Evidence]:
+    def connected(self, peer: tuple[str, int]) -> Optional[Evidence]:
         """Return the evidence of a connected socket of the group with this peer; None: no such."""
         key, group = bytes(address.flow_key(*peer)), self._group
         for record in connected.records(self._maps, group.key.netns) or ():

@@ -19,6 +19,11 @@ from udpgrm.state import connected
 from udpgrm.state.maps import Maps
 from udpgrm.state.view import GroupView
 
+CONNECTS_LISTENING = (
+    "until the daemon has entered a new one, the kernel gives new flows to any instance, promoted "
+    "or not"
+)
+
 
 @dataclass(frozen=True)
 class SecondGroup:
@@ -56,6 +61,13 @@ def find(maps: Maps, view: GroupView) -> Optional[SecondGroup]:
             do="let the server leave the sockets that serve all peers as they were bound, and "
             "restart it",
         )
+    if not view.tcp and any(_connects_listening(records, member) for member in _members(records)):
+        return SecondGroup(
+            exists=True,
+            what="replaced, as their server connects those that serve all peers",
+            why=CONNECTS_LISTENING,
+            do="let the server connect another socket to each peer",
+        )
     unseen = _unseen(view, records)
     if not unseen:
         return None
@@ -66,6 +78,24 @@ def find(maps: Maps, view: GroupView) -> Optional[SecondGroup]:
         "gets all new flows at once",
         do=f"let them end (ss -u state connected sport = :{view.port}), or restart their "
         "server in a hooked cgroup",
+    )
+
+
+def _members(records: list[connected.Record]) -> set[connected.Member]:
+    return {record.member for record in records if record.adopted}
+
+
+def _connects_listening(records: list[connected.Record], member: connected.Member) -> bool:
+    """Return whether all sockets that serve all peers came after one that is connected.
+
+    Of a server that makes a socket for each peer the connected ones are the later ones. Those
+    that were bound before the hooks came have no time.
+    """
+    mine = [record for record in records if record.member == member]
+    serving = [record.bound_at for record in mine if not record.connected]
+    peers = [record.bound_at for record in mine if record.connected and record.bound_at]
+    return bool(peers and serving and all(serving)) and all(
+        any(0 < (served - peer) % 2**32 < 2**31 for peer in peers) for served in serving
     )
 
 

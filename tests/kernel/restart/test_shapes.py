@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -51,6 +53,10 @@ while True:
     threading.Thread(target=serve, args=(sock, data), daemon=True).start()
 """
 )
+#: Connects the socket that it receives a new peer on, and binds another one.
+CONNECTS_LISTENING = PER_PEER.replace(
+    "    sock = bound()\n    sock.connect(peer)\n", "    sock = listening\n    sock.connect(peer)\n"
+).replace("    threading.Thread", "    listening = bound()\n    threading.Thread")
 #: Answers with the other one of its two sockets.
 CROSSWISE = (
     _HEAD
@@ -65,14 +71,19 @@ while True:
 )
 
 
-def run(edge: Edge, server: str, sockets: int) -> None:
-    """Let the service run a server that knows nothing of udpgrm, and start it."""
+def define(edge: Edge, server: str, sockets: int) -> None:
+    """Let the service run a server that knows nothing of udpgrm."""
     path = edge.units / "shape.py"
     path.write_text(server)
     edge.unit(server=path)
     dissector = {"name": "flow", "parameters": {"flow_timeout": FLOW_S}}
     group = {"address": WHERE, "sockets": sockets, "dissector": dissector}
     edge.define(groups=[group], enrollment="adopted")
+
+
+def run(edge: Edge, server: str, sockets: int) -> None:
+    """Let the service run such a server, and start it."""
+    define(edge, server, sockets)
     done = edge.restart()
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -91,6 +102,46 @@ def test_a_socket_for_each_peer(edge: Edge) -> None:
     [old] = next(step for step in journal(out) if step["step"] == "verify")["evidence"]["old_flows"]
     assert (old["received_generation"], old["path"]) == (1, "connected")
     assert serving_only(edge, 2)
+
+
+def test_adopted_with_its_peers_by_reuseaddr_alone(edge: Edge) -> None:
+    """A socket for each peer, and no SO_REUSEPORT at all, as servers of DTLS have it."""
+    define(edge, PER_PEER.replace("SO_REUSEPORT", "SO_REUSEADDR"), 1)
+    (edge.units / "edge-old.service").write_text(f"{sys.executable} {edge.units}/shape.py 0")
+    subprocess.run(["systemctl", "start", "edge-old.service"], check=True)
+    with Traffic() as traffic:
+        done = edge.host.run("adopt", "edge", "--unit=edge-old.service")
+        assert done.returncode == 0, done.stderr
+        command = edge.start()
+        edge.await_step("drain")
+    out, err = command.communicate()
+    assert command.returncode == 0, out + err
+    assert (traffic.lost, traffic.moved) == (0, 0)
+    assert serving_only(edge, 1)
+
+
+def test_a_server_that_connects_the_socket_of_all_peers(edge: Edge) -> None:
+    """The canary's probe shows that of a new instance, a client that of the instance that runs."""
+    define(edge, CONNECTS_LISTENING, 1)
+    assert CONNECTS_LISTENING.count("listening") == 4
+    done = edge.restart("--json")
+    assert done.returncode == 1, done.stdout + done.stderr
+    canary = next(step for step in journal(done.stdout) if step["step"] == "canary")
+    assert "the server has connected the socket that serves all peers" in canary["reason"]
+    assert edge.alive() == []
+    (edge.units / "edge-old.service").write_text(f"{sys.executable} {edge.units}/shape.py 0")
+    subprocess.run(["systemctl", "start", "edge-old.service"], check=True)
+    assert edge.host.run("adopt", "edge", "--unit=edge-old.service").returncode == 0
+    with client() as first, client() as second:
+        assert ask(first) == 0
+        time.sleep(0.1)  # the hooks know the time in ticks
+        assert ask(second) == 0
+        for arguments in (["--check"], []):
+            done = edge.restart(*arguments)
+            assert done.returncode == 255, done.stdout + done.stderr
+            assert "their server connects those that serve all peers" in done.stderr
+        assert [ask(first), ask(second)] == [0, 0]
+    assert edge.alive() == []
 
 
 @pytest.fixture
