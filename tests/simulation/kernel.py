@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional, cast
 
@@ -73,6 +73,9 @@ class SimulatedGroups(Groups):
 
     def share_addresses(self, service: Service) -> None:
         self._want_state("share_addresses")
+
+    def peers_elsewhere(self, pids: Iterable[int]) -> set[tuple[str, int]]:
+        return set()
 
     def strays(self) -> list[Stray]:
         self._want_state("strays")

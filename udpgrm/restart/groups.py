@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -17,7 +17,7 @@ from udpgrm.restart.plan import GroupFacts, Refused
 from udpgrm.restart.strays import Stray
 from udpgrm.services import policy
 from udpgrm.services.definition import Group, Service
-from udpgrm.state import counters, holders, policies, second_groups
+from udpgrm.state import address, counters, holders, policies, second_groups
 from udpgrm.state import maps as state
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.finding import Finder, SeveralGroups
@@ -235,6 +235,21 @@ class Groups:
                     if fd is not None:
                         found[where] = stack.enter_context(socket.socket(fileno=fd))
             yield found
+
+    def peers_elsewhere(self, pids: Iterable[int]) -> set[tuple[str, int]]:
+        """Return the peers of processes' connected UDP sockets at other ports than the groups'."""
+        ports = {address.read(group.address).port for group in self.groups}
+        found = set()
+        for pid in pids:
+            with contextlib.suppress(OSError):  # in execve(2), or out of reach
+                for _, fd in pidfd.sockets_of(pid):
+                    with socket.socket(fileno=fd) as sock, contextlib.suppress(OSError):
+                        is_inet = sock.family in (socket.AF_INET, socket.AF_INET6)
+                        if not is_inet or sock.proto != socket.IPPROTO_UDP:
+                            continue
+                        if sock.getsockname()[1] not in ports:
+                            found.add(sock.getpeername()[:2])
+        return found
 
     def sample(self, generation: int) -> Sample:
         """Return a sample of how far a generation has drained, over all groups."""

@@ -13,8 +13,18 @@ from typing import Any
 import pytest
 
 from testing.host import client
+from testing.waiting import PATIENCE_S
 from tests.kernel.restart_fixtures import edge
-from tests.kernel.restarts import FLOW_S, WHERE, Edge, Traffic, ask, serving_only
+from tests.kernel.restarts import (
+    FLOW_S,
+    TO,
+    UNTIL_NO_FLOWS,
+    WHERE,
+    Edge,
+    Traffic,
+    ask,
+    serving_only,
+)
 
 __all__ = ["edge"]
 
@@ -57,6 +67,12 @@ while True:
 CONNECTS_LISTENING = PER_PEER.replace(
     "    sock = bound()\n    sock.connect(peer)\n", "    sock = listening\n    sock.connect(peer)\n"
 ).replace("    threading.Thread", "    listening = bound()\n    threading.Thread")
+#: Continues each conversation from a port of its own, as servers of TFTP do.
+ELSEWHERE = PER_PEER.replace(
+    "    sock = bound()\n",
+    "    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+    '    sock.bind(("127.0.0.1", 0))\n',
+)
 #: Answers with the other one of its two sockets.
 CROSSWISE = (
     _HEAD
@@ -102,6 +118,27 @@ def test_a_socket_for_each_peer(edge: Edge) -> None:
     [old] = next(step for step in journal(out) if step["step"] == "verify")["evidence"]["old_flows"]
     assert (old["received_generation"], old["path"]) == (1, "connected")
     assert serving_only(edge, 2)
+
+
+def test_conversations_at_other_ports_are_named(edge: Edge) -> None:
+    """A drain cannot see them: it says so, and does not say that all clients have gone."""
+    define(edge, ELSEWHERE, 1)
+    edge.define(
+        groups=[{"address": WHERE}],
+        enrollment="adopted",
+        probes=[],
+        drain={**UNTIL_NO_FLOWS, "until": {"flows": 0, "quiet_s": None}},
+    )
+    assert edge.restart().returncode == 0
+    with client() as sock:
+        sock.settimeout(PATIENCE_S)
+        sock.sendto(b"?", TO)
+        assert sock.recvfrom(100)[1] != TO
+        done = edge.restart("--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    drain = next(step for step in journal(done.stdout) if step["step"] == "drain")
+    assert drain["evidence"]["connected_elsewhere"] == 1
+    assert "1 sockets at other ports are connected to peers" in drain["reason"]
 
 
 def test_adopted_with_its_peers_by_reuseaddr_alone(edge: Edge) -> None:

@@ -128,6 +128,9 @@ class FakeGroups:
     def share_addresses(self, service: Service) -> None:
         self.shared_by = service
 
+    def peers_elsewhere(self, pids: Sequence[int]) -> set[tuple[str, int]]:
+        return set()
+
     def strays(self) -> list[Stray]:
         return []
 
