@@ -16,7 +16,9 @@ from udpgrm.restart.prober import Evidence
 from udpgrm.restart.systemd import SystemdError
 
 
-def report(groups: Groups, instances: Instances, old: int, new: int, evidence: Evidence) -> None:
+def warn_of_others(
+    groups: Groups, instances: Instances, old: int, new: int, evidence: Evidence
+) -> None:
     """Warn of connected sockets that a drain did not wait for.
 
     A peer that the new instance is connected to as well is no client of the old one, but a server

@@ -13,10 +13,11 @@ from typing import Any, Optional, Protocol
 from udpgrm.dissectors import kinds
 from udpgrm.dissectors.kind import Kind
 from udpgrm.kernel import libbpf
-from udpgrm.probes import reach, remote, runner
+from udpgrm.probes import remote, runner
 from udpgrm.probes.specs import ConnectProbe, ProbeSpec, QuicProbe
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.prober import StepFailed
+from udpgrm.restart.silent import Silent
 from udpgrm.services.definition import Group, Service
 from udpgrm.state import address, second_groups
 from udpgrm.state.maps import Maps
@@ -24,9 +25,6 @@ from udpgrm.state.probing import Probing
 from udpgrm.state.steered import foreign
 from udpgrm.state.view import GroupView
 
-_PAYLOAD = b"udpgrm probe"
-#: An address of this host is reached in microseconds.
-_DELIVERY_S = 0.01
 #: The kernel's longest tick: what it counts in ticks may expire so much earlier.
 _TICK_S = 0.01
 
@@ -41,41 +39,6 @@ class _Flow(Protocol):
     def ask(self) -> runner.ProbeResult: ...
 
     def close(self) -> None: ...
-
-
-class _Silent:
-    """Packets without an answer: for services without probes."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-        self._socket, target = reach.open_socket(where, None)
-        try:
-            self._socket.connect(target)
-        except OSError:
-            self._socket.close()
-            raise
-        name, port = self._socket.getsockname()[:2]
-        self.source: Peer = name.partition("%")[0], port
-
-    def ask(self) -> runner.ProbeResult:
-        """Send one packet, and give the kernel time to deliver it."""
-        self._socket.send(_PAYLOAD)
-        time.sleep(_DELIVERY_S)
-        return runner.ProbeResult(
-            type="silent",
-            address=self._where,
-            passed=True,
-            reason="packets of this kind have no answer",
-            sent=_PAYLOAD.hex(),
-            received=None,
-            source=self.source,
-            elapsed_s=_DELIVERY_S,
-            attempts=1,
-        )
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._socket.close()
 
 
 @dataclass(frozen=True)
@@ -264,7 +227,7 @@ class KernelProber:
         """Return a flow from a port of its own. Raises OSError."""
         spec = target.spec
         if spec is None:
-            return _Silent(target.where)
+            return Silent(target.where)
         if spec.from_host is None:
             return runner.hold(spec, target.where)
         prober = self._elsewhere.setdefault(spec.from_host, remote.Prober(spec.from_host))

@@ -69,8 +69,7 @@ def adopt(service: Service, unit: str, pin_directory: Path, dry: bool) -> Migrat
         if not dry:
             groups.set_dissectors(service)
             _hook(pin_directory, cgroup)
-            for where, sockets in held.items():
-                _share(where, sockets, migration, cgroup)
+            _share(held, migration, cgroup)
     if not dry:
         former.save(service.name, Former(generation, unit))
         groups.share_addresses(service)
@@ -180,19 +179,36 @@ def _hook(pin_directory: Path, cgroup: Path) -> None:
         hooks.install(pin_directory, cgroup, with_sendmsg=True)
 
 
-def _share(where: str, sockets: list[socket.socket], migration: Migration, cgroup: Path) -> None:
-    for sock in sockets:
-        if reuseport.is_shared(sock):
-            continue
+def _share(held: dict[str, list[socket.socket]], migration: Migration, cgroup: Path) -> None:
+    """Let others bind the addresses of sockets that are bound without SO_REUSEPORT.
+
+    All get the option first: to the kernel a socket at any address conflicts with those at each.
+    """
+    pids = cgroups.processes(cgroup)
+    alone = [
+        (where, sock)
+        for where, sockets in held.items()
+        for sock in sockets
+        if not reuseport.is_shared(sock)
+    ]
+    for _, sock in alone:
+        reuseport.permit(sock, True)
+    while alone:
+        where, sock = alone[0]
         try:
             if sock.type == socket.SOCK_STREAM:
-                reuseport.share_connections(cgroups.processes(cgroup), where)
+                reuseport.share_connections(pids, where)
             lost = reuseport.share(sock)
         except OSError as error:
+            for _, left in alone:
+                reuseport.permit(left, False)
             raise Refused(
                 f"{where}: a socket is bound without SO_REUSEPORT, which cannot be changed now "
-                f"({os.strerror(error.errno or 0)}): turn the server's reuseport on"
+                f"({os.strerror(error.errno or 0)}): name every address of the port as a group "
+                f"(its processes have {adoption.describe_bound(pids)}), or turn the server's "
+                "reuseport on"
             ) from error
+        del alone[0]
         if lost:
             migration.notes.append(f"{where}: {lost} packets were lost as its address was shared")
 

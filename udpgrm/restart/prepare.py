@@ -53,6 +53,12 @@ def refuse_strays(service: Service, strays: list[Stray]) -> None:
     if not strays:
         return
     first = strays[0]
+    if first.pid == 1:
+        raise Refused(
+            f"{first.address}: systemd has a socket there for a socket unit (systemctl "
+            "list-sockets), and would give it to every instance: stop that unit; a server that "
+            "takes sockets from systemd gets them by udpgrm activate (docs/activate.md)"
+        )
     others = f" (and {len(strays) - 1} more)" if len(strays) > 1 else ""
     how = f"udpgrm adopt {service.name} --unit {first.unit}" if first.unit else "stop it"
     raise Refused(

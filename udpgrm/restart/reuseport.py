@@ -30,12 +30,16 @@ def is_shared(sock: socket.socket) -> bool:
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT) != 0
 
 
+def permit(sock: socket.socket, shares: bool) -> None:
+    """Set or clear SO_REUSEPORT of a bound socket, which alone makes no group."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shares))
+
+
 def share(sock: socket.socket) -> int:
-    """Let others bind a bound socket's address, and make its reuseport group.
+    """Make the reuseport group of a bound socket that has the option, as a second bind does.
 
     Returns how many packets went astray meanwhile. Raises OSError.
     """
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     where = sock.getsockname()
     code = ctypes.create_string_buffer(struct.pack("=HBBI", _RET_K, 0, 0, 0))
     first = struct.pack("@HP", 1, ctypes.addressof(code))

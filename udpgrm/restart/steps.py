@@ -8,20 +8,11 @@ from collections.abc import Callable
 from typing import Optional
 
 import udpgrm.client as grm
-from udpgrm.restart import (
-    adoption,
-    budget,
-    elsewhere,
-    former,
-    hold,
-    host,
-    notice,
-    prepare,
-    steering,
-)
+from udpgrm.restart import adoption, budget, former, hold, host, notice, prepare, steering
 from udpgrm.restart.adoption import AdoptionError
 from udpgrm.restart.budget import OverBudget
 from udpgrm.restart.drain import Decision, Watcher
+from udpgrm.restart.elsewhere import warn_of_others
 from udpgrm.restart.groups import DISPATCH_ERRORS, Groups
 from udpgrm.restart.instances import Instances, has_ended
 from udpgrm.restart.journal import Journal, warn
@@ -227,7 +218,7 @@ class Steps:
             return not has_ended(self._instances, old)
 
         if self._watch(old, evidence, watch) is Decision.DRAINED:
-            elsewhere.report(self._groups, self._instances, old, self._new, evidence)
+            warn_of_others(self._groups, self._instances, old, self._new, evidence)
             hold.keep(self._service.drain.hold_s, self._journal, evidence, pause)
             return Result.DONE
         results = {"stop": Result.DONE, "keep": Result.KEPT, "fail": Result.STUCK}

@@ -148,6 +148,51 @@ def test_a_unit_that_binds_again_after_its_adoption(edge: Edge, how: str) -> Non
     assert serving_only(edge, 1)
 
 
+#: Binds any address and each of the host's, as NTP servers do, all without SO_REUSEPORT.
+EACH_ADDRESS = """
+import os, select, socket
+sockets = []
+for address in ("0.0.0.0", "127.0.0.1"):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((address, 4433))
+    sockets.append(sock)
+for sock in sockets:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+channel.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+while True:
+    for sock in select.select(sockets, [], [])[0]:
+        data, peer = sock.recvfrom(2048)
+        sock.sendto(b"0" if data == b"?" else data, peer)
+"""
+
+
+def test_a_unit_at_any_address_and_at_each(edge: Edge) -> None:
+    """Any address alone is refused, as its socket conflicts with the other; both are adopted."""
+    server = edge.units / "old.py"
+    server.write_text(EACH_ADDRESS)
+    (edge.units / "edge-old.service").write_text(f"{sys.executable} {server}")
+    subprocess.run(["systemctl", "start", "edge-old.service"], check=True)
+    adopt = ("adopt", "edge", "--unit=edge-old.service")
+    edge.define(groups=[{"address": "0.0.0.0:4433"}], enrollment="adopted")
+    done = edge.host.run(*adopt)
+    assert done.returncode == 255
+    have = f"its processes have 0.0.0.0:4433, {WHERE}"
+    assert f"name every address of the port as a group ({have})" in done.stderr
+    every = [{"address": WHERE}, {"address": "0.0.0.0:4433"}]
+    edge.define(groups=every, enrollment="adopted", probes=[{"type": "echo", "address": WHERE}])
+    with client() as sock:
+        sock.settimeout(PATIENCE_S)
+        assert edge.host.run(*adopt).returncode == 0
+        assert ask(sock, b"?") == 0
+    shown = edge.host.json("status")["services"][0]["groups"]
+    assert [one["unsteered"] for one in shown] == [[], []]
+    for one in every:
+        [item] = edge.host.group(one["address"])["generations"]
+        assert (item["generation"], item["sockets_alive"]) == (0, 1)
+
+
 def test_a_unit_whose_stop_may_reach_its_successor(edge: Edge) -> None:
     """As that of BIND, which asks at a port that both would have."""
     define(edge)

@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.restart.fakes import service
+from udpgrm.restart import prepare
 from udpgrm.restart.plan import Generations, GroupFacts, Refused, choose
+from udpgrm.restart.strays import Stray
 
 
 def group(
@@ -87,3 +90,11 @@ def test_no_living_generation_is_ever_met(share: int, working: int, away: set[in
     else:
         assert found.old == working
         assert all(found.new % share != number % share for number in living)
+
+
+def test_a_socket_of_a_socket_unit_is_not_to_be_adopted() -> None:
+    """It is process 1's, whose unit is init.scope."""
+    stray = Stray("0.0.0.0:4433", 1, 1, "init.scope", "/init.scope")
+    with pytest.raises(Refused, match="systemd has a socket there for a socket unit") as refused:
+        prepare.refuse_strays(service(), [stray])
+    assert "udpgrm adopt" not in str(refused.value)
