@@ -16,7 +16,7 @@ from typing import Any
 import udpgrm.client as grm
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.instances import Instances
-from udpgrm.restart.journal import Journal, load
+from udpgrm.restart.journal import Journal, load, warn
 from udpgrm.restart.lock import Busy, locked
 from udpgrm.restart.machine import Outcome
 from udpgrm.restart.plan import Refused
@@ -77,6 +77,12 @@ def restore(groups: Groups, instances: Instances, stopped: int, generation: int)
                     grm.promote(sockets[where], generation)
         return wrong
     return []
+
+
+def warn_restored(stopped: int, restored: list[str], evidence: dict[str, Any]) -> None:
+    """Warn of the addresses where a generation was made active as it was stopped."""
+    for where in restored:
+        warn(evidence, f"{where}: {stopped} was made active as it was stopped")
 
 
 def restore_last(groups: Groups, instances: Instances, journal: Journal) -> list[str]:

@@ -278,7 +278,7 @@ class Steps:
             raise self._ended(self._new, f" as {self._instances.name(old)} was stopped")
         if facts.superseded:
             restored = steering.restore_last(self._groups, self._instances, self._journal)
-            self._warn_restored(old, restored, evidence)
+            steering.warn_restored(old, restored, evidence)
 
     def _stop_instance(self, generation: int, other: Optional[int], evidence: Evidence) -> None:
         """Stop an instance; other: the one to which new flows go then, None: unknown here."""
@@ -293,11 +293,7 @@ class Steps:
             evidence["sockets_left"] = remaining
         if other is not None:
             restored = steering.restore(self._groups, self._instances, generation, other)
-            self._warn_restored(generation, restored, evidence)
-
-    def _warn_restored(self, stopped: int, restored: list[str], evidence: Evidence) -> None:
-        for where in restored:
-            warn(evidence, f"{where}: {stopped} was made active as it was stopped")
+            steering.warn_restored(generation, restored, evidence)
 
     def _demote(self, evidence: Evidence) -> None:
         """Steer new flows back to the generation before, where this restart has changed that."""
