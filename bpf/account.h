@@ -89,6 +89,7 @@ static __always_inline void account_flow(const struct sender *sender, u32 slot,
 static __always_inline int account_send(struct bpf_sock *sk, struct flow_key *key)
 {
 	struct sender sender = {};
+	struct generation_counters *of;
 	struct counters *counters;
 	u32 slot;
 
@@ -98,9 +99,11 @@ static __always_inline int account_send(struct bpf_sock *sk, struct flow_key *ke
 	if (!counters)
 		return 1;
 	slot = flow_slot(&sender);
+	OPAQUE(slot); /* keeps the mask: Linux 6.1 does not know the range of what was spilled */
 	if (sender.slot < GENERATION_SLOTS) {
-		COUNT(counters->generation[slot].packets_out);
-		counters->generation[slot].last_out = bpf_jiffies64();
+		of = &counters->generation[slot & (GENERATION_SLOTS - 1)];
+		COUNT(of->packets_out);
+		of->last_out = bpf_jiffies64();
 	}
 	if (unlikely(sender.group->probes))
 		note_reply(sender.group, sender.group_id, slot, key, sender.owner);
