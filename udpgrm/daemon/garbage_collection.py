@@ -186,6 +186,9 @@ class GarbageCollector:
                 # no socket for two rounds, and no registration is under way
                 del self._childless[group_id]
                 state.delete(self._maps, group_id)
+                if not self._inbox.has_nothing():
+                    # a hook may have found it just before: its message is of no other group
+                    state.restore(self._maps, group_id)
             else:
                 self._childless[group_id] = now
 

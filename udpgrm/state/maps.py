@@ -289,6 +289,14 @@ def delete(maps: Maps, group_id: int) -> None:
                 libbpf.map_delete(fd, index(array_entry))
 
 
+def restore(maps: Maps, group_id: int) -> None:
+    """Undo the deletion of a group without sockets, unless another one has its address by now."""
+    group = maps.group(group_id)
+    with contextlib.suppress(FileExistsError):
+        libbpf.map_update(maps["group_index"], bytes(group.key), index(group_id), libbpf.NOEXIST)
+        group.state = abi.GroupState.LIVE
+
+
 def lock(directory: Path, shared: bool = False) -> Optional[int]:
     """Take the daemon's lock on its pin directory; None: another daemon has it.
 

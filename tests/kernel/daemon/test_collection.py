@@ -81,6 +81,36 @@ def test_a_group_that_is_served_again_during_a_collection(bare_host: Host, held:
             assert (generation["generation"], generation["sockets_alive"]) == (2, 1)
 
 
+#: Holds the deletion of a group that has been decided.
+DECIDED = """
+import time
+from pathlib import Path
+from udpgrm.state import maps
+delete = maps.delete
+def held(*arguments):
+    Path({held!r}).touch()
+    while failing():
+        time.sleep(0.01)
+    delete(*arguments)
+maps.delete = held
+"""
+
+
+def test_a_group_that_is_served_again_as_it_is_deleted(bare_host: Host, tmp_path: Path) -> None:
+    """A hook found the group before, and the daemon reads its message after the deletion."""
+    held = tmp_path / "held"
+    bare_host.start(fault=DECIDED.format(held=str(held)))
+    bare_host.fault.touch()
+    with serving(WHERE, 1) as old:
+        grm.wait_registered([old])
+    wait_for(held.exists, "the deletion of the group")
+    with serving(WHERE, 2) as new:
+        bare_host.fault.unlink()
+        wait_for_index(new)
+        [generation] = bare_host.group(WHERE)["generations"]
+        assert (generation["generation"], generation["sockets_alive"]) == (2, 1)
+
+
 REGISTER = """
 port = int(sys.argv[1])
 sock = bind("127.0.0.1", port=port)
