@@ -84,7 +84,7 @@ class Steps:
             new_alive=new is not None and (superseded or self._instances.is_alive(new)),
             superseded=superseded,
             new_active=new is not None and steering.is_active(self._groups, new),
-            was_active=steering.was_active(self._journal),
+            was_active=steering.was_active(self._groups, self._journal),
             reclaimed=has_reclaimed(self._journal),
         )
 
@@ -268,7 +268,6 @@ class Steps:
             return
         if self._journal.superseded:
             await_another(self._groups, self._instances, self._journal, evidence, self._wait)
-        steering.refuse_active(self._groups, old, evidence)
         facts = self.facts()
         if is_lost(Step.STOP, facts):
             raise self._ended(self._new)
@@ -283,10 +282,14 @@ class Steps:
     def _stop_instance(self, generation: int, other: Optional[int], evidence: Evidence) -> None:
         """Stop an instance; other: the one to which new flows go then, None: unknown here."""
         evidence["instance"] = self._instances.name(generation)
+        cgroup = None
         if former.is_adopted(self._service, generation):
             with contextlib.suppress(NotRunning):
                 cgroup = self._instances.cgroup(generation)
-                adoptions.delete(self._groups.maps, cgroup)
+        if self._journal.from_generation is not None:  # last: systemd may be silent for seconds
+            steering.refuse_active(self._groups, generation, evidence)
+        if cgroup is not None:
+            adoptions.delete(self._groups.maps, cgroup)
         self._instances.stop(generation)
         living = self._groups.living(generation)
         if remaining := {where: count for where, count in living.items() if count}:
@@ -341,7 +344,5 @@ class Steps:
 
     def _stop_new(self, evidence: Evidence) -> None:
         old = self._journal.from_generation
-        if old is not None:
-            steering.refuse_active(self._groups, self._new, evidence)
         stays = old is not None and not has_ended(self._instances, old)
         self._stop_instance(self._new, old if stays else None, evidence)

@@ -179,6 +179,18 @@ FOUND = {
         ("operator stops old", "drain", "systemctl", 11),
         seed=4077,
     ),
+    "the new one is made active while systemd does not answer, before its stop": one(
+        Config(servers=(GOOD, GOOD, Server.FADES)),
+        ("silent systemd", "stop_new", "fsync", 1),
+        ("operator promotes new", "stop_new", "systemctl", 39),
+        seed=4077,
+    ),
+    "the old one is made active while systemd does not answer, before its stop": one(
+        Config(restarts=True),
+        ("silent systemd", "promote", "setsockopt", 1),
+        ("operator promotes old", "stop", "systemctl", 53),
+        seed=909,
+    ),
     "the old one is made active as it is stopped": one(
         Config(), ("operator promotes old", "stop", "read", 1)
     ),
