@@ -85,20 +85,16 @@ channel.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
 os.wait()
 """
 
-#: Stops a command (SIGSTOP) before it records what follows a step: the next one, or the end.
+#: Stops a command (SIGSTOP) before it records how a step has ended.
 _HALTING = """
 import signal
 from udpgrm.restart.journal import Journal
-begin, end = Journal.begin, Journal.end
-def begins(journal, step):
-    if journal.steps and journal.steps[-1].step.value == {step!r}:
+end = Journal.end
+def ends(journal, record, *result):
+    if record.step.value == {step!r}:
         os.kill(os.getpid(), signal.SIGSTOP)
-    return begin(journal, step)
-def ends(journal, record, result, reason, position):
-    if record.step.value == {step!r} and position.outcome is not None:
-        os.kill(os.getpid(), signal.SIGSTOP)
-    end(journal, record, result, reason, position)
-Journal.begin, Journal.end = begins, ends
+    end(journal, record, *result)
+Journal.end = ends
 """
 
 
@@ -159,9 +155,9 @@ class Edge:
         return self.host.run("restart", "edge", *arguments)
 
     def start(self, *arguments: str, halt: str = "") -> Command:
-        """Begin a command, by default udpgrm restart. halt: the step after which it stops itself.
+        """Begin a command, by default udpgrm restart. halt: the step in which it stops itself.
 
-        However long a test takes to see the step, the command is not further than at its end.
+        However long a test takes to see the step, it has not ended for the command.
         """
         self._earlier = self.journal()["started"] if (self.state / "edge.json").exists() else 0.0
         before = _HALTING.format(step=halt) if halt else ""

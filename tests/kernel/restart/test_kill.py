@@ -18,7 +18,7 @@ pytest_plugins = ("tests.kernel.restart_fixtures",)
 
 
 def kill_at(edge: Edge, step: str, *arguments: str, with_daemon: bool = False) -> None:
-    """Begin a command, and kill it in a step: from its announcement on, and before the next."""
+    """Begin a command, and kill it in a step: announced, and not recorded as ended."""
     command = edge.start(*arguments, halt=step)
     if arguments[:1] == ("rollback",):
         until(lambda: step in edge.steps(), step)
