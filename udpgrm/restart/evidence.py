@@ -65,6 +65,11 @@ class _Target:
         return kinds.of_type(self.view.dissector, self.view.name.encode())
 
     @property
+    def working(self) -> int:
+        """Return the generation that new flows go to."""
+        return self.view.working[self.group.application]
+
+    @property
     def converses(self) -> bool:
         """Return whether one question takes several packets; only the first is a new flow."""
         return isinstance(self.spec, QuicProbe) and self.spec.connects
@@ -154,8 +159,9 @@ class KernelProber:
                 except LookupError as error:
                     raise StepFailed(f"{target.where}: {error}") from error
                 seen.append(_ask(flow, probing))
-                evaluate(seen[-1], new, "steered")
+                # first: what received the packet may be in no generation any longer
                 _refuse_connected(target.where, flow, probing)
+                evaluate(seen[-1], new, "steered")
 
     def hold(self, old: int, evidence: dict[str, Any]) -> None:
         """Begin flows with the old generation, where it answers."""
@@ -163,8 +169,8 @@ class KernelProber:
             return
         held = evidence["held"] = []
         for target in self._targets():
-            if not target.stays:
-                continue
+            if not target.stays or target.working != old:
+                continue  # new flows go elsewhere: the last attempt of this step got so far
             flow = self._begin(target)
             asked_at = time.monotonic()
             result = flow.ask()

@@ -78,6 +78,7 @@ class Facts:
 
     superseded: a later restart has begun, so this one has only its drain to end.
     new_active: the new one was promoted, by this restart or another command, and may be dead now.
+    another_active: another generation than the new one was promoted, and may be dead now.
     was_active: the instance that was to be stopped had become active after its drain.
     reclaimed: the old one of a superseded restart was made active again, as nothing else served.
     """
@@ -87,6 +88,7 @@ class Facts:
     new_alive: bool
     superseded: bool = False
     new_active: bool = False
+    another_active: bool = False
     was_active: bool = False
     reclaimed: bool = False
 
@@ -190,11 +192,10 @@ def resumed(position: Position, facts: Facts) -> Position:
 def is_lost(step: Step, facts: Facts) -> bool:
     """Return whether a step cannot be done: the new instance is dead, or the old one is needed.
 
-    If both are dead, a drain ends as finished, unless what is active is not the new one.
+    If both are dead, a drain ends as finished, unless another one is active.
     """
-    is_replaced = facts.had_old and not facts.new_active
     return not (facts.new_alive or facts.superseded) and (
         step in (Step.ENROLL, Step.CANARY, Step.PROMOTE, Step.VERIFY)
         or (step is Step.START and facts.new_active)
-        or (step in (Step.DRAIN, Step.STOP) and (facts.old_alive or is_replaced))
+        or (step in (Step.DRAIN, Step.STOP) and (facts.old_alive or facts.another_active))
     )

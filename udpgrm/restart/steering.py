@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import udpgrm.client as grm
+from udpgrm import abi
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.instances import Instances
 from udpgrm.restart.journal import Journal, load, warn
@@ -37,6 +38,14 @@ def is_active(groups: Groups, generation: int) -> bool:
     """Return whether a generation is the working one of a group, also if its sockets are gone."""
     with contextlib.suppress(FileNotFoundError):  # nothing is steered
         return generation in groups.working().values()
+    return False
+
+
+def another_is_active(groups: Groups, generation: int) -> bool:
+    """Return whether a group's working generation is another one, as is_active()."""
+    with contextlib.suppress(FileNotFoundError):  # nothing is steered
+        working = set(groups.working().values())
+        return not working <= {None, abi.GENERATION_NONE, generation}
     return False
 
 

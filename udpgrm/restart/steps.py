@@ -84,6 +84,7 @@ class Steps:
             new_alive=new is not None and (superseded or self._instances.is_alive(new)),
             superseded=superseded,
             new_active=new is not None and steering.is_active(self._groups, new),
+            another_active=new is not None and steering.another_is_active(self._groups, new),
             was_active=steering.was_active(self._groups, self._journal),
             reclaimed=has_reclaimed(self._journal),
         )

@@ -11,6 +11,7 @@ import pytest
 
 from testing.waiting import PATIENCE_S
 from tests.kernel.restarts import WHERE, Edge, Traffic, serving_only, until
+from udpgrm.kernel.descriptors import state
 from udpgrm.restart import machine
 from udpgrm.restart.machine import Step
 
@@ -45,6 +46,21 @@ def test_killed(serving: Edge, step: str, with_daemon: bool) -> None:
     done = serving.restart("--resume", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["outcome"] == "finished"
+    assert (traffic.lost, traffic.moved) == (0, 0)
+    assert serving_only(serving, 2)
+
+
+@pytest.mark.parametrize("step", ["start", "enroll", "canary", "promote", "verify"])
+def test_killed_as_a_step_has_ended(serving: Edge, step: str) -> None:
+    """What it has done is in the kernel, and in no record."""
+    with Traffic() as traffic:
+        command = serving.start(halt=step)
+        until(lambda: state(command.pid) == "T", "the command to stop itself")
+        command.kill()
+        command.communicate()
+        assert serving.journal()["steps"][-1]["step"] == step
+    done = serving.restart("--resume", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
     assert (traffic.lost, traffic.moved) == (0, 0)
     assert serving_only(serving, 2)
 

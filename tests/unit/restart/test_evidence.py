@@ -101,6 +101,7 @@ class Kernel:
             tcp=False,
             dissector=DissectorType.FLOW,
             flow_timeout=FLOW_TIMEOUT_S,
+            working=[OLD],
         )
         groups = SimpleNamespace(maps=None, view=lambda _: view)
         service = fakes.service(groups=(Group(view.address, 1),), probes=(specs.EchoProbe(),))

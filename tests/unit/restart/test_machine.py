@@ -141,9 +141,11 @@ def test_resume_after_promotion_with_a_dead_new_instance() -> None:
         assert machine.resumed(Position(step), dead) == Position(Step.DEMOTE)
     assert machine.after(Step.STOP, Result.FAILED, lambda: dead) == Position(Step.DEMOTE)
     both_dead = Facts(had_old=True, old_alive=False, new_alive=False, new_active=True)
-    another_serves = replace(both_dead, new_active=False)
+    another_serves = replace(both_dead, new_active=False, another_active=True)
+    nothing_is_steered = replace(both_dead, new_active=False)
     for step in (Step.DRAIN, Step.STOP):
         assert machine.resumed(Position(step), both_dead) == Position(step)
+        assert machine.resumed(Position(step), nothing_is_steered) == Position(step)
         assert machine.resumed(Position(step), another_serves) == Position(Step.DEMOTE)
 
 
