@@ -9,8 +9,6 @@ from typing import Optional
 
 import udpgrm.client as grm
 from udpgrm.restart import adoption, budget, former, hold, host, notice, prepare, steering
-from udpgrm.restart.adoption import AdoptionError
-from udpgrm.restart.budget import OverBudget
 from udpgrm.restart.drain import Decision, Watcher
 from udpgrm.restart.elsewhere import warn_of_others
 from udpgrm.restart.groups import DISPATCH_ERRORS, Groups
@@ -71,7 +69,7 @@ class Steps:
         """Do a step. Raises StepFailed."""
         try:
             return self._by_step[step](evidence) or Result.DONE
-        except (AdoptionError, SystemdError, OverBudget, Refused) as error:
+        except (adoption.AdoptionError, SystemdError, budget.OverBudget, Refused) as error:
             raise StepFailed(str(error)) from error
 
     def facts(self) -> Facts:
@@ -345,5 +343,7 @@ class Steps:
 
     def _stop_new(self, evidence: Evidence) -> None:
         old = self._journal.from_generation
+        if old is None:  # systemd may have started it again since
+            self._demote(evidence)
         stays = old is not None and not has_ended(self._instances, old)
         self._stop_instance(self._new, old if stays else None, evidence)

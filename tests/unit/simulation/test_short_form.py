@@ -185,6 +185,12 @@ FOUND = {
         ("operator promotes new", "stop_new", "systemctl", 39),
         seed=4077,
     ),
+    "the only one crashes, and systemd starts it again after its demotion": one(
+        Config(servers=(GOOD, Server.SHORT, GOOD), restarts=True),
+        ("crash of new", "verify", "working", 1),
+        ("operator restarts", "demote", "rename", 2),
+        seed=4077,
+    ),
     "the old one is made active while systemd does not answer, before its stop": one(
         Config(restarts=True),
         ("silent systemd", "promote", "setsockopt", 1),
