@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 import udpgrm.client as grm
-from testing.host import Host, received
+from testing.host import Host, received, wait_for
 from tests.kernel.restart_fixtures import edge
 from tests.kernel.restarts import Edge
 from udpgrm.kernel import sockopt
@@ -33,8 +33,21 @@ def devices() -> Iterator[None]:
     done
     """
     subprocess.run(["sh", "-ec", script], check=True)
+    wait_for(_are_ready, "the devices' carrier and addresses")
     yield
     subprocess.run(["ip", "link", "del", "dev0"], check=True)
+
+
+def _are_ready() -> bool:
+    """The kernel notices a carrier later, and makes a link-local address then, and checks it."""
+    links = json.loads(subprocess.check_output(["ip", "-j", "address"]))
+    found = [link for link in links if link["ifname"] in ("dev0", "dev1")]
+    addresses = [address for link in found for address in link["addr_info"]]
+    return (
+        [link["operstate"] for link in found] == ["UP", "UP"]
+        and sum(address["family"] == "inet6" for address in addresses) == 4
+        and not any(address.get("tentative") for address in addresses)
+    )
 
 
 @pytest.mark.parametrize(
