@@ -65,15 +65,22 @@ static __always_inline void read_kernel(void *to, u32 size, const void *from)
 	((long (*)(void *, u32, const void *))BPF_FUNC_probe_read_kernel)(to, size, from);
 }
 
+/* Read a member of an object of the kernel, at an offset that is bound when a program is linked. */
+static __always_inline void read_member(const void *of, u64 offset, void *value, u32 size)
+{
+	u64 address = 0;
+
+	/* the verifier allows no arithmetic on the pointer itself */
+	read_kernel(&address, sizeof(address), &of);
+	read_kernel(value, size, (void *)(address + offset));
+}
+
 /* A u32 of struct sock that struct bpf_sock has not, or not for this hook. */
 static __always_inline u32 field_of(struct bpf_sock *sk, u64 offset)
 {
-	u64 address = 0;
 	u32 value = 0;
 
-	/* the verifier allows no arithmetic on the pointer itself */
-	read_kernel(&address, sizeof(address), &sk);
-	read_kernel(&value, sizeof(value), (void *)(address + offset));
+	read_member(sk, offset, &value, sizeof(value));
 	return value;
 }
 

@@ -18,11 +18,9 @@ struct pid_number {
 
 static __always_inline u64 pointer_at(const void *of, u64 offset)
 {
-	u64 address = 0, value = 0;
+	u64 value = 0;
 
-	/* the verifier allows no arithmetic with a constant that it does not see */
-	read_kernel(&address, sizeof(address), &of);
-	read_kernel(&value, sizeof(value), (void *)(address + offset));
+	read_member(of, offset, &value, sizeof(value));
 	return value;
 }
 

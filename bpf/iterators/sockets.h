@@ -31,15 +31,6 @@ struct socket_words {
 	u8 flags; /* REUSES_PORT, ... */
 };
 
-static __always_inline void read_member(struct bpf_sock *sk, u64 offset, void *value, u32 size)
-{
-	u64 address = 0;
-
-	/* the verifier allows no arithmetic with a constant that it does not see */
-	read_kernel(&address, sizeof(address), &sk);
-	read_kernel(value, size, (void *)(address + offset));
-}
-
 static __always_inline bool is_connected(struct bpf_sock *sk, struct socket_words *words)
 {
 	read_member(sk, CONST(SK_PORTS_OFFSET), words, sizeof(*words));
