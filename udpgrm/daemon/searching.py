@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Callable, Optional
 
 from udpgrm import abi
@@ -32,7 +32,7 @@ class Search:
     is no rest.
     """
 
-    def __init__(self, find: Callable[[Container[int]], Sequence[Holder]]) -> None:
+    def __init__(self, find: Callable[[Collection[int]], Sequence[Holder]]) -> None:
         """Start without a missing socket. find: descriptors of sockets, by their SO_COOKIE."""
         self._find = find
         #: Messages by SO_COOKIE and key: that came since the last search, and that are sought

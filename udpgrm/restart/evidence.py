@@ -253,9 +253,11 @@ class KernelProber:
 
 def _refuse_connected(where: str, flow: _Flow, probing: Probing) -> None:
     """Raise StepFailed if the server has connected the socket that the probe's packet came to."""
-    found, served = probing.connected(flow.source), probing.evidence(flow.source).received_socket
+    found = probing.connected(flow.source)
+    if found is None:
+        return
     # None: it has given its array entry back
-    if found is not None and served in (None, found.received_socket):
+    if probing.evidence(flow.source).received_socket in (None, found.received_socket):
         raise StepFailed(
             f"{where}: the server has connected the socket that serves all peers to one of them, "
             f"the probe: {second_groups.CONNECTS_LISTENING} (docs/limits.md)"

@@ -228,7 +228,7 @@ class Groups:
         with contextlib.ExitStack() as stack:
             found: dict[str, socket.socket] = {}
             # one look at all descriptors, however many groups there are
-            for holder in holders.find(self.maps, wanted) if wanted else ():
+            for holder in holders.find(self.maps, wanted):
                 where = wanted[holder.cookie]
                 if holder.pid in pids and where not in found:
                     fd = pidfd.socket_at(*holder)

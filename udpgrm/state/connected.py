@@ -31,6 +31,10 @@ class Member(NamedTuple):
     application: int
     generation: int
 
+    def is_of(self, group_id: int, epoch: int) -> bool:
+        """Return whether it is a generation of a group; its id may be a later group's by now."""
+        return (self.group_id, self.epoch) == (group_id, epoch)
+
 
 Counts = dict[Member, int]
 
@@ -96,8 +100,7 @@ def has_any(maps: Maps, group_id: int, group: abi.Group) -> bool:
     """Return whether a group has connected sockets of a known generation."""
     counts = count(maps, group.key.netns) or {}
     return any(
-        (member.group_id, member.epoch) == (group_id, group.epoch)
-        and member.generation != abi.GENERATION_NONE
+        member.is_of(group_id, group.epoch) and member.generation != abi.GENERATION_NONE
         for member in counts
     )
 

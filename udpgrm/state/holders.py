@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Container
+from collections.abc import Collection
 from typing import NamedTuple, Optional
 
 from udpgrm import abi
@@ -27,11 +27,13 @@ class Holder(NamedTuple):
     cookie: int
 
 
-def find(maps: Maps, cookies: Container[int]) -> list[Holder]:
+def find(maps: Maps, cookies: Collection[int]) -> list[Holder]:
     """Return the descriptors of sockets by their SO_COOKIE, in the reader's pid namespace.
 
     Raises Unreachable while a daemon that has the iterator is about to start.
     """
+    if not cookies:
+        return []
     link = maps.iterators.get("holders")
     if link is None:
         raise Unreachable(errno.EAGAIN, "the daemon has not started yet, or not in this version")
@@ -47,7 +49,7 @@ def duplicates(maps: Maps, cookies: set[int]) -> dict[int, tuple[int, int]]:
     """
     found: dict[int, tuple[int, int]] = {}
     unreachable: Optional[Unreachable] = None
-    for holder in find(maps, cookies) if cookies else ():
+    for holder in find(maps, cookies):
         if holder.cookie in found:
             continue
         try:

@@ -99,10 +99,7 @@ class Probing:
         """Return the evidence of a connected socket of the group with this peer; None: no such."""
         key, group = bytes(address.flow_key(*peer)), self._group
         for record in connected.records(self._maps, group.key.netns) or ():
-            is_of_group = (record.member.group_id, record.member.epoch) == (
-                self._group_id,
-                group.epoch,
-            )
+            is_of_group = record.member.is_of(self._group_id, group.epoch)
             if is_of_group and record.connected and record.peer == key:
                 return Evidence(
                     received_generation=record.member.generation,

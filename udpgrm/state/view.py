@@ -220,8 +220,7 @@ class Viewer:
         of_group = {
             (member.application, member.generation): count
             for member, count in counts.items()
-            if (member.group_id, member.epoch) == (group_id, group.epoch)
-            and member.application < len(working)
+            if member.is_of(group_id, group.epoch) and member.application < len(working)
         }
         unknown = of_group.pop((0, abi.GENERATION_NONE), 0)
         merged = []

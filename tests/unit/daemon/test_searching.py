@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Iterator
 from typing import Optional
 
 import pytest
@@ -34,7 +34,7 @@ class Host:
             Holder(os.getpid(), sock.fileno(), sockopt.cookie(sock)) for sock in sockets
         ]
 
-    def find(self, cookies: Container[int]) -> list[Holder]:
+    def find(self, cookies: Collection[int]) -> list[Holder]:
         return [holder for holder in self.holders if holder.cookie in cookies]
 
 
