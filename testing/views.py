@@ -45,6 +45,7 @@ def group(*generations: GenerationView, **fields: Any) -> GroupView:
         "parameters": "",
         "working": [0],
         "metrics": {},
+        "crossed": 0,
         "flows": [],
     }
     return GroupView(generations=list(generations), **{**defaults, **fields})

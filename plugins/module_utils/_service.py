@@ -29,7 +29,6 @@ _DISPATCH_ERRORS = (
     "rx_flow_rg_conflict",
     "rx_new_flow_working_gen_dispatch_error",
 )
-_MOVED = "tx_flow_update_conflict"
 
 
 @dataclasses.dataclass
@@ -136,15 +135,16 @@ def measure(restart: Restart) -> JsonObject:
     """Return a service's counters and flows at the moment of a reading.
 
     V(errors): packets that were not given to the socket they belong to; V(moved): answers on
-    flows of another socket; V(dropped): packets that full receive queues dropped since the
+    flows of another generation; V(dropped): packets that full receive queues dropped since the
     restart began, as far as the host has counted.
     """
-    found = [group["metrics"] for group in restart.groups if group["metrics"] is not None]
+    groups = [group for group in restart.groups if group["metrics"] is not None]
+    found = [group["metrics"] for group in groups]
     return {
         "at": restart.at,
         "processed": sum(metrics["rx_processed_total"] for metrics in found),
         "errors": sum(metrics[name] for metrics in found for name in _DISPATCH_ERRORS),
-        "moved": sum(metrics[_MOVED] for metrics in found),
+        "moved": sum(group["crossed"] for group in groups),
         "dropped": restart.dropped,
         "flows": restart.flows,
     }

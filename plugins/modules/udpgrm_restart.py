@@ -237,7 +237,7 @@ measured:
       type: int
       sample: 0
     moved:
-      description: Answers that were sent on a flow of another socket.
+      description: Answers that were sent on a flow of another generation.
       type: int
       sample: 0
     dropped:

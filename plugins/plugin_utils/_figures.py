@@ -52,7 +52,7 @@ def _duration(drain: JsonObject) -> float | None:
 
 
 def _moved(looks: list[JsonObject]) -> int:
-    """Return the count of answers on other sockets' flows since the first reading; a new group counts from zero."""
+    """Return the count of answers on other generations' flows since the first reading; a new group counts from zero."""
     return sum(
         max(0, later["moved"] - earlier["moved"]) for earlier, later in zip(looks, looks[1:])
     )

@@ -105,6 +105,7 @@ class GroupView(NamedTuple):
     parameters: str  # of a named dissector, as JSON
     working: list[int]  # by application
     metrics: dict[str, int]
+    crossed: int  # see GroupCounters
     generations: list[GenerationView]
     flows: list[FlowView]
     connected_unknown: Optional[int] = None  # connected sockets of no known generation
@@ -198,6 +199,7 @@ class Viewer:
             parameters=_text(kind.parameters_text(dissector)),
             working=working_of(group),
             metrics=reading.metrics,
+            crossed=reading.crossed,
             generations=generations,
             flows=flows,
             connected_unknown=connected_unknown,

@@ -119,6 +119,7 @@ def _group(
             "working_generation": None,
             "connected_unknown": None,
             "metrics": None,
+            "crossed": None,
             "generations": [],
         }
     return {
@@ -127,6 +128,7 @@ def _group(
         "working_generation": view.working[group.application],
         "connected_unknown": view.connected_unknown,
         "metrics": view.metrics,
+        "crossed": view.crossed,
         "generations": [
             {
                 **generation(view, item),

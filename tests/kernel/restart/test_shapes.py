@@ -196,7 +196,9 @@ def test_an_answer_by_another_socket_of_the_instance(edge: Edge) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert traffic.lost == 0
     assert step(done.stdout, "drain")["evidence"]["conflicts"] == 0
-    assert edge.host.counters(WHERE)["tx_flow_update_conflict"] > 0
+    [group] = edge.host.json("status", "edge")["services"][0]["groups"]
+    assert group["metrics"]["tx_flow_update_conflict"] > 0
+    assert group["crossed"] == 0
 
 
 def step(out: str, name: str) -> dict[str, Any]:

@@ -73,4 +73,7 @@ def test_a_budget_allows_it_and_the_drain_says_so(forwarding: Edge, callers: Non
     assert done.returncode == 0, done.stdout
     step = next(item for item in json.loads(done.stdout)["steps"] if item["step"] == "drain")
     assert step["evidence"]["conflicts"] > 10
+    [group] = forwarding.host.json("status", "edge")["services"][0]["groups"]
+    assert step["evidence"]["conflicts"] <= group["crossed"]
+    assert group["crossed"] <= group["metrics"]["tx_flow_update_conflict"]
     assert serving_only(forwarding, 2)
