@@ -256,7 +256,8 @@ def plain_socket(family: int = socket.AF_INET) -> socket.socket:
     return socket.socket(family, socket.SOCK_DGRAM)
 
 
-#: Above those of servers in tests, below those that the kernel chooses; tens of thousands of clients until one comes again.
+#: Above those of servers in tests, below those that the kernel chooses; tens of thousands of
+#: clients until one comes again.
 _client_ports = itertools.cycle(range(10000, 32768))
 
 
