@@ -34,8 +34,8 @@ BAKE_S = 10
 HOLD_S = 10.0
 HOOKS = ("before_batch", "before_host", "after_host", "after_batch")
 TASK = "Note the host"
-# Runs no module, as the task that restarts has checked the services.
-IDLE = "Check the services"
+# Runs no module, as the task that restarts has inspected the services.
+IDLE = "Inspect the services"
 HOOK = f"""
 - name: {TASK}
   ansible.builtin.shell: echo HOOK {{{{ inventory_hostname }}}} >>{{{{ notes }}}}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 SWITCH = "udpgrm_restart"
-LOOK = "udpgrm_service_info"
+INSPECT = "udpgrm_service_info"
 WAIT = "udpgrm_drain"
 # The task that restarts; with tasks of the operator another one asks the same module before.
 RESTART = "Restart the services"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.fleet import all_parts
 from benchmarks.fleet.ansible import Ansible, Run
-from benchmarks.fleet.record import LOOK, SWITCH, WAIT, middle, model
+from benchmarks.fleet.record import INSPECT, SWITCH, WAIT, middle, model
 from testing import hosts as places
 from testing.processes import (
     FLEET,
@@ -132,7 +132,7 @@ def trips(run: Run, count: int) -> list[str]:
     """Round trips per host, by module; waits longer than an interval are counted apart."""
     by_host = run.record.of_host()
     lines = ["  round trips per host (median, most)"]
-    for module in (SWITCH, LOOK, WAIT):
+    for module in (SWITCH, INSPECT, WAIT):
         counts = [counted[module] for counted in by_host.values()]
         lines.append(f"    {module:22} {middle(counts):4.0f} {max(counts):4d}")
     sums = [sum(counted.values()) for counted in by_host.values()]

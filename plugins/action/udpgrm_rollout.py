@@ -35,7 +35,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
     """Runs a step of a rollout on its host, with the modules that the step needs."""
 
     TRANSFERS_FILES = False
-    STEPS: tuple[str, ...] = ("begin", "hook", "plan", "switch", "look", "stop", "finish")
+    STEPS: tuple[str, ...] = ("begin", "hook", "plan", "switch", "inspect", "stop", "finish")
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: JsonObject | None = None) -> JsonObject:
@@ -175,7 +175,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         return str(result["steps"][0]["result"]["msg"])
 
     def _switch(self) -> JsonObject:
-        """Restart the services, unless the rollout is to stop, and check them if no task of its own does."""
+        """Restart the services, unless the rollout is to stop, and inspect them if no task of its own does."""
         decision: JsonObject = {"stop": "", "notes": []}
         if self._arguments["planned"]:
             plan = self._variables.get(_rollout.PLAN) or {}
@@ -189,19 +189,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
                 reason = {"skipped": True, "skip_reason": decision["reason"]}
                 return {**self._part(run).result(), **reason, "decision": decision}
         part = self._part(run)
-        if self._bakes() and (self._looks_at_once() or not self._arguments["apart"]):
+        if self._bakes() and (self._inspects_at_once() or not self._arguments["apart"]):
             stop = _baking.restart(part, self._settings, f"{run} {self._batch[0]}")
             decision = {**decision, "stop": stop}
         else:
             part.switch(self._settings["release"], self._settings["other_rollout"])
         return {**part.result(), "decision": decision}
 
-    def _looks_at_once(self) -> bool:
-        """Return whether the task that restarts checks as well: a host occupies a fork while it bakes."""
+    def _inspects_at_once(self) -> bool:
+        """Return whether the task that restarts inspects as well: a host occupies a fork while it bakes."""
         return len(self._batch) <= int(self._variables["ansible_forks"])
 
     def _bakes(self) -> bool:
-        """Return whether the batch is baked and checked: the last one only for the gates."""
+        """Return whether the batch is baked and inspected: the last one only for the gates."""
         return not self._is_last_batch() or _decision.gates(self._settings) is not None
 
     def _decide(self, run: str) -> JsonObject:
@@ -251,12 +251,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             for line in _table.render(entries, "", [], "so far"):
                 display.display(line)
 
-    def _look(self) -> JsonObject:
-        """Check a host that has switched: one of the batch after the bake, or a canary again."""
+    def _inspect(self) -> JsonObject:
+        """Inspect a host that has switched: one of the batch after the bake, or a canary again."""
         hostvars = self._variables["hostvars"]
         run = _rollout.newest_run(hostvars, [str(self._variables["inventory_hostname"])])
         is_again = self._host not in self._batch
-        if not self._was_begun(run, is_again) or (self._looks_at_once() and not is_again):
+        if not self._was_begun(run, is_again) or (self._inspects_at_once() and not is_again):
             return {"changed": False, "skipped": True}
         variables = hostvars[self._host]
         entries = _rollout.collect(
@@ -269,11 +269,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         part = self._part(run)
         if not switched or not self._bakes():
             return {**part.result(), "skipped": True, "decision": decision}
-        part.look(switched)
+        part.inspect(switched)
         return {**part.result(), "decision": decision}
 
     def _was_begun(self, run: str, is_again: bool) -> bool:
-        """Return whether the batch was begun, and its host restarted, if it is not a canary that is checked again."""
+        """Return whether the batch was begun, and its host restarted, if it is not a canary that is inspected again."""
         switch = self._variables.get(_rollout.SWITCH) or {}
         begun = self._variables.get(_rollout.BEGIN) or {}
         if switch.get("skip_reason") or (_rollout.is_of(begun, run) and not begun["begins"]):

@@ -37,7 +37,7 @@ RETURN = r"""
 _raw:
   description:
     - C(hosts), the canaries first; C(serial); C(canaries) that were named and that C(--limit) leaves.
-    - C(tasks), the file of tasks for a batch. With V(restart), hosts are looked at in a task of its own, as with canaries or
+    - C(tasks), the file of tasks for a batch. With V(restart), hosts are inspected in a task of its own, as with canaries or
       where a batch may be larger than the number of forks. With V(hooks), tasks of the operator are run as well.
     - C(work), the file of tasks for a host between those of the operator.
     - C(end), the file of tasks after the last batch. With V(stop), tasks of the operator are run where the rollout has stopped.
@@ -154,7 +154,7 @@ def _unknown(settings: dict[str, t.Any], apart: bool) -> dict[str, t.Any]:
 
 
 def _files(settings: dict[str, t.Any], apart: bool) -> dict[str, t.Any]:
-    """Return the files of tasks; C(apart): hosts are checked in a task of its own."""
+    """Return the files of tasks; C(apart): hosts are inspected in a task of its own."""
     return {
         "tasks": _tasks(settings, apart),
         "work": "reboot" if settings.get("reboots") else _restart(apart),
@@ -172,4 +172,4 @@ def _tasks(settings: dict[str, t.Any], apart: bool) -> str:
 
 
 def _restart(apart: bool) -> str:
-    return "restart" if apart else "restart_and_look"
+    return "restart" if apart else "restart_and_inspect"

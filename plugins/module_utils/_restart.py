@@ -21,8 +21,8 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._service import (
     FINISHED,
     ROLLED_BACK,
     Restart,
-    look,
     measure,
+    read_restart,
     refuse_interrupted,
 )
 
@@ -66,7 +66,7 @@ class Task:
 
     def resume(self) -> JsonObject:
         """Resume a restart that was interrupted or has failed, if there is one. Raises as start does."""
-        restart = look(self.host, self.service)
+        restart = read_restart(self.host, self.service)
         journal = restart.journal
         if journal is None or not restart.unfinished:
             return self._result(False, restart)
@@ -82,7 +82,7 @@ class Task:
 
     def roll_back(self) -> JsonObject:
         """Roll back to the instance that drains. Raises as start does."""
-        restart = look(self.host, self.service)
+        restart = read_restart(self.host, self.service)
         if restart.outcome == ROLLED_BACK:
             return self._result(False, restart)
         if restart.journal is None or restart.outcome == FINISHED:
@@ -97,7 +97,7 @@ class Task:
         if self.check:
             return self._result(True, restart, **states)
         self._refuse_interrupted(self.host.roll_back(self.service, self.wait))
-        restart = look(self.host, self.service)
+        restart = read_restart(self.host, self.service)
         if restart.outcome == ROLLED_BACK or (restart.undoing and restart.outcome is None):
             return self._result(True, restart, measured=[measure(restart)], **states)
         raise Unsuccessful(
@@ -105,19 +105,19 @@ class Task:
         )
 
     def _planned(self, plan: JsonObject, before: JsonObject, after: JsonObject) -> JsonObject:
-        restart = look(self.host, self.service)
+        restart = read_restart(self.host, self.service)
         return self._result(before != after, restart, before=before, after=after, **plan)
 
     def _run(
         self, work: t.Callable[[], JsonObject], before: JsonObject, after: JsonObject
     ) -> JsonObject:
         """Have the host restart the service, and report how that went. Raises as start does."""
-        measured = [measure(look(self.host, self.service))]
+        measured = [measure(read_restart(self.host, self.service))]
         if self.rollout is not None:
             _claim.take(self.service, self.rollout)
         answer = work()
         self._refuse_interrupted(answer)
-        restart = look(self.host, self.service)
+        restart = read_restart(self.host, self.service)
         measured.append(measure(restart))
         if answer["changed"]:
             # the plan may have changed until the restart began

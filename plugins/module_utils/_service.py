@@ -123,7 +123,7 @@ class Restart:
         return worst
 
 
-def look(host: Host, service: str) -> Restart:
+def read_restart(host: Host, service: str) -> Restart:
     """Read the state of a service. Raises HostError."""
     for item in host.status(service)["services"]:
         if item["name"] == service:
@@ -182,10 +182,10 @@ def refuse_interrupted(service: str, journal: JsonObject) -> None:
 
 def await_end(host: Host, service: str, limit: int) -> Restart:
     """Wait until a service's restart has ended but for a hold, C(limit) seconds at most. Raises HostError."""
-    restart = look(host, service)
+    restart = read_restart(host, service)
     if limit and restart.journal is not None and restart.outcome is None and not restart.held:
         refuse_interrupted(service, host.follow(service, FINISHED, limit))
-        restart = look(host, service)
+        restart = read_restart(host, service)
     return restart
 
 

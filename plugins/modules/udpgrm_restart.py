@@ -90,10 +90,10 @@ options:
         description: Name of a dead run that this one replaces.
         type: str
       bake:
-        description: Once the restart is verified, how many seconds to wait until C(look) is read.
+        description: Once the restart is verified, how many seconds to wait until C(inspect) is read.
         type: int
         default: 0
-      look:
+      inspect:
         description: Services to read then, so that this takes no round trip of its own.
         type: list
         elements: str
@@ -122,8 +122,8 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-looks:
-  description: The services of C(look) after the bake, by name, each as M(udpgrm.fleet.udpgrm_service_info) returns it.
+inspected:
+  description: The services of C(inspect) after the bake, by name, each as M(udpgrm.fleet.udpgrm_service_info) returns it.
   type: dict
   returned: when O(rollout) asks for it, and the restart is verified
   sample: {"dns": {"changed": false, "services": [{"name": "dns", "state": "drain"}]}}
@@ -264,16 +264,16 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._restart import Task,
 from ansible_collections.udpgrm.fleet.plugins.module_utils._service import hand_over, info
 
 
-def look_after_bake(host: Host, rollout: dict[str, t.Any]) -> dict[str, t.Any]:
+def inspect_after_bake(host: Host, rollout: dict[str, t.Any]) -> dict[str, t.Any]:
     """Return the services of a rollout after its bake; one that cannot be read has failed, not the restart."""
     time.sleep(rollout["bake"])
-    looks: dict[str, t.Any] = {}
-    for service in rollout["look"]:
+    inspected: dict[str, t.Any] = {}
+    for service in rollout["inspect"]:
         try:
-            looks[service] = {"changed": False, **info(host, service_name(service))}
+            inspected[service] = {"changed": False, **info(host, service_name(service))}
         except HostError as error:
-            looks[service] = {"changed": False, "failed": True, "msg": str(error)}
-    return looks
+            inspected[service] = {"changed": False, "failed": True, "msg": str(error)}
+    return inspected
 
 
 def main() -> None:
@@ -294,7 +294,7 @@ def main() -> None:
                     "by": {"type": "str", "required": True},
                     "replaces": {"type": "str"},
                     "bake": {"type": "int", "default": 0},
-                    "look": {"type": "list", "elements": "str", "default": []},
+                    "inspect": {"type": "list", "elements": "str", "default": []},
                 },
             },
         },
@@ -330,8 +330,8 @@ def main() -> None:
         ended()
         module.fail_json(msg=str(error))
     result["changed"] |= bool(units)
-    if rollout is not None and params["rollout"]["look"] and "measured" in result:
-        result["looks"] = look_after_bake(task.host, params["rollout"])
+    if rollout is not None and params["rollout"]["inspect"] and "measured" in result:
+        result["inspected"] = inspect_after_bake(task.host, params["rollout"])
     module.exit_json(units=units, **result)
 
 

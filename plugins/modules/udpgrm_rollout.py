@@ -26,9 +26,9 @@ attributes:
 options:
   step:
     description:
-      - V(switch) restarts the services, unless the rollout is to stop. It also checks them after the bake, unless their batch
+      - V(switch) restarts the services, unless the rollout is to stop. It also inspects them after the bake, unless their batch
         is larger than the number of forks and O(apart) is set.
-      - V(look) checks services that have switched.
+      - V(inspect) reads the state and counters of services that have switched.
       - Where tasks of the operator are run, V(begin) decides whether the batch may begin, V(plan) fails where a restart
         would be refused, and V(hook) records that a task of the operator has failed.
       - V(stop) returns why the rollout has stopped.
@@ -39,7 +39,7 @@ options:
       - hook
       - plan
       - switch
-      - look
+      - inspect
       - stop
       - finish
     required: true
@@ -49,7 +49,7 @@ options:
     type: str
   apart:
     description:
-      - Whether O(step=look) is a task of its own.
+      - Whether O(step=inspect) is a task of its own.
     type: bool
     default: false
   planned:

@@ -4,7 +4,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""The bake of a batch: a wait between restarts and checks, in which one host's worker asks the gates for all."""
+"""The bake of a batch: a wait between restarts and inspections, in which one host's worker asks the gates for all."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def wait(settings: JsonObject, batch: str) -> str:
 
 
 def restart(part: _steps.Host, settings: JsonObject, batch: str) -> str:
-    """Restart the services of a host, bake and check; return why the run stops.
+    """Restart the services of a host, bake and inspect; return why the run stops.
 
     While the host bakes a short bake itself, which saves a round trip, a thread watches the gates.
     """
@@ -44,5 +44,5 @@ def restart(part: _steps.Host, settings: JsonObject, batch: str) -> str:
         part.switch(*how)
     switched = [] if part.check else part.switched()
     stop = wait(settings, batch) if switched else ""
-    part.look(switched)
+    part.inspect(switched)
     return stop

@@ -23,7 +23,7 @@ def measured(results: t.Iterable[JsonObject]) -> list[JsonObject]:
     return [found[at] for at in sorted(found)]
 
 
-def figures(journal: JsonObject | None, looks: list[JsonObject]) -> dict[str, t.Any]:
+def figures(journal: JsonObject | None, readings: list[JsonObject]) -> dict[str, t.Any]:
     """Return the figures of the table. Flows are lost if their instance was stopped while it had them."""
     steps = [] if journal is None else journal["steps"]
     drain: JsonObject = next((item for item in reversed(steps) if item["step"] == "drain"), {})
@@ -39,8 +39,8 @@ def figures(journal: JsonObject | None, looks: list[JsonObject]) -> dict[str, t.
         "drain_s": _duration(drain),
         "flows_carried": None if carried is None else max(0, carried - (_left(drain) or 0)),
         "flows_lost": _lost(last),
-        "moved": _moved(looks) if looks else None,
-        "dropped": looks[-1]["dropped"] if looks else None,
+        "moved": _moved(readings) if readings else None,
+        "dropped": readings[-1]["dropped"] if readings else None,
     }
 
 
@@ -51,10 +51,10 @@ def _duration(drain: JsonObject) -> float | None:
     return ended - drain["started"] if ended else None
 
 
-def _moved(looks: list[JsonObject]) -> int:
+def _moved(readings: list[JsonObject]) -> int:
     """Return the count of answers on other generations' flows since the first reading; a new group counts from zero."""
     return sum(
-        max(0, later["moved"] - earlier["moved"]) for earlier, later in zip(looks, looks[1:])
+        max(0, later["moved"] - earlier["moved"]) for earlier, later in zip(readings, readings[1:])
     )
 
 
@@ -76,17 +76,17 @@ def _left(drain: JsonObject) -> int | None:
     return flows
 
 
-def shares(looks: list[JsonObject], later: list[JsonObject]) -> dict[str, float] | None:
+def shares(readings: list[JsonObject], later: list[JsonObject]) -> dict[str, float] | None:
     """Return the share of packets that went wrong, before the restart and since the end of its first task.
 
     After it, the worst share of all readings, so that the reason for a stop does not disappear.
     """
-    if len(looks) < 3:
+    if len(readings) < 3:
         return None
-    first, base = looks[:2]
+    first, base = readings[:2]
     return {
         "before": (first["errors"] + first["moved"]) / max(1, first["processed"]),
-        "after": max(_wrong(base, look) for look in (*later, looks[-1])),
+        "after": max(_wrong(base, reading) for reading in (*later, readings[-1])),
     }
 
 

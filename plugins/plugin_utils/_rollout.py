@@ -19,14 +19,14 @@ BEGIN = "rollout_begin"
 BATCH_HOOK = "rollout_batch_hook"
 PLAN = "rollout_plan"
 SWITCH = "rollout_switch"
-LOOK = "rollout_look"
+INSPECT = "rollout_inspect"
 CANARIES = "rollout_canaries"
 DRAIN = "rollout_drain"
 PROBE = "rollout_probe"
 HOOK = "rollout_hook"
 AFTER_BATCH_HOOK = "rollout_after_batch_hook"
 FINISH = "rollout_finish"
-_IN_TIME = (BEGIN, BATCH_HOOK, PLAN, SWITCH, LOOK, HOOK, AFTER_BATCH_HOOK, FINISH)
+_IN_TIME = (BEGIN, BATCH_HOOK, PLAN, SWITCH, INSPECT, HOOK, AFTER_BATCH_HOOK, FINISH)
 
 # The kind of a rolling reboot. In results and reports it stands where a service does otherwise.
 REBOOT = "reboot"
@@ -96,7 +96,7 @@ def decisions(hostvars: JsonObject, names: t.Sequence[str], run: str) -> tuple[s
     """Return why a run was stopped by something else than its hosts, empty if it was not, and the notes for its report."""
     found = [
         result["decision"]
-        for result in _results(hostvars, names, BEGIN, SWITCH, LOOK)
+        for result in _results(hostvars, names, BEGIN, SWITCH, INSPECT)
         if is_of(result, run) and "decision" in result
     ]
     notes = dict.fromkeys(note for decision in found for note in decision["notes"])
@@ -150,7 +150,7 @@ def entry(
     """Return the entry of a service on a host, from the results of its steps in the order of time."""
     switch = next((result for result, step in zip(results, steps) if step == "switch"), None)
     back = next((result for result, step in zip(results, steps) if step == "back"), None)
-    looks = [result for result, step in zip(results, steps) if step == "look"]
+    inspections = [result for result, step in zip(results, steps) if step == "inspect"]
     # a host that cannot roll back any longer has not failed
     stays = back if back and back.get("failed") and not back.get("unreachable") else None
     considered = [result for result in results if result is not stays]
@@ -178,7 +178,7 @@ def entry(
         "to_generation": None if journal is None else journal["to_generation"],
         "drains": status in ("updated", *BAD) and _is_running(journal) and not taken_over,
         "samples": [{"at": item["at"], "flows": item["flows"]} for item in measured],
-        "shares": _figures.shares(measured, _figures.measured(looks)),
+        "shares": _figures.shares(measured, _figures.measured(inspections)),
         **_figures.figures(journal, measured),
         **(switch or {}).get("figures", {}),
     }

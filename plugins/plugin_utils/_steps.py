@@ -4,7 +4,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""The steps of a host in a rollout: switch, bake, check, roll back, wait; service after service."""
+"""The steps of a host in a rollout: switch, bake, inspect, roll back, wait; service after service."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from ansible_collections.udpgrm.fleet.plugins.plugin_utils._figures import JsonO
 
 display = Display()
 _SAY_EVERY_S = 60.0
-#: Of a module's result: looks become steps of their own.
-_NOT_KEPT = ("invocation", "diff", "looks")
+#: Of a module's result: inspections become steps of their own.
+_NOT_KEPT = ("invocation", "diff", "inspected")
 
 # Runs a module of the collection on the host; raises AnsibleConnectionFailure.
 Execute = t.Callable[[str, dict[str, t.Any]], JsonObject]
@@ -44,29 +44,29 @@ class Host:
     def switch(self, release: str | None, other_rollout: str, bake: int | None = None) -> bool:
         """Restart the services, one after the other, up to one that fails.
 
-        C(bake): the last one's module waits so many seconds, then checks all that have switched. Returns whether it has.
+        C(bake): the last one's module waits so many seconds, then inspects all that have switched. Returns whether it has.
         """
         for service in self.services:
             arguments = {"service": service, "release": release, "wait": "verified"}
             mine: JsonObject = {"run": self.run, "by": _run.by()}
             if bake is not None and service == self.services[-1]:
-                mine = {**mine, "bake": bake, "look": [*self.switched(), service]}
+                mine = {**mine, "bake": bake, "inspect": [*self.switched(), service]}
             result = self._restart(service, arguments, dict(mine), other_rollout)
             if not _rollout.is_well(result):
                 if result.get("unreachable") and not self.check:
-                    self._look_for_begun(service)
+                    self._inspect_begun(service)
                 return False
-        looks = result.get("looks") or {}
-        for service, found in looks.items():
-            self._note("look", service, found)
-        return bool(looks)
+        inspected = result.get("inspected") or {}
+        for service, found in inspected.items():
+            self._note("inspect", service, found)
+        return bool(inspected)
 
-    def _look_for_begun(self, service: str) -> None:
+    def _inspect_begun(self, service: str) -> None:
         """Read a service whose restart this run may have begun as the connection was lost: so it can go back."""
         result = self._call("udpgrm_service_info", {"service": service})
         for found in result.get("services") or []:
             if (found.get("rollout") or {}).get("run") == self.run:
-                self._note("look", service, result)
+                self._note("inspect", service, result)
 
     def plan(self, release: str | None, other_rollout: str) -> dict[str, t.Any]:
         """Return the result of a task in check mode: C(restarts), whether there is something to do, C(hooked), whether it may.
@@ -91,10 +91,10 @@ class Host:
         """Return the services that have switched in this task."""
         return [step["service"] for step in self.steps if self._has_switched(step["result"])]
 
-    def look(self, services: t.Sequence[str]) -> None:
-        """Check services that have switched."""
+    def inspect(self, services: t.Sequence[str]) -> None:
+        """Read the state and counters of services that have switched."""
         for service in services:
-            self._do("look", service, "udpgrm_service_info", {"service": service})
+            self._do("inspect", service, "udpgrm_service_info", {"service": service})
 
     def back(self, services: t.Sequence[str]) -> None:
         """Roll back if the old instance drains."""

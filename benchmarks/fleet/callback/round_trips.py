@@ -64,6 +64,7 @@ def _watch_actions() -> None:
         finally:
             variables = options.get("task_vars") or {}
             delegated = self._task.delegate_to
+            is_baked = "inspected" in answer
             _write(
                 {
                     "trip": options.get("module_name") or self._task.action,
@@ -72,7 +73,7 @@ def _watch_actions() -> None:
                     "begin": begin,
                     "end": time.monotonic(),
                     "commands": commands,
-                    "baked": options["module_args"]["rollout"]["bake"] if "looks" in answer else 0,
+                    "baked": options["module_args"]["rollout"]["bake"] if is_baked else 0,
                 }
             )
 

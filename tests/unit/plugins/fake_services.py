@@ -29,7 +29,7 @@ GENERATION = GROUP["generations"][0]
 def service(name: str = "echo", **behaviour: t.Any) -> Document:
     """A service that generation 1 serves.
 
-    C(looks): in how many answers of status a restart drains; C(rolls_back), C(refuses): the reason;
+    C(polls): in how many answers of status a restart drains; C(rolls_back), C(refuses): the reason;
     C(errors): dispatch errors that a restart begins to cause; C(cut): the step in which the
     first process that runs a restart dies; C(loses_power): seconds after a switch at which the
     host is booted again, with generation 1; C(no_socket): an adoption is refused;
@@ -43,7 +43,7 @@ def service(name: str = "echo", **behaviour: t.Any) -> Document:
         "former": None,
         "journal": None,
         "metrics": dict(METRICS),
-        "behaviour": {"looks": 0, **behaviour},
+        "behaviour": {"polls": 0, **behaviour},
     }
 
 
@@ -77,7 +77,7 @@ class FakeServices:
         return 0, json.dumps({**document, "schema": 1}), ""
 
     def _advance(self, item: Document) -> None:
-        """End a drain that was looked at often enough."""
+        """End a drain that was polled often enough."""
         journal = item["journal"]
         if journal is None:
             return
@@ -88,7 +88,7 @@ class FakeServices:
             return
         if journal["outcome"] is not None or not journal["running"]:
             return
-        if journal["looks"] <= 0:
+        if journal["polls"] <= 0:
             undone = journal["step"] == "drain_new"
             journal.update(outcome="rolled_back" if undone else "finished", running=False)
             journal["step"] = "stop_new" if undone else "stop"
@@ -107,9 +107,9 @@ class FakeServices:
         journal = item["journal"]
         living = {item["working"]}
         if journal is not None and journal["outcome"] is None:
-            journal["looks"] -= 1
+            journal["polls"] -= 1
             living |= {journal["from_generation"], journal["to_generation"]}
-        shown = journal and {key: journal[key] for key in journal if key != "looks"}
+        shown = journal and {key: journal[key] for key in journal if key != "polls"}
         return {
             "name": item["name"],
             "state": self._state(journal),
@@ -226,14 +226,14 @@ class FakeServices:
         limit = next((int(word.partition("=")[2]) for word in options if "timeout" in word), None)
         # what the file says of looks is the time that a drain takes
         while journal["running"] and not is_enough and limit != 0:
-            journal["looks"] -= 1
+            journal["polls"] -= 1
             self._advance(item)
             limit = None if limit is None else limit - 1
-        shown = {key: journal[key] for key in journal if key != "looks"}
+        shown = {key: journal[key] for key in journal if key != "polls"}
         return {**sample("restart"), **shown, "service": item["name"], "changed": changed}
 
     def _resume(self, item: Document) -> bool:
-        item["journal"].update(running=True, outcome=None, looks=0)
+        item["journal"].update(running=True, outcome=None, polls=0)
         self._promote(item)
         return True
 
@@ -295,7 +295,7 @@ class FakeServices:
             "promotion_window_s": None,
             "progress": None,
             "steps": [self._step(name, now) for name in _FORWARD[:4]],
-            "looks": behaviour["looks"],
+            "polls": behaviour["polls"],
         }
         if "rolls_back" in behaviour:
             journal["steps"][-1].update(result="failed", reason=behaviour["rolls_back"])
@@ -329,6 +329,6 @@ class FakeServices:
             ended=time.time(), result="cancelled", reason="asked for by udpgrm rollback"
         )
         journal["steps"].append({**self._step("drain_new", time.time()), "ended": None})
-        journal.update(step="drain_new", state="drain_new", running=True, looks=0)
+        journal.update(step="drain_new", state="drain_new", running=True, polls=0)
         item["working"] = journal["from_generation"]
         return self._followed(item, True, options)

@@ -24,7 +24,7 @@ GENERATION = {"address": EDGE, "generation": 1}
 def fleet(ansible: Ansible) -> dict[str, FakeCommand]:
     """One host; its generation 1 loses a flow with each look, of 3."""
     place = ansible.directory / "fl1"
-    return {"fl1": FakeCommand(place, [group(EDGE, 2, [1, 2])], [service(looks=FOREVER)])}
+    return {"fl1": FakeCommand(place, [group(EDGE, 2, [1, 2])], [service(polls=FOREVER)])}
 
 
 def run(

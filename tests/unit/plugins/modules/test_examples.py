@@ -24,7 +24,7 @@ EDGE = "0.0.0.0:4433"
 
 def host(directory: pathlib.Path, name: str) -> FakeCommand:
     """A host in whose state the examples of a module succeed."""
-    services = [service("dns", looks=3)]
+    services = [service("dns", polls=3)]
     if name == "udpgrm_dissector":
         return FakeCommand(directory, [], services)
     groups = [group(EDGE, 3, [1, 2, 3, 4]), group("[2001:db8::1]:4433", 2, [1, 2])]

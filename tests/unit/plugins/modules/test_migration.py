@@ -134,7 +134,7 @@ def test_the_role_hands_over(host: Host, boot: str) -> None:
 
 @pytest.mark.parametrize("module", ["udpgrm_restart", "udpgrm_drain"])
 def test_who_sees_the_end_hands_over(tmp_path: pathlib.Path, module: str) -> None:
-    host = Host(tmp_path, looks=FOREVER)
+    host = Host(tmp_path, polls=FOREVER)
     host.run("udpgrm_instances", TASK)
     begun = host.run("udpgrm_restart", {"service": "echo", "release": "2"})
     assert (begun["changed"], begun["units"], host.changes) == (True, [], [])
@@ -144,7 +144,7 @@ def test_who_sees_the_end_hands_over(tmp_path: pathlib.Path, module: str) -> Non
     # the role must not hand over either while there may be a way back
     assert host.run("udpgrm_instances", TASK)["changed"] is False
     ended = host.services
-    ended["echo"]["journal"]["looks"] = 0
+    ended["echo"]["journal"]["polls"] = 0
     host.set_services(ended["echo"])
     host.take_over()
     task: dict[str, t.Any] = {"service": "echo"}

@@ -40,7 +40,7 @@ def test_restart_by_fingerprint(machine: Machine) -> None:
 
 
 def test_restart_returns_while_the_old_instance_drains(machine: Machine) -> None:
-    machine.set_services(service(looks=4))
+    machine.set_services(service(polls=4))
     result = machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
     assert (result["changed"], result["restart"]["state"]) == (True, "drain")
     # asked for again, it waits for the same
@@ -58,22 +58,24 @@ def test_services_are_read_after_the_bake_of_a_rollout(machine: Machine) -> None
     rollout = {"run": "control:1:2:a", "by": "root@control"}
     task = {"service": "echo", "release": "2", "rollout": rollout}
     began = time.monotonic()
-    asked = {**task, "rollout": {**rollout, "bake": 2, "look": ["dns", "echo", "gone"]}}
+    asked = {**task, "rollout": {**rollout, "bake": 2, "inspect": ["dns", "echo", "gone"]}}
     result = machine.run("udpgrm_restart", asked)
     assert (result["changed"], time.monotonic() - began >= 2) == (True, True)
-    seen = result["looks"].pop("echo")
+    seen = result["inspected"].pop("echo")
     info = machine.run("udpgrm_service_info", {"service": "echo"})
     assert seen.keys() == info.keys() - {"invocation"}
     assert seen["services"][0]["measured"]["at"] >= result["measured"][-1]["at"] + 2
-    assert result["looks"]["dns"]["services"][0]["name"] == "dns"
+    assert result["inspected"]["dns"]["services"][0]["name"] == "dns"
     # the restart has not failed
-    assert result["looks"]["gone"]["msg"].endswith("no service 'gone' in /etc/udpgrm/services.d")
+    assert result["inspected"]["gone"]["msg"].endswith(
+        "no service 'gone' in /etc/udpgrm/services.d"
+    )
     for arguments in (asked, {**task, "release": "3"}):
-        assert "looks" not in machine.run("udpgrm_restart", arguments)
+        assert "inspected" not in machine.run("udpgrm_restart", arguments)
 
 
 def test_restart_to_another_release_meanwhile(machine: Machine) -> None:
-    machine.set_services(service(looks=FOREVER))
+    machine.set_services(service(polls=FOREVER))
     machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
     result = machine.run("udpgrm_restart", {"service": "echo", "release": "3"})
     assert result["changed"] is True
@@ -138,7 +140,7 @@ def test_rollback_while_it_drains(machine: Machine) -> None:
     back = {"service": "echo", "state": "rolled_back", "wait": "finished"}
     refused = machine.run("udpgrm_restart", back)
     assert (refused["failed"], "there was no restart" in refused["msg"]) == (True, True)
-    machine.set_services(service(looks=FOREVER))
+    machine.set_services(service(polls=FOREVER))
     machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
     assert machine.run("udpgrm_restart", back, check=True)["changed"] is True
     assert machine.services["echo"]["working"] == 2
@@ -155,7 +157,7 @@ def test_rollback_after_the_end(machine: Machine) -> None:
 
 
 def test_release_of_a_restart_that_was_undone_does_not_serve(machine: Machine) -> None:
-    machine.set_services(service(looks=FOREVER))
+    machine.set_services(service(polls=FOREVER))
     task = {"service": "echo", "release": "2"}
     releases = []
     for state in ("started", "rolled_back"):
@@ -171,7 +173,7 @@ def test_resume_of_nothing(machine: Machine) -> None:
 
 def test_drain_of_a_service(machine: Machine) -> None:
     assert machine.run("udpgrm_drain", {"service": "echo"})["drained"] is True
-    machine.set_services(service(looks=5))
+    machine.set_services(service(polls=5))
     machine.run("udpgrm_restart", {"service": "echo", "release": "2"})
     looked = machine.run("udpgrm_drain", {"service": "echo"})
     assert (looked["drained"], looked["flows"], looked["generation"]) == (False, 3, 1)

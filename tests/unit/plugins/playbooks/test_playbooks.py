@@ -16,7 +16,7 @@ from .fleet import Fleet
 
 @both_versions
 def test_all_hosts_once(ansible: Ansible) -> None:
-    fleet = Fleet(ansible, [{"looks": 3}, {}, {}, {"looks": 6}])
+    fleet = Fleet(ansible, [{"polls": 3}, {}, {}, {"polls": 6}])
     status, output = fleet.run("--check")
     assert (status, fleet.working) == (0, [1, 1, 1, 1]), output
     assert "echo: 4 planned" in output
@@ -34,7 +34,7 @@ def test_all_hosts_once(ansible: Ansible) -> None:
 
 
 def test_the_first_restart_ends_what_was_adopted(ansible: Ansible) -> None:
-    fleet = Fleet(ansible, [{"looks": 3}, {"rolls_back": "dead"}])
+    fleet = Fleet(ansible, [{"polls": 3}, {"rolls_back": "dead"}])
     for host in fleet.hosts.values():
         (host.path / "state").mkdir()
         (host.path / "state" / "echo.adopted").write_text("old-echo.service\n")
@@ -76,7 +76,7 @@ def test_failures_within_the_budget_fail_the_run_at_its_end(ansible: Ansible) ->
 
 @both_versions
 def test_go_back_where_that_is_possible(ansible: Ansible) -> None:
-    fleet = Fleet(ansible, [{"looks": FOREVER}, {}, {"rolls_back": "dead"}, {}])
+    fleet = Fleet(ansible, [{"polls": FOREVER}, {}, {"rolls_back": "dead"}, {}])
     status, output = fleet.run(udpgrm_on_stop="rollback")
     assert (status, fleet.working) == (2, [1, 2, 1, 1]), output
     assert "echo: 1 updated, 2 rolled back, 1 untouched" in output
@@ -86,7 +86,7 @@ def test_go_back_where_that_is_possible(ansible: Ansible) -> None:
 
 
 def test_go_back_where_the_look_failed(ansible: Ansible) -> None:
-    fleet = Fleet(ansible, [{"looks": FOREVER}, {"looks": FOREVER}, {}])
+    fleet = Fleet(ansible, [{"polls": FOREVER}, {"polls": FOREVER}, {}])
     fleet.hosts["fl1"].break_module("udpgrm_service_info")
     # a batch larger than the forks is looked at in a round trip of its own
     given: dict[str, t.Any] = {"udpgrm_on_stop": "rollback", "udpgrm_batches": [2, 1]}
@@ -104,7 +104,7 @@ def test_batches_bake_and_wait(ansible: Ansible) -> None:
 
 
 def test_run_again_while_hosts_drain(ansible: Ansible) -> None:
-    fleet = Fleet(ansible, [{"looks": 9}])
+    fleet = Fleet(ansible, [{"polls": 9}])
     fleet.hosts["fl1"].break_module("udpgrm_drain")
     assert fleet.run()[0] == 2
     (fleet.hosts["fl1"].path / "broken-udpgrm_drain.py").unlink()
@@ -224,7 +224,7 @@ def test_words_of_hosts_are_no_templates(ansible: Ansible) -> None:
 
 @both_versions
 def test_rollback_and_status(ansible: Ansible) -> None:
-    fleet = Fleet(ansible, [{"looks": FOREVER}, {"looks": FOREVER}])
+    fleet = Fleet(ansible, [{"polls": FOREVER}, {"polls": FOREVER}])
     fleet.hosts["fl1"].break_module("udpgrm_drain")
     fleet.hosts["fl2"].break_module("udpgrm_drain")
     fleet.run()

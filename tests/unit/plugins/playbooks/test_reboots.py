@@ -84,7 +84,7 @@ def test_a_hook_or_a_drain_that_fails(ansible: Ansible, fleet: Fleet) -> None:
 def test_a_host_with_a_restart_is_not_taken_out(ansible: Ansible, fleet: Fleet) -> None:
     hooks = Hooks(ansible.directory)
     journal = {**STATUS["services"][0]["restart"], "running": True, "outcome": None}
-    journal.update(step="canary", state="canary", looks=FOREVER)
+    journal.update(step="canary", state="canary", polls=FOREVER)
     fleet.hosts["fl1"].set_services({**service(), "journal": journal})
     status, output = run(fleet, **hooks.variables)
     assert status == 2, output

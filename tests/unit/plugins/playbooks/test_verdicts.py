@@ -112,9 +112,9 @@ def test_batches_larger_than_the_forks_bake_once(ansible: Ansible) -> None:
     status, output = fleet.run("--forks", "1", udpgrm_batches=[2, 1], udpgrm_bake=5)
     assert (status, fleet.working) == (0, [2, 2, 2]), output
     # a task of its own for the batch, and for the last one to say that it is not looked at
-    assert output.count("TASK [Check the services]") == 2
-    looks = [host.modules.count("udpgrm_service_info.py") for host in fleet.hosts.values()]
-    assert looks == [1, 1, 0]
+    assert output.count("TASK [Inspect the services]") == 2
+    inspections = [host.modules.count("udpgrm_service_info.py") for host in fleet.hosts.values()]
+    assert inspections == [1, 1, 0]
     journals = [host.services["echo"]["journal"] for host in fleet.hosts.values()]
     assert journals[2]["started"] - journals[1]["started"] >= 5
 

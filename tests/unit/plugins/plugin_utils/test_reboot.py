@@ -48,9 +48,9 @@ def service(
     return {"name": name, "restart": None, "drain": policy, "groups": [group]}
 
 
-def reader(*looks: t.Sequence[dict[str, t.Any]]) -> t.Callable[[], dict[str, t.Any]]:
-    """Return a host that has these services, look after look."""
-    left = list(looks)
+def reader(*answers: t.Sequence[dict[str, t.Any]]) -> t.Callable[[], dict[str, t.Any]]:
+    """Return a host that has these services, one answer after the other."""
+    left = list(answers)
     return lambda: {"services": left.pop(0) if len(left) > 1 else left[0]}
 
 
@@ -80,8 +80,8 @@ def test_a_service_has_drained_by_its_own_policy(
 
 
 def test_a_drain_lasts_until_the_last_service_has_drained() -> None:
-    looks = [[service("dns", 3), service("quic", 8)], [service("dns", 0), service("quic", 1)]]
-    read = reader(*looks, [service("dns", 0), service("quic", 0)])
+    answers = [[service("dns", 3), service("quic", 8)], [service("dns", 0), service("quic", 1)]]
+    read = reader(*answers, [service("dns", 0), service("quic", 0)])
     found = _reboot.drain(read, "fl1", check=False)
     assert found["figures"] == {"drain_s": 10.0, "flows_carried": 11, "flows_lost": 0}
 

@@ -43,12 +43,12 @@ SWITCHED = {
 }
 
 
-def look_at(counters: dict[str, t.Any]) -> dict[str, t.Any]:
+def reading(counters: dict[str, t.Any]) -> dict[str, t.Any]:
     return {"restart": DRAINING, "measured": counters}
 
 
-def look(counters: dict[str, t.Any]) -> dict[str, t.Any]:
-    return {"services": [look_at(counters)]}
+def inspection(counters: dict[str, t.Any]) -> dict[str, t.Any]:
+    return {"services": [reading(counters)]}
 
 
 def finished(**evidence: t.Any) -> dict[str, t.Any]:
@@ -100,13 +100,13 @@ def entry(**results: t.Any) -> dict[str, t.Any]:
         ({"switch": {"unreachable": True, "msg": "no"}}, "unreachable", False),
         # the connection was lost during the bake
         (
-            {"switch": {"unreachable": True, "msg": "no"}, "look": look(measured(2.0))},
+            {"switch": {"unreachable": True, "msg": "no"}, "inspect": inspection(measured(2.0))},
             "unreachable",
             True,
         ),
         ({"switch": {"failed": True, "msg": "refused"}}, "failed", False),
         (
-            {"switch": SWITCHED, "look": {"unreachable": True, "msg": "no"}},
+            {"switch": SWITCHED, "inspect": {"unreachable": True, "msg": "no"}},
             "unreachable",
             True,
         ),
@@ -203,13 +203,13 @@ def test_flows_of_a_new_instance_are_lost_when_it_is_rolled_back() -> None:
     "results, worse",
     [
         ({"switch": SWITCHED}, False),
-        ({"look": look(measured(2.0))}, False),
-        ({"look": look(measured(2.0, errors=50))}, True),
-        ({"look": look(measured(2.0, dropped=50))}, True),
+        ({"inspect": inspection(measured(2.0))}, False),
+        ({"inspect": inspection(measured(2.0, errors=50))}, True),
+        ({"inspect": inspection(measured(2.0, dropped=50))}, True),
         # no packet at all, and one answer from the wrong socket
-        ({"look": look(measured(2.0, processed=1100, moved=1))}, True),
+        ({"inspect": inspection(measured(2.0, processed=1100, moved=1))}, True),
         # a group that was made again counts from zero
-        ({"look": look(measured(2.0, processed=3))}, False),
+        ({"inspect": inspection(measured(2.0, processed=3))}, False),
     ],
 )
 def test_worse_than_before(results: dict[str, t.Any], worse: bool) -> None:
@@ -220,14 +220,16 @@ def test_worse_than_before(results: dict[str, t.Any], worse: bool) -> None:
 
 
 def test_what_has_stopped_a_rollout_stays_true() -> None:
-    results = {"switch": SWITCHED, "look": look(measured(2.0, errors=5))}
+    results = {"switch": SWITCHED, "inspect": inspection(measured(2.0, errors=5))}
     # diluted by the time that the old instance has drained
     results["join"] = join(finished(), measured=[measured(7.0, errors=5, processed=10**6)])
     assert list(_rollout.verdicts([entry(**results)], 0.001)) == ["fl1"]
 
 
 def test_canaries_are_found_in_the_results_of_others() -> None:
-    again = {"results": [{"item": "fl1", **registered(look=look(measured(9.0, errors=50)))}]}
+    again = {
+        "results": [{"item": "fl1", **registered(inspect=inspection(measured(9.0, errors=50)))}]
+    }
     hostvars = {
         "fl1": {_rollout.SWITCH: registered(switch=SWITCHED)},
         "fl2": {_rollout.CANARIES: again, _rollout.SWITCH: {"skipped": True}},
@@ -289,12 +291,12 @@ SERVES = {"generations": [2], "release": "r", "boot_id": "a"}
         ),
     ],
 )
-@pytest.mark.parametrize("step", ["look", "join"])
+@pytest.mark.parametrize("step", ["inspect", "join"])
 def test_what_serves_after_the_switch(step: str, seen: dict[str, t.Any], problem: str) -> None:
     later: dict[str, t.Any] = (
-        join(finished()) if step == "join" else {"services": [{**look_at(measured(2.0))}]}
+        join(finished()) if step == "join" else {"services": [{**reading(measured(2.0))}]}
     )
-    (later["services"][0] if step == "look" else later).update(serves=seen)
+    (later["services"][0] if step == "inspect" else later).update(serves=seen)
     found = entry(**{"switch": {**SWITCHED, "serves": SERVES}, step: later})
     assert found["status"] == ("failed" if problem else "updated")
     assert problem in found["problem"]

@@ -17,7 +17,7 @@ RUN = "control:1:2:a"
 @pytest.mark.parametrize(
     ("rollout", "steps"),
     [
-        ({"run": RUN, "by": "a"}, ["switch", "look"]),
+        ({"run": RUN, "by": "a"}, ["switch", "inspect"]),
         # another one's, or none: this run has not begun the restart that is seen
         ({"run": "control:1:2:b", "by": "b"}, ["switch"]),
         (None, ["switch"]),
