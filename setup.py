@@ -47,6 +47,9 @@ for name, text in completions.completions().items():
 setup(
     packages=[*find_packages(include=["udpgrm", "udpgrm.*"]), "udpgrm.bpf"],
     package_dir={"udpgrm.bpf": "bpf"},
-    package_data={"udpgrm": ["**/*.json", "servers/*.yaml"], "udpgrm.bpf": ["**/*"]},
+    package_data={
+        "udpgrm": ["**/*.json", "servers/*.yaml"],
+        "udpgrm.bpf": ["**/*.c", "**/*.h", "**/*.j2", "**/*.json"],
+    },
     data_files=data_files,
 )

@@ -21,12 +21,15 @@ from pathlib import Path
 import tomllib  # type: ignore[import-not-found]  # mypy looks at 3.10, this runs on 3.11
 
 ROOT = Path(__file__).resolve().parents[1]
-BY_FOLDER = {
-    "bpf/": "GPL-2.0-or-later",
-    "benchmarks/bpf/": "GPL-2.0-or-later",
-    "plugins/": "GPL-3.0-or-later",
-}
 ELSEWHERE = "Apache-2.0"
+#: The first pattern that fits counts.
+BY_PATTERN = {
+    "bpf/*.md": ELSEWHERE,
+    "bpf/*.py": ELSEWHERE,
+    "bpf/*": "GPL-2.0-or-later",
+    "benchmarks/bpf/*": "GPL-2.0-or-later",
+    "plugins/*": "GPL-3.0-or-later",
+}
 LINES = 6
 # in two parts, or other tools take this line for one
 IDENTIFIER = re.compile(rb"SPDX-License" + rb"-Identifier: (\S+)")
@@ -34,7 +37,7 @@ IDENTIFIER = re.compile(rb"SPDX-License" + rb"-Identifier: (\S+)")
 
 def expected(name: str) -> str:
     """Return the licence of a file, by its path in the checkout."""
-    found = (licence for folder, licence in BY_FOLDER.items() if name.startswith(folder))
+    found = (licence for pattern, licence in BY_PATTERN.items() if fnmatchcase(name, pattern))
     return next(found, ELSEWHERE)
 
 

@@ -28,7 +28,7 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from testing.dissectors import CASES
+from testing.dissectors import cases
 from udpgrm.build import cache, compiler, sources
 from udpgrm.build.sources import Program
 from udpgrm.dissectors import kinds
@@ -152,7 +152,7 @@ def examples() -> Iterator[bytes]:
     shipped = [kinds.find(program.dissector) for program in sources.shipped_named()]
     for kind in (*kinds.BUILT_IN, *shipped):
         yield bytes(kind.example())
-    for case in CASES.values():
+    for case in cases().values():
         yield bytes(kinds.find(case.dissector).encode(case.parameters))
 
 

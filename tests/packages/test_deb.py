@@ -87,6 +87,7 @@ def test_what_one_reads(machine: Machine) -> None:
         "/usr/share/zsh/vendor-completions/_udpgrm",
         "/usr/share/fish/vendor_completions.d/udpgrm.fish",
         "/usr/share/doc/udpgrm/docs/tutorial.md",
+        "/usr/share/doc/udpgrm/bpf/dissectors/quic/README.md",
         "/usr/share/doc/udpgrm/examples/udpgrm.conf",
     ):
         assert name in listed

@@ -5,7 +5,10 @@
 project = "udpgrm"
 extensions = ["myst_parser", "sphinx_antsibull_ext"]
 root_doc = "docs/index"
-include_patterns = ["*.md", "docs/**", "testbed/README.md", "roles/udpgrm/README.md"]
+include_patterns = [
+    *("*.md", "docs/**"),
+    *(f"{folder}/README.md" for folder in ("bpf/dissectors/*", "testbed", "roles/udpgrm")),
+]
 html_theme = "furo"
 
 myst_heading_anchors = 4

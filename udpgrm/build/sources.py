@@ -13,6 +13,9 @@ from udpgrm.dissectors.kind import Kind
 from udpgrm.files import BPF_DIR, DISSECTORS_DIR
 from udpgrm.kernel import libbpf
 
+#: What programs are made of. Beside it are the pages and test packets of dissectors.
+SUFFIXES = (".c", ".h", ".j2", ".json")
+
 
 @dataclass(frozen=True)
 class Program:
@@ -169,12 +172,12 @@ def render(program: Program) -> str:
 
 @lru_cache(maxsize=1)
 def sources_digest() -> str:
-    """Return a hash of every file below bpf/: when one changes, templates are stale."""
+    """Return a hash of every source below bpf/: when one changes, templates are stale."""
     import hashlib
 
     digest = hashlib.sha256()
     for path in sorted(BPF_DIR.rglob("*")):
-        if path.is_file():
+        if path.suffix in SUFFIXES:
             digest.update(str(path.relative_to(BPF_DIR)).encode() + b"\0")
             digest.update(path.read_bytes() + b"\0")
     return digest.hexdigest()

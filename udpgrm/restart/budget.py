@@ -62,5 +62,5 @@ def check_conflicts(
         raise OverBudget(
             f"{count} of {packets} packets since the promotion were sent on flows of the "
             "other instance: does the server ask a fixed peer from its own socket? "
-            "(docs/dissectors/flow.md; budget.misdirected allows it)"
+            "(bpf/dissectors/flow/README.md; budget.misdirected allows it)"
         )

@@ -12,13 +12,15 @@ from typing import Any, Optional
 import pytest
 
 import udpgrm.client as grm
+from bpf.dissectors.radius.packets import radius
+from bpf.dissectors.sip.packets import sip
 from testing.host import Host, client, plain_socket, wait_for
 from tests.kernel.dissectors.named import ADDRESS, Sockets, dissector, got, send, sockets
 from udpgrm.abi import Option
 
 __all__ = ["sockets"]
 
-INVITE, REGISTER, BYE = "1 INVITE", "1 REGISTER", "2 BYE"
+BYE = "2 BYE"
 ACCESS_REQUEST, ACCESS_ACCEPT, ACCESS_CHALLENGE = 1, 2, 11
 
 
@@ -33,16 +35,6 @@ def upstream() -> Iterator[socket.socket]:
     with plain_socket() as sock:
         sock.bind(("127.0.0.1", 0))
         yield sock
-
-
-def sip(call: str, cseq: str = INVITE) -> bytes:
-    lines = ("SIP/2.0 200 OK", "Via: SIP/2.0/UDP 127.0.0.1", f"Call-ID: {call}", f"CSeq: {cseq}")
-    return "\r\n".join((*lines, "", "")).encode()
-
-
-def radius(code: int, state: bytes = b"") -> bytes:
-    attributes = b"\1\7alice" + (bytes([24, len(state) + 2]) + state if state else b"")
-    return bytes([code, 7]) + (20 + len(attributes)).to_bytes(2, "big") + bytes(16) + attributes
 
 
 def two(sockets: Sockets, name: str, **parameters: Any) -> list[socket.socket]:

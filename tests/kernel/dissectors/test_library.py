@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 import udpgrm.client as grm
-from testing.dissectors import CASES, KEY, Case, stun
+from bpf.dissectors.quic_lb.packets import KEY
+from bpf.dissectors.stun.packets import stun
+from testing.dissectors import Case, cases
 from testing.host import Host, client, close
 from tests.kernel.dissectors.named import ADDRESS, Sockets, cookie_of, dissector, got, send, sockets
 from udpgrm import abi
@@ -23,7 +25,7 @@ def host(shared_host: Host) -> Host:
     return shared_host
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("case", cases().values(), ids=cases())
 def test_packets(host: Host, sockets: Sockets, case: Case) -> None:
     old = sockets.enrolled(dissector(case.dissector, case.parameters), 33, count=3)
     new = sockets.enrolled(dissector(case.dissector, case.parameters), 34, count=2)
@@ -36,11 +38,15 @@ def test_packets(host: Host, sockets: Sockets, case: Case) -> None:
             assert got(both) == [position]
             named += 1
     wrong = [
-        (cookie_of(old[0]) ^ 0x20).to_bytes(2, "big"),  # bad checksum
-        abi.make_cookie(20, 0).to_bytes(2, "big"),  # a generation that there is not
+        make(cookie.to_bytes(2, "big"))
+        for make in case.named[:1]
+        for cookie in (
+            cookie_of(old[0]) ^ 0x20,  # bad checksum
+            abi.make_cookie(20, 0),  # a generation that there is not
+        )
     ]
-    for cookie in wrong:
-        send(case.named[0](cookie))
+    for payload in wrong:
+        send(payload)
         assert got(both)[0] >= len(old)
     for payload in case.fresh:
         send(payload)
@@ -55,7 +61,7 @@ def test_packets(host: Host, sockets: Sockets, case: Case) -> None:
         "rx_dissected_ok_total": named + fresh,
         "rx_flow_ok": named,
         "rx_flow_new_unseen": fresh,
-        "rx_flow_new_bad_cookie": 1,
+        "rx_flow_new_bad_cookie": len(case.named[:1]),
         "rx_new_flow_total": fresh,
         "rx_new_flow_working_gen_dispatch_ok": fresh,
     }

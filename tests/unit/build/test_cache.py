@@ -162,6 +162,14 @@ def test_the_same_sources_elsewhere_have_the_same_templates(
     assert cache._file_name(ONE) == name
 
 
+def test_pages_and_tests_beside_sources_are_no_part_of_templates(bpf: Path) -> None:
+    name = cache._file_name(ONE)
+    for other in ("README.md", "packets.py"):
+        (bpf / "hooks" / other).write_text("text\n")
+    clear_memory()
+    assert cache._file_name(ONE) == name
+
+
 def test_another_compiler_makes_other_templates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testing.dissectors import cases
 from tests.unit.bpf.support import ROOT
 from udpgrm import abi
 from udpgrm.abi import Dissector, DissectorType, KeyedBy
@@ -26,7 +27,7 @@ from udpgrm.dissectors.parameters import DissectorError
 from udpgrm.services import validate
 
 BODIES = ROOT / "bpf" / "dissectors"
-PAGES = ROOT / "docs" / "dissectors"
+INDEX = ROOT / "docs" / "dissectors.md"
 KINDS = [*kinds.BUILT_IN, *(kinds.find(name) for name in library.names(BODIES))]
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
@@ -71,15 +72,17 @@ def test_every_body_is_a_kind() -> None:
 
 @every_kind
 def test_its_page_is_in_the_index(kind: Kind) -> None:
-    assert (PAGES / f"{kind.name}.md").is_file()
-    assert f"| [{kind.name}]({kind.name}.md) |" in (PAGES / "README.md").read_text()
+    assert (BODIES / kind.name / "README.md").is_file()
+    link = f"../bpf/dissectors/{kind.name}/README.md"
+    assert f"| [{kind.name}]({link}) |" in INDEX.read_text()
 
 
 @pytest.mark.parametrize("name", library.names(BODIES))
-def test_the_kernel_tests_name_it(name: str) -> None:
-    tests = ROOT / "tests/kernel/dissectors"
-    files = [ROOT / "testing/dissectors.py", tests / "test_library.py", tests / "test_keyed.py"]
-    assert f'"{name}"' in "".join(file.read_text() for file in files)
+def test_the_kernel_tests_have_its_packets(name: str) -> None:
+    """Those of keyed ones are sent by tests of their own."""
+    keyed = (ROOT / "tests/kernel/dissectors/test_keyed.py").read_text()
+    assert (BODIES / name / "packets.py").is_file()
+    assert name in {case.dissector for case in cases().values()} or f'"{name}"' in keyed
 
 
 @every_kind

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from udpgrm.build.sources import SUFFIXES
+
 ROOT = Path(__file__).resolve().parents[3]
 HOST = "roles/udpgrm/files/udpgrm-host"
 
@@ -75,6 +77,7 @@ def test_host_package(contents: dict[str, bytes]) -> None:
     assert {name.partition("/")[0] for name in package} == {"bin", "bpf", "udpgrm"}
     assert package["udpgrm/version.py"] == (ROOT / "udpgrm/version.py").read_bytes()
     assert not any("__pycache__" in name for name in package)
+    assert {Path(name).suffix for name in package if name.startswith("bpf/")} == {*SUFFIXES}
     version, _, digest = contents[f"{HOST}.id"].decode().partition("-")
     assert f'"{version}"' in package["udpgrm/version.py"].decode()
     assert hashlib.sha256(contents[f"{HOST}.tar.gz"]).hexdigest().startswith(digest)

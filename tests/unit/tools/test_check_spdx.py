@@ -25,6 +25,8 @@ SPDX-FileCopyrightText = "Somebody"
     "name, licence",
     [
         ("bpf/hooks/bind.c", "GPL-2.0-or-later"),
+        ("bpf/dissectors/quic/README.md", "Apache-2.0"),
+        ("bpf/dissectors/quic/packets.py", "Apache-2.0"),
         ("plugins/modules/udpgrm_info.py", "GPL-3.0-or-later"),
         ("tests/unit/plugins/conftest.py", "Apache-2.0"),
         ("README.md", "Apache-2.0"),
