@@ -15,9 +15,12 @@ ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
 from distribution import completions, directory, manual, units  # noqa: E402
+from udpgrm.build import sources  # noqa: E402
 
 #: Relative, as setuptools wants it.
 MADE = Path("build/wheel")
+#: Beside them are pages and test packets of dissectors.
+SOURCES = [f"**/*{suffix}" for suffix in sources.SUFFIXES]
 SHELLS = {
     "udpgrm": "share/bash-completion/completions",
     "_udpgrm": "share/zsh/site-functions",
