@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import os
@@ -264,10 +265,20 @@ _client_ports = itertools.cycle(range(10000, 32768))
 def client(family: int = socket.AF_INET) -> socket.socket:
     """Return a client's socket, in no group, at a loopback port that no earlier client has had.
 
-    The flow of an earlier client of the same port may still live, in an older generation.
+    The flow of an earlier client of the same port may still live, in an older generation. Ports
+    that a test serves at are passed over.
     """
+    where = "127.0.0.1" if family == socket.AF_INET else "::"
     sock = plain_socket(family)
-    sock.bind(("127.0.0.1" if family == socket.AF_INET else "::", next(_client_ports)))
+    for port in _client_ports:
+        try:
+            sock.bind((where, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                sock.close()
+                raise
+        else:
+            break
     return sock
 
 
