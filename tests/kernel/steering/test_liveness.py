@@ -28,15 +28,34 @@ def generation(number: int, count: int, where: str = WHERE) -> list[socket.socke
     return sockets
 
 
+#: So many small packets are in a socket's receive buffer at most, which holds some 256.
+AT_ONCE = 100
+
+
 def ask(sockets: Sequence[socket.socket], count: int = 100) -> Counter[int]:
     """Return how many of new flows each of the sockets gets, by its position."""
-    clients = [client() for _ in range(count)]
-    for sock in clients:
-        sock.sendto(b"?", TO)
-    got = Counter(position for position, _ in received(sockets))
-    for sock in clients:
-        sock.close()
-    assert sum(got.values()) == count
+    got: Counter[int] = Counter()
+    for sent in range(0, count, AT_ONCE):
+        clients = [client() for _ in range(min(AT_ONCE, count - sent))]
+        for sock in clients:
+            sock.sendto(b"?", TO)
+        got.update(position for position, _ in received(sockets))
+        for sock in clients:
+            sock.close()
+    assert got.total() == count
+    return got
+
+
+def ask_until_all_work(sockets: Sequence[socket.socket], count: int) -> Counter[int]:
+    """Begin new flows until each of the first sockets has got one.
+
+    However the entries of closed sockets were drawn: one that has a single entry of 64 is left out
+    by all of them with a probability of 1e-34.
+    """
+    got: Counter[int] = Counter()
+    while not all(got[position] for position in range(count)):
+        assert got.total() < 5000, got
+        got += ask(sockets)
     return got
 
 
@@ -54,9 +73,8 @@ def test_a_working_instance_with_fewer_workers(host: Host, dead_daemon: bool, or
         host.kill()
     kept = {"first": new[:8], "last": new[56:], "scattered": new[3::8]}[order]
     close(*(sock for sock in new if sock not in kept))
-    got = ask([*kept, *old], 400)
+    got = ask_until_all_work([*kept, *old], len(kept))
     assert not any(got[position] for position in range(8, 24)), got
-    assert all(got[position] for position in range(8)), got  # all of them have work
     if not dead_daemon:
         assert "rx_new_flow_working_gen_dispatch_error" not in host.counters(WHERE)
         late = generation(2, 1)

@@ -30,6 +30,8 @@ from udpgrm.state import maps as state
 from udpgrm.state.address import of_key
 
 V4, V6 = "127.0.0.1:4433", "[::1]:4433"
+#: That the hash gives all of them to one of two sockets has the probability 2^-39.
+FLOWS = 40
 
 
 @pytest.fixture
@@ -79,45 +81,51 @@ def target(address: str) -> tuple[str, int]:
 def test_old_flows_stay_and_new_ones_move(host: Host, fleet: Fleet, address: str) -> None:
     old = fleet.generation(address, 1, count=2)
     grm.promote(old[0], 1)
-    early = fleet.clients(20, family_of(address))
+    early = fleet.clients(FLOWS, family_of(address))
     for sock in early:
         sock.sendto(b"hi", target(address))
-    first = {peer: position for position, peer in serve(old, 20)}
-    assert set(first.values()) == {0, 1}, "the hash never spread 20 flows over 2 sockets"
+    first = {peer: position for position, peer in serve(old, FLOWS)}
+    assert set(first.values()) == {0, 1}, "the hash never spread the flows over 2 sockets"
     assert host.counters(address) == {
-        "rx_processed_total": 20,
-        "rx_dissected_ok_total": 20,
-        "rx_flow_new_unseen": 20,
-        "rx_new_flow_total": 20,
-        "rx_new_flow_working_gen_dispatch_ok": 20,
-        "tx_total": 20,
-        "tx_flow_create_ok": 20,
+        "rx_processed_total": FLOWS,
+        "rx_dissected_ok_total": FLOWS,
+        "rx_flow_new_unseen": FLOWS,
+        "rx_new_flow_total": FLOWS,
+        "rx_new_flow_working_gen_dispatch_ok": FLOWS,
+        "tx_total": FLOWS,
+        "tx_flow_create_ok": FLOWS,
     }
 
     new = fleet.generation(address, 2, count=2)
     for sock in early:
         sock.sendto(b"hi", target(address))
-    assert dict(flip(serve(old, 20))) == first
+    assert dict(flip(serve(old, FLOWS))) == first
     assert received(new) == [], "a generation that does not work yet got a packet"
 
     grm.promote(new[0], 2)
-    late = fleet.clients(20, family_of(address))
+    late = fleet.clients(FLOWS, family_of(address))
     for sock in early + late:
         sock.sendto(b"hi", target(address))
-    assert dict(flip(serve(old, 20))) == first
-    assert len(serve(new, 20)) == 20
+    assert dict(flip(serve(old, FLOWS))) == first
+    assert len(serve(new, FLOWS)) == FLOWS
     assert received(old + new) == []
     counters = host.counters(address)
-    assert counters["rx_flow_ok"] == 40
-    assert counters["tx_flow_update_ok"] == 40
-    assert counters["tx_flow_create_ok"] == 40
-    assert counters["rx_new_flow_working_gen_dispatch_ok"] == 40
+    assert counters["rx_flow_ok"] == 2 * FLOWS
+    assert counters["tx_flow_update_ok"] == 2 * FLOWS
+    assert counters["tx_flow_create_ok"] == 2 * FLOWS
+    assert counters["rx_new_flow_working_gen_dispatch_ok"] == 2 * FLOWS
     assert "rx_new_flow_working_gen_dispatch_error" not in counters
 
     generations = {item["generation"]: item for item in host.group(address)["generations"]}
-    assert {number: item["flows"] for number, item in generations.items()} == {1: 20, 2: 20}
-    assert {number: item["packets_in"] for number, item in generations.items()} == {1: 60, 2: 20}
-    assert {number: item["packets_out"] for number, item in generations.items()} == {1: 60, 2: 20}
+    assert {number: item["flows"] for number, item in generations.items()} == {1: FLOWS, 2: FLOWS}
+    assert {number: item["packets_in"] for number, item in generations.items()} == {
+        1: 3 * FLOWS,
+        2: FLOWS,
+    }
+    assert {number: item["packets_out"] for number, item in generations.items()} == {
+        1: 3 * FLOWS,
+        2: FLOWS,
+    }
     assert [generations[1]["working"], generations[2]["working"]] == [False, True]
 
 
