@@ -38,6 +38,7 @@ CONFIGS = (
     Config(servers=(GOOD, Server.SHORT, GOOD), restarts=True),
 )
 _BUSY = Config(every_s=0.1)
+_HELD = Config(hold_s=4.0, flows=2, max_s=20.0)
 #: What faults are added to: a good restart of each kind, and what follows a first fault.
 BASES = (
     *((config, ()) for config in CONFIGS),
@@ -45,6 +46,9 @@ BASES = (
         (_BUSY, (Fault(kind, At("drain", "sleep", 2)),))
         for kind in ("operator rolls back", "kill", "reboot", "operator restarts")
     ),
+    (_HELD, (Fault("operator promotes old", At("drain", "sleep", 4)),)),
+    (_BUSY, (Fault("silent systemd", At("stop", "systemctl", 1)),)),
+    (_BUSY, (Fault("slow systemd", At("stop", "systemctl", 1)),)),
 )
 _MOST_FAULTS = 5
 #: Share of schedules with another restart at the end: it takes as long as all before.

@@ -135,6 +135,9 @@ class SimulatedHost(Host):
     def run(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
         self._world.called("systemctl")
         self._world.scheduler.wait(0.01)
+        while self._world.units.is_slow:
+            self._world.called("systemctl waits")
+            self._world.scheduler.wait(1.0)
         status, printed, complaint = self._systemctl(list(command))
         return subprocess.CompletedProcess(command, status, printed, complaint)
 

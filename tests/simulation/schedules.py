@@ -22,6 +22,7 @@ FAULTS = (
     "clock",
     "full disk",
     "silent systemd",
+    "slow systemd",
     "operator restarts",
     "operator rolls back",
     "operator resumes",
@@ -111,6 +112,8 @@ class _Run:
         elif kind == "silent systemd":
             lasts = self.random.choice((0.05, 1.0, 2.9, 8.0, 40.0))
             world.units.silent_until = world.scheduler.now + lasts
+        elif kind == "slow systemd":
+            world.units.slow_until = world.scheduler.now + self.random.choice((1.0, 8.0, 20.0))
         elif kind == "signal":
             if me.on_signal is not None:
                 me.on_signal(SIGTERM, None)
@@ -241,13 +244,17 @@ class _Run:
             world.invariants.meddled()
             world.units.stop(new.generation)  # it is no good, and the old one is dead
             world.scheduler.wait(3.0)
-        if saved.step == "stop" and new is not None and new.sockets:
-            world.promote_all(new.generation)
-        if saved.step == "stop_new" and saved.old in world.units.alive():
-            world.promote_all(saved.old)
         is_stale = saved.boot_id != f"boot-{world.boot}"
         is_active = set(world.working.values()) == {saved.old} and not is_stale
-        # no command rolls a superseded restart back; one to a dead instance is refused
+        # an old one that is active as its drain ends was made so by an operator, who now
+        # decides for either: no command rolls a superseded restart back
+        stays = saved.step == "drain" and is_active and ("@" in name or self.random.random() < 0.5)
+        if (saved.step == "stop" or stays) and new is not None and new.sockets:
+            world.promote_all(new.generation)
+            is_active = False
+        if saved.step == "stop_new" and saved.old in world.units.alive():
+            world.promote_all(saved.old)
+        # one to a dead instance is refused
         goes_back = saved.step == "drain" and is_active and "@" not in name
         if not goes_back or self._command("rollback", name) == EXIT_ERROR:
             self._command("restart", name, "--resume")

@@ -84,6 +84,7 @@ class Units:
     server_of: Callable[[int], Server]
     restarts: bool = False
     silent_until: float = -1.0
+    slow_until: float = -1.0
     all: dict[int, Unit] = field(default_factory=dict)
     jobs: dict[int, list[Job]] = field(default_factory=dict)
 
@@ -91,6 +92,11 @@ class Units:
     def is_silent(self) -> bool:
         """Return whether systemd does not answer."""
         return self.scheduler.now < self.silent_until
+
+    @property
+    def is_slow(self) -> bool:
+        """Return whether systemd lets a question wait."""
+        return self.scheduler.now < self.slow_until
 
     def get(self, generation: int) -> Unit:
         """Return the unit of a generation."""
@@ -190,4 +196,4 @@ class Units:
             unit.state, unit.sockets, unit.job, unit.start_again = "inactive", 0, None, None
             unit.life += 1
         self.jobs.clear()
-        self.silent_until = -1.0
+        self.silent_until = self.slow_until = -1.0

@@ -151,7 +151,7 @@ class World:
     def is_minded(self) -> bool:
         """Return whether a command runs that can do something about what goes wrong."""
         is_idle = self.is_booting or all(process.dead for process in self.scheduler.living())
-        return not (is_idle or self.disk.is_full or self.units.is_silent)
+        return not (is_idle or self.disk.is_full or self.units.is_silent or self.units.is_slow)
 
     def routed(self) -> Optional[int]:
         """Return the generation that new flows reach; None: its instance is dead."""
@@ -177,7 +177,7 @@ class World:
         """Make room on the disk, let systemd answer again, and give the servers a good version."""
         self.is_mended = True
         self.disk.is_full = False
-        self.units.silent_until = -1.0
+        self.units.silent_until = self.units.slow_until = -1.0
 
     def run(self, argv: list[str]) -> Process:
         """Run a command to its end, in place of the schedule."""

@@ -174,7 +174,7 @@ def resume(name: str, pin_dir: Path, progress: Progress) -> Journal:
             service,
             pin_dir,
             progress,
-            lambda steps: machine.resumed(journal.position, steps.facts()),
+            lambda steps: machine.resumed(journal.position, steps.facts_of_resume()),
         )
 
 

@@ -7,8 +7,8 @@ What fails before promote goes to stop_new; from promote on to demote,
 drain_new, stop_new: the new instance keeps its flows while it drains. Both end
 as rolled back. If the old instance ends before the new one has drained, the
 restart continues with promote. An undo that fails, and a drain that its policy lets fail,
-leave everything as it is: failed, and a resume tries that step again. An instance that became
-active before its stop is drained again first.
+leave everything as it is: failed, and a resume tries that step again. A resumed stop drains
+first what has flows, as it may have become active meanwhile.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Facts:
     superseded: a later restart has begun, so this one has only its drain to end.
     new_active: the new one was promoted, by this restart or another command, and may be dead now.
     another_active: another generation than the new one was promoted, and may be dead now.
-    was_active: the instance that was to be stopped had become active after its drain.
+    undrained: the instance that is to be stopped is active, or has flows; only a resume asks.
     reclaimed: the old one of a superseded restart was made active again, as nothing else served.
     """
 
@@ -89,7 +89,7 @@ class Facts:
     superseded: bool = False
     new_active: bool = False
     another_active: bool = False
-    was_active: bool = False
+    undrained: bool = False
     reclaimed: bool = False
 
     @property
@@ -178,7 +178,7 @@ def resumed(position: Position, facts: Facts) -> Position:
     if position.has_ended:
         return position
     step = position.step
-    if facts.was_active and step in _DRAIN_BEFORE:
+    if facts.undrained and step in _DRAIN_BEFORE:
         step = _DRAIN_BEFORE[step]
     # a rollback that was undone by hand goes forward again
     undone = facts.new_active and facts.new_alive and not facts.superseded

@@ -19,7 +19,7 @@ from udpgrm.restart.groups import Groups
 from udpgrm.restart.instances import Instances
 from udpgrm.restart.journal import Journal, load, warn
 from udpgrm.restart.lock import Busy, locked
-from udpgrm.restart.machine import Outcome, Step
+from udpgrm.restart.machine import Outcome
 from udpgrm.restart.plan import Refused
 from udpgrm.restart.statedir import JournalError
 
@@ -53,22 +53,12 @@ def refuse_active(groups: Groups, generation: int, evidence: dict[str, Any]) -> 
     """Raise Refused if new flows go to an instance that is to be stopped."""
     if serves(groups, generation):
         evidence["active"] = True
-        raise Refused(f"generation {generation} is active again: it is not stopped (udpgrm list)")
+        raise Refused(refusal(generation))
 
 
-def was_active(groups: Groups, journal: Journal) -> bool:
-    """Return whether the instance to be stopped gets flows, or got them after its drain.
-
-    If it does, the last step's evidence has that from now on: a resume has to drain it again.
-    """
-    if not journal.steps:
-        return False
-    step, evidence = journal.steps[-1].step, journal.steps[-1].evidence
-    doomed = journal.from_generation if step is Step.STOP else journal.to_generation
-    is_stop = step in (Step.STOP, Step.STOP_NEW) and journal.from_generation is not None
-    if is_stop and doomed is not None and serves(groups, doomed):
-        evidence["active"] = True
-    return "active" in evidence
+def refusal(generation: int) -> str:
+    """Return why an instance that is active is not stopped."""
+    return f"generation {generation} is active again: it is not stopped (udpgrm list)"
 
 
 @contextlib.contextmanager

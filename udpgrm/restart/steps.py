@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Optional
 
 import udpgrm.client as grm
-from udpgrm.restart import adoption, budget, former, hold, host, notice, prepare, steering
-from udpgrm.restart.drain import Decision, Watcher
+from udpgrm.restart import adoption, budget, draining, former, hold, host, notice, prepare, steering
+from udpgrm.restart.drain import Decision
 from udpgrm.restart.elsewhere import warn_of_others
 from udpgrm.restart.groups import DISPATCH_ERRORS, Groups
 from udpgrm.restart.instances import Instances, has_ended
@@ -83,9 +84,13 @@ class Steps:
             superseded=superseded,
             new_active=new is not None and steering.is_active(self._groups, new),
             another_active=new is not None and steering.another_is_active(self._groups, new),
-            was_active=steering.was_active(self._groups, self._journal),
             reclaimed=has_reclaimed(self._journal),
         )
+
+    def facts_of_resume(self) -> Facts:
+        """Return the facts, and whether a stop that was interrupted has to drain first."""
+        undrained = draining.is_undrained(self._service.drain, self._groups, self._journal)
+        return replace(self.facts(), undrained=undrained)
 
     @property
     def _new(self) -> int:
@@ -216,23 +221,24 @@ class Steps:
             self._wait(_SAMPLE_S)
             return not has_ended(self._instances, old)
 
-        if self._watch(old, evidence, watch) is Decision.DRAINED:
+        drain = self._service.drain
+        decision = self._watch(old, evidence, watch)
+        if decision is Decision.DRAINED:
             warn_of_others(self._groups, self._instances, old, self._new, evidence)
-            hold.keep(self._service.drain.hold_s, self._journal, evidence, pause)
+            hold.keep(drain.hold_s, self._journal, evidence, pause)
+            # an operator may have made it active while it was held
+            if drain.hold_s and not draining.has_drained(drain, self._groups, old):
+                decision = self._watch(old, evidence, watch)
+        if decision is Decision.DRAINED:
             return Result.DONE
-        results = {"stop": Result.DONE, "keep": Result.KEPT, "fail": Result.STUCK}
-        result = results[self._service.drain.on_timeout]
-        return self._keep(old, evidence, watch) if result is Result.KEPT else result
+        if decision is Decision.TIMEOUT and drain.on_timeout == "keep":
+            return self._keep(old, evidence, watch)
+        is_given_up = decision is Decision.TIMEOUT and drain.on_timeout == "stop"
+        return Result.DONE if is_given_up else Result.STUCK
 
     def _keep(self, generation: int, evidence: Evidence, watch: Callable[[], None]) -> Result:
-        """Leave an instance running that has not drained, unless it is active."""
-        evidence["kept"] = self._instances.name(generation)
-        self._journal.save()  # before the last look: no later change is missed silently
-        watch()
-        if steering.serves(self._groups, generation):
-            warn(evidence, f"generation {generation} is active again (udpgrm list)")
-            return Result.STUCK
-        return Result.KEPT
+        name = self._instances.name(generation)
+        return draining.keep(self._groups, self._journal, generation, name, evidence, watch)
 
     def _notify(self, generation: int, evidence: Evidence) -> None:
         begin = self._service.drain.begin
@@ -240,26 +246,16 @@ class Steps:
             notice.report(begin, self._instances, generation, self._journal, evidence)
             self._on_change()
 
-    def _watch(self, generation: int, evidence: Evidence, watch: Callable[[], None]) -> Decision:
-        """Sample until a generation has drained or its time is over."""
-        drain = self._service.drain
-        watcher, was_active = Watcher(drain.until, drain.max_s), False
-        while True:
-            watch()
-            is_active = steering.is_active(self._groups, generation)
-            if was_active and not is_active:  # its time begins with its last new flow
-                watcher = Watcher(drain.until, drain.max_s)
-            was_active = is_active
-            decision = watcher.look(self._groups.sample(generation))
-            evidence["drain"] = self._journal.progress = watcher.report()
-            if decision is not Decision.WAIT:
-                evidence["drained"] = decision is Decision.DRAINED
-                if decision is Decision.TIMEOUT:
-                    warn(evidence, watcher.shortfall())
-                return decision
-            self._journal.publish()
+    def _watch(
+        self, generation: int, evidence: Evidence, watch: Callable[[], None]
+    ) -> Optional[Decision]:
+        def pause() -> None:
             self._on_change()
             self._wait(_SAMPLE_S)
+
+        return draining.await_drained(
+            self._service.drain, self._groups, self._journal, generation, evidence, watch, pause
+        )
 
     def _stop(self, evidence: Evidence) -> None:
         old = self._journal.from_generation
@@ -337,6 +333,8 @@ class Steps:
                 raise self._ended(old)
 
         decision = self._watch(self._new, evidence, watch)
+        if decision is None:
+            return Result.STUCK
         if decision is Decision.TIMEOUT and self._service.drain.on_timeout == "keep":
             return self._keep(self._new, evidence, watch)
         return Result.DONE

@@ -150,3 +150,29 @@ def test_a_generation_that_is_active_again_is_not_stopped(serving: Edge) -> None
     assert command.returncode == 2
     assert "generation 1 is active again: it is not stopped (udpgrm list)" in output
     assert serving.alive() == [1, 2]
+    assert (serving.journal()["step"], serving.journal()["outcome"]) == ("drain", "failed")
+    serving.host.run("working-gen", WHERE, "2")
+    assert serving.restart("--resume").returncode == 0
+    assert serving_only(serving, 2)
+
+
+def test_a_resumed_stop_drains_what_was_active_meanwhile(serving: Edge) -> None:
+    """An operator gave the old instance new flows, and took them back before the resume."""
+    no_stop = serving.units / "edge@1.service.no-stop"
+    no_stop.touch()
+    assert serving.restart().returncode == 2
+    assert (serving.journal()["step"], serving.journal()["outcome"]) == ("stop", "failed")
+    no_stop.unlink()
+    serving.host.run("working-gen", WHERE, "1")
+    with Traffic(1) as traffic:
+        until(lambda: traffic.first == 1, "a flow of generation 1")
+        serving.host.run("working-gen", WHERE, "2")
+        command = serving.start("restart", "edge", "--resume")
+        until(lambda: serving.steps()[-2:] == ["stop", "drain"], "the drain")
+        asked = traffic.asked
+        until(lambda: traffic.asked > asked + 20, "traffic while it drains")
+        assert serving.alive() == [1, 2]
+    output = "".join(command.communicate(timeout=PATIENCE_S))
+    assert command.returncode == 0, output
+    assert (traffic.lost, traffic.moved) == (0, 0)
+    assert serving_only(serving, 2)

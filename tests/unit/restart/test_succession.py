@@ -138,7 +138,7 @@ def test_an_operator_has_made_the_old_one_active(world: World) -> None:
     """It is not known which of two instances is to stay."""
     supersede(world)
     world.groups.by_address = {WHERE: OLD, ALSO: OLD}
-    assert world.run() == Position(Step.STOP, Outcome.FAILED)
+    assert world.run() == Position(Step.DRAIN, Outcome.FAILED)
     assert world.instances.running == {OLD, NEW}
 
 

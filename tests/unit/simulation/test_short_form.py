@@ -17,7 +17,7 @@ from tests.simulation import explore, schedules
 from tests.simulation.host import SimulatedHost
 from tests.simulation.kernel import SimulatedGroups
 from tests.simulation.schedules import At, Config, Fault, Schedule, Server
-from udpgrm.restart import machine, steering, succession
+from udpgrm.restart import draining, machine, steering, succession
 from udpgrm.restart.drain import Decision
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.host import Host
@@ -81,6 +81,7 @@ def test_what_stands_in_is_called_as_the_real_one(simulated: type, real: type) -
 SHORT = Config(servers=(GOOD, GOOD, Server.SHORT), every_s=60.0)
 #: Its drains run out of time.
 KEEPS = Config(on_timeout="keep", max_s=1.0, every_s=0.1)
+HOLDS = Config(hold_s=4.0, flows=2, max_s=20.0)
 #: Each violated an invariant, until restarts were changed.
 FOUND = {
     "an empty journal after a power cut": one(
@@ -197,6 +198,23 @@ FOUND = {
         ("operator promotes old", "stop", "systemctl", 53),
         seed=909,
     ),
+    "the old one is active until its drain's time is over": one(
+        Config(),
+        ("operator promotes old", "drain", "sync", 1),
+        ("operator promotes new", "stop", "delete", 1),
+        seed=909,
+    ),
+    "the old one is active for a while between a stop that fails and its resume": one(
+        Config(restarts=True),
+        ("silent systemd", "drain", "write", 1),
+        ("operator promotes old", "stop", "rename", 2),
+        seed=909,
+    ),
+    "the old one is active for a while as it is held": one(
+        HOLDS,
+        ("operator promotes old", "drain", "sleep", 2),
+        ("operator promotes new", "drain", "sleep", 11),
+    ),
     "the old one is made active as it is stopped": one(
         Config(), ("operator promotes old", "stop", "read", 1)
     ),
@@ -285,11 +303,18 @@ MISTAKES: dict[str, tuple[object, str, Callable[..., Any], Schedule, str]] = {
         one(SHORT, ("kill", "stop", "systemctl stop", 1)),
         "cannot be ended",
     ),
-    "no look at what has been active": (
-        steering,
-        "was_active",
+    "no look at what has been active as a stop is resumed": (
+        draining,
+        "is_undrained",
         lambda *_: False,
-        one(Config(), ("operator promotes old", "drain", "exists", 1), seed=18),
+        FOUND["the old one is active for a while between a stop that fails and its resume"],
+        "flows after",
+    ),
+    "no look at what has been active while it was held": (
+        draining,
+        "has_drained",
+        lambda *_: True,
+        FOUND["the old one is active for a while as it is held"],
         "flows after",
     ),
     "no look at what has died": (
@@ -317,7 +342,12 @@ MISTAKES: dict[str, tuple[object, str, Callable[..., Any], Schedule, str]] = {
         steering,
         "serves",
         lambda *_: False,
-        one(Config(max_s=1.0, every_s=0.1), ("operator promotes old", "drain", "delete", 2)),
+        one(
+            Config(),
+            ("slow systemd", "stop", "systemctl", 1),
+            ("operator promotes old", "stop", "systemctl waits", 1),
+            seed=1,
+        ),
         "it is active",
     ),
 }
