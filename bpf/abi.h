@@ -449,7 +449,7 @@ enum message_flag {
 	MESSAGE_REGISTER = 2,
 	MESSAGE_WORKING_GEN = 4,
 	MESSAGE_PROGRAM = 8,  /* refused an option that would change the group's program */
-	MESSAGE_LOOK = 16,    /* of no socket: check those of the group in a moment */
+	MESSAGE_RECHECK = 16, /* of no socket: check those of the group in a moment */
 	MESSAGE_CONNECT = 32, /* a socket with an array entry connects */
 };
 

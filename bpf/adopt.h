@@ -60,7 +60,7 @@ static __always_inline int adopt(struct socket_request *request, struct group_ke
 	if (!adopted) {
 		find_enrolled(group_id, group->epoch, true, &request->process);
 		if (request->lent) /* its server may never enroll it */
-			have_looked_at(group, group_id, request);
+			request_recheck(group, group_id, request);
 		return 1;
 	}
 	request->group = group_id + 1;
@@ -72,7 +72,7 @@ static __always_inline int adopt(struct socket_request *request, struct group_ke
 	if (key->protocol)
 		have_registered(group, group_id, request);
 	else
-		have_looked_at(group, group_id, request);
+		request_recheck(group, group_id, request);
 	return 1;
 }
 

@@ -80,10 +80,10 @@ static __always_inline int notify(struct message *message, const struct socket_r
 }
 
 /* Have the daemon check a group's sockets in a moment; notified once until it does. */
-static __always_inline void have_looked_at(struct group *group, u32 group_id,
-					   struct socket_request *request)
+static __always_inline void request_recheck(struct group *group, u32 group_id,
+					    struct socket_request *request)
 {
-	struct message message = { .flags = MESSAGE_LOOK,
+	struct message message = { .flags = MESSAGE_RECHECK,
 				   .group_id = group_id,
 				   .epoch = group->epoch };
 

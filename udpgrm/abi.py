@@ -77,7 +77,7 @@ class MessageFlag(IntFlag):
     REGISTER = 2
     WORKING_GEN = 4
     PROGRAM = 8
-    LOOK = 16
+    RECHECK = 16
     CONNECT = 32
 
 

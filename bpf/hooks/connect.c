@@ -78,7 +78,7 @@ static __always_inline void part(struct bpf_sock_addr *ctx, struct bpf_sock *sk,
 		group->parted = 1;
 	request->parted = had ? PARTED_OF_ONE : PARTED_OF_BOTH;
 	set_option(ctx, SO_REUSEPORT, 0);
-	have_looked_at(group, group_id, request);
+	request_recheck(group, group_id, request);
 }
 
 /* A socket that asked for a generation gives its array entry back. */

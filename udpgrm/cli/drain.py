@@ -83,7 +83,7 @@ def _wait(
     groups: Groups, generation: int, watcher: Watcher, line: Optional[DrainLine]
 ) -> tuple[Decision, dict[str, Any]]:
     while True:
-        decision = watcher.look(groups.sample(generation))
+        decision = watcher.decide(groups.sample(generation))
         report = watcher.report()
         if line is not None:
             with common.ignore_epipe():

@@ -33,7 +33,7 @@ class Entrance:
         self._maps = maps
         self._jiffies = clock.Jiffies()
         self._grace = int(_GRACE_S * maps.config.hz)
-        #: When (monotonic seconds) `look` has something to do; None: it has not.
+        #: When (monotonic seconds) `recheck` has something to do; None: it has not.
         self.due: Optional[float] = time.monotonic()
         self._everywhere = True
         self._tried: set[int] = set()
@@ -46,7 +46,7 @@ class Entrance:
         if connecting is not None:
             self._connecting[connecting.cookie] = now, connecting
 
-    def look(self) -> Iterator[abi.Message]:
+    def recheck(self) -> Iterator[abi.Message]:
         """Yield messages of sockets that are to be entered, or whose connect(2) has failed."""
         now = time.monotonic()
         if self.due is None or now < self.due:
@@ -57,11 +57,11 @@ class Entrance:
                 self.expect()
                 continue
             del self._connecting[cookie]
-            message.flags |= MessageFlag.LOOK
+            message.flags |= MessageFlag.RECHECK
             yield message
-        yield from self._look_at_sockets()
+        yield from self._recheck_sockets()
 
-    def _look_at_sockets(self) -> Iterator[abi.Message]:
+    def _recheck_sockets(self) -> Iterator[abi.Message]:
         namespaces, awaited = set(), []
         for group_id in self._maps.groups_in(GroupState.LIVE):
             group = self._maps.group(group_id)
@@ -111,7 +111,7 @@ def _asks(record: Record) -> Optional[MessageFlag]:
     if record.connected:
         return None
     if record.parted or (record.lent and not record.entered):
-        return MessageFlag.CONNECT | MessageFlag.LOOK
+        return MessageFlag.CONNECT | MessageFlag.RECHECK
     if record.adopted and not record.entered:
         return MessageFlag.JOIN | MessageFlag.REGISTER
     return None

@@ -106,7 +106,7 @@ class MessageHandler:
         if message.flags & MessageFlag.PROGRAM:
             self._steering.foreign.refused(message, group)
             return
-        if message.flags == MessageFlag.LOOK:
+        if message.flags == MessageFlag.RECHECK:
             self.entrance.expect()
             return
         if message.flags & MessageFlag.CONNECT:
@@ -245,7 +245,7 @@ class MessageHandler:
                 if connecting.is_connected(fd):
                     connecting.give_back(self._maps, group_entries, message, fd)
                     self._registrar.begin_round()
-                elif message.flags & MessageFlag.LOOK:
+                elif message.flags & MessageFlag.RECHECK:
                     connecting.undo(self._maps, group_entries, message, fd)
                 else:
                     self.entrance.expect(message)

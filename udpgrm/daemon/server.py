@@ -310,7 +310,7 @@ class Server:
         """Enter the unconnected sockets of adopted cgroups."""
         self._messages.begin_round()
         try:
-            for message in self._messages.entrance.look():
+            for message in self._messages.entrance.recheck():
                 self._attempt(message, self._messages.handle, message)
                 self._serve_root()
         except (OSError, RuntimeError) as error:

@@ -34,7 +34,7 @@ def run_in(cookie: int, action: Callable[[], _Result]) -> Optional[_Result]:
     while len(_blocking) < _MOST_BLOCKING:
         attempt = _Attempt(cookie, action)
         attempt.start()
-        if not attempt.has_ended():
+        if not attempt.await_end():
             continue
         if attempt.failed:
             raise attempt.failed[0]
@@ -60,8 +60,8 @@ class _Attempt(threading.Thread, Generic[_Result]):
         self._looking_at = 0  # a process; 0: none
         self._left = False
 
-    def has_ended(self) -> bool:
-        """Wait for the end; return False if it is blocked at a process, and abandoned."""
+    def await_end(self) -> bool:
+        """Wait for the end; abandon it if it is blocked at a process, and return False."""
         blocked = 0
         while True:
             self.join(_LOOK_EVERY_S)

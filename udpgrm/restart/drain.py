@@ -56,8 +56,8 @@ class Watcher:
         self._most: Optional[int] = None
         self._samples: deque[Sample] = deque()
 
-    def look(self, sample: Sample) -> Decision:
-        """Record a sample, and return the decision."""
+    def decide(self, sample: Sample) -> Decision:
+        """Record a sample; return whether the generation has drained."""
         if self._first is None:
             self._first = sample
         if sample.flows is not None:

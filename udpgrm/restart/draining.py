@@ -37,7 +37,7 @@ def await_drained(
             watcher = Watcher(drain.until, drain.max_s)
         was_active = is_active
         sample = groups.sample(generation)
-        decision = watcher.look(sample)
+        decision = watcher.decide(sample)
         evidence["drain"] = journal.progress = watcher.report()
         if decision is not Decision.WAIT:
             evidence["drained"] = decision is Decision.DRAINED
@@ -61,7 +61,7 @@ def keep(
 ) -> Result:
     """Leave an instance running that has not drained, unless it is active."""
     evidence["kept"] = name
-    journal.save()  # before the last look: no later change is missed silently
+    journal.save()  # before the last check: no later change is missed silently
     watch()
     if steering.serves(groups, generation):
         warn(evidence, steering.refusal(generation))
@@ -72,7 +72,7 @@ def keep(
 def has_drained(drain: Drain, groups: Groups, generation: int) -> bool:
     """Return whether a generation has drained now, whenever it began to."""
     watcher = Watcher(drain.until, drain.max_s)
-    return watcher.look(groups.sample(generation)) is Decision.DRAINED
+    return watcher.decide(groups.sample(generation)) is Decision.DRAINED
 
 
 def is_undrained(drain: Drain, groups: Groups, journal: Journal) -> bool:

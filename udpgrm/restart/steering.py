@@ -76,7 +76,7 @@ def sockets_of(
 def restore(groups: Groups, instances: Instances, stopped: int, generation: int) -> list[str]:
     """Promote a generation where one that was stopped is active, and return the addresses.
 
-    `udpgrm working-gen` may have come between the last look and the stop.
+    `udpgrm working-gen` may have come between the last check and the stop.
     """
     with contextlib.suppress(FileNotFoundError):  # nothing is steered
         wrong = [where for where, number in groups.working().items() if number == stopped]

@@ -146,7 +146,7 @@ def _compare(groups: Groups, servers: list[Server]) -> None:
         assert time.monotonic() < deadline, (counts, wanted)
         time.sleep(0.01)
     for server, sample in samples.items():
-        decision = Watcher(DrainUntil(flows=0), 60).look(sample)
+        decision = Watcher(DrainUntil(flows=0), 60).decide(sample)
         assert (decision is Decision.DRAINED) == (not wanted[server.generation])
 
 

@@ -52,7 +52,7 @@ def sample(
     ],
 )
 def test_policy(until: DrainUntil, looked: Sample, decision: Decision) -> None:
-    assert Watcher(until, 300).look(looked) == decision
+    assert Watcher(until, 300).decide(looked) == decision
 
 
 @pytest.mark.parametrize(
@@ -70,28 +70,28 @@ def test_policy(until: DrainUntil, looked: Sample, decision: Decision) -> None:
 )
 def test_what_the_time_was_too_short_for(looked: Sample, shortfall: str) -> None:
     drain = Watcher(DrainUntil(0, 5), 10)
-    drain.look(looked)
-    assert drain.look(replace(looked, at=10)) == Decision.TIMEOUT
+    drain.decide(looked)
+    assert drain.decide(replace(looked, at=10)) == Decision.TIMEOUT
     assert drain.shortfall() == shortfall
 
 
 def test_timeout_counts_from_the_first_look() -> None:
     drain = Watcher(DrainUntil(0, None), 10)
-    assert drain.look(sample(at=100)) == Decision.WAIT
-    assert drain.look(sample(at=109.9)) == Decision.WAIT
-    assert drain.look(sample(at=110)) == Decision.TIMEOUT
-    assert drain.look(sample(at=111, flows=0)) == Decision.DRAINED
+    assert drain.decide(sample(at=100)) == Decision.WAIT
+    assert drain.decide(sample(at=109.9)) == Decision.WAIT
+    assert drain.decide(sample(at=110)) == Decision.TIMEOUT
+    assert drain.decide(sample(at=111, flows=0)) == Decision.DRAINED
 
 
 def test_no_time_at_all() -> None:
-    assert Watcher(DrainUntil(0, None), 0).look(sample()) == Decision.TIMEOUT
+    assert Watcher(DrainUntil(0, None), 0).decide(sample()) == Decision.TIMEOUT
 
 
 def test_report() -> None:
     drain = Watcher(DrainUntil(10, None), 60)
-    drain.look(sample(at=50, flows=110, packets=1000))
+    drain.decide(sample(at=50, flows=110, packets=1000))
     assert drain.report()["trend"] is None
-    drain.look(sample(at=60, flows=60, packets=3000, quiet_s=0.25))
+    drain.decide(sample(at=60, flows=60, packets=3000, quiet_s=0.25))
     assert drain.report() == {
         "elapsed_s": 10,
         "max_s": 60,
@@ -110,18 +110,18 @@ def test_report() -> None:
 
 def test_no_estimate_while_flows_grow() -> None:
     drain = Watcher(DrainUntil(0, None), 300)
-    drain.look(sample(at=0, flows=5))
-    drain.look(sample(at=2, flows=9))
+    drain.decide(sample(at=0, flows=5))
+    drain.decide(sample(at=2, flows=9))
     assert (drain.report()["trend"], drain.report()["estimate_s"]) == (2, None)
-    drain.look(sample(at=3, flows=7))
+    drain.decide(sample(at=3, flows=7))
     assert (drain.report()["flows_at_start"], drain.report()["flows_most"]) == (5, 9)
 
 
 def test_the_trend_drops_old_samples() -> None:
     drain = Watcher(DrainUntil(0, None), 300)
-    drain.look(sample(at=0, flows=1000))
+    drain.decide(sample(at=0, flows=1000))
     for at in range(1, 100):
-        drain.look(sample(at=at, flows=10))
+        drain.decide(sample(at=at, flows=10))
     assert drain.report()["trend"] == 0
 
 
@@ -141,7 +141,7 @@ def test_every_drain_ends_by_max_s(
     drain = Watcher(DrainUntil(flows, quiet_s), 20)
     at = 0.0
     for pause, count, quiet in steps:
-        decision = drain.look(sample(at=at, flows=count, quiet_s=quiet))
+        decision = drain.decide(sample(at=at, flows=count, quiet_s=quiet))
         assert (decision is Decision.WAIT) <= (at < 20)
         drain.report()
         at += pause
