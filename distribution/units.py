@@ -21,7 +21,6 @@ from distribution import directory
 
 HERE = Path(__file__).resolve().parent
 ROLE = HERE.parent / "roles" / "udpgrm"
-#: The last one extends what the role writes for each service.
 UNITS = ("udpgrm.slice", "udpgrm.service", "udpgrm-resume.service", "udpgrm-first@.service")
 #: An example: without the file these values hold.
 CONFIGURATION = "udpgrm.conf"
@@ -33,7 +32,7 @@ def rendered() -> dict[str, str]:
     """Return each file by its name."""
     # as Ansible's template lookup has it
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([ROLE / "templates", HERE]),
+        loader=jinja2.FileSystemLoader(ROLE / "templates"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )

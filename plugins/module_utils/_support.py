@@ -41,10 +41,11 @@ def collect(
         "log-udpgrm.txt": _log("udpgrm.service", "udpgrm-*"),
     }
     for name in names:
-        commands[f"log-{name}.txt"] = _log(f"{name}@*", f"{name}-first.service")
+        units = (f"{name}@*", f"{name}-first.service", f"udpgrm-first@{name}.service")
+        commands[f"log-{name}.txt"] = _log(*units)
         commands[f"units-{name}.txt"] = [
             *("systemctl", "list-units", "--all", "--no-pager", "--plain"),
-            *(f"{name}@*", f"{name}-first.service"),
+            *units,
         ]
     texts = {file: _output(run, command) for file, command in commands.items()}
     for name in names:

@@ -96,7 +96,7 @@ def test_what_one_reads(machine: Machine) -> None:
 
 def test_boot(machine: Machine) -> None:
     machine.run("systemctl stop 'turn@*' && udpgrm delete 10.77.0.3:3478")
-    machine.run("systemctl restart turn-first && systemctl is-active turn@1")
+    machine.run("systemctl restart udpgrm-first@turn && systemctl is-active turn@1")
 
 
 def test_readme(machine: Machine) -> None:

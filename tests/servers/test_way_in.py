@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from distribution import units
 from tests.servers import test_profiles
 from tests.servers.box import Box
 from udpgrm.services import profiles
@@ -56,6 +57,8 @@ def test_two_commands(name: str, box: Box, figure: Callable[[str], None]) -> Non
         box.write(Path(path), text)
     # systemctl would keep its links up to date, of which the box has none
     box.run("rm", "-f", f"/etc/init.d/{name}")
+    unit = "udpgrm-first@.service"
+    box.write(Path("/etc/systemd/system", unit), units.rendered()[unit])
     box.run("systemctl", "daemon-reload")
     box.run("systemctl", "enable", "--now", profile.unit)
     running = case.client(profile.port)
@@ -71,9 +74,10 @@ def test_two_commands(name: str, box: Box, figure: Callable[[str], None]) -> Non
     figure(f"{name}: from {profile.unit}, {counts.lost} of {counts.sent} lost")
     assert (journal["from_generation"], journal["to_generation"]) == (0, 1)
     assert counts.lost == 0
+    first = f"udpgrm-first@{SERVICE}.service"
     box.run("udpgrm", "service", "start", SERVICE)
-    enabled = box.run("sh", "-c", f"systemctl is-enabled {SERVICE}-first {profile.unit} || true")
+    enabled = box.run("sh", "-c", f"systemctl is-enabled {first} {profile.unit} || true")
     assert enabled.split() == ["enabled", "disabled"]
     box.run("systemctl", "stop", f"{SERVICE}@1.service")
-    box.run("systemctl", "start", f"{SERVICE}-first.service")  # as at boot
+    box.run("systemctl", "restart", first)  # as at boot
     assert box.run("systemctl", "is-active", f"{SERVICE}@2.service") == "active\n"

@@ -42,15 +42,13 @@ def unit(arguments: Arguments, name: str) -> int:
 
 
 def write(name: str) -> None:
-    """Write the template unit of a service that has one made, and that of its first instance."""
-    service = _service(name)
-    _replace(unit_from.make(service), unit_from.first(service))
+    """Write the template unit of a service that has one made."""
+    _replace(unit_from.make(_service(name)))
 
 
-def _replace(*units: unit_from.Unit) -> None:
-    """Replace the files of units, and let systemd read them."""
-    for made in units:
-        atomic_write.replace(made.path, made.text.encode())
+def _replace(made: unit_from.Unit) -> None:
+    """Replace the file of a unit, and let systemd read it."""
+    atomic_write.replace(made.path, made.text.encode())
     if systemd.runs():
         try:
             systemd.reload()

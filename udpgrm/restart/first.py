@@ -2,8 +2,8 @@
 # Copyright the udpgrm authors
 """The first instance of a service, started now and with the host, and the service's end.
 
-NAME-first.service starts the first instance; the role of the collection or `udpgrm service new`
-writes it. For services whose units an operator has written the packages have udpgrm-first@.service.
+NAME-first.service starts the first instance of a service that the collection's role defines. All
+others have udpgrm-first@.service, a unit of the role and the packages.
 A predecessor is what the host starts at boot until the service's first restart has finished: a
 restart that is rolled back changes nothing.
 """

@@ -108,30 +108,6 @@ def make(service: Service, directories: Optional[Sequence[Path]] = None) -> Unit
     return Unit(WHERE / service.instances.unit, _text(service, draft), draft.changes)
 
 
-def first(service: Service) -> Unit:
-    """Return the unit that starts a service's first instance at boot, NAME-first.service.
-
-    The role's and the packages' are made of its template, for which hosts have no engine.
-    """
-    lines = (
-        f"# Made by `udpgrm service new {service.name}`.",
-        "",
-        "[Unit]",
-        f"Description=First instance of {service.name}",
-        "Wants=udpgrm.service network-online.target",
-        "After=udpgrm.service network-online.target",
-        "",
-        "[Service]",
-        "Type=oneshot",
-        f"ExecStart={_UDPGRM} restart {service.name}",
-        "",
-        "[Install]",
-        "WantedBy=multi-user.target",
-        "",
-    )
-    return Unit(WHERE / f"{service.name}-first.service", "\n".join(lines), [])
-
-
 def _with_own_settings(service: Service, settings: list[Setting]) -> list[Setting]:
     """Return the directives with those of the definition in the place of the package's."""
     replaced = dict(service.unit_settings)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import typing as t
 
 import yaml
@@ -78,6 +79,10 @@ def test_units_of_services(ansible: Ansible) -> None:
     assert (
         "ExecStart=/usr/bin/systemctl start calls@1.service" in files[f"{units}calls-first.service"]
     )
+    find = yaml.safe_load((ROLE / "tasks" / "uninstall.yml").read_text())[0]
+    pattern = re.compile(find["ansible.builtin.find"]["contains"])
+    for name, text in files.items():
+        assert name.endswith("@.service") or any(map(pattern.match, text.splitlines())), name
     dns, echo = files[f"{units}dns@.service"], files[f"{units}echo@.service"]
     assert 'Environment="PLAIN=a \\"b\\""' in dns.splitlines()
     assert "EnvironmentFile=/etc/udpgrm/environment/dns" in dns.splitlines()
@@ -100,9 +105,12 @@ def test_secrets(ansible: Ansible) -> None:
 def test_the_daemons_files(ansible: Ansible) -> None:
     files = rendered(ansible, "daemon_files.yml.j2")
     assert sorted(files) == [
+        "/etc/systemd/system/udpgrm-first@.service",
         "/etc/systemd/system/udpgrm-resume.service",
         "/etc/systemd/system/udpgrm.service",
         "/etc/systemd/system/udpgrm.slice",
         "/etc/udpgrm/udpgrm.conf",
     ]
+    first = files["/etc/systemd/system/udpgrm-first@.service"].splitlines()
+    assert "ExecStart=/usr/bin/udpgrm restart %i" in first
     assert "groups = 512" in files["/etc/udpgrm/udpgrm.conf"].splitlines()
