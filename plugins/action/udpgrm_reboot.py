@@ -16,7 +16,8 @@ JsonObject = dict[str, t.Any]
 class ActionModule(udpgrm_rollout.ActionModule):
     """Runs a step of a rolling reboot that a rolling restart does not have."""
 
-    STEPS = ("drain", "serve", "probe")
+    def _by_step(self) -> dict[str, t.Callable[[], JsonObject]]:
+        return {"drain": self._drain, "serve": self._serve, "probe": self._probe}
 
     def _drain(self) -> JsonObject:
         """Wait until a reboot cuts off no client."""

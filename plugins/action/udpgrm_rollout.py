@@ -35,7 +35,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
     """Runs a step of a rollout on its host, with the modules that the step needs."""
 
     TRANSFERS_FILES = False
-    STEPS: tuple[str, ...] = ("begin", "hook", "plan", "switch", "inspect", "stop", "finish")
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: JsonObject | None = None) -> JsonObject:
@@ -43,7 +42,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         result: JsonObject = super().run(tmp, task_vars)
         _valid, arguments = self.validate_argument_spec(
             argument_spec={
-                "step": {"type": "str", "required": True, "choices": self.STEPS},
+                "step": {"type": "str", "required": True, "choices": list(self._by_step())},
                 "host": {"type": "str"},
                 "apart": {"type": "bool", "default": False},
                 "planned": {"type": "bool", "default": False},
@@ -59,8 +58,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         self._hosts = [str(name) for name in self._variables["ansible_play_hosts_all"]]
         self._batch = [str(name) for name in self._variables["ansible_play_batch"]]
         self._arguments = arguments
-        result.update(getattr(self, f"_{arguments['step']}")())
+        result.update(self._by_step()[arguments["step"]]())
         return result
+
+    def _by_step(self) -> dict[str, t.Callable[[], JsonObject]]:
+        return {
+            "begin": self._begin,
+            "hook": self._hook,
+            "plan": self._plan,
+            "switch": self._switch,
+            "inspect": self._inspect,
+            "stop": self._stop,
+            "finish": self._finish,
+        }
 
     def _part(self, run: str, plans: bool = False) -> _steps.Host:
         if plans:

@@ -8,10 +8,8 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import math
-import socket
 import time
 import typing as t
 
@@ -176,18 +174,5 @@ def _addresses(service: JsonObject, probe: JsonObject) -> list[str]:
 
 def _command(probe: JsonObject, address: str, place: str) -> list[str]:
     keys = {key: value for key, value in probe.items() if key not in ("type", "address")}
-    start = ["udpgrm", "probe", f"--type={probe['type']}", reachable(address, place)]
+    start = ["udpgrm", "probe", f"--type={probe['type']}", address, f"--at={place}"]
     return [*start, *(f"{key}={json.dumps(value)}" for key, value in keys.items()), "--json"]
-
-
-def reachable(address: str, place: str) -> str:
-    """Return a group's address as another host has to write it: an address of its host for a wildcard, no device."""
-    text, is_tcp = address.removesuffix(_TCP), address.endswith(_TCP)
-    ip, _colon, port = text.rpartition(":")
-    found = ipaddress.ip_address(ip.strip("[]").partition("%")[0])
-    if found.is_unspecified:
-        family = socket.AF_INET6 if found.version == 6 else socket.AF_INET
-        resolved = socket.getaddrinfo(place, int(port), family, socket.SOCK_DGRAM)[0][4][0]
-        found = ipaddress.ip_address(str(resolved).partition("%")[0])
-    shown = f"[{found}]" if found.version == 6 else str(found)
-    return f"{shown}:{port}{_TCP if is_tcp else ''}"

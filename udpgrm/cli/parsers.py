@@ -134,6 +134,7 @@ def _dissector_options(parser: Parser) -> None:
 def _probe_options(parser: Parser) -> None:
     parser.value("--type", "TYPE", "send a probe of a definition: echo, dns, stun, ...")
     parser.value("--from", "HOST", "send it from another host, by ssh (with --type)")
+    parser.value("--at", "HOST", "ADDRESS is of this other host (with --type)")
     parser.value("--count", "N", "packets without --type; default 8")
     parser.value("--timeout", "SECONDS", "wait so long for answers; default 1")
 

@@ -26,8 +26,9 @@ def run(arguments: Arguments) -> int:
     """
     if arguments.flag("--type"):
         return _ask(arguments)
-    if arguments.flag("--from"):
-        raise CommandError("--from goes with --type")
+    for option in ("--from", "--at"):
+        if arguments.flag(option):
+            raise CommandError(f"{option} goes with --type")
     common.want_operands(arguments, 1, 1)
     where = common.operand_address(arguments)
     count = arguments.number("--count", 8, 1, 1000)
@@ -77,7 +78,7 @@ def _ask(arguments: Arguments) -> int:
     for option in ("--count", "--timeout"):
         if arguments.flag(option):
             raise CommandError(f"{option} and --type do not combine")
-    where = common.operand_address(arguments)
+    where = _where(arguments)
     try:
         result = remote.run(loader.parse_probe(_keys(arguments), where), where)
     except (ValueError, remote.ProberError, validate.MissingLibrary) as error:
@@ -87,6 +88,15 @@ def _ask(arguments: Arguments) -> int:
     else:
         print(result)
     return 0 if result.passed else 1
+
+
+def _where(arguments: Arguments) -> str:
+    if not arguments.flag("--at"):
+        return common.operand_address(arguments)
+    try:
+        return reach.of_host(arguments.operands[0], arguments.given["--at"])
+    except (ValueError, OSError) as error:
+        raise CommandError(f"probe: {error}") from error
 
 
 def _keys(arguments: Arguments) -> dict[str, object]:

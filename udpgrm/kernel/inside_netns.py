@@ -58,7 +58,7 @@ class _Attempt(threading.Thread, Generic[_Result]):
         self._action = action
         self._lock = threading.Lock()
         self._looking_at = 0  # a process; 0: none
-        self._left = False
+        self._abandoned = False
 
     def await_end(self) -> bool:
         """Wait for the end; abandon it if it is blocked at a process, and return False."""
@@ -73,7 +73,7 @@ class _Attempt(threading.Thread, Generic[_Result]):
             with self._lock:
                 if self._looking_at:
                     _blocking.add(self._looking_at)
-                    self._left = True
+                    self._abandoned = True
                     return False
 
     def run(self) -> None:
@@ -103,7 +103,7 @@ class _Attempt(threading.Thread, Generic[_Result]):
                 continue
             path = Path(f"/proc/{name}/ns/net")
             identity = self._guarded(int(name), functools.partial(_identity, path))
-            if self._left:
+            if self._abandoned:
                 return
             if identity is not None and identity not in seen:
                 seen.add(identity)
@@ -116,7 +116,7 @@ class _Attempt(threading.Thread, Generic[_Result]):
         if not name.isdigit():  # one with a name
             return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         fd = self._guarded(int(name), lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC))
-        if self._left and fd is not None:
+        if self._abandoned and fd is not None:
             os.close(fd)
             return None
         return fd
@@ -130,7 +130,7 @@ class _Attempt(threading.Thread, Generic[_Result]):
             result = look()
         with self._lock:
             self._looking_at = 0
-            if self._left:
+            if self._abandoned:
                 _blocking.discard(pid)
         return result
 

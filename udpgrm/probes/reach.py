@@ -47,6 +47,18 @@ def open_socket(address: str, source: Optional[Source]) -> tuple[socket.socket, 
     return sock, where.sockaddr
 
 
+def of_host(address: str, host: str) -> str:
+    """Return an address of another host: the host's in place of a wildcard one, and no device.
+
+    Raises ValueError, and OSError if the host has no address.
+    """
+    where = addresses.read(address)._replace(device="")
+    if where.ip.is_unspecified:
+        found = socket.getaddrinfo(host, where.port, where.family, socket.SOCK_DGRAM)[0][4][0]
+        where = where._replace(ip=ipaddress.ip_address(str(found).partition("%")[0]))
+    return str(where)
+
+
 def without_zone(sockaddr: tuple[Any, ...]) -> Source:
     """Return the (ip, port) of a socket's address, without an IPv6 zone."""
     return str(sockaddr[0]).partition("%")[0], int(sockaddr[1])

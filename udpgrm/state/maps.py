@@ -93,13 +93,13 @@ class Maps:
 
     def tables_of(self, *states: abi.GroupState) -> set[int]:
         """Return the flow tables of the groups in these states; only their tables are read."""
-        numbers = self.groups_in(*states)
+        group_ids = self.groups_in(*states)
         memory = self._memory("groups", self.group_count * ctypes.sizeof(abi.Group))
         field, width = abi.Group.table, ctypes.sizeof(ctypes.c_uint16)
         found: set[int] = set()
         with memoryview(memory) as raw, raw.cast("H") as words:
-            for number in numbers:
-                start = (number * ctypes.sizeof(abi.Group) + field.offset) // width
+            for group_id in group_ids:
+                start = (group_id * ctypes.sizeof(abi.Group) + field.offset) // width
                 found.update(words[start : start + field.size // width])
         found.discard(0)
         return found

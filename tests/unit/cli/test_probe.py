@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.probes.servers import server
 from udpgrm.cli.main import main
+from udpgrm.probes import reach
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,7 @@ from udpgrm.cli.main import main
         (["--type=echo", "--count=3"], "--count and --type do not combine"),
         (["--type=echo", "--timeout=3"], "--timeout and --type do not combine"),
         (["--from=a"], "--from goes with --type"),
+        (["--at=a"], "--at goes with --type"),
     ],
 )
 def test_what_makes_no_sense(
@@ -44,6 +46,31 @@ def test_what_makes_no_sense(
     assert main(["probe", "192.0.2.1:443", *arguments]) == 255
     [line] = capsys.readouterr().err.splitlines()
     assert message in line
+
+
+@pytest.mark.parametrize(
+    ("listed", "asked"),
+    [
+        ("0.0.0.0:53", "127.0.0.1:53"),
+        ("[::]:53", "[::1]:53"),
+        ("0.0.0.0:53/tcp", "127.0.0.1:53/tcp"),
+        ("192.0.2.1:53", "192.0.2.1:53"),
+        ("[fe80::1%eth77]:53", "[fe80::1]:53"),
+        ("0.0.0.0%eth77:53", "127.0.0.1:53"),
+    ],
+)
+def test_an_address_of_another_host(listed: str, asked: str) -> None:
+    host = "::1" if listed.startswith("[") else "127.0.0.1"
+    assert reach.of_host(listed, host) == asked
+
+
+def test_a_probe_at_another_host(capsys: pytest.CaptureFixture[str]) -> None:
+    with server(lambda data, _: [data]) as there:
+        listed = there.address.replace("127.0.0.1", "0.0.0.0%eth77")
+        assert main(["probe", listed, "--type=echo", "--at=127.0.0.1", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["address"] == there.address
+    assert main(["probe", "0.0.0.0:53", "--type=dns", "--at=no.such.invalid"]) == 255
+    assert capsys.readouterr().err.startswith("udpgrm: probe: [Errno")
 
 
 def test_an_echo(capsys: pytest.CaptureFixture[str]) -> None:

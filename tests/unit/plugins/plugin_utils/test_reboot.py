@@ -133,11 +133,12 @@ def test_probes_of_services_that_served() -> None:
             "probes": [{"type": "raw", "payload": "0016"}, {"type": "connect"}],
         },
     ]
+    at = "--at=192.0.2.9"
     found = _reboot.probes(services, ["dns", "game"], "192.0.2.9")
     assert [(name, arguments[2:-1]) for name, arguments in found] == [
-        ("dns", ["--type=dns", "192.0.2.9:53", 'name="a.example."']),
-        ("dns", ["--type=dns", "192.0.2.1:53/tcp", 'name="a.example."']),
-        ("dns", ["--type=dns", "[::1]:53", 'name="a.example."']),
-        ("game", ["--type=raw", "192.0.2.9:7", 'payload="0016"']),
-        ("game", ["--type=connect", "192.0.2.9:7/tcp"]),
+        ("dns", ["--type=dns", "0.0.0.0:53", at, 'name="a.example."']),
+        ("dns", ["--type=dns", "192.0.2.1:53/tcp", at, 'name="a.example."']),
+        ("dns", ["--type=dns", "[::1%eth0]:53", at, 'name="a.example."']),
+        ("game", ["--type=raw", "0.0.0.0:7", at, 'payload="0016"']),
+        ("game", ["--type=connect", "0.0.0.0:7/tcp", at]),
     ]
