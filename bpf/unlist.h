@@ -40,12 +40,15 @@ static __always_inline void unlist(struct slot *slot, u32 array_entry)
 		OPAQUE(i);
 		if (i >= count)
 			break;
-		/* drawn by lot, or one socket would get what all closed ones got */
+		/*
+		 * Drawn by lot, or one socket would get what all closed ones got; the draw before
+		 * where it is the closing one's own.
+		 */
 		draw = draw * 1664525 + 1013904223;
 		drawn = slot->live_entries[((u64)draw * count >> 32) & (SLOT_SOCKETS - 1)];
-		drawn = other_than(array_entry, drawn, other);
+		other = other_than(array_entry, drawn, other);
 		if (slot->live_entries[i] == array_entry)
-			slot->live_entries[i] = drawn;
+			slot->live_entries[i] = other;
 	}
 }
 

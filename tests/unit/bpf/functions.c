@@ -27,9 +27,30 @@ static void *bpf_sk_storage_get(void *map, void *sk, void *value, u64 flags)
 	return NULL;
 }
 
+/* What hooks call that are not tested here. */
+u64 bpf_get_current_task(void);
+u64 bpf_get_current_uid_gid(void);
+long bpf_get_ns_current_pid_tgid(u64 dev, u64 ino, struct bpf_pidns_info *ns, u32 size);
+long bpf_setsockopt(void *ctx, int level, int name, void *value, int size);
+long bpf_getsockopt(void *ctx, int level, int name, void *value, int size);
+long bpf_ringbuf_output(void *ringbuf, void *data, u64 size, u64 flags);
+
+static u64 drawn;
+
+/* The same numbers after each test_draw_from(): splitmix64. */
+static u32 bpf_get_prandom_u32(void)
+{
+	u64 number = drawn += 0x9e3779b97f4a7c15;
+
+	number = (number ^ number >> 30) * 0xbf58476d1ce4e5b9;
+	number = (number ^ number >> 27) * 0x94d049bb133111eb;
+	return number >> 32;
+}
+
 #include "cookie.h"
 #include "flows.h"
 #include "options.h"
+#include "unlist.h"
 
 enum { TABLES = 40, ENTRIES = 8 };
 
@@ -184,4 +205,14 @@ u32 test_refresh(struct group *group, u32 slot, struct flow_key *key, u64 owner,
 		 bool *stale)
 {
 	return refresh_flow(group, slot, key, owner, array_entry, stale);
+}
+
+void test_draw_from(u64 seed)
+{
+	drawn = seed;
+}
+
+void test_unlist(struct slot *slot, u32 array_entry)
+{
+	unlist(slot, array_entry);
 }

@@ -73,6 +73,8 @@ def load_functions(scratch: Path) -> ctypes.CDLL:
         ("test_get", flag, [u32, pointer, pointer]),
         ("test_find", u32, [pointer, u32, pointer, pointer, pointer, pointer]),
         ("test_refresh", u32, [pointer, u32, pointer, u64, u16, pointer]),
+        ("test_draw_from", None, [u64]),
+        ("test_unlist", None, [pointer, u32]),
     ):
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
