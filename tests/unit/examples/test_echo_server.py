@@ -48,9 +48,12 @@ class Running:
         self.ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.ready.bind(str(directory / "notify"))
         self.ready.settimeout(PATIENCE_S)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind(("127.0.0.1", 0))
-            host, port = probe.getsockname()
+        # keeps the port for the server, and gets no packet: it has another peer than the client
+        self.port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self.port.bind(("127.0.0.1", 0))
+        self.port.connect(("127.0.0.1", 9))
+        host, port = self.port.getsockname()
         self.client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.client.settimeout(PATIENCE_S)
         self.client.connect((host, port))
@@ -82,6 +85,7 @@ class Running:
         self.process.kill()
         self.process.communicate()
         self.client.close()
+        self.port.close()
         self.ready.close()
 
 

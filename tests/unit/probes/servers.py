@@ -55,8 +55,14 @@ def server(answer: Answer, ip: str = "127.0.0.1") -> Iterator[Server]:
             thread.join()
 
 
-def closed_port() -> str:
-    """An address on loopback without a listener."""
+@contextlib.contextmanager
+def closed_port() -> Iterator[str]:
+    """An address on loopback that refuses all packets, and that no other process gets meanwhile.
+
+    It is that of a socket with another peer. A test may open the port, with SO_REUSEPORT.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(("127.0.0.1", 0))
-        return address.form(*sock.getsockname())
+        sock.connect(("127.0.0.1", 9))
+        yield address.form(*sock.getsockname())

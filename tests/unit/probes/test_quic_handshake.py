@@ -98,7 +98,8 @@ def test_get_by_http3(quic_server: str) -> None:
 
 
 def test_no_server_for_a_get() -> None:
-    result = runner.run(specs.QuicProbe(get="/", timeout_s=0.2, retries=0), closed_port())
+    with closed_port() as where:
+        result = runner.run(specs.QuicProbe(get="/", timeout_s=0.2, retries=0), where)
     assert (result.passed, result.reason) == (
         False,
         "no QUIC handshake and GET / in time: Connection refused",
@@ -113,7 +114,8 @@ def test_no_common_protocol(quic_server: str) -> None:
 
 def test_no_server() -> None:
     spec = specs.QuicProbe(handshake=True, timeout_s=0.2, retries=0)
-    result = runner.run(spec, closed_port())
+    with closed_port() as where:
+        result = runner.run(spec, where)
     assert not result.passed
     assert result.reason == "no QUIC handshake and PING in time: Connection refused"
     assert result.elapsed_s < PATIENCE_S
@@ -130,7 +132,8 @@ def test_nonsense_is_no_handshake() -> None:
 def test_without_aioquic(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [*filter(lambda name: name.startswith("aioquic"), sys.modules), "aioquic"]:
         monkeypatch.setitem(sys.modules, name, None)
-    result = runner.run(HANDSHAKE, closed_port())
+    with closed_port() as where:
+        result = runner.run(HANDSHAKE, where)
     assert not result.passed
     assert "needs aioquic: install it" in result.reason
     assert result.attempts == 0

@@ -113,7 +113,8 @@ def test_a_wrong_answer_to_this_very_question_is_not_asked_again() -> None:
 
 
 def test_refused() -> None:
-    result = runner.run(ANSWERED, closed_port())
+    with closed_port() as where:
+        result = runner.run(ANSWERED, where)
     assert not result.passed
     assert result.reason == "refused: no socket at that port (ICMP port unreachable)"
     assert result.attempts == 3
@@ -123,32 +124,33 @@ def test_refused() -> None:
 
 def test_refused_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that opens its port between two attempts."""
-    where, refused, reason = closed_port(), threading.Event(), runner._network_reason
+    refused, reason = threading.Event(), runner._network_reason
 
     def noticed(*arguments: Any) -> str:
         refused.set()
         return reason(*arguments)
 
-    def open_and_answer() -> None:
+    def open_and_answer(where: str) -> None:
         refused.wait()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             sock.bind(("127.0.0.1", int(where.rpartition(":")[2])))
             sock.settimeout(PATIENCE_S)
             sock.sendto(*sock.recvfrom(100))
 
     monkeypatch.setattr(runner, "_network_reason", noticed)
-    thread = threading.Thread(target=open_and_answer)
-    thread.start()
-    result = runner.run(specs.EchoProbe(timeout_s=PATIENCE_S, retries=1000), where)
-    thread.join()
+    with closed_port() as where:
+        thread = threading.Thread(target=open_and_answer, args=(where,))
+        thread.start()
+        result = runner.run(specs.EchoProbe(timeout_s=PATIENCE_S, retries=1000), where)
+        thread.join()
     assert result.passed
     assert result.attempts > 1
 
 
 def test_a_given_source() -> None:
-    where = closed_port()
-    port = int(where.rpartition(":")[2])
-    with server(echo) as there:
+    with closed_port() as unused, server(echo) as there:
+        port = int(unused.rpartition(":")[2])
         result = runner.run(ANSWERED, there.address, source=("127.0.0.2", port))
         assert result.passed
         assert result.source == there.seen[0][1] == ("127.0.0.2", port)
@@ -160,14 +162,14 @@ def test_a_given_source() -> None:
     [(("192.0.2.1", 0), "Cannot assign requested address"), (("::1", 0), "Address family")],
 )
 def test_a_source_that_cannot_be(source: tuple[str, int], reason: str) -> None:
-    where = closed_port()
-    result = runner.run(ECHO, where, source=source)
+    with closed_port() as where:
+        result = runner.run(ECHO, where, source=source)
+        with pytest.raises(OSError, match=reason):
+            runner.hold(ECHO, where, source=source)
     assert not result.passed
     assert result.reason.startswith("cannot be sent: ")
     assert reason in result.reason
     assert (result.source, result.attempts, result.received) == (None, 0, None)
-    with pytest.raises(OSError, match=reason):
-        runner.hold(ECHO, where, source=source)
 
 
 def test_a_source_that_is_taken() -> None:
