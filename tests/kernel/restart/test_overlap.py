@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import udpgrm.client as grm
+from testing.host import Command
 from testing.waiting import PATIENCE_S
 from tests.kernel.restarts import FLOW_S, UNTIL_NO_FLOWS, WHERE, Edge, Traffic, serving_only, until
 from udpgrm.restart import journal, lock
@@ -210,17 +211,27 @@ def test_files_of_those_that_have_ended_go(serving: Edge) -> None:
         assert not (serving.state / "edge@1.json").exists()
 
 
+def resumed_with(edge: Edge, max_s: float) -> Command:
+    """Resume the drain of generation 1, superseded and killed, with another limit of its time."""
+    document = draining(edge, 1)
+    definition = json.loads(document["definition"])
+    definition["drain"]["max_s"] = max_s
+    path = edge.state / "edge@1.json"
+    path.write_text(json.dumps({**document, "definition": json.dumps(definition)}))
+    return edge.start("restart", "edge@1", "--resume")
+
+
 def test_a_failed_restart_is_not_deleted(serving: Edge) -> None:
     """Its journal alone has that its old instance is still to be stopped."""
     with Traffic(1):
-        # long enough for the next one to begin meanwhile
-        serving.define(drain={**UNTIL_NO_FLOWS, "max_s": 20})
         begun(serving)
-        serving.define()
         with Traffic(1):
             begun(serving)
-            until(lambda: draining(serving, 1)["outcome"] == "failed", "the end of its time")
-            until(lambda: not lock.is_locked("edge@1"), "its process to be gone")
+            await_holder(serving, "edge@1")
+            kill_holder(serving, "edge@1")
+            failed = resumed_with(serving, max_s=0)
+            assert failed.communicate(timeout=PATIENCE_S) and failed.returncode == 2
+            assert draining(serving, 1)["outcome"] == "failed"
             with Traffic(1):
                 begun(serving)
                 [service] = serving.host.json("status", "edge")["services"]
@@ -231,8 +242,8 @@ def test_a_failed_restart_is_not_deleted(serving: Edge) -> None:
                     (2, None),
                 ]
                 assert serving.alive() == [1, 2, 3, 4]
-    done = serving.host.run("restart", "edge@1", "--resume")
-    assert done.returncode == 0, done.stderr
+    done = resumed_with(serving, max_s=600)
+    assert done.communicate(timeout=PATIENCE_S) and done.returncode == 0
     try:
         until(lambda: serving_only(serving, 4), "all the others to be gone")
     except AssertionError as error:
