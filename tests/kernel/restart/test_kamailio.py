@@ -28,7 +28,8 @@ pytestmark = pytest.mark.skipif(
 UPSTREAM, CALLERS = 5080, 5070
 #: Calls a second, how long each lasts (ms), and how many have ended when the restart begins.
 RATE, LASTS_MS, BEFORE = 50, 500, 100
-FLOW_S = 5
+#: How long a call lives without a message: longer than a busy machine takes for the next one.
+FLOW_S = 15
 #: A buffer that holds what arrives while a busy machine does not let a program run for seconds.
 BUFFER = 425984
 #: One worker: several put the messages of a call out of order, which sipp takes for failures.

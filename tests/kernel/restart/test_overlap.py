@@ -15,7 +15,7 @@ import pytest
 import udpgrm.client as grm
 from testing.host import Command
 from testing.waiting import PATIENCE_S
-from tests.kernel.restarts import FLOW_S, UNTIL_NO_FLOWS, WHERE, Edge, Traffic, serving_only, until
+from tests.kernel.restarts import FLOW_S, WHERE, Edge, Traffic, serving_only, until
 from udpgrm.restart import journal, lock
 
 pytest_plugins = ("tests.kernel.restart_fixtures",)
