@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What pyproject.toml cannot say: bpf/ is a part of the package, and generated files go beside it.
+"""The wheel beyond pyproject.toml: bpf/ is a part of the package, and generated files go beside it.
 
 The wheel has the units, manual pages and completions of the other packages. Units name the command
 where pip puts it for root, below /usr/local; systemd reads units there, too.

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""How long commands take that load no compiler: process, interpreter and imports included."""
+"""The time of commands that load no compiler: process, interpreter and imports included."""
 
 from __future__ import annotations
 

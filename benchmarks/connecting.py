@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What hooks add to connect(2) and close(2), and connected sockets to the packets of others."""
+"""The cost of hooks in connect(2) and close(2), and of connected sockets in others' packets."""
 
 from __future__ import annotations
 

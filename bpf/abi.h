@@ -108,7 +108,7 @@ struct group_key {
 };
 
 /*
- * What an operator has set for groups of an address, before there is one; its
+ * An operator's choice for groups of an address, before there is one; its
  * key is a group_key of no namespace and no device. flows: entries of a flow
  * table, 0: the default.
  */
@@ -157,7 +157,7 @@ struct group {
 };
 
 /*
- * What the callers of one user id have in use, for quotas. Differences of
+ * Resources that the callers of one user id have in use, for quotas. Differences of
  * counters that only grow, one writer each: hooks the first of a pair, the
  * daemon the second. User ids share a record modulo its number; root has one
  * of its own, without quota.
@@ -194,7 +194,7 @@ enum parted {
 };
 
 /*
- * What a socket asked for: socket storage, written by hooks, and by
+ * The requests of a socket: socket storage, written by hooks, and by
  * udpgrm enroll where the bind hook came too late.
  */
 struct socket_request {
@@ -217,7 +217,7 @@ struct socket_request {
 	s32 bound_fd;
 };
 
-/* Where the daemon has put it: socket storage, written by the daemon only. */
+/* The registration record: socket storage, written by the daemon only. */
 struct registration {
 	u64 cookie;
 	u32 group; /* id + 1 */
@@ -250,7 +250,7 @@ struct entry_ref {
 	u32 group_id;
 };
 
-/* What distinguishes flows, if their sockets' sends make them; else a group has KEYED_BY_PEER. */
+/* The key of flows that are made by their sockets' sends; else a group has KEYED_BY_PEER. */
 enum keyed_by {
 	KEYED_BY_PEER = 0,
 	KEYED_BY_CALL_ID = 1, /* of SIP */
@@ -283,7 +283,7 @@ struct table_key {
 /* Indices of the array of programs that steering programs continue in: bpf/stages. */
 enum steer_stage { STAGE_SEARCH, STAGE_ANOTHER };
 
-/* What a steering program hands on to a stage: per CPU, and only until the tail call. */
+/* The state that a steering program hands on to a stage: per CPU, and only until the tail call. */
 struct steer_scratch {
 	u32 group_id;
 	u32 epoch;
@@ -468,7 +468,7 @@ struct message {
 	u32 pad;
 };
 
-/* What a program refers to; the package binds the numbers when it links. */
+/* References of programs; the package binds the numbers when it links. */
 enum relocation {
 	MAP_SOCKET_REQUEST = 1,
 	MAP_REGISTRATIONS,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What a send does: the counters of its group and generation, and its flow. */
+/* Account a send: the counters of its group and generation, and its flow. */
 #ifndef UDPGRM_ACCOUNT_H
 #define UDPGRM_ACCOUNT_H
 

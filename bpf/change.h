@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the options change: a new group, its dissector, a flow. */
+/* The changes of options: a new group, its dissector, a flow. */
 #ifndef UDPGRM_CHANGE_H
 #define UDPGRM_CHANGE_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Which group a socket belongs to, and the slot of a generation in it. */
+/* Find the group of a socket, and the slot of a generation in it. */
 #ifndef UDPGRM_GROUPS_H
 #define UDPGRM_GROUPS_H
 

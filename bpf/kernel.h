@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What bcc's own headers lack: references that the package binds when it
+ * Missing in bcc's own headers: references that the package binds when it
  * links (there is no bcc table here), errnos, and helpers with full types.
  */
 #ifndef UDPGRM_KERNEL_H

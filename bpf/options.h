@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the sockopt hooks share: which calls are ours, and value lengths. */
+/* Shared by the sockopt hooks: the options of udpgrm, and value lengths. */
 #ifndef UDPGRM_OPTIONS_H
 #define UDPGRM_OPTIONS_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Where a packet comes from, and big-endian loads from its UDP payload, -1 when
+ * The source of a packet, and big-endian loads from its UDP payload, -1 when
  * they pass its end. From the packet itself while they lie in its linear part,
  * else by helper.
  */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What dissectors build on. A dissector's body.h defines
+ * The base of dissectors. A dissector's body.h defines
  *	static __always_inline int dissect(struct steering *s);
  * which ends in pass_unread(), to_existing(), to_cookie() or to_new(). These say
  * what is to be done; finish() does it, once, as the verifier follows every copy.
@@ -20,7 +20,7 @@
  */
 enum { DISPATCH_TRIES = 4, PROBE_TRIES = 1 };
 
-/* What dissect() returns: SK_PASS, or that the packet begins a flow. */
+/* The results of dissect(): SK_PASS, or that the packet begins a flow. */
 enum { NEW_FLOW = 2 };
 
 struct steering {
@@ -91,7 +91,7 @@ static __always_inline int to_new(struct steering *s, u32 app)
 	return NEW_FLOW;
 }
 
-/* What stages know of the packet's group; NULL: there is none, and nothing to continue. */
+/* The stages' state of the packet's group; NULL: there is none, and nothing to continue. */
 static __always_inline struct steer_scratch *scratch_for(const struct steering *s, u32 group_id)
 {
 	u64 zero = array_key(0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Which dissectors a group may have. */
+/* Validate a group's dissector. */
 #ifndef UDPGRM_VALID_H
 #define UDPGRM_VALID_H
 

@@ -45,7 +45,7 @@ while not select.select([sys.stdin], [], [], 0.2)[0]:
 
 @dataclasses.dataclass
 class Seen:
-    """What the clients of a host have seen; moved: flows that more than one instance answered.
+    """Counts of the clients of a host; moved: flows that more than one instance answered.
 
     late: answers to packets that were given up, and so are among the lost.
     """

@@ -26,7 +26,7 @@ LONGEST_PAUSE = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class Switch:
-    """When the step that sets the working generation began and had ended."""
+    """The begin and end of the step that sets the working generation."""
 
     called: float
     returned: float
@@ -63,7 +63,7 @@ class Split:
 
 @dataclasses.dataclass
 class HostReport:
-    """What the restart of one host did to its traffic; `problems` is empty when all is well.
+    """The effect of one host's restart on its traffic; `problems` is empty when all is well.
 
     Attributes:
         during: flows begun while the switch happened; `another` counts those that moved.

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What is known of a flow once it is over: the generator writes it, the analysis reads it.
+"""The record of a flow that is over: the generator writes it, the analysis reads it.
 
 Times are seconds of CLOCK_MONOTONIC, which the machine and all its hosts share.
 """

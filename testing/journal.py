@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What a test sees of entries for systemd's journal."""
+"""Entries for systemd's journal, as a test reads them."""
 
 from __future__ import annotations
 

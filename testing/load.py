@@ -163,7 +163,7 @@ class Connections:
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """What became of queries."""
+    """Counts of queries by their outcome."""
 
     sent: int
     lost: int

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""How tests wait: for a condition, and no shorter than a busy machine may need.
+"""Waits of tests: for a condition, and no shorter than a busy machine may need.
 
 Bars of time and speed are those of `make bench`, which has the machine to itself.
 """

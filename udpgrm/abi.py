@@ -103,7 +103,7 @@ class SteerStage(IntEnum):
 
 
 class KeyedBy(IntEnum):
-    """What distinguishes flows, if their sockets' sends make them: enum keyed_by."""
+    """The key of flows that are made by their sockets' sends: enum keyed_by."""
 
     PEER = 0
     CALL_ID = 1

@@ -21,7 +21,7 @@ Fields = Mapping[str, Union[str, int, None]]
 
 
 class Priority(IntEnum):
-    """How urgent an entry is: syslog(3)."""
+    """The priority of an entry: syslog(3)."""
 
     WARNING = 4
     INFO = 6

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Copyright the udpgrm authors */
 /*
- * Where a QUIC packet has its destination connection ID, in every version (RFC
+ * Find a QUIC packet's destination connection ID, in every version (RFC
  * 8999): after the first byte of a short header, which has no length; after
  * first byte, version and length of a long one. The fixed bit is not looked
  * at, so packets that grease it (RFC 9287) are read as well.

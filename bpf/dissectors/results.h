@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Copyright the udpgrm authors */
-/* How named dissectors end, with a packet counted as read. */
+/* Results of named dissectors, with a packet counted as read. */
 #ifndef UDPGRM_RESULTS_H
 #define UDPGRM_RESULTS_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Copyright the udpgrm authors */
-/* What iterators write to the process that reads them. */
+/* Write an iterator's records to the process that reads them. */
 #ifndef UDPGRM_ITERATORS_EMIT_H
 #define UDPGRM_ITERATORS_EMIT_H
 

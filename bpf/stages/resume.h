@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Copyright the udpgrm authors */
 /*
- * What programs have in common that continue those of the groups, reached by a tail call and
+ * Shared by the programs that continue those of the groups, reached by a tail call and
  * loaded once for all: the group's maps come from the maps of maps.
  */
 #ifndef UDPGRM_RESUME_H

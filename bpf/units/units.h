@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Copyright the udpgrm authors */
 /*
- * Which control groups are those of a service's instances. systemd makes a new one at each start
+ * Find the control groups of a service's instances. systemd makes a new one at each start
  * of a unit, before it runs anything in it; a tracepoint sees that, so a unit's first bind(2) is
  * known already, also when systemd has started the unit again after a crash.
  */

@@ -24,7 +24,7 @@ description: For the demo, which tells old flows from new ones by these times.
 
 
 def _promotion(outcome: dict[str, Any]) -> tuple[float, float] | None:
-    """When the restart set the working generation: begin and end, since the epoch."""
+    """Return begin and end of the restart's promotion, since the epoch."""
     if not outcome.get("changed"):
         return None
     for step in outcome["restart"]["steps"]:

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What a host knows of its services, as texts without secrets."""
+"""The state and logs of a host's services, as texts without secrets."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _SAY_EVERY_S = 60.0
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a condition says: nothing, a reason to wait, or one to stop."""
+    """The answer of a condition: nothing, a reason to wait, or one to stop."""
 
     wait: str = ""
     stop: str = ""

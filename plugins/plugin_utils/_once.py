@@ -49,7 +49,7 @@ def once(key: str, compute: t.Callable[[], dict[str, t.Any]]) -> dict[str, t.Any
 
 
 class Turn:
-    """What one of the workers has at a time: the first that asks, until it closes this."""
+    """A lock among the workers: the first that asks holds it until it closes this."""
 
     def __init__(self, key: str) -> None:
         self._lock = _path(key).with_suffix(".turn").open("w", encoding="utf-8")

@@ -24,6 +24,10 @@ DIALECT = re.compile(  # between other letters they are parts of other words, no
 )
 
 
+#: How a docstring does not begin: it names its object. Of functions, ruff's D401 checks the verb.
+RELATIVE = re.compile(r"(What|Whatever|Whether|Who|Whoever|Whose|Where|Which|How|When|The same)\b")
+
+
 def tracked(*patterns: str) -> Iterator[tuple[str, str]]:
     """Yield path and text of the repository's files."""
     listed = subprocess.run(
@@ -60,5 +64,17 @@ def test_words_of_the_field() -> None:
         for name, text in tracked("*.py", "*.c", "*.h", "*.j2", "*.yml", "*.md", "*.json")
         if not name.startswith(("changelogs/", "tests/unit/test_sizes.py"))
         for match in DIALECT.finditer(text)
+    ]
+    assert found == []
+
+
+def test_docstrings_name_their_object() -> None:
+    found = [
+        (name, text)
+        for name, source in tracked("*.py", "tools/build_collection", "bin/*")
+        if not name.startswith(("clients/", "tests/"))
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+        if (text := ast.get_docstring(node)) and RELATIVE.match(text)
     ]
     assert found == []

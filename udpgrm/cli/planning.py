@@ -19,7 +19,7 @@ from udpgrm.views import services
 
 
 class Plan(NamedTuple):
-    """What is to be done. suffices: the release that was asked for serves then."""
+    """The plan of a restart. suffices: the release that was asked for serves then."""
 
     action: Action
     release: Optional[str]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""How a command shows a restart: for people, for programs, in systemd's journal."""
+"""The display of a restart: for people, for programs, in systemd's journal."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from udpgrm.state.maps import Maps
 
 
 class Keying:
-    """What groups are keyed by, in their records; the egress hook while one is."""
+    """The keys of groups' flows, in their records; the egress hook while one needs it."""
 
     def __init__(self, maps: Maps, directory: Path, linker: Linker) -> None:
         """Use the hooks of a pin directory."""

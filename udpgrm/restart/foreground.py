@@ -29,7 +29,7 @@ _POLL_S = 0.02
 
 
 class Kernel(NamedTuple):
-    """How restarts reach the kernel; a simulation has one of its own."""
+    """The kernel as restarts reach it; a simulation has one of its own."""
 
     groups: Callable[[Path, Sequence[Group]], Groups]
     prober: Callable[[Service, Groups], AbstractContextManager[Prober]]

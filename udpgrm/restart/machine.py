@@ -74,7 +74,7 @@ class Outcome(str, Enum):
 
 @dataclass(frozen=True)
 class Facts:
-    """Which instances live; had_old is False for a first deployment.
+    """The state of the instances; had_old is False for a first deployment.
 
     superseded: a later restart has begun, so this one has only its drain to end.
     new_active: the new one was promoted, by this restart or another command, and may be dead now.

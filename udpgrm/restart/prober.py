@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What steps of a restart ask of a prober, and how they fail."""
+"""The interface of probers for a restart's steps, and the steps' failure."""
 
 from __future__ import annotations
 

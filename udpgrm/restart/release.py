@@ -27,7 +27,7 @@ Document = dict[str, Any]
 
 
 class Action(str, Enum):
-    """What it takes until a release is the one that serves."""
+    """The action that makes a release the one that serves."""
 
     NONE = "none"
     WAIT = "wait"

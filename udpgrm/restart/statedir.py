@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Where restarts keep their state: one directory, files named after services."""
+"""The directory of restarts' state, with files named after services."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class ProfileError(Exception):
 
 @dataclass(frozen=True)
 class Losses:
-    """What clients may lose in a restart all the same: what with its bound, why, what to do."""
+    """The losses that clients may have in a restart: what with its bound, why, what to do."""
 
     what: str
     why: str

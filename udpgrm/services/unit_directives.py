@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What becomes of a unit's directives in a template unit of instances.
+"""The directives of a unit, by their treatment in a template unit of instances.
 
 A directive that is in no table is unknown: whether two instances may have it was not examined.
 """

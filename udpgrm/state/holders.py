@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Which processes have a socket: an iterator of the kernel reads all descriptors.
+"""The processes that have a socket: an iterator of the kernel reads all descriptors.
 
 So no socket is duplicated to find another. While a duplicate is held of a socket that its owner
 closes, that lives on and takes packets that another should get.

@@ -21,7 +21,7 @@ LIFETIME_S = 60
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the programs recorded of one peer; None: no packet that way yet.
+    """The programs' record of one peer; None: no packet that way yet.
 
     path is steered (by the record itself), existing (a known flow) or new; or connected: no
     program has seen a packet, and the kernel gives the peer's to a socket that is connected to it.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Copyright the udpgrm authors */
 /*
- * What the programs that take one Initial packet apart hand on to each other:
+ * State that the programs which parse one Initial packet hand on to each other:
  * per CPU, and only from one tail call to the next (softirqs do not nest).
  */
 #ifndef UDPGRM_BESPOKE_SCRATCH_H
@@ -40,7 +40,7 @@ enum key_block {
 	BLOCK_HP = 3,
 };
 
-/* What udpgrm/build/quic_tables.py computes. */
+/* Tables that udpgrm/build/quic_tables.py computes. */
 struct quic_tables {
 	struct crypto_tables crypto;
 	struct key_step step[KEY_STEPS];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Copyright the udpgrm authors */
-/* What a packet gets whose flow was looked for: by its group's program, or by the stage. */
+/* Finish a packet whose flow was searched for: by its group's program, or by the stage. */
 #ifndef UDPGRM_FLOW_FOUND_H
 #define UDPGRM_FLOW_FOUND_H
 
