@@ -32,6 +32,8 @@ def main() -> int:
     tasks = [(count // jobs, seed, job, jobs) for job in range(jobs)]
     with multiprocessing.Pool(os.cpu_count()) as pool:
         for done in pool.imap_unordered(_run, tasks):
+            for schedule, violations in done.failures[: max(0, _SHOWN - len(total.failures))]:
+                print(f"\n{schedule!r}\n  " + "\n  ".join(violations), flush=True)
             total.merge(done)
             if total.schedules % (_TASK * 10) == 0:
                 print(f"{total.schedules} schedules, {len(total.failures)} failed", flush=True)
@@ -43,8 +45,6 @@ def main() -> int:
     print(f"faults that came in one schedule: {faults}")
     print(f"(step, fault) that came: {len(total.pairs)}; one after another: {len(total.couples)}")
     print(f"outcomes of the restart: {ends}")
-    for schedule, violations in total.failures[:_SHOWN]:
-        print(f"\n{schedule!r}\n  " + "\n  ".join(violations))
     print(f"{len(total.failures)} schedules violated an invariant")
     return 1 if total.failures else 0
 

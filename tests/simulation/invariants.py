@@ -53,7 +53,7 @@ class Invariants:
         self._served: set[int] = set()
         self._meddled_at = -1e9
         self._promoted_by_hand: dict[int, float] = {}
-        self._missed_since: Optional[float] = None
+        self._missed_since: dict[str, float] = {}  # by address
         self._ended: set[str] = set()
         self._kept: dict[int, float] = {}  # since when a restart leaves them running
         self._left_by_hand: set[int] = set()
@@ -87,7 +87,7 @@ class Invariants:
         self._served.clear()
         self._kept.clear()
         self._left_by_hand.clear()
-        self._missed_since = None
+        self._missed_since.clear()
         self.meddled()
 
     def promoted(self, where: str, before: Optional[int], now: int) -> None:
@@ -106,19 +106,17 @@ class Invariants:
     def minded(self) -> None:
         """A command begins, which may have to do with what no other one has done before it."""
         self._world.clients.arrive()
-        self._missed_since = None
+        self._missed_since.clear()
 
-    def begins(self, to: Optional[int]) -> None:
+    def begins(self, where: str, to: Optional[int]) -> None:
         """A flow begins at a generation; None: at a dead one. A restart that runs must end that."""
         world, now = self._world, self._world.scheduler.now
         lives = any(unit.sockets and unit.is_alive for unit in world.units.all.values())
         if to is not None or not lives or not world.is_minded:
-            self._missed_since = None
-        elif self._missed_since is None:
-            self._missed_since = now
-        elif now - self._missed_since > _LONG_S:
-            self.violate(f"new flows go to a dead generation since {self._missed_since:.2f} s")
-            self._missed_since = now
+            self._missed_since.pop(where, None)
+        elif now - self._missed_since.setdefault(where, now) > _LONG_S:
+            since = self._missed_since.pop(where)
+            self.violate(f"new flows of {where} go to a dead generation since {since:.2f} s")
 
     def _last_old(self) -> Optional[int]:
         file = self._world.disk.files.get("edge.json")
@@ -144,7 +142,8 @@ class Invariants:
         ):
             self.violate(f"{name}: no active generation lives, it could serve")
         flows = world.clients.flows(generation)
-        if flows <= world.config.flows or self._is_promoted_by_hand(generation):
+        is_late = world.scheduler.now - world.clients.astray.get(generation, -1e9) < _TOO_LATE_S
+        if flows <= world.config.flows or is_late or self._is_promoted_by_hand(generation):
             return
         waited = world.scheduler.now - self._lost_at.get(generation, world.scheduler.now)
         ends_new = world.config.on_timeout == "fail" and generation == self._last_new()

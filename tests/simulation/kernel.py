@@ -180,27 +180,46 @@ class SimulatedProber:
 
 
 class Clients:
-    """Users of the service: each begins a flow now and then, at the working generation."""
+    """Users of the service: each begins a flow now and then, at the working generation.
+
+    While that is dead, the kernel gives a flow to another one. astray: when one got the last such.
+    """
 
     def __init__(self, world: World, every_s: float) -> None:
         self._world, self._every_s = world, every_s
         self._next = 0.0
+        self._count = 0
         self._ends: dict[int, list[tuple[float, int]]] = {}  # with the unit's life
+        self._promoted: set[int] = set()
+        self.astray: dict[int, float] = {}
         self.missed = 0
 
     def arrive(self) -> None:
         """Let those begin that are due, as the routing was until now."""
         while self._next <= self._world.scheduler.now:
-            random = self._world.random
-            lasts = random.choice((0.3, 0.8, 2.0, 2.0, 12.0))
-            to = self._world.routed()
-            self._world.invariants.begins(to)
-            if to is None:
-                self.missed += any(unit.sockets for unit in self._world.units.all.values())
-            else:
-                life = self._world.units.get(to).begins
-                self._ends.setdefault(to, []).append((self._next + lasts, life))
+            world = self._world
+            lasts = world.random.choice((0.3, 0.8, 2.0, 2.0, 12.0))
+            addresses = list(world.working)
+            if addresses:
+                where = addresses[self._count % len(addresses)]
+                self._begin(where, lasts)
+            self._count += 1
             self._next += self._every_s
+
+    def _begin(self, where: str, lasts: float) -> None:
+        world = self._world
+        self._promoted |= set(world.working.values())
+        to = world.routed(where)
+        world.invariants.begins(where, to)
+        if to is None:
+            living = [number for number, unit in world.units.all.items() if unit.sockets]
+            if not living:
+                return
+            to = max(living, key=lambda number: (number in self._promoted, number))
+            self.missed += 1
+            self.astray[to] = self._next
+        life = world.units.get(to).begins
+        self._ends.setdefault(to, []).append((self._next + lasts, life))
 
     def flows(self, generation: int) -> int:
         """Return how many flows an instance has; they end with its sockets."""

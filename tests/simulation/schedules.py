@@ -28,6 +28,8 @@ FAULTS = (
     "operator resumes",
     "operator promotes old",
     "operator promotes new",
+    "operator partly promotes old",
+    "operator partly promotes new",
     "operator stops old",
     "operator stops new",
     "crash of old",
@@ -143,7 +145,7 @@ class _Run:
         elif what == "operator stops":
             world.units.stop(number)
         elif unit.sockets and unit.state != "deactivating":
-            world.promote_all(number)
+            world.promote_by_hand(number, 1 if "partly" in kind else None)
 
     def run(self) -> Report:
         """Run it to its end, and check what is left."""
@@ -245,15 +247,15 @@ class _Run:
             world.units.stop(new.generation)  # it is no good, and the old one is dead
             world.scheduler.wait(3.0)
         is_stale = saved.boot_id != f"boot-{world.boot}"
-        is_active = set(world.working.values()) == {saved.old} and not is_stale
+        is_active = saved.old in world.working.values() and not is_stale
         # an old one that is active as its drain ends was made so by an operator, who now
         # decides for either: no command rolls a superseded restart back
         stays = saved.step == "drain" and is_active and ("@" in name or self.random.random() < 0.5)
         if (saved.step == "stop" or stays) and new is not None and new.sockets:
-            world.promote_all(new.generation)
+            world.promote_by_hand(new.generation)
             is_active = False
         if saved.step == "stop_new" and saved.old in world.units.alive():
-            world.promote_all(saved.old)
+            world.promote_by_hand(saved.old)
         # one to a dead instance is refused
         goes_back = saved.step == "drain" and is_active and "@" not in name
         if not goes_back or self._command("rollback", name) == EXIT_ERROR:

@@ -118,7 +118,7 @@ class World:
             self.units.start(1)
             self.scheduler.wait(3.0)
         for where in WHERE[: self.config.groups]:
-            if self.routed() is None and self.units.get(1).sockets:
+            if self.routed(where) is None and self.units.get(1).sockets:
                 self.promote(where, 1)
 
     def wall_clock(self) -> float:
@@ -153,12 +153,10 @@ class World:
         is_idle = self.is_booting or all(process.dead for process in self.scheduler.living())
         return not (is_idle or self.disk.is_full or self.units.is_silent or self.units.is_slow)
 
-    def routed(self) -> Optional[int]:
-        """Return the generation that new flows reach; None: its instance is dead."""
-        for number in set(self.working.values()):
-            if self.units.get(number).sockets:
-                return number
-        return None
+    def routed(self, where: str) -> Optional[int]:
+        """Return the generation that new flows of an address reach; None: its instance is dead."""
+        number = self.working.get(where)
+        return number if number is not None and self.units.get(number).sockets else None
 
     def promote(self, where: str, generation: int) -> None:
         """Change the working generation of an address."""
@@ -167,10 +165,10 @@ class World:
         self.working[where] = generation
         self.invariants.promoted(where, before, generation)
 
-    def promote_all(self, generation: int) -> None:
-        """Do what an operator does: udpgrm working-gen."""
+    def promote_by_hand(self, generation: int, addresses: Optional[int] = None) -> None:
+        """Do what an operator does for each address, or the first ones: udpgrm working-gen."""
         self.invariants.promotes_by_hand(generation)
-        for where in list(self.working):
+        for where in list(self.working)[:addresses]:
             self.promote(where, generation)
 
     def mend(self) -> None:

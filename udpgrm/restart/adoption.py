@@ -23,6 +23,7 @@ from udpgrm.abi import Option
 from udpgrm.client import NotHooked, enroll, promote, set_option, working_generation
 from udpgrm.kernel import cgroups, clock, pidfd, sockopt
 from udpgrm.kernel.descriptors import Unreachable
+from udpgrm.services.definition import Group
 from udpgrm.state import address, adoptions, enrolling
 from udpgrm.state.adoptions import Adoption
 from udpgrm.state.finding import find_groups
@@ -147,6 +148,29 @@ def adopt(
         raise AdoptionError(f"{where}: {error.strerror or error}") from error
     finally:
         _close(held)
+
+
+def adopt_all(
+    maps: Maps,
+    cgroup: Path,
+    groups: Iterable[Group],
+    generation: int,
+    deadline: float,
+    is_alive: Callable[[], bool],
+) -> None:
+    """Adopt the sockets of each of a service's groups, as adopt() does; deadline: monotonic."""
+    for group in groups:
+        left = max(0.0, deadline - time.monotonic())
+        adopt(
+            maps,
+            cgroup,
+            group.address,
+            generation,
+            group.sockets,
+            left,
+            group.application,
+            is_alive,
+        )
 
 
 @contextlib.contextmanager

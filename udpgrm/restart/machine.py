@@ -79,6 +79,7 @@ class Facts:
     superseded: a later restart has begun, so this one has only its drain to end.
     new_active: the new one was promoted, by this restart or another command, and may be dead now.
     another_active: another generation than the new one was promoted, and may be dead now.
+    active_early: another command promoted the new one before this restart did.
     undrained: the instance that is to be stopped is active, or has flows; only a resume asks.
     reclaimed: the old one of a superseded restart was made active again, as nothing else served.
     """
@@ -90,6 +91,7 @@ class Facts:
     new_active: bool = False
     another_active: bool = False
     undrained: bool = False
+    active_early: bool = False
     reclaimed: bool = False
 
     @property
@@ -160,7 +162,7 @@ def back(step: Step, facts: Facts) -> Position:
     """Return the first position of the rollback from a forward step before stop."""
     if step is Step.PREPARE:
         return Position(step, Outcome.ROLLED_BACK)
-    if step in _BEFORE_PROMOTE and not facts.new_active:
+    if step in _BEFORE_PROMOTE and not (facts.new_active or facts.active_early):
         return Position(Step.STOP_NEW)
     if facts.can_go_back:
         return Position(Step.DEMOTE)

@@ -19,9 +19,11 @@ from udpgrm.restart.groups import Groups
 from udpgrm.restart.instances import Instances
 from udpgrm.restart.journal import Journal, load, warn
 from udpgrm.restart.lock import Busy, locked
-from udpgrm.restart.machine import Outcome
+from udpgrm.restart.machine import Outcome, Step
 from udpgrm.restart.plan import Refused
 from udpgrm.restart.statedir import JournalError
+
+_EARLY = (Step.START, Step.ENROLL, Step.CANARY)
 
 
 def serves(groups: Groups, generation: int) -> bool:
@@ -59,6 +61,22 @@ def refuse_active(groups: Groups, generation: int, evidence: dict[str, Any]) -> 
 def refusal(generation: int) -> str:
     """Return why an instance that is active is not stopped."""
     return f"generation {generation} is active again: it is not stopped (udpgrm list)"
+
+
+def note_early(groups: Groups, journal: Journal, evidence: dict[str, Any]) -> None:
+    """Record that the new instance is active before its restart has promoted it.
+
+    It has flows from then on, also if an operator takes that back.
+    """
+    generation = journal.to_generation
+    if "active" not in evidence and generation is not None and is_active(groups, generation):
+        evidence["active"] = True
+        journal.save()
+
+
+def was_early(journal: Journal) -> bool:
+    """Return whether that was recorded."""
+    return any("active" in record.evidence for record in journal.steps if record.step in _EARLY)
 
 
 @contextlib.contextmanager

@@ -85,6 +85,7 @@ class Steps:
             new_active=new is not None and steering.is_active(self._groups, new),
             another_active=new is not None and steering.another_is_active(self._groups, new),
             reclaimed=has_reclaimed(self._journal),
+            active_early=steering.was_early(self._journal),
         )
 
     def facts_of_resume(self) -> Facts:
@@ -117,16 +118,25 @@ class Steps:
 
     def _start(self, evidence: Evidence) -> None:
         evidence["instance"] = self._instances.name(self._new)
-        self._instances.start(self._new, self._check_cancelled)
+
+        def look() -> None:
+            self._check_cancelled()
+            steering.note_early(self._groups, self._journal, evidence)
+
+        self._instances.start(self._new, look)
 
     def _enroll(self, evidence: Evidence) -> None:
         deadline = host.current.monotonic() + self._service.timeouts.enroll_s
         if self._service.enrollment == "adopted":
             self._refuse_ended()
-            self._adopt(deadline)
+            cgroup, maps = self._instances.cgroup(self._new), self._groups.maps
+            adoption.adopt_all(
+                maps, cgroup, self._service.groups, self._new, deadline, self._new_lives
+            )
         wanted = {group.address: group.sockets for group in self._service.groups}
         while True:
             evidence["sockets"] = living = self._groups.living(self._new)
+            steering.note_early(self._groups, self._journal, evidence)
             if all(living[where] >= count for where, count in wanted.items()):
                 return
             self._refuse_ended()
@@ -142,29 +152,19 @@ class Steps:
                 )
             self._wait(_POLL_S)
 
+    def _new_lives(self) -> bool:
+        return self._instances.is_alive(self._new)
+
     def _refuse_ended(self) -> None:
-        if not self._instances.is_alive(self._new):
+        if not self._new_lives():
             raise self._ended(self._new)
 
     def _ended(self, generation: int, when: str = "") -> StepFailed:
         name, failure = self._instances.name(generation), self._instances.failure(generation)
         return StepFailed(f"{name} has ended{when}; {failure}")
 
-    def _adopt(self, deadline: float) -> None:
-        cgroup = self._instances.cgroup(self._new)
-        for group in self._service.groups:
-            adoption.adopt(
-                self._groups.maps,
-                cgroup,
-                group.address,
-                self._new,
-                group.sockets,
-                max(0.0, deadline - host.current.monotonic()),
-                group.application,
-                lambda: self._instances.is_alive(self._new),
-            )
-
     def _canary(self, evidence: Evidence) -> None:
+        steering.note_early(self._groups, self._journal, evidence)
         self._prober.canary(self._new, evidence)
 
     def _promote(self, evidence: Evidence) -> None:

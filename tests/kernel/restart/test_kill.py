@@ -176,3 +176,25 @@ def test_a_resumed_stop_drains_what_was_active_meanwhile(serving: Edge) -> None:
     assert command.returncode == 0, output
     assert (traffic.lost, traffic.moved) == (0, 0)
     assert serving_only(serving, 2)
+
+
+def test_a_new_instance_that_users_have_reached_drains(serving: Edge) -> None:
+    """An operator gave it new flows before it had all sockets, took them back, and rolled back."""
+    serving.define(groups=[{"address": WHERE, "sockets": 3}], timeouts={"enroll_s": 600})
+    command = serving.start()
+    serving.await_step("enroll")
+    until(lambda: serving.host.run("working-gen", WHERE, "2").returncode == 0, "its sockets")
+    with Traffic(1) as traffic:
+        until(lambda: traffic.first == 2, "a flow of generation 2")
+        until(lambda: "active" in serving.journal()["steps"][-1]["evidence"], "the next look")
+        serving.host.run("working-gen", WHERE, "1")
+        undo = serving.start("rollback", "edge")
+        until(lambda: serving.steps()[-1] == "drain_new", "the drain")
+        asked = traffic.asked
+        until(lambda: traffic.asked > asked + 20, "traffic while it drains")
+        assert serving.alive() == [1, 2]
+    for process in (command, undo):
+        process.communicate(timeout=PATIENCE_S)
+    assert (traffic.lost, traffic.moved) == (0, 0)
+    assert serving.journal()["outcome"] == "rolled_back"
+    assert serving_only(serving, 1)

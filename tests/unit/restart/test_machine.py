@@ -162,6 +162,18 @@ def test_an_instance_that_was_promoted_early_drains() -> None:
     active = Facts(had_old=True, old_alive=True, new_alive=True, new_active=True)
     for step in (Step.START, Step.ENROLL, Step.CANARY):
         assert machine.after(step, Result.FAILED, lambda: active) == Position(Step.DEMOTE)
+    was_active = replace(active, new_active=False, active_early=True)
+    for step in (Step.START, Step.ENROLL, Step.CANARY):
+        assert machine.after(step, Result.FAILED, lambda: was_active) == Position(Step.DEMOTE)
+    resumed = machine.resumed(Position(Step.DRAIN_NEW), was_active)
+    assert resumed == Position(Step.DRAIN_NEW)
+
+
+def test_an_interrupted_stop_of_what_has_flows_drains_first() -> None:
+    flows = replace(BOTH, undrained=True)
+    assert machine.resumed(Position(Step.STOP), flows) == Position(Step.DRAIN)
+    assert machine.resumed(Position(Step.STOP_NEW), flows) == Position(Step.DRAIN_NEW)
+    assert machine.resumed(Position(Step.STOP), BOTH) == Position(Step.STOP)
 
 
 def test_a_start_that_was_cut_is_made_again() -> None:

@@ -14,6 +14,7 @@ import pytest
 import udpgrm.client as grm
 from testing import contract
 from tests.simulation import explore, schedules
+from tests.simulation.found import FOUND, GOOD, KEEPS, SHORT, one
 from tests.simulation.host import SimulatedHost
 from tests.simulation.kernel import SimulatedGroups
 from tests.simulation.schedules import At, Config, Fault, Schedule, Server
@@ -26,13 +27,6 @@ from udpgrm.restart.steps import Steps
 
 SCHEDULES = 300
 SEED = 18
-GOOD = Server.GOOD
-
-
-def one(config: Config, *faults: tuple[str, str, str, int], seed: int = 0) -> Schedule:
-    """Return a schedule of (fault, step, call, number)."""
-    given = tuple(Fault(kind, At(step, call, number)) for kind, step, call, number in faults)
-    return Schedule(config, given, seed)
 
 
 def test_the_short_form() -> None:
@@ -76,160 +70,6 @@ def test_what_stands_in_is_called_as_the_real_one(simulated: type, real: type) -
             assert list(mine.parameters) == list(theirs.parameters), name
     missing = {name for name in vars(real) if not name.startswith("_")} - set(own)
     assert real is Groups or not missing
-
-
-SHORT = Config(servers=(GOOD, GOOD, Server.SHORT), every_s=60.0)
-#: Its drains run out of time.
-KEEPS = Config(on_timeout="keep", max_s=1.0, every_s=0.1)
-HOLDS = Config(hold_s=4.0, flows=2, max_s=20.0)
-#: Each violated an invariant, until restarts were changed.
-FOUND = {
-    "an empty journal after a power cut": one(
-        Config(every_s=0.1), ("reboot", "drain", "sleep", 1), seed=4
-    ),
-    "resumed in stop, the new instance is dead": one(SHORT, ("kill", "stop", "systemctl stop", 1)),
-    "kept, but active again": one(KEEPS, ("operator promotes old", "drain", "delete", 2)),
-    "a rollback that was undone by hand keeps both": one(
-        Config(on_timeout="keep", max_s=1.0),
-        ("full disk", "promote", "held", 1),
-        ("operator promotes old", "verify", "delete", 1),
-        ("operator promotes new", "drain_new", "working", 1),
-        seed=202,
-    ),
-    "the new one is stopped as the old one is kept": one(
-        Config(on_timeout="keep", max_s=1.0),
-        ("operator restarts", "promote", "systemctl", 1),
-        ("operator stops new", "drain", "facts", 1),
-        seed=202,
-    ),
-    "promoted by hand, and then the canary fails": one(
-        Config(servers=(GOOD, GOOD, Server.MUTE)), ("operator promotes new", "canary", "sync", 1)
-    ),
-    "promoted by hand, and dead before the canary": one(
-        Config(servers=(GOOD, Server.MUTE, Server.SHORT)),
-        ("operator promotes new", "canary", "rename", 1),
-        ("kill", "canary", "probe", 1),
-        seed=5717639,
-    ),
-    "the old one was active for a while before its stop": one(
-        Config(), ("operator promotes old", "drain", "exists", 1), seed=18
-    ),
-    "the new one was active for a while before its stop": one(
-        Config(servers=(GOOD, GOOD, Server.FADES)),
-        ("operator promotes new", "drain_new", "write", 1),
-        seed=18,
-    ),
-    "the new one is made active as it is stopped": one(
-        Config(servers=(GOOD, GOOD, Server.FEW_SOCKETS)),
-        ("operator promotes new", "stop_new", "read", 1),
-        seed=21,
-    ),
-    "the old one has crashed, and systemd starts it again": one(
-        Config(restarts=True), ("crash of new", "", "flock", 1), seed=18
-    ),
-    "active again, and an earlier restart is to stop it": one(
-        Config(every_s=0.1),
-        ("operator restarts", "drain", "sleep", 2),
-        ("operator promotes old", "drain", "open", 1),
-        seed=18,
-    ),
-    "active again, the next restart is refused, and then it is stopped": one(
-        Config(every_s=0.1),
-        ("operator restarts", "drain", "sleep", 2),
-        ("operator promotes old", "drain", "facts", 1),
-        ("operator stops old", "drain", "write", 10),
-        seed=202,
-    ),
-    "the new one is stopped before the next restart has begun": one(
-        Config(every_s=0.1),
-        ("operator restarts", "drain", "sleep", 2),
-        ("operator stops new", "drain", "delete", 5),
-        seed=202,
-    ),
-    "the last restart waits for a decision, and what drains serves meanwhile": one(
-        Config(every_s=0.1),
-        ("operator restarts", "drain", "sleep", 2),
-        ("crash of old", "canary", "exists", 3),
-        ("operator rolls back", "canary", "write", 4),
-        seed=202,
-    ),
-    "the last restart is interrupted and can go back, so what drains does not serve": one(
-        Config(every_s=0.1),
-        ("operator restarts", "drain", "sleep", 2),
-        ("signal", "verify", "probe", 3),
-        ("operator stops new", "verify", "write", 4),
-        seed=515,
-    ),
-    "promoted by hand and never ready, and the old one is dead": one(
-        Config(servers=(GOOD, GOOD, Server.NEVER_READY)),
-        ("operator promotes new", "start", "poll", 40),
-        ("crash of old", "start", "read", 4),
-        seed=515,
-    ),
-    "both are dead as the last restart is resumed, and what drains serves again": one(
-        Config(every_s=0.1),
-        ("operator restarts", "drain", "sleep", 2),
-        ("operator stops new", "canary", "delete", 4),
-        ("operator stops old", "promote", "delete", 6),
-        ("signal", "verify", "exists", 2),
-        seed=77,
-    ),
-    "made active by hand and dead, so that a rollback is refused": one(
-        Config(on_timeout="fail", max_s=1.0, every_s=0.1),
-        ("operator promotes old", "drain", "read", 10),
-        ("operator stops old", "drain", "systemctl", 11),
-        seed=4077,
-    ),
-    "the new one is made active while systemd does not answer, before its stop": one(
-        Config(servers=(GOOD, GOOD, Server.FADES)),
-        ("silent systemd", "stop_new", "fsync", 1),
-        ("operator promotes new", "stop_new", "systemctl", 39),
-        seed=4077,
-    ),
-    "the only one crashes, and systemd starts it again after its demotion": one(
-        Config(servers=(GOOD, Server.SHORT, GOOD), restarts=True),
-        ("crash of new", "verify", "working", 1),
-        ("operator restarts", "demote", "rename", 2),
-        seed=4077,
-    ),
-    "the old one is made active while systemd does not answer, before its stop": one(
-        Config(restarts=True),
-        ("silent systemd", "promote", "setsockopt", 1),
-        ("operator promotes old", "stop", "systemctl", 53),
-        seed=909,
-    ),
-    "the old one is active until its drain's time is over": one(
-        Config(),
-        ("operator promotes old", "drain", "sync", 1),
-        ("operator promotes new", "stop", "delete", 1),
-        seed=909,
-    ),
-    "the old one is active for a while between a stop that fails and its resume": one(
-        Config(restarts=True),
-        ("silent systemd", "drain", "write", 1),
-        ("operator promotes old", "stop", "rename", 2),
-        seed=909,
-    ),
-    "the old one is active for a while as it is held": one(
-        HOLDS,
-        ("operator promotes old", "drain", "sleep", 2),
-        ("operator promotes new", "drain", "sleep", 11),
-    ),
-    "the old one is made active as it is stopped": one(
-        Config(), ("operator promotes old", "stop", "read", 1)
-    ),
-    "stop fails for ever, as the new one is dead": one(
-        SHORT, ("operator promotes old", "stop", "create", 1)
-    ),
-    "the old one is being started again as flows are to go back to it": one(
-        Config(restarts=True), ("crash of old", "promote", "setsockopt", 2)
-    ),
-    "nothing serves, and clients knock between reading and promotion": one(
-        Config(servers=(GOOD, GOOD, Server.NO_SOCKETS)),
-        ("crash of old", "", "read", 1),
-        seed=1020507360,
-    ),
-}
 
 
 @pytest.mark.parametrize("name", FOUND)
@@ -308,6 +148,13 @@ MISTAKES: dict[str, tuple[object, str, Callable[..., Any], Schedule, str]] = {
         "is_undrained",
         lambda *_: False,
         FOUND["the old one is active for a while between a stop that fails and its resume"],
+        "flows after",
+    ),
+    "no look at what has been active before a start fails": (
+        steering,
+        "was_early",
+        lambda *_: False,
+        FOUND["the new one is active for a while before its start fails"],
         "flows after",
     ),
     "no look at what has been active while it was held": (
