@@ -10,7 +10,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,17 @@ from tests.unit.bpf.dissectors.bespoke.packets import crypto, hello, initial
 from udpgrm import abi
 
 ACTIVATE = [sys.executable, str(ROOT / "bin/udpgrm_activate")]
+#: The same, which waits for the daemon as long as it takes on a busy machine.
+PATIENT = [
+    *(sys.executable, "-c"),
+    f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from udpgrm.activate import command
+command._TIMEOUT_S = {PATIENCE_S}
+command.run()
+""",
+]
 WHERE = "127.0.0.1:4433"
 #: What the command finds of sd_listen_fds(3).
 REPORT = """
@@ -72,13 +83,15 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Stor
     store.close()
 
 
-def activate(*arguments: str, notify: str = "") -> subprocess.CompletedProcess[str]:
+def activate(
+    *arguments: str, notify: str = "", program: Sequence[str] = PATIENT
+) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if key != "NOTIFY_SOCKET"}
     environment["LISTEN_PIDFDID"] = "4711"  # of a shell that systemd started, say
     if notify:
         environment["NOTIFY_SOCKET"] = notify
     return subprocess.run(
-        [*ACTIVATE, *arguments],
+        [*program, *arguments],
         env=environment,
         capture_output=True,
         text=True,
@@ -215,7 +228,7 @@ def test_no_reader_at_notify_socket(host: Host) -> None:
 
 def test_no_daemon(host: Host) -> None:
     host.kill()  # its hooks stay
-    done = activate("edge", WHERE, "--", "true")
+    done = activate("edge", WHERE, "--", "true", program=ACTIVATE)
     assert (done.returncode, "got no index in 5.0 s" in done.stderr) == (255, True), done.stderr
     assert len(done.stderr.splitlines()) == 1
 
@@ -227,7 +240,7 @@ def test_names_of_servers(host: Host) -> None:
     with contextlib.ExitStack() as running:
         for app in ("0", "1"):
             process = subprocess.Popen(
-                [*ACTIVATE, *bespoke, "-a", app, "--advance-working-gen", "edge", WHERE, *wait],
+                [*PATIENT, *bespoke, "-a", app, "--advance-working-gen", "edge", WHERE, *wait],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
             )

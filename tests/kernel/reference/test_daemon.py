@@ -17,6 +17,7 @@ import sys
 import pytest
 
 from testing.host import COMMAND, ROOT, Host, wait_for
+from testing.waiting import PATIENCE_S
 from tests.kernel import sockopts as grm
 from udpgrm.kernel import cgroups
 
@@ -82,7 +83,9 @@ def test_descriptors_stay_the_same(host: Host, sockets: list[socket.socket]) -> 
 
 def test_descriptors_of_labelled_groups(bare_host: Host, sockets: list[socket.socket]) -> None:
     """One for each socket, until tubular has it or has been asked in vain."""
-    bare_host.start(f"--tubular={bare_host.scratch}/nobody")
+    # held however long the test takes
+    patient = f"import udpgrm.daemon.tubular as tubular; tubular._HOLD_S = {PATIENCE_S}"
+    bare_host.start(f"--tubular={bare_host.scratch}/nobody", fault=patient)
     before = open_descriptors(bare_host)
     for _ in range(3):
         sock = grm.udp()

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from testing.processes import ROOT
+from testing.waiting import PATIENCE_S
 from tests import fake_ssh
 from tests.kernel.restart_fixtures import edge
 from tests.kernel.restarts import Edge
@@ -20,6 +23,18 @@ __all__ = ["edge"]
 
 HERE, THERE = "198.51.100.1", "198.51.100.2"
 WHERE = f"{HERE}:4433"
+#: The command, which waits for the other host as long as it takes on a busy machine.
+PATIENT = [
+    *(sys.executable, "-c"),
+    f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+import udpgrm.probes.remote as remote
+remote._PATIENCE_S = {PATIENCE_S}
+from udpgrm.cli.main import run
+run()
+""",
+]
 
 
 @pytest.fixture
@@ -44,6 +59,7 @@ def far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ip(f"address add {THERE}/24 dev far", *enter)
         ip("link set far up", *enter)
         fake_ssh.install(directory, monkeypatch, came_from=HERE, enter=enter)
+        monkeypatch.setattr("testing.host.COMMAND", PATIENT)
         yield
     finally:
         subprocess.run(["ip", "link", "delete", "near"], check=False)

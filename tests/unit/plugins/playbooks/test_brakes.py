@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import http.server
 import json
+import os
 import pathlib
 import subprocess
 import tarfile
@@ -16,7 +18,7 @@ import time
 import typing as t
 
 from ..fake_services import FOREVER
-from ..playbook import PLAYBOOKS, Ansible, both_versions, versions_in_turn
+from ..playbook import LIMIT_S, PLAYBOOKS, Ansible, both_versions, versions_in_turn
 from .fleet import Fleet
 
 
@@ -89,14 +91,14 @@ def test_the_brake_pauses_and_stops(ansible: Ansible) -> None:
     lines(run, f"waits: {brake} says pause; delete it to continue")
     assert fleet.working == [1, 1]
     brake.write_text("stop\n")
-    output, _none = run.communicate(timeout=300)
+    output, _none = run.communicate(timeout=LIMIT_S)
     assert (run.returncode, fleet.working) == (2, [1, 1]), output
     assert f"stopped: {brake} says stop" in output
     brake.write_text("pause")
     run = start(ansible, fleet, udpgrm_brake="brake")
     lines(run, "says pause")
     brake.unlink()
-    output, _none = run.communicate(timeout=300)
+    output, _none = run.communicate(timeout=LIMIT_S)
     assert (run.returncode, fleet.working) == (0, [2, 2]), output
     assert f"s: {brake} says pause" in result(fleet, ansible)["notes"][0]
 
@@ -114,15 +116,36 @@ def test_approval_of_each_further_batch(ansible: Ansible) -> None:
     answer.write_text("yes")
     lines(run, "Begin the batch of fl3?")
     answer.write_text("no")
-    output, _none = run.communicate(timeout=300)
+    output, _none = run.communicate(timeout=LIMIT_S)
     assert (run.returncode, fleet.working) == (2, [2, 2, 1]), output
     assert "stopped: not approved" in output
+
+
+def descendants(pid: int) -> t.Iterator[int]:
+    """Return the processes that a process has begun, and those of them."""
+    with contextlib.suppress(OSError):  # it has ended
+        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        for child in map(int, children.split()):
+            yield child
+            yield from descendants(child)
+
+
+def listens(pid: int) -> bool:
+    """Return whether a process reads a terminal as Ansible does: without being blocked."""
+    with contextlib.suppress(OSError):
+        fields = pathlib.Path(f"/proc/{pid}/fdinfo/0").read_text().split()
+        is_terminal = str(pathlib.Path(f"/proc/{pid}/fd/0").readlink()).startswith("/dev/pts/")
+        return is_terminal and bool(int(fields[fields.index("flags:") + 1], 8) & os.O_NONBLOCK)
+    return False
 
 
 def type_line(run: subprocess.Popen[str], text: str) -> None:
     """Type a line: Ansible discards what was typed before it listens, soon after the question."""
     assert run.stdin is not None
-    time.sleep(3)
+    deadline = time.monotonic() + LIMIT_S
+    while not any(listens(pid) for pid in descendants(run.pid)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     run.stdin.write(f"{text}\n")
     run.stdin.flush()
 
@@ -140,7 +163,7 @@ def test_approval_at_the_terminal(ansible: Ansible) -> None:
         lines(run, "Begin the batch of fl3? [yes/all/no]")
         type_line(run, "no")
         output = lines(run, "stopped: not approved")
-        assert (run.wait(300), fleet.working) == (2, [2, 2, 1]), output
+        assert (run.wait(LIMIT_S), fleet.working) == (2, [2, 2, 1]), output
     finally:
         run.kill()
         run.communicate()
