@@ -21,7 +21,7 @@ import pytest
 from testing.host import client, wait_for
 from testing.waiting import PATIENCE_S
 from tests.kernel.restart_fixtures import edge
-from tests.kernel.restarts import WHERE, Edge, Traffic, serving_only
+from tests.kernel.restarts import FLOW_S, WHERE, Edge, Traffic, serving_only
 
 __all__ = ["edge"]
 
@@ -87,9 +87,9 @@ def asking(clients: list[socket.socket]) -> Iterator[None]:
         thread.join()
 
 
-def define(edge: Edge, **changes: Any) -> None:
-    """With the dissector that the servers of the tests ask for."""
-    flow = {"name": "flow", "parameters": {"flow_timeout": 4}}
+def define(edge: Edge, flow_timeout: int = FLOW_S, **changes: Any) -> None:
+    """With the dissector that the servers of the tests ask for, or flows that live longer."""
+    flow = {"name": "flow", "parameters": {"flow_timeout": flow_timeout}}
     edge.define(groups=[{"address": WHERE, "sockets": 2, "dissector": flow}], **changes)
 
 
@@ -268,7 +268,7 @@ def test_the_first_restart_moves_it(edge: Edge, reuseport: int) -> None:
 
 def test_each_client_stays_at_its_socket(edge: Edge) -> None:
     """Sockets are entered one by one; those that come first get no other's packets meanwhile."""
-    define(edge)
+    define(edge, flow_timeout=600)  # no drain waits for their end
     start_old(edge, sockets=32)
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(client()) for _ in range(64)]

@@ -28,6 +28,8 @@ LANGUAGES = os.environ.get("UDPGRM_CLIENTS", "python c").split()
 PATIENCE_MS = int(PATIENCE_S * 1000)
 IP, PORT = "127.0.0.1", 4433
 ADDRESS = f"{IP}:{PORT}"
+#: How long a flow of an example server lives: until a busy machine has started the next server.
+FLOW_S = 15
 FLOW = f"bind {IP} {PORT} 1 flow 0"
 
 
@@ -279,5 +281,5 @@ def test_the_examples(shared_host: Host, language: str) -> None:
         if serve.name == "h3_server":
             restart(shared_host, serve, [], directory / "h3_client")
         else:
-            restart(shared_host, serve, [3], directory / "echo_client")
+            restart(shared_host, serve, [FLOW_S], directory / "echo_client")
         shared_host.run("delete", ADDRESS)

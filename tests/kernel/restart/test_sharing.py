@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -86,7 +87,9 @@ def test_flow_of_the_old_instance_stays_there(plain: Edge) -> None:
         assert ask(old) == 1
         with plain.start() as restart:
             plain.await_step("drain")
+            restart.send_signal(signal.SIGSTOP)  # until all have asked, or its 10 s may be over
             assert (ask(old), ask(new)) == (1, 2)
+            restart.send_signal(signal.SIGCONT)
             assert restart.wait(timeout=PATIENCE_S) == 0
     assert serving_only(plain, 2)
 

@@ -14,6 +14,7 @@ from typing import Any, Optional
 
 import pytest
 
+from testing.waiting import PATIENCE_S
 from tests.unit.restart.fakes import ALSO, WHERE, FakeGroups, FakeInstances, FakeProber, service
 from udpgrm.restart import journal as journals
 from udpgrm.restart import machine, statedir, transaction
@@ -97,7 +98,7 @@ def test_a_good_one(world: World) -> None:
     journal = journals.load("edge")
     assert journal == world.journal
     assert (journal.from_generation, journal.to_generation) == (OLD, NEW)
-    assert journal.promotion_window_s is not None and 0 < journal.promotion_window_s < 1
+    assert journal.promotion_window_s is not None and 0 < journal.promotion_window_s < PATIENCE_S
     drain = journal.last(Step.DRAIN)
     assert drain is not None and drain.evidence["drain"]["flows_at_start"] == 3
     # each sample was saved, and the end
