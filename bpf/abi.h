@@ -389,6 +389,13 @@ struct holder {
 	u32 fd;
 };
 
+/* Where a socket is in its kernel's reuseport group, as an iterator emits it. */
+struct ordered {
+	u64 cookie;
+	u32 index;
+	u32 pad;
+};
+
 /*
  * A unit of a service, by the control group above its own and its name, which ends at the @ of
  * a template.
@@ -549,6 +556,8 @@ enum relocation {
 	CONST_TASK_PID_OFFSET,
 	CONST_PID_LEVEL_OFFSET,
 	CONST_PID_NUMBERS_OFFSET,
+	CONST_REUSEPORT_COUNT_OFFSET,
+	CONST_REUSEPORT_SOCKETS_OFFSET,
 	/* of a named dissector, in the order of its schema */
 	CONST_PARAMETERS = 128,
 };

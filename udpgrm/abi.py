@@ -190,6 +190,8 @@ class Relocation(IntEnum):
     TASK_PID_OFFSET = 101
     PID_LEVEL_OFFSET = 102
     PID_NUMBERS_OFFSET = 103
+    REUSEPORT_COUNT_OFFSET = 104
+    REUSEPORT_SOCKETS_OFFSET = 105
     PARAMETERS = 128
 
 
@@ -541,6 +543,12 @@ class Holder(ctypes.Structure):
     """struct holder."""
 
     _fields_ = [("cookie", _u64), ("pid", _u32), ("fd", _u32)]
+
+
+class Ordered(ctypes.Structure):
+    """struct ordered."""
+
+    _fields_ = [("cookie", _u64), ("index", _u32), ("pad", _u32)]
 
 
 class GenerationCounters(ctypes.Structure):

@@ -66,6 +66,7 @@ _LISTED = Program("iterate_listed", "iterators/listed.c", "list_sockets")
 _CONNECTED = Program("iterate_connected", "iterators/connected.c", "count_connected")
 _ACCEPTED = Program("iterate_accepted", "iterators/accepted.c", "count_accepted")
 _HOLDERS = Program("iterate_holders", "iterators/holders.c", "list_holders")
+_ORDERED = Program("iterate_ordered", "iterators/ordered.c", "list_order")
 #: Iterators over sockets and descriptors, by the name of their pin: what the kernel iterates over,
 #: and the program.
 ITERATORS = {
@@ -74,9 +75,10 @@ ITERATORS = {
     "listed": ("bpf_iter_udp", _LISTED),
     "listening": ("bpf_iter_tcp", _LISTED),
     "holders": ("bpf_iter_task_file", _HOLDERS),
+    "ordered": ("bpf_iter_udp", _ORDERED),
 }
 #: Each once: one program lists the sockets of both protocols.
-ITERATOR_PROGRAMS = (_CONNECTED, _ACCEPTED, _LISTED, _HOLDERS)
+ITERATOR_PROGRAMS = (_CONNECTED, _ACCEPTED, _LISTED, _HOLDERS, _ORDERED)
 #: Programs at tracepoints, by the name of their pin: which control groups are services'.
 TRACEPOINTS = {
     "cgroup_mkdir": Program("cgroup_made", "units/made.c", "cgroup_made"),

@@ -113,6 +113,8 @@ def _kernel_offsets() -> dict[int, int]:
             Relocation.SK_REUSE_OFFSET: offset("sock_common", "skc_reuse"),
             Relocation.SK_REUSEPORT_OFFSET: offset("sock", "sk_reuseport_cb"),
             Relocation.REUSEPORT_PROG_OFFSET: offset("sock_reuseport", "prog"),
+            Relocation.REUSEPORT_COUNT_OFFSET: offset("sock_reuseport", "num_socks"),
+            Relocation.REUSEPORT_SOCKETS_OFFSET: offset("sock_reuseport", "socks"),
             Relocation.PROG_AUX_OFFSET: offset("bpf_prog", "aux"),
             Relocation.PROG_ID_OFFSET: offset("bpf_prog_aux", "id"),
             Relocation.CGROUP_KN_OFFSET: offset("cgroup", "kn"),

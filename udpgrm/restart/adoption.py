@@ -19,12 +19,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from udpgrm import abi
 from udpgrm.abi import Option
 from udpgrm.client import NotHooked, enroll, promote, set_option, working_generation
 from udpgrm.kernel import cgroups, clock, pidfd, sockopt
 from udpgrm.kernel.descriptors import Unreachable
 from udpgrm.services.definition import Group
-from udpgrm.state import address, adoptions, enrolling
+from udpgrm.state import address, adoptions, enrolling, kernel_order
 from udpgrm.state.adoptions import Adoption
 from udpgrm.state.finding import find_groups
 from udpgrm.state.maps import Maps
@@ -129,6 +130,9 @@ def adopt(
             time.sleep(_POLL_S)
         for cookie, sock in held:
             _prepare(maps, cookie, sock, where, application)
+        # the steering program selects by the same hash: clients stay at the sockets they have
+        order = kernel_order.indices(maps, sockopt.netns_cookie(held[0][1]))
+        held.sort(key=lambda item: order.get(item[0], abi.SLOT_SOCKETS))
         sockets = [sock for _, sock in held]
         left = max(deadline - time.monotonic(), 1.0)
         with _unsteered(maps, where, sockets[0], left):

@@ -48,13 +48,13 @@ def count(maps: Maps, namespace: int) -> Optional[Counts]:
 
     None: they cannot be counted, as there is no iterator, or no way into the namespace.
     """
-    found = _with_iterators(maps, namespace, "connected", "accepted", _count_here)
+    found = _read(maps, namespace, "connected", "accepted", _count_here)
     if found is None:
         return None
     return {member: count for counts in found for member, count in counts.items()}
 
 
-def _with_iterators(
+def _read(
     maps: Maps, namespace: int, udp: str, tcp: str, read: Callable[[Maps, str], _Read]
 ) -> Optional[list[_Read]]:
     """Read an iterator over sockets of UDP, and one over TCP's if a group is of TCP.
@@ -65,6 +65,16 @@ def _with_iterators(
         return None
     live = (maps.group(group_id) for group_id in maps.groups_in(GroupState.LIVE))
     names = [udp, tcp] if any(group.key.protocol for group in live) else [udp]
+    return with_iterators(maps, namespace, names, read)
+
+
+def with_iterators(
+    maps: Maps, namespace: int, names: list[str], read: Callable[[Maps, str], _Read]
+) -> Optional[list[_Read]]:
+    """Read iterators in a network namespace, by its cookie.
+
+    None: there is no iterator, or no way into the namespace.
+    """
     if not maps.iterators.keys() >= set(names):
         return None
     if namespace == netns.own_cookie():
@@ -134,7 +144,7 @@ class Record(NamedTuple):
 
 def records(maps: Maps, namespace: int) -> Optional[list[Record]]:
     """Return a record of each socket of a generation, in a network namespace; None as above."""
-    found = _with_iterators(maps, namespace, "listed", "listening", _records_here)
+    found = _read(maps, namespace, "listed", "listening", _records_here)
     return None if found is None else [record for records in found for record in records]
 
 
