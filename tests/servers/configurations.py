@@ -98,6 +98,8 @@ end
 newServer({{address="127.0.0.1:{upstream}", checkName="www.example."}})
 addAction(QNameRule("whoami.example."), SpoofRawAction("{length}{name}"))
 setSecurityPollSuffix("")
+-- before 1.7.4 dnsdist miscounts them, and closes connections that it has just accepted
+setMaxTCPQueuedConnections(0)
 """
 
 
