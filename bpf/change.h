@@ -23,6 +23,23 @@ static __always_inline void give_back(u32 group_id)
 		bpf_map_push_elem(MAP(FREE_GROUPS), &group_id, 0);
 }
 
+/* Make a prepared group live, for an address and with a dissector. */
+static __always_inline void fill_group(struct group *group, const struct group_key *key,
+				       const struct dissector *dissector)
+{
+	u32 i;
+
+	group->key = *key;
+	group->type = dissector->type;
+	group->flow_timeout_s = dissector->flow_timeout_s ?: DEFAULT_FLOW_TIMEOUT_S;
+	group->timeout_jiffies = group->flow_timeout_s * CONST(HZ);
+	group->max_apps = dissector->max_apps ?: 1;
+#pragma clang loop unroll(full)
+	for (i = 0; i < MAX_APPS; i++)
+		group->working_slot[i] = slot_of(group, i, 0);
+	group->state = GROUP_LIVE;
+}
+
 /*
  * Make a prepared group the group of this address, with the dissector that the
  * operator has set for it, else that of the value being set, or FLOW when
@@ -39,7 +56,6 @@ static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struc
 	struct policy *policy;
 	struct group *group;
 	struct user *user;
-	u32 i;
 
 	*error = EBADF;
 	user = user_of(request->uid);
@@ -72,17 +88,9 @@ static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struc
 		return NULL;
 	}
 
-	group->key = *key;
-	group->type = dissector->type;
-	group->flow_timeout_s = dissector->flow_timeout_s ?: DEFAULT_FLOW_TIMEOUT_S;
-	group->timeout_jiffies = group->flow_timeout_s * CONST(HZ);
-	group->max_apps = dissector->max_apps ?: 1;
 	group->flows = policy ? policy->flows : 0;
 	group->uid = request->uid;
-#pragma clang loop unroll(full)
-	for (i = 0; i < MAX_APPS; i++)
-		group->working_slot[i] = slot_of(group, i, 0);
-	group->state = GROUP_LIVE;
+	fill_group(group, key, dissector);
 	if (bpf_map_update_elem(MAP(GROUP_INDEX), key, group_id, BPF_NOEXIST)) {
 		/* another socket of the address came first, or the index is full */
 		group->state = GROUP_PREPARED;
