@@ -14,8 +14,8 @@ from udpgrm.cli.options import Arguments
 from udpgrm.restart.drain import Decision, Watcher
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.plan import Refused
-from udpgrm.restart.progress import DrainLine
 from udpgrm.services.definition import Drain, DrainUntil, Group
+from udpgrm.views.progress import DrainLine
 
 _SAMPLE_S = 0.25
 _MAX_FLOWS = 1 << 24

@@ -9,7 +9,8 @@ import sys
 from udpgrm import journald
 from udpgrm.cli.options import Arguments
 from udpgrm.restart import journal as journals
-from udpgrm.restart.progress import Entries, Lines, Nothing, Progress, Terminal
+from udpgrm.restart.progress import Nothing, Progress
+from udpgrm.views.progress import Entries, Lines, Terminal
 
 
 def own(arguments: Arguments) -> Progress:

@@ -16,7 +16,8 @@ from udpgrm import log
 from udpgrm.journald import MessageId, Priority
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.machine import Outcome, Position, Result, Step
-from udpgrm.restart.progress import BestEffort, DrainLine, Entries, Lines, Terminal, drain_line
+from udpgrm.restart.progress import BestEffort
+from udpgrm.views.progress import DrainLine, Entries, Lines, Terminal, drain_line
 
 SAMPLE: dict[str, Any] = {
     "elapsed_s": 10.2,
