@@ -14,7 +14,17 @@ PACKAGE = Path(udpgrm.__file__).parent
 #: Each imports from itself and from those before it. What is in one line knows nothing of another.
 LAYERS = (
     ("journald",),
-    ("abi", "atomic_write", "files", "log", "names", "numbers", "version", "interface"),
+    (
+        "abi",
+        "atomic_write",
+        "files",
+        "log",
+        "names",
+        "numbers",
+        "sd_notify",
+        "version",
+        "interface",
+    ),
     ("kernel",),
     ("dissectors",),
     ("build",),

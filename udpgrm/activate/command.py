@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 
 import udpgrm.client as grm
-from udpgrm.activate import options, sockets, store
+from udpgrm import sd_notify
+from udpgrm.activate import options, sockets
 from udpgrm.activate.options import Settings
 from udpgrm.cli.errors import EXIT_ERROR, EXIT_HELP
 
@@ -35,15 +36,15 @@ def main(arguments: list[str]) -> int:
 
 
 def _activate(settings: Settings) -> int:
-    notify_socket = os.environ.get("NOTIFY_SOCKET")
-    if not notify_socket and not settings.command:
+    manager = sd_notify.address()
+    if not manager and not settings.command:
         raise ValueError(
             "no process would keep the sockets: run it in a unit with NotifyAccess=all and "
             "FileDescriptorStoreMax=, or give a command after --"
         )
     made = sockets.make(settings, sockets.dissector(settings))
-    if notify_socket:
-        store.replace(notify_socket, settings.name, made)
+    if manager:
+        sd_notify.store(manager, settings.name, made)
     if settings.register:
         generation = settings.generation
         if generation is None:

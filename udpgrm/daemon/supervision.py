@@ -4,24 +4,22 @@
 
 from __future__ import annotations
 
-import os
 import select
 import signal
 import socket
 
-from udpgrm import log
+from udpgrm import log, sd_notify
 
 
 def notify(text: str) -> None:
     """Notify the service manager, if there is one: sd_notify(3)."""
-    where = os.environ.get("NOTIFY_SOCKET")
-    if not where:
+    where = sd_notify.address()
+    if where is None:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-        try:
-            channel.sendto(text.encode(), "\0" + where[1:] if where[0] == "@" else where)
-        except OSError as error:
-            log.problem(f"cannot notify the service manager ({text}): {error.strerror}")
+    try:
+        sd_notify.send(where, text)
+    except OSError as error:
+        log.problem(f"cannot notify the service manager ({text}): {error.strerror}")
 
 
 class StopSignals:
