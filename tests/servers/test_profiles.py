@@ -27,6 +27,9 @@ PLAIN_RESTARTS = 2
 SERVICE = "edge"
 #: The load runs alone for so long before, between and after restarts.
 PAUSE_S = 0.3
+#: How often restarts are tried in which a receive buffer was full, as a busy machine did not let a
+#: server run for a second: that is no loss of a restart. A fault fills buffers each time.
+ATTEMPTS = 3
 #: Longer than any client takes to give up a request, and to send the next.
 OUTAGE_S = 10.0
 
@@ -203,13 +206,11 @@ def test_restarts_lose_nothing(
     if case.drain:
         box.write(Path(f"/etc/udpgrm/services.d/{SERVICE}.yaml"), f"drain: {{{case.drain}}}\n")
     box.restart(SERVICE)
-    running = case.client(profile.port)
-    journals = []
-    for _ in range(restarts):
-        time.sleep(PAUSE_S)
-        journals.append(box.restart(SERVICE))
-    time.sleep(PAUSE_S)
-    steered = running.end()
+    for _ in range(ATTEMPTS):
+        full = overflows()
+        steered, journals = restarted(box, case.client(profile.port), restarts)
+        if steered.lost <= case.most_lost * restarts or overflows() == full:
+            break
     unit = f"{SERVICE}@{journals[-1]['to_generation']}.service"
     plain = restarted_by_systemctl(box, unit, case.client(profile.port))
     figure(
@@ -221,6 +222,27 @@ def test_restarts_lose_nothing(
     # a client that seldom asks may have seen none of the plain restarts
     noticed = plain.lost or stopped_for_long(box, unit, case.client(profile.port)).lost
     assert noticed > steered.lost
+
+
+def overflows() -> int:
+    """Return how many packets full receive buffers have dropped, of all sockets here."""
+    names, values = (
+        line.split() for line in Path("/proc/net/snmp").read_text().splitlines() if "Udp:" in line
+    )
+    six = dict(line.split() for line in Path("/proc/net/snmp6").read_text().splitlines())
+    return int(values[names.index("RcvbufErrors")]) + int(six["Udp6RcvbufErrors"])
+
+
+def restarted(
+    box: Box, running: clients.Client, restarts: int
+) -> tuple[Counts, list[dict[str, Any]]]:
+    """Restart the service under load; what became of the load, and the journals."""
+    journals = []
+    for _ in range(restarts):
+        time.sleep(PAUSE_S)
+        journals.append(box.restart(SERVICE))
+    time.sleep(PAUSE_S)
+    return running.end(), journals
 
 
 def restarted_by_systemctl(box: Box, unit: str, running: clients.Client) -> Counts:
