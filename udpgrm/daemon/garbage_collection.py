@@ -170,7 +170,7 @@ class GarbageCollector:
                     self._served.setdefault(group_id, set()).add((slot.app, slot.generation))
             for slot_number in range(abi.GENERATION_SLOTS):
                 if group.table[slot_number] and slot_number not in living:
-                    self._collect_table(group_id, group, slot_number, set(entered) - dead)
+                    self._collect_table(group_id, group, slot_number, group_entries)
             for array_entry in dead:
                 libbpf.map_delete(self._maps["entries"], entered.pop(array_entry))
             # a socket that was entered since the entries were read has had the next one
@@ -192,15 +192,21 @@ class GarbageCollector:
             else:
                 self._childless[group_id] = now
 
-    def _collect_table(self, group_id: int, group: abi.Group, slot: int, alive: set[int]) -> None:
+    def _collect_table(
+        self, group_id: int, group: abi.Group, slot: int, group_entries: GroupEntries
+    ) -> None:
         """Release the table of a slot without sockets, unless flows in it continue.
 
-        Such flows are of sockets that moved to another generation, or are in none.
+        Such flows are of sockets that moved to another generation, or are in none. The array has
+        those too that were entered since this round began.
         """
-        now = self._jiffies.now()
+        now, closed = self._jiffies.now(), set()
         with self._maps.inner("flow_tables", group.table[slot]) as fd:
             for flow in state.flows_in(fd) if fd is not None else ():
-                if flow.array_entry in alive and now - flow.last <= group.timeout_jiffies:
+                if flow.array_entry in closed or now - flow.last > group.timeout_jiffies:
+                    continue
+                if group_entries.cookie_at(flow.array_entry) is not None:
                     group.table_mask |= 1 << slot
                     return
+                closed.add(flow.array_entry)
         self._pool.release_table(group_id, group, slot)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import udpgrm.client as grm
-from testing.host import ROOT, Host, inside, wait_for, wait_for_index
+from testing.host import ROOT, Host, answer, client, inside, wait_for, wait_for_index
 from tests.kernel.trust.unprivileged import start_unprivileged, unprivileged
 from udpgrm import abi
 from udpgrm.abi import Option
@@ -109,6 +109,47 @@ def test_a_group_that_is_served_again_as_it_is_deleted(bare_host: Host, tmp_path
         wait_for_index(new)
         [generation] = bare_host.group(WHERE)["generations"]
         assert (generation["generation"], generation["sockets_alive"]) == (2, 1)
+
+
+#: Holds a collection after its first group, and serves messages meanwhile.
+SERVING = """
+import time
+from pathlib import Path
+from udpgrm.daemon.garbage_collection import GarbageCollector
+steps = GarbageCollector.steps
+def held(self):
+    is_held = failing()
+    for turn, _ in enumerate(steps(self)):
+        if is_held and not turn:
+            Path({held!r}).touch()
+            while failing():
+                time.sleep(0.01)
+                yield
+        yield
+    if is_held:
+        Path({ended!r}).touch()
+GarbageCollector.steps = held
+"""
+
+
+def test_a_socket_that_comes_and_moves_during_a_collection(bare_host: Host, tmp_path: Path) -> None:
+    """Its flow stays with it, in the table of a generation that has no other socket."""
+    held = tmp_path / "held"
+    bare_host.start(fault=SERVING.format(held=str(held), ended=f"{held}-ended"))
+    with serving(FIRST, 1) as first, serving(WHERE, 9) as other, client() as peer:
+        grm.wait_registered([first, other])
+        bare_host.fault.touch()
+        with serving("127.0.0.1:4434", 1) as third:  # its end makes the daemon collect
+            grm.wait_registered([third])
+        wait_for(held.exists, "a collection")
+        with serving(WHERE, 1) as sock, serving(WHERE, 3) as new:
+            grm.wait_registered([sock, new])
+            sock.sendto(b"!", peer.getsockname())
+            grm.enroll([sock], 2)
+            go_on(bare_host, held)
+            grm.promote(new, 3)
+            peer.sendto(b"?", ("127.0.0.1", 4433))
+            assert answer([sock, new], 1) == [0]
 
 
 REGISTER = """
