@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Schedules that violated an invariant, until restarts were changed."""
+"""Schedules that violated an invariant, until restarts (or the invariant) were changed."""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ FOUND = {
     ),
     "resumed in stop, the new instance is dead": one(SHORT, ("kill", "stop", "systemctl stop", 1)),
     "kept, but active again": one(KEEPS, ("operator promotes old", "drain", "delete", 2)),
+    # a fault of the simulation: that is the operator's own after the last look
+    "kept, and then made active and stopped by hand": one(
+        KEEPS,
+        ("operator promotes old", "drain", "delete", 7),
+        ("operator stops old", "drain", "create", 7),
+        seed=20261130,
+    ),
     "a rollback that was undone by hand keeps both": one(
         Config(on_timeout="keep", max_s=1.0),
         ("full disk", "promote", "held", 1),

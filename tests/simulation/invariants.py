@@ -56,7 +56,7 @@ class Invariants:
         self._missed_since: dict[str, float] = {}  # by address
         self._ended: set[str] = set()
         self._kept: dict[int, float] = {}  # since when a restart leaves them running
-        self._left_by_hand: set[int] = set()
+        self._left_by_hand: dict[int, float] = {}  # since when an operator leaves them running
 
     def violate(self, text: str) -> None:
         """Add a violation."""
@@ -70,7 +70,8 @@ class Invariants:
         """An operator makes a generation active; of one that is kept, its restart ends by that."""
         self.meddled()
         if generation in self._kept:
-            self._left_by_hand |= set(self._world.working.values())
+            left = dict.fromkeys(self._world.working.values(), self._world.scheduler.now)
+            self._left_by_hand.update(left)
         self._promoted_by_hand[generation] = self._world.scheduler.now
 
     def _is_promoted_by_hand(self, generation: int) -> bool:
@@ -94,7 +95,7 @@ class Invariants:
         """New flows of an address go to another generation."""
         world = self._world
         self._served.add(now)
-        self._left_by_hand.discard(now)
+        self._left_by_hand.pop(now, None)
         if before is not None and before not in world.working.values():
             self._lost_at[before] = world.scheduler.now
         living = [number for number, unit in world.units.all.items() if unit.sockets]
@@ -180,17 +181,18 @@ class Invariants:
         """Check that what runs serves, if all restarts have ended."""
         units, working = self._world.units, set(self._world.working.values())
         alive = set(units.alive())
-        orphans = alive - working - set(self._kept) - self._left_by_hand
+        orphans = alive - working - set(self._kept) - set(self._left_by_hand)
         if orphans:
             self.violate(f"{when} {sorted(orphans)} run, active is {working}")
         if alive and not alive & working and not self._have_died_since(alive, working):
             self.violate(f"{when} {working} is active, {sorted(alive)} live")
 
     def _have_died_since(self, alive: set[int], working: set[int]) -> bool:
-        """Return whether restarts have kept what lives, and what was active died after that."""
-        if not alive <= set(self._kept):
+        """Return whether what lives was left running, and what was active died after that."""
+        left = {**self._kept, **self._left_by_hand}
+        if not alive <= set(left):
             return False
-        ended = max(self._kept[number] for number in alive) - _TOO_LATE_S
+        ended = max(left[number] for number in alive) - _TOO_LATE_S
         dead = [self._world.units.get(number) for number in working]
         return all(unit.runs or unit.ended > ended for unit in dead)  # runs: it is being stopped
 
