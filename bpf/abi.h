@@ -411,6 +411,15 @@ struct shared_key {
 	struct group_key address;
 };
 
+/* What the bind hooks do there. */
+enum address_use {
+	ADDRESS_SHARED,
+	/* the instance that serves has it, and the definition does not: no other may bind it */
+	ADDRESS_RESERVED,
+	/* as well, and one has tried to */
+	ADDRESS_TRIED,
+};
+
 /* Names are those of the metrics; the order is that of udpgrm/abi.py. */
 enum counter {
 	RX_PROCESSED_TOTAL,

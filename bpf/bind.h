@@ -37,7 +37,7 @@ static __always_inline int bind_at(struct bpf_sock_addr *ctx, struct group_key *
 	if (earlier && earlier->lent)
 		set_option(ctx, SO_REUSEADDR, 0);
 	bpf_sk_storage_delete(MAP(SOCKET_REQUEST), sk);
-	if (!reuseport && !share_address(ctx, key))
+	if (!share_address(ctx, key, reuseport))
 		return 1;
 	request.cookie = socket_cookie(ctx);
 	request.uid = field_of(sk, CONST(SK_UID_OFFSET));

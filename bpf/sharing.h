@@ -3,27 +3,38 @@
 /*
  * SO_REUSEPORT for servers that do not set it: on sockets of a service's instances, at the
  * addresses that its definition names. The kernel's rule that sockets of one user share an
- * address stays, and a process elsewhere still gets EADDRINUSE.
+ * address stays, and a process elsewhere still gets EADDRINUSE. So does an instance at other
+ * addresses of the one that serves, where nothing would steer, whatever it sets itself.
  */
 #ifndef UDPGRM_SHARING_H
 #define UDPGRM_SHARING_H
 
-#include "kernel.h"
+#include "notify.h"
 
-/* Set SO_REUSEPORT if the caller is of a service that shares this address; key: of no device. */
-static __always_inline bool share_address(struct bpf_sock_addr *ctx, const struct group_key *where)
+/*
+ * Set SO_REUSEPORT if the caller is of a service that shares this address, clear it if the
+ * address is reserved; key: of no device; shares: whether it is set. Returns whether it is then.
+ */
+static __always_inline bool share_address(struct bpf_sock_addr *ctx, const struct group_key *where,
+					  bool shares)
 {
 	u64 cgroup = bpf_get_current_cgroup_id();
 	struct shared_key key = { .address = *where };
 	u64 *service = bpf_map_lookup_elem(MAP(SERVICE_CGROUPS), &cgroup);
-	int one = 1;
+	u32 *use;
 
 	if (!service)
-		return false;
+		return shares;
 	key.service = *service;
-	if (!bpf_map_lookup_elem(MAP(SHARED_ADDRESSES), &key))
-		return false;
-	return !bpf_setsockopt(ctx, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one));
+	use = bpf_map_lookup_elem(MAP(SHARED_ADDRESSES), &key);
+	if (!use)
+		return shares;
+	if (*use == ADDRESS_SHARED)
+		return shares || set_option(ctx, SO_REUSEPORT, 1);
+	*use = ADDRESS_TRIED;
+	set_option(ctx, SO_REUSEPORT, 0);
+	set_option(ctx, SO_REUSEADDR, 0);
+	return false;
 }
 
 #endif

@@ -95,6 +95,14 @@ class AnyAddress(IntEnum):
     IPV4_ADDRESS = 2
 
 
+class AddressUse(IntEnum):
+    """What the bind hooks do at an address of a service: enum address_use."""
+
+    SHARED = 0
+    RESERVED = 1
+    TRIED = 2
+
+
 class SteerStage(IntEnum):
     """The indices of the programs that steering programs of all groups continue in."""
 

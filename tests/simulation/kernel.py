@@ -71,8 +71,17 @@ class SimulatedGroups(Groups):
     def set_dissectors(self, service: Service) -> None:
         self._want_state("set_dissectors")
 
-    def share_addresses(self, service: Service) -> None:
+    def share_addresses(self, service: Service, reserved: Sequence[str] = ()) -> None:
         self._want_state("share_addresses")
+
+    def omitted(self, pids: Iterable[int]) -> list[str]:
+        return []
+
+    def tried(self, service: Service) -> list[str]:
+        return []
+
+    def release(self, service: Service) -> None:
+        """Nothing is reserved."""
 
     def peers_elsewhere(self, pids: Iterable[int]) -> set[tuple[str, int]]:
         return set()

@@ -29,6 +29,7 @@ ENUMS: list[tuple[type[IntEnum], str]] = [
     (abi.ProbePath, "PATH_"),
     (abi.Parted, "PARTED_"),
     (abi.AnyAddress, "ANY_"),
+    (abi.AddressUse, "ADDRESS_"),
     (abi.SteerStage, "STAGE_"),
     (abi.KeyedBy, "KEYED_BY_"),
     (abi.LinkedFunction, "FUNCTION_"),

@@ -178,7 +178,10 @@ class Linker:
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            _set_program(fd, struct.pack("=i", program))
+            try:
+                _set_program(fd, struct.pack("=i", program))
+            except PermissionError:  # by the hook: it has shortened the first one
+                raise error from None
 
     def hook(self, hook: sources.Hook) -> int:
         """Load a cgroup hook. Returns an fd."""

@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 from udpgrm import abi
 from udpgrm.kernel import netns, pidfd
-from udpgrm.restart import drops, host, sharing, strays
+from udpgrm.restart import drops, host, omitted, sharing, strays
 from udpgrm.restart.drain import Sample
 from udpgrm.restart.plan import GroupFacts, Refused
 from udpgrm.restart.strays import Stray
@@ -19,6 +19,7 @@ from udpgrm.services import policy
 from udpgrm.services.definition import Group, Service
 from udpgrm.state import address, counters, holders, policies, second_groups
 from udpgrm.state import maps as state
+from udpgrm.state import sharing as kernel_sharing
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.finding import Finder, SeveralGroups
 from udpgrm.state.maps import Maps
@@ -183,9 +184,27 @@ class Groups:
             found += strays.find(self.maps, where, known)
         return found
 
-    def share_addresses(self, service: Service) -> None:
-        """Let the bind hooks set SO_REUSEPORT if the definition says so. Raises Refused."""
-        sharing.apply(self.maps, service)
+    def share_addresses(self, service: Service, reserved: Sequence[str] = ()) -> None:
+        """Let the bind hooks set SO_REUSEPORT if the definition says so. Raises Refused.
+
+        reserved: addresses that a new instance may not bind until `release`.
+        """
+        sharing.apply(self.maps, service, reserved)
+
+    def omitted(self, pids: Iterable[int]) -> list[str]:
+        """Return the addresses that processes serve by UDP and that are no groups."""
+        return omitted.find(self.maps, [group.address for group in self.groups], pids)
+
+    def tried(self, service: Service) -> list[str]:
+        """Return the reserved addresses that an instance has tried to bind; without state, none."""
+        with contextlib.suppress(FileNotFoundError):
+            return kernel_sharing.tried(self.maps, service.name)
+        return []
+
+    def release(self, service: Service) -> None:
+        """Let instances bind what was reserved."""
+        with contextlib.suppress(FileNotFoundError):
+            kernel_sharing.release(self.maps, service.name)
 
     def living(self, generation: int) -> dict[str, int]:
         """Return the number of living sockets of a generation, by address; without state, none."""

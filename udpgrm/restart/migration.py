@@ -16,7 +16,7 @@ import udpgrm.client as grm
 from udpgrm.dissectors import kinds
 from udpgrm.kernel import cgroups, netns, sockopt
 from udpgrm.loader import hooks
-from udpgrm.restart import adoption, former, prepare, reuseport, systemd
+from udpgrm.restart import adoption, former, omitted, prepare, reuseport, systemd
 from udpgrm.restart.former import Former
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.instances import TemplateUnits
@@ -65,7 +65,8 @@ def adopt(service: Service, unit: str, pin_directory: Path, dry: bool) -> Migrat
         others = [one for one in groups.strays() if one.unit != unit]
         prepare.refuse_strays(service, others)
         found = {where: len(sockets) for where, sockets in held.items()}
-        migration = Migration(unit, generation, True, found, list(_notes(service)))
+        also = omitted.lasting(groups.omitted(cgroups.processes(cgroup)))
+        migration = Migration(unit, generation, True, found, list(_notes(service, unit, also)))
         if not dry:
             groups.set_dissectors(service)
             _hook(pin_directory, cgroup)
@@ -122,6 +123,8 @@ def _generation(service: Service, unit: str, facts: list[GroupFacts]) -> int:
     """Return the generation of the unit's instance, else the active one if it has no sockets."""
     serving = [one.address for one in facts if one.living.get(one.working or 0)]
     number = max(one.working or 0 for one in facts)
+    if serving and former.unit_of(service, number) == unit and not _others(facts, number):
+        return number  # adopted before the definition had all of the groups
     for candidate in {item for one in facts for item in one.living} | set(range(1, 32)):
         if service.instances.unit_of(candidate) == unit:
             number = candidate
@@ -132,6 +135,13 @@ def _generation(service: Service, unit: str, facts: list[GroupFacts]) -> int:
         where = ", ".join(sorted({*serving, *taken})) or instances.name(number)
         raise Refused(f"{service.name}: generation {number} lives already: {where} (udpgrm list)")
     return number
+
+
+def _others(facts: list[GroupFacts], number: int) -> bool:
+    """Return whether another generation lives or is the working one somewhere."""
+    return any(
+        {*one.living, number if one.working is None else one.working} != {number} for one in facts
+    )
 
 
 @contextlib.contextmanager
@@ -155,8 +165,16 @@ def _held(service: Service, unit: str, cgroup: Path) -> Iterator[dict[str, list[
         yield held
 
 
-def _notes(service: Service) -> Iterator[str]:
-    """Yield what cannot be known of the flows that the unit has by now."""
+def _notes(service: Service, unit: str, also: list[str]) -> Iterator[str]:
+    """Yield what cannot be known of the flows that the unit has by now, and what is not adopted.
+
+    also: addresses that it serves besides.
+    """
+    if also:
+        yield (
+            f"{unit} has sockets at {', '.join(also)}, too: name these as groups, unless its "
+            "instances leave them alone: a restart fails if one binds them"
+        )
     for group in service.groups:
         if group.protocol == "tcp":
             continue

@@ -74,7 +74,9 @@ def share_connections(pids: Iterable[int], where: str) -> None:
         for _, fd in pidfd.sockets_of(pid):
             with socket.socket(fileno=fd) as sock:
                 is_inet = sock.family in (socket.AF_INET, socket.AF_INET6)
-                if is_inet and sock.proto == socket.IPPROTO_TCP and sock.getsockname()[1] == port:
+                if not is_inet or sock.proto != socket.IPPROTO_TCP or pidfd.is_listening(sock):
+                    continue  # a listener that has the option counts as one that has its group
+                if sock.getsockname()[1] == port:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 

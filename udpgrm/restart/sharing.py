@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from udpgrm.restart import former, systemd
@@ -14,10 +15,13 @@ from udpgrm.state import sharing
 from udpgrm.state.maps import Maps
 
 
-def apply(maps: Maps, service: Service) -> None:
-    """Let the bind hooks set SO_REUSEPORT if the definition says so. Raises Refused."""
+def apply(maps: Maps, service: Service, reserved: Sequence[str] = ()) -> None:
+    """Let the bind hooks set SO_REUSEPORT if the definition says so. Raises Refused.
+
+    reserved: addresses of the instance that serves, which no other may bind now.
+    """
     addresses = service.shared_addresses()
-    if not addresses:
+    if not addresses and not reserved:
         sharing.withdraw(maps, service.name)
         return
     unit, adopted = service.instances.unit, former.load(service.name)
@@ -25,7 +29,7 @@ def apply(maps: Maps, service: Service) -> None:
     if adopted is not None:  # it may bind again, as on SIGHUP, or be started again
         units.append((adopted.unit, _slice_of(adopted.unit)))
     try:
-        sharing.share(maps, service.name, units, addresses)
+        sharing.share(maps, service.name, units, addresses, reserved)
     except (OSError, ValueError) as error:
         raise Refused(f"{unit}: its control group cannot be known beforehand: {error}") from error
 

@@ -11,7 +11,7 @@ from typing import Optional
 import udpgrm.client as grm
 from udpgrm.restart import adoption, budget, draining, former, hold, host, notice, prepare, steering
 from udpgrm.restart.drain import Decision
-from udpgrm.restart.elsewhere import warn_of_others
+from udpgrm.restart.elsewhere import Elsewhere
 from udpgrm.restart.groups import DISPATCH_ERRORS, Groups
 from udpgrm.restart.instances import Instances, has_ended
 from udpgrm.restart.journal import Journal, warn
@@ -49,6 +49,7 @@ class Steps:
         self._journal = journal
         self._instances = instances
         self._groups = groups
+        self._elsewhere = Elsewhere(service, groups, instances)
         self._prober = prober
         self._check_cancelled = check_cancelled
         self._on_change = on_change
@@ -106,7 +107,7 @@ class Steps:
     def _prepare(self, evidence: Evidence) -> None:
         chosen = prepare.check(self._service, self._groups, self._instances)
         self._groups.set_dissectors(self._service)
-        self._groups.share_addresses(self._service)
+        self._elsewhere.share_addresses(chosen.old)
         journal = self._journal
         journal.from_generation, journal.to_generation = chosen.old, chosen.new
         journal.plan = {
@@ -123,7 +124,7 @@ class Steps:
             self._check_cancelled()
             steering.note_early(self._groups, self._journal, evidence)
 
-        self._instances.start(self._new, look)
+        self._elsewhere.start(self._new, look)
 
     def _enroll(self, evidence: Evidence) -> None:
         deadline = host.current.monotonic() + self._service.timeouts.enroll_s
@@ -137,18 +138,14 @@ class Steps:
         while True:
             evidence["sockets"] = living = self._groups.living(self._new)
             steering.note_early(self._groups, self._journal, evidence)
-            if all(living[where] >= count for where, count in wanted.items()):
+            lacking = [f"{living[at]} of {n} at {at}" for at, n in wanted.items() if living[at] < n]
+            if not lacking:
                 return
             self._refuse_ended()
             if host.current.monotonic() > deadline:
-                lacking = ", ".join(
-                    f"{living[where]} of {count} at {where}"
-                    for where, count in wanted.items()
-                    if living[where] < count
-                )
                 raise StepFailed(
                     f"sockets in generation {self._new} after "
-                    f"{self._service.timeouts.enroll_s:g} s: {lacking}"
+                    f"{self._service.timeouts.enroll_s:g} s: {', '.join(lacking)}"
                 )
             self._wait(_POLL_S)
 
@@ -165,6 +162,7 @@ class Steps:
 
     def _canary(self, evidence: Evidence) -> None:
         steering.note_early(self._groups, self._journal, evidence)
+        self._elsewhere.refuse_tried(self._journal.from_generation, self._new)
         self._prober.canary(self._new, evidence)
 
     def _promote(self, evidence: Evidence) -> None:
@@ -224,7 +222,7 @@ class Steps:
         drain = self._service.drain
         decision = self._watch(old, evidence, watch)
         if decision is Decision.DRAINED:
-            warn_of_others(self._groups, self._instances, old, self._new, evidence)
+            self._elsewhere.warn_of_others(old, self._new, evidence)
             hold.keep(drain.hold_s, self._journal, evidence, pause)
             # an operator may have made it active while it was held
             if drain.hold_s and not draining.has_drained(drain, self._groups, old):
@@ -345,3 +343,4 @@ class Steps:
             self._demote(evidence)
         stays = old is not None and not has_ended(self._instances, old)
         self._stop_instance(self._new, old if stays else None, evidence)
+        self._elsewhere.release()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from udpgrm import abi
 from udpgrm.kernel import cgroups, libbpf
+from udpgrm.state import address
 from udpgrm.state.maps import Maps
 from udpgrm.state.policies import address_key
 
@@ -43,9 +44,15 @@ def _shared_key(service: bytes, where: str) -> bytes:
 
 
 def share(
-    maps: Maps, name: str, units: Iterable[tuple[str, Path]], addresses: Iterable[str]
+    maps: Maps,
+    name: str,
+    units: Iterable[tuple[str, Path]],
+    addresses: Iterable[str],
+    reserved: Iterable[str] = (),
 ) -> None:
     """Let a service's instances share these addresses, and no others.
+
+    reserved: addresses that no other instance may bind until `release`.
 
     units: its template, or its one unit, and the unit that it has adopted; each with the directory
     of the control group in which systemd makes the unit's. Raises ValueError.
@@ -53,11 +60,14 @@ def share(
     service = service_id(name)
     cut = [(_unit_name(unit), above) for unit, above in units]
     withdraw(maps, name)
-    for where in addresses:
-        libbpf.map_update(maps["shared_addresses"], _shared_key(service, where), bytes(4))
+    uses = [(where, abi.AddressUse.RESERVED) for where in reserved]
+    uses += [(where, abi.AddressUse.SHARED) for where in addresses]
+    for where, use in uses:
+        key = _shared_key(service, where)
+        libbpf.map_update(maps["shared_addresses"], key, use.to_bytes(4, sys.byteorder))
     for unit, above in cut:
-        key = abi.UnitKey(parent=cgroups.identity(above), name=unit)
-        libbpf.map_update(maps["service_units"], bytes(key), service)
+        place = abi.UnitKey(parent=cgroups.identity(above), name=unit)
+        libbpf.map_update(maps["service_units"], bytes(place), service)
         # control groups that exist already, as of a unit that systemd starts again and again
         for path in above.iterdir():
             stem, at, _ = path.name.partition("@")
@@ -66,13 +76,34 @@ def share(
                 libbpf.map_update(maps["service_cgroups"], identity, service)
 
 
+def tried(maps: Maps, name: str) -> list[str]:
+    """Return the reserved addresses that an instance of a service has tried to bind."""
+    found = [key for key, use in _uses(maps, name) if use is abi.AddressUse.TRIED]
+    return sorted(address.of_key(abi.SharedKey.from_buffer_copy(key).address) for key in found)
+
+
+def release(maps: Maps, name: str) -> None:
+    """Let the instances of a service bind what was reserved."""
+    for key, use in _uses(maps, name):
+        if use is not abi.AddressUse.SHARED:
+            libbpf.map_delete(maps["shared_addresses"], key)
+
+
+def _uses(maps: Maps, name: str) -> list[tuple[bytes, abi.AddressUse]]:
+    service = service_id(name)
+    items = libbpf.map_items(maps["shared_addresses"], ctypes.sizeof(abi.SharedKey), 4)
+    return [
+        (key, abi.AddressUse(int.from_bytes(value, sys.byteorder)))
+        for key, value in items
+        if key.startswith(service)
+    ]
+
+
 def withdraw(maps: Maps, name: str) -> None:
     """Let a service's instances share nothing from now on; bound sockets are not changed."""
     service = service_id(name)
     for key, value in list(libbpf.map_items(maps["service_units"], ctypes.sizeof(abi.UnitKey), 8)):
         if value == service:
             libbpf.map_delete(maps["service_units"], key)
-    size = ctypes.sizeof(abi.SharedKey)
-    for key, _ in list(libbpf.map_items(maps["shared_addresses"], size, 4)):
-        if key.startswith(service):
-            libbpf.map_delete(maps["shared_addresses"], key)
+    for key, _ in _uses(maps, name):
+        libbpf.map_delete(maps["shared_addresses"], key)

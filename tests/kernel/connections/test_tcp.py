@@ -205,6 +205,28 @@ def test_a_server_that_ran_before_is_adopted_and_moved(edge: Edge) -> None:
     assert load.failed == []
 
 
+def test_a_listener_that_is_adopted_after_one_at_the_same_port(edge: Edge) -> None:
+    also = f"127.0.0.2:{TO[1]}"
+    listens = f'also = socket.create_server(("127.0.0.2", {TO[1]}))\ndef datagrams'
+    edge.server.write_text(SERVER.replace("def datagrams", listens))
+    command = f"{sys.executable} {edge.server} 0 {WHERE}"
+    (edge.units / "edge-old.service").write_text(command)
+    subprocess.run(["systemctl", "start", "edge-old.service"], check=True)
+    edge.define(groups=GROUPS, enrollment="adopted", drain=DRAIN)
+    assert edge.host.run("adopt", "edge", "--unit=edge-old.service").returncode == 0
+    edge.define(
+        groups=[*GROUPS, {"address": also, "protocol": "tcp"}],
+        enrollment="adopted",
+        drain=DRAIN,
+        probes=[{"type": "echo", "address": TCP, "timeout_s": 30}],
+    )
+    adopted = edge.host.json("adopt", "edge", "--unit=edge-old.service")
+    assert adopted["sockets"] == {WHERE: 1, TCP: 1, f"{also}/tcp": 1}
+    done = edge.restart()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert serving_only(edge, 1)
+
+
 class Load:
     """Clients that connect, ask and close all the time."""
 

@@ -10,10 +10,13 @@ import sys
 import time
 from typing import Any
 
+import pytest
+
 from testing.host import client
 from testing.waiting import PATIENCE_S
 from tests.kernel.restart_fixtures import edge
 from tests.kernel.restarts import (
+    ALSO,
     FLOW_S,
     TO,
     WHERE,
@@ -72,6 +75,26 @@ ELSEWHERE = PER_PEER.replace(
     "    sock = bound()\n",
     "    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
     '    sock.bind(("127.0.0.1", 0))\n',
+)
+#: Serves another address as well, of which nothing is in the definition.
+TWO_ADDRESSES = (
+    _HEAD
+    + """
+also = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+also.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+sockets = [bound(), also]
+try:
+    also.bind(("127.0.0.1", 4434))
+except OSError:
+    if NEEDED:
+        raise
+    sockets.remove(also)
+ready()
+while True:
+    for sock in select.select(sockets, [], [])[0]:
+        data, peer = sock.recvfrom(2048)
+        sock.sendto(answer(data), peer)
+"""
 )
 #: Answers with the other one of its two sockets.
 CROSSWISE = (
@@ -177,6 +200,52 @@ def test_a_server_that_connects_the_socket_of_all_peers(edge: Edge) -> None:
             assert "their server connects those that serve all peers" in done.stderr
         assert [ask(first), ask(second)] == [0, 0]
     assert edge.alive() == []
+
+
+@pytest.mark.parametrize(
+    ("option", "needed", "failed"),
+    [
+        pytest.param("SO_REUSEADDR", False, "canary", id="would take all"),
+        pytest.param("SO_REUSEPORT", False, "canary", id="would take half"),
+        pytest.param("SO_BROADCAST", False, "canary", id="runs without"),
+        pytest.param("SO_REUSEADDR", True, "start", id="does not run without"),
+    ],
+)
+def test_an_address_that_the_definition_lacks(
+    edge: Edge, option: str, needed: bool, failed: str
+) -> None:
+    """Its clients would be moved, or cut off as the old instance stops."""
+    server = TWO_ADDRESSES.replace("SO_REUSEADDR", option).replace("NEEDED", str(needed))
+    run(edge, server, 1)
+    with client() as first, client() as second:
+        assert ask(first, (TO[0], 4434)) == 1
+        done = edge.restart("--json")
+        assert done.returncode == 1, done.stdout + done.stderr
+        reason = step(done.stdout, failed)["reason"]
+        assert "edge@2.service has tried to bind 127.0.0.1:4434" in reason
+        assert edge.alive() == [1]
+        assert [ask(sock, (TO[0], 4434)) for sock in (first, second)] == [1, 1]
+
+
+def test_a_group_that_the_definition_gets_after_the_adoption(edge: Edge) -> None:
+    """The first adoption names what it has not adopted, a second one adds it."""
+    define(edge, TWO_ADDRESSES.replace("SO_REUSEADDR", "SO_BROADCAST"), 1)
+    (edge.units / "edge-old.service").write_text(f"{sys.executable} {edge.units}/shape.py 0")
+    subprocess.run(["systemctl", "start", "edge-old.service"], check=True)
+    for addresses, left in ([WHERE], True), ([WHERE, ALSO], False):
+        # flows that last longer than the test
+        groups = [{"address": where} for where in addresses]
+        edge.define(groups=groups, enrollment="adopted", drain=KEPT)
+        done = edge.host.run("adopt", "edge", "--unit=edge-old.service")
+        assert done.returncode == 0, done.stderr
+        assert (f"edge-old.service has sockets at {ALSO}, too" in done.stdout) == left
+    with client() as sock, client() as new:
+        there = [TO, (TO[0], 4434)]
+        assert [ask(sock, to) for to in there] == [0, 0]
+        done = edge.restart()
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert [ask(sock, to) for to in there] == [0, 0]
+        assert [ask(new, to) for to in there] == [1, 1]
 
 
 def test_an_answer_by_another_socket_of_the_instance(edge: Edge) -> None:

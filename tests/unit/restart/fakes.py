@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -125,8 +125,17 @@ class FakeGroups:
     def set_dissectors(self, service: Service) -> None:
         self.dissectors_of = service
 
-    def share_addresses(self, service: Service) -> None:
+    def share_addresses(self, service: Service, reserved: Sequence[str] = ()) -> None:
         self.shared_by = service
+
+    def omitted(self, pids: Iterable[int]) -> list[str]:
+        return []
+
+    def tried(self, service: Service) -> list[str]:
+        return []
+
+    def release(self, service: Service) -> None:
+        """Nothing is reserved."""
 
     def peers_elsewhere(self, pids: Sequence[int]) -> set[tuple[str, int]]:
         return set()

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""UDP addresses that an instance serves and its definition lacks: nothing steers there.
+
+A second instance that binds one, as SO_REUSEADDR permits, gets packets of the first one's clients.
+If the kernel refuses and the server continues without, nothing serves there after the restart.
+So the bind hooks refuse an instance these addresses until the canary, and note that it has tried.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+
+from udpgrm.kernel import multicast, pidfd, sockopt
+from udpgrm.state import address, records
+from udpgrm.state.maps import Maps
+
+_PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+#: Servers have few; sockets of single clients, as of a TURN relay, may be thousands.
+_MOST = 256
+
+
+def find(maps: Maps, steered: Iterable[str], pids: Iterable[int]) -> list[str]:
+    """Return the addresses of processes' UDP sockets that serve any peer, by port.
+
+    Not those in steered, nor multicast receivers, whose copies all instances get.
+    """
+    groups = [address.read(where) for where in steered]
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):  # in execve(2), or out of reach
+            for _, fd in pidfd.sockets_of(pid):
+                with socket.socket(fileno=fd) as sock:
+                    if sock.proto != socket.IPPROTO_UDP or not pidfd.is_server(sock):
+                        continue
+                    where = address.bound(sock)
+                    if where is None or sockopt.ifindex(sock):
+                        continue
+                    if any(group.selects_socket(sock) for group in groups):
+                        continue
+                    if not _is_enrolled(maps, sock) and not multicast.is_member(sock, pid):
+                        found.add(where)
+    return sorted(found, key=_port)[:_MOST]
+
+
+def _is_enrolled(maps: Maps, sock: socket.socket) -> bool:
+    """Return whether the server itself has put a socket into a group."""
+    request = records.request_of(maps, sock.fileno())
+    return request is not None and request.group != 0
+
+
+def _port(where: str) -> tuple[int, str]:
+    return address.read(where).port, where
+
+
+def lasting(addresses: Iterable[str]) -> list[str]:
+    """Return the addresses whose ports the kernel does not choose, so that clients know them."""
+    low, high = map(int, _PORT_RANGE.read_text().split())
+    return [where for where in addresses if not low <= address.read(where).port <= high]
