@@ -59,6 +59,7 @@ def adopt(service: Service, unit: str, pin_directory: Path, dry: bool) -> Migrat
     if done is not None:
         return done
     _refuse_stop(unit)
+    _refuse_triggers(unit)
     with _held(service, unit, cgroup) as held:
         generation = _generation(service, unit, facts)
         groups.check_dissectors(service)
@@ -117,6 +118,17 @@ def _refuse_stop(unit: str) -> None:
                 "it may stop the instance that has replaced the unit: set ExecStop= in a drop-in "
                 f"(systemctl edit {unit})"
             )
+
+
+def _refuse_triggers(unit: str) -> None:
+    """Raise Refused if systemd would start the unit again once it has been replaced."""
+    triggers = systemd.property_of(unit, "TriggeredBy").split()
+    active = [trigger for trigger in triggers if systemd.is_active(trigger)]
+    if active:
+        raise Refused(
+            f"{unit}: {', '.join(active)} would start it again beside the instance that has "
+            f"replaced it: disable and stop that first (systemctl disable --now {active[0]})"
+        )
 
 
 def _generation(service: Service, unit: str, facts: list[GroupFacts]) -> int:

@@ -32,6 +32,8 @@ _ROOTS = {
     "CacheDirectory": "/var/cache",
 }
 _TYPES = ("simple", "exec", "forking", "notify", "notify-reload", "idle")
+#: Directives of [Unit] whose units run before and as long.
+_NEEDS = frozenset(("Requires", "Requisite", "BindsTo"))
 #: Specifiers that mean the same in every unit: systemd.unit(5).
 _COMMON = frozenset("%aAbBCdDEgGhHlLmMoqsStTuUvVwW")
 _PLAIN = re.compile(r"[A-Za-z0-9_./@:-]+")
@@ -142,6 +144,12 @@ def _check(setting: Setting) -> None:
         raise UnitError(
             f"{where}: {key}= is a directive that udpgrm does not know: it may not fit two "
             "instances. Remove it in a drop-in, or report it"
+        )
+    if key in _NEEDS and any(name.endswith(".socket") for name in setting.value.split()):
+        raise UnitError(
+            f"{where}: {key}={setting.value}: systemd gives its sockets to the package's unit "
+            "alone, and starts that again when they are used. Write a unit without it, whose "
+            "server does without them, and name that unit in unit_from"
         )
     if key == "Type" and setting.value not in _TYPES:
         raise UnitError(f"{where}: Type={setting.value}: instances are one of {', '.join(_TYPES)}")

@@ -80,9 +80,13 @@ def conflict(maps: Maps, where: str, wanted: abi.Policy) -> Optional[str]:
         if group.key.netns != here:
             continue  # perhaps an unprivileged user's, who may have any address there
         there = abi.Policy(dissector=maps.dissector(group_id), flows=group.flows)
-        if document(there) != document(wanted):
+        if document(there) == document(wanted):
+            continue
+        what = text(document(there))
+        if any(item.alive for item in Viewer(maps).group(group_id, False).generations):
             return (
-                f"{where} has sockets of another dissector ({text(document(there))}): "
+                f"{where} has sockets of another dissector ({what}): "
                 "set it before the first of them is bound"
             )
+        return f"{where} had sockets of another dissector ({what}): udpgrm delete {where}"
     return None

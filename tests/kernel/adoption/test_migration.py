@@ -213,6 +213,19 @@ def test_a_unit_whose_stop_may_reach_its_successor(edge: Edge) -> None:
     assert edge.host.run("adopt", "edge", "--unit=edge-old.service").returncode == 0
 
 
+def test_a_unit_that_systemd_would_start_again(edge: Edge) -> None:
+    """As by the socket that journald writes to; one that is not active starts nothing."""
+    define(edge)
+    start_old(edge)
+    triggers = edge.units / "edge-old.service.triggered-by"
+    triggers.write_text("edge-old.service edge-old.timer")
+    done = edge.host.run("adopt", "edge", "--unit=edge-old.service")
+    assert done.returncode == 255
+    assert "edge-old.service: edge-old.service would start it again beside" in done.stderr
+    triggers.write_text("edge-old.timer")
+    assert edge.host.run("adopt", "edge", "--unit=edge-old.service").returncode == 0
+
+
 def is_active(unit: str) -> bool:
     shown = subprocess.run(
         ["systemctl", "show", "--property=ActiveState", "--value", "--", unit],

@@ -152,3 +152,12 @@ def test_a_group_keeps_its_dissector(edge: Edge) -> None:
     assert done.returncode == 255
     assert "has sockets of another dissector (flow flow_timeout=9)" in done.stderr
     assert (edge.alive(), edge.working()) == ([1], 1)
+    # the group waits for an adopted unit that may be started again
+    subprocess.run(["systemctl", "stop", "edge@1.service"], check=True)
+    done = edge.restart()
+    assert done.returncode == 255
+    assert "had sockets of another dissector (flow flow_timeout=9)" in done.stderr
+    assert f"udpgrm delete {WHERE}" in done.stderr
+    assert edge.host.run("delete", WHERE).returncode == 0
+    done = edge.restart()
+    assert done.returncode == 0, done.stdout + done.stderr

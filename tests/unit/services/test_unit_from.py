@@ -196,6 +196,7 @@ def test_an_instance_of_a_template(tmp_path: Path) -> None:
         ("ExecStart=/bin/a 100%", "udpgrm does not know %"),
         ("[Socket]\nListenStream=1", "[Socket] is a section that udpgrm does not know"),
         ("[Unit]\nSourcePath=/etc/init.d/a", "made of an init script"),
+        ("[Unit]\nRequires=a.mount a.socket", "gives its sockets to the package's unit alone"),
     ],
 )
 def test_what_is_refused_has_its_line(tmp_path: Path, line: str, reason: str) -> None:
