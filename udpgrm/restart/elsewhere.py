@@ -17,7 +17,7 @@ from udpgrm.services.definition import Service
 
 
 class Elsewhere:
-    """What a restart does about them.
+    """The sockets of a restart's instances at addresses that are no groups.
 
     The address of a socket of the old instance that serves any peer is reserved while the new one
     starts: a server that wants it as well would take over clients there (SO_REUSEADDR), or
@@ -25,7 +25,7 @@ class Elsewhere:
     """
 
     def __init__(self, service: Service, groups: Groups, instances: Instances) -> None:
-        """Nothing is reserved yet."""
+        """Handle the instances of this service."""
         self._service = service
         self._groups = groups
         self._instances = instances
