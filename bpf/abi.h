@@ -411,7 +411,7 @@ struct shared_key {
 	struct group_key address;
 };
 
-/* What the bind hooks do there. */
+/* The uses of such an address. */
 enum address_use {
 	ADDRESS_SHARED,
 	/* the instance that serves has it, and the definition does not: no other may bind it */

@@ -96,7 +96,7 @@ class AnyAddress(IntEnum):
 
 
 class AddressUse(IntEnum):
-    """What the bind hooks do at an address of a service: enum address_use."""
+    """The uses of an address that the bind hooks know: enum address_use."""
 
     SHARED = 0
     RESERVED = 1
