@@ -119,7 +119,7 @@ FOUND = {
     ),
     "made active by hand and dead, so that a rollback is refused": one(
         Config(on_timeout="fail", max_s=1.0, every_s=0.1),
-        ("operator promotes old", "drain", "read", 10),
+        ("operator promotes old", "drain", "read", 11),
         ("operator stops old", "drain", "systemctl", 11),
         seed=4077,
     ),
