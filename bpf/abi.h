@@ -8,7 +8,7 @@
 #define UDPGRM_ABI_H
 
 /* Raised when a map's layout changes; a daemon refuses maps of another layout. */
-#define UDPGRM_LAYOUT 6
+#define UDPGRM_LAYOUT 7
 
 enum {
 	GENERATION_SLOTS = 32,
@@ -26,6 +26,8 @@ enum {
 	PARAMETERS_BYTES = 484,
 	USERS = 1024,
 	HINTS = 4096,
+	LINES = 16384,
+	LINE_FLOWS = 3,
 	RESERVE = 8, /* of the ids of groups and flow tables, one of so many is for root only */
 	UNIT_NAME_BYTES = 128,
 };
@@ -140,7 +142,9 @@ struct group {
 	u32 working[MAX_APPS];
 	u32 working_slot[MAX_APPS];
 	u64 timeout_jiffies;
-	u64 held_until; /* jiffies; until then the kernel's hash chooses; 0: not held */
+	u64 held_until;	 /* jiffies; until then the kernel's hash chooses; 0: not held */
+	u64 lines_since; /* jiffies: a flow that was last refreshed by then is not taken from a line
+			  */
 	u16 table[GENERATION_SLOTS]; /* flow table of a slot; 0: none */
 	u32 epoch;		     /* which use of this id; 0: never used */
 	u32 table_mask;		     /* slots whose table packets are searched for in */
@@ -271,6 +275,20 @@ struct flow {
 	u64 last;  /* jiffies of the last refresh */
 	u16 array_entry;
 	u16 flags;
+	u32 pad;
+};
+
+/* A flow of an IPv4 peer in its line. */
+struct line_flow {
+	u64 peer;  /* address, port; array entry of its socket: 32, 16 and 16 bits */
+	u64 state; /* jiffies of the last refresh; group id; slot: 40, 19 and 5 bits */
+};
+
+/* A cache line of flows whose keys have one hash, of all groups: bpf/lines.h. */
+struct line {
+	struct line_flow flow[LINE_FLOWS];
+	u64 lacks; /* jiffies: it may lack flows that were refreshed until then */
+	u32 writers;
 	u32 pad;
 };
 
@@ -520,6 +538,7 @@ enum relocation {
 	MAP_STEER_STAGES,
 	MAP_STEER_SCRATCH,
 	MAP_ENROLLED_COUNTS,
+	MAP_LINES,
 	/* of one group */
 	MAP_OWN_SLOTS = 56,
 	MAP_OWN_SOCKETS,
@@ -579,13 +598,15 @@ enum linked_function {
 _Static_assert(sizeof(struct dissector) == 632, "dissector");
 _Static_assert(sizeof(struct socket_gen) == 12, "socket_gen");
 _Static_assert(sizeof(struct group_key) == 32, "group_key");
-_Static_assert(sizeof(struct group) == 208, "group");
+_Static_assert(sizeof(struct group) == 216, "group");
 _Static_assert(sizeof(struct socket_request) == 64, "socket_request");
 _Static_assert(sizeof(struct registration) == 32, "registration");
 _Static_assert(sizeof(struct slot) == 1056, "slot");
 _Static_assert(sizeof(struct entry_ref) == 8, "entry_ref");
 _Static_assert(sizeof(struct flow_key) == 20, "flow_key");
 _Static_assert(sizeof(struct flow) == 24, "flow");
+_Static_assert(sizeof(struct line_flow) == 16, "line_flow");
+_Static_assert(sizeof(struct line) == 64, "line");
 _Static_assert(sizeof(struct table_key) == 12, "table_key");
 _Static_assert(sizeof(struct steer_scratch) == 40, "steer_scratch");
 _Static_assert(sizeof(struct policy) == 640, "policy");

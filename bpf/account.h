@@ -82,7 +82,8 @@ static __always_inline void account_flow(const struct sender *sender, u32 slot,
 	u32 stale = 0, result;
 
 	ensure_table(sender->group, sender->group_id, slot);
-	result = refresh_flow(sender->group, slot, key, sender->owner, sender->array_entry, &stale);
+	result = refresh_flow(sender->group, sender->group_id, slot, key, sender->owner,
+			      sender->array_entry, &stale);
 	count_flow(counters, result, stale);
 }
 

@@ -89,6 +89,7 @@ static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struc
 	}
 
 	group->flows = policy ? policy->flows : 0;
+	group->lines_since = bpf_jiffies64();
 	group->uid = request->uid;
 	fill_group(group, key, dissector);
 	if (bpf_map_update_elem(MAP(GROUP_INDEX), key, group_id, BPF_NOEXIST)) {
@@ -151,7 +152,7 @@ static __always_inline int assure_flow(const u32 *words, struct bpf_sock *sk, st
 			slot = registration->slot;
 	}
 	ensure_table(group, group_id, slot);
-	result = refresh_flow(group, slot, &key, request->cookie, array_entry, &stale);
+	result = refresh_flow(group, group_id, slot, &key, request->cookie, array_entry, &stale);
 	if (counters)
 		count_flow(counters, result, stale);
 	if (result == TX_FLOW_UPDATE_CONFLICT || result == FLOW_CROSSED)

@@ -7,7 +7,7 @@
 #ifndef UDPGRM_FLOWS_H
 #define UDPGRM_FLOWS_H
 
-#include "groups.h"
+#include "lines.h"
 
 static __always_inline void *flow_table(struct group *group, u32 slot)
 {
@@ -147,35 +147,42 @@ enum { FLOW_CROSSED = NR_COUNTERS };
  * generation refreshes it: servers receive on one of their sockets and answer with another.
  * Returns the counter of the outcome, or FLOW_CROSSED.
  */
-static __always_inline u32 refresh_flow(struct group *group, u32 slot, struct flow_key *key,
-					u64 owner, u16 array_entry, u32 *stale)
+static __always_inline u32 refresh_flow(struct group *group, u32 group_id, u32 slot,
+					struct flow_key *key, u64 owner, u16 array_entry,
+					u32 *stale)
 {
 	struct flow entry = { .owner = owner, .last = bpf_jiffies64(), .array_entry = array_entry };
+	u32 found_at, at = slot, result = TX_FLOW_CREATE_OK;
+	void *table = flow_table(group, slot);
 	struct flow *flow;
-	void *table;
-	u32 where;
 
-	flow = find_flow(group, slot, key, entry.last, &where, stale);
+	flow = find_flow(group, slot, key, entry.last, &found_at, stale);
+	if (flow && flow->owner == owner) {
+		result = TX_FLOW_UPDATE_OK;
+		at = found_at;
+	} else if (flow && !(flow->flags & FLOW_ORPHAN)) {
+		if (found_at != slot)
+			return FLOW_CROSSED;
+		result = TX_FLOW_UPDATE_CONFLICT;
+		array_entry = flow->array_entry;
+	} else if (!table) {
+		return TX_FLOW_CREATE_ERROR;
+	}
+	if (flow && result != TX_FLOW_CREATE_OK) {
+		if (flow->last == entry.last && flow->array_entry == array_entry)
+			return result; /* its line knows, too */
+	}
+	note_flow(group_id, key, at, array_entry, entry.last);
+	if (flow && result != TX_FLOW_CREATE_OK) {
+		flow->last = entry.last;
+		flow->array_entry = array_entry;
+		return result;
+	}
 	if (flow) {
-		if (flow->owner == owner) {
-			if (flow->last != entry.last)
-				flow->last = entry.last;
-			if (flow->array_entry != array_entry)
-				flow->array_entry = array_entry;
-			return TX_FLOW_UPDATE_OK;
-		}
-		if (!(flow->flags & FLOW_ORPHAN)) {
-			if (where != slot)
-				return FLOW_CROSSED;
-			if (flow->last != entry.last)
-				flow->last = entry.last;
-			return TX_FLOW_UPDATE_CONFLICT;
-		}
 		++*stale;
-		if (where != slot)
+		if (found_at != slot)
 			flow->last = 0;
 	}
-	table = flow_table(group, slot);
 	if (!table || bpf_map_update_elem(table, key, &entry, BPF_ANY))
 		return TX_FLOW_CREATE_ERROR;
 	return TX_FLOW_CREATE_OK;

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 from enum import IntEnum, IntFlag
 
-LAYOUT = 6
+LAYOUT = 7
 
 GENERATION_SLOTS = 32
 SLOT_SOCKETS = 256
@@ -27,6 +27,8 @@ NAME_BYTES = 32
 PARAMETERS_BYTES = 484
 USERS = 1024
 HINTS = 4096
+LINES = 16384
+LINE_FLOWS = 3
 UNIT_NAME_BYTES = 128
 #: In the map of enrolled processes and cgroups: the key's first word names a process.
 ENROLLED_PROCESS = 1 << 62
@@ -155,6 +157,7 @@ class Relocation(IntEnum):
     STEER_STAGES = 32
     STEER_SCRATCH = 33
     ENROLLED_COUNTS = 34
+    LINES = 35
     OWN_SLOTS = 56
     OWN_SOCKETS = 57
     OWN_COUNTERS = 58
@@ -313,6 +316,7 @@ class Group(ctypes.Structure):
         ("working_slot", _u32 * MAX_APPS),
         ("timeout_jiffies", _u64),
         ("held_until", _u64),
+        ("lines_since", _u64),
         ("table", _u16 * GENERATION_SLOTS),
         ("epoch", _u32),
         ("table_mask", _u32),
@@ -428,6 +432,23 @@ class Flow(ctypes.Structure):
         ("last", _u64),
         ("array_entry", _u16),
         ("flags", _u16),
+        ("pad", _u32),
+    ]
+
+
+class LineFlow(ctypes.Structure):
+    """struct line_flow."""
+
+    _fields_ = [("peer", _u64), ("state", _u64)]
+
+
+class Line(ctypes.Structure):
+    """struct line."""
+
+    _fields_ = [
+        ("flow", LineFlow * LINE_FLOWS),
+        ("lacks", _u64),
+        ("writers", _u32),
         ("pad", _u32),
     ]
 

@@ -14,7 +14,7 @@ from udpgrm.daemon import fields
 from udpgrm.daemon.tubular import Tubular
 from udpgrm.dissectors import kinds
 from udpgrm.journald import Priority
-from udpgrm.kernel import libbpf
+from udpgrm.kernel import clock, libbpf
 from udpgrm.loader.pool import Pool
 from udpgrm.state import address, counters, entries, records
 from udpgrm.state.entries import GroupEntries
@@ -29,6 +29,7 @@ class Registrar:
         self._maps = maps
         self._pool = pool
         self._tubular = tubular
+        self._jiffies = clock.Jiffies()
         #: (group id, slot) -> first index not known to be taken, within a round
         self._taken_until: dict[tuple[int, int], int] = {}
 
@@ -103,6 +104,7 @@ class Registrar:
                 slot = group_entries.slot(slot_id)
                 entries.drop_entries(slot, {array_entry})
                 group_entries.write_slot(slot_id, slot)
+        group.lines_since = self._jiffies.now()
         for table, key in list(entries.flows_of_entry(self._maps, group, array_entry)):
             with self._maps.inner("flow_tables", table) as fd:
                 if fd is not None:

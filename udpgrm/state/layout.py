@@ -225,6 +225,8 @@ MAPS = {
         _outer("udpgrm_flowtbls", MAX_TABLES, lambda limits: make_flow_table(limits.flows)),
         Relocation.FLOW_TABLES,
     ),
+    # mapped: at the begin of a page, or a line would be in two cache lines
+    "lines": _Map(_array("udpgrm_lines", abi.Line, abi.LINES, libbpf.F_MMAPABLE), Relocation.LINES),
     "slots": _Map(_outer("udpgrm_slotss", _groups, lambda _: make_slots()), Relocation.SLOTS),
     "sockets": _Map(
         _outer("udpgrm_sockets", _groups, lambda _: make_sockets()), Relocation.SOCKETS

@@ -52,7 +52,7 @@ static u32 bpf_get_prandom_u32(void)
 #include "options.h"
 #include "unlist.h"
 
-enum { TABLES = 40, ENTRIES = 8 };
+enum { TABLES = 40, ENTRIES = 8, TEST_LINES = 1, GROUP_ID = 5 };
 
 struct table {
 	u32 used;
@@ -61,6 +61,7 @@ struct table {
 };
 
 static struct table tables[TABLES];
+static struct line lines[TEST_LINES];
 static u64 now;
 static u32 lookups;
 
@@ -78,6 +79,8 @@ static void *bpf_map_lookup_elem(void *map, const void *key)
 		number = *(const u32 *)key;
 		return number && number < TABLES ? &tables[number] : NULL;
 	}
+	if (map == MAP(LINES))
+		return &lines[*(const u32 *)key % TEST_LINES];
 	if (table < tables || table >= tables + TABLES)
 		__builtin_trap();
 	lookups++;
@@ -169,9 +172,15 @@ s32 test_set_length(s32 optlen)
 	return set_length(&ctx);
 }
 
+void test_set_clock(u64 jiffies)
+{
+	now = jiffies;
+}
+
 void test_clear(u64 jiffies)
 {
 	__builtin_memset(tables, 0, sizeof(tables));
+	__builtin_memset(lines, 0, sizeof(lines));
 	now = jiffies;
 }
 
@@ -204,7 +213,12 @@ u32 test_find(struct group *group, u32 first, struct flow_key *key, u64 *owner, 
 u32 test_refresh(struct group *group, u32 slot, struct flow_key *key, u64 owner, u16 array_entry,
 		 bool *stale)
 {
-	return refresh_flow(group, slot, key, owner, array_entry, stale);
+	return refresh_flow(group, GROUP_ID, slot, key, owner, array_entry, stale);
+}
+
+u32 test_ask_line(struct group *group, struct flow_key *key, u32 *array_entry, u32 *slot)
+{
+	return ask_line(group, GROUP_ID, key, array_entry, slot);
 }
 
 void test_draw_from(u64 seed)

@@ -75,6 +75,8 @@ def load_functions(scratch: Path) -> ctypes.CDLL:
         ("test_refresh", u32, [pointer, u32, pointer, u64, u16, pointer]),
         ("test_draw_from", None, [u64]),
         ("test_unlist", None, [pointer, u32]),
+        ("test_set_clock", None, [u64]),
+        ("test_ask_line", u32, [pointer, pointer, pointer, pointer]),
     ):
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments

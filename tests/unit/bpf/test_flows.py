@@ -135,7 +135,8 @@ def test_sending(
         assert counter == ("tx_flow_update_conflict" if same else CROSSED)
         entry = group.entry(before.slot)
         assert entry is not None
-        assert (entry.owner, entry.last) == (before.owner, NOW if same else last[before.slot])
+        assert (entry.owner, entry.array_entry) == (before.owner, before.slot)
+        assert entry.last == (NOW if same else last[before.slot])
     else:
         assert (counter, stale) == ("tx_flow_create_ok", before.stale)
         entry = group.entry(slot)
