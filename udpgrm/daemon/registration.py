@@ -16,7 +16,7 @@ from udpgrm.dissectors import kinds
 from udpgrm.journald import Priority
 from udpgrm.kernel import clock, libbpf
 from udpgrm.loader.pool import Pool
-from udpgrm.state import address, counters, entries, records
+from udpgrm.state import address, counters, entries, flows, records
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
 
@@ -104,11 +104,8 @@ class Registrar:
                 slot = group_entries.slot(slot_id)
                 entries.drop_entries(slot, {array_entry})
                 group_entries.write_slot(slot_id, slot)
-        group.lines_since = self._jiffies.now()
-        for table, key in list(entries.flows_of_entry(self._maps, group, array_entry)):
-            with self._maps.inner("flow_tables", table) as fd:
-                if fd is not None:
-                    libbpf.map_delete(fd, key)
+        found = list(entries.flows_of_entry(self._maps, group, array_entry))
+        flows.delete(self._maps, group, self._jiffies.now(), found)
 
     def _join_generation(
         self,

@@ -12,14 +12,14 @@ from typing import Any, Optional, Protocol
 
 from udpgrm.dissectors import kinds
 from udpgrm.dissectors.kind import Kind
-from udpgrm.kernel import libbpf
+from udpgrm.kernel import clock
 from udpgrm.probes import remote, runner
 from udpgrm.probes.specs import ConnectProbe, ProbeSpec, QuicProbe
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.prober import StepFailed
 from udpgrm.restart.silent import Silent
 from udpgrm.services.definition import Group, Service
-from udpgrm.state import address, second_groups
+from udpgrm.state import address, flows, second_groups
 from udpgrm.state.maps import Maps
 from udpgrm.state.probing import Probing
 from udpgrm.state.steered import foreign
@@ -326,8 +326,7 @@ def _failure(entry: dict[str, Any]) -> str:
 
 def delete_flow(maps: Maps, group_id: int, peer: Peer) -> None:
     """Delete a peer's flow entries in a group, so that a drain does not wait for them."""
-    key = address.flow_key(*peer)
-    for table in set(maps.group(group_id).table) - {0}:
-        with maps.inner("flow_tables", table) as fd:
-            if fd is not None:
-                libbpf.map_delete(fd, bytes(key))
+    group, key = maps.group(group_id), bytes(address.flow_key(*peer))
+    with contextlib.closing(clock.Jiffies()) as jiffies:
+        now = jiffies.now()
+    flows.delete(maps, group, now, [(table, key) for table in set(group.table) - {0}])

@@ -82,11 +82,9 @@ def conflict(maps: Maps, where: str, wanted: abi.Policy) -> Optional[str]:
         there = abi.Policy(dissector=maps.dissector(group_id), flows=group.flows)
         if document(there) == document(wanted):
             continue
-        what = text(document(there))
-        if any(item.alive for item in Viewer(maps).group(group_id, False).generations):
-            return (
-                f"{where} has sockets of another dissector ({what}): "
-                "set it before the first of them is bound"
-            )
-        return f"{where} had sockets of another dissector ({what}): udpgrm delete {where}"
+        # whether they live only the daemon could say, once it has entered them
+        return (
+            f"{where} has sockets of another dissector ({text(document(there))}), or had: set it "
+            f"before the first of them is bound, or after udpgrm delete {where} once all are closed"
+        )
     return None

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the udpgrm authors
+"""Entries of flow tables that are deleted before they expire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from udpgrm import abi
+from udpgrm.kernel import libbpf
+from udpgrm.state.maps import Maps
+
+
+def delete(
+    maps: Maps, group: abi.Group, jiffies: int, entries: Iterable[tuple[int, bytes]]
+) -> None:
+    """Delete (table id, key) of a group's flows; jiffies: now, see `clock.Jiffies`."""
+    group.lines_since = jiffies  # lines have these flows, too
+    for table, key in entries:
+        with maps.inner("flow_tables", table) as fd:
+            if fd is not None:
+                libbpf.map_delete(fd, key)
