@@ -57,8 +57,8 @@ static __always_inline struct line *line_of(u32 group_id, const struct flow_key 
 }
 
 /* What follows reads and writes what other CPUs write: each word once, and in this order. */
-#define READ(field) (*(volatile __typeof__(field) *)&(field))
-#define WRITE(field, value) (*(volatile __typeof__(field) *)&(field) = (value))
+#define READ_ONCE(field) (*(volatile __typeof__(field) *)&(field))
+#define WRITE_ONCE(field, value) (*(volatile __typeof__(field) *)&(field) = (value))
 
 /* Where a line has a flow; LINE_FLOWS: nowhere. Without branches, for the verifier. */
 static __always_inline u64 index_in(struct line *line, u64 peer, u64 state)
@@ -68,8 +68,8 @@ static __always_inline u64 index_in(struct line *line, u64 peer, u64 state)
 #pragma clang loop unroll(full)
 	for (i = 0; i < LINE_FLOWS; i++) {
 		struct line_flow *flow = &line->flow[i];
-		u64 differs =
-			(READ(flow->peer) ^ peer) >> 16 | ((READ(flow->state) ^ state) & 0xffffe0);
+		u64 differs = (READ_ONCE(flow->peer) ^ peer) >> 16 |
+			      ((READ_ONCE(flow->state) ^ state) & 0xffffe0);
 		u64 is_it = -((differs - 1) >> 63);
 
 		OPAQUE(is_it);
@@ -93,7 +93,7 @@ static __always_inline u64 oldest_in(struct line *line, u64 now)
 
 #pragma clang loop unroll(full)
 	for (i = 0; i < LINE_FLOWS; i++) {
-		s64 here = line_age(READ(line->flow[i].state), now) << 2 | i;
+		s64 here = line_age(READ_ONCE(line->flow[i].state), now) << 2 | i;
 
 		if (here > oldest)
 			oldest = here;
@@ -110,16 +110,16 @@ static __always_inline void write_flow(struct line *line, u64 peer, u64 state, u
 	if (index == LINE_FLOWS) {
 		index = oldest_in(line, now);
 		flow = flow_at(line, index);
-		age = line_age(READ(flow->state), now);
+		age = line_age(READ_ONCE(flow->state), now);
 		/* one as recent may be refreshed at this moment */
 		if (age > 2 * LINE_RECENT)
 			lacks = now - age;
-		if (flow->peer && (s64)(lacks - READ(line->lacks)) > 0)
-			WRITE(line->lacks, lacks);
+		if (flow->peer && (s64)(lacks - READ_ONCE(line->lacks)) > 0)
+			WRITE_ONCE(line->lacks, lacks);
 	}
 	flow = flow_at(line, index);
-	WRITE(flow->state, state);
-	WRITE(flow->peer, peer);
+	WRITE_ONCE(flow->state, state);
+	WRITE_ONCE(flow->peer, peer);
 }
 
 /* Have the line of a flow know it: of a slot, to an array entry, refreshed now. */
@@ -135,20 +135,20 @@ static __always_inline void note_flow(u32 group_id, const struct flow_key *key, 
 		return;
 	index = index_in(line, peer, state);
 	flow = flow_at(line, index);
-	before = READ(flow->state);
-	if (index != LINE_FLOWS && READ(flow->peer) == peer && !((before ^ state) & 0xffffff) &&
-	    line_age(before, now) < LINE_RECENT) {
-		WRITE(flow->state, state);
-		if (READ(flow->peer) != peer)
-			WRITE(line->lacks, now);
+	before = READ_ONCE(flow->state);
+	if (index != LINE_FLOWS && READ_ONCE(flow->peer) == peer &&
+	    !((before ^ state) & 0xffffff) && line_age(before, now) < LINE_RECENT) {
+		WRITE_ONCE(flow->state, state);
+		if (READ_ONCE(flow->peer) != peer)
+			WRITE_ONCE(line->lacks, now);
 		return;
 	}
 	/* Sends can be preempted: nobody waits for the claim. */
 	__sync_fetch_and_add(&line->writers, 1);
-	if (READ(line->writers) == 1)
+	if (READ_ONCE(line->writers) == 1)
 		write_flow(line, peer, state, now);
 	else
-		WRITE(line->lacks, now);
+		WRITE_ONCE(line->lacks, now);
 	__sync_fetch_and_add(&line->writers, -1);
 }
 
@@ -171,11 +171,12 @@ static __always_inline u32 ask_line(struct group *group, u32 group_id, const str
 	index = index_in(line, peer, line_state(group_id, 0, now));
 	if (index == LINE_FLOWS) {
 		oldest = now - group->timeout_jiffies;
-		return (s64)(READ(line->lacks) - oldest) < 0 ? LINE_KNOWS_NONE : LINE_IS_UNSURE;
+		return (s64)(READ_ONCE(line->lacks) - oldest) < 0 ? LINE_KNOWS_NONE
+								  : LINE_IS_UNSURE;
 	}
 	flow = flow_at(line, index);
-	state = READ(flow->state);
-	found = READ(flow->peer);
+	state = READ_ONCE(flow->state);
+	found = READ_ONCE(flow->peer);
 	age = line_age(state, now);
 	*slot = state & (GENERATION_SLOTS - 1);
 	*array_entry = found & 0xffff;

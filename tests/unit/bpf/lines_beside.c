@@ -64,7 +64,7 @@ static void meet(u64 times)
 	u32 spins = 0;
 
 	__sync_fetch_and_add(&arrived, 1);
-	while (READ(arrived) < times * THREADS) {
+	while (READ_ONCE(arrived) < times * THREADS) {
 		if (++spins % 1000 == 0)
 			sched_yield();
 	}
