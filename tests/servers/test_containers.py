@@ -25,7 +25,7 @@ NTP = (b"\x23" + bytes(47), b"\x24")
 
 _ROOT = "/srv/rootfs"
 _CHRONY = (
-    'chronyd -x -d -u root "local stratum 10" "allow all" "bindaddress 127.0.0.1" "cmdport 0" '
+    'chronyd -x -d -u root "local stratum 10" "allow 0/0" "bindaddress 127.0.0.1" "cmdport 0" '
     '"pidfile /run/chronyd.pid"'
 )
 # a server that takes its socket from systemd, and says whether it has a network of its own
