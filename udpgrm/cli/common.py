@@ -58,10 +58,10 @@ def state_if_any(arguments: Arguments) -> Optional[Maps]:
 
 
 def daemon_pid(arguments: Arguments, maps: Maps) -> Optional[int]:
-    """Return the pid of the daemon that holds the lock; None: no daemon runs."""
+    """Return the pid of the daemon that holds the lock; None: none runs, or it starts or ends."""
     held = state.lock(pin_dir(arguments), shared=True)
     if held is None:
-        return int(maps.config.pid)
+        return int(maps.config.pid) or None
     os.close(held)
     return None
 
