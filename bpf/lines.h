@@ -143,7 +143,7 @@ static __always_inline void note_flow(u32 group_id, const struct flow_key *key, 
 			WRITE_ONCE(line->lacks, now);
 		return;
 	}
-	/* Sends can be preempted: nobody waits for the claim. */
+	/* Sends can be preempted: none waits for the claim. */
 	__sync_fetch_and_add(&line->writers, 1);
 	if (READ_ONCE(line->writers) == 1)
 		write_flow(line, peer, state, now);

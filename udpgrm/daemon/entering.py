@@ -28,10 +28,10 @@ _GRACE_S = 0.1
 class Entrance:
     """Finds unconnected sockets that are to be entered, or whose connect(2) has failed."""
 
-    def __init__(self, maps: Maps) -> None:
+    def __init__(self, maps: Maps, jiffies: clock.Jiffies) -> None:
         """Schedule a check: an earlier daemon may have missed some."""
         self._maps = maps
-        self._jiffies = clock.Jiffies()
+        self._jiffies = jiffies
         self._grace = int(_GRACE_S * maps.config.hz)
         #: When (monotonic seconds) `recheck` has something to do; None: it has not.
         self.due: Optional[float] = time.monotonic()

@@ -36,6 +36,7 @@ class GarbageCollector:
         messages: MessageHandler,
         adoptions: Adoptions,
         inbox: Inbox,
+        jiffies: clock.Jiffies,
     ) -> None:
         """Collect in these maps."""
         self._adoptions = adoptions
@@ -43,7 +44,7 @@ class GarbageCollector:
         self._maps = maps
         self._pool = pool
         self._messages = messages
-        self._jiffies = clock.Jiffies()
+        self._jiffies = jiffies
         self._sees_all_pids = pidfd.sees_all_pids()
         #: By group id: the (application, generation) that had sockets in this round
         self._served: dict[int, set[tuple[int, int]]] = {}

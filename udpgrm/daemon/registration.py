@@ -24,12 +24,14 @@ from udpgrm.state.maps import Maps
 class Registrar:
     """Enters sockets into the arrays of their groups and the lists of their generations."""
 
-    def __init__(self, maps: Maps, pool: Pool, tubular: Optional[Tubular]) -> None:
+    def __init__(
+        self, maps: Maps, pool: Pool, tubular: Optional[Tubular], jiffies: clock.Jiffies
+    ) -> None:
         """Use these maps; tubular: gets the sockets of labelled groups as well."""
         self._maps = maps
         self._pool = pool
         self._tubular = tubular
-        self._jiffies = clock.Jiffies()
+        self._jiffies = jiffies
         #: (group id, slot) -> first index not known to be taken, within a round
         self._taken_until: dict[tuple[int, int], int] = {}
 

@@ -25,6 +25,7 @@ from tests.kernel.restarts import FLOW_S, WHERE, Edge, Traffic, serving_only
 
 __all__ = ["edge"]
 
+ADOPT = ("adopt", "edge", "--unit=edge-old.service")
 #: Knows nothing of udpgrm: sockets with or without SO_REUSEPORT, each with clients of its own, as
 #: threads have, bound in another order than their cookies are. Closes some again. Answers `?` with
 #: 0, and `!` with the number of packets that went astray.
@@ -131,7 +132,7 @@ def test_a_unit_that_binds_again_after_its_adoption(edge: Edge, how: str) -> Non
     (edge.units / "old.py").write_text(BINDS_AGAIN)
     (edge.units / "edge-old.service").write_text(f"{sys.executable} {edge.units}/old.py")
     subprocess.run(["systemctl", "start", "edge-old.service"], check=True)
-    assert edge.host.run("adopt", "edge", "--unit=edge-old.service").returncode == 0
+    assert edge.host.run(*ADOPT).returncode == 0
     [before] = edge.host.group(WHERE)["generations"]
     if how == "binds again":
         shown = ["systemctl", "show", "--property=MainPID", "--value", "--", "edge-old.service"]
@@ -181,9 +182,8 @@ def test_a_unit_at_any_address_and_at_each(edge: Edge) -> None:
     server.write_text(EACH_ADDRESS)
     (edge.units / "edge-old.service").write_text(f"{sys.executable} {server}")
     subprocess.run(["systemctl", "start", "edge-old.service"], check=True)
-    adopt = ("adopt", "edge", "--unit=edge-old.service")
     edge.define(groups=[{"address": "0.0.0.0:4433"}], enrollment="adopted")
-    done = edge.host.run(*adopt)
+    done = edge.host.run(*ADOPT)
     assert done.returncode == 255
     have = f"its processes have 0.0.0.0:4433, {WHERE}"
     assert f"name every address of the port as a group ({have})" in done.stderr
@@ -191,7 +191,7 @@ def test_a_unit_at_any_address_and_at_each(edge: Edge) -> None:
     edge.define(groups=every, enrollment="adopted", probes=[{"type": "echo", "address": WHERE}])
     with client() as sock:
         sock.settimeout(PATIENCE_S)
-        assert edge.host.run(*adopt).returncode == 0
+        assert edge.host.run(*ADOPT).returncode == 0
         assert ask(sock, b"?") == 0
     shown = edge.host.json("status")["services"][0]["groups"]
     assert [one["unsteered"] for one in shown] == [[], []]
@@ -206,11 +206,11 @@ def test_a_unit_whose_stop_may_reach_its_successor(edge: Edge) -> None:
     start_old(edge)
     stop = edge.units / "edge-old.service.exec-stop"
     stop.write_text("{ path=/sbin/rndc ; argv[]=/sbin/rndc stop ; ignore_errors=no ; pid=0 }\n")
-    done = edge.host.run("adopt", "edge", "--unit=edge-old.service")
+    done = edge.host.run(*ADOPT)
     assert done.returncode == 255
     assert "ExecStop=/sbin/rndc stop names neither $MAINPID nor" in done.stderr
     stop.write_text("{ path=/bin/kill ; argv[]=/bin/kill $MAINPID ; ignore_errors=no ; pid=0 }\n")
-    assert edge.host.run("adopt", "edge", "--unit=edge-old.service").returncode == 0
+    assert edge.host.run(*ADOPT).returncode == 0
 
 
 def test_a_unit_that_systemd_would_start_again(edge: Edge) -> None:
@@ -219,11 +219,11 @@ def test_a_unit_that_systemd_would_start_again(edge: Edge) -> None:
     start_old(edge)
     triggers = edge.units / "edge-old.service.triggered-by"
     triggers.write_text("edge-old.service edge-old.timer")
-    done = edge.host.run("adopt", "edge", "--unit=edge-old.service")
+    done = edge.host.run(*ADOPT)
     assert done.returncode == 255
     assert "edge-old.service: edge-old.service would start it again beside" in done.stderr
     triggers.write_text("edge-old.timer")
-    assert edge.host.run("adopt", "edge", "--unit=edge-old.service").returncode == 0
+    assert edge.host.run(*ADOPT).returncode == 0
 
 
 def is_active(unit: str) -> bool:
@@ -258,13 +258,13 @@ def test_the_first_restart_moves_it(edge: Edge, reuseport: int) -> None:
     define(edge)
     start_old(edge, reuseport)
     with Traffic() as traffic:
-        plan = edge.host.json("adopt", "edge", "--unit=edge-old.service", "--check")
+        plan = edge.host.json(*ADOPT, "--check")
         assert (plan["generation"], plan["changed"], plan["sockets"]) == (0, True, {WHERE: 1})
         assert edge.host.json("list", WHERE)["groups"] == []
-        done = edge.host.json("adopt", "edge", "--unit=edge-old.service")
+        done = edge.host.json(*ADOPT)
         assert {**plan, "notes": done["notes"]} == done
         assert done["notes"][0].startswith(f"{WHERE}: a client's flow is known once")
-        again = edge.host.json("adopt", "edge", "--unit=edge-old.service")
+        again = edge.host.json(*ADOPT)
         assert (again["generation"], again["changed"]) == (0, False)
         [group] = edge.host.json("status")["services"][0]["groups"]
         assert [item["instance"] for item in group["generations"]] == ["edge-old.service"]
@@ -282,7 +282,7 @@ def test_the_first_restart_moves_it(edge: Edge, reuseport: int) -> None:
     assert serving_only(edge, 1)
     assert edge.restart().returncode == 0
     assert serving_only(edge, 2)
-    refused = edge.host.run("adopt", "edge", "--unit=edge-old.service")
+    refused = edge.host.run(*ADOPT)
     assert "unit edge-old.service has no cgroup: it does not run" in refused.stderr
 
 
@@ -301,7 +301,7 @@ def test_each_client_stays_at_its_socket(edge: Edge, closed: str) -> None:
             sock.settimeout(PATIENCE_S)
             assert ask(sock, b"?") == 0
         with asking(clients[:32]):
-            done = edge.host.json("adopt", "edge", "--unit=edge-old.service")
+            done = edge.host.json(*ADOPT)
         assert done["sockets"] == {WHERE: 32}
         for sock in clients:  # no flow of those that were silent is known yet
             assert ask(sock, b"!") == 0
@@ -312,7 +312,7 @@ def test_each_client_stays_at_its_socket(edge: Edge, closed: str) -> None:
 
 def test_a_service_whose_server_chooses_the_dissector(edge: Edge) -> None:
     start_old(edge)
-    done = edge.host.run("adopt", "edge", "--unit=edge-old.service")
+    done = edge.host.run(*ADOPT)
     assert (done.returncode, "name the one in the definition" in done.stderr) == (255, True)
 
 
@@ -321,7 +321,7 @@ def test_a_rollback_goes_back_to_it(edge: Edge) -> None:
     define(edge)
     start_old(edge)
     with Traffic() as traffic:
-        assert edge.host.run("adopt", "edge", "--unit=edge-old.service").returncode == 0
+        assert edge.host.run(*ADOPT).returncode == 0
         traffic.await_answers()
         assert edge.restart().returncode == 1
     assert (traffic.lost, traffic.moved) == (0, 0)

@@ -23,19 +23,20 @@ from udpgrm.kernel import libbpf
 from udpgrm.state import maps as state
 
 FIRST, WHERE = "127.0.0.1:4432", "127.0.0.1:4433"
-#: Holds a collection after its first group, from the first one on that may delete a group.
+#: Holds a collection after its first group.
 HELD = """
 import time
 from pathlib import Path
 from udpgrm.daemon.garbage_collection import GarbageCollector
 steps = GarbageCollector.steps
 def held(self):
-    is_held = failing() and bool(self._childless)
+    is_held = failing() and {when}
     for turn, _ in enumerate(steps(self)):
         if is_held and not turn:
             Path({held!r}).touch()
             while failing():
                 time.sleep(0.01)
+                {meanwhile}
         yield
     if is_held:
         Path({ended!r}).touch()
@@ -52,12 +53,17 @@ def serving(where: str, generation: int) -> Iterator[socket.socket]:
         yield sock
 
 
+def hold(host: Host, path: Path, when: str, meanwhile: str) -> Path:
+    """Start a daemon that holds its collections as long as host.fault is there."""
+    fault = HELD.format(held=str(path), ended=f"{path}-ended", when=when, meanwhile=meanwhile)
+    host.start(fault=fault)
+    return path
+
+
 @pytest.fixture
 def held(bare_host: Host, tmp_path: Path) -> Path:
-    """A file of a daemon's that holds its collections as long as bare_host.fault is there."""
-    path = tmp_path / "held"
-    bare_host.start(fault=HELD.format(held=str(path), ended=f"{path}-ended"))
-    return path
+    """The file of a daemon that holds the first collection that may delete a group."""
+    return hold(bare_host, tmp_path / "held", when="bool(self._childless)", meanwhile="pass")
 
 
 def go_on(host: Host, held: Path) -> None:
@@ -111,31 +117,10 @@ def test_a_group_that_is_served_again_as_it_is_deleted(bare_host: Host, tmp_path
         assert (generation["generation"], generation["sockets_alive"]) == (2, 1)
 
 
-#: Holds a collection after its first group, and serves messages meanwhile.
-SERVING = """
-import time
-from pathlib import Path
-from udpgrm.daemon.garbage_collection import GarbageCollector
-steps = GarbageCollector.steps
-def held(self):
-    is_held = failing()
-    for turn, _ in enumerate(steps(self)):
-        if is_held and not turn:
-            Path({held!r}).touch()
-            while failing():
-                time.sleep(0.01)
-                yield
-        yield
-    if is_held:
-        Path({ended!r}).touch()
-GarbageCollector.steps = held
-"""
-
-
 def test_a_socket_that_comes_and_moves_during_a_collection(bare_host: Host, tmp_path: Path) -> None:
     """Its flow stays with it, in the table of a generation that has no other socket."""
-    held = tmp_path / "held"
-    bare_host.start(fault=SERVING.format(held=str(held), ended=f"{held}-ended"))
+    # messages are served meanwhile
+    held = hold(bare_host, tmp_path / "held", when="True", meanwhile="yield")
     with serving(FIRST, 1) as first, serving(WHERE, 9) as other, client() as peer:
         grm.wait_registered([first, other])
         bare_host.fault.touch()

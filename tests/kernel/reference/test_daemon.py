@@ -85,7 +85,7 @@ def test_descriptors_of_labelled_groups(bare_host: Host, sockets: list[socket.so
     """One for each socket, until tubular has it or has been asked in vain."""
     # held however long the test takes
     patient = f"import udpgrm.daemon.tubular as tubular; tubular._HOLD_S = {PATIENCE_S}"
-    bare_host.start(f"--tubular={bare_host.scratch}/nobody", fault=patient)
+    bare_host.start(f"--tubular={bare_host.scratch}/absent", fault=patient)
     before = open_descriptors(bare_host)
     for _ in range(3):
         sock = grm.udp()
@@ -102,7 +102,7 @@ def test_descriptors_of_labelled_groups(bare_host: Host, sockets: list[socket.so
         "Loading BPF",
         f"Pinning bpf programs to {bare_host.directory}",
         f"Installing BPF into cgroup {bare_host.cgroup}",
-        f"Tubular path {bare_host.scratch}/nobody",
+        f"Tubular path {bare_host.scratch}/absent",
         "Tailing message ring buffer",
     ]
     grm.put(sockets[0], grm.WORKING_GEN, grm.u32(1))
