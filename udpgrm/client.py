@@ -179,7 +179,8 @@ def wait_registered(sockets: Sequence[socket.socket], timeout: float = 5.0) -> l
             if time.monotonic() > deadline:
                 raise TimeoutError(
                     errno.ETIMEDOUT,
-                    f"socket {sock.fileno()} got no index in {timeout} s",
+                    f"socket {sock.fileno()} got no index in {timeout:.3g} s: no daemon runs, "
+                    "or it could not register the socket (udpgrm doctor)",
                 )
             time.sleep(pause)
             pause = min(2 * pause, _POLL_S)

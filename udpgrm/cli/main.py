@@ -11,7 +11,7 @@ import sys
 from typing import NoReturn
 
 from udpgrm.cli import commands, options
-from udpgrm.cli.errors import EXIT_ERROR, EXIT_HELP, EXIT_INTERRUPTED, CommandError
+from udpgrm.cli.errors import EXIT_ERROR, EXIT_HELP, EXIT_INTERRUPTED, CommandError, refused
 from udpgrm.kernel import limits
 
 
@@ -41,21 +41,13 @@ def main(argv: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except PermissionError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        _complain(f"{where}{error.strerror or error}: {_needed()}")
+        _complain(refused(error))
     except (CommandError, OSError) as error:
         _complain(limits.explain(error))
     except KeyboardInterrupt:
         _complain("interrupted")
         return EXIT_INTERRUPTED
     return EXIT_ERROR
-
-
-def _needed() -> str:
-    """Return which right a refused command lacks."""
-    if os.geteuid():
-        return "udpgrm needs root"
-    return "root itself may not: capabilities are missing, or a security module forbids it"
 
 
 def _complain(text: str) -> None:

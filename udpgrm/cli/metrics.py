@@ -16,12 +16,12 @@ def run(arguments: Arguments) -> int:
     forms = [form for form in ("--prometheus", "--listen", "--json") if arguments.flag(form)]
     if len(forms) > 1:
         raise CommandError(f"metrics: {forms[0]} and {forms[1]} exclude each other")
+    if arguments.flag("--output") and not arguments.flag("--prometheus"):
+        raise CommandError("metrics: --output goes with --prometheus")
     if arguments.flag("--listen") or arguments.flag("--prometheus"):
         from udpgrm.cli import prometheus  # with its families and the daemon's health
 
         return (prometheus.listen if arguments.flag("--listen") else prometheus.run)(arguments)
-    if arguments.flag("--output"):
-        raise CommandError("metrics: --output goes with --prometheus")
     groups = Viewer(common.open_state(arguments)).groups(only, with_flows=False)
     if arguments.flag("--json"):
         common.print_json(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn, Optional, Union
 
 from udpgrm.cli import commands
 from udpgrm.cli.commands import Action
@@ -23,6 +23,22 @@ class _Formatter(argparse.HelpFormatter):
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=80)
+
+
+class _Once(argparse.Action):
+    """Of an option with a value: of two, the last one would win silently."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: Optional[str] = None,
+    ) -> None:
+        """Keep the value. Raises CommandError if there is one."""
+        if hasattr(namespace, self.dest):
+            parser.error(f"{self.dest} is given twice")
+        setattr(namespace, self.dest, values)
 
 
 class Parser(argparse.ArgumentParser):
@@ -46,16 +62,29 @@ class Parser(argparse.ArgumentParser):
 
     def value(self, name: str, argument: str, text: str) -> None:
         """Add an option that takes a value."""
-        self._add([], name, argument, text)
+        self._add([], name, argument, text, _Once)
 
     def flag(self, name: str, text: str) -> None:
         """Add an option without a value."""
         self._add([], name, "", text)
 
-    def _add(self, shorts: list[str], name: str, argument: str, text: str) -> None:
+    def _add(
+        self,
+        shorts: list[str],
+        name: str,
+        argument: str,
+        text: str,
+        action: Union[str, type[argparse.Action]] = "store",
+    ) -> None:
         if argument:
             self.add_argument(
-                *shorts, name, dest=name, metavar=argument, help=text, default=argparse.SUPPRESS
+                *shorts,
+                name,
+                dest=name,
+                action=action,
+                metavar=argument,
+                help=text,
+                default=argparse.SUPPRESS,
             )
         else:
             self.add_argument(

@@ -12,10 +12,11 @@ from typing import Callable, Optional
 
 from udpgrm.build import cache, sources
 from udpgrm.cli import common
+from udpgrm.cli.errors import refused
 from udpgrm.cli.options import Arguments
 from udpgrm.dissectors import kinds
 from udpgrm.dissectors.kind import Kind
-from udpgrm.kernel import cgroups, clock, descriptors, libbpf
+from udpgrm.kernel import cgroups, clock, descriptors, libbpf, limits
 from udpgrm.loader.pool import Pool
 from udpgrm.loader.programs import Linker
 from udpgrm.state import maps as state
@@ -34,8 +35,10 @@ def run(arguments: Arguments) -> int:
         reason = ""
         try:
             attempt()
+        except PermissionError as error:
+            reason = refused(error)
         except (OSError, LookupError, cache.BuildError) as error:
-            reason = str(error)
+            reason = limits.explain(error)
         checks.append((name, reason))
         return not reason
 

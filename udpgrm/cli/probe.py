@@ -11,7 +11,7 @@ import time
 from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
-from udpgrm.kernel import netns
+from udpgrm.kernel import limits, netns
 from udpgrm.probes import reach
 from udpgrm.state import address, counters
 from udpgrm.state.view import GroupView, Viewer
@@ -95,7 +95,10 @@ def _where(arguments: Arguments) -> str:
         return common.operand_address(arguments)
     try:
         return reach.of_host(arguments.operands[0], arguments.given["--at"])
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        at = arguments.given["--at"]
+        raise CommandError(f"probe: --at={at}: {limits.explain(error)}") from error
+    except ValueError as error:
         raise CommandError(f"probe: {error}") from error
 
 

@@ -16,7 +16,7 @@ from udpgrm.numbers import number_of
 from udpgrm.restart import ending
 from udpgrm.restart.migration import Migration
 from udpgrm.restart.statedir import JournalError
-from udpgrm.services import define, document, loader, profiles
+from udpgrm.services import define, document, loader, profiles, unit_from
 from udpgrm.services.define import Change
 from udpgrm.services.document import Problem
 from udpgrm.services.unit_files import UnitError
@@ -80,6 +80,10 @@ def _new(arguments: Arguments, name: str) -> int:
         content = profiles.new(arguments.given["--profile"], name, addresses, timeout)
     except (profiles.ProfileError, ValueError) as error:
         raise CommandError(str(error)) from error
+
+    service, _ = loader.parse(name, content.encode())
+    if service is not None:
+        unit_from.make(service)  # without the package there is nothing to define
 
     def set_up() -> Optional[Migration]:
         service_unit.write(name)

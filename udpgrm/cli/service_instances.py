@@ -20,7 +20,9 @@ from udpgrm.services import loader
 def start(arguments: Arguments, name: str) -> int:
     """Start the first instance, unless one runs, or adopt the unit that serves."""
     changes = Changes(arguments.flag("--check"))
+    service = loader.load(name, common.services_dir())
     try:
+        systemd.text_of(service.instances.unit)
         notes = first.start_or_adopt(
             name,
             arguments.given.get("--adopt") or former.predecessor(name) or _serving_package(name),

@@ -14,8 +14,11 @@ _ENOUGH = 1024
 
 def explain(error: BaseException) -> str:
     """Return an error's message; if descriptors have run out, also what to do."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     advice = _advice(error)
-    return str(error) if advice is None else f"{error}: {advice}"
+    return text if advice is None else f"{text}: {advice}"
 
 
 def _advice(error: BaseException) -> Optional[str]:

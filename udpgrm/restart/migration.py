@@ -25,6 +25,7 @@ from udpgrm.services import unit_directives
 from udpgrm.services.definition import Service
 
 _TIMEOUT_S = 10.0
+_FEW = 4
 
 
 @dataclass
@@ -184,7 +185,7 @@ def _notes(service: Service, unit: str, also: list[str]) -> Iterator[str]:
     """
     if also:
         yield (
-            f"{unit} has sockets at {', '.join(also)}, too: name these as groups, unless its "
+            f"{unit} has sockets at {_first_few(also)}, too: name these as groups, unless its "
             "instances leave them alone: a restart fails if one binds them"
         )
     for group in service.groups:
@@ -201,6 +202,12 @@ def _notes(service: Service, unit: str, also: list[str]) -> Iterator[str]:
                 f"{group.address}: connections of {kind.name} that began without its cookies are "
                 "new flows after the first restart"
             )
+
+
+def _first_few(addresses: list[str]) -> str:
+    """Return some addresses for a message: those of single clients may be hundreds."""
+    more = len(addresses) - _FEW
+    return ", ".join(addresses[:_FEW]) + (f" and {more} more" if more > 0 else "")
 
 
 def _hook(pin_directory: Path, cgroup: Path) -> None:

@@ -40,7 +40,13 @@ def text_of(unit: str) -> str:
     """Return the text of a unit's files. Raises SystemdError unless systemd knows the unit."""
     done = _run("systemctl", "--no-ask-password", "cat", "--", unit)
     if done.returncode:
-        raise SystemdError(_message_of(done, f"no unit {unit}"))
+        reason = _message_of(done, f"no unit {unit}")
+        if reason.startswith("No files found"):
+            reason = (
+                f"systemd has no unit {unit}: write it to /etc/systemd/system, "
+                "then systemctl daemon-reload"
+            )
+        raise SystemdError(reason)
     return done.stdout
 
 

@@ -116,6 +116,7 @@ def test_into_a_file(host: Host, tmp_path: Path) -> None:
     os.mknod(device, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
     for arguments in (
         ["metrics", f"--output={file}"],
+        ["metrics", "--listen=127.0.0.1:0", f"--output={file}"],
         ["metrics", "--prometheus", "--json"],
         ["list", "--prometheus"],
         ["metrics", "--prometheus", f"--output={tmp_path}/none/udpgrm.prom"],

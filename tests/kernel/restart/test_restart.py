@@ -365,7 +365,7 @@ def test_misuse(edge: Edge, arguments: tuple[str, ...], message: str) -> None:
 
 def test_no_daemon(edge: Edge) -> None:
     (edge.units / "edge@.service").unlink()
-    assert "No files found for edge@.service" in edge.restart().stderr
+    assert "systemd has no unit edge@.service: write it" in edge.restart().stderr
 
 
 def test_drain_alone(serving: Edge) -> None:

@@ -294,6 +294,7 @@ def test_help(line: str, capsys: pytest.CaptureFixture[str]) -> None:
         "delete 192.0.2.1:443 more",
         "working-gen 192.0.2.1:443",
         "working-gen 192.0.2.1 1",
+        "working-gen 192.0.2.1:443 1 --app=0 --app=1",
         "working-gen 192.0.2.1:443 1 --app=4",
         "probe",
         "probe 192.0.2.1:443 --count=0",

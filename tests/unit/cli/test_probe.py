@@ -70,7 +70,7 @@ def test_a_probe_at_another_host(capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["probe", listed, "--type=echo", "--at=127.0.0.1", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["address"] == there.address
     assert main(["probe", "0.0.0.0:53", "--type=dns", "--at=no.such.invalid"]) == 255
-    assert capsys.readouterr().err.startswith("udpgrm: probe: [Errno")
+    assert capsys.readouterr().err.startswith("udpgrm: probe: --at=no.such.invalid: Name ")
 
 
 def test_an_echo(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.unit.services.support import text
 from udpgrm.cli import main, status
-from udpgrm.services import document, loader
+from udpgrm.services import document, loader, unit_files
 
 Run = Callable[..., tuple[int, dict[str, Any]]]
 
@@ -181,6 +181,15 @@ def test_names(there: Path, run: Run, name: str) -> None:
 def test_misuse(there: Path, run: Run, arguments: tuple[str, ...], message: str) -> None:
     code, answer = run(*arguments)
     assert (code, message in answer["error"]) == (255, True)
+
+
+def test_a_profile_whose_package_is_missing_defines_nothing(
+    there: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unit_files, "DIRECTORIES", [there / "units"])
+    code, answer = run("new", "edge", "--profile=knot", "--address=192.0.2.1:53")
+    assert (code, "there is no unit knot.service" in answer["error"]) == (255, True)
+    assert not there.exists()
 
 
 def test_lines_for_people(

@@ -23,6 +23,7 @@ enable) echo "$2" >>"$HERE/enabled" ;;
 start) [ ! -e "$HERE/broken" ] || exit 1; echo edge@1.service >>"$HERE/live" ;;
 stop) : >"$HERE/live" ;;
 disable) : >"$HERE/enabled" ;;
+cat) [ ! -e "$HERE/no-unit" ] || { echo "No files found for $2." >&2; exit 1; } ;;
 esac
 """
 
@@ -50,7 +51,15 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[
     return code, json.loads(out) if out else {"error": err}
 
 
+def define(here: Path) -> Path:
+    """Write the definition of edge."""
+    path = here / "services.d" / "edge.yaml"
+    path.write_bytes(text())
+    return path
+
+
 def test_the_first_instance_is_started_once(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    define(here)
     for options, changed in ((["--check"], True), ([], True), ([], False)):
         code, answer = run(capsys, "start", "edge", *options)
         expected = ["edge-first.service"] if changed else []
@@ -59,20 +68,35 @@ def test_the_first_instance_is_started_once(here: Path, capsys: pytest.CaptureFi
 
 
 def test_an_instance_that_does_not_start(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    define(here)
     (here / "broken").touch()
     code, answer = run(capsys, "start", "edge")
     assert code == 255
     assert "systemctl start edge-first.service: failed; edge@1.service: " in answer["error"]
 
 
+def test_what_cannot_be_started_is_not_enabled(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, answer = run(capsys, "start", "edge")
+    assert (code, "no service 'edge' in " in answer["error"]) == (255, True)
+    define(here)
+    (here / "no-unit").touch()
+    code, answer = run(capsys, "start", "edge")
+    assert (code, "systemd has no unit edge@.service: write it" in answer["error"]) == (255, True)
+    assert not (here / "enabled").exists()
+
+
 def test_stop(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    definition = define(here)
     run(capsys, "start", "edge")
+    definition.unlink()
     journal = here / "state" / "edge@1.json"
     journal.touch()
     assert "are unknown without a definition" in run(capsys, "stop", "edge")[1]["error"]
-    (here / "services.d" / "edge.yaml").write_bytes(text())
+    define(here)
     group = {"address": "0.0.0.0:4433", "generations": [{"sockets": 1, "flows": 2}]}
     document = {"restart": None, "draining": [], "groups": [group]}
     monkeypatch.setattr(status, "describe", lambda *_: document)

@@ -27,14 +27,14 @@ def test_errors_of_the_machine_are_logged_once_a_minute(monkeypatch: pytest.Monk
         logged.report(no_memory("map"))
         logged.report(no_memory("program"), "cannot look for sockets now")
     assert lines == [
-        "OSError: [Errno 12] map: Cannot allocate memory (what waits for it is tried again)",
-        "cannot look for sockets now: [Errno 12] program: Cannot allocate memory "
+        "OSError: map: Cannot allocate memory (what waits for it is tried again)",
+        "cannot look for sockets now: program: Cannot allocate memory "
         "(what waits for it is tried again)",
     ]
     now[0] += 60
     logged.report(no_memory("map"))
     assert lines[2:] == [
-        "OSError: [Errno 12] map: Cannot allocate memory "
+        "OSError: map: Cannot allocate memory "
         "(what waits for it is tried again, 2 times since this was logged)"
     ]
 
