@@ -54,6 +54,14 @@ def blocks() -> list[tuple[str, bool]]:
     ]
 
 
+def await_status(machine: Machine, service: str, pattern: str) -> None:
+    """Wait until the status of a service has a text."""
+    deadline = time.monotonic() + 60
+    while not re.search(pattern, output := machine.run(f"udpgrm status {service}").stdout):
+        assert time.monotonic() < deadline, output
+        time.sleep(0.2)
+
+
 def test_tutorial(machine: Machine) -> None:
     began = time.monotonic()
     client = None
@@ -62,7 +70,7 @@ def test_tutorial(machine: Machine) -> None:
     for code, is_second in blocks():
         if is_second:
             client = machine.started(code)
-            time.sleep(5)
+            await_status(machine, "turn", r"[1-9]\d* flows")
             continue
         # hosts reach no registry
         code = code.replace("apt-get update\n", "").replace("./udpgrm", "/root/udpgrm")
@@ -113,9 +121,9 @@ def test_readme(machine: Machine) -> None:
     machine.run("\n".join(commands[: restart + 1]))
     machine.run(f"python3 -c '{CLIENT}'")
     machine.run(f"{commands[restart]} --no-follow")
-    wait_for(machine, "edge", "drain")
+    await_status(machine, "edge", "drain")
     machine.run(commands[restart + 1])
-    wait_for(machine, "edge", "rolled back")
+    await_status(machine, "edge", "rolled back")
     assert "working  edge@2.service" in machine.run("\n".join(commands[restart + 2 :])).stdout
     machine.run("systemctl disable --now udpgrm-first@edge && systemctl stop 'edge@*'")
     machine.run("udpgrm delete 0.0.0.0:4433 || true")  # unless the daemon has done so
@@ -130,22 +138,14 @@ def test_upgrade_under_traffic(machine: Machine, package: Path, tmp_path: Path) 
     with steady.traffic({"fl1": machine.address}, 4433) as seen:
         # the restart drains while its files are replaced
         machine.run("udpgrm restart echo --no-follow")
-        wait_for(machine, "echo", "drain")
+        await_status(machine, "echo", "drain")
         machine.run(f"apt-get install -y /root/{new.name}")
         assert 'version="99.0"' in machine.run("udpgrm metrics").stdout
-        wait_for(machine, "echo", "finished")
+        await_status(machine, "echo", "finished")
         machine.run("udpgrm restart echo")
     host = seen["fl1"]
     assert host.is_well, host
     assert host.generations == {1, 2, 3}
-
-
-def wait_for(machine: Machine, service: str, word: str) -> None:
-    """Wait until the status of a service has a word."""
-    deadline = time.monotonic() + 60
-    while word not in (output := machine.run(f"udpgrm status {service}").stdout):
-        assert time.monotonic() < deadline, output
-        time.sleep(0.2)
 
 
 def test_removal(machine: Machine) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Optional
 from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
-from udpgrm.restart import foreground, lock, release, systemd
+from udpgrm.restart import foreground, lock, migration, release, systemd
 from udpgrm.restart import journal as journals
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.release import Action
@@ -48,7 +48,8 @@ def check(arguments: Arguments, name: str) -> int:
     if arguments.flag("--json"):
         common.print_json(document)
     elif plan.action is Action.RESTART:
-        print(*_lines(name, document), sep="\n")
+        note = unknown_clients(name, plan)
+        print(*_lines(name, document), *([] if note is None else [note]), sep="\n")
     else:
         words = {
             Action.NONE: "serves already",
@@ -91,6 +92,12 @@ def make(arguments: Arguments, name: str) -> Plan:
     if last is not None and last.position.outcome is None and last.release == wanted:
         return _unfinished(arguments, service, last, running, True)
     return Plan(Action.NONE, wanted, True, document)
+
+
+def unknown_clients(name: str, plan: Plan) -> Optional[str]:
+    """Return which clients of an adopted unit a restart would cut off; None: none."""
+    service = loader.load(name, common.services_dir())
+    return migration.unknown_clients(service, plan.document["from_generation"])
 
 
 def _unfinished(

@@ -60,8 +60,16 @@ def run(arguments: Arguments) -> int:
         if is_here(arguments) or (with_resume and not _is_suspended(name)):
             return here(arguments, functools.partial(_work, arguments, name))
         if not with_resume:
-            planning.make(arguments, name)  # so that most refusals come from here
+            plan = planning.make(arguments, name)  # so that most refusals come from here
+            _note_unknown(name, plan)
         return elsewhere(arguments, name, ["--resume"] if with_resume else [])
+
+
+def _note_unknown(name: str, plan: Plan) -> None:
+    """Say which clients of an adopted unit the restart would cut off."""
+    note = planning.unknown_clients(name, plan)
+    if note is not None:
+        _note(f"{name}: {note}")
 
 
 def _refuse_combinations(arguments: Arguments) -> None:
@@ -92,6 +100,7 @@ def _ensure(arguments: Arguments, name: str) -> int:
             plan = planning.make(arguments, name)
             changed |= plan.changes
             if plan.action is Action.RESTART:
+                _note_unknown(name, plan)
                 _hand_over(arguments, name)
             if plan.changes and is_here(arguments):
                 return _ensure_here(arguments, name, plan)

@@ -21,10 +21,11 @@ from udpgrm.services.definition import Service
 
 @dataclass(frozen=True)
 class Former:
-    """A generation and the unit that runs it."""
+    """A generation and the unit that runs it. adopted: when, by the monotonic clock, if known."""
 
     generation: int
     unit: str
+    adopted: Optional[float] = None
 
 
 def load(service: str) -> Optional[Former]:
@@ -34,7 +35,8 @@ def load(service: str) -> Optional[Former]:
         value = stored.mapping(json.loads(host.current.read(path)))
         generation = stored.generation(value["generation"])
         if value["boot_id"] == journals.boot_id() and generation is not None:
-            return Former(generation, stored.text(value["unit"]))
+            adopted = stored.optional_number(value.get("adopted"))
+            return Former(generation, stored.text(value["unit"]), adopted)
     return None
 
 
@@ -51,6 +53,7 @@ def save(service: str, former: Former) -> None:
     content = {
         "generation": former.generation,
         "unit": former.unit,
+        "adopted": former.adopted,
         "boot_id": journals.boot_id(),
     }
     host.rewrite(statedir.path_of(service, ".unit"), f"{json.dumps(content)}\n")

@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import Optional
 
 import udpgrm.client as grm
+from udpgrm import abi
 from udpgrm.dissectors import kinds
 from udpgrm.kernel import cgroups, netns, sockopt
 from udpgrm.loader import hooks
-from udpgrm.restart import adoption, former, omitted, prepare, reuseport, systemd
+from udpgrm.restart import adoption, former, host, omitted, prepare, reuseport, systemd
 from udpgrm.restart.former import Former
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.instances import TemplateUnits
 from udpgrm.restart.plan import GroupFacts, Refused
 from udpgrm.services import unit_directives
-from udpgrm.services.definition import Service
+from udpgrm.services.definition import Group, Service
 
 _TIMEOUT_S = 10.0
 _FEW = 4
@@ -74,7 +75,7 @@ def adopt(service: Service, unit: str, pin_directory: Path, dry: bool) -> Migrat
             _hook(pin_directory, cgroup)
             _share(held, migration, cgroup)
     if not dry:
-        former.save(service.name, Former(generation, unit))
+        former.save(service.name, Former(generation, unit, host.current.monotonic()))
         groups.share_addresses(service)
         _enroll(service, groups, cgroup, migration)
     return migration
@@ -202,6 +203,35 @@ def _notes(service: Service, unit: str, also: list[str]) -> Iterator[str]:
                 f"{group.address}: connections of {kind.name} that began without its cookies are "
                 "new flows after the first restart"
             )
+
+
+def unknown_clients(service: Service, generation: Optional[int]) -> Optional[str]:
+    """Return which clients of an adopted unit a restart would cut off now; None: none.
+
+    generation: the one that serves. A client to which the unit has sent nothing since its adoption
+    is known to no flow table. After the flow timeout it is no flow anyway.
+    """
+    former_unit = former.load(service.name)
+    if former_unit is None or former_unit.generation != generation or not former_unit.adopted:
+        return None
+    age = host.current.monotonic() - former_unit.adopted
+    left = max(_flow_timeout_s(group) for group in service.groups) - age
+    if left <= 0:
+        return None
+    return (
+        f"{former_unit.unit} was adopted {age:.0f} s ago: clients to which it has sent nothing "
+        f"since lose their session in a restart; in {left:.0f} s there are none left"
+    )
+
+
+def _flow_timeout_s(group: Group) -> int:
+    """Return for how long a group's flows last without a send; 0: it has no flow tables."""
+    kind = kinds.DEFAULT if group.dissector is None else kinds.find(group.dissector.name)
+    if group.protocol == "tcp" or not kind.has_flow_table:
+        return 0
+    value = kind.encode({} if group.dissector is None else group.dissector.parameters)
+    timeout = kind.flow_timeout_s(value) or int(value.flow_timeout_s)
+    return timeout or abi.DEFAULT_FLOW_TIMEOUT_S
 
 
 def _first_few(addresses: list[str]) -> str:

@@ -286,6 +286,21 @@ def test_the_first_restart_moves_it(edge: Edge, reuseport: int) -> None:
     assert "unit edge-old.service has no cgroup: it does not run" in refused.stderr
 
 
+def test_clients_that_an_adoption_does_not_know_yet(edge: Edge) -> None:
+    """Until the flow timeout has passed, a restart names them."""
+    start_old(edge)
+    define(edge)
+    assert edge.host.run(*ADOPT).returncode == 0
+
+    def warned() -> bool:
+        done = edge.host.run("restart", "edge", "--check")
+        assert done.returncode == 0, done.stderr
+        return "clients to which it has sent nothing since lose" in done.stdout
+
+    assert warned()
+    wait_for(lambda: not warned(), "the flow timeout")
+
+
 @pytest.mark.parametrize("closed", ["", "0 3"])
 def test_each_client_stays_at_its_socket(edge: Edge, closed: str) -> None:
     """Each socket gets the clients that the kernel's hash has given it before.
