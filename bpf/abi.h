@@ -26,7 +26,6 @@ enum {
 	PARAMETERS_BYTES = 484,
 	USERS = 1024,
 	HINTS = 4096,
-	LINES = 16384,
 	LINE_FLOWS = 3,
 	RESERVE = 8, /* of the ids of groups and flow tables, one of so many is for root only */
 	UNIT_NAME_BYTES = 128,
@@ -586,6 +585,7 @@ enum relocation {
 	CONST_PID_NUMBERS_OFFSET,
 	CONST_REUSEPORT_COUNT_OFFSET,
 	CONST_REUSEPORT_SOCKETS_OFFSET,
+	CONST_LINE_BITS,
 	/* of a named dissector, in the order of its schema */
 	CONST_PARAMETERS = 128,
 };

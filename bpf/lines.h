@@ -16,7 +16,6 @@
 #include "groups.h"
 
 enum {
-	LINE_BITS = 14,
 	/*
 	 * Jiffies, 5 s at least. A flow that was refreshed that recently is refreshed without a
 	 * claim of its line. A writer that has the claim may replace it, but then the line lacks
@@ -24,8 +23,6 @@ enum {
 	 */
 	LINE_RECENT = 5000,
 };
-
-_Static_assert(LINES == 1 << LINE_BITS, "LINES");
 
 /* The address and port of a peer, as in struct line_flow. */
 static __always_inline u64 line_peer(const struct flow_key *key)
@@ -45,11 +42,18 @@ static __always_inline u64 line_age(u64 state, u64 now)
 	return (now & (1ULL << 40) - 1) - (state >> 24);
 }
 
+/* Ports in a row, as of a NAT, are spread like peers drawn by chance. */
+static __always_inline u64 line_hash(u32 group_id, const struct flow_key *key)
+{
+	u64 hash = (line_peer(key) >> 16 | (u64)group_id << 48) * 0x9e3779b97f4a7c15ULL;
+
+	return (hash ^ hash >> 32) * 0x9e3779b97f4a7c15ULL;
+}
+
 /* The line of a key; NULL: it is not of an IPv4 peer. */
 static __always_inline struct line *line_of(u32 group_id, const struct flow_key *key)
 {
-	u64 hash = (line_peer(key) >> 16 | (u64)group_id << 48) * 0x9e3779b97f4a7c15ULL;
-	u64 number = array_key(hash >> (64 - LINE_BITS));
+	u64 number = array_key(line_hash(group_id, key) >> (64 - CONST(LINE_BITS)));
 
 	if (key->addr[0] | key->addr[1] | (key->addr[2] ^ V4_MAPPED) | key->keyed_by)
 		return NULL;

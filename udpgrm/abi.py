@@ -27,7 +27,6 @@ NAME_BYTES = 32
 PARAMETERS_BYTES = 484
 USERS = 1024
 HINTS = 4096
-LINES = 16384
 LINE_FLOWS = 3
 UNIT_NAME_BYTES = 128
 #: In the map of enrolled processes and cgroups: the key's first word names a process.
@@ -203,6 +202,7 @@ class Relocation(IntEnum):
     PID_NUMBERS_OFFSET = 103
     REUSEPORT_COUNT_OFFSET = 104
     REUSEPORT_SOCKETS_OFFSET = 105
+    LINE_BITS = 106
     PARAMETERS = 128
 
 

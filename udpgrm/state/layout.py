@@ -48,6 +48,7 @@ _MAX_CONNECTED = 4096
 _MAX_UNITS = 1024
 _MAX_SERVICE_CGROUPS = 4096
 _MAX_SHARED = 16384
+_MIN_LINE_BITS = 14
 
 
 class Limits(NamedTuple):
@@ -186,6 +187,11 @@ def _groups(limits: Limits) -> int:
     return limits.groups
 
 
+def _lines(limits: Limits) -> int:
+    """Return the number of lines, a power of two: a full table's flows are in most of them."""
+    return 1 << max(_MIN_LINE_BITS, (limits.flows // 4 - 1).bit_length())
+
+
 #: By the name of the pin. config comes first: it describes the others.
 MAPS = {
     "config": _Map(_array("udpgrm_config", Config, 1)),
@@ -226,7 +232,7 @@ MAPS = {
         Relocation.FLOW_TABLES,
     ),
     # mapped: at the begin of a page, or a line would be in two cache lines
-    "lines": _Map(_array("udpgrm_lines", abi.Line, abi.LINES, libbpf.F_MMAPABLE), Relocation.LINES),
+    "lines": _Map(_array("udpgrm_lines", abi.Line, _lines, libbpf.F_MMAPABLE), Relocation.LINES),
     "slots": _Map(_outer("udpgrm_slotss", _groups, lambda _: make_slots()), Relocation.SLOTS),
     "sockets": _Map(
         _outer("udpgrm_sockets", _groups, lambda _: make_sockets()), Relocation.SOCKETS

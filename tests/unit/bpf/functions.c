@@ -196,6 +196,11 @@ u32 test_refresh(struct group *group, u32 slot, struct flow_key *key, u64 owner,
 	return refresh_flow(group, GROUP_ID, slot, key, owner, array_entry, stale);
 }
 
+u64 test_line_hash(struct flow_key *key)
+{
+	return line_hash(GROUP_ID, key);
+}
+
 u32 test_ask_line(struct group *group, struct flow_key *key, u32 *array_entry, u32 *slot)
 {
 	return ask_line(group, GROUP_ID, key, array_entry, slot);

@@ -76,6 +76,7 @@ def load_functions(scratch: Path) -> ctypes.CDLL:
         ("test_draw_from", None, [u64]),
         ("test_unlist", None, [pointer, u32]),
         ("test_set_clock", None, [u64]),
+        ("test_line_hash", u64, [pointer]),
         ("test_ask_line", u32, [pointer, pointer, pointer, pointer]),
     ):
         function = getattr(library, name)

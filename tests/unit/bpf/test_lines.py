@@ -8,8 +8,11 @@ All peers share a line here, of three flows.
 from __future__ import annotations
 
 import ctypes
+import random
+import socket
 import subprocess
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Optional
@@ -154,6 +157,24 @@ steps: st.SearchStrategy[Step] = st.one_of(
         lambda moved: lambda group: setattr(group.sockets[moved[0]], "slot", moved[1])
     ),
 )
+
+
+def overflowing(lines: Iterable[int]) -> int:
+    """How many flows a line of three has no place for."""
+    return sum(max(0, flows - 3) for flows in Counter(lines).values())
+
+
+def test_ports_in_a_row_are_spread_like_peers_drawn_by_chance(functions: ctypes.CDLL) -> None:
+    bits, ports = 18, range(10_000, 60_000)
+    peers = [
+        abi.FlowKey((ctypes.c_uint8 * 16)(*MAPPED, last), socket.htons(port))
+        for last in range(1, 9)
+        for port in ports
+    ]
+    hashes = [functions.test_line_hash(ctypes.byref(peer)) >> (64 - bits) for peer in peers]
+    chance = random.Random(1)
+    drawn = [chance.randrange(1 << bits) for _ in peers]
+    assert overflowing(hashes) < 1.1 * overflowing(drawn)
 
 
 @settings(max_examples=400)
