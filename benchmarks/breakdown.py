@@ -13,10 +13,10 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.hooks import attached, fresh_peers, nothing_for
 from benchmarks.measure import Case, program_times
-from benchmarks.place import Place
+from benchmarks.place import Place, inside
 from benchmarks.report import Row
 from benchmarks.steering import EMPTY, rows_of
-from benchmarks.traffic import PAYLOAD, SOURCES, Group, Groups, Sources, attach, run
+from benchmarks.traffic import PAYLOAD, SOURCES, Group, Groups, Sources, attach, plain, run
 from udpgrm import abi
 from udpgrm.abi import Relocation
 from udpgrm.build import cache
@@ -29,8 +29,7 @@ _PARTS = Path(__file__).parent / "bpf/parts.c"
 _FLOW: tuple[str, ...] = (
     "group record and counters",
     "+ flow key",
-    "+ the generation's table",
-    "+ the flow in it",
+    "+ the flow's line",
     "+ its socket",
 )
 _NOOP: tuple[str, ...] = ("group record", "+ the generation's sockets", "+ the socket")
@@ -65,7 +64,11 @@ class _Parts:
             Relocation.OWN_COUNTERS: "counters",
         }
         epoch: int = maps.group(group.group_id).epoch
-        constants: dict[int, int] = {Relocation.GROUP: group.group_id, Relocation.EPOCH: epoch}
+        constants: dict[int, int] = {
+            Relocation.GROUP: group.group_id,
+            Relocation.EPOCH: epoch,
+            Relocation.LINE_BITS: maps.line_bits,
+        }
         with contextlib.ExitStack() as stack:
             for key, outer in own.items():
                 fd = stack.enter_context(maps.inner(outer, group.group_id))
@@ -87,25 +90,34 @@ class _Parts:
         return self._groups.keep_fd(libbpf.prog_load(kind, "udpgrm_part", code, attach_type))
 
 
-def _steer(section: str, parts: _Parts, groups: Groups, sources: Sources) -> Iterator[Row]:
+def _steer(
+    section: str, parts: _Parts, groups: Groups, sources: Sources, where: Place
+) -> Iterator[Row]:
     flow = groups.make()
     flow.assure(sources.names)
     noop = groups.make(abi.Dissector(type=abi.DissectorType.NOOP))
     nothing = groups.without_steering()
-    programs = parts.compile("part_steer", range(1, 8))
-    steps = [(noop, "NOOP", [programs[0], *programs[5:]], _NOOP)]
-    steps.append((flow, "FLOW", programs[:5], _FLOW))
+    programs = parts.compile("part_steer", range(1, 7))
+    steps = [(noop, "NOOP", [programs[0], *programs[4:]], _NOOP)]
+    steps.append((flow, "FLOW", programs[:4], _FLOW))
     for group, name, parts_of, texts in steps:
-        cases = [_case(EMPTY, nothing, nothing.program, sources)]
+        cases = [_case(EMPTY, nothing, nothing.working[0], nothing.program, sources)]
+        by = _without_hooks(group, groups, where)
         for part, text in zip(parts_of, texts):
-            cases.append(_case(text, group, parts.steering(part, group), sources))
-        cases.append(_case("the program as it is", group, group.program, sources))
+            cases.append(_case(text, group, by, parts.steering(part, group), sources))
+        cases.append(_case("the program as it is", group, by, group.program, sources))
         yield from rows_of(f"{section} {name}, ns", program_times(cases), {})
 
 
-def _case(name: str, group: Group, program: int, sources: Sources) -> Case:
+def _without_hooks(group: Group, groups: Groups, where: Place) -> socket.socket:
+    """Return a further socket of a group, by which a program may be attached."""
+    with inside(where.bare, where.hooked):
+        return groups.keep(plain(group.port, reuse=True))
+
+
+def _case(name: str, group: Group, by: socket.socket, program: int, sources: Sources) -> Case:
     def ready() -> None:
-        attach(group.working[0], program)
+        attach(by, program)
         sources.aim([group])
 
     return Case(name, [program], SOURCES, sources.send, ready)
@@ -138,5 +150,5 @@ def measure(groups: Groups, where: Place) -> Iterator[Row]:
     section = "Where the time goes:"
     with TemporaryDirectory(prefix="udpgrm-bench-") as directory, Sources() as sources:
         parts = _Parts(groups, Path(directory))
-        yield from _steer(section, parts, groups, sources)
+        yield from _steer(section, parts, groups, sources, where)
         yield from _sends(section, parts, groups, where)

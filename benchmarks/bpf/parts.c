@@ -10,8 +10,7 @@
 enum {
 	STEER_GROUP = 1, /* counters and group record */
 	STEER_KEY,	 /* remote address and port */
-	STEER_TABLE,	 /* the flow table of the working generation */
-	STEER_FLOW,	 /* the flow in it, and its age */
+	STEER_LINE,	 /* the flow in its line, and its age */
 	STEER_SELECT,	 /* its socket */
 	STEER_SLOT,	 /* NOOP: the working generation's record */
 	STEER_SLOT_SELECT,
@@ -22,9 +21,7 @@ int part_steer(struct sk_reuseport_md *md)
 	struct steering s = { .md = md };
 	u32 group_id = CONST(GROUP), zero = 0, slot_id, array_entry;
 	struct remote remote = {};
-	struct flow *flow;
 	struct slot *slot;
-	void *table;
 
 	s.counters = bpf_map_lookup_elem(MAP(OWN_COUNTERS), &zero);
 	if (!s.counters)
@@ -49,14 +46,9 @@ int part_steer(struct sk_reuseport_md *md)
 	}
 	if (read_remote(md, &remote) || PART == STEER_KEY)
 		return SK_PASS;
-	table = flow_table(s.group, slot_id);
-	if (!table || PART == STEER_TABLE)
+	if (ask_line(s.group, group_id, &remote.key, &array_entry, &slot_id) != LINE_HAS_IT ||
+	    PART == STEER_LINE)
 		return SK_PASS;
-	flow = bpf_map_lookup_elem(table, &remote.key);
-	if (!flow || !is_fresh(flow, bpf_jiffies64() - s.group->timeout_jiffies) ||
-	    PART == STEER_FLOW)
-		return SK_PASS;
-	array_entry = flow->array_entry;
 	bpf_sk_select_reuseport(md, MAP(OWN_SOCKETS), &array_entry, 0);
 	return SK_PASS;
 }

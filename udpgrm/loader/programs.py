@@ -162,7 +162,7 @@ class Linker:
             Relocation.SYSCALL_ARG0_OFFSET: _SYSCALL_ARG0.get(platform.machine(), 0),
             Relocation.ATTACH_TOKEN: self._attach_token,
             **_hash_key(maps),
-            Relocation.LINE_BITS: libbpf.map_info(maps["lines"]).max_entries.bit_length() - 1,
+            Relocation.LINE_BITS: maps.line_bits,
             Relocation.USER_GROUPS: limits.groups_per_user,
             Relocation.USER_TABLES: limits.tables_per_user,
             Relocation.USER_MESSAGES: layout.MESSAGES_PER_USER,

@@ -73,6 +73,12 @@ class Maps:
         assert data is not None
         return Config.from_buffer_copy(data)
 
+    @property
+    def line_bits(self) -> int:
+        """Return how many bits of a hash choose a line."""
+        lines: int = libbpf.map_info(self["lines"]).max_entries
+        return lines.bit_length() - 1
+
     def write_config(self, config: Config) -> None:
         """Replace the configuration record."""
         libbpf.map_update(self["config"], index(0), bytes(config))
