@@ -21,6 +21,7 @@ _DIRECT = 4096
 R0, R1, _R2, _R3, _R4, _R5, CONTEXT, A, X, UNKNOWN, STACK = range(11)
 #: Below the stack's end: where loads by helper go. The filter's memory follows.
 LOADED = -8
+_HALF = LOADED + 4
 
 
 def hide(code: Code, register: int) -> None:
@@ -53,22 +54,47 @@ class Loads:
         return True
 
     def indirect(self, k: int, size: int) -> None:
-        """Append a load at X + k; by helper, as the verifier does not know a bound of X."""
+        """Append a load at X + k, from the packet itself, else by helper."""
         code = self._code
+        helper, loaded = self._labels()
         code.alu_register(ebpf.MOV, _R2, X)
         code.alu(ebpf.ADD, _R2, k)
-        hide(code, _R2)
+        self._forget(_R2)
         code.jump("too short", JMP32 | ebpf.JGT, _R2, value=_MAX_OFFSET)
         code.alu(ebpf.ADD, _R2, UDP_HEADER)
+        code.jump(helper, JMP | ebpf.JGT, _R2, value=_DIRECT)
+        code.load(8, R1, CONTEXT, _DATA)
+        code.load(8, _R4, CONTEXT, _DATA_END)
+        code.alu_register(ebpf.ADD, R1, _R2, ALU64)
+        code.alu_register(ebpf.MOV, _R3, R1, ALU64)
+        code.alu(ebpf.ADD, _R3, size, ALU64)
+        code.jump(helper, JMP | ebpf.JGT, _R3, _R4)
+        code.load(size, A, R1, 0)
+        code.jump(loaded)
+        code.label(helper)
         self._bytes(A, size, Helper.SKB_LOAD_BYTES)
+        code.label(loaded)
         if size > 1:
             code.alu(ebpf.TO_BIG_ENDIAN, A, 8 * size)
+
+    def _forget(self, register: int) -> None:
+        """Hide a register's value from the verifier, and what it was made of.
+
+        A pointer will depend on it: the verifier would follow paths apart that differ in what it
+        was made of. It does not keep what half of a slot of the stack holds.
+        """
+        self._code.emit(ebpf.STORE_WORD, STACK, register, _HALF)
+        self._code.load(4, register, STACK, _HALF)
+
+    def _labels(self) -> tuple[tuple[str, int], tuple[str, int]]:
+        """Return names for where a load by helper is, and where the next instruction is."""
+        self._loads += 1
+        return ("helper", self._loads), ("loaded", self._loads)
 
     def _payload(self, target: int, k: int, size: int) -> None:
         """Append a load from the packet itself, else by helper."""
         code, offset = self._code, UDP_HEADER + k
-        self._loads += 1
-        helper, loaded = ("helper", self._loads), ("loaded", self._loads)
+        helper, loaded = self._labels()
         if offset <= _DIRECT:
             code.load(8, R1, CONTEXT, _DATA)
             code.load(8, _R2, CONTEXT, _DATA_END)

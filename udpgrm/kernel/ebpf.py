@@ -26,7 +26,7 @@ ADD, SUB, AND, LSH, XOR, MOV, TO_BIG_ENDIAN = 0x00, 0x10, 0x50, 0x60, 0xA0, 0xB0
 JA, JEQ, JGT, JNE, CALL, EXIT = 0x00, 0x10, 0x20, 0x50, 0x80, 0x90
 # memory: BPF_LDX | BPF_MEM, BPF_STX | BPF_MEM by bytes
 LOADS = {1: 0x71, 2: 0x69, 4: 0x61, 8: 0x79}
-STORE_DOUBLE = 0x7B
+STORE_WORD, STORE_DOUBLE = 0x63, 0x7B
 #: Source register of a call within the program.
 PSEUDO_CALL = 1
 CALL_CODE = JMP | CALL
