@@ -59,8 +59,10 @@ static __always_inline int adopt(struct socket_request *request, struct group_ke
 	adopted = bpf_map_lookup_elem(MAP(ADOPTED), &who);
 	if (!adopted) {
 		find_enrolled(group_id, group->epoch, true, &request->process);
-		if (request->lent) /* its server may never enroll it */
+		if (request->lent) { /* its server may never enroll it */
+			note_holder(request);
 			request_recheck(group, group_id, request);
+		}
 		return 1;
 	}
 	request->group = group_id + 1;
@@ -69,10 +71,12 @@ static __always_inline int adopt(struct socket_request *request, struct group_ke
 	request->registered = 1;
 	request->app = adopted->app;
 	request->adopted = 1;
-	if (key->protocol)
+	if (key->protocol) {
 		have_registered(group, group_id, request);
-	else
+	} else {
+		note_holder(request);
 		request_recheck(group, group_id, request);
+	}
 	return 1;
 }
 

@@ -79,6 +79,13 @@ static __always_inline int notify(struct message *message, const struct socket_r
 	return 0;
 }
 
+/* Note where a socket is, for the daemon: without it, it searches in all processes. */
+static __always_inline void note_holder(struct socket_request *request)
+{
+	request->bound_pid = daemons_pid();
+	request->bound_fd = called_with();
+}
+
 /* Have the daemon check a group's sockets in a moment; notified once until it does. */
 static __always_inline void request_recheck(struct group *group, u32 group_id,
 					    struct socket_request *request)
@@ -87,8 +94,6 @@ static __always_inline void request_recheck(struct group *group, u32 group_id,
 				   .group_id = group_id,
 				   .epoch = group->epoch };
 
-	request->bound_pid = daemons_pid();
-	request->bound_fd = called_with();
 	request->bound_at = bpf_jiffies64();
 	if (!group->awaited && !notify(&message, request))
 		group->awaited = 1;

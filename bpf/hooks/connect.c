@@ -40,12 +40,17 @@ static __always_inline struct socket_request *note_ungrouped(struct bpf_sock_add
 	return bpf_sk_storage_get(MAP(SOCKET_REQUEST), sk, &request, BPF_SK_STORAGE_GET_F_CREATE);
 }
 
+enum {
+	REUSE_WITHIN = 24, /* the first bytes of struct sock, which have the bits */
+};
+
 /* SO_REUSEADDR and SO_REUSEPORT, in one read: bpf_getsockopt takes longer, once for each. */
 static __always_inline u32 reuse_bits(struct bpf_sock *sk)
 {
-	u64 word = field_of(sk, CONST(SK_REUSE_OFFSET));
+	u8 begin[REUSE_WITHIN] = {};
 
-	return __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? word & 0xff : word >> 24 & 0xff;
+	read_kernel(begin, sizeof(begin), sk);
+	return begin[CONST(SK_REUSE_OFFSET)];
 }
 
 /*

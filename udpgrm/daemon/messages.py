@@ -164,7 +164,14 @@ class MessageHandler:
             os.close(fd)
 
     def serve(self, message: abi.Message, found: Optional[tuple[int, int]]) -> None:
-        """Register a socket. found: a pid that has it, and a duplicate; None: no process has."""
+        """Register a socket, or undo what was done to it to connect.
+
+        found: a pid that has it, and a duplicate; None: no process has it.
+        """
+        if message.flags & MessageFlag.CONNECT:
+            if found is not None:
+                self._after_connect(message, found[1])
+            return
         reason = self._search.why_unreachable(message.cookie)
         if found is None and self._lives(message):
             if self._search.retry(message):
@@ -244,18 +251,23 @@ class MessageHandler:
             fd = pidfd.socket_at(message.ns_pid, message.fd, message.cookie)
         if fd is None:
             self.missed_one = True  # what the kernel took from the array is seen then
+            if message.flags & MessageFlag.RECHECK:
+                self._search.add(message)
             return
         try:
-            with GroupEntries(self._maps, message.group_id) as group_entries:
-                if connecting.is_connected(fd):
-                    connecting.give_back(self._maps, group_entries, message, fd)
-                    self._registrar.begin_round()
-                elif message.flags & MessageFlag.RECHECK:
-                    connecting.undo(self._maps, group_entries, message, fd)
-                else:
-                    self.entrance.expect(message)
+            self._after_connect(message, fd)
         finally:
             os.close(fd)
+
+    def _after_connect(self, message: abi.Message, fd: int) -> None:
+        with GroupEntries(self._maps, message.group_id) as group_entries:
+            if connecting.is_connected(fd):
+                connecting.give_back(self._maps, group_entries, message, fd)
+                self._registrar.begin_round()
+            elif message.flags & MessageFlag.RECHECK:
+                connecting.undo(self._maps, group_entries, message, fd)
+            else:
+                self.entrance.expect(message)
 
     def _waits_for_sockets(self, group_id: int, group: abi.Group) -> bool:
         """Return whether tubular would not get sockets that wait for a program."""
