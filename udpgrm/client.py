@@ -55,7 +55,8 @@ def _explained(sock: socket.socket) -> Iterator[None]:
         if error.errno == errno.ENOPROTOOPT:
             raise NotHooked(
                 error.errno,
-                "no udpgrm hooks on this process's cgroup (udpgrm --daemon --install=CGROUP)",
+                "no udpgrm hooks on this process's cgroup: start it in a hooked one "
+                "(Slice=udpgrm.slice of a unit, or udpgrm hooks add)",
             ) from error
         if error.errno in (errno.EBADF, errno.EBADFD) and sock.fileno() >= 0:
             raise NotHooked(
