@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from distribution import completions
+from testing.waiting import PATIENCE_S
 from udpgrm.cli import commands
 
 _ASK = """
@@ -51,9 +52,39 @@ def test_value_is_asked_for_where_there_has_to_be_one() -> None:
     assert completions.spelled(by_name["--install"]) == "--install"
 
 
-@pytest.mark.parametrize(("shell", "name"), [("zsh", "_udpgrm"), ("fish", "udpgrm.fish")])
-def test_other_shells_read_theirs(shell: str, name: str, tmp_path: Path) -> None:
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed")
-    (tmp_path / name).write_text(completions.completions()[name])
-    subprocess.run([shell, "-n", tmp_path / name], check=True)
+def offered_by_fish(directory: Path, line: str) -> list[str]:
+    """Return what fish would complete the line with."""
+    script = directory / "udpgrm.fish"
+    script.write_text(completions.completions()[script.name])
+    done = subprocess.run(
+        ["fish", "--command", f"source {script}; complete -C '{line}'"],
+        env={**os.environ, "HOME": str(directory)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [offer.partition("\t")[0] for offer in done.stdout.splitlines()]
+
+
+def test_fish(tmp_path: Path) -> None:
+    assert offered_by_fish(tmp_path, "udpgrm ") == sorted([*commands.COMMANDS, *commands.HELPERS])
+    assert offered_by_fish(tmp_path, "udpgrm restart --f") == ["--follow", "--foreground"]
+
+
+#: Types into a zsh at a terminal of its own, and waits for what it shows.
+ZSH = r"""
+zmodload zsh/zpty
+zpty shell zsh -f -i
+zpty -w shell "fpath=($1 \$fpath); autoload -U compinit; compinit -u -d $1/dump"
+zpty -w -n shell $'udpgrm roll\t'
+zpty -r -m shell shown '*back*'
+zpty -w -n shell $'\C-uudpgrm restart --f\t\t'
+zpty -r -m shell shown '*--follow*--foreground*'
+zpty -d shell
+"""
+
+
+def test_zsh(tmp_path: Path) -> None:
+    (tmp_path / "_udpgrm").write_text(completions.completions()["_udpgrm"])
+    command = ["zsh", "-f", "-c", ZSH, "zsh", str(tmp_path)]
+    subprocess.run(command, check=True, timeout=PATIENCE_S, stdin=subprocess.DEVNULL)
