@@ -141,9 +141,10 @@ def _check(setting: Setting) -> None:
     if known[0] is None:
         raise UnitError(f"{where}: [{section}] is a section that udpgrm does not know")
     if refused is None and key not in known[0] | known[1]:
+        remedy = "Remove it" if where == _where(key) else "Remove it in a drop-in"
         raise UnitError(
             f"{where}: {key}= is a directive that udpgrm does not know: it may not fit two "
-            "instances. Remove it in a drop-in, or report it"
+            f"instances. {remedy}, or report it"
         )
     if key in _NEEDS and any(name.endswith(".socket") for name in setting.value.split()):
         raise UnitError(
@@ -169,6 +170,16 @@ def _check_stop(settings: list[Setting], draft: _Draft) -> None:
             )
 
 
+def _unescaped(name: str) -> str:
+    """Return a part of a unit's name as systemd unescapes it: systemd.unit(5)."""
+
+    def byte(match: re.Match[bytes]) -> bytes:
+        return bytes.fromhex(match[1].decode())
+
+    escaped = name.replace("-", "/").encode()
+    return re.sub(rb"\\x([0-9a-fA-F]{2})", byte, escaped).decode(errors="replace")
+
+
 def _specifiers(value: str, draft: _Draft, setting: Setting) -> str:
     """Return a value in which what names the package's unit is written out."""
     stem = draft.origin.removesuffix(".service")
@@ -183,9 +194,13 @@ def _specifiers(value: str, draft: _Draft, setting: Setting) -> str:
             return match[0]
         if letter not in own:
             raise UnitError(f"{setting.where}: {setting.key}=: udpgrm does not know %{letter}")
-        if letter.isupper() and letter != "N" and re.search(r"-|\\x", own[letter]):
-            raise UnitError(f"{setting.where}: {setting.key}=: %{letter} of {draft.origin}")
-        return own[letter].replace("%", "%%")
+        text = _unescaped(own[letter]) if letter in "IJP" else own[letter]
+        if text and not _PLAIN.fullmatch(text):
+            raise UnitError(
+                f"{setting.where}: {setting.key}=: %{letter} of {draft.origin} is {text!r}, "
+                "which would have to be quoted"
+            )
+        return text
 
     return re.sub(r"%(.|$)", replace, value)
 

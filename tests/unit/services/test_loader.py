@@ -236,7 +236,7 @@ SNI = {f"{number}.example": 0 for number in range(9)}
         (text(instances={"unit": "e.service"}), "instances.unit", "is not a template unit"),
         (text(instances={"unit": "e@1.service"}), "instances.unit", "is not a template unit"),
         (text(instances={"unit": "e@.service\n"}), "instances.unit", "is not a template unit"),
-        (text(instances={"decoy": "e@.service"}), "instances.decoy", "unit that is no template"),
+        (text(instances={"decoy": "e@.service"}), "instances.decoy", "is not a unit to run"),
         (
             text(enrollment="magic"),
             "enrollment",

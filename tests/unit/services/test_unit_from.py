@@ -178,6 +178,16 @@ def test_an_instance_of_a_template(tmp_path: Path) -> None:
     ]
 
 
+def test_an_escaped_instance(tmp_path: Path) -> None:
+    name = "db@15-main\\x2da.service"
+    unit = made(tmp_path, "[Service]\nExecStart=/bin/db %I %I\n", name=name)
+    assert lines(unit, "ExecStart") == ["ExecStart=/bin/db 15/main-a 15/main-a"]
+    # systemd would read the backslash of a command as an escape
+    for line in ("%i", "%n"):
+        with pytest.raises(UnitError, match=f"{line} of db.* which would have to be quoted"):
+            made(tmp_path, f"[Service]\nExecStart=/bin/db {line}\n", name=name)
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
