@@ -37,7 +37,12 @@ class Foreign:
         self._not_before = 0.0  # monotonic seconds
 
     def refused(self, message: abi.Message, group: abi.Group) -> None:
-        """Log that the hooks refused a server's option, once for each process."""
+        """Log that the hooks refused a server's option, once for each process.
+
+        The daemon's own is refused for a socket in no group (`Linker.attach`).
+        """
+        if (message.ns_pid or message.pid) == os.getpid():
+            return
         attempt = message.epoch, message.pid
         if self._reported.get(message.group_id) == attempt:
             return

@@ -171,7 +171,9 @@ def _of_index(host: Host, sock: Socket) -> Optional[Finding]:
             f"let an instance have at most {abi.SLOT_SOCKETS} sockets on an address",
         )
     if not is_pending(sock):
-        return None if sock.entered or sock.index is None else _not_entered(sock)
+        return None if sock.entered or sock.index is None else _not_in_group(sock)
+    if sock.cookie in host.outside:
+        return _not_in_group(sock)
     if host.daemon_lacks:
         return lacks_right(host)
     if host.daemon is None:
@@ -201,11 +203,11 @@ def _of_index(host: Host, sock: Socket) -> Optional[Finding]:
     )
 
 
-def _not_entered(sock: Socket) -> Finding:
+def _not_in_group(sock: Socket) -> Finding:
     return Finding(
         Code.NOT_IN_GROUP,
         "taken out of its group by the kernel",
-        f"it is registered in generation {sock.generation}, but no packet can be given to it: "
+        f"generation {sock.generation} was asked for, but no packet can be given to it: "
         "connect(2), AF_UNSPEC included, takes a socket out of its reuseport group, for good when "
         "it was bound to a wildcard address; SO_BINDTODEVICE after bind(2) does so, too",
         "let the server connect other sockets than those it serves all peers with, and set devices "

@@ -54,7 +54,8 @@ class Host:
 
     cgroups are paths of hooked cgroups; daemon: its pid, None: none runs; daemon_lacks: why it
     may not duplicate sockets of other processes. unreachable: processes that could not be read.
-    unmounted: why there can be no state; empty: there can.
+    unmounted: why there can be no state; empty: there can. outside: SO_COOKIEs of sockets of
+    generations that are in no reuseport group of the kernel.
     """
 
     directory: str
@@ -65,6 +66,7 @@ class Host:
     daemon_lacks: str = ""
     unreachable: tuple[Unreachable, ...] = ()
     unmounted: str = ""
+    outside: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)

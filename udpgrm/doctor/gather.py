@@ -53,7 +53,18 @@ def host_of(
         )
     lacks = descriptors.lacks_right(daemon) if daemon is not None else ""
     groups = tuple(_groups(maps))
-    return Host(str(directory), True, daemon, tuple(hooked), groups, lacks, tuple(unreachable))
+    return Host(
+        str(directory),
+        True,
+        daemon,
+        tuple(hooked),
+        groups,
+        lacks,
+        tuple(unreachable),
+        outside=frozenset().union(
+            *(second_groups.outside(maps, netns) for netns in {group.netns for group in groups})
+        ),
+    )
 
 
 def _groups(maps: Maps) -> list[Group]:

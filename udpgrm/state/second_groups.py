@@ -81,6 +81,15 @@ def find(maps: Maps, view: GroupView) -> Optional[SecondGroup]:
     )
 
 
+def outside(maps: Maps, namespace: int) -> frozenset[int]:
+    """Return the SO_COOKIEs of sockets of generations that serve all peers, and no group has."""
+    return frozenset(
+        record.cookie
+        for record in connected.records(maps, namespace) or ()
+        if _is_outside(record) and not maps.group(record.member.group_id).key.protocol
+    )
+
+
 def _members(records: list[connected.Record]) -> set[connected.Member]:
     return {record.member for record in records if record.adopted}
 

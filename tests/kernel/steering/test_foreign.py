@@ -32,7 +32,7 @@ from testing.waiting import PATIENCE_S
 from tests.kernel.restart_fixtures import edge
 from tests.kernel.restarts import Edge
 from udpgrm.abi import Option
-from udpgrm.kernel import cgroups, libbpf
+from udpgrm.kernel import cgroups, libbpf, sockopt
 from udpgrm.restart.evidence import KernelProber
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.prober import StepFailed
@@ -186,6 +186,21 @@ def test_a_locked_socket_is_named(host: Host) -> None:
         sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, 0)
         wait_for(lambda: "SO_LOCK_FILTER" in host.errors.read_text(), "the daemon to say why not")
         assert "NOT steered: its filters are locked" in host.run("doctor", ADDRESS).stdout
+
+
+@pytest.mark.parametrize("option", [socket.SO_BINDTODEVICE, sockopt.SO_BINDTOIFINDEX])
+@pytest.mark.parametrize("where", [ADDRESS, "0.0.0.0:4434"])
+def test_a_socket_in_no_group_is_named(host: Host, where: str, option: int) -> None:
+    """A device set after bind(2) takes it out; the daemon's attempt is no other program's."""
+    with grm.bind(where)[0] as sock:
+        device = b"lo" if option == socket.SO_BINDTODEVICE else 1
+        sock.setsockopt(socket.SOL_SOCKET, option, device)
+        sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, 0)
+        wait_for(lambda: "in no reuseport group" in host.errors.read_text(), "the reason")
+        assert "taken out of its group by the kernel" in host.run("doctor", where).stdout
+    with grm.bind(where)[0] as later:  # after the message of the refused attempt
+        grm.enroll([later], 0)
+    assert "SO_ATTACH_REUSEPORT_EBPF" not in host.errors.read_text()
 
 
 @pytest.fixture
