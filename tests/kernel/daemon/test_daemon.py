@@ -19,6 +19,7 @@ import pytest
 import udpgrm.client as grm
 from testing.host import (
     COMMAND,
+    ROOT,
     Host,
     answer,
     client,
@@ -370,7 +371,7 @@ def spawn_owner(generation: int, address: str = ADDRESS) -> subprocess.Popen[byt
         [sys.executable, "-c", code],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(Path(COMMAND[1]).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"

@@ -264,8 +264,7 @@ def test_a_new_filter_needs_no_compiler(
     assert version is not None
     assert version.origin is not None
     shutil.copy(Path(version.origin).parent / "version.py", broken)
-    monkeypatch.setenv("PYTHONPATH", str(broken.parent))
-    bare_host.start()
+    bare_host.start(fault=f"sys.path.insert(0, {str(broken.parent)!r})")
     sock = sockets.enrolled(dissector([(0x06, 0, 0, os.getpid())]), 1)
     grm.promote(sock, 1)
     send(b"x")

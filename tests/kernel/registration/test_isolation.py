@@ -7,12 +7,11 @@ import contextlib
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 import udpgrm.client as grm
-from testing.host import COMMAND, Host, answer, client
+from testing.host import ROOT, Host, answer, client
 from testing.waiting import PATIENCE_S
 
 ADDRESS = "127.0.0.1:4433"
@@ -53,7 +52,7 @@ def test_two_network_namespaces_are_two_groups(host: Host) -> None:
             [sys.executable, "-c", _OTHER_NAMESPACE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={"PYTHONPATH": str(Path(COMMAND[1]).parents[1]), "PATH": "/usr/sbin:/usr/bin"},
+            env={"PYTHONPATH": str(ROOT), "PATH": "/usr/sbin:/usr/bin"},
         )
         try:
             assert other.stdout is not None
