@@ -173,6 +173,46 @@ FOUND = {
     "the old one is being started again as flows are to go back to it": one(
         Config(restarts=True), ("crash of old", "promote", "setsockopt", 2)
     ),
+    "the old one dies, and the new one is never ready": one(
+        Config(servers=(GOOD, GOOD, Server.NEVER_READY), every_s=0.1),
+        ("crash of old", "start", "exists", 11),
+    ),
+    "the old one dies, and a signal ends the canary": one(
+        Config(servers=(GOOD, GOOD, Server.SLOW), every_s=60.0),
+        ("crash of old", "start", "exists", 2),
+        ("signal", "canary", "probe", 1),
+    ),
+    "the old one is started again, and the new one has got flows meanwhile": one(
+        Config(servers=(GOOD, GOOD, Server.FEW_SOCKETS), restarts=True, every_s=0.1),
+        ("crash of old", "enroll", "sleep", 3),
+    ),
+    # a fault of the simulation: the new one drained for max_s
+    "the new one is rolled back with a flow from before its promotion": one(
+        Config(restarts=True),
+        ("crash of old", "start", "working", 3),
+        ("silent systemd", "enroll", "sync", 1),
+        seed=987654321,
+    ),
+    # a fault of the simulation: groups that an operator has divided are refused
+    "addresses are divided by hand as the new one is kept": one(
+        KEEPS,
+        ("operator partly promotes old", "drain", "rename", 5),
+        ("operator partly promotes new", "drain_new", "delete", 8),
+        seed=987654321,
+    ),
+    "the old one is made active for a while as a stop waits for systemd": one(
+        Config(on_timeout="fail", max_s=1.0, every_s=0.1),
+        ("silent systemd", "stop", "create", 1),
+        ("operator partly promotes old", "stop", "systemctl", 38),
+        ("operator promotes new", "stop", "sleep", 40),
+        seed=987654321,
+    ),
+    "the old one is kept as the new one has been stopped, and systemd is silent": one(
+        KEEPS,
+        ("silent systemd", "drain", "sleep", 3),
+        ("operator stops new", "drain", "sleep", 37),
+        seed=987654321,
+    ),
     "nothing serves, and clients knock between reading and promotion": one(
         Config(servers=(GOOD, GOOD, Server.NO_SOCKETS)),
         ("crash of old", "", "read", 1),

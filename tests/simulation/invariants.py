@@ -52,6 +52,8 @@ class Invariants:
         self._lost_at: dict[int, float] = {}
         self._served: set[int] = set()
         self._meddled_at = -1e9
+        #: Addresses whose working generation an operator has set last.
+        self.set_by_hand: set[str] = set()
         self._promoted_by_hand: dict[int, float] = {}
         self._missed_since: dict[str, float] = {}  # by address
         self._ended: set[str] = set()
@@ -85,6 +87,7 @@ class Invariants:
     def rebooted(self) -> None:
         """No generation is what it was."""
         self._lost_at.clear()
+        self.set_by_hand.clear()
         self._served.clear()
         self._kept.clear()
         self._left_by_hand.clear()
@@ -95,6 +98,7 @@ class Invariants:
         """New flows of an address go to another generation."""
         world = self._world
         self._served.add(now)
+        self.set_by_hand.discard(where)
         self._left_by_hand.pop(now, None)
         if before is not None and before not in world.working.values():
             self._lost_at[before] = world.scheduler.now
@@ -142,11 +146,17 @@ class Invariants:
             rest or is_first or is_undone or self._is_meddled_with
         ):
             self.violate(f"{name}: no active generation lives, it could serve")
-        flows = world.clients.flows(generation)
-        is_late = world.scheduler.now - world.clients.astray.get(generation, -1e9) < _TOO_LATE_S
-        if flows <= world.config.flows or is_late or self._is_promoted_by_hand(generation):
+        others = [one for one in world.units.all.values() if one.sockets and one is not unit]
+        if not (others or is_first or self._is_meddled_with):
+            self.violate(f"{name}: no other instance lives")
+        if is_first and generation not in self._served:
+            return  # a first deployment that fails: nothing serves, as before
+        now = world.scheduler.now
+        flows = world.clients.flows(generation, now - _TOO_LATE_S)
+        if flows <= world.config.flows or self._is_promoted_by_hand(generation):
             return
-        waited = world.scheduler.now - self._lost_at.get(generation, world.scheduler.now)
+        # what never was active has got flows while it lived alone
+        waited = now - self._lost_at.get(generation, world.clients.begun[generation])
         ends_new = world.config.on_timeout == "fail" and generation == self._last_new()
         is_given_up = world.config.on_timeout == "stop" or ends_new
         if waited < world.config.max_s or not is_given_up:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -191,16 +192,17 @@ class SimulatedProber:
 class Clients:
     """Users of the service: each begins a flow now and then, at the working generation.
 
-    While that is dead, the kernel gives a flow to another one. astray: when one got the last such.
+    While that is dead, the kernel gives a flow to another one. begun: when one got its last flow.
     """
 
     def __init__(self, world: World, every_s: float) -> None:
         self._world, self._every_s = world, every_s
         self._next = 0.0
         self._count = 0
-        self._ends: dict[int, list[tuple[float, int]]] = {}  # with the unit's life
+        # (end, begin, the unit's life)
+        self._lasting: dict[int, list[tuple[float, float, int]]] = {}
         self._promoted: set[int] = set()
-        self.astray: dict[int, float] = {}
+        self.begun: dict[int, float] = {}
         self.missed = 0
 
     def arrive(self) -> None:
@@ -226,22 +228,22 @@ class Clients:
                 return
             to = max(living, key=lambda number: (number in self._promoted, number))
             self.missed += 1
-            self.astray[to] = self._next
         life = world.units.get(to).begins
-        self._ends.setdefault(to, []).append((self._next + lasts, life))
+        self.begun[to] = self._next
+        self._lasting.setdefault(to, []).append((self._next + lasts, self._next, life))
 
-    def flows(self, generation: int) -> int:
-        """Return how many flows an instance has; they end with its sockets."""
+    def flows(self, generation: int, until: float = math.inf) -> int:
+        """Return how many flows an instance has, begun by then; they end with its sockets."""
         self.arrive()
         now = self._world.scheduler.now
         unit = self._world.units.get(generation)
         kept = [
-            (end, life)
-            for end, life in self._ends.get(generation, ())
+            (end, begin, life)
+            for end, begin, life in self._lasting.get(generation, ())
             if end > now and life == unit.begins
         ]
-        self._ends[generation] = kept
-        return len(kept) if unit.sockets else 0
+        self._lasting[generation] = kept
+        return sum(begin <= until for _, begin, _ in kept) if unit.sockets else 0
 
 
 def groups_of(world: World, directory: Path, groups: Sequence[Group]) -> Groups:

@@ -37,7 +37,9 @@ FAULTS = (
     "signal",
 )
 #: Steps that fail for ever if the new instance is no good and the old one is dead.
-_PROVING = ("start", "enroll", "canary", "promote", "verify")
+_HOPELESS = ("start", "enroll", "canary", "promote", "verify", "stop_new")
+#: Why a restart is refused: an operator has divided the addresses.
+_SPLIT = "the groups have different working generations"
 #: Calls that wait for the disk, so that a process which is killed in them does not end at once. A
 #: lock file's text is never synced: its process is killed before or after that write, not in it.
 _ON_DISK = ("create", "delete", "fsync", "rename", "sync")
@@ -242,7 +244,7 @@ class _Run:
             return  # another operator was faster
         world.scheduler.wait(5.0)
         new = None if saved.new is None else world.units.get(saved.new)
-        if attempt > 2 and new is not None and saved.step in _PROVING:
+        if attempt > 2 and new is not None and saved.step in _HOPELESS:
             world.invariants.meddled()
             world.units.stop(new.generation)  # it is no good, and the old one is dead
             world.scheduler.wait(3.0)
@@ -266,6 +268,13 @@ class _Run:
         world = self.world
         world.mend()
         world.scheduler.wait(5.0)  # until what an operator stops has stopped
+        split = {number for number in map(world.routed, world.working) if number is not None}
+        if len(split) > 1 and world.invariants.set_by_hand:
+            begin = len(self.output)
+            status = self._command("restart", "edge")
+            if status != EXIT_ERROR or _SPLIT not in "".join(self.output[begin:]):
+                world.invariants.violate(f"it is not refused: {''.join(self.output)[-160:]}")
+            world.promote_by_hand(max(split))  # as the refusal says
         self._command("restart", "edge")
         self._settle()
         if self._steps()[-1:] not in ([("stop", "done")], [("drain", "kept")]):

@@ -170,6 +170,7 @@ class World:
         self.invariants.promotes_by_hand(generation)
         for where in list(self.working)[:addresses]:
             self.promote(where, generation)
+            self.invariants.set_by_hand.add(where)
 
     def mend(self) -> None:
         """Make room on the disk, let systemd answer again, and give the servers a good version."""

@@ -15,7 +15,7 @@ from udpgrm.dissectors.kind import Kind
 from udpgrm.kernel import clock
 from udpgrm.probes import remote, runner
 from udpgrm.probes.specs import ConnectProbe, ProbeSpec, QuicProbe
-from udpgrm.restart.groups import Groups
+from udpgrm.restart.groups import Groups, find
 from udpgrm.restart.prober import StepFailed
 from udpgrm.restart.silent import Silent
 from udpgrm.services.definition import Group, Service
@@ -68,6 +68,11 @@ class _Target:
     def working(self) -> int:
         """Return the generation that new flows go to."""
         return self.view.working[self.group.application]
+
+    def lives(self, generation: int) -> bool:
+        """Return whether a generation has a socket that a flow can begin with."""
+        found = find(self.view, self.group.application, generation)
+        return found is not None and found.alive > 0
 
     @property
     def converses(self) -> bool:
@@ -169,7 +174,7 @@ class KernelProber:
             return
         held = evidence["held"] = []
         for target in self._targets():
-            if not target.stays or target.working != old:
+            if not target.stays or target.working != old or not target.lives(old):
                 continue  # new flows go elsewhere: the last attempt of this step got so far
             flow = self._begin(target)
             asked_at = time.monotonic()

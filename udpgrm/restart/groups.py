@@ -27,11 +27,8 @@ from udpgrm.state.view import GenerationView, GroupView, working_of
 
 #: A packet of a new flow that no socket of the working generation could be given to,
 #: or of a known flow that another group's socket has.
-DISPATCH_ERRORS = (
-    "rx_internal_state_error",
-    "rx_flow_rg_conflict",
-    "rx_new_flow_working_gen_dispatch_error",
-)
+STRAYED = "rx_new_flow_working_gen_dispatch_error"
+DISPATCH_ERRORS = ("rx_internal_state_error", "rx_flow_rg_conflict", STRAYED)
 #: Those, and sends on a flow that belongs to another generation: it has moved.
 CROSSED = "tx_flow_crossed"
 MISDIRECTED = (*DISPATCH_ERRORS, CROSSED)

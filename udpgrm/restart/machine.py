@@ -7,8 +7,9 @@ What fails before promote goes to stop_new; from promote on to demote,
 drain_new, stop_new: the new instance keeps its flows while it drains. Both end
 as rolled back. If the old instance ends before the new one has drained, the
 restart continues with promote. An undo that fails, and a drain that its policy lets fail,
-leave everything as it is: failed, and a resume tries that step again. A resumed stop drains
-first what has flows, as it may have become active meanwhile.
+leave everything as it is: failed, and a resume tries that step again. So does a stop of the only
+instance that has sockets: then a resume proves the new one. A stop that finds new flows, and a
+resumed one that finds any, drains first: the instance may have become active meanwhile.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ FORWARD = (
     Step.STOP,
 )
 UNDO = (Step.DEMOTE, Step.DRAIN_NEW, Step.STOP_NEW)
-_BEFORE_PROMOTE = (Step.START, Step.ENROLL, Step.CANARY)
+BEFORE_PROMOTE = (Step.START, Step.ENROLL, Step.CANARY)
 _DRAIN_BEFORE = {Step.STOP: Step.DRAIN, Step.STOP_NEW: Step.DRAIN_NEW}
 _AFTER_PROMOTE = (Step.PROMOTE, Step.VERIFY, Step.DRAIN)
 
@@ -62,6 +63,8 @@ class Result(str, Enum):
     STUCK = "stuck"
     #: The operator asked for a rollback meanwhile.
     CANCELLED = "cancelled"
+    #: A stop that found new flows: the instance drains again.
+    UNDRAINED = "undrained"
 
 
 class Outcome(str, Enum):
@@ -82,6 +85,8 @@ class Facts:
     active_early: another command promoted the new one before this restart did.
     undrained: the instance that is to be stopped is active, or has flows; only a resume asks.
     reclaimed: the old one of a superseded restart was made active again, as nothing else served.
+    strayed: the new one has flows, as it lived alone for a while before it was promoted.
+    unproved: the new one has not passed its canary.
     """
 
     had_old: bool
@@ -93,6 +98,8 @@ class Facts:
     undrained: bool = False
     active_early: bool = False
     reclaimed: bool = False
+    strayed: bool = False
+    unproved: bool = False
 
     @property
     def can_go_back(self) -> bool:
@@ -105,6 +112,11 @@ class Facts:
     def must_stay(self) -> bool:
         """Return whether only the new instance is left to serve."""
         return not (self.can_go_back or self.superseded)
+
+    @property
+    def forward(self) -> Position:
+        """Return where a rollback turns forward, as only the new instance is left."""
+        return Position(Step.ENROLL if self.unproved else Step.PROMOTE)
 
 
 @dataclass(frozen=True)
@@ -123,7 +135,7 @@ class Position:
 def may_roll_back(position: Position) -> bool:
     """Return whether the operator may still roll back."""
     if position.outcome is Outcome.FAILED:
-        return position.step in _AFTER_PROMOTE
+        return position.step in (*BEFORE_PROMOTE, *_AFTER_PROMOTE)
     return position.outcome is None and position.step in FORWARD and position.step != Step.STOP
 
 
@@ -135,13 +147,15 @@ def after(step: Step, result: Result, facts: Callable[[], Facts]) -> Position:
         return Position(step, Outcome.FINISHED if step in FORWARD else Outcome.ROLLED_BACK)
     if result is Result.STUCK:
         return Position(step, Outcome.FAILED)
+    if result is Result.UNDRAINED:
+        return Position(_DRAIN_BEFORE[step])
     if step is Step.STOP_NEW:
         return Position(step, Outcome.FAILED)
     found = facts()
     if found.reclaimed:
         return Position(step, Outcome.ROLLED_BACK)
     if step in UNDO and found.must_stay:
-        return Position(Step.PROMOTE)
+        return found.forward
     if step is Step.DRAIN_NEW:
         return Position(Step.STOP_NEW)
     if step is Step.DEMOTE or (step is Step.STOP and not is_lost(step, found)):
@@ -162,7 +176,8 @@ def back(step: Step, facts: Facts) -> Position:
     """Return the first position of the rollback from a forward step before stop."""
     if step is Step.PREPARE:
         return Position(step, Outcome.ROLLED_BACK)
-    if step in _BEFORE_PROMOTE and not (facts.new_active or facts.active_early):
+    has_served = facts.new_active or facts.active_early or (facts.strayed and facts.can_go_back)
+    if step in BEFORE_PROMOTE and not has_served:
         return Position(Step.STOP_NEW)
     if facts.can_go_back:
         return Position(Step.DEMOTE)
@@ -186,9 +201,11 @@ def resumed(position: Position, facts: Facts) -> Position:
     undone = facts.new_active and facts.new_alive and not facts.superseded
     if step is Step.DRAIN_NEW and undone:
         return Position(Step.PROMOTE)
-    if step in (Step.DEMOTE, Step.DRAIN_NEW) and facts.must_stay:
-        return Position(Step.PROMOTE)
-    return back(step, facts) if is_lost(step, facts) else Position(step)
+    if step in UNDO and facts.must_stay:
+        return facts.forward
+    # it could not be rolled back while that one lived
+    has_ended = step is Step.START and position.outcome is not None and not facts.new_alive
+    return back(step, facts) if has_ended or is_lost(step, facts) else Position(step)
 
 
 def is_lost(step: Step, facts: Facts) -> bool:

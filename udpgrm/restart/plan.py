@@ -55,11 +55,7 @@ def choose(
         for group in groups
         if group.working is not None and runs(group.working)
     }
-    if len(serving) > 1:
-        found = ", ".join(f"{where} has {number}" for number, where in serving.items())
-        raise Refused(
-            f"the groups have different working generations: {found} (udpgrm working-gen)"
-        )
+    _refuse_divided(serving)
     old = next(iter(serving), None)
     base = old if old is not None else max((group.working or 0 for group in groups), default=0)
     for step in range(1, min(group.share for group in groups)):
@@ -71,6 +67,15 @@ def choose(
         f"no generation is free: {len(full.living)} of {full.share} of {full.address} have "
         "living sockets; stop an instance that drains first (udpgrm list)"
     )
+
+
+def _refuse_divided(serving: Mapping[int, str]) -> None:
+    """Raise Refused for several working generations: whose instance is the old one?"""
+    if len(serving) > 1:
+        found = ", ".join(f"{where} has {number}" for number, where in serving.items())
+        raise Refused(
+            f"the groups have different working generations: {found} (udpgrm working-gen)"
+        )
 
 
 def _is_free(groups: Sequence[GroupFacts], number: int) -> bool:

@@ -19,7 +19,7 @@ from udpgrm.restart.groups import Groups
 from udpgrm.restart.instances import Instances
 from udpgrm.restart.journal import Journal, load, warn
 from udpgrm.restart.lock import Busy, locked
-from udpgrm.restart.machine import Outcome, Step
+from udpgrm.restart.machine import Outcome, Result, Step
 from udpgrm.restart.plan import Refused
 from udpgrm.restart.statedir import JournalError
 
@@ -51,6 +51,13 @@ def another_is_active(groups: Groups, generation: int) -> bool:
     return False
 
 
+def is_last(groups: Groups, generation: int) -> bool:
+    """Return whether a generation has sockets and no other one has: packets have no other way."""
+    with contextlib.suppress(FileNotFoundError):  # nothing is steered
+        return set().union(*(facts.living for facts in groups.facts())) == {generation}
+    return False
+
+
 def refuse_active(groups: Groups, generation: int, evidence: dict[str, Any]) -> None:
     """Raise Refused if new flows go to an instance that is to be stopped."""
     if serves(groups, generation):
@@ -77,6 +84,12 @@ def note_early(groups: Groups, journal: Journal, evidence: dict[str, Any]) -> No
 def was_early(journal: Journal) -> bool:
     """Return whether that was recorded."""
     return any("active" in record.evidence for record in journal.steps if record.step in _EARLY)
+
+
+def is_proved(journal: Journal) -> bool:
+    """Return whether the new instance has passed its canary."""
+    canary = journal.last(Step.CANARY)
+    return canary is not None and canary.result is Result.DONE
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Optional
 
 import udpgrm.client as grm
-from udpgrm.restart import adoption, budget, draining, former, hold, host, notice, prepare, steering
+from udpgrm.restart import adoption, budget, draining, facts, hold, host, notice, prepare, steering
 from udpgrm.restart.drain import Decision
 from udpgrm.restart.elsewhere import Elsewhere
 from udpgrm.restart.groups import DISPATCH_ERRORS, Groups
@@ -18,10 +18,10 @@ from udpgrm.restart.journal import Journal, warn
 from udpgrm.restart.machine import Facts, Result, Step, is_lost
 from udpgrm.restart.plan import Refused
 from udpgrm.restart.prober import Evidence, Prober, StepFailed
-from udpgrm.restart.succession import await_another, has_reclaimed, reclaim
-from udpgrm.restart.systemd import NotRunning, SystemdError
+from udpgrm.restart.stopping import Stopping
+from udpgrm.restart.succession import await_another, reclaim
+from udpgrm.restart.systemd import SystemdError
 from udpgrm.services.definition import Service
-from udpgrm.state import adoptions
 
 _POLL_S = 0.02
 #: Flow tables are read as a whole: not too often.
@@ -50,6 +50,7 @@ class Steps:
         self._instances = instances
         self._groups = groups
         self._elsewhere = Elsewhere(service, groups, instances)
+        self._stopping = Stopping(service, journal, instances, groups)
         self._prober = prober
         self._check_cancelled = check_cancelled
         self._on_change = on_change
@@ -75,19 +76,8 @@ class Steps:
             raise StepFailed(str(error)) from error
 
     def facts(self) -> Facts:
-        """Return which instances live; of a superseded restart nothing depends on that."""
-        old, new = self._journal.from_generation, self._journal.to_generation
-        superseded = self._journal.superseded  # then systemd is not asked: it may not answer
-        return Facts(
-            had_old=old is not None,
-            old_alive=old is not None and (superseded or self._instances.is_alive(old)),
-            new_alive=new is not None and (superseded or self._instances.is_alive(new)),
-            superseded=superseded,
-            new_active=new is not None and steering.is_active(self._groups, new),
-            another_active=new is not None and steering.another_is_active(self._groups, new),
-            reclaimed=has_reclaimed(self._journal),
-            active_early=steering.was_early(self._journal),
-        )
+        """Return the facts that the next step depends on. Raises SystemdError."""
+        return facts.read(self._service, self._groups, self._instances, self._journal)
 
     def facts_of_resume(self) -> Facts:
         """Return the facts, and whether a stop that was interrupted has to drain first."""
@@ -235,8 +225,12 @@ class Steps:
         return Result.DONE if is_given_up else Result.STUCK
 
     def _keep(self, generation: int, evidence: Evidence, watch: Callable[[], None]) -> Result:
+        def look() -> None:
+            watch()
+            self._stopping.await_other(generation, self._wait)
+
         name = self._instances.name(generation)
-        return draining.keep(self._groups, self._journal, generation, name, evidence, watch)
+        return draining.keep(self._groups, self._journal, generation, name, evidence, look)
 
     def _notify(self, generation: int, evidence: Evidence) -> None:
         begin = self._service.drain.begin
@@ -255,41 +249,26 @@ class Steps:
             self._service.drain, self._groups, self._journal, generation, evidence, watch, pause
         )
 
-    def _stop(self, evidence: Evidence) -> None:
+    def _stop(self, evidence: Evidence) -> Optional[Result]:
         old = self._journal.from_generation
         if old is None:
-            return
+            return None
         if self._journal.superseded:
             await_another(self._groups, self._instances, self._journal, evidence, self._wait)
-        facts = self.facts()
-        if is_lost(Step.STOP, facts):
+        found = self.facts()
+        if is_lost(Step.STOP, found):
             raise self._ended(self._new)
-        stays = facts.new_alive and not facts.superseded
-        self._stop_instance(old, self._new if stays else None, evidence)
+        self._stopping.await_other(old, self._wait)
+        if self._stopping.has_flows_again(Step.DRAIN, old):
+            return Result.UNDRAINED
+        stays = found.new_alive and not found.superseded
+        self._stopping.stop(old, self._new if stays else None, evidence)
         if stays and has_ended(self._instances, self._new):  # ExecStop= may have reached it
             raise self._ended(self._new, f" as {self._instances.name(old)} was stopped")
-        if facts.superseded:
+        if found.superseded:
             restored = steering.restore_last(self._groups, self._instances, self._journal)
             steering.warn_restored(old, restored, evidence)
-
-    def _stop_instance(self, generation: int, other: Optional[int], evidence: Evidence) -> None:
-        """Stop an instance; other: the one to which new flows go then, None: unknown here."""
-        evidence["instance"] = self._instances.name(generation)
-        cgroup = None
-        if former.is_adopted(self._service, generation):
-            with contextlib.suppress(NotRunning):
-                cgroup = self._instances.cgroup(generation)
-        if self._journal.from_generation is not None:  # last: systemd may be silent for seconds
-            steering.refuse_active(self._groups, generation, evidence)
-        if cgroup is not None:
-            adoptions.delete(self._groups.maps, cgroup)
-        self._instances.stop(generation)
-        living = self._groups.living(generation)
-        if remaining := {where: count for where, count in living.items() if count}:
-            evidence["sockets_left"] = remaining
-        if other is not None:
-            restored = steering.restore(self._groups, self._instances, generation, other)
-            steering.warn_restored(generation, restored, evidence)
+        return None
 
     def _demote(self, evidence: Evidence) -> None:
         """Steer new flows back to the generation before, where this restart has changed that."""
@@ -337,10 +316,15 @@ class Steps:
             return self._keep(self._new, evidence, watch)
         return Result.DONE
 
-    def _stop_new(self, evidence: Evidence) -> None:
+    def _stop_new(self, evidence: Evidence) -> Optional[Result]:
         old = self._journal.from_generation
         if old is None:  # systemd may have started it again since
             self._demote(evidence)
         stays = old is not None and not has_ended(self._instances, old)
-        self._stop_instance(self._new, old if stays else None, evidence)
+        if old is not None:
+            self._stopping.await_other(self._new, self._wait)
+            if self._stopping.has_flows_again(Step.DRAIN_NEW, self._new):
+                return Result.UNDRAINED
+        self._stopping.stop(self._new, old if stays else None, evidence)
         self._elsewhere.release()
+        return None

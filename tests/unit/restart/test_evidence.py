@@ -102,7 +102,9 @@ class Kernel:
             dissector=DissectorType.FLOW,
             flow_timeout=FLOW_TIMEOUT_S,
             working=[OLD],
+            generations=[SimpleNamespace(application=0, generation=OLD, alive=1)],
         )
+        self.view = view
         groups = SimpleNamespace(maps=None, view=lambda _: view)
         service = fakes.service(groups=(Group(view.address, 1),), probes=(specs.EchoProbe(),))
         self.prober = KernelProber(service, cast(Groups, groups))
@@ -130,6 +132,16 @@ class Kernel:
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     return Kernel(monkeypatch)
+
+
+def test_an_old_one_without_sockets_holds_no_flow(kernel: Kernel) -> None:
+    """A flow of its would begin with another generation, as the kernel steers it."""
+    kernel.view.generations[0].alive = 0
+    found: dict[str, Any] = {}
+    with kernel.prober as prober:
+        prober.hold(OLD, found)
+        prober.verify(OLD, NEW, found)
+    assert (found["held"], found["old_flows"]) == ([], [])
 
 
 MOVED = Evidence(NEW, 2, "new", NEW, 2, 1, 1)

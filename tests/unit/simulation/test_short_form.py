@@ -18,12 +18,13 @@ from tests.simulation.found import FOUND, GOOD, KEEPS, SHORT, one
 from tests.simulation.host import SimulatedHost
 from tests.simulation.kernel import SimulatedGroups
 from tests.simulation.schedules import At, Config, Fault, Schedule, Server
-from udpgrm.restart import draining, machine, steering, succession
+from udpgrm.restart import draining, facts, machine, plan, steering, succession
 from udpgrm.restart.drain import Decision
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.host import Host
 from udpgrm.restart.machine import Result
 from udpgrm.restart.steps import Steps
+from udpgrm.restart.stopping import Stopping
 
 SCHEDULES = 300
 SEED = 18
@@ -147,7 +148,7 @@ MISTAKES: dict[str, tuple[object, str, Callable[..., Any], Schedule, str]] = {
         draining,
         "is_undrained",
         lambda *_: False,
-        FOUND["the old one is active for a while between a stop that fails and its resume"],
+        FOUND["the new one is made active as it is stopped"],
         "flows after",
     ),
     "no look at what has been active before a start fails": (
@@ -182,15 +183,43 @@ MISTAKES: dict[str, tuple[object, str, Callable[..., Any], Schedule, str]] = {
         succession,
         "_is_alone",
         lambda *_: False,
-        FOUND["the new one is stopped before the next restart has begun"],
+        FOUND["the last restart waits for a decision, and what drains serves meanwhile"],
         "it could serve",
+    ),
+    "stop of the last one with sockets": (
+        steering,
+        "is_last",
+        lambda *_: False,
+        FOUND["the old one dies, and a signal ends the canary"],
+        "no other instance lives",
+    ),
+    "no look at what packets the new one got before it was promoted": (
+        facts,
+        "_has_strayed",
+        lambda *_: False,
+        FOUND["the old one is started again, and the new one has got flows meanwhile"],
+        "flows after",
+    ),
+    "no look at what has been active while systemd was silent": (
+        Stopping,
+        "has_flows_again",
+        lambda *_: False,
+        FOUND["the old one is made active for a while as a stop waits for systemd"],
+        "flows after",
+    ),
+    "a restart of addresses that are divided": (
+        plan,
+        "_refuse_divided",
+        lambda *_: None,
+        FOUND["addresses are divided by hand as the new one is kept"],
+        "it is not refused",
     ),
     "stop of what is active": (
         steering,
         "serves",
         lambda *_: False,
         one(
-            Config(),
+            Config(every_s=60.0),
             ("slow systemd", "stop", "systemctl", 1),
             ("operator promotes old", "stop", "systemctl waits", 1),
             seed=1,
