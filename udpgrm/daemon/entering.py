@@ -16,7 +16,6 @@ from typing import Optional
 
 from udpgrm import abi
 from udpgrm.abi import GroupState, MessageFlag
-from udpgrm.kernel import clock
 from udpgrm.state import connected
 from udpgrm.state.connected import Record
 from udpgrm.state.maps import Maps
@@ -28,10 +27,9 @@ _GRACE_S = 0.1
 class Entrance:
     """Finds unconnected sockets that are to be entered, or whose connect(2) has failed."""
 
-    def __init__(self, maps: Maps, jiffies: clock.Jiffies) -> None:
+    def __init__(self, maps: Maps) -> None:
         """Schedule a check: an earlier daemon may have missed some."""
         self._maps = maps
-        self._jiffies = jiffies
         self._grace = int(_GRACE_S * maps.config.hz)
         #: When (monotonic seconds) `recheck` has something to do; None: it has not.
         self.due: Optional[float] = time.monotonic()
@@ -70,7 +68,7 @@ class Entrance:
                 awaited.append(group)
                 namespaces.add(group.key.netns)
         self._everywhere = False
-        now, seen = self._jiffies.now(), set()
+        now, seen = self._maps.clock.now(), set()
         for namespace in namespaces:
             for record in connected.records(self._maps, namespace) or ():
                 flags = _asks(record)

@@ -15,7 +15,7 @@ from udpgrm.abi import GroupState
 from udpgrm.daemon.adoptions import Adoptions
 from udpgrm.daemon.inbox import Inbox
 from udpgrm.daemon.messages import MessageHandler
-from udpgrm.kernel import cgroups, clock, libbpf, pidfd
+from udpgrm.kernel import cgroups, libbpf, pidfd
 from udpgrm.loader.pool import Pool
 from udpgrm.state import connected, entries
 from udpgrm.state import maps as state
@@ -36,7 +36,6 @@ class GarbageCollector:
         messages: MessageHandler,
         adoptions: Adoptions,
         inbox: Inbox,
-        jiffies: clock.Jiffies,
     ) -> None:
         """Collect in these maps."""
         self._adoptions = adoptions
@@ -44,7 +43,6 @@ class GarbageCollector:
         self._maps = maps
         self._pool = pool
         self._messages = messages
-        self._jiffies = jiffies
         self._sees_all_pids = pidfd.sees_all_pids()
         #: By group id: the (application, generation) that had sockets in this round
         self._served: dict[int, set[tuple[int, int]]] = {}
@@ -144,7 +142,7 @@ class GarbageCollector:
 
     def _collect_probes(self) -> None:
         """Delete the entries of probes whose commands were killed."""
-        now, probes = self._jiffies.now(), self._maps["probes"]
+        now, probes = self._maps.clock.now(), self._maps["probes"]
         sizes = ctypes.sizeof(abi.ProbeKey), ctypes.sizeof(abi.Probe)
         for raw, value in list(libbpf.map_items(probes, *sizes)):
             group = self._group_of(abi.ProbeKey.from_buffer_copy(raw))
@@ -201,7 +199,7 @@ class GarbageCollector:
         Such flows are of sockets that moved to another generation, or are in none. The array has
         those too that were entered since this round began.
         """
-        now, closed = self._jiffies.now(), set()
+        now, closed = self._maps.clock.now(), set()
         with self._maps.inner("flow_tables", group.table[slot]) as fd:
             for flow in state.flows_in(fd) if fd is not None else ():
                 if flow.array_entry in closed or now - flow.last > group.timeout_jiffies:

@@ -21,7 +21,7 @@ from udpgrm.daemon.searching import Search
 from udpgrm.daemon.steering import Steering, count_failure
 from udpgrm.daemon.tubular import Tubular
 from udpgrm.journald import Fields, MessageId
-from udpgrm.kernel import clock, pidfd
+from udpgrm.kernel import pidfd
 from udpgrm.kernel.descriptors import Unreachable
 from udpgrm.state import address, connected, connecting, holders
 from udpgrm.state.entries import GroupEntries
@@ -49,7 +49,6 @@ class MessageHandler:
         steering: Steering,
         registrar: Registrar,
         tubular: Optional[Tubular],
-        jiffies: clock.Jiffies,
     ) -> None:
         """Take over the messages that an earlier daemon has deferred."""
         self._maps = maps
@@ -64,7 +63,7 @@ class MessageHandler:
         self.missed_one = False
         self.deferred = Deferred(maps)
         self._search = Search(functools.partial(holders.find, maps))
-        self.entrance = Entrance(maps, jiffies)
+        self.entrance = Entrance(maps)
         #: Within a round: by network namespace, the sockets that have asked for a generation
         self._present: dict[int, set[int]] = {}
 

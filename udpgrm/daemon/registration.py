@@ -14,7 +14,7 @@ from udpgrm.daemon import fields
 from udpgrm.daemon.tubular import Tubular
 from udpgrm.dissectors import kinds
 from udpgrm.journald import Priority
-from udpgrm.kernel import clock, libbpf
+from udpgrm.kernel import libbpf
 from udpgrm.loader.pool import Pool
 from udpgrm.state import address, counters, entries, flows, records
 from udpgrm.state.entries import GroupEntries
@@ -24,14 +24,11 @@ from udpgrm.state.maps import Maps
 class Registrar:
     """Enters sockets into the arrays of their groups and the lists of their generations."""
 
-    def __init__(
-        self, maps: Maps, pool: Pool, tubular: Optional[Tubular], jiffies: clock.Jiffies
-    ) -> None:
+    def __init__(self, maps: Maps, pool: Pool, tubular: Optional[Tubular]) -> None:
         """Use these maps; tubular: gets the sockets of labelled groups as well."""
         self._maps = maps
         self._pool = pool
         self._tubular = tubular
-        self._jiffies = jiffies
         #: (group id, slot) -> first index not known to be taken, within a round
         self._taken_until: dict[tuple[int, int], int] = {}
 
@@ -107,7 +104,7 @@ class Registrar:
                 entries.drop_entries(slot, {array_entry})
                 group_entries.write_slot(slot_id, slot)
         found = list(entries.flows_of_entry(self._maps, group, array_entry))
-        flows.delete(self._maps, group, self._jiffies.now(), found)
+        flows.delete(self._maps, group, found)
 
     def _join_generation(
         self,

@@ -27,7 +27,7 @@ from udpgrm.daemon.registration import Registrar
 from udpgrm.daemon.steering import Steering
 from udpgrm.daemon.supervision import StopSignals, notify
 from udpgrm.daemon.tubular import Tubular
-from udpgrm.kernel import bpffs, clock, descriptors
+from udpgrm.kernel import bpffs, descriptors
 from udpgrm.loader import failures, hooks, iterators, renewing, tracepoints
 from udpgrm.loader.pool import Pool
 from udpgrm.loader.programs import Linker
@@ -127,17 +127,14 @@ class Server:
         self._steering = Steering(
             maps, self._pool, self._compiler, linker, self._keying, self._tubular is not None
         )
-        jiffies = clock.Jiffies()
-        registrar = Registrar(self._maps, self._pool, self._tubular, jiffies)
-        self._messages = MessageHandler(
-            self._maps, self._steering, registrar, self._tubular, jiffies
-        )
+        registrar = Registrar(self._maps, self._pool, self._tubular)
+        self._messages = MessageHandler(self._maps, self._steering, registrar, self._tubular)
         self._adoptions = Adoptions(
             self._maps, self._messages, options.directory, options.with_sendmsg
         )
         self._inbox = Inbox(maps)
         self._collector = GarbageCollector(
-            self._maps, self._pool, self._messages, self._adoptions, self._inbox, jiffies
+            self._maps, self._pool, self._messages, self._adoptions, self._inbox
         )
         #: When (monotonic seconds) to collect, and when at the earliest
         self._due = self._collect_not_before = 0.0

@@ -22,7 +22,7 @@ from pathlib import Path
 from udpgrm import abi
 from udpgrm.abi import Option
 from udpgrm.client import NotHooked, enroll, promote, set_option, working_generation
-from udpgrm.kernel import cgroups, clock, pidfd, sockopt
+from udpgrm.kernel import cgroups, pidfd, sockopt
 from udpgrm.kernel.descriptors import Unreachable
 from udpgrm.services.definition import Group
 from udpgrm.state import address, adoptions, enrolling, kernel_order
@@ -192,8 +192,7 @@ def _unsteered(maps: Maps, where: str, sock: socket.socket, seconds: float) -> I
         if not any(item.has_sockets for item in view.generations)
     ]
     if held:
-        with contextlib.closing(clock.Jiffies()) as jiffies:
-            until = jiffies.now() + int(seconds * maps.config.hz)
+        until = maps.clock.now() + int(seconds * maps.config.hz)
         for group in held:
             group.held_until = until
     try:

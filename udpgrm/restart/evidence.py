@@ -12,7 +12,6 @@ from typing import Any, Optional, Protocol
 
 from udpgrm.dissectors import kinds
 from udpgrm.dissectors.kind import Kind
-from udpgrm.kernel import clock
 from udpgrm.probes import remote, runner
 from udpgrm.probes.specs import ConnectProbe, ProbeSpec, QuicProbe
 from udpgrm.restart.groups import Groups, find
@@ -332,6 +331,4 @@ def _failure(entry: dict[str, Any]) -> str:
 def delete_flow(maps: Maps, group_id: int, peer: Peer) -> None:
     """Delete a peer's flow entries in a group, so that a drain does not wait for them."""
     group, key = maps.group(group_id), bytes(address.flow_key(*peer))
-    with contextlib.closing(clock.Jiffies()) as jiffies:
-        now = jiffies.now()
-    flows.delete(maps, group, now, [(table, key) for table in set(group.table) - {0}])
+    flows.delete(maps, group, [(table, key) for table in set(group.table) - {0}])

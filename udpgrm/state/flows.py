@@ -11,11 +11,9 @@ from udpgrm.kernel import libbpf
 from udpgrm.state.maps import Maps
 
 
-def delete(
-    maps: Maps, group: abi.Group, jiffies: int, entries: Iterable[tuple[int, bytes]]
-) -> None:
-    """Delete (table id, key) of a group's flows; jiffies: now, see `clock.Jiffies`."""
-    group.lines_since = jiffies  # lines have these flows, too
+def delete(maps: Maps, group: abi.Group, entries: Iterable[tuple[int, bytes]]) -> None:
+    """Delete (table id, key) of a group's flows."""
+    group.lines_since = maps.clock.now()  # lines have these flows, too
     for table, key in entries:
         with maps.inner("flow_tables", table) as fd:
             if fd is not None:

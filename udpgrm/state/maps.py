@@ -23,6 +23,7 @@ from typing import Optional
 
 from udpgrm import abi
 from udpgrm.kernel import bpffs, libbpf
+from udpgrm.kernel.clock import Jiffies
 from udpgrm.state import layout
 from udpgrm.state.layout import BY_GROUP, MAX_TABLES, Config, Limits
 
@@ -53,8 +54,16 @@ class Maps:
         """Return the fd of a map."""
         return self.fds[name]
 
+    @functools.cached_property
+    def clock(self) -> Jiffies:
+        """Return the clock of flows and packets: its programs are loaded once, when it is asked."""
+        return Jiffies()
+
     def close(self) -> None:
         """Close every descriptor."""
+        loaded = self.__dict__.pop("clock", None)
+        if loaded is not None:
+            loaded.close()
         for fd in self.fds.values():
             os.close(fd)
         self.fds = {}

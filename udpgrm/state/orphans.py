@@ -18,7 +18,7 @@ from typing import Optional
 
 from udpgrm import abi
 from udpgrm.abi import GroupState
-from udpgrm.kernel import clock, libbpf, loaded
+from udpgrm.kernel import libbpf, loaded
 from udpgrm.state import layout
 from udpgrm.state.layout import Config
 from udpgrm.state.maps import Maps, index
@@ -39,9 +39,7 @@ class _OrphanMaps(Maps):
     @property
     def config(self) -> Config:
         """Return what is known without the configuration record."""
-        with contextlib.closing(clock.Jiffies()) as jiffies:
-            rate = jiffies.rate()
-        return Config(layout=abi.LAYOUT, groups=0, hz=rate)
+        return Config(layout=abi.LAYOUT, groups=0, hz=self.clock.rate())
 
     def group(self, group_id: int) -> abi.Group:
         """Return a copy of the group's record."""

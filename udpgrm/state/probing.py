@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 from dataclasses import dataclass
 from typing import Optional
 
 from udpgrm import abi
 from udpgrm.abi import ProbePath
-from udpgrm.kernel import clock, libbpf
+from udpgrm.kernel import libbpf
 from udpgrm.state import address, connected
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
@@ -44,8 +43,7 @@ class Probing:
         self._maps = maps
         self._group_id = group_id
         self._group = maps.group(group_id)
-        with contextlib.closing(clock.Jiffies()) as jiffies:
-            self._expires = jiffies.now() + LIFETIME_S * maps.config.hz
+        self._expires = maps.clock.now() + LIFETIME_S * maps.config.hz
         self._peers: set[bytes] = set()
 
     def __enter__(self) -> Probing:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import zlib
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from typing import NamedTuple, Optional
 from udpgrm import abi
 from udpgrm.abi import DissectorType, GroupState
 from udpgrm.dissectors import kinds
-from udpgrm.kernel import clock, libbpf
+from udpgrm.kernel import libbpf
 from udpgrm.state import address, connected, counters
 from udpgrm.state.connected import Counts
 from udpgrm.state.entries import GroupEntries
@@ -140,8 +139,7 @@ class Viewer:
     def __init__(self, maps: Maps) -> None:
         """Read jiffies now."""
         self._maps = maps
-        with contextlib.closing(clock.Jiffies()) as jiffies:
-            self._now = jiffies.now()
+        self._now = maps.clock.now()
         self._hz: int = maps.config.hz
         self._connected: dict[int, Optional[Counts]] = {}  # by network namespace
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import udpgrm.client as grm
-from testing.host import COMMAND, client, plain_socket, wait_for
+from testing.host import COMMAND, Command, client, plain_socket, wait_for
 from testing.waiting import PATIENCE_S
 from tests.kernel.restarts import (
     ALSO,
@@ -68,6 +68,26 @@ def test_the_probes_leave_no_flows(serving: Edge) -> None:
     serving.define(drain={**UNTIL_NO_FLOWS, "max_s": 0, "on_timeout": "fail"})
     done = serving.restart()
     assert done.returncode == 0, done.stdout
+
+
+_COUNTING = """
+from udpgrm.kernel import libbpf
+load = libbpf.prog_load
+def counted(kind, name, *rest):
+    if name == "udpgrm_clock":
+        print(name, file=sys.stderr)
+    return load(kind, name, *rest)
+libbpf.prog_load = counted
+"""
+
+
+def test_the_clock_is_loaded_once(serving: Edge) -> None:
+    """It reads time for each sample, each probe and each flow that is deleted."""
+    command = Command(serving.host.directory, ("restart", "edge", "--foreground"), _COUNTING)
+    _, errors = command.communicate(timeout=PATIENCE_S)
+    assert command.returncode == 0, errors
+    opened = 2  # the checks before the restart have maps of their own
+    assert errors.count("udpgrm_clock") == 2 * opened
 
 
 def test_a_first_deployment_with_two_groups(edge: Edge) -> None:
