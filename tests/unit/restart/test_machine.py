@@ -229,3 +229,27 @@ def test_closed(step: Step) -> None:
     done = step in (Step.DRAIN, Step.STOP)
     assert machine.closed(step) == Position(step, Outcome.FINISHED if done else Outcome.ROLLED_BACK)
     assert machine.closed(step).has_ended
+
+
+def test_what_an_unpromoted_instance_got_of_clients_drains() -> None:
+    strayed = replace(BOTH, strayed=True)
+    alone = replace(strayed, old_alive=False)  # the step itself does not stop it then
+    for step in (Step.START, Step.ENROLL, Step.CANARY):
+        assert machine.after(step, Result.FAILED, lambda: strayed) == Position(Step.DEMOTE)
+        assert machine.after(step, Result.FAILED, lambda: alone) == Position(Step.STOP_NEW)
+
+
+def test_a_rollback_to_a_dead_instance_turns_forward() -> None:
+    alone = Facts(had_old=True, old_alive=False, new_alive=True)
+    unproved = replace(alone, unproved=True)
+    failed = Position(Step.STOP_NEW, Outcome.FAILED)
+    assert machine.after(Step.STOP_NEW, Result.FAILED, lambda: alone) == failed
+    assert machine.resumed(failed, alone) == Position(Step.PROMOTE)
+    assert machine.resumed(failed, unproved) == Position(Step.ENROLL)
+    assert machine.after(Step.DRAIN_NEW, Result.FAILED, lambda: unproved) == Position(Step.ENROLL)
+    assert machine.resumed(failed, BOTH) == Position(Step.STOP_NEW)
+
+
+def test_a_stop_that_finds_new_flows_drains() -> None:
+    assert machine.after(Step.STOP, Result.UNDRAINED, lambda: BOTH) == Position(Step.DRAIN)
+    assert machine.after(Step.STOP_NEW, Result.UNDRAINED, lambda: BOTH) == Position(Step.DRAIN_NEW)
