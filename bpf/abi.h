@@ -435,6 +435,8 @@ enum address_use {
 	ADDRESS_RESERVED,
 	/* as well, and one has tried to */
 	ADDRESS_TRIED,
+	/* a group's: it may be bound beside a reserved one that covers it */
+	ADDRESS_STEERED,
 };
 
 /* Names are those of the metrics; the order is that of udpgrm/abi.py. */

@@ -11,6 +11,14 @@
 
 #include "notify.h"
 
+/* Replace an address by the one that stands for any of its family. */
+static __always_inline void make_any(struct group_key *address)
+{
+	if (address->family == AF_INET6)
+		address->addr[0] = address->addr[1] = address->addr[2] = 0;
+	address->addr[3] = 0;
+}
+
 /*
  * Set SO_REUSEPORT if the caller is of a service that shares this address, clear it if the
  * address is reserved; key: of no device; shares: whether it is set. Returns whether it is then.
@@ -27,10 +35,14 @@ static __always_inline bool share_address(struct bpf_sock_addr *ctx, const struc
 		return shares;
 	key.service = *service;
 	use = bpf_map_lookup_elem(MAP(SHARED_ADDRESSES), &key);
-	if (!use)
-		return shares;
-	if (*use == ADDRESS_SHARED)
+	if (use && *use == ADDRESS_SHARED)
 		return shares || set_option(ctx, SO_REUSEPORT, 1);
+	if (!use) { /* a socket there would get the packets of one at any address */
+		make_any(&key.address);
+		use = bpf_map_lookup_elem(MAP(SHARED_ADDRESSES), &key);
+	}
+	if (!use || *use == ADDRESS_SHARED || *use == ADDRESS_STEERED)
+		return shares;
 	*use = ADDRESS_TRIED;
 	set_option(ctx, SO_REUSEPORT, 0);
 	set_option(ctx, SO_REUSEADDR, 0);

@@ -102,6 +102,7 @@ class AddressUse(IntEnum):
     SHARED = 0
     RESERVED = 1
     TRIED = 2
+    STEERED = 3
 
 
 class SteerStage(IntEnum):

@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Optional
 
+from udpgrm.restart import omitted
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.instances import Instances
 from udpgrm.restart.journal import warn
@@ -34,8 +35,13 @@ class Elsewhere:
         """Let instances share the definition's addresses alone. Raises Refused, SystemdError."""
         reserved = []
         if old is not None and self._service.instances.kind == "template":
-            reserved = self._groups.omitted(self._instances.processes(old))
+            reserved = self._reserved(old)
         self._groups.share_addresses(self._service, reserved)
+
+    def _reserved(self, old: int) -> list[str]:
+        """Return the addresses that conflict with those of the old instance."""
+        served = self._groups.omitted(self._instances.processes(old))
+        return sorted(set().union(*map(omitted.overlapping, served)))
 
     def start(self, new: int, check_cancelled: Callable[[], None]) -> None:
         """Start an instance. Raises SystemdError, StepFailed."""
@@ -51,8 +57,8 @@ class Elsewhere:
         """Raise StepFailed if the new instance wants an address of the old one; else release."""
         tried = self._groups.tried(self._service)
         if tried and old is not None:
-            served = self._groups.omitted(self._instances.processes(old))
-            tried = [where for where in tried if where in served]
+            reserved = self._reserved(old)
+            tried = [where for where in tried if where in reserved]
             if tried:
                 raise StepFailed(self._explain(new, tried))
         self.release()
@@ -64,8 +70,8 @@ class Elsewhere:
     def _explain(self, new: int, tried: list[str]) -> str:
         return (
             f"{self._instances.name(new)} has tried to bind {', '.join(tried)}, where the instance "
-            "that serves has sockets and the definition no group: nothing would steer there. Add a "
-            "group for each address"
+            "that serves has sockets, at this or an overlapping address, and the definition no "
+            "group: nothing would steer there. Add a group for each address"
         )
 
     def warn_of_others(self, old: int, new: int, evidence: Evidence) -> None:

@@ -46,6 +46,19 @@ def find(maps: Maps, steered: Iterable[str], pids: Iterable[int]) -> list[str]:
     return sorted(found, key=_port)[:_MOST]
 
 
+def overlapping(where: str) -> set[str]:
+    """Return an address, and those of any host address whose sockets would share its packets.
+
+    Of two such sockets the kernel prefers the more exact one, so that an instance which binds a
+    wildcard gets the clients of an exact address when the other one is stopped. One that binds an
+    exact address gets them at once; the bind hooks look a wildcard up for that.
+    """
+    found = address.read(where)
+    # IPv6's wildcard may stand for IPv4, too
+    families = ("0.0.0.0", "::") if found.ip.version == 4 or found.ip.is_unspecified else ("::",)
+    return {where, *(address.form(any_, found.port) for any_ in families)}
+
+
 def _is_enrolled(maps: Maps, sock: socket.socket) -> bool:
     """Return whether the server itself has put a socket into a group."""
     request = records.request_of(maps, sock.fileno())

@@ -29,7 +29,8 @@ def apply(maps: Maps, service: Service, reserved: Sequence[str] = ()) -> None:
     if adopted is not None:  # it may bind again, as on SIGHUP, or be started again
         units.append((adopted.unit, _slice_of(adopted.unit)))
     try:
-        sharing.share(maps, service.name, units, addresses, reserved)
+        steered = [group.address for group in service.groups]
+        sharing.share(maps, service.name, units, addresses, reserved, steered)
     except (OSError, ValueError) as error:
         raise Refused(f"{unit}: its control group cannot be known beforehand: {error}") from error
 

@@ -49,10 +49,12 @@ def share(
     units: Iterable[tuple[str, Path]],
     addresses: Iterable[str],
     reserved: Iterable[str] = (),
+    steered: Iterable[str] = (),
 ) -> None:
     """Let a service's instances share these addresses, and no others.
 
-    reserved: addresses that no other instance may bind until `release`.
+    reserved: addresses that no other instance may bind until `release`, except for those in
+    steered, which one at any address covers.
 
     units: its template, or its one unit, and the unit that it has adopted; each with the directory
     of the control group in which systemd makes the unit's. Raises ValueError.
@@ -61,6 +63,8 @@ def share(
     cut = [(_unit_name(unit), above) for unit, above in units]
     withdraw(maps, name)
     uses = [(where, abi.AddressUse.RESERVED) for where in reserved]
+    if uses:
+        uses += [(where, abi.AddressUse.STEERED) for where in steered]
     uses += [(where, abi.AddressUse.SHARED) for where in addresses]
     for where, use in uses:
         key = _shared_key(service, where)
@@ -85,7 +89,7 @@ def tried(maps: Maps, name: str) -> list[str]:
 def release(maps: Maps, name: str) -> None:
     """Let the instances of a service bind what was reserved."""
     for key, use in _uses(maps, name):
-        if use is not abi.AddressUse.SHARED:
+        if use in (abi.AddressUse.RESERVED, abi.AddressUse.TRIED):
             libbpf.map_delete(maps["shared_addresses"], key)
 
 

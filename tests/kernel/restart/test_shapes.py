@@ -227,6 +227,36 @@ def test_an_address_that_the_definition_lacks(
         assert [ask(sock, (TO[0], 4434)) for sock in (first, second)] == [1, 1]
 
 
+@pytest.mark.parametrize("option", ["SO_REUSEADDR", "SO_REUSEPORT"])
+@pytest.mark.parametrize(
+    ("first", "second", "tried"),
+    [
+        ("0.0.0.0", "127.0.0.1", "0.0.0.0:4434"),
+        ("127.0.0.1", "0.0.0.0", "0.0.0.0:4434"),
+        ("::", "127.0.0.1", "0.0.0.0:4434"),
+        ("127.0.0.1", "::", "[::]:4434"),
+    ],
+)
+def test_an_address_that_overlaps_with_one_that_the_definition_lacks(
+    edge: Edge, option: str, first: str, second: str, tried: str
+) -> None:
+    """The more exact one would take the clients, the other one after the stop of the old."""
+    chosen = f"{first!r} if sys.argv[1] == '1' else {second!r}"
+    server = TWO_ADDRESSES.replace("SO_REUSEADDR", option).replace("NEEDED", "False")
+    family = f"socket.AF_INET6 if ':' in ({chosen}) else socket.AF_INET"
+    server = server.replace(
+        "also = socket.socket(socket.AF_INET,", f"also = socket.socket({family},"
+    )
+    run(edge, server.replace('also.bind(("127.0.0.1",', f"also.bind(({chosen},"), 1)
+    with client() as sock:
+        assert ask(sock, (TO[0], 4434)) == 1
+        done = edge.restart("--json")
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert f"edge@2.service has tried to bind {tried}" in step(done.stdout, "canary")["reason"]
+        assert ask(sock, (TO[0], 4434)) == 1
+    assert edge.alive() == [1]
+
+
 def test_a_group_that_the_definition_gets_after_the_adoption(edge: Edge) -> None:
     """The first adoption names what it has not adopted, a second one adds it."""
     define(edge, TWO_ADDRESSES.replace("SO_REUSEADDR", "SO_BROADCAST"), 1)
