@@ -227,10 +227,10 @@ def _status(
     # begun, or waited for
     restarted = bool(switch.get("measured"))
     if journal is not None and (failed or restarted):
+        if journal["outcome"] == "failed":  # also in an undo: the new instance may be all there is
+            return "failed", _reason(journal)
         if journal["outcome"] == "rolled_back" or journal["step"] in UNDO:
             return "rolled_back", _reason(journal)
-        if journal["outcome"] == "failed":
-            return "failed", _reason(journal)
     if failed is not None:
         return "failed", cause(failed)
     if switch.get("rebooted"):

@@ -121,6 +121,20 @@ def entry(**results: t.Any) -> dict[str, t.Any]:
             "failed",
             False,
         ),
+        # the new instance is all that is left: it was not stopped
+        (
+            {
+                "switch": {
+                    **SWITCHED,
+                    "failed": True,
+                    "restart": journal(
+                        "failed", *PROMOTED, step("stop_new", 3.0, 4.0, result="failed")
+                    ),
+                }
+            },
+            "failed",
+            False,
+        ),
         (
             {
                 "switch": SWITCHED,
