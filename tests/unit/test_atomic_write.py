@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
@@ -72,3 +73,24 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"):
         atomic_write.replace(tmp_path / "directory", b"after")
     assert os.listdir(tmp_path) == ["directory"]
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_links_are_replaced_and_not_followed(
+    tmp_path: Path, link: Callable[[Path, Path], None]
+) -> None:
+    """In a directory where another user was first, whatever fs.protected_symlinks says."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret")
+    secret.chmod(0o600)
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    os.chown(theirs, 65534, 65534)
+    link(secret, theirs / "udpgrm.prom")
+    link(secret, theirs / f".udpgrm.prom.udpgrm-{os.getpid()}")
+    atomic_write.replace(theirs / "udpgrm.prom", b"metrics")
+    assert (secret.read_bytes(), secret.stat().st_mode & 0o777) == (b"secret", 0o600)
+    assert secret.stat().st_nlink == 1
+    assert not (theirs / "udpgrm.prom").is_symlink()
+    assert (theirs / "udpgrm.prom").read_bytes() == b"metrics"
+    assert os.listdir(theirs) == ["udpgrm.prom"]
