@@ -23,6 +23,8 @@ _OPTIONS = {
     sockopt.SO_ATTACH_REUSEPORT_EBPF: "SO_ATTACH_REUSEPORT_EBPF",
     sockopt.SO_DETACH_REUSEPORT_BPF: "SO_DETACH_REUSEPORT_BPF",
 }
+#: Of a group, that are named in the log: users may start any number.
+_MOST_PROCESSES = 16
 #: Between two scans: so long, and so many times as long as a scan took.
 _REST_S = 5.0
 _REST_FACTOR = 20
@@ -33,7 +35,7 @@ class Foreign:
 
     def __init__(self) -> None:
         """Start without any report."""
-        self._reported: dict[int, tuple[int, int]] = {}  # group id -> epoch, pid
+        self._reported: dict[int, tuple[int, set[int]]] = {}  # group id -> epoch, pids
         self._not_before = 0.0  # monotonic seconds
 
     def refused(self, message: abi.Message, group: abi.Group) -> None:
@@ -43,15 +45,20 @@ class Foreign:
         """
         if (message.ns_pid or message.pid) == os.getpid():
             return
-        attempt = message.epoch, message.pid
-        if self._reported.get(message.group_id) == attempt:
+        epoch, pids = self._reported.get(message.group_id, (message.epoch, set()))
+        if epoch != message.epoch:
+            pids = set()
+        if message.pid in pids or len(pids) == _MOST_PROCESSES:
             return
-        self._reported[message.group_id] = attempt
+        pids.add(message.pid)
+        self._reported[message.group_id] = message.epoch, pids
+        more = "; further processes are not logged" if len(pids) == _MOST_PROCESSES else ""
         option = _OPTIONS.get(message.generation, f"option {message.generation}")
         where = address.of_key(group.key)
         log.problem(
             f"{option} of process {message.ns_pid or message.pid} at {where} was refused (EPERM): "
-            "its program would replace udpgrm's for all instances; turn it off in the server",
+            "its program would replace udpgrm's for all instances; turn it off in the server"
+            f"{more}",
             fields.of_group(group),
         )
 
