@@ -111,7 +111,7 @@ def _put(
 
 
 def _remove(arguments: Arguments, name: str) -> int:
-    """Delete a definition, unless the service has flows."""
+    """Delete a definition, unless the service has flows, and do not start it at boot."""
     change = define.change(name, None, common.services_dir())
     if change.changed:
         if not arguments.flag("--lose-flows"):
@@ -120,6 +120,7 @@ def _remove(arguments: Arguments, name: str) -> int:
                 raise CommandError(f"{name}: {reason} (or remove it with --lose-flows)")
         if not arguments.flag("--check"):
             change.apply()
+            service_instances.disable(name)
     _report(arguments, name, change, [], None)
     return 0
 

@@ -77,6 +77,15 @@ def stop(arguments: Arguments, name: str) -> int:
     return _report(arguments, name, changes, [])
 
 
+def disable(name: str) -> None:
+    """Let the host not start a service without a definition: its boot would have a failed unit."""
+    try:
+        if systemd.runs():
+            first.disable(name)
+    except SystemdError as error:
+        raise CommandError(f"{name} is removed, but may be started at boot: {error}") from error
+
+
 def _refuse_loss(arguments: Arguments, name: str) -> None:
     running = first.instances(name)
     if not running:

@@ -10,6 +10,7 @@ restart that is rolled back changes nothing.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
@@ -122,16 +123,31 @@ def stop(name: str, changes: Changes) -> None:
     Else the journal of its last restart would give instances of a later service of this name a
     wrong release. Raises SystemdError, OSError.
     """
-    first = _first(name)
-    if systemd.starts_at_boot(first):
-        changes.unit("disable", first)
-    for unit in [*systemd.running(first), *instances(name)]:
+    units = _units(name)
+    for unit in filter(systemd.starts_at_boot, units):
+        changes.unit("disable", unit)
+    for unit in [*itertools.chain(*map(systemd.running, units)), *instances(name)]:
         changes.unit("stop", unit)
     for mark in ".@":  # names of services have neither character
         for path in sorted(statedir.directory().glob(f"{name}{mark}*")):
             changes.remove(path)
 
 
+def disable(name: str) -> None:
+    """Disable the unit that needs the service's definition. Raises SystemdError."""
+    _, shared = _units(name)
+    if systemd.starts_at_boot(shared):
+        systemd.change("disable", shared)
+
+
+def _units(name: str) -> tuple[str, str]:
+    """Return the units that may start the first instance: the role's own, and the shared one.
+
+    A service that began with the latter may have got the former since, and both are enabled.
+    """
+    return f"{name}-first.service", f"udpgrm-first@{name}.service"
+
+
 def _first(name: str) -> str:
-    own, packages = f"{name}-first.service", f"udpgrm-first@{name}.service"
+    own, packages = _units(name)
     return packages if systemd.exists(packages) and not systemd.exists(own) else own

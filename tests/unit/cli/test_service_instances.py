@@ -13,6 +13,7 @@ import pytest
 
 from tests.unit.services.support import text
 from udpgrm.cli import main, status
+from udpgrm.restart import systemd
 
 SYSTEMCTL = """#!/bin/sh
 [ "$1" != --no-ask-password ] || { verb=$2; shift 3; set -- "$verb" "$@"; }
@@ -22,7 +23,7 @@ is-enabled) grep -sqx "$2" "$HERE/enabled" && echo enabled ;;
 enable) echo "$2" >>"$HERE/enabled" ;;
 start) [ ! -e "$HERE/broken" ] || exit 1; echo edge@1.service >>"$HERE/live" ;;
 stop) : >"$HERE/live" ;;
-disable) : >"$HERE/enabled" ;;
+disable) sed -i "/^$2\\$/d" "$HERE/enabled" ;;
 cat) [ ! -e "$HERE/no-unit" ] || { echo "No files found for $2." >&2; exit 1; } ;;
 esac
 """
@@ -108,6 +109,32 @@ def test_stop(
     assert planned[1]["units"] == ["edge-first.service", "edge@1.service", str(journal)]
     assert [*(here / "state").iterdir(), (here / "live").read_text()] == [""]
     assert run(capsys, "stop", "edge")[1]["changed"] is False
+
+
+def test_both_units_that_may_start_a_service_are_disabled(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    define(here)
+    units = ["edge-first.service", "udpgrm-first@edge.service"]
+    (here / "enabled").write_text("\n".join([*units, "udpgrm-first@edge2.service", ""]))
+    code, answer = run(capsys, "stop", "edge")
+    assert (code, answer["units"]) == (0, units)
+    assert (here / "enabled").read_text() == "udpgrm-first@edge2.service\n"
+
+
+def test_a_removed_service_is_not_started_at_boot(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    define(here)
+    monkeypatch.setattr(systemd, "runs", lambda: True)
+    enabled = here / "enabled"
+    enabled.write_text("udpgrm-first@edge.service\nudpgrm-first@edge2.service\n")
+    before = enabled.read_text()
+    main.main(["service", "remove", "edge", "--lose-flows", "--check"])
+    assert enabled.read_text() == before
+    assert main.main(["service", "remove", "edge", "--lose-flows"]) == 0
+    assert enabled.read_text() == "udpgrm-first@edge2.service\n"
+    capsys.readouterr()
 
 
 def test_misuse(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
