@@ -113,7 +113,7 @@ def release_of(service: Service, given: Optional[str]) -> str:
     if given not in (None, release.AUTO):
         return str(given)
     definition = common.services_dir() / f"{service.name}{loader.SUFFIX}"
-    return release.fingerprint(definition, systemd.text_of(service.instances.unit))
+    return release.fingerprint(definition, systemd.template_of(service))
 
 
 def _lines(name: str, document: dict[str, Any]) -> list[str]:

@@ -22,7 +22,7 @@ def start(arguments: Arguments, name: str) -> int:
     changes = Changes(arguments.flag("--check"))
     service = loader.load(name, common.services_dir())
     try:
-        systemd.text_of(service.instances.unit)
+        systemd.template_of(service)
         notes = first.start_or_adopt(
             name,
             arguments.given.get("--adopt") or former.predecessor(name) or _serving_package(name),

@@ -77,7 +77,7 @@ class TemplateUnits:
 
     def check(self) -> None:
         """Raise SystemdError unless systemd knows the template."""
-        systemd.text_of(self._service.instances.unit)
+        systemd.template_of(self._service)
 
     def start(self, generation: int, check_cancelled: Callable[[], None]) -> None:
         """Start the unit; it is up when systemd says so (Type=notify: when the server does)."""

@@ -14,6 +14,8 @@ from udpgrm.restart import host
 if TYPE_CHECKING:
     import subprocess
 
+    from udpgrm.services.definition import Service
+
 _POLL_S = 0.05
 _PATIENCE_S = 3.0
 #: Of a journal: the last lines, and of each so many characters.
@@ -36,16 +38,21 @@ def runs() -> bool:
     return host.current.runs_systemd()
 
 
-def text_of(unit: str) -> str:
+def template_of(service: Service) -> str:
+    """Return the text of the unit of a service's instances. Raises SystemdError as text_of does."""
+    if not service.has_made_unit:
+        return text_of(service.instances.unit)
+    remedy = f"make it by udpgrm service unit {service.name} --write"
+    return text_of(service.instances.unit, remedy)
+
+
+def text_of(unit: str, remedy: str = "write it to /etc/systemd/system") -> str:
     """Return the text of a unit's files. Raises SystemdError unless systemd knows the unit."""
     done = _run("systemctl", "--no-ask-password", "cat", "--", unit)
     if done.returncode:
         reason = _message_of(done, f"no unit {unit}")
         if reason.startswith("No files found"):
-            reason = (
-                f"systemd has no unit {unit}: write it to /etc/systemd/system, "
-                "then systemctl daemon-reload"
-            )
+            reason = f"systemd has no unit {unit}: {remedy}, then systemctl daemon-reload"
         raise SystemdError(reason)
     return done.stdout
 

@@ -52,10 +52,10 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[
     return code, json.loads(out) if out else {"error": err}
 
 
-def define(here: Path) -> Path:
+def define(here: Path, **changes: object) -> Path:
     """Write the definition of edge."""
     path = here / "services.d" / "edge.yaml"
-    path.write_bytes(text())
+    path.write_bytes(text(**changes))
     return path
 
 
@@ -85,6 +85,10 @@ def test_what_cannot_be_started_is_not_enabled(
     (here / "no-unit").touch()
     code, answer = run(capsys, "start", "edge")
     assert (code, "systemd has no unit edge@.service: write it" in answer["error"]) == (255, True)
+    define(here, unit_from="edge-old.service")
+    code, answer = run(capsys, "start", "edge")
+    assert code == 255
+    assert "no unit edge@.service: make it by udpgrm service unit edge --write" in answer["error"]
     assert not (here / "enabled").exists()
 
 
