@@ -81,6 +81,12 @@ def _new(arguments: Arguments, name: str) -> int:
     except (profiles.ProfileError, ValueError) as error:
         raise CommandError(str(error)) from error
 
+    change = define.change(name, content.encode(), common.services_dir())
+    if change.before is not None and change.before.content != content.encode():
+        raise CommandError(
+            f"{name} is defined already, and not as this profile makes it: edit {change.path}, or "
+            f"remove it first (udpgrm service remove {name})"
+        )
     service, _ = loader.parse(name, content.encode())
     if service is not None:
         unit_from.make(service)  # without the package there is nothing to define

@@ -192,6 +192,23 @@ def test_a_profile_whose_package_is_missing_defines_nothing(
     assert not there.exists()
 
 
+def test_a_profile_replaces_no_edited_definition(
+    there: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    units = there.parent / "units"
+    units.mkdir()
+    (units / "knot.service").write_text("[Service]\nExecStart=/usr/sbin/knotd\n")
+    monkeypatch.setattr(unit_files, "DIRECTORIES", [units])
+    new = ("new", "edge", "--profile=knot", "--address=192.0.2.1:53", "--check")
+    made = run(*new)[1]["after"]["text"]
+    there.mkdir()
+    (there / "edge.yaml").write_text(made)
+    assert run(*new)[0] == 0
+    (there / "edge.yaml").write_text(f"{made}# edited\n")
+    code, answer = run(*new)
+    assert (code, "edge is defined already" in answer["error"]) == (255, True)
+
+
 def test_lines_for_people(
     there: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
