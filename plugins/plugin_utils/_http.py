@@ -46,6 +46,8 @@ def request(
         data=None if data is None else data.encode(),
         headers=dict(headers or {}),
         timeout=timeout,
+        # a redirected POST would become a GET, whose answer says nothing of what was posted
+        follow_redirects="urllib2" if data is None else "none",
         http_agent="udpgrm.fleet",
     )
     return str(answer.read(most).decode(errors="replace"))

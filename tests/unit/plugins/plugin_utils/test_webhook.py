@@ -27,7 +27,15 @@ class Receiver(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         text = self.rfile.read(int(self.headers["Content-Length"]))
         self.got.append((json.loads(text), dict(self.headers)))
-        self.send_response(500 if "broken" in self.path else 200)
+        if "moved" in self.path:
+            self.send_response(302)
+            self.send_header("Location", "/login")
+        else:
+            self.send_response(500 if "broken" in self.path else 200)
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.send_response(200)
         self.end_headers()
 
     def log_message(self, *_arguments: t.Any) -> None:
@@ -83,6 +91,7 @@ def test_what_cannot_be_sent_is_a_warning(receiver: str, tmp_path: pathlib.Path)
     problem = _webhook.send(settings(f"{receiver}/broken/secret"), EVENT)
     assert "the webhook at 127.0.0.1 got no notice of wait" in problem
     assert "secret" not in problem
+    assert "got no notice of wait: Found" in _webhook.send(settings(f"{receiver}/moved"), EVENT)
     assert "refused" in _webhook.send(settings("http://127.0.0.1:1/"), EVENT)
     assert _webhook.send(settings(""), EVENT) == ""
 
