@@ -129,7 +129,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
     def _check_parsed(self) -> None:
         """Raise AnsibleActionFail for a variable that was not known as the playbook was parsed."""
         parsed = {*load_extra_vars(self._loader), *self._task.get_play().vars}
-        has_domain = bool(self._variables.get(_variables.DOMAIN))
+        has_domain = self._variables.get(_variables.DOMAIN) not in (None, "")
         try:
             _variables.check_parsed(self._settings, parsed, has_domain)
         except ValueError as error:

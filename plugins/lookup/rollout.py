@@ -142,7 +142,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible is not typed
         """Return hosts and sizes of batches with no more domains than allowed."""
         found = _hosts.variable(self._loader, given, hosts, _variables.DOMAIN)
         domains = {host: self._templar.template(found[host]) for host in hosts}
-        without = [host for host in hosts if not domains[host]]
+        without = [host for host in hosts if domains[host] in (None, "")]
         if without:
             raise AnsibleError(f"{_variables.DOMAIN}: {', '.join(without)} have none")
         return _domains.batches(serial, canaries, domains, settings["max_domains"])

@@ -29,15 +29,14 @@ Prompt = t.Callable[[str, int], str]
 
 def parse(value: t.Any) -> str:
     """Return how a batch is approved: terminal, a URL, or the path of a file; empty: it needs no approval."""
-    if value in (None, "", False):
-        return ""
-    how = str(value)
-    if how == TERMINAL or _http.is_url(how):
-        return how
-    path = _paths.given(how)
-    if not path.parent.is_dir():
-        raise ValueError(f"it is terminal, a URL, or a file; there is no directory {path.parent}")
-    return str(path)
+    if isinstance(value, str) and (value == TERMINAL or _http.is_url(value)):
+        return value
+    path = _paths.optional(value)
+    if path and not pathlib.Path(path).parent.is_dir():
+        raise ValueError(
+            f"it is terminal, a URL, or a file; there is no directory {pathlib.Path(path).parent}"
+        )
+    return path
 
 
 def check(how: str) -> None:

@@ -24,7 +24,8 @@ def parse(given: t.Any) -> list[int | str]:
     C(-e name=[1,2]) is a string for Ansible, and C(serial: 0) all hosts at once.
     """
     try:
-        found = yaml.safe_load(given) if isinstance(given, str) else given
+        # without types: 010 and 1:30 are no numbers of hosts
+        found = yaml.load(given, yaml.BaseLoader) if isinstance(given, str) else given
     except yaml.YAMLError:
         found = given
     sizes = found if isinstance(found, list) else [found]

@@ -11,10 +11,29 @@ from __future__ import annotations
 import pathlib
 import typing as t
 
+from ansible.module_utils.parsing.convert_bool import BOOLEANS_FALSE, BOOLEANS_TRUE
+
 PLAYBOOKS = pathlib.Path(__file__).resolve().parents[2] / "playbooks"
 TEMPLATES = PLAYBOOKS / "templates"
+_NONE = {"", "none", *(str(word).lower() for word in BOOLEANS_FALSE)}
+_TRUE = {str(word).lower() for word in BOOLEANS_TRUE}
 
 
 def given(value: t.Any) -> pathlib.Path:
     """Return a path as an operator gives it: from the directory that Ansible was started in."""
     return pathlib.Path.cwd() / pathlib.Path(str(value)).expanduser()
+
+
+def optional(value: t.Any, default: str = "") -> str:
+    """Return the path of a file, empty if there is none; C(-e) makes strings of booleans. Raises ValueError.
+
+    C(default): the file that true means; without it, true is no path.
+    """
+    word = str(value).strip().lower()
+    if word in _NONE:
+        return ""
+    if word in _TRUE and default:
+        return str(given(default))
+    if word in _TRUE or not isinstance(value, str):
+        raise ValueError("it is the path of a file")
+    return str(given(value))

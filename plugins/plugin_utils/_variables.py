@@ -58,8 +58,8 @@ def _whole(what: str) -> Reader:
 
 
 def _share(value: t.Any) -> float:
-    if isinstance(value, bool) or not _NUMBER.fullmatch(str(value)):
-        raise ValueError("it is a number such as 0.001")
+    if isinstance(value, bool) or not _NUMBER.fullmatch(str(value)) or float(value) > 1:
+        raise ValueError("it is a number such as 0.001, at most 1")
     return float(value)
 
 
@@ -95,15 +95,15 @@ def _yaml(read: Reader) -> Reader:
     return parse
 
 
-def _path(value: t.Any) -> str:
-    """Return a path from the directory that Ansible was started in; empty: none."""
-    if value in (None, "", False):
-        return ""
-    return str(_paths.given(value))
-
-
 def _word(value: t.Any) -> str | None:
     return None if value in (None, "") else str(value)
+
+
+def _release(value: t.Any) -> str | None:
+    """Return the name of a release. A number of YAML is not what was written: 1.10 would be 1.1, another release."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (str, int))):
+        raise ValueError('it is a word; quote it, as "1.10"')
+    return _word(value)
 
 
 def _service(value: t.Any) -> str | None:
@@ -127,17 +127,13 @@ def _services(value: t.Any) -> list[str]:
 
 
 def _report(value: t.Any) -> str:
-    """Return the path of the page, from the directory that Ansible was started in; empty: none."""
-    word = str(value).lower()
-    if value is None or word in ("", "false", "no"):
-        return ""
-    given = REPORT if word in ("true", "yes") else str(value)
-    return _path(given)
+    """Return the path of the page; empty: none."""
+    return _paths.optional(value, REPORT)
 
 
 def _task_file(value: t.Any) -> str:
     """Return the path of a file of tasks."""
-    path = _path(value)
+    path = _paths.optional(value)
     if path and not pathlib.Path(path).is_file():
         raise ValueError(f"there is no file {path}")
     return path
@@ -145,10 +141,7 @@ def _task_file(value: t.Any) -> str:
 
 def _bundle_path(value: t.Any) -> str:
     """Return the path of the support bundle; empty: none."""
-    word = str(value).lower()
-    if word in ("", "none", "false", "no"):
-        return ""
-    return _path(_bundle.NAME if word in ("true", "yes") else value)
+    return _paths.optional(value, _bundle.NAME)
 
 
 def _sizes(value: t.Any) -> list[int | str]:
@@ -165,7 +158,7 @@ ROLLING_RESTART: dict[str, tuple[t.Any, Reader]] = {
     "udpgrm_hosts": ("all", _as_given),
     "udpgrm_canary": ("", _as_given),
     "udpgrm_batches": ([1, "10%", "25%", "50%", "100%"], _sizes),
-    "udpgrm_release": (None, _word),
+    "udpgrm_release": (None, _release),
     "udpgrm_bake": (10, _whole("seconds")),
     "udpgrm_pause": (0, _whole("seconds")),
     "udpgrm_max_failures": (0, _whole("hosts")),
@@ -178,7 +171,7 @@ ROLLING_RESTART: dict[str, tuple[t.Any, Reader]] = {
     "udpgrm_outside_windows": ("stop", _one_of("stop", "wait")),
     "udpgrm_approval": ("", _approval.parse),
     "udpgrm_approval_timeout": (3600, _whole("seconds")),
-    "udpgrm_brake": ("", _path),
+    "udpgrm_brake": ("", _paths.optional),
     "udpgrm_support_bundle": (False, _bundle_path),
     "udpgrm_webhook": ("", _webhook.parse_url),
     "udpgrm_webhook_template": ("", _webhook.parse_template),
