@@ -15,6 +15,7 @@ from ansible_collections.udpgrm.fleet.plugins.plugin_utils import (
     _baking,
     _bundle,
     _decision,
+    _hosts,
     _page,
     _reboot,
     _result,
@@ -219,8 +220,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         entries = self._entries(self._hosts, run)
         reason, notes = self._reason(entries, run)
         decision: JsonObject = {"stop": "", "notes": []}
+        is_first = all(entry["status"] == "untouched" for entry in entries)
+        if not reason and is_first:
+            reason = _hosts.named_twice(self._variables["hostvars"], self._hosts)
+            decision["stop"] = reason
         if not reason and not self._task.check_mode:
-            is_first = all(entry["status"] == "untouched" for entry in entries)
             self._write_page(entries, reason, notes)
             if not is_first:
                 time.sleep(self._settings["pause"])

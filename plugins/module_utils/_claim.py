@@ -27,11 +27,12 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
 
 @dataclasses.dataclass(frozen=True)
 class Rollout:
-    """A run of the playbook: its name, its user and control node, and the earlier run it may replace."""
+    """A run of the playbook: its name, its user and control node, the earlier run it may replace, and its host's name."""
 
     run: str
     by: str
     replaces: str = ""
+    host: str = ""
 
 
 class Claimed(Exception):
@@ -46,25 +47,44 @@ class Claimed(Exception):
         self.claim = claim
 
 
+class NamedTwice(Exception):
+    """Raised when the same rollout has come to the host by another name of its inventory."""
+
+    def __init__(self, service: str, names: t.Sequence[str]) -> None:
+        super().__init__(
+            f"{service}: {' and '.join(names)} of the inventory are one host, whose restart has begun by the first "
+            "name; leave one of them out"
+        )
+
+
 def _path(service: str) -> pathlib.Path:
     return state_directory() / f"{service}.rollout"
 
 
 def current(service: str) -> JsonObject | None:
-    """Return the rollout that continues, with C(run), C(by) and C(since); None: none since the host was started."""
+    """Return the rollout that continues; None: none since the host was started."""
     try:
         value = json.loads(_path(service).read_text(encoding="utf-8"))
-        claim = {"run": str(value["run"]), "by": str(value["by"]), "since": float(value["since"])}
+        claim = {
+            "run": str(value["run"]),
+            "by": str(value["by"]),
+            "host": str(value.get("host", "")),
+            "since": float(value["since"]),
+        }
         return claim if value["boot_id"] == boot_id() else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def check(service: str, rollout: Rollout) -> None:
-    """Raise Claimed when a rollout continues that is neither this one nor replaced by it."""
+    """Raise Claimed when a rollout continues that is neither this one nor replaced by it; NamedTwice."""
     claim = current(service)
-    if claim is not None and claim["run"] not in (rollout.run, rollout.replaces):
+    if claim is None:
+        return
+    if claim["run"] not in (rollout.run, rollout.replaces):
         raise Claimed(service, claim)
+    if claim["run"] == rollout.run and claim["host"] != rollout.host:
+        raise NamedTwice(service, [claim["host"], rollout.host])
 
 
 @contextlib.contextmanager
@@ -82,7 +102,7 @@ def _locked(service: str) -> t.Iterator[None]:
 
 
 def take(service: str, rollout: Rollout) -> None:
-    """Record that the rollout continues. Raises Claimed, HostError."""
+    """Record that the rollout continues. Raises Claimed, NamedTwice, HostError."""
     with _locked(service):
         check(service, rollout)
         there = current(service)
@@ -93,7 +113,13 @@ def take(service: str, rollout: Rollout) -> None:
 def _write(service: str, rollout: Rollout) -> None:
     path = _path(service)
     draft = path.with_suffix(".rollout.new")
-    value = {"run": rollout.run, "by": rollout.by, "since": time.time(), "boot_id": boot_id()}
+    value = {
+        "run": rollout.run,
+        "by": rollout.by,
+        "host": rollout.host,
+        "since": time.time(),
+        "boot_id": boot_id(),
+    }
     try:
         draft.unlink(missing_ok=True)  # of a module that was killed; "x" follows no link
         with draft.open("x", encoding="utf-8") as file:
@@ -121,4 +147,5 @@ def from_options(options: t.Mapping[str, t.Any] | None) -> Rollout | None:
     """Return the rollout of a module's option C(rollout)."""
     if options is None:
         return None
-    return Rollout(options["run"], options["by"], options.get("replaces") or "")
+    names = ("run", "by", "replaces", "host")
+    return Rollout(**{name: options.get(name) or "" for name in names})

@@ -89,6 +89,9 @@ options:
       replaces:
         description: Name of a dead run that this one replaces.
         type: str
+      host:
+        description: Name of the host in its inventory. By another one the same run is refused.
+        type: str
       bake:
         description: Once the restart is verified, how many seconds to wait until C(inspect) is read.
         type: int
@@ -207,7 +210,7 @@ rollout:
   description: The rolling restart that continues, as in RV(udpgrm.fleet.udpgrm_service_info#module:services[].rollout).
   type: dict
   returned: when O(rollout) was refused because of another one
-  sample: {"run": "control:4711:123456:a1b2", "by": "root@control", "since": 1767225600.125}
+  sample: {"run": "control:4711:123456:a1b2", "by": "root@control", "host": "edge1", "since": 1767225600.125}
 before:
   description: Generation and release of the instance that served.
   type: dict
@@ -293,6 +296,7 @@ def main() -> None:
                     "run": {"type": "str", "required": True},
                     "by": {"type": "str", "required": True},
                     "replaces": {"type": "str"},
+                    "host": {"type": "str"},
                     "bake": {"type": "int", "default": 0},
                     "inspect": {"type": "list", "elements": "str", "default": []},
                 },
@@ -323,6 +327,8 @@ def main() -> None:
         units = [] if planned else hand_over(task.host, task.last, module.check_mode)
     except _claim.Claimed as error:
         module.fail_json(msg=str(error), rollout=error.claim)
+    except _claim.NamedTwice as error:
+        module.fail_json(msg=str(error))  # the claim stays: it is of the other name
     except Unsuccessful as error:
         ended()
         module.fail_json(msg=str(error), **error.result)

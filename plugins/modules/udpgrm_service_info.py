@@ -80,9 +80,9 @@ services:
     rollout:
       description:
         - The rolling restart that continues, V(null) if none does. C(run) names it, C(by) is its user and control node,
-          C(since) when it began here.
+          C(host) the name of this host in its inventory, C(since) when it began here.
       type: dict
-      sample: {"run": "control:4711:123456:a1b2", "by": "root@control", "since": 1767225600.125}
+      sample: {"run": "control:4711:123456:a1b2", "by": "root@control", "host": "edge1", "since": 1767225600.125}
     drain:
       description: Its drain policy, with the defaults of what its definition does not give.
       type: dict

@@ -11,7 +11,7 @@ from __future__ import annotations
 import pathlib
 import typing as t
 
-from ansible import context
+from ansible import constants, context
 from ansible.errors import AnsibleError
 from ansible.inventory.manager import InventoryManager, split_host_pattern
 from ansible.parsing.dataloader import DataLoader
@@ -20,6 +20,22 @@ from ansible_collections.udpgrm.fleet.plugins.plugin_utils._paths import PLAYBOO
 
 Variables = t.Mapping[str, t.Any]
 _NAMESPACE = "udpgrm.fleet."
+_SSH = ("ssh", "smart", "ansible.builtin.ssh")
+# All that leads ssh(1) to a machine; a gateway may choose it by the user or the key.
+_WAY = (
+    "ansible_host",
+    "ansible_ssh_host",
+    "ansible_port",
+    "ansible_ssh_port",
+    "ansible_user",
+    "ansible_ssh_user",
+    "ansible_ssh_private_key_file",
+    "ansible_private_key_file",
+    "ansible_ssh_args",
+    "ansible_ssh_common_args",
+    "ansible_ssh_extra_args",
+    "ansible_ssh_executable",
+)
 
 
 class Inventory:
@@ -74,6 +90,28 @@ def variable(
         entry = inventory.get_host(host)
         found[host] = entry and manager.get_vars(host=entry, include_hostvars=False).get(name)
     return found
+
+
+def named_twice(hostvars: t.Mapping[str, Variables], names: t.Iterable[str]) -> str:
+    """Return which names lead to one machine, as far as the inventory tells; empty: none do.
+
+    Names that differ in how they lead there are recognized by the machine itself.
+    """
+    found: dict[tuple[str, ...], list[str]] = {}
+    for name in names:
+        try:
+            variables = hostvars[name]
+            connection = variables.get("ansible_connection") or constants.DEFAULT_TRANSPORT
+            way = tuple(str(variables.get(key) or "") for key in _WAY)
+        except AnsibleError:  # undefined as yet
+            continue
+        if connection in _SSH and not any("{{" in part for part in way):
+            found.setdefault((way[0] or name, *way[1:]), []).append(name)
+    return "; ".join(
+        f"{' and '.join(same)} of the inventory are one host, {way[0]}: leave all but one out"
+        for way, same in found.items()
+        if len(same) > 1
+    )
 
 
 def check_command_line(limited: list[str], variables: Variables) -> None:

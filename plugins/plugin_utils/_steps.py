@@ -48,7 +48,7 @@ class Host:
         """
         for service in self.services:
             arguments = {"service": service, "release": release, "wait": "verified"}
-            mine: JsonObject = {"run": self.run, "by": _run.by()}
+            mine: JsonObject = {"run": self.run, "by": _run.by(), "host": self.name}
             if bake is not None and service == self.services[-1]:
                 mine = {**mine, "bake": bake, "inspect": [*self.switched(), service]}
             result = self._restart(service, arguments, dict(mine), other_rollout)

@@ -43,7 +43,7 @@ def versions_in_turn(names: str, cases: t.Sequence[t.Any]) -> pytest.MarkDecorat
 
 # For what hangs (testing/waiting.py is not beside these where ansible-test has them).
 LIMIT_S = 300
-GONE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+GONE = {"ansible_connection": "ssh", "ansible_port": 1}
 
 
 class Ansible:
@@ -120,7 +120,7 @@ class Ansible:
                 "ansible_connection": "local",
                 "ansible_become": False,
                 "ansible_python_interpreter": str(host.path / "python"),
-                **(GONE if name in gone else {}),
+                **({**GONE, "ansible_host": f"127.0.0.{number}"} if name in gone else {}),
             }
-            for name, host in hosts.items()
+            for number, (name, host) in enumerate(hosts.items(), start=1)
         }

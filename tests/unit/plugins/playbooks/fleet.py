@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 import typing as t
 
 from ..fake_command import FakeCommand
 from ..fake_services import service
-from ..playbook import PLAYBOOKS, Ansible
+from ..playbook import GONE, PLAYBOOKS, Ansible
 
 
 class Fleet:
@@ -45,6 +46,13 @@ class Fleet:
             "udpgrm_report": str(self._page),
             **variables,
         }
+
+    def lead(self, address: str, *names: str) -> None:
+        """Have hosts be at an address, where none answers."""
+        folder = self._ansible.directory / "host_vars"
+        folder.mkdir()
+        for name in names:
+            (folder / f"{name}.json").write_text(json.dumps({**GONE, "ansible_host": address}))
 
     @property
     def _page(self) -> pathlib.Path:

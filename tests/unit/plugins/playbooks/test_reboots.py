@@ -92,6 +92,16 @@ def test_a_host_with_a_restart_is_not_taken_out(ansible: Ansible, fleet: Fleet) 
     assert not any(line.startswith("before_host") for line in hooks.lines)
 
 
+def test_two_names_with_one_address(ansible: Ansible, fleet: Fleet) -> None:
+    hooks = Hooks(ansible.directory)
+    fleet.lead("127.0.0.1", "fl1", "fl3")
+    status, output = run(fleet, **hooks.variables)
+    assert status == 2, output
+    assert "fl1 and fl3 of the inventory are one host, 127.0.0.1: leave all" in output
+    assert "reboot: 3 untouched" in output
+    assert [line.split(":")[0] for line in hooks.lines] == ["on_stop_tasks fl1"]
+
+
 def test_what_a_reboot_needs_and_what_it_does_not_know(ansible: Ansible, fleet: Fleet) -> None:
     status, output = run(fleet)
     assert (status != 0, "udpgrm_before_host: set it to a file" in output) == (True, True), output

@@ -99,6 +99,32 @@ def test_a_host_that_loses_power_while_others_are_restarted(ansible: Ansible) ->
     assert "echo: 1 updated, 1 failed" in output
 
 
+@pytest.mark.parametrize("batches", [[2], [1]])
+def test_a_host_that_has_two_names(ansible: Ansible, batches: list[int]) -> None:
+    """It is restarted once: the other name is refused, in the same batch and in a later one."""
+    fleet = Fleet(ansible, [{}])
+    fleet.hosts["alias"] = fleet.hosts["fl1"]
+    one = ("--forks", "1")  # hosts of a test are files without locks
+    status, output = fleet.run(*one, udpgrm_batches=batches, udpgrm_max_failures=1)
+    assert (status, fleet.working) == (2, [2, 2]), output
+    assert "echo: 1 updated, 1 failed" in output
+    assert "alias: echo: fl1 and alias of the inventory are one host" in output
+    # the claim has ended with the run
+    status, output = fleet.run("--limit", "fl1", udpgrm_release="3")
+    assert (status, fleet.working) == (0, [3, 3]), output
+
+
+def test_two_names_with_one_address(ansible: Ansible) -> None:
+    """Nothing is begun."""
+    fleet = Fleet(ansible, [{}, {}, {}])
+    fleet.lead("127.0.0.1", "fl1", "fl3")
+    for options in ["--check"], []:
+        status, output = fleet.run(*options, udpgrm_batches=["100%"])
+        assert (status, fleet.working) == (2, [1, 1, 1]), output
+        assert "fl1 and fl3 of the inventory are one host, 127.0.0.1: leave all" in output
+        assert "3 untouched" in output
+
+
 def test_the_lines_of_a_default_run(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{}, {}, {}])
     batches = [1, "10%", "25%", "50%", "100%"]
