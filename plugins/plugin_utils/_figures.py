@@ -68,10 +68,10 @@ def _lost(drain: JsonObject) -> int | None:
 
 
 def _left(drain: JsonObject) -> int | None:
-    """Return the count of flows that remained when a drain's time was over; None: unknown."""
+    """Return the count of flows that remained at the end of a drain, as its policy may permit; None: unknown."""
     evidence = drain["evidence"]
-    if evidence.get("drained", True):
-        return 0
+    if "drain" not in evidence and evidence.get("drained", True):
+        return 0  # there was no instance
     flows: int | None = evidence.get("drain", {}).get("flows")
     return flows
 

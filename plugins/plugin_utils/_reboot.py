@@ -92,39 +92,45 @@ def _living(service: JsonObject) -> list[JsonObject]:
     return [item for group in service["groups"] for item in group["generations"] if item["sockets"]]
 
 
-def flows_of(service: JsonObject) -> int:
-    """Return the flows of all instances of a service, as far as they are counted."""
-    return sum(item["flows"] or 0 for item in _living(service))
+def flows_of(services: t.Iterable[JsonObject]) -> int | None:
+    """Return the flows of all instances of services; None: some are not counted."""
+    flows = [item["flows"] for service in services for item in _living(service)]
+    return None if None in flows else sum(flows)
 
 
 def has_drained(service: JsonObject) -> bool:
     """Return whether no client is left that a reboot would cut off, by the service's own policy."""
-    until = service["drain"]["until"]
+    until, flows = service["drain"]["until"], flows_of([service])
     quiet = [item["quiet_s"] for item in _living(service) if item["quiet_s"] is not None]
     is_quiet = until["quiet_s"] is None or min(quiet, default=math.inf) >= until["quiet_s"]
-    return is_quiet and (until["flows"] is None or flows_of(service) <= until["flows"])
+    if flows is None and until["flows"] is not None:
+        return is_quiet and until["quiet_s"] is not None  # quiet alone decides, as in restarts
+    return is_quiet and (until["flows"] is None or (flows or 0) <= until["flows"])
 
 
 def drain(read: Read, host: str, check: bool) -> dict[str, t.Any]:
     """Wait until all services of a host have drained; failed, if one has not in its time and may not be cut off."""
-    began, most = time.monotonic(), 0
+    began, seen = time.monotonic(), []
     while True:
         answer = read()
         if not _rollout.is_well(answer):
             return {"failed": True, "msg": _rollout.cause(answer)}
         elapsed = time.monotonic() - began
-        flows = sum(map(flows_of, answer["services"]))
-        most = max(most, flows)
+        flows = flows_of(answer["services"])
+        seen.append(flows)
         left = {item["name"]: item["drain"] for item in answer["services"] if not has_drained(item)}
         limit = max((policy["max_s"] for policy in left.values()), default=0.0)
         if check or elapsed >= limit:
             break
-        display.display(f"{host}: {flows} flows left, {elapsed:.0f} s of at most {limit:.0f} s")
+        shown = "flows not counted" if flows is None else f"{flows} flows left"
+        display.display(f"{host}: {shown}, {elapsed:.0f} s of at most {limit:.0f} s")
         time.sleep(INTERVAL_S)
     kept = [name for name, policy in left.items() if policy["on_timeout"] != "stop"]
     if kept and not check:
         return {"failed": True, "msg": f"{', '.join(kept)}: not drained in {elapsed:.0f} s"}
-    figures = {"drain_s": elapsed, "flows_carried": most - flows, "flows_lost": flows}
+    counted = [number for number in seen if number is not None]
+    carried = None if flows is None else max(counted) - flows
+    figures = {"drain_s": elapsed, "flows_carried": carried, "flows_lost": flows}
     return {"changed": False, "ended": time.time(), "figures": figures}
 
 

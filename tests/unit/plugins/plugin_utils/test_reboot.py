@@ -68,6 +68,8 @@ def reader(*answers: t.Sequence[dict[str, t.Any]]) -> t.Callable[[], dict[str, t
         # of a dissector that counts none, only the packets tell
         (service(flows=None), {}, True),
         (service(flows=None, quiet=1.0), {}, False),
+        (service(flows=None), {"quiet_s": None}, False),
+        (service(flows=None), {"flows": None}, True),
         # an instance that has ended
         (service(flows=7, sockets=0), {}, True),
     ],
@@ -84,6 +86,12 @@ def test_a_drain_lasts_until_the_last_service_has_drained() -> None:
     read = reader(*answers, [service("dns", 0), service("quic", 0)])
     found = _reboot.drain(read, "fl1", check=False)
     assert found["figures"] == {"drain_s": 10.0, "flows_carried": 11, "flows_lost": 0}
+
+
+def test_losses_of_uncounted_flows_are_unknown() -> None:
+    read = reader([service("dns", 3)], [service("dns", 0), service("quic", None)])
+    found = _reboot.drain(read, "fl1", check=False)
+    assert found["figures"] == {"drain_s": 5.0, "flows_carried": None, "flows_lost": None}
 
 
 def test_a_drain_whose_time_is_over_cuts_off_or_fails() -> None:

@@ -189,6 +189,14 @@ def test_flows_that_were_cut_off_are_lost() -> None:
     assert (found["flows_carried"], found["flows_lost"]) == (5, 4)
 
 
+@pytest.mark.parametrize("left", [4, None])
+def test_flows_that_a_policy_leaves_are_lost(left: int | None) -> None:
+    """It has drained with few flows, or by packets alone: they are cut off, or not counted."""
+    ended = finished(drain={"flows": left, "flows_at_start": 2, "flows_most": left and 9})
+    found = entry(switch=SWITCHED, join=join(ended))
+    assert (found["flows_carried"], found["flows_lost"]) == (left and 5, left)
+
+
 def test_flows_that_are_still_there_are_neither_lost_nor_carried() -> None:
     kept = finished(drain={"flows": 4, "flows_at_start": 2, "flows_most": 9}, drained=False)
     kept["steps"][-2]["result"] = "kept"
