@@ -319,8 +319,8 @@ def _end(
     journal = last.journal
     if journal is None:
         raise CommandError(f"{arguments.operands[0]}: there was no restart")
-    if arguments.flag("--json"):
-        with common.ignore_epipe():
+    with common.ignore_epipe():  # also of what was shown so far, and is still in a buffer
+        if arguments.flag("--json"):
             answer = {**journal.to_json(), "running": last.running, "changed": changed}
             common.print_json(answer)
     outcome = journal.position.outcome

@@ -6,13 +6,16 @@ from __future__ import annotations
 
 import datetime
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from testing import host
 from testing.host import ROOT
 from testing.waiting import PATIENCE_S
 from tests.kernel.restart_fixtures import edge
@@ -40,6 +43,12 @@ def write_certificate(directory: Path) -> tuple[Path, Path]:
     for path, content in zip(paths, (certificate.public_bytes(pem), private)):
         path.write_bytes(content)
     return paths
+
+
+@pytest.fixture(autouse=True)
+def interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the command where aioquic is: Debian 12 has no package of it."""
+    monkeypatch.setattr("testing.host.COMMAND", [sys.executable, *host.COMMAND])
 
 
 #: Connection IDs that no socket has: with a wrong checksum.
