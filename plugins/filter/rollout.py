@@ -23,6 +23,7 @@ class FilterModule:
             "definitions": definitions,
             "misspelt": _variables.misspelt,
             "rollout_batches": _batches.parse,
+            "rollout_first": first,
             "rollout_restarts": restarts,
         }
 
@@ -39,6 +40,12 @@ def definitions(
         }
         for entry in services
     }
+
+
+def first(hostvars: t.Any, batch: t.Iterable[str]) -> str:
+    """Return the first host of a batch that its plan lets meet hooks; empty: there is none."""
+    plans = ((name, hostvars[name].get(_rollout.PLAN) or {}) for name in batch)
+    return next((str(name) for name, plan in plans if plan.get("hooked")), "")
 
 
 def restarts(hostvars: t.Any, host: str) -> list[dict[str, t.Any]]:

@@ -60,10 +60,8 @@ def _moved(readings: list[JsonObject]) -> int:
 
 def _lost(drain: JsonObject) -> int | None:
     """Return the count of flows that were cut off by the end of a drain; None: unknown, or it continues."""
-    if "hold" in drain.get("evidence", {}):
-        return 0
     if not drain.get("result"):
-        return None
+        return 0 if "hold" in drain.get("evidence", {}) else None
     return _left(drain) if drain["result"] == "done" else 0
 
 

@@ -43,7 +43,7 @@ def versions_in_turn(names: str, cases: t.Sequence[t.Any]) -> pytest.MarkDecorat
 
 # For what hangs (testing/waiting.py is not beside these where ansible-test has them).
 LIMIT_S = 300
-GONE = {"ansible_connection": "ssh", "ansible_port": 1}
+GONE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
 
 
 class Ansible:

@@ -168,6 +168,15 @@ def test_a_host_that_would_be_refused_meets_no_hook(ansible: Ansible) -> None:
     assert [line for line in hooks.lines if "host fl1" in line or "host fl2" in line] == []
 
 
+def test_a_first_host_that_is_refused_leaves_the_batch_its_hook(ansible: Ansible) -> None:
+    fleet = Fleet(ansible, [{"refuses": "no generation is free"}, {}])
+    hooks = Hooks(ansible.directory)
+    status, output = fleet.run(udpgrm_batches=[2], udpgrm_max_failures=1, **hooks.variables)
+    assert (status, fleet.working) == (2, [1, 2]), output
+    ran = [line.split(":")[0] for line in hooks.lines if not line.startswith("on_stop")]
+    assert ran == ["before_batch fl1", "before_host fl2", "after_host fl2", "after_batch fl2"]
+
+
 def test_a_host_that_was_rolled_back_is_brought_back(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{"rolls_back": "dead"}, {}])
     hooks = Hooks(ansible.directory)

@@ -197,6 +197,13 @@ def test_flows_that_a_policy_leaves_are_lost(left: int | None) -> None:
     assert (found["flows_carried"], found["flows_lost"]) == (left and 5, left)
 
 
+def test_flows_that_came_during_a_hold_are_lost() -> None:
+    """An operator has made the instance active, and the time of its second drain was up."""
+    evidence = {"hold": {"begun": 3.0}, "drain": {"flows": 4, "flows_most": 9}, "drained": False}
+    found = entry(switch=SWITCHED, join=join(finished(**evidence)))
+    assert found["flows_lost"] == 4
+
+
 def test_flows_that_are_still_there_are_neither_lost_nor_carried() -> None:
     kept = finished(drain={"flows": 4, "flows_at_start": 2, "flows_most": 9}, drained=False)
     kept["steps"][-2]["result"] = "kept"
