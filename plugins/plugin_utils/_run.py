@@ -8,16 +8,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
+import hashlib
 import os
 import pathlib
 import socket
+
+_MACHINE_ID = pathlib.Path("/etc/machine-id")
+_PROCESSES = pathlib.Path("/proc/self/ns/pid")
+
+
+def node() -> str:
+    """Return the name of the control node: its host name alone may be that of other machines or containers."""
+    parts = []
+    with contextlib.suppress(OSError):
+        parts.append(_MACHINE_ID.read_text(encoding="utf-8").strip())
+    with contextlib.suppress(OSError):
+        parts.append(str(_PROCESSES.readlink()))
+    return f"{socket.gethostname()}-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:8]}"
 
 
 def name(task: str) -> str:
     """Return the name of a run, equal for all its tasks' workers; C(task) distinguishes runs of one process."""
     process = os.getppid()
-    return f"{socket.gethostname()}:{process}:{_started(process)}:{task}"
+    return f"{node()}:{process}:{_started(process)}:{task}"
 
 
 def by() -> str:
@@ -32,8 +47,8 @@ def by() -> str:
 def has_ended(run: str) -> bool:
     """Return whether a run was this control node's, and its process has ended."""
     try:
-        node, process, started, _task = run.split(":", 3)
-        return node == socket.gethostname() and _started(int(process)) != int(started)
+        where, process, started, _task = run.split(":", 3)
+        return where == node() and _started(int(process)) != int(started)
     except ValueError:
         return False
 

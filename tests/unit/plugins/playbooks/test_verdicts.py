@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import pathlib
 import signal
-import socket
 import time
 import typing as t
 
 import pytest
+from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _run
 
 from ..fake_command import FakeCommand
 from ..fake_services import service
@@ -229,7 +229,7 @@ def test_another_rollout_is_waited_for(ansible: Ansible) -> None:
 
 def test_a_rollout_of_this_node_that_was_killed_is_in_no_ones_way(ansible: Ansible) -> None:
     fleet = Fleet(ansible, [{}])
-    Claim(fleet.hosts["fl1"], f"{socket.gethostname()}:{2**22 + 1}:3:x")
+    Claim(fleet.hosts["fl1"], f"{_run.node()}:{2**22 + 1}:3:x")
     status, output = fleet.run()
     assert (status, fleet.working) == (0, [2]), output
 
