@@ -222,7 +222,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         decision: JsonObject = {"stop": "", "notes": []}
         is_first = all(entry["status"] == "untouched" for entry in entries)
         if not reason and is_first:
-            reason = _hosts.named_twice(self._variables["hostvars"], self._hosts)
+            where = self._variables["hostvars"], self._hosts
+            reason = _variables.other_services(*where) or _hosts.named_twice(*where)
             decision["stop"] = reason
         if not reason and not self._task.check_mode:
             self._write_page(entries, reason, notes)

@@ -261,6 +261,18 @@ def settings(
     return {**found, "reboots": False, "services": several or [one]}
 
 
+def other_services(hostvars: t.Mapping[str, t.Any], hosts: t.Sequence[str]) -> str:
+    """Return which host has other services than the first; empty: none. A run counts the failures of its services only."""
+    names = ("udpgrm_service", "udpgrm_services_to_restart")
+    first = [hostvars[hosts[0]].get(name) or None for name in names]
+    for host in hosts:
+        variables = hostvars[host]
+        for name, value in zip(names, first):
+            if (variables.get(name) or None) != value:
+                return f"{name}: that of {host} is not that of {hosts[0]}: restart each in a run of its own"
+    return ""
+
+
 def check_parsed(found: t.Mapping[str, t.Any], parsed: t.Collection[str], has_domain: bool) -> None:
     """Raise ValueError for a variable that was not known as the playbook was parsed, and so would be ignored."""
     for name in (f"{PREFIX}{key}" for key in ("hosts", "canary", "batches", *HOOKS, "max_domains")):

@@ -71,6 +71,20 @@ def test_several_services_in_one_rollout(ansible: Ansible) -> None:
     assert status != 0
 
 
+def test_hosts_with_other_services(ansible: Ansible) -> None:
+    """A run counts the failures of its services: those of others would stop nothing."""
+    fleet = two_services(ansible)
+    folder = ansible.directory / "host_vars"
+    folder.mkdir()
+    for host, name in ("fl1", "dns"), ("fl2", "echo"), ("fl3", "echo"):
+        (folder / f"{host}.json").write_text(json.dumps({"udpgrm_service": name}))
+    given = fleet.given(udpgrm_batches=[2, 1])
+    del given["udpgrm_service"]
+    status, output = ansible.run(PLAYBOOKS / "rolling_restart.yml", fleet.hosts, **given)
+    assert (status, fleet.working) == (2, [1, 1, 1]), output
+    assert "udpgrm_service: that of fl2 is not that of fl1: restart each in a run" in output
+
+
 @versions_in_turn("strategy", ["free", "host_pinned"])
 def test_the_strategy_is_the_playbooks(
     ansible: Ansible, strategy: str, monkeypatch: pytest.MonkeyPatch
