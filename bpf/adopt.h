@@ -40,6 +40,14 @@ static __always_inline void have_registered(struct group *group, u32 group_id,
 	notify(&message, request);
 }
 
+/* Have the daemon enter a socket that is still unconnected in a moment. */
+static __always_inline void have_rechecked(struct group *group, u32 group_id,
+					   struct socket_request *request)
+{
+	note_holder(request);
+	request_recheck(group, group_id, request);
+}
+
 static __always_inline int adopt(struct socket_request *request, struct group_key *key)
 {
 	struct adopted_key who = { .cgroup = bpf_get_current_cgroup_id() };
@@ -59,10 +67,8 @@ static __always_inline int adopt(struct socket_request *request, struct group_ke
 	adopted = bpf_map_lookup_elem(MAP(ADOPTED), &who);
 	if (!adopted) {
 		find_enrolled(group_id, group->epoch, true, &request->process);
-		if (request->lent) { /* its server may never enroll it */
-			note_holder(request);
-			request_recheck(group, group_id, request);
-		}
+		if (request->lent) /* its server may never enroll it */
+			have_rechecked(group, group_id, request);
 		return 1;
 	}
 	request->group = group_id + 1;
@@ -71,12 +77,10 @@ static __always_inline int adopt(struct socket_request *request, struct group_ke
 	request->registered = 1;
 	request->app = adopted->app;
 	request->adopted = 1;
-	if (key->protocol) {
+	if (key->protocol)
 		have_registered(group, group_id, request);
-	} else {
-		note_holder(request);
-		request_recheck(group, group_id, request);
-	}
+	else
+		have_rechecked(group, group_id, request);
 	return 1;
 }
 

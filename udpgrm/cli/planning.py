@@ -21,6 +21,7 @@ from udpgrm.views import services
 class Plan(NamedTuple):
     """The plan of a restart. suffices: the release that was asked for serves then."""
 
+    service: Service
     action: Action
     release: Optional[str]
     suffices: bool
@@ -30,6 +31,11 @@ class Plan(NamedTuple):
     def changes(self) -> bool:
         """Return whether a restart begins or is resumed."""
         return self.action in (Action.RESUME, Action.RESTART)
+
+    @property
+    def unknown_clients(self) -> Optional[str]:
+        """Return which clients of an adopted unit a restart would cut off; None: none."""
+        return migration.unknown_clients(self.service, self.document["from_generation"])
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object of docs/host-interface.md."""
@@ -48,7 +54,7 @@ def check(arguments: Arguments, name: str) -> int:
     if arguments.flag("--json"):
         common.print_json(document)
     elif plan.action is Action.RESTART:
-        note = unknown_clients(name, plan)
+        note = plan.unknown_clients
         print(*_lines(name, document), *([] if note is None else [note]), sep="\n")
     else:
         words = {
@@ -88,16 +94,10 @@ def make(arguments: Arguments, name: str) -> Plan:
         common.open_state(arguments)  # a better message for a missing state
         raise CommandError(str(error)) from error
     if given is None or document["from_release"] != wanted:
-        return Plan(Action.RESTART, wanted, True, document)
+        return Plan(service, Action.RESTART, wanted, True, document)
     if last is not None and last.position.outcome is None and last.release == wanted:
         return _unfinished(arguments, service, last, running, True)
-    return Plan(Action.NONE, wanted, True, document)
-
-
-def unknown_clients(name: str, plan: Plan) -> Optional[str]:
-    """Return which clients of an adopted unit a restart would cut off; None: none."""
-    service = loader.load(name, common.services_dir())
-    return migration.unknown_clients(service, plan.document["from_generation"])
+    return Plan(service, Action.NONE, wanted, True, document)
 
 
 def _unfinished(
@@ -105,7 +105,7 @@ def _unfinished(
 ) -> Plan:
     document = foreground.unfinished_plan(service, last, common.pin_dir(arguments))
     action = Action.WAIT if running else Action.RESUME
-    return Plan(action, last.release, suffices, document)
+    return Plan(service, action, last.release, suffices, document)
 
 
 def release_of(service: Service, given: Optional[str]) -> str:

@@ -67,7 +67,7 @@ def run(arguments: Arguments) -> int:
 
 def _note_unknown(name: str, plan: Plan) -> None:
     """Say which clients of an adopted unit the restart would cut off."""
-    note = planning.unknown_clients(name, plan)
+    note = plan.unknown_clients
     if note is not None:
         _note(f"{name}: {note}")
 

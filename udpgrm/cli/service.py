@@ -66,7 +66,8 @@ def run(arguments: Arguments) -> int:
 def _define(arguments: Arguments, name: str) -> int:
     """Write the definition that stdin has, if it is valid."""
     given = sys.stdin.buffer.read(document.MAX_BYTES + 1)
-    return _put(arguments, name, define.as_yaml(given))
+    content = define.as_yaml(given)
+    return _put(arguments, name, define.change(name, content, common.services_dir()), content)
 
 
 def _new(arguments: Arguments, name: str) -> int:
@@ -77,17 +78,17 @@ def _new(arguments: Arguments, name: str) -> int:
         timeout = None
         if seconds is not None:
             timeout = number_of("--flow-timeout", seconds, 1, _MAX_FLOW_TIMEOUT_S)
-        content = profiles.new(arguments.given["--profile"], name, addresses, timeout)
+        content = profiles.new(arguments.given["--profile"], name, addresses, timeout).encode()
     except (profiles.ProfileError, ValueError) as error:
         raise CommandError(str(error)) from error
 
-    change = define.change(name, content.encode(), common.services_dir())
-    if change.before is not None and change.before.content != content.encode():
+    change = define.change(name, content, common.services_dir())
+    if change.before is not None and change.before.content != content:
         raise CommandError(
             f"{name} is defined already, and not as this profile makes it: edit {change.path}, or "
             f"remove it first (udpgrm service remove {name})"
         )
-    service, _ = loader.parse(name, content.encode())
+    service, _ = loader.parse(name, content)
     if service is not None:
         unit_from.make(service)  # without the package there is nothing to define
 
@@ -95,17 +96,17 @@ def _new(arguments: Arguments, name: str) -> int:
         service_unit.write(name)
         return service_instances.adopt_package(arguments, name)
 
-    return _put(arguments, name, content.encode(), set_up)
+    return _put(arguments, name, change, content, set_up)
 
 
 def _put(
     arguments: Arguments,
     name: str,
+    change: Change,
     content: bytes,
     set_up: Callable[[], Optional[Migration]] = lambda: None,
 ) -> int:
     """Write a definition, and have set_up done if it is valid."""
-    change = define.change(name, content, common.services_dir())
     problems = define.problems(name, content, common.services_dir()) if change.changed else []
     adopted = None
     if not problems and not arguments.flag("--check"):

@@ -44,11 +44,7 @@ class MessageHandler:
     """Serves messages, and defers messages whose program or socket is not there yet."""
 
     def __init__(
-        self,
-        maps: Maps,
-        steering: Steering,
-        registrar: Registrar,
-        tubular: Optional[Tubular],
+        self, maps: Maps, steering: Steering, registrar: Registrar, tubular: Optional[Tubular]
     ) -> None:
         """Take over the messages that an earlier daemon has deferred."""
         self._maps = maps

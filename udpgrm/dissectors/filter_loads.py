@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from udpgrm.dissectors import classic
 from udpgrm.kernel import ebpf
 from udpgrm.kernel.ebpf import ALU64, JMP, JMP32, Code, Helper
@@ -64,12 +66,8 @@ class Loads:
         code.alu(ebpf.ADD, _R2, UDP_HEADER)
         code.jump(helper, JMP | ebpf.JGT, _R2, value=_DIRECT)
         code.load(8, R1, CONTEXT, _DATA)
-        code.load(8, _R4, CONTEXT, _DATA_END)
         code.alu_register(ebpf.ADD, R1, _R2, ALU64)
-        code.alu_register(ebpf.MOV, _R3, R1, ALU64)
-        code.alu(ebpf.ADD, _R3, size, ALU64)
-        code.jump(helper, JMP | ebpf.JGT, _R3, _R4)
-        code.load(size, A, R1, 0)
+        self._directly(A, 0, size, helper)
         code.jump(loaded)
         code.label(helper)
         self._bytes(A, size, Helper.SKB_LOAD_BYTES)
@@ -97,16 +95,21 @@ class Loads:
         helper, loaded = self._labels()
         if offset <= _DIRECT:
             code.load(8, R1, CONTEXT, _DATA)
-            code.load(8, _R2, CONTEXT, _DATA_END)
-            code.alu_register(ebpf.MOV, _R3, R1, ALU64)
-            code.alu(ebpf.ADD, _R3, offset + size, ALU64)
-            code.jump(helper, JMP | ebpf.JGT, _R3, _R2)
-            code.load(size, target, R1, offset)
+            self._directly(target, offset, size, helper)
             code.jump(loaded)
         code.label(helper)
         code.alu(ebpf.MOV, _R2, offset)
         self._bytes(target, size, Helper.SKB_LOAD_BYTES)
         code.label(loaded)
+
+    def _directly(self, target: int, offset: int, size: int, otherwise: Hashable) -> None:
+        """Append a load of the packet itself, from register 1; a jump where it is not all there."""
+        code = self._code
+        code.load(8, _R4, CONTEXT, _DATA_END)
+        code.alu_register(ebpf.MOV, _R3, R1, ALU64)
+        code.alu(ebpf.ADD, _R3, offset + size, ALU64)
+        code.jump(otherwise, JMP | ebpf.JGT, _R3, _R4)
+        code.load(size, target, R1, offset)
 
     def _bytes(self, target: int, size: int, helper: Helper) -> None:
         """Append a load by helper, from the offset in register 2."""
