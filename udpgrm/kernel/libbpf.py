@@ -281,6 +281,11 @@ def prog_load(
     return fd
 
 
+def prog_bind_map(prog_fd: int, map_fd: int) -> None:
+    """Let a program hold a map that it does not refer to."""
+    _check(lib.bpf_prog_bind_map(prog_fd, map_fd, None), "cannot bind a map")
+
+
 def prog_test_run(fd: int, data: bytes) -> int:
     """Run a program once on a packet; returns its 32-bit result."""
     opts = TestRunOpts(sz=ctypes.sizeof(TestRunOpts), data_in=data, data_size_in=len(data))

@@ -283,9 +283,15 @@ class Linker:
                 raise cache.BuildError(
                     f"{program.name} refers to {error}, which is no map and no constant"
                 ) from error
-            return libbpf.prog_load(
+            loaded = libbpf.prog_load(
                 libbpf.PROG_SK_REUSEPORT,
                 f"{layout.STEERING_PREFIX}{group_id}",
                 code,
                 _attach_type(tcp),
             )
+        try:
+            libbpf.prog_bind_map(loaded, self._maps["dissectors"])  # for lists of orphans
+        except BaseException:
+            os.close(loaded)
+            raise
+        return loaded

@@ -25,6 +25,7 @@ from udpgrm.state.maps import Maps, index
 from udpgrm.state.view import GroupView, Viewer
 
 _ROLES = {
+    "udpgrm_dissect": "dissectors",
     "udpgrm_slots": "slots",
     "udpgrm_socks": "sockets",
     "udpgrm_sockmap": "sockets",
@@ -48,7 +49,9 @@ class _OrphanMaps(Maps):
         return abi.Group.from_buffer_copy(data)
 
     def dissector(self, group_id: int) -> abi.Dissector:
-        """Return what the group's record has of its dissector."""
+        """Return the group's dissector; of an older version's, what the group's record has."""
+        if "dissectors" in self.fds:
+            return super().dissector(group_id)
         group = self.group(group_id)
         return abi.Dissector(type=group.type, max_apps=group.max_apps)
 

@@ -245,17 +245,20 @@ def test_list_has_six_in_brackets(host: Host, sockets: list[socket.socket]) -> N
 
 def test_old_groups_come_last(bare_host: Host, sockets: list[socket.socket]) -> None:
     bare_host.start()
-    promote(enrolled(sockets, 1), 1)
+    filter_ = grm.filter_of(*grm.COOKIE_FIRST)
+    promote(enrolled(sockets, 1, value=grm.dissector(grm.CBPF, 0, 2, 0, b"edge", filter_)), 1)
+    about = lines_of(bare_host, "list")[1]
+    assert about.endswith("  dissector cbpf  apps 2  filter_len 2  label edge")
     assert bare_host.kill(signal.SIGTERM) == 0
     with client() as peer:
-        peer.sendto(b"x", TARGET)
+        peer.sendto(b"xx", TARGET)
         wait_for(lambda: received(sockets), "the packet")
     bare_host.start()
     enrolled(sockets, 1, port=4434)
     lines = lines_of(bare_host, "list")
     old = lines.index(f"{ADDRESS} (old)")
     assert lines[0] == "127.0.0.1:4434"
-    assert lines[old + 1] == lines[1]
+    assert lines[old + 1] == about
     assert lines[old + 2] == "\tmetrics:"
     assert lines[old + 3] == "\t\trx_processed_total 1"
     assert sum(line == "\tsocket generations:" for line in lines) == 1
