@@ -125,6 +125,16 @@ static __always_inline int set_dissector(struct bpf_sockopt *ctx, union part *fi
 	return 0;
 }
 
+/* Whether packets of this address family, one of the socket's, reach a group's address. */
+static __always_inline bool reaches(const struct group *group, const struct flow_key *peer)
+{
+	bool is_four = !peer->addr[0] && !peer->addr[1] && peer->addr[2] == V4_MAPPED;
+
+	if (group->key.family == AF_INET)
+		return is_four;
+	return !is_four || is_wildcard(&group->key);
+}
+
 static __always_inline int assure_flow(const u32 *words, struct bpf_sock *sk, struct group *group,
 				       u32 group_id, struct socket_request *request)
 {
@@ -145,6 +155,8 @@ static __always_inline int assure_flow(const u32 *words, struct bpf_sock *sk, st
 	key.addr[1] = words[3] & six;
 	key.addr[2] = (words[4] & six) | (V4_MAPPED & ~six);
 	key.addr[3] = (words[5] & six) | (words[1] & ~six);
+	if (!reaches(group, &key))
+		return EPERM;
 	if (registration && registration->group == group_id + 1 &&
 	    registration->epoch == group->epoch) {
 		array_entry = registration->array_entry;

@@ -368,6 +368,19 @@ def test_flow_assure_mapped_addresses(host: Host) -> None:
         assert put_error(one, Option.FLOW_ASSURE, sockaddr("2001:db8::1", 99)) == errno.EEXIST
 
 
+@pytest.mark.parametrize(
+    ("where", "peer"),
+    [("::1", "192.0.2.1"), ("::1", "::ffff:192.0.2.1"), ("::ffff:127.0.0.1", "::1")],
+)
+def test_flow_assure_of_a_family_that_cannot_arrive(host: Host, where: str, peer: str) -> None:
+    """An IPv6 socket has IPv4 peers at a wildcard or a mapped address only."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind((where, 4433))
+        assert put_error(sock, Option.FLOW_ASSURE, sockaddr(peer, 99)) == errno.EPERM
+        put(sock, Option.FLOW_ASSURE, sockaddr("192.0.2.1" if "." in where else "::1", 99))
+
+
 def test_flow_assure_needs_a_flow_group(host: Host, bound: socket.socket) -> None:
     put(bound, Option.DISSECTOR, dissector(DissectorType.NOOP))
     assert put_error(bound, Option.FLOW_ASSURE, sockaddr("192.0.2.1", 1)) == errno.EPERM
