@@ -204,7 +204,9 @@ groups:
           type: int
           sample: 1
         flows:
-          description: Number of flows that have not expired, V(null) where they are not counted. Dissectors that read cookies count those of draining generations.
+          description:
+            - Number of flows that have not expired, V(null) where they are not counted.
+            - Dissectors that read cookies count those of draining generations.
           type: int
           sample: 37
         connected:

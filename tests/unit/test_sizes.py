@@ -12,6 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE, FUNCTION = 350, 60
+#: Of plugins, in characters, which ruff does not check: ansible-test sanity refuses longer ones.
+PLUGIN_LINE = 160
 #: Test files are one case after another.
 TEST_MODULE = 500
 #: One declaration after another, in C and in Python.
@@ -54,6 +56,16 @@ def test_functions_have_one_subject() -> None:
         for node in ast.walk(ast.parse(text))
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
         and (node.end_lineno or 0) - node.lineno >= FUNCTION
+    ]
+    assert long == []
+
+
+def test_lines_of_plugins_pass_sanity() -> None:
+    long = [
+        (name, number)
+        for name, text in tracked("plugins/*.py", "tests/unit/plugins/*.py")
+        for number, line in enumerate(text.splitlines(), start=1)
+        if len(line) > PLUGIN_LINE
     ]
     assert long == []
 
