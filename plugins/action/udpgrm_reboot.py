@@ -30,9 +30,10 @@ class ActionModule(udpgrm_rollout.ActionModule):
         part = self._part_of_reboot()
         names = self._variables[_rollout.PLAN]["served"]
         drained = self._variables[_rollout.DRAIN]
-        found = (
-            {"plan": {"reboot": True}} if part.check else _reboot.serve(part.read, names, drained)
-        )
+        found: JsonObject = {"plan": {"reboot": True}}
+        if not part.check:
+            found = _reboot.serve(part.read, names, drained)
+            part.claim_again()
         step = {"step": "switch", "service": _rollout.REBOOT, "result": found}
         return {**part.result(), **found, "steps": [step]}
 

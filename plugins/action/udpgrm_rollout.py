@@ -168,7 +168,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
     def _plan(self) -> JsonObject:
         """Return whether there is something to do, before a hook takes the host out. What would be refused fails."""
         begun = self._variables[_rollout.BEGIN]
-        part = self._part(begun["run"]["id"], plans=True)
+        # a reboot reserves its host
+        part = self._part(begun["run"]["id"], plans=not self._settings["reboots"])
         problem = self._problem_of_batch(begun)
         if problem:
             part.fail(problem)
@@ -322,6 +323,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             left = [entry for entry in self._mine(part) if entry["status"] != "rolled_back"]
             part.back(self._drainable(left))
         part.join(self._drainable(self._mine(part)))
+        if isinstance(part, _reboot.Host):
+            part.release(self._variables.get(_rollout.PLAN))
         verdict = _rollout.verdicts(self._mine(part), self._settings["max_error_share"])
         why = verdict.get(self._host) or decision["bad"].get(self._host)
         result = {**part.result(), "failed": bool(why), "unreachable": False}

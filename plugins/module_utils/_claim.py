@@ -52,7 +52,7 @@ class NamedTwice(Exception):
 
     def __init__(self, service: str, names: t.Sequence[str]) -> None:
         super().__init__(
-            f"{service}: {' and '.join(names)} of the inventory are one host, whose restart has begun by the first "
+            f"{service}: {' and '.join(names)} of the inventory are one host, where the run has begun by the first "
             "name; leave one of them out"
         )
 

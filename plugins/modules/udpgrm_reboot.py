@@ -12,7 +12,7 @@ version_added: 1.0.0
 description:
   - Runs the steps around a reboot of the playbook C(udpgrm.fleet.rolling_reboot), whose variables it reads. For the
     probes it reads C(udpgrm_services) of the host.
-  - Runs M(udpgrm.fleet.udpgrm_service_info) on the host, and probes on another one.
+  - Runs M(udpgrm.fleet.udpgrm_service_info) and M(udpgrm.fleet.udpgrm_claim) on the host, and probes on another one.
 author:
   - The udpgrm authors (@udpgrm)
 extends_documentation_fragment:

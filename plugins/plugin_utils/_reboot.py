@@ -32,17 +32,22 @@ class Host(_steps.Host):
     """A host of a rolling reboot, which has all its services instead of those of the run."""
 
     def plan(self, release: str | None, other_rollout: str) -> dict[str, t.Any]:
-        """Return the services that serve as well, for the time after the reboot."""
-        result = self.read()
-        running = switching(result.get("services") or [])
-        if running:
-            why = f"{', '.join(running)}: a restart runs; reboot the host when it has ended"
-            result = {"failed": True, "msg": why}
+        """Reserve the host for the run. Returns the services that serve as well, for the time after the reboot."""
+        result = self._claim("udpgrm_claim", {}, self._rollout(), other_rollout)
         if not _rollout.is_well(result):
             self._note("plan", _rollout.REBOOT, result)
             return {**self.result(), "restarts": False, "hooked": False}
         served = serving(result["services"])
         return {**self.result(), "restarts": True, "hooked": True, "served": served}
+
+    def claim_again(self) -> None:
+        """Reserve the host after its reboot, so that the run does not come to it by another name."""
+        self._call("udpgrm_claim", {"rollout": self._rollout()})
+
+    def release(self, plan: JsonObject | None) -> None:
+        """Let other runs have the host. C(plan): the result of the task that has reserved it."""
+        if plan and _rollout.is_of(plan, self.run) and plan["restarts"] and not self.check:
+            self._call("udpgrm_claim", {"state": "absent", "rollout": self._rollout()})
 
     def read(self) -> JsonObject:
         """Return the state of all services."""
@@ -66,11 +71,6 @@ class Host(_steps.Host):
         """Return what the host knows of all its services, for the support bundle."""
         services = [item["name"] for item in self.read().get("services") or []]
         return self._call("udpgrm_support", {"services": services})
-
-
-def switching(services: t.Iterable[JsonObject]) -> list[str]:
-    """Return the services with a restart that runs."""
-    return [item["name"] for item in services if (item["restart"] or {}).get("running")]
 
 
 def serving(services: t.Iterable[JsonObject]) -> list[str]:

@@ -48,10 +48,11 @@ class Host:
         """
         for service in self.services:
             arguments = {"service": service, "release": release, "wait": "verified"}
-            mine: JsonObject = {"run": self.run, "by": _run.by(), "host": self.name}
+            mine = self._rollout()
             if bake is not None and service == self.services[-1]:
                 mine = {**mine, "bake": bake, "inspect": [*self.switched(), service]}
-            result = self._restart(service, arguments, dict(mine), other_rollout)
+            result = self._claim("udpgrm_restart", arguments, mine, other_rollout)
+            self._note("switch", service, result)
             if not _rollout.is_well(result):
                 if result.get("unreachable") and not self.check:
                     self._inspect_begun(service)
@@ -119,17 +120,22 @@ class Host:
         """Return what the host knows of its services, for the support bundle. It is no step of the run."""
         return self._call("udpgrm_support", {"services": self.services})
 
-    def _restart(
+    def _rollout(self) -> dict[str, t.Any]:
+        """Return the run, as modules record it on the host."""
+        return {"run": self.run, "by": _run.by(), "host": self.name}
+
+    def _claim(
         self,
-        service: str,
+        module: str,
         arguments: dict[str, t.Any],
-        mine: dict[str, t.Any],
+        rollout: dict[str, t.Any],
         other_rollout: str,
     ) -> JsonObject:
-        """Begin a restart, unless another rollout of the service continues; then follow the option for that."""
+        """Run a module that records the run, unless another run continues; then follow the option for that."""
+        mine = dict(rollout)
         displayed_at = 0.0
         while True:
-            result = self._call("udpgrm_restart", {**arguments, "rollout": mine})
+            result = self._call(module, {**arguments, "rollout": mine})
             other = result.get("rollout")
             if not result.get("failed") or not other or mine.get("replaces") == other["run"]:
                 break
@@ -140,9 +146,9 @@ class Host:
                 break
             if time.monotonic() - displayed_at >= _SAY_EVERY_S:
                 displayed_at = time.monotonic()
-                display.display(f"{self.name}: {service}: waits for the rollout of {other['by']}")
+                what = ": ".join(filter(None, [self.name, arguments.get("service")]))
+                display.display(f"{what}: waits for the rollout of {other['by']}")
             time.sleep(_waiting.LONGEST)
-        self._note("switch", service, result)
         return result
 
     def _do(self, step: str, service: str, module: str, arguments: dict[str, t.Any]) -> None:

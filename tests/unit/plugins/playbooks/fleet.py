@@ -13,6 +13,19 @@ from ..fake_command import FakeCommand
 from ..fake_services import service
 from ..playbook import GONE, PLAYBOOKS, Ansible
 
+BOOT_ID = pathlib.Path("/proc/sys/kernel/random/boot_id")
+
+
+class Claim:
+    """What a host knows of a rollout of another control node."""
+
+    def __init__(self, host: FakeCommand, run: str = "other:1:2:x") -> None:
+        self.path = host.path / "state" / "echo.rollout"
+        self.path.parent.mkdir()
+        boot_id = BOOT_ID.read_text().strip()
+        value = {"run": run, "by": "ann@other", "since": 1.8e9, "boot_id": boot_id}
+        self.path.write_text(json.dumps(value))
+
 
 class Fleet:
     """Hosts fl1, fl2, ... of an Ansible."""

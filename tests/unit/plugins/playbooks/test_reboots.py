@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 import pytest
 
 from ..fake_services import FOREVER, STATUS, service
 from ..playbook import Ansible, both_versions
-from .fleet import Fleet
+from .fleet import Claim, Fleet
 from .test_hooks import Hooks, fails
 
 #: Hosts of these tests have flows that do not end.
@@ -50,9 +51,11 @@ def test_check_mode_plans_and_touches_nothing(ansible: Ansible, fleet: Fleet) ->
     message = "reboot: 3 planned; all 3 hosts would be rebooted: run it without --check"
     assert message in output, output
     assert {name for host in fleet.hosts.values() for name in host.modules} == {
-        "udpgrm_service_info.py"
+        "udpgrm_claim.py",
+        "udpgrm_service_info.py",
     }
     assert hooks.lines == []
+    assert not any((host.path / "state").exists() for host in fleet.hosts.values())
 
 
 @both_versions
@@ -90,6 +93,38 @@ def test_a_host_with_a_restart_is_not_taken_out(ansible: Ansible, fleet: Fleet) 
     assert status == 2, output
     assert "fl1: echo: a restart runs; reboot the host when it has ended" in output
     assert not any(line.startswith("before_host") for line in hooks.lines)
+    assert not (fleet.hosts["fl1"].path / "state" / "echo.rollout").exists()
+
+
+def test_a_host_that_another_run_has_is_not_taken_out(ansible: Ansible, fleet: Fleet) -> None:
+    hooks = Hooks(ansible.directory)
+    claim = Claim(fleet.hosts["fl1"])
+    refused = "fl1: echo: a rollout of ann@other continues since 2027-01-15 08:00:00 UTC"
+    for option in ["--check"], []:
+        status, output = run(fleet, *option, udpgrm_max_failures=3, **hooks.variables)
+        assert (status, refused in output) == (2, True), output
+        assert not any(line.startswith("before_host fl1") for line in hooks.lines)
+    assert json.loads(claim.path.read_text())["by"] == "ann@other"
+    status, output = run(fleet, udpgrm_other_rollout="replace", **hooks.variables)
+    assert f"fl1: {REFUSED}" in output
+    assert not claim.path.exists()
+
+
+@pytest.mark.parametrize("batches", [["100%"], [1]])
+def test_a_host_that_has_two_names(
+    ansible: Ansible, fleet: Fleet, batches: list[int | str]
+) -> None:
+    """It is taken out by one name; the record of that ends with the run."""
+    hooks = Hooks(ansible.directory)
+    fleet.hosts["alias"] = fleet.hosts["fl1"]
+    one = ("--forks", "1")  # hosts of a test are files without locks
+    given = {"udpgrm_max_failures": 4, "udpgrm_batches": batches, **hooks.variables}
+    status, output = run(fleet, *one, **given)
+    assert status == 2, output
+    assert "alias: echo: fl1 and alias of the inventory are one host, where the run" in output
+    out = [line for line in hooks.lines if line.startswith("before_host")]
+    assert [line.split(":")[0] for line in out] == [f"before_host fl{i}" for i in (1, 2, 3)]
+    assert not (fleet.hosts["fl1"].path / "state" / "echo.rollout").exists()
 
 
 def test_two_names_with_one_address(ansible: Ansible, fleet: Fleet) -> None:

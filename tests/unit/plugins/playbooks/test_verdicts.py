@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import pathlib
 import signal
 import time
 import typing as t
@@ -17,9 +16,7 @@ from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _run
 from ..fake_command import FakeCommand
 from ..fake_services import service
 from ..playbook import LIMIT_S, PLAYBOOKS, Ansible, both_versions, versions_in_turn
-from .fleet import Fleet
-
-BOOT_ID = pathlib.Path("/proc/sys/kernel/random/boot_id")
+from .fleet import Claim, Fleet
 
 
 def add_service(host: FakeCommand, name: str, **behaviour: t.Any) -> None:
@@ -201,17 +198,6 @@ def test_messages_keep_their_cause(ansible: Ansible) -> None:
     assert [reason.split()[0] for reason in reasons] == ["fl1:", "fl2:"]
     assert "No space left on device" in reasons[0]
     assert "Connection refused" in reasons[1]
-
-
-class Claim:
-    """What a host knows of a rollout of another control node."""
-
-    def __init__(self, host: FakeCommand, run: str = "other:1:2:x") -> None:
-        self.path = host.path / "state" / "echo.rollout"
-        self.path.parent.mkdir()
-        boot_id = BOOT_ID.read_text().strip()
-        value = {"run": run, "by": "ann@other", "since": 1.8e9, "boot_id": boot_id}
-        self.path.write_text(json.dumps(value))
 
 
 def test_another_rollout_is_refused_or_replaced(ansible: Ansible) -> None:
