@@ -21,6 +21,12 @@ CONFIGS = (
     Config(is_first=True),
     Config(restarts=True),
     Config(flows=2, groups=1),
+    Config(quiet_s=1.5),
+    Config(connects=True, flows=1, every_s=0.1),
+    Config(quiet_s=1.5, connects=True, flows=2, on_timeout="fail"),
+    Config(notifies=True, every_s=0.1),
+    Config(notifies=True, quiet_s=1.0, connects=True, hold_s=2.0),
+    Config(notifies=True, on_timeout="keep", max_s=0.1, every_s=0.1),
     Config(servers=(GOOD, Server.SLOW, Server.SLOW)),
     *(
         Config(servers=(GOOD, GOOD, server))

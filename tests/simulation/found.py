@@ -19,6 +19,7 @@ SHORT = Config(servers=(GOOD, GOOD, Server.SHORT), every_s=60.0)
 #: Its drains run out of time.
 KEEPS = Config(on_timeout="keep", max_s=1.0, every_s=0.1)
 HOLDS = Config(hold_s=4.0, flows=2, max_s=20.0)
+NOTIFIES = Config(notifies=True, every_s=0.1)
 FOUND = {
     "an empty journal after a power cut": one(
         Config(every_s=0.1), ("reboot", "drain", "sleep", 1), seed=4
@@ -56,6 +57,16 @@ FOUND = {
     ),
     "the old one was active for a while before its stop": one(
         Config(), ("operator promotes old", "drain", "exists", 1), seed=18
+    ),
+    "the old one is active as its drain is resumed, and got a notice": one(
+        NOTIFIES,
+        ("operator promotes old", "drain", "read", 2),
+        ("kill", "drain", "create", 2),
+    ),
+    "the old one is made active as systemd is asked before its notice": one(
+        NOTIFIES,
+        ("operator promotes old", "drain", "read", 3),
+        ("silent systemd", "drain", "systemctl", 3),
     ),
     "the new one was active for a while before its stop": one(
         Config(servers=(GOOD, GOOD, Server.FADES)),

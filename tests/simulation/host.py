@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +19,8 @@ from udpgrm.restart.host import Host, LockFile, Program
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+#: Main processes of instances are these and the generation.
+_PIDS = 1000
 _BUS = "Failed to connect to bus: Connection refused"
 _UNIT_TEXT = "[Service]\nType=notify\nExecStart=/usr/sbin/edge %i\n"
 
@@ -159,6 +163,7 @@ class SimulatedHost(Host):
         values = {
             "--property=ActiveState": found.state,
             "--property=ControlGroup": f"/edge.slice/{unit}" if found.runs else "",
+            "--property=MainPID": str(_PIDS + _generation(unit) if found.runs else 0),
         }
         return 0, values[options[0]], ""
 
@@ -181,7 +186,15 @@ class SimulatedHost(Host):
     def processes(self, cgroup: Path) -> list[int]:
         self._world.called("processes")
         generation = _generation(cgroup.name)
-        return [1000 + generation] if self._world.units.get(generation).runs else []
+        return [_PIDS + generation] if self._world.units.get(generation).runs else []
+
+    def send(self, pid: int, number: Signals) -> None:
+        self._world.called("send")
+        generation = pid - _PIDS
+        if not self._world.units.get(generation).runs:
+            raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+        self._world.invariants.notified(generation)
+        self._world.clients.leave(generation)
 
     def pid(self) -> int:
         return self._world.scheduler.current.pid

@@ -57,6 +57,7 @@ class Invariants:
         self._promoted_by_hand: dict[int, float] = {}
         self._missed_since: dict[str, float] = {}  # by address
         self._ended: set[str] = set()
+        self._notices: set[tuple[object, int, int]] = set()
         self._kept: dict[int, float] = {}  # since when a restart leaves them running
         self._left_by_hand: dict[int, float] = {}  # since when an operator leaves them running
 
@@ -152,15 +153,42 @@ class Invariants:
         if is_first and generation not in self._served:
             return  # a first deployment that fails: nothing serves, as before
         now = world.scheduler.now
-        flows = world.clients.flows(generation, now - _TOO_LATE_S)
-        if flows <= world.config.flows or self._is_promoted_by_hand(generation):
+        if self._has_drained(generation) or self._is_promoted_by_hand(generation):
             return
+        flows = world.clients.flows(generation)
         # what never was active has got flows while it lived alone
         waited = now - self._lost_at.get(generation, world.clients.begun[generation])
         ends_new = world.config.on_timeout == "fail" and generation == self._last_new()
         is_given_up = world.config.on_timeout == "stop" or ends_new
         if waited < world.config.max_s or not is_given_up:
-            self.violate(f"{name}: {flows} flows after {waited:.2f} s")
+            quiet_s = world.clients.quiet_s(generation)
+            self.violate(f"{name}: {flows} flows after {waited:.2f} s, quiet for {quiet_s} s")
+
+    def _has_drained(self, generation: int) -> bool:
+        """Return whether what came before it was too late to be seen had ended by the policy."""
+        clients, config = self._world.clients, self._world.config
+        seen = self._world.scheduler.now - _TOO_LATE_S
+        if clients.flows(generation, seen) > config.flows:
+            return False
+        if config.quiet_s is None:
+            return True
+        quiet_s = clients.quiet_s(generation, _TOO_LATE_S)
+        is_quiet = quiet_s is None or quiet_s >= config.quiet_s - _TOO_LATE_S
+        return is_quiet and not clients.connected(generation, seen)
+
+    def notified(self, generation: int) -> None:
+        """A command tells an instance that its drain begins."""
+        world = self._world
+        name = f"{world.units.get(generation).name} is told to drain"
+        file = world.disk.files.get("edge.json")
+        saved = None if file is None else head(file.text)
+        notice = (saved and saved.started, world.units.get(generation).begins, generation)
+        if notice in self._notices:
+            self.violate(f"{name} again")
+        self._notices.add(notice)
+        working = set(world.working.values())
+        if working == {generation} and not self._is_meddled_with:
+            self.violate(f"{name}: it is active")
 
     def _last_new(self) -> Optional[int]:
         file = self._world.disk.files.get("edge.json")

@@ -9,7 +9,7 @@ import math
 import socket
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional, cast
 
 from tests.simulation.units import SOCKETS, Server
 from udpgrm import abi
@@ -24,6 +24,8 @@ from udpgrm.state.maps import Maps
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+#: Longer than any drain waits for quiet.
+_REMEMBERED_S = 10.0
 _MISSED = "rx_new_flow_working_gen_dispatch_error"
 
 
@@ -108,13 +110,15 @@ class SimulatedGroups(Groups):
 
     def sample(self, generation: int) -> Sample:
         world = self._world
-        has_state = self._here("sample")
+        if not self._here("sample"):
+            return Sample(at=world.scheduler.now, sockets=0, flows=0, packets=0, quiet_s=None)
         return Sample(
             at=world.scheduler.now,
-            sockets=world.units.get(generation).sockets * len(self.groups) if has_state else 0,
-            flows=world.clients.flows(generation) if has_state else 0,
+            sockets=world.units.get(generation).sockets * len(self.groups),
+            flows=world.clients.flows(generation),
             packets=0,
-            quiet_s=None,
+            quiet_s=world.clients.quiet_s(generation),
+            connected=world.clients.connected(generation),
         )
 
     def reading(self) -> dict[str, Any]:
@@ -169,6 +173,7 @@ class SimulatedProber:
         has_faded = server is Server.FADES and generation in self._world.working.values()
         if not unit.sockets or server is Server.MUTE or has_faded:
             raise StepFailed(f"generation {generation} does not answer")
+        self._world.clients.probed(generation)
 
     def canary(self, new: int, evidence: dict[str, Any]) -> None:
         evidence["probes"] = []
@@ -189,6 +194,18 @@ class SimulatedProber:
             raise StepFailed("another generation got it")
 
 
+class _Flow(NamedTuple):
+    """A flow, which has packets until its end. life: of its instance, with which it ends.
+
+    is_connected: the server has connected a socket to its peer.
+    """
+
+    end: float
+    begin: float
+    life: int
+    is_connected: bool = False
+
+
 class Clients:
     """Users of the service: each begins a flow now and then, at the working generation.
 
@@ -199,8 +216,7 @@ class Clients:
         self._world, self._every_s = world, every_s
         self._next = 0.0
         self._count = 0
-        # (end, begin, the unit's life)
-        self._lasting: dict[int, list[tuple[float, float, int]]] = {}
+        self._known: dict[int, list[_Flow]] = {}
         self._promoted: set[int] = set()
         self.begun: dict[int, float] = {}
         self.missed = 0
@@ -230,20 +246,49 @@ class Clients:
             self.missed += 1
         life = world.units.get(to).begins
         self.begun[to] = self._next
-        self._lasting.setdefault(to, []).append((self._next + lasts, self._next, life))
+        is_connected = world.config.connects and lasts > 2.0
+        self._add(to, _Flow(self._next + lasts, self._next, life, is_connected))
+
+    def _add(self, generation: int, flow: _Flow) -> None:
+        self._known.setdefault(generation, []).append(flow)
+
+    def _of(self, generation: int, at: float) -> list[_Flow]:
+        """Return the flows that an instance had by then; they end with its sockets."""
+        self.arrive()
+        now, unit = self._world.scheduler.now, self._world.units.get(generation)
+        self._known[generation] = kept = [
+            flow
+            for flow in self._known.get(generation, ())
+            if flow.end > now - _REMEMBERED_S and flow.life == unit.begins
+        ]
+        return [flow for flow in kept if flow.begin <= at] if unit.sockets else []
 
     def flows(self, generation: int, until: float = math.inf) -> int:
-        """Return how many flows an instance has, begun by then; they end with its sockets."""
-        self.arrive()
+        """Return how many flows an instance has, begun by then."""
         now = self._world.scheduler.now
-        unit = self._world.units.get(generation)
-        kept = [
-            (end, begin, life)
-            for end, begin, life in self._lasting.get(generation, ())
-            if end > now and life == unit.begins
-        ]
-        self._lasting[generation] = kept
-        return sum(begin <= until for _, begin, _ in kept) if unit.sockets else 0
+        return sum(flow.end > now for flow in self._of(generation, until))
+
+    def connected(self, generation: int, until: float = math.inf) -> int:
+        """Return how many of these have a socket of their own."""
+        now = self._world.scheduler.now
+        return sum(flow.is_connected and flow.end > now for flow in self._of(generation, until))
+
+    def quiet_s(self, generation: int, ago: float = 0.0) -> Optional[float]:
+        """Return how long its other flows were quiet so many seconds ago; None: there was none."""
+        at = self._world.scheduler.now - ago
+        others = [flow for flow in self._of(generation, at) if not flow.is_connected]
+        return min((max(0.0, at - flow.end) for flow in others), default=None)
+
+    def probed(self, generation: int) -> None:
+        """A probe has come to an instance: a packet that begins no flow."""
+        now = self._world.scheduler.now
+        self._add(generation, _Flow(now, now, self._world.units.get(generation).begins))
+
+    def leave(self, generation: int) -> None:
+        """Let the flows of an instance end soon: it has told its clients to leave."""
+        soon = self._world.scheduler.now + 0.3
+        flows = self._of(generation, math.inf)
+        self._known[generation] = [flow._replace(end=min(flow.end, soon)) for flow in flows]
 
 
 def groups_of(world: World, directory: Path, groups: Sequence[Group]) -> Groups:

@@ -38,7 +38,11 @@ _MANY = 60_000
 
 @dataclass(frozen=True)
 class Config:
-    """The service, its servers and users. servers: by generation, as of the first restart."""
+    """The service, its servers and users. servers: by generation, as of the first restart.
+
+    connects: long flows have a socket of their own. notifies: instances are told of their
+    drain, and then have their clients leave.
+    """
 
     on_timeout: str = "stop"
     flows: int = 0
@@ -49,6 +53,9 @@ class Config:
     restarts: bool = False
     every_s: float = 0.4
     is_first: bool = False
+    quiet_s: Optional[float] = None
+    connects: bool = False
+    notifies: bool = False
 
     def definition(self) -> str:
         """Return the file below services.d (JSON is YAML)."""
@@ -57,7 +64,8 @@ class Config:
                 "groups": [{"address": where, "sockets": 2} for where in WHERE[: self.groups]],
                 "instances": {"unit": TEMPLATE},
                 "drain": {
-                    "until": {"flows": self.flows, "quiet_s": None},
+                    "until": {"flows": self.flows, "quiet_s": self.quiet_s},
+                    **({"begin": {"signal": "SIGWINCH"}} if self.notifies else {}),
                     "max_s": self.max_s,
                     "on_timeout": self.on_timeout,
                     "hold_s": self.hold_s,

@@ -22,20 +22,23 @@ def await_drained(
     journal: Journal,
     generation: int,
     evidence: Evidence,
+    notify: Callable[[], bool],
     watch: Callable[[], None],
     pause: Callable[[], None],
 ) -> Optional[Decision]:
     """Sample until a generation has drained or its time is over; return None if it is active then.
 
-    watch is called before each sample, pause after it; both may raise to end the step.
+    notify is called as long as it returns False and the generation is not active, watch before
+    each sample, pause after it; all may raise to end the step.
     """
-    watcher, was_active = Watcher(drain.until, drain.max_s), False
+    watcher, was_active, is_notified = Watcher(drain.until, drain.max_s), False, False
     while True:
         watch()
         is_active = steering.is_active(groups, generation)
         if was_active and not is_active:  # its time begins with its last new flow
             watcher = Watcher(drain.until, drain.max_s)
         was_active = is_active
+        is_notified = is_notified or (not is_active and notify())
         sample = groups.sample(generation)
         decision = watcher.decide(sample)
         evidence["drain"] = journal.progress = watcher.report()

@@ -209,6 +209,10 @@ class Host:
         """Return the ID of this process."""
         return os.getpid()
 
+    def send(self, pid: int, number: signal.Signals) -> None:
+        """Send a signal to a process. Raises OSError."""
+        os.kill(pid, number)
+
     def was_killed(self, pid: int) -> bool:
         """Return whether a process ends as soon as the kernel lets it: SIGKILL is pending."""
         try:

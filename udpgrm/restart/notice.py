@@ -90,7 +90,7 @@ def _send(number: signal.Signals, pid: int) -> None:
             f"pid {pid} neither catches nor ignores {number.name}, which would end it: not sent"
         )
     try:
-        os.kill(pid, number)
+        host.current.send(pid, number)
     except OSError as error:
         raise _Failed(f"pid {pid}: {error.strerror}") from error
 

@@ -202,8 +202,6 @@ class Steps:
             budget.check_conflicts(self._service.budget, self._groups, self._journal, evidence)
             budget.check(self._service.budget, self._groups, self._journal, evidence)
 
-        self._notify(old, evidence)
-
         def pause() -> bool:
             watch()
             self._wait(_SAMPLE_S)
@@ -232,11 +230,15 @@ class Steps:
         name = self._instances.name(generation)
         return draining.keep(self._groups, self._journal, generation, name, evidence, look)
 
-    def _notify(self, generation: int, evidence: Evidence) -> None:
+    def _notify(self, generation: int, evidence: Evidence) -> bool:
+        """Notify an instance that its drain begins; return False if it does not yet."""
         begin = self._service.drain.begin
         if begin is not None and not has_ended(self._instances, generation):
+            if steering.is_active(self._groups, generation):  # systemd may have been silent
+                return False
             notice.report(begin, self._instances, generation, self._journal, evidence)
             self._on_change()
+        return True
 
     def _watch(
         self, generation: int, evidence: Evidence, watch: Callable[[], None]
@@ -245,9 +247,11 @@ class Steps:
             self._on_change()
             self._wait(_SAMPLE_S)
 
-        return draining.await_drained(
-            self._service.drain, self._groups, self._journal, generation, evidence, watch, pause
-        )
+        def notify() -> bool:
+            return self._notify(generation, evidence)
+
+        parts = self._service.drain, self._groups, self._journal
+        return draining.await_drained(*parts, generation, evidence, notify, watch, pause)
 
     def _stop(self, evidence: Evidence) -> Optional[Result]:
         old = self._journal.from_generation
@@ -302,7 +306,6 @@ class Steps:
         """Drain the new generation: it keeps its flows as long as the policy permits."""
         if not self._instances.is_alive(self._new):
             return Result.DONE
-        self._notify(self._new, evidence)
         old = self._journal.from_generation
 
         def watch() -> None:

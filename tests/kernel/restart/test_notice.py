@@ -5,13 +5,23 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 
 import pytest
 
 from testing.host import client
 from testing.waiting import PATIENCE_S
-from tests.kernel.restarts import TO, UNTIL_NO_FLOWS, Edge, Traffic, serving_only, until
+from tests.kernel.restart.test_alone import await_halt
+from tests.kernel.restarts import (
+    TO,
+    UNTIL_NO_FLOWS,
+    WHERE,
+    Edge,
+    Traffic,
+    serving_only,
+    until,
+)
 
 pytest_plugins = ("tests.kernel.restart_fixtures",)
 
@@ -128,3 +138,27 @@ def test_more_instances_than_may_live(serving: Edge) -> None:
             assert done.returncode == 255
             assert "edge@1.service, edge@2.service run, and drain.max_instances is 2" in done.stderr
         assert (serving.alive(), serving.journal()) == ([1, 2], before)
+
+
+def test_no_notice_while_the_old_one_is_active(edge: Edge) -> None:
+    """An operator makes it active before its drain begins, and the new one later."""
+    teach(edge)
+    edge.define(drain={**UNTIL_NO_FLOWS, "begin": {"signal": "SIGUSR1"}})
+    assert edge.restart().returncode == 0
+
+    def sampled() -> bool:
+        [service] = json.loads(edge.host.run("status", "edge", "--json").stdout)["services"]
+        return bool(service["restart"]["progress"])
+
+    with Sessions() as sessions:
+        command = edge.start("restart", "edge", "--json", halt="verify")
+        await_halt(command)
+        assert edge.host.run("working-gen", WHERE, "1").returncode == 0
+        command.send_signal(signal.SIGCONT)
+        until(sampled, "the first sample of the drain")
+        assert "notices" not in edge.journal()["plan"]
+        assert edge.host.run("working-gen", WHERE, "2").returncode == 0
+        printed, errors = command.communicate(timeout=PATIENCE_S)
+    assert command.returncode == 0, printed + errors
+    assert (set(sessions.ended), sessions.lost) == ({1}, 0)
+    assert serving_only(edge, 2)

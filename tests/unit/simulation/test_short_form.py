@@ -18,16 +18,18 @@ from tests.simulation.found import FOUND, GOOD, KEEPS, SHORT, one
 from tests.simulation.host import SimulatedHost
 from tests.simulation.kernel import SimulatedGroups
 from tests.simulation.schedules import At, Config, Fault, Schedule, Server
-from udpgrm.restart import draining, facts, machine, plan, steering, succession
-from udpgrm.restart.drain import Decision
+from udpgrm.restart import draining, facts, machine, notice, plan, steering, succession
+from udpgrm.restart.drain import Decision, Sample, Watcher
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.host import Host
+from udpgrm.restart.instances import has_ended
 from udpgrm.restart.machine import Result
 from udpgrm.restart.steps import Steps
 from udpgrm.restart.stopping import Stopping
 
 SCHEDULES = 300
 SEED = 18
+QUIET_S = 1.5
 
 
 def test_the_short_form() -> None:
@@ -127,9 +129,45 @@ def _looks_too_early(self: Steps, generation: int, evidence: Any, watch: Any) ->
     return Result.KEPT
 
 
+def _counts_flows_only(self: Watcher, sample: Sample) -> bool:
+    return not sample.flows
+
+
+def _looks_at_quiet_only(self: Watcher, sample: Sample) -> bool:
+    return sample.quiet_s is None or sample.quiet_s >= QUIET_S
+
+
+def _notifies_at_once(self: Steps, generation: int, evidence: Any) -> bool:
+    begin = self._service.drain.begin
+    assert begin is not None and not has_ended(self._instances, generation)
+    notice.report(begin, self._instances, generation, self._journal, evidence)
+    return True
+
+
 #: A mistake in the product, the schedule that must find it, a part of the violation's message.
 MISTAKES: dict[str, tuple[object, str, Callable[..., Any], Schedule, str]] = {
     "stop without a drain": (Steps, "_watch", _no_drain, one(Config()), "flows after"),
+    "no wait for quiet": (
+        Watcher,
+        "_is_drained",
+        _counts_flows_only,
+        one(Config(quiet_s=QUIET_S, max_s=20.0)),
+        "0 flows after",
+    ),
+    "no look at connected sockets, which are never quiet": (
+        Watcher,
+        "_is_drained",
+        _looks_at_quiet_only,
+        one(Config(quiet_s=QUIET_S, max_s=20.0, connects=True, flows=9)),
+        "flows after",
+    ),
+    "a notice to what is active": (
+        Steps,
+        "_notify",
+        _notifies_at_once,
+        FOUND["the old one is made active as systemd is asked before its notice"],
+        "is told to drain: it is active",
+    ),
     "promotion of what has no socket yet": (
         Steps,
         "_enroll",
