@@ -174,6 +174,33 @@ static __always_inline struct group *group_at(const struct group_key *key, u32 *
 	return group && group->state == GROUP_LIVE ? group : NULL;
 }
 
+/* Replace an address by the one that stands for any of its family. */
+static __always_inline void make_any(struct group_key *address)
+{
+	if (address->family == AF_INET6)
+		address->addr[0] = address->addr[1] = address->addr[2] = 0;
+	address->addr[3] = 0;
+}
+
+/*
+ * The group of a socket that connects: that at its address, else at any address. Servers of DTLS
+ * serve at any, and bind a peer's socket at the address that the peer has asked. Changes the key.
+ */
+static __always_inline struct group *group_covering(struct group_key *key, u32 *group_id)
+{
+	struct group *group = group_at(key, group_id);
+
+	if (group || is_wildcard(key))
+		return group;
+	make_any(key);
+	group = group_at(key, group_id);
+	if (group || key->family != AF_INET)
+		return group;
+	key->family = AF_INET6;
+	key->addr[2] = 0;
+	return group_at(key, group_id);
+}
+
 /* State that hooks keep on a socket that bound with SO_REUSEPORT. */
 static __always_inline struct socket_request *request_of(struct bpf_sock *sk)
 {

@@ -11,14 +11,6 @@
 
 #include "notify.h"
 
-/* Replace an address by the one that stands for any of its family. */
-static __always_inline void make_any(struct group_key *address)
-{
-	if (address->family == AF_INET6)
-		address->addr[0] = address->addr[1] = address->addr[2] = 0;
-	address->addr[3] = 0;
-}
-
 /*
  * Set SO_REUSEPORT if the caller is of a service that shares this address, clear it if the
  * address is reserved; key: of no device; shares: whether it is set. Returns whether it is then.

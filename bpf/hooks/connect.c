@@ -12,7 +12,7 @@ static __always_inline void find_process(struct bpf_sock_addr *ctx, struct bpf_s
 	u32 group_id = 0;
 
 	group_key_of(ctx, sk, request, &key);
-	group = group_at(&key, &group_id);
+	group = group_covering(&key, &group_id);
 	if (group)
 		find_generation(group_id, group->epoch, may_join(request, group),
 				&request->process);
@@ -21,7 +21,7 @@ static __always_inline void find_process(struct bpf_sock_addr *ctx, struct bpf_s
 /*
  * State for a socket that connects and has none: it shares the address by SO_REUSEADDR alone, as
  * servers of DTLS do for each peer, or was bound before the hooks. No option can put it into a
- * group, but while it is connected it is a flow. NULL: there is no group at its address.
+ * group, but while it is connected it is a flow. NULL: there is no group there.
  */
 static __always_inline struct socket_request *note_ungrouped(struct bpf_sock_addr *ctx,
 							     struct bpf_sock *sk)
@@ -31,12 +31,12 @@ static __always_inline struct socket_request *note_ungrouped(struct bpf_sock_add
 	u32 group_id = 0;
 
 	group_key_of(ctx, sk, NULL, &key);
-	if (!group_at(&key, &group_id))
+	request.ifindex = key.ifindex;
+	request.wildcard = any_address_of(&key);
+	if (!group_covering(&key, &group_id))
 		return NULL;
 	request.cookie = socket_cookie(ctx);
 	request.uid = field_of(sk, CONST(SK_UID_OFFSET));
-	request.ifindex = key.ifindex;
-	request.wildcard = any_address_of(&key);
 	return bpf_sk_storage_get(MAP(SOCKET_REQUEST), sk, &request, BPF_SK_STORAGE_GET_F_CREATE);
 }
 
@@ -71,7 +71,8 @@ static __always_inline void part(struct bpf_sock_addr *ctx, struct bpf_sock *sk,
 	u32 bits;
 	bool had;
 
-	if (!group)
+	/* at any address: the socket is at one of its own, where no other of the group is */
+	if (!group || is_wildcard(&group->key))
 		return;
 	bits = reuse_bits(sk);
 	if (!(bits & REUSES_PORT))

@@ -87,13 +87,7 @@ static __always_inline bool find_group_at(struct bpf_sock *sk, const struct sock
 		read_member(sk, CONST(SK_ADDRESS6_OFFSET), key.addr, sizeof(key.addr));
 		unmap(&key);
 	}
-	group = group_at(&key, &group_id);
-	if (!group) {
-		key.family = words->family;
-		key.addr[0] = key.addr[1] = key.addr[3] = 0;
-		key.addr[2] = words->family == AF_INET ? V4_MAPPED : 0;
-		group = group_at(&key, &group_id);
-	}
+	group = group_covering(&key, &group_id);
 	if (!group)
 		return false;
 	found->group = group_id + 1;

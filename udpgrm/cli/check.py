@@ -8,7 +8,8 @@ from pathlib import Path
 from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
-from udpgrm.services import loader
+from udpgrm.services import instance_files, loader
+from udpgrm.services.document import Problem
 from udpgrm.services.validate import MissingLibrary
 
 
@@ -23,6 +24,11 @@ def run(arguments: Arguments) -> int:
         raise CommandError(f"{error.filename or path}: {error.strerror}") from error
     except MissingLibrary as error:
         raise CommandError(str(error)) from error
+    for file, service in list(found.services):
+        broken = [Problem(file, *item) for item in instance_files.problems(service)]
+        found.problems += broken
+        if broken:
+            found.services.remove((file, service))
     if arguments.flag("--json"):
         common.print_json(
             {

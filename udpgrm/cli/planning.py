@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple, Optional
 
 from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
-from udpgrm.restart import foreground, lock, migration, release, systemd
+from udpgrm.restart import foreground, lock, migration, release, systemd, unanswered
 from udpgrm.restart import journal as journals
+from udpgrm.restart.groups import Groups
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.release import Action
 from udpgrm.services import loader
@@ -32,11 +34,6 @@ class Plan(NamedTuple):
         """Return whether a restart begins or is resumed."""
         return self.action in (Action.RESUME, Action.RESTART)
 
-    @property
-    def unknown_clients(self) -> Optional[str]:
-        """Return which clients of an adopted unit a restart would cut off; None: none."""
-        return migration.unknown_clients(self.service, self.document["from_generation"])
-
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object of docs/host-interface.md."""
         return {
@@ -54,8 +51,7 @@ def check(arguments: Arguments, name: str) -> int:
     if arguments.flag("--json"):
         common.print_json(document)
     elif plan.action is Action.RESTART:
-        note = plan.unknown_clients
-        print(*_lines(name, document), *([] if note is None else [note]), sep="\n")
+        print(*_lines(name, document), *losses(arguments, plan), sep="\n")
     else:
         words = {
             Action.NONE: "serves already",
@@ -64,6 +60,16 @@ def check(arguments: Arguments, name: str) -> int:
         }
         print(f"{name}: release {plan.release or 'unknown'} {words[plan.action]}")
     return 0
+
+
+def losses(arguments: Arguments, plan: Plan) -> Iterator[str]:
+    """Yield which clients a restart would cut off, as no flow of theirs is known."""
+    generation = plan.document["from_generation"]
+    note = migration.unknown_clients(plan.service, generation)
+    if note is not None:
+        yield note
+    groups = Groups(common.pin_dir(arguments), plan.service.groups)
+    yield from unanswered.notes(plan.service, groups, generation)
 
 
 def make(arguments: Arguments, name: str) -> Plan:

@@ -61,15 +61,13 @@ def run(arguments: Arguments) -> int:
             return here(arguments, functools.partial(_work, arguments, name))
         if not with_resume:
             plan = planning.make(arguments, name)  # so that most refusals come from here
-            _note_unknown(name, plan)
+            _note_losses(arguments, name, plan)
         return elsewhere(arguments, name, ["--resume"] if with_resume else [])
 
 
-def _note_unknown(name: str, plan: Plan) -> None:
-    """Say which clients of an adopted unit the restart would cut off."""
-    note = plan.unknown_clients
-    if note is not None:
-        _note(f"{name}: {note}")
+def _note_losses(arguments: Arguments, name: str, plan: Plan) -> None:
+    for loss in planning.losses(arguments, plan):
+        _note(f"{name}: {loss}")
 
 
 def _refuse_combinations(arguments: Arguments) -> None:
@@ -100,7 +98,7 @@ def _ensure(arguments: Arguments, name: str) -> int:
             plan = planning.make(arguments, name)
             changed |= plan.changes
             if plan.action is Action.RESTART:
-                _note_unknown(name, plan)
+                _note_losses(arguments, name, plan)
                 _hand_over(arguments, name)
             if plan.changes and is_here(arguments):
                 return _ensure_here(arguments, name, plan)

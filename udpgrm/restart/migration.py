@@ -22,7 +22,7 @@ from udpgrm.restart.former import Former
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.instances import TemplateUnits
 from udpgrm.restart.plan import GroupFacts, Refused
-from udpgrm.services import unit_directives
+from udpgrm.services import init_script, unit_directives
 from udpgrm.services.definition import Group, Service
 
 _TIMEOUT_S = 10.0
@@ -54,13 +54,14 @@ def adopt(service: Service, unit: str, pin_directory: Path, dry: bool) -> Migrat
                 f"{service.name}: its server may ask for any dissector at {group.address}: "
                 "name the one in the definition (groups.dissector)"
             )
+    TemplateUnits(service).check()  # its slice is asked for when clients have been touched already
     groups = Groups(pin_directory, service.groups)
     cgroup = systemd.cgroup_of(unit)
     facts = groups.facts()
     done = _already(service, unit, facts)
     if done is not None:
         return done
-    _refuse_stop(unit)
+    refuse_stop(unit)
     _refuse_triggers(unit)
     with _held(service, unit, cgroup) as held:
         generation = _generation(service, unit, facts)
@@ -106,20 +107,35 @@ def _already(service: Service, unit: str, facts: list[GroupFacts]) -> Optional[M
     return None
 
 
-def _refuse_stop(unit: str) -> None:
+def refuse_stop(unit: str) -> None:
     """Raise Refused if the unit's command may stop the instance that has replaced it."""
     names = systemd.property_of(unit, "RuntimeDirectory").split()
     directories = [f"/run/{name}" for name in names]
     for line in systemd.property_of(unit, "ExecStop").splitlines():
         command = line.partition("argv[]=")[2].partition(" ; ")[0]
-        if command.startswith("/etc/init.d/"):  # which knows the process by its PID file
-            continue
-        if command and not unit_directives.reaches_its_own(command, directories):
+        program = Path(command.partition(" ")[0])
+        if program.parent == init_script.DIRECTORY:
+            _refuse_script(unit, program)
+        elif command and not unit_directives.reaches_its_own(command, directories):
             raise Refused(
                 f"{unit}: ExecStop={command} names neither $MAINPID nor its runtime directory, so "
                 "it may stop the instance that has replaced the unit: set ExecStop= in a drop-in "
                 f"(systemctl edit {unit})"
             )
+
+
+def _refuse_script(unit: str, script: Path) -> None:
+    """Raise Refused if an init script's stop ends processes by name, not by its PID file."""
+    try:
+        command = init_script.broad_stop(script.read_text(errors="replace"))
+    except OSError:  # it was removed; systemd cannot run it either
+        return
+    if command is not None:
+        raise Refused(
+            f"{unit}: {script} stop ends processes by name ({command}), so that of the instance "
+            "that has replaced the unit: set ExecStop= and KillMode=control-group in a drop-in "
+            f"(systemctl edit {unit})"
+        )
 
 
 def _refuse_triggers(unit: str) -> None:

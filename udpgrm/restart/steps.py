@@ -266,9 +266,12 @@ class Steps:
         if self._stopping.has_flows_again(Step.DRAIN, old):
             return Result.UNDRAINED
         stays = found.new_alive and not found.superseded
+        stopped = self._instances.name(old)  # not its unit's any more once it is
         self._stopping.stop(old, self._new if stays else None, evidence)
-        if stays and has_ended(self._instances, self._new):  # ExecStop= may have reached it
-            raise self._ended(self._new, f" as {self._instances.name(old)} was stopped")
+        if not found.superseded and has_ended(self._instances, self._new):
+            if stays:  # ExecStop= may have reached it
+                raise self._ended(self._new, f" as {stopped} was stopped")
+            warn(evidence, f"{self._instances.name(self._new)} has ended as well")
         if found.superseded:
             restored = steering.restore_last(self._groups, self._instances, self._journal)
             steering.warn_restored(old, restored, evidence)

@@ -15,7 +15,7 @@ from typing import Any, Optional
 import yaml
 
 from udpgrm import atomic_write
-from udpgrm.services import crosscheck, loader
+from udpgrm.services import crosscheck, instance_files, loader
 from udpgrm.services.document import Problem
 
 MODE = 0o644
@@ -86,12 +86,13 @@ def problems(name: str, content: bytes, directory: Path) -> list[Problem]:
     service, own = loader.parse(name, content)
     if service is None:
         return [Problem(file, key, reason) for key, reason in own]
+    broken = [Problem(file, *item) for item in instance_files.problems(service)]
     there = loader.read_directory(directory) if directory.is_dir() else loader.Found()
     others = [(path, other) for path, other in there.services if path != file]
     # of two that claim the same, the later one has the problem
     together = sorted([*others, (file, service)], key=lambda item: item[0])
     found = (Problem(*item) for item in crosscheck.between(together))
-    return [item for item in found if item.file == file or item not in there.problems]
+    return broken + [item for item in found if item.file == file or item not in there.problems]
 
 
 def as_yaml(content: bytes) -> bytes:

@@ -5,13 +5,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from udpgrm.services import unit_from
+from udpgrm.services import document, unit_from
 from udpgrm.services.definition import Service
 from udpgrm.services.unit_files import UnitError
 from udpgrm.state import address
+
+if TYPE_CHECKING:
+    import jinja2
 
 
 def render(service: Service, generation: int) -> dict[str, str]:
@@ -20,12 +24,7 @@ def render(service: Service, generation: int) -> dict[str, str]:
         import jinja2
     except ImportError as error:
         raise UnitError("the Python module jinja2 is missing: install python3-jinja2") from error
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = _environment()
     variables = _variables(service, generation)
     found = {}
     for path, template in service.instance_files:
@@ -43,6 +42,35 @@ def render(service: Service, generation: int) -> dict[str, str]:
         except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
             raise UnitError(f"instance_files: {path}: {error}") from error
     return found
+
+
+def problems(service: Service) -> Iterator[tuple[str, str]]:
+    """Yield (key, reason) of the templates that jinja2 cannot read; none if it is missing."""
+    if not service.instance_files:
+        return
+    try:
+        import jinja2  # takes longer than all other checks
+    except ImportError:  # the instance's start says so
+        return
+    for path, template in service.instance_files:
+        key = document.dotted(("instance_files", path))
+        try:
+            _environment().parse(template)
+        except jinja2.TemplateSyntaxError as error:
+            yield key, f"line {error.lineno}: {error.message}"
+        except (RecursionError, ValueError) as error:  # nested too deep, a number of 5,000 digits
+            yield key, str(error)
+
+
+def _environment() -> jinja2.Environment:
+    import jinja2
+
+    return jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def _variables(service: Service, generation: int) -> dict[str, Any]:

@@ -253,13 +253,37 @@ def test_sessions_that_share_by_reuseaddr_alone(host: Host, adopted: bool) -> No
         Groups(host.directory, [Group(form(EXACT))]).refuse_second_groups()
 
 
-def reuseaddr(reuseport: bool) -> socket.socket:
+def reuseaddr(reuseport: bool, where: tuple[str, int] = EXACT) -> socket.socket:
     """A bound socket with SO_REUSEADDR, and SO_REUSEPORT or not."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(reuseport))
-    sock.bind(EXACT)
+    sock.bind(where)
     return sock
+
+
+@pytest.mark.parametrize("shares", [False, True], ids=["reuseaddr", "reuseport"])
+@pytest.mark.parametrize(
+    ("any_address", "exact"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("::", "127.0.0.1"), ("::", "::ffff:127.0.0.1")],
+)
+def test_sessions_at_the_address_that_the_peer_has_asked(
+    host: Host, any_address: str, exact: str, shares: bool
+) -> None:
+    """They are flows of a server that serves at any address, as of ocserv; no option changes."""
+    where = (any_address, 4433)
+    with contextlib.ExitStack() as stack:
+        grm.enroll([stack.enter_context(reuseaddr(True, where))], 1)
+        for port in (9, 10):
+            session = stack.enter_context(reuseaddr(shares, (exact, 4433)))
+            session.connect((exact, port))
+            assert options(session) == (int(shares), 1)
+        group = host.group(form(where))
+        [item] = group["generations"]
+        assert (item["connected"], item["sockets_alive"]) == (2, 1)
+        assert group["connected_unknown"] == 0
+        Groups(host.directory, [Group(form(where))]).refuse_second_groups()
 
 
 def test_a_daemon_that_goes_takes_nothing_from_a_server(host: Host) -> None:

@@ -69,6 +69,17 @@ def test_each_problem_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
     }
 
 
+def test_a_template_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {"/etc/a.conf": "{{ original", "/etc/b.conf": "{{ original }}"}
+    (tmp_path / "a.yaml").write_bytes(text(unit_from="a.service", instance_files=files))
+    assert main.main(["check", "--json", str(tmp_path)]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    [problem] = answer["problems"]
+    assert problem["key"] == "instance_files./etc/a.conf"
+    assert problem["reason"].startswith("line 1: unexpected end of template")
+    assert answer["services"] == []
+
+
 def test_a_file_under_any_name(tmp_path: Path) -> None:
     # what a template is rendered to before it is put in place
     (tmp_path / ".Source").write_bytes(text())

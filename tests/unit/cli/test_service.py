@@ -85,6 +85,12 @@ def test_json_is_written_as_yaml_below_its_comments(there: Path, run: Run) -> No
         (b'{"a": 1, "a": 2}', "a", "given again in line 1"),
         (b"[" * 4000, "", "nested deeper than 16"),
         (b" " * (document.MAX_BYTES + 1), "", f"longer than {document.MAX_BYTES} bytes"),
+        (
+            text(unit_from="a.service", instance_files={"/etc/a.conf": "{% for a in b %}"}),
+            "instance_files./etc/a.conf",
+            "line 1: Unexpected end of template. Jinja was looking for the following tags: "
+            "'endfor' or 'else'. The innermost block that needs to be closed is 'for'.",
+        ),
     ],
 )
 def test_what_is_wrong_replaces_nothing(

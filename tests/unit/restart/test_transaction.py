@@ -151,6 +151,9 @@ def test_a_stop_that_ends_the_new_instance_too(world: World) -> None:
         f"edge@{NEW}.service: exit code 1"
     )
     assert world.run().outcome is Outcome.FINISHED  # a resume: nothing remains to be done
+    stopped = world.journal.last(Step.STOP)
+    assert stopped is not None
+    assert stopped.reason == f"edge@{NEW}.service has ended as well"
 
 
 def test_sockets_that_do_not_come(world: World) -> None:

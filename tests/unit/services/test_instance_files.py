@@ -56,6 +56,25 @@ def test_a_template_that_is_wrong(conf: Path, template: str, reason: str) -> Non
     assert f"instance_files: {conf}" in str(error.value) and reason in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("template", "reasons"),
+    [
+        ("{{ nothing }} {{ port / 0 }}", []),  # known once it is rendered
+        ("{{ original }}", []),
+        ("\n{% if %}", ["line 2: Expected an expression, got 'end of statement block'"]),
+        ("{% for a in b %}", ["line 1: Unexpected end of template."]),
+        ("{{ " + "(" * 20000, ["maximum recursion depth exceeded"]),
+        ("{{ " + "1" * 5000 + " }}", ["Exceeds the limit (4300 digits)"]),
+    ],
+)
+def test_problems_that_a_check_finds(conf: Path, template: str, reasons: list[str]) -> None:
+    """They are known before an instance is started."""
+    found = list(instance_files.problems(service({str(conf): template})))
+    assert [key for key, _ in found] == [f"instance_files.{conf}"] * len(reasons)
+    for (_, reason), expected in zip(found, reasons):
+        assert reason.startswith(expected)
+
+
 def test_a_file_that_is_not_there(conf: Path) -> None:
     with pytest.raises(UnitError, match=f"there is no {conf}x"):
         instance_files.render(service({f"{conf}x": "a"}), 7)
