@@ -27,7 +27,7 @@ from udpgrm.daemon.registration import Registrar
 from udpgrm.daemon.steering import Steering
 from udpgrm.daemon.supervision import StopSignals, notify
 from udpgrm.daemon.tubular import Tubular
-from udpgrm.kernel import bpffs, descriptors
+from udpgrm.kernel import bpffs, btf, descriptors
 from udpgrm.loader import failures, hooks, iterators, renewing, tracepoints
 from udpgrm.loader.pool import Pool
 from udpgrm.loader.programs import Linker
@@ -107,18 +107,7 @@ class Server:
         maps.write_config(config)
         log.step(f"Pinning bpf programs to {options.directory}")
         descriptors.prepare()
-        linker = Linker(self._maps, options.limits)
-        hook_programs = [hook.program for hook in sources.HOOKS]
-        renewing.load(hook_programs, lambda: hooks.load(options.directory, linker))
-        renewing.load(
-            sources.ITERATOR_PROGRAMS,
-            lambda: iterators.load(options.directory, linker, maps),
-        )
-        renewing.load(
-            list(sources.TRACEPOINTS.values()),
-            lambda: tracepoints.load(options.directory, linker),
-        )
-        renewing.load(sources.STAGES, linker.stages)
+        linker = self._load_programs()
         self._pool = Pool(self._maps, options.limits)
         self._poll = select.epoll()
         self._compiler = Compiler(self._poll)
@@ -141,6 +130,22 @@ class Server:
         #: Whether prepared groups or tables may have been taken
         self._is_short = False
         self._refill_not_before = 0.0
+
+    def _load_programs(self) -> Linker:
+        directory = self._options.directory
+        with btf.KernelTypes():  # parsed once for all of this
+            linker = Linker(self._maps, self._options.limits)
+            renewing.load(
+                [hook.program for hook in sources.HOOKS], lambda: hooks.load(directory, linker)
+            )
+            renewing.load(
+                sources.ITERATOR_PROGRAMS, lambda: iterators.load(directory, linker, self._maps)
+            )
+            renewing.load(
+                list(sources.TRACEPOINTS.values()), lambda: tracepoints.load(directory, linker)
+            )
+            renewing.load(sources.STAGES, linker.stages)
+        return linker
 
     def start(self) -> None:
         """Attach the hooks, and notify the service manager that the daemon is ready."""

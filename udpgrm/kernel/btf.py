@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import errno
 import os
+from typing import Optional
 
 _lib = ctypes.CDLL("libbpf.so.1", use_errno=True)
 _lib.btf__new_empty.restype = ctypes.c_void_p
@@ -56,6 +57,16 @@ def storage_type(size: int) -> tuple[int, int, int]:
         _lib.btf__free(btf)
 
 
+def _parse() -> int:
+    btf: Optional[int] = _lib.btf__load_vmlinux_btf()
+    if not btf:
+        error = ctypes.get_errno()
+        with contextlib.suppress(FileNotFoundError):  # libbpf hides a lack of descriptors
+            os.close(os.open(_KERNELS, os.O_RDONLY))
+        raise OSError(error, f"this kernel has no BTF ({_KERNELS})")
+    return btf
+
+
 class _Type(ctypes.Structure):
     _fields_ = [
         ("name_off", ctypes.c_uint32),
@@ -73,16 +84,23 @@ class _Member(ctypes.Structure):
 
 
 class KernelTypes:
-    """The types of the running kernel, parsed once for a with block (20 ms)."""
+    """The types of the running kernel, parsed (20 ms) for the outermost of nested with blocks."""
 
-    def __init__(self) -> None:
+    _btf: Optional[int] = None
+    _blocks = 0
+
+    def __enter__(self) -> KernelTypes:
         """Parse the types. Raises OSError if the kernel has no BTF."""
-        self._btf = _lib.btf__load_vmlinux_btf()
-        if not self._btf:
-            error = ctypes.get_errno()
-            with contextlib.suppress(FileNotFoundError):  # libbpf hides a lack of descriptors
-                os.close(os.open(_KERNELS, os.O_RDONLY))
-            raise OSError(error, f"this kernel has no BTF ({_KERNELS})")
+        if KernelTypes._btf is None:
+            KernelTypes._btf = _parse()
+        KernelTypes._blocks += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        KernelTypes._blocks -= 1
+        if not KernelTypes._blocks:
+            _lib.btf__free(KernelTypes._btf)
+            KernelTypes._btf = None
 
     def function(self, name: str) -> int:
         """Return the type id of a function. Raises FileNotFoundError."""
@@ -116,9 +134,3 @@ class KernelTypes:
         if found <= 0:
             raise FileNotFoundError(errno.ENOENT, f"this kernel's BTF has no {name}")
         return found
-
-    def __enter__(self) -> KernelTypes:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        _lib.btf__free(self._btf)
