@@ -289,15 +289,25 @@ static inline int udpgrm_promote(int socket, uint32_t generation)
 }
 
 /*
- * Make or refresh the flow of a peer, as if the socket had sent to it. EEXIST: another socket has
- * the flow. EPERM: the group's dissector has no flow table.
+ * Make or refresh the flow of a peer, as if the socket had sent to it; ::ffff:192.0.2.1 means
+ * 192.0.2.1. EEXIST: another socket has the flow. EPERM: the group's dissector has no flow table,
+ * or packets of this address family do not reach the socket.
  */
 static inline int udpgrm_assure_flow(int socket, const struct sockaddr *peer)
 {
-	socklen_t length = peer->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
-						       : sizeof(struct sockaddr_in);
+	struct sockaddr_in6 six;
+	struct sockaddr_in four;
 
-	return setsockopt(socket, IPPROTO_UDP, UDP_GRM_FLOW_ASSURE, peer, length);
+	if (peer->sa_family != AF_INET6)
+		return setsockopt(socket, IPPROTO_UDP, UDP_GRM_FLOW_ASSURE, peer, sizeof(four));
+	memcpy(&six, peer, sizeof(six));
+	if (!IN6_IS_ADDR_V4MAPPED(&six.sin6_addr))
+		return setsockopt(socket, IPPROTO_UDP, UDP_GRM_FLOW_ASSURE, &six, sizeof(six));
+	memset(&four, 0, sizeof(four));
+	four.sin_family = AF_INET;
+	four.sin_port = six.sin6_port;
+	memcpy(&four.sin_addr, &six.sin6_addr.s6_addr[12], sizeof(four.sin_addr));
+	return setsockopt(socket, IPPROTO_UDP, UDP_GRM_FLOW_ASSURE, &four, sizeof(four));
 }
 
 #ifdef __cplusplus

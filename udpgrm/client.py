@@ -84,8 +84,8 @@ def _get(sock: socket.socket, option: Option, size: int) -> bytes:
 
 
 def _u32(value: int) -> bytes:
-    if not 0 <= value <= abi.GENERATION_NONE:
-        raise ValueError(f"not an unsigned 32-bit number: {value}")
+    if not isinstance(value, int) or not 0 <= value <= abi.GENERATION_NONE:
+        raise ValueError(f"not an unsigned 32-bit number: {value!r}")
     return value.to_bytes(4, sys.byteorder)
 
 
@@ -121,12 +121,15 @@ def bind(
     """Make `count` UDP sockets of one reuseport group.
 
     `where` is ADDRESS:PORT, or ADDRESS%DEVICE:PORT to bind to a device. Without a dissector it is
-    FLOW, with `flow_timeout` in seconds, 0 meaning 125. Raises NotHooked, PermissionError when the
-    group has another dissector, ValueError, OSError. On an error all sockets are closed.
+    FLOW, with `flow_timeout` in whole seconds, 0 meaning 125. Raises NotHooked, PermissionError
+    when the group has another dissector, ValueError, OSError. On an error all sockets are closed.
     """
     bind_to = address.read_udp(where)
     if dissector is None:
+        _u32(flow_timeout)  # ctypes would cut it
         dissector = abi.Dissector(type=abi.DissectorType.FLOW, flow_timeout_s=flow_timeout)
+    elif flow_timeout:
+        raise ValueError("flow_timeout goes without a dissector: it is a parameter of FLOW")
     made: list[socket.socket] = []
     try:
         for _ in range(count):
@@ -171,7 +174,8 @@ def wait_registered(sockets: Sequence[socket.socket], timeout: float = 5.0) -> l
     """Wait until the daemon has registered sockets that are in a generation.
 
     Returns their indices. Raises TimeoutError once no further one has been registered for
-    `timeout` seconds, NotHooked, OSError.
+    `timeout` seconds (none was enrolled, no daemon runs, or the generation has 256 sockets),
+    NotHooked, OSError.
     """
     indices = []
     for sock in sockets:
@@ -180,8 +184,8 @@ def wait_registered(sockets: Sequence[socket.socket], timeout: float = 5.0) -> l
             if time.monotonic() > deadline:
                 raise TimeoutError(
                     errno.ETIMEDOUT,
-                    f"socket {sock.fileno()} got no index in {timeout:.3g} s: no daemon runs, "
-                    "or it could not register the socket (udpgrm doctor)",
+                    f"socket {sock.fileno()} got no index in {timeout:.3g} s: it was not enrolled, "
+                    "no daemon runs, or it could not register the socket (udpgrm doctor)",
                 )
             time.sleep(pause)
             pause = min(2 * pause, _POLL_S)
@@ -213,10 +217,14 @@ def assure_flow(sock: socket.socket, peer: tuple[str, int]) -> None:
     """Make or refresh the flow of a peer, as if the socket had sent to it.
 
     Raises FileExistsError if another socket has the flow, PermissionError if
-    the group's dissector has no flow table.
+    the group's dissector has no flow table, or packets of this address family do not reach the
+    socket.
     """
-    # recvfrom(2) names the device of a link-local peer, which is no part of its flow
+    # recvfrom(2) names the device of a link-local peer, which is no part of its flow, and a
+    # dual-stack socket an IPv4 peer as ::ffff:192.0.2.1
     host, port = peer[0].partition("%")[0], peer[1]
+    if host.startswith("::ffff:") and "." in host:
+        host = host[len("::ffff:") :]
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     head = int(family).to_bytes(2, sys.byteorder) + port.to_bytes(2, "big")
     packed = socket.inet_pton(family, host)

@@ -3,6 +3,7 @@
 /* Runs what tests/kernel/registration/test_clients.py asks of each language. */
 #include <arpa/inet.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -32,6 +33,11 @@ static int result_of(int failed)
 static uint32_t number(const char *word)
 {
 	return (uint32_t)strtoul(word, NULL, 10);
+}
+
+static int milliseconds(const char *word)
+{
+	return strcmp(word, "forever") ? atoi(word) : INT_MAX;
 }
 
 static int print_numbers(const uint32_t *numbers, size_t count)
@@ -85,6 +91,10 @@ static int do_bind(char **words)
 	uint32_t numbers[MOST_SOCKETS];
 	int sockets[MOST_SOCKETS];
 
+	if (!strcmp(words[4], "flow") && words[5][strspn(words[5], "0123456789")]) {
+		errno = EINVAL;
+		return result_of(-1);
+	}
 	if (!strcmp(words[4], "flow"))
 		dissector = udpgrm_flow(number(words[5]));
 	else if (!strcmp(words[4], "cbpf"))
@@ -121,9 +131,10 @@ static int do_wait(char **words)
 	while (*next)
 		sockets[count++] = atoi(*next++);
 	if (is_enroll)
-		failed = udpgrm_enroll(sockets, count, number(words[1]), indices, atoi(words[2]));
+		failed = udpgrm_enroll(sockets, count, number(words[1]), indices,
+				       milliseconds(words[2]));
 	else
-		failed = udpgrm_wait_registered(sockets, count, indices, atoi(words[1]));
+		failed = udpgrm_wait_registered(sockets, count, indices, milliseconds(words[1]));
 	return failed ? result_of(-1) : print_numbers(indices, count);
 }
 

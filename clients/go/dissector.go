@@ -5,6 +5,7 @@ package udpgrm
 
 import (
 	"fmt"
+	"math"
 	"syscall"
 	"time"
 )
@@ -24,6 +25,7 @@ const (
 type Dissector struct {
 	kind, flowTimeout, apps uint32
 	rest                    []byte
+	invalid                 error
 }
 
 // Instruction is one of a classic BPF filter.
@@ -33,9 +35,14 @@ type Instruction struct {
 	K      uint32
 }
 
-// Flow keeps flows by peer. A timeout of 0 means 125 s.
+// Flow keeps flows by peer. A timeout of 0 means 125 s; Bind and SetDissector refuse one that is
+// not of whole seconds.
 func Flow(timeout time.Duration) Dissector {
-	return Dissector{flowTimeout: uint32(timeout / time.Second)}
+	seconds := timeout / time.Second
+	if timeout%time.Second != 0 || seconds < 0 || seconds > math.MaxUint32 {
+		return Dissector{invalid: fmt.Errorf("flow timeout %v is not of whole seconds: %w", timeout, syscall.EINVAL)}
+	}
+	return Dissector{flowTimeout: uint32(seconds)}
 }
 
 // Noop takes every packet for a new flow.
@@ -69,6 +76,9 @@ func Named(name, parameters string) (Dissector, error) {
 
 // SetDissector sets the dissector of a socket's group, once. EPERM: the group has another one.
 func SetDissector(socket syscall.Conn, dissector Dissector) error {
+	if dissector.invalid != nil {
+		return dissector.invalid
+	}
 	value := make([]byte, dissectorSize)
 	native.PutUint32(value, dissector.kind)
 	native.PutUint32(value[4:], dissector.flowTimeout)

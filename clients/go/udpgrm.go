@@ -19,6 +19,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"syscall"
 	"time"
 	"unsafe"
@@ -146,6 +147,10 @@ func bindOne(to netip.AddrPort, dissector Dissector) (*net.UDPConn, error) {
 	if to.Addr().Is4() {
 		network, family = "udp4", syscall.AF_INET
 	}
+	where, err := sockaddr(to)
+	if err != nil {
+		return nil, err
+	}
 	fd, err := syscall.Socket(family, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
@@ -155,7 +160,7 @@ func bindOne(to netip.AddrPort, dissector Dissector) (*net.UDPConn, error) {
 	if err := syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, soReusePort, 1); err != nil {
 		return nil, os.NewSyscallError("setsockopt", err)
 	}
-	if err := syscall.Bind(fd, sockaddr(to)); err != nil {
+	if err := syscall.Bind(fd, where); err != nil {
 		return nil, os.NewSyscallError("bind", err)
 	}
 	if err := SetDissector(file, dissector); err != nil {
@@ -168,11 +173,20 @@ func bindOne(to netip.AddrPort, dissector Dissector) (*net.UDPConn, error) {
 	return conn.(*net.UDPConn), nil
 }
 
-func sockaddr(to netip.AddrPort) syscall.Sockaddr {
+func sockaddr(to netip.AddrPort) (syscall.Sockaddr, error) {
 	if to.Addr().Is4() {
-		return &syscall.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
+		return &syscall.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}, nil
 	}
-	return &syscall.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()}
+	six := &syscall.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()}
+	zone := to.Addr().Zone()
+	if device, err := net.InterfaceByName(zone); err == nil {
+		six.ZoneId = uint32(device.Index)
+	} else if index, err := strconv.ParseUint(zone, 10, 32); err == nil {
+		six.ZoneId = uint32(index)
+	} else if zone != "" {
+		return nil, fmt.Errorf("%s: there is no network device %q: %w", to, zone, syscall.ENODEV)
+	}
+	return six, nil
 }
 
 // Enroll puts sockets into a generation and waits as WaitRegistered does. It returns their indices.
@@ -197,7 +211,8 @@ func Enroll[S syscall.Conn](sockets []S, generation uint32, timeout time.Duratio
 }
 
 // WaitRegistered waits until the daemon has registered sockets that are in a generation, and returns
-// their indices. os.ErrDeadlineExceeded: no daemon runs, or the generation has 256 sockets.
+// their indices. os.ErrDeadlineExceeded: a socket was not enrolled, no daemon runs, or the
+// generation has 256 sockets.
 func WaitRegistered[S syscall.Conn](sockets []S, timeout time.Duration) ([]int, error) {
 	deadline := time.Now().Add(timeout)
 	var indices []int
@@ -212,7 +227,9 @@ func WaitRegistered[S syscall.Conn](sockets []S, timeout time.Duration) ([]int, 
 				break
 			}
 			if time.Now().After(deadline) {
-				return nil, fmt.Errorf("a socket got no index: %w", os.ErrDeadlineExceeded)
+				return nil, fmt.Errorf("%w: a socket got no index: not enrolled, "+
+					"no daemon runs, or it could not register the socket (see udpgrm doctor)",
+					os.ErrDeadlineExceeded)
 			}
 			time.Sleep(poll)
 		}
@@ -258,18 +275,20 @@ func GenerationOf(socket syscall.Conn) (SocketGeneration, error) {
 }
 
 // AssureFlow makes or refreshes the flow of a peer, as if the socket had sent to it. EEXIST: another
-// socket has the flow. EPERM: the group's dissector has no flow table.
+// socket has the flow. EPERM: the group's dissector has no flow table, or packets of this address
+// family do not reach the socket.
 func AssureFlow(socket syscall.Conn, peer netip.AddrPort) error {
+	from := peer.Addr().Unmap() // net.UDPAddr often has ::ffff:192.0.2.1 of 192.0.2.1
 	family := uint16(syscall.AF_INET)
-	if !peer.Addr().Is4() {
+	if !from.Is4() {
 		family = syscall.AF_INET6
 	}
 	value := native.AppendUint16(nil, family)
 	value = binary.BigEndian.AppendUint16(value, peer.Port())
-	if peer.Addr().Is4() {
-		value = append(value, peer.Addr().AsSlice()...)
+	if from.Is4() {
+		value = append(value, from.AsSlice()...)
 		return set(socket, optionFlowAssure, append(value, make([]byte, 8)...))
 	}
-	value = append(append(value, make([]byte, 4)...), peer.Addr().AsSlice()...)
+	value = append(append(value, make([]byte, 4)...), from.AsSlice()...)
 	return set(socket, optionFlowAssure, append(value, make([]byte, 4)...))
 }

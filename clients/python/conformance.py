@@ -42,6 +42,11 @@ def describe(error: Exception) -> str:
     return f"error {kind} {getattr(error, 'errno', 0)}"
 
 
+def seconds(milliseconds: str) -> float:
+    """Return how long to wait."""
+    return float("inf") if milliseconds == "forever" else int(milliseconds) / 1000
+
+
 def bind(arguments: list[str]) -> str:
     """Bind at IP PORT, COUNT sockets.
 
@@ -50,7 +55,7 @@ def bind(arguments: list[str]) -> str:
     ip, port, count, kind, *rest = arguments
     where = f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
     if kind == "flow":
-        return keep(grm.bind(where, int(count), flow_timeout=int(rest[0])))
+        return keep(grm.bind(where, int(count), flow_timeout=json.loads(rest[0])))
     dissector = abi.Dissector(type=abi.DissectorType.NOOP)
     if kind == "cbpf":
         dissector = abi.Dissector(type=abi.DissectorType.CBPF, max_apps=int(rest[0]), filter_len=1)
@@ -73,11 +78,11 @@ def call(arguments: list[str]) -> str:
         made.bind((rest[0], int(rest[1])))
         return keep([made])
     if name == "enroll":
-        chosen = [sockets[number] for number in numbers[2:]]
-        return join(grm.enroll(chosen, numbers[0], numbers[1] / 1000))
+        chosen = [sockets[int(word)] for word in rest[2:]]
+        return join(grm.enroll(chosen, numbers[0], seconds(rest[1])))
     if name == "wait_registered":
-        chosen = [sockets[number] for number in numbers[1:]]
-        return join(grm.wait_registered(chosen, numbers[0] / 1000))
+        chosen = [sockets[int(word)] for word in rest[1:]]
+        return join(grm.wait_registered(chosen, seconds(rest[0])))
     sock = sockets[numbers[0]]
     if name == "promote":
         grm.promote(sock, numbers[1])

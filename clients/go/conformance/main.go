@@ -8,6 +8,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -27,6 +28,13 @@ func number(word string) int {
 		panic(err)
 	}
 	return int(value)
+}
+
+func patience(word string) time.Duration {
+	if word == "forever" {
+		return math.MaxInt64
+	}
+	return time.Duration(number(word)) * time.Millisecond
 }
 
 func chosen(words []string) (found []*net.UDPConn) {
@@ -67,7 +75,9 @@ func bind(words []string) (text string, err error) {
 	dissector := udpgrm.Noop()
 	switch words[3] {
 	case "flow":
-		dissector = udpgrm.Flow(time.Duration(number(words[4])) * time.Second)
+		var timeout time.Duration
+		timeout, err = time.ParseDuration(words[4] + "s")
+		dissector = udpgrm.Flow(timeout)
 	case "cbpf":
 		one := udpgrm.Instruction{Code: 0x06, K: uint32(number(words[5]))} // BPF_RET | BPF_K
 		dissector, err = udpgrm.CBPF([]udpgrm.Instruction{one}, number(words[4]))
@@ -123,12 +133,11 @@ func call(words []string) (string, error) {
 	case "plain":
 		return plain(arguments)
 	case "enroll":
-		patience := time.Duration(number(arguments[1])) * time.Millisecond
-		indices, err := udpgrm.Enroll(chosen(arguments[2:]), uint32(number(arguments[0])), patience)
+		generation := uint32(number(arguments[0]))
+		indices, err := udpgrm.Enroll(chosen(arguments[2:]), generation, patience(arguments[1]))
 		return join(indices), err
 	case "wait_registered":
-		patience := time.Duration(number(arguments[0])) * time.Millisecond
-		indices, err := udpgrm.WaitRegistered(chosen(arguments[1:]), patience)
+		indices, err := udpgrm.WaitRegistered(chosen(arguments[1:]), patience(arguments[0]))
 		return join(indices), err
 	case "promote":
 		return "", udpgrm.Promote(sockets[number(arguments[0])], uint32(number(arguments[1])))

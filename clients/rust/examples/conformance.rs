@@ -19,11 +19,18 @@ fn number(word: &str) -> u32 {
 }
 
 fn milliseconds(word: &str) -> Duration {
+    if word == "forever" {
+        return Duration::MAX;
+    }
     Duration::from_millis(number(word).into())
 }
 
 fn address(ip: &str, port: &str) -> SocketAddr {
     SocketAddr::new(ip.parse::<IpAddr>().expect("an IP"), number(port) as u16)
+}
+
+fn invalid() -> Error {
+    io::Error::from(ErrorKind::InvalidInput).into()
 }
 
 fn join<T: ToString>(values: impl IntoIterator<Item = T>) -> String {
@@ -54,7 +61,7 @@ fn keep(sockets: &mut Sockets, made: Vec<UdpSocket>) -> String {
 /// bind IP PORT COUNT flow SECONDS | noop | cbpf APPLICATIONS RESULT | named NAME PARAMETERS
 fn bind(sockets: &mut Sockets, words: &[&str]) -> Answer {
     let dissector = match words[3] {
-        "flow" => Dissector::flow(number(words[4])),
+        "flow" => Dissector::flow(words[4].parse().map_err(|_| invalid())?),
         "cbpf" => {
             // BPF_RET | BPF_K
             let one = Instruction { code: 0x06, jt: 0, jf: 0, k: number(words[5]) };

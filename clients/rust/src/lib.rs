@@ -26,7 +26,7 @@ mod sys;
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::io::AsRawFd;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -46,7 +46,8 @@ pub enum Error {
     /// This process's cgroup has no hooks, or the socket was bound before they came or without
     /// `SO_REUSEPORT`, or its address is another user's.
     NotHooked(io::Error),
-    /// No daemon has registered a socket in time: none runs, or its generation has 256 sockets.
+    /// No daemon has registered a socket in time: it was not enrolled, none runs, or its generation
+    /// has 256 sockets.
     TimedOut,
     /// Anything else, by the kind of the error: `PermissionDenied`, `AlreadyExists`, `InvalidInput`.
     Io(io::Error),
@@ -59,7 +60,10 @@ impl fmt::Display for Error {
                 f,
                 "no udpgrm hooks, or the socket came before them (see udpgrm doctor): {error}"
             ),
-            Error::TimedOut => f.write_str("a socket got no index in time"),
+            Error::TimedOut => f.write_str(
+                "a socket got no index in time: not enrolled, no daemon runs, \
+                 or it could not register the socket (see udpgrm doctor)",
+            ),
             Error::Io(error) => error.fmt(f),
         }
     }
@@ -127,7 +131,7 @@ pub fn set_dissector<S: AsRawFd>(socket: &S, dissector: &Dissector) -> Result<()
 
 /// Enroll sockets in a generation and wait as `wait_registered` does. Returns their indices.
 pub fn enroll<S: AsRawFd>(sockets: &[S], generation: u32, timeout: Duration) -> Result<Vec<u32>> {
-    let deadline = Instant::now() + timeout;
+    let deadline = after(timeout);
     for socket in sockets {
         while let Err(error) = sys::set(socket, SOCKET_GEN, &generation.to_ne_bytes()) {
             // the daemon is busy: its queue is full
@@ -142,10 +146,15 @@ pub fn enroll<S: AsRawFd>(sockets: &[S], generation: u32, timeout: Duration) -> 
 
 /// Wait until the daemon has registered sockets that are in a generation. Returns their indices.
 pub fn wait_registered<S: AsRawFd>(sockets: &[S], timeout: Duration) -> Result<Vec<u32>> {
-    wait_until(sockets, Instant::now() + timeout)
+    wait_until(sockets, after(timeout))
 }
 
-fn wait_until<S: AsRawFd>(sockets: &[S], deadline: Instant) -> Result<Vec<u32>> {
+/// Return the end of a timeout; `None`: it is too far away for the clock, as `Duration::MAX`.
+fn after(timeout: Duration) -> Option<Instant> {
+    Instant::now().checked_add(timeout)
+}
+
+fn wait_until<S: AsRawFd>(sockets: &[S], deadline: Option<Instant>) -> Result<Vec<u32>> {
     sockets
         .iter()
         .map(|socket| loop {
@@ -157,8 +166,8 @@ fn wait_until<S: AsRawFd>(sockets: &[S], deadline: Instant) -> Result<Vec<u32>> 
         .collect()
 }
 
-fn pause(deadline: Instant) -> Result<()> {
-    if Instant::now() > deadline {
+fn pause(deadline: Option<Instant>) -> Result<()> {
+    if deadline.map_or(false, |deadline| Instant::now() > deadline) {
         return Err(Error::TimedOut);
     }
     sleep(POLL);
@@ -192,7 +201,12 @@ pub fn socket_generation<S: AsRawFd>(socket: &S) -> Result<SocketGeneration> {
 
 /// Make or refresh the flow of a peer, as if the socket had sent to it.
 ///
-/// `AlreadyExists`: another socket has the flow. `PermissionDenied`: the dissector has no flow table.
+/// `AlreadyExists`: another socket has the flow. `PermissionDenied`: the dissector has no flow table,
+/// or packets of this address family do not reach the socket.
 pub fn assure_flow<S: AsRawFd>(socket: &S, peer: SocketAddr) -> Result<()> {
-    Ok(sys::set(socket, FLOW_ASSURE, &sys::sockaddr(&peer))?)
+    let ip = match peer.ip() {
+        IpAddr::V6(six) => six.to_ipv4_mapped().map_or(IpAddr::V6(six), IpAddr::V4),
+        four => four,
+    };
+    Ok(sys::set(socket, FLOW_ASSURE, &sys::sockaddr(&SocketAddr::new(ip, peer.port())))?)
 }

@@ -128,7 +128,7 @@ def test_enrollment(client: Client) -> None:
     unregistered = [str(grm.UNREGISTERED), "none", str(grm.cookie_of(31, 255))]
     assert client.call("socket_generation", sockets[0]) == unregistered
     assert client.call("working_generation", sockets[0]) == ["0"]
-    assert client.call("enroll", 33, PATIENCE_MS, *sockets) == ["0", "1", "2"]
+    assert client.call("enroll", 33, "forever", *sockets) == ["0", "1", "2"]
     for index, sock in enumerate(sockets):
         expected = ["33", str(index), str(grm.cookie_of(1, index))]
         assert client.call("socket_generation", sock) == expected
@@ -180,6 +180,7 @@ def test_another_dissector(client: Client) -> None:
     before = client.descriptors()
     assert client.fail(f"bind {IP} {PORT} 2 flow 78") == "permission"
     assert client.fail(f"bind {IP} 4436 1 named {'x' * 32} {{}}") == "invalid"
+    assert client.fail(f"bind {IP} 4436 1 flow 1.5") == "invalid"
     assert client.descriptors() == before
 
 
@@ -217,6 +218,7 @@ def test_flows(client: Client, sockets: list[socket.socket]) -> None:
     client.call("assure_flow", one, "192.0.2.1", 1234)
     client.call("assure_flow", one, "192.0.2.1", 1234)
     assert client.fail("assure_flow", two, "192.0.2.1", 1234) == "exists"
+    assert client.fail("assure_flow", two, "::ffff:192.0.2.1", 1234) == "exists"
     assert client.fail("assure_flow", two, "2001:db8::1", 1234) == "permission"
     sockets.append(grm.udp())
     assert grm.put_error(sockets[0], grm.FLOW_ASSURE, grm.sockaddr("192.0.2.1", 1234)) == 17
