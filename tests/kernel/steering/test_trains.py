@@ -4,15 +4,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import fcntl
 import socket
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from testing.host import Host
+from testing.host import ROOT, Host, received, wait_for
 from testing.waiting import PATIENCE_S
 from tests.kernel import sockopts as grm
 from tests.kernel.dissectors import named
@@ -120,3 +124,104 @@ def test_a_train_counts_once(host: Host, sock: socket.socket) -> None:
     sock.settimeout(PATIENCE_S)
     assert [len(sock.recv(2000)) for _ in range(10)] == [100] * 10
     assert "\t\trx_processed_total 1\n" in host.run("list").stdout
+
+
+_SIOCETHTOOL, _ETHTOOL_STSO, _ETHTOOL_SGRO = 0x8946, 0x1F, 0x2C
+
+
+def set_offload(device: str, command: int, value: int) -> None:
+    """Set one of the offloads of a device, as ethtool(8)."""
+    request = ctypes.create_string_buffer(struct.pack("=II", command, value), 8)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        where = struct.pack("16sQ8x", device.encode(), ctypes.addressof(request))
+        fcntl.ioctl(sock, _SIOCETHTOOL, where)
+
+
+#: Sends what comes on standard input in datagrams of 100 bytes, from one port.
+_SENDER = f"""
+import socket, struct, sys
+from tests.kernel.steering import test_trains as trains
+trains.set_offload("dev1", {_ETHTOOL_STSO}, 0)
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+segment = (socket.IPPROTO_UDP, {UDP_SEGMENT}, struct.pack("=H", 100))
+while data := sys.stdin.buffer.read(2000):
+    sock.sendmsg([data], [segment], 0, ("10.9.0.1", 4433))
+"""
+_COMMAND = [sys.executable, _SENDER]
+_SETTINGS = """
+mount -t sysfs sysfs /sys
+echo 2000000000 >/sys/class/net/dev0/gro_flush_timeout
+echo 100000 >/sys/class/net/dev0/napi_defer_hard_irqs
+"""
+
+
+@pytest.fixture
+def sender(shared_host: Host) -> Iterator[subprocess.Popen[bytes]]:
+    """A process elsewhere, whose datagrams arrive one by one at a device that joins them."""
+    with subprocess.Popen(
+        [
+            "unshare",
+            "--net",
+            "sh",
+            "-c",
+            f'echo; read -r _; exec {sys.executable} -c "$0"',
+            _SENDER,
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+        cwd=ROOT,
+    ) as there:
+        try:
+            assert there.stdin and there.stdout and there.stdout.read(1)
+            script = f"""
+            ip link add dev0 type veth peer name dev1 netns {there.pid}
+            ip addr add 10.9.0.1/24 dev dev0
+            ip link set dev0 up
+            nsenter --net=/proc/{there.pid}/ns/net sh -ec '
+                ip addr add 10.9.0.2/24 dev dev1
+                ip link set dev1 up gso_max_segs 1'
+            unshare --mount sh -ec '{_SETTINGS}'
+            """
+            subprocess.run(["sh", "-ec", script], check=True)
+            set_offload("dev0", _ETHTOOL_SGRO, 1)
+            there.stdin.write(b"\n")
+            yield there
+        finally:
+            there.kill()
+
+
+def test_real_trains(
+    shared_host: Host, sender: subprocess.Popen[bytes], sockets: list[socket.socket]
+) -> None:
+    """Of FLOW they arrive, of a filter each datagram is read, and goes to its own generation."""
+    assert sender.stdin
+    sockets.append(grm.udp("10.9.0.1"))
+    sockets[0].setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+    grm.register(sockets[0], 0)
+    sockets[0].settimeout(PATIENCE_S)
+
+    def is_joined() -> bool:
+        sender.stdin.write(b"x" * 2000)  # type: ignore[union-attr]
+        return len(sockets[0].recv(65536)) > 100
+
+    wait_for(is_joined, "a train")
+    sockets.pop().close()
+    wait_for(lambda: shared_host.run("list").stdout == "", "the group to be collected")
+    for generation in (1, 2):
+        sockets.append(grm.udp("10.9.0.1"))
+        if generation == 1:  # before there is a group that keeps it off
+            sockets[0].setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+        grm.put(sockets[-1], grm.DISSECTOR, BY_CONTENT[0])
+        grm.register(sockets[-1], generation)
+    cookies = [grm.socket_gen(sock)[2].to_bytes(2, "big") for sock in sockets]
+    sender.stdin.write(b"".join(cookie.ljust(100) for cookie in cookies * 10))
+    counts = [0, 0]
+
+    def have_arrived() -> bool:
+        for position, _ in received(sockets):
+            counts[position] += 1
+        return sum(counts) >= 20
+
+    wait_for(have_arrived, "the datagrams")
+    assert counts == [10, 10]
