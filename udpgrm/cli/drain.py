@@ -39,9 +39,13 @@ def run(arguments: Arguments) -> int:
     line = None if arguments.flag("--json") else DrainLine(sys.stdout)
     try:
         _refuse_what_cannot_drain(groups, group, generation)
-        decision, report = _wait(groups, generation, Watcher(until, most), line)
+        watcher = Watcher(until, most)
+        decision, report = _wait(groups, generation, watcher, line)
     except Refused as error:
         raise CommandError(str(error)) from error
+    if decision is Decision.DRAINED and (doubt := watcher.doubt()):
+        with common.ignore_epipe():
+            print(f"udpgrm: {doubt}", file=sys.stderr)
     if arguments.flag("--json"):
         with common.ignore_epipe():
             common.print_json(

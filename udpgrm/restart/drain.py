@@ -32,7 +32,8 @@ class Sample:
     connected: sockets connected to a peer, of which flows counts each; their
     packets are in none of the other figures. unknown: connected sockets at the
     addresses whose generation is unknown, in none of these figures. flow_timeout: how long a flow
-    lasts after its last packet, in seconds; 0: no flow table.
+    lasts after its last packet, in seconds; 0: no flow table. unseen: in a group with a flow table
+    it has received packets, and no hook has seen it send any.
     """
 
     at: float
@@ -43,6 +44,7 @@ class Sample:
     connected: int = 0
     unknown: int = 0
     flow_timeout: int = 0
+    unseen: bool = False
 
 
 class Watcher:
@@ -96,6 +98,16 @@ class Watcher:
         return (
             f"{text}: each lasts {sample.flow_timeout} s beyond its last packet (choose a longer "
             "drain.max_s, or a shorter flow_timeout)"
+        )
+
+    def doubt(self) -> str:
+        """Return why a count of no flows may mean nothing; "": it means what it says."""
+        sample = self._samples[-1]
+        if not sample.unseen or sample.flows or self._until.quiet_s is not None:
+            return ""
+        return (
+            "no hook has seen it send: if it answers, past the hooks, its flows are not counted "
+            "(let it be quiet: drain.until.quiet_s, --quiet)"
         )
 
     def report(self) -> dict[str, Any]:

@@ -46,6 +46,8 @@ def await_drained(
             evidence["drained"] = decision is Decision.DRAINED
             if decision is Decision.TIMEOUT:
                 warn(evidence, watcher.shortfall())
+            elif doubt := watcher.doubt():
+                warn(evidence, doubt)
             if is_active and sample.sockets:
                 warn(evidence, steering.refusal(generation))
                 return None

@@ -14,6 +14,7 @@ from udpgrm.dissectors import kinds
 from udpgrm.dissectors.kind import Kind
 from udpgrm.probes import remote, runner
 from udpgrm.probes.specs import ConnectProbe, ProbeSpec, QuicProbe
+from udpgrm.restart import unseen
 from udpgrm.restart.groups import Groups, find
 from udpgrm.restart.prober import StepFailed
 from udpgrm.restart.silent import Silent
@@ -166,6 +167,7 @@ class KernelProber:
                 # first: what received the packet may be in no generation any longer
                 _refuse_connected(target.where, flow, probing)
                 evaluate(seen[-1], new, "steered")
+                self._refuse_unseen(target, flow, new)
 
     def hold(self, old: int, evidence: dict[str, Any]) -> None:
         """Begin flows with the old generation, where it answers."""
@@ -180,9 +182,15 @@ class KernelProber:
             result = flow.ask()
             if result.passed:
                 self._held.append(_Held(target, flow, asked_at))
+                self._refuse_unseen(target, flow, old)
             else:  # which may be why it is restarted
                 flow.close()
             held.append(_result_fields(result))
+
+    def _refuse_unseen(self, target: _Target, flow: _Flow, generation: int) -> None:
+        """Raise StepFailed if the answer of a generation has made no flow where it had to."""
+        if target.stays and target.kind.has_flow_table:
+            unseen.refuse(self._groups.maps, target.view.group_id, flow.source, generation)
 
     def verify(self, old: Optional[int], new: int, evidence: dict[str, Any]) -> None:
         """Verify that new flows reach the new generation, and held flows still the old one."""

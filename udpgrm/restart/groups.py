@@ -270,7 +270,7 @@ class Groups:
     def sample(self, generation: int) -> Sample:
         """Return a sample of how far a generation has drained, over all groups."""
         sockets = connected = unknown = packets = flows = flow_timeout = 0
-        counted = True
+        counted, unseen = True, False
         quiet: list[float] = []
         with contextlib.suppress(FileNotFoundError):
             for group, view in self._views(with_flows=True):
@@ -287,6 +287,8 @@ class Groups:
                 counted = counted and item.flows is not None
                 flows += item.flows or 0
                 flow_timeout = max(flow_timeout, view.flow_timeout)
+                one_way = item.packets_in and not (item.packets_out or item.connected)
+                unseen = unseen or bool(view.flow_timeout and one_way)
         return Sample(
             at=host.current.monotonic(),
             sockets=sockets,
@@ -296,6 +298,7 @@ class Groups:
             connected=connected,
             unknown=unknown,
             flow_timeout=flow_timeout,
+            unseen=unseen,
         )
 
     def reading(self) -> dict[str, Any]:

@@ -108,6 +108,24 @@ while True:
         sockets[sock is sockets[0]].sendto(answer(data), peer)
 """
 )
+#: Generation 0, or each if EACH, answers by a raw socket, whose sends no hook sees.
+PAST_HOOKS = (
+    _HEAD
+    + """
+import struct
+sock = bound()
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
+ready()
+while True:
+    data, peer = sock.recvfrom(2048)
+    data = answer(data)
+    if EACH or generation == b"0":
+        header = struct.pack("!HHHH", 4433, peer[1], 8 + len(data), 0)
+        raw.sendto(header + data, peer)
+    else:
+        sock.sendto(data, peer)
+"""
+)
 
 
 def define(edge: Edge, server: str, sockets: int) -> None:
@@ -302,6 +320,37 @@ def test_an_answer_by_another_socket_of_the_instance(edge: Edge) -> None:
     [group] = edge.host.json("status", "edge")["services"][0]["groups"]
     assert group["metrics"]["tx_flow_update_conflict"] > 0
     assert group["crossed"] == 0
+
+
+def test_answers_past_the_hooks(edge: Edge) -> None:
+    """No flow is known: a promotion would move all clients, and is refused before."""
+    define(edge, PAST_HOOKS.replace("EACH", "False"), 1)
+    (edge.units / "edge-old.service").write_text(f"{sys.executable} {edge.units}/shape.py 0")
+    subprocess.run(["systemctl", "start", "edge-old.service"], check=True)
+    assert edge.host.run("adopt", "edge", "--unit=edge-old.service").returncode == 0
+    with client() as sock:
+        assert ask(sock) == 0
+        done = edge.restart("--json")
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert "generation 0 answers, but past the hooks" in step(done.stdout, "promote")["reason"]
+        assert ask(sock) == 0
+    assert (edge.working(), edge.alive()) == (0, [])
+    (edge.units / "shape.py").write_text(PAST_HOOKS.replace("EACH", "True"))
+    done = edge.restart("--json")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "generation 1 answers, but past the hooks" in step(done.stdout, "canary")["reason"]
+
+
+def test_a_drain_of_answers_past_the_hooks(edge: Edge) -> None:
+    """Without a probe nothing shows that it answers: a count of no flows proves nothing."""
+    define(edge, PAST_HOOKS.replace("EACH", "True"), 1)
+    edge.define(groups=[{"address": WHERE}], enrollment="adopted", probes=[], drain=KEPT)
+    assert edge.restart().returncode == 0
+    with client() as sock:
+        assert ask(sock) == 1
+    done = edge.restart("--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no hook has seen it send" in step(done.stdout, "drain")["reason"]
 
 
 def step(out: str, name: str) -> dict[str, Any]:

@@ -75,6 +75,24 @@ def test_what_the_time_was_too_short_for(looked: Sample, shortfall: str) -> None
     assert drain.shortfall() == shortfall
 
 
+@pytest.mark.parametrize(
+    ("until", "flows", "unseen", "doubts"),
+    [
+        (DrainUntil(0, None), 0, True, True),
+        (DrainUntil(0, None), 0, False, False),
+        (DrainUntil(3, None), 2, True, False),
+        (DrainUntil(0, 5), 0, True, False),
+    ],
+)
+def test_no_flows_of_a_server_that_no_hook_sees_send(
+    until: DrainUntil, flows: int, unseen: bool, doubts: bool
+) -> None:
+    drain = Watcher(until, 10)
+    assert drain.decide(replace(sample(flows=flows, quiet_s=9), unseen=unseen)) == Decision.DRAINED
+    assert drain.doubt().startswith("no hook has seen it send" if doubts else "")
+    assert bool(drain.doubt()) == doubts
+
+
 def test_timeout_counts_from_the_first_look() -> None:
     drain = Watcher(DrainUntil(0, None), 10)
     assert drain.decide(sample(at=100)) == Decision.WAIT

@@ -15,7 +15,7 @@ from tests.unit.restart import fakes
 from udpgrm.abi import DissectorType
 from udpgrm.probes import runner, specs
 from udpgrm.probes.runner import ProbeResult
-from udpgrm.restart import evidence
+from udpgrm.restart import evidence, unseen
 from udpgrm.restart.evidence import KernelProber, evaluate
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.prober import StepFailed
@@ -113,6 +113,7 @@ class Kernel:
         monkeypatch.setattr(evidence, "Probing", lambda *_: contextlib.nullcontext(self))
         monkeypatch.setattr(evidence, "delete_flow", lambda *_: None)
         monkeypatch.setattr(evidence, "foreign", lambda *_: {})
+        monkeypatch.setattr(unseen, "refuse", lambda *_: None)
         monkeypatch.setattr(self.prober, "_verify_programs", lambda: None)
         monkeypatch.setattr(self.prober, "_verify_new", lambda *_: None)
 
