@@ -4,12 +4,15 @@
 
 Servers bind a socket and connect it to a peer at once. An array entry for it would be dead a
 moment later, and a generation can have only 256 of them: so sockets that adopted cgroups bind are
-entered only then. What the connect hooks changed is undone if connect(2) has failed, and
-SO_REUSEADDR of the bind hook if the socket was not to be connected.
+entered only then. But at once if the working generation has no other socket, as when a server
+binds again on SIGHUP: new flows go to another generation meanwhile. What the connect hooks changed
+is undone if connect(2) has failed, and SO_REUSEADDR of the bind hook if the socket was not to be
+connected.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from typing import Optional
@@ -18,6 +21,7 @@ from udpgrm import abi
 from udpgrm.abi import GroupState, MessageFlag
 from udpgrm.state import connected
 from udpgrm.state.connected import Record
+from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
 
 #: A server that is about to connect a socket has done so by then.
@@ -31,25 +35,63 @@ class Entrance:
         """Schedule a check: an earlier daemon may have missed some."""
         self._maps = maps
         self._grace = int(_GRACE_S * maps.config.hz)
-        #: When (monotonic seconds) `recheck` has something to do; None: it has not.
-        self.due: Optional[float] = time.monotonic()
+        self._due: Optional[float] = time.monotonic()
+        self._urgent: set[int] = set()  # ids of groups
         self._everywhere = True
         self._tried: set[int] = set()
         self._connecting: dict[int, tuple[float, abi.Message]] = {}  # since when, by cookie
 
+    @property
+    def due(self) -> Optional[float]:
+        """Return when (monotonic seconds) `recheck` has something to do; None: it has not."""
+        return 0.0 if self._urgent else self._due
+
     def expect(self, connecting: Optional[abi.Message] = None) -> None:
         """Schedule a check in a moment: a group has new sockets, or a socket is to connect."""
         now = time.monotonic()
-        self.due = self.due or now + _GRACE_S
+        self._due = self._due or now + _GRACE_S
         if connecting is not None:
             self._connecting[connecting.cookie] = now, connecting
 
+    def hasten(self, group_id: int) -> None:
+        """Schedule a check at once if a group's working generation has lost its sockets.
+
+        Beside the one that is scheduled: the hooks may be about to report more.
+        """
+        if self._lacks_sockets(group_id):
+            self._urgent.add(group_id)
+
+    def _lacks_sockets(self, group_id: int) -> bool:
+        """Return whether the working generation of an application has no living socket."""
+        group = self._maps.group(group_id)
+        with contextlib.suppress(LookupError), GroupEntries(self._maps, group_id) as entries:
+            for number in group.working_slot[: max(group.max_apps, 1)]:
+                slot = entries.slot(number)
+                if all(entries.cookie_at(at) is None for at in slot.live_entries[: slot.live]):
+                    return True
+        return False
+
+    def _enter_urgent(self) -> Iterator[abi.Message]:
+        """Yield messages of new sockets of working generations that have no other."""
+        urgent, self._urgent = self._urgent, set()
+        for namespace in {self._maps.group(group_id).key.netns for group_id in urgent}:
+            for record in connected.records(self._maps, namespace) or ():
+                flags, member = _asks(record), record.member
+                if flags is None or MessageFlag.REGISTER not in flags:
+                    continue
+                working = self._maps.group(member.group_id).working
+                is_working = working[member.application] == member.generation
+                if member.group_id in urgent and is_working and record.cookie not in self._tried:
+                    self._tried.add(record.cookie)
+                    yield self._message(record, flags)
+
     def recheck(self) -> Iterator[abi.Message]:
         """Yield messages of sockets that are to be entered, or whose connect(2) has failed."""
+        yield from self._enter_urgent()
         now = time.monotonic()
-        if self.due is None or now < self.due:
+        if self._due is None or now < self._due:
             return
-        self.due = None
+        self._due = None
         for cookie, (since, message) in list(self._connecting.items()):
             if now - since < _GRACE_S:
                 self.expect()

@@ -102,12 +102,15 @@ class MessageHandler:
         self.announce(group_id, group)
         if not message.flags:  # another user's service is refused because of it
             self.missed_one = True
+            if group.awaited:
+                self.entrance.hasten(group_id)
             return
         if message.flags & MessageFlag.PROGRAM:
             self._steering.foreign.refused(message, group)
             return
         if message.flags == MessageFlag.RECHECK:
             self.entrance.expect()
+            self.entrance.hasten(group_id)
             return
         if message.flags & MessageFlag.CONNECT:
             self._look_at_connect(message)

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,38 @@ from typing import Any
 import pytest
 
 import udpgrm.client as grm
-from testing.host import Host, wait_for
+from testing.host import Host, inside, wait_for
 from testing.waiting import PATIENCE_S
 from tests.kernel.adoption.test_adoption import WHERE, Unit, Units, ask, enroll, units
 from tests.kernel.restart_fixtures import edge
 from tests.kernel.restarts import Edge, Traffic, serving_only
 
 __all__ = ["edge", "units"]
+
+#: Binds again when told to, and answers.
+_BINDS_AGAIN = """
+import select, socket, sys
+def bound():
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind(("127.0.0.1", 4433))
+    return sock
+sock = bound()
+print("bound", flush=True)
+while True:
+    for ready in select.select([sys.stdin, sock], [], [])[0]:
+        if ready is sock:
+            data, peer = sock.recvfrom(100)
+            sock.sendto(b"again", peer)
+        elif sys.stdin.readline():
+            if {new_first}:
+                earlier, sock = sock, bound()
+                earlier.close()
+            else:
+                sock.close()
+                sock = bound()
+            print("bound", flush=True)
+"""
 
 
 def alive(host: Host) -> dict[int, int]:
@@ -128,6 +154,37 @@ def test_a_generation_whose_slot_is_taken(host: Host, units: Units, two: tuple[U
     time.sleep(2)
     assert alive(host) == {1: 2, 34: 1}
     other[0].close()
+
+
+@pytest.mark.parametrize("new_first", [True, False])
+def test_binds_again(bare_host: Host, units: Units, new_first: bool) -> None:
+    """As on SIGHUP. It is entered at once: another generation gets the new flows meanwhile."""
+    bare_host.start(fault="from udpgrm.daemon import entering\nentering._GRACE_S = 3600.0")
+    old, new = units.start("old"), units.start("new", workers=0)
+    server = inside(new.cgroup, sys.executable, "-c", _BINDS_AGAIN.format(new_first=new_first))
+    with subprocess.Popen(server, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout.readline() == b"bound\n"
+        assert enroll(bare_host, old, "--count=2", "--gen=1").returncode == 0
+        assert enroll(bare_host, new, "--count=1", "--gen=2").returncode == 0
+        assert bare_host.run("working-gen", WHERE, "2").returncode == 0
+        [before] = sockets_of(bare_host, 2)
+        process.stdin.write(b"again\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"bound\n"
+        wait_for(lambda: sockets_of(bare_host, 2) - {before}, "the new socket")
+        assert ask(20) == {"again"}
+        process.kill()
+
+
+def sockets_of(host: Host, generation: int) -> set[int]:
+    """The SO_COOKIEs of a generation's living sockets."""
+    return {
+        sock["socket_cookie"]
+        for item in host.group(WHERE)["generations"]
+        for sock in item["sockets"]
+        if item["generation"] == generation and sock["alive"]
+    }
 
 
 def test_restarts_after_a_crash(edge: Edge) -> None:
