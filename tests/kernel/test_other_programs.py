@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import socket
@@ -27,7 +28,10 @@ ADDRESS = "127.0.0.1:4433"
 _DENY = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
 _STORE_WORD = 0x62
 _OPTION_NAME = 28  # in struct bpf_sockopt
+_OPTION_LENGTH = 32
 _PEER_PORT = 24  # in struct bpf_sock_addr
+_ALLOW_OVERRIDE = 1
+_libbpf = ctypes.CDLL("libbpf.so.1")
 #: Where a server asks, and where its questions go instead.
 _SERVICE, _BACKEND = 5300, 5301
 
@@ -54,6 +58,32 @@ def _refuser() -> bytes:
     code.label("refuse")
     code.emit(JMP | EXIT)
     return code.assemble()
+
+
+def _taker() -> bytes:
+    """Return a program that answers UDP_GRM_SOCKET_GEN itself."""
+    code = Code()
+    code.load(4, 2, 1, _OPTION_NAME)
+    code.jump("allow", JMP | JNE, 2, value=Option.SOCKET_GEN)
+    code.emit(_STORE_WORD, 1, offset=_OPTION_LENGTH, value=-1)
+    code.label("allow")
+    code.alu(MOV, 0, 1, ALU64)
+    code.emit(JMP | EXIT)
+    return code.assemble()
+
+
+@contextlib.contextmanager
+def overridable(cgroup: Path, kind: int, attach_type: int, code: bytes) -> Iterator[None]:
+    """Have a program on a cgroup that runs for those below until one of them has another."""
+    program = libbpf.prog_load(kind, "other", code, attach_type)
+    target = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
+    _libbpf.bpf_prog_attach(program, target, attach_type, _ALLOW_OVERRIDE)
+    try:
+        yield
+    finally:
+        _libbpf.bpf_prog_detach2(program, target, attach_type)
+        for fd in (target, program):
+            os.close(fd)
 
 
 @contextlib.contextmanager
@@ -132,6 +162,66 @@ def test_one_that_refuses_the_steering_program(host: Host) -> None:
         [found] = findings(host)
         assert found["code"] == "waiting"
         assert f"(other) of {host.cgroup} refuses SO_ATTACH_REUSEPORT_EBPF" in found["why"]
+
+
+def test_one_that_takes_the_options(host: Host, cgroup: Path) -> None:
+    """The server's call succeeds and does nothing; doctor does not say that it made none."""
+    server = cgroup / "server"
+    server.mkdir()
+    hook = libbpf.PROG_CGROUP_SOCKOPT, libbpf.CGROUP_SETSOCKOPT
+    try:
+        command = inside(server, sys.executable, "-c", _ASKS)
+        with (
+            attached(server, *hook, _taker()),
+            subprocess.Popen(command, stdin=subprocess.PIPE) as process,
+        ):
+            wait_for(lambda: str(process.pid) in host.run("doctor", ADDRESS).stdout, "its socket")
+            found = host.run("doctor", ADDRESS).stdout
+            assert f"(other) of {server} answers that option itself" in found
+            process.kill()
+    finally:
+        remove_cgroup(server)
+
+
+def test_one_above_that_ours_would_end(host: Host, cgroup: Path) -> None:
+    """Of programs that can be overridden the kernel runs the one of the nearest cgroup alone."""
+    below = cgroup / "below"
+    below.mkdir()
+    hook = libbpf.PROG_CGROUP_SOCK_ADDR, libbpf.CGROUP_INET4_CONNECT
+    connects = "import socket; socket.socket(socket.AF_INET, 2).connect(('127.0.0.1', 9))"
+    try:
+        assert host.run("hooks", "remove", str(cgroup)).returncode == 0
+        with overridable(cgroup, *hook, _DENY):
+            done = host.run("hooks", "add", str(below))
+            assert done.returncode == 255, done
+            [line] = done.stderr.splitlines()
+            assert f"(other) of {cgroup} would not run for it any longer" in line
+            assert host.json("hooks", "list")["cgroups"] == []
+            tried = subprocess.run(
+                inside(below, sys.executable, "-c", connects), capture_output=True, check=False
+            )
+            assert b"PermissionError" in tried.stderr
+        assert host.run("hooks", "add", str(below)).returncode == 0
+    finally:
+        remove_cgroup(below)
+
+
+def test_as_many_as_there_can_be(host: Host, cgroup: Path) -> None:
+    """The message names some, in one line."""
+    full = cgroup / "full"
+    full.mkdir()
+    hook = libbpf.PROG_CGROUP_SOCK_ADDR, libbpf.CGROUP_INET4_CONNECT
+    allow = bytes.fromhex("b7000000010000009500000000000000")
+    try:
+        with contextlib.ExitStack() as others:
+            for _ in range(64):
+                others.enter_context(attached(full, *hook, allow))
+            done = host.run("hooks", "add", str(full))
+        assert done.returncode == 255, done
+        assert "it has 64 programs already" in done.stderr
+        assert done.stderr.endswith(" and 61 more\n")
+    finally:
+        remove_cgroup(full)
 
 
 def test_a_connect_that_is_refused(host: Host) -> None:

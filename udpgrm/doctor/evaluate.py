@@ -154,10 +154,13 @@ def _of_registration(host: Host, sock: Socket) -> Optional[Finding]:
                     f"the group is that of uid {group.uid}, the socket that of uid {sock.uid}",
                     "run all instances as one user",
                 )
+    others = ""
+    if sock.option_programs:
+        others = f", or {', '.join(sock.option_programs)} answers that option itself"
     return Finding(
         Code.NOT_REGISTERED,
         "in no generation",
-        "UDP_GRM_SOCKET_GEN was not set on it",
+        f"UDP_GRM_SOCKET_GEN was not set on it{others}",
         f"let the server register its sockets (udpgrm.client.enroll), or {_enroll(sock)}",
     )
 

@@ -16,6 +16,8 @@ _ALLOW_MULTI = 2
 #: As many as the kernel allows a cgroup (BPF_CGROUP_MAX_PROGS).
 _MOST = 64
 _QUERY_EFFECTIVE = 1
+#: In a message.
+_NAMED = 3
 #: What the names of udpgrm's hooks begin with.
 _OURS = "udpgrm_"
 
@@ -47,21 +49,39 @@ def explain(error: OSError, cgroup: Path, attach_type: int, what: str) -> OSErro
             if flags & _ALLOW_MULTI and programs:
                 break
             if programs and (path == cgroup or not flags & _ALLOW_OVERRIDE):
-                holder = ", ".join(map(_described, programs))
                 return Taken(
                     errno.EBUSY,
-                    f"cannot attach {what} to {cgroup}: {holder} is attached to {path} and allows "
-                    "no other beside it (BPF_F_ALLOW_MULTI): detach it (bpftool cgroup detach), "
-                    "have its owner set that flag, or hook another cgroup",
+                    f"cannot attach {what} to {cgroup}: {_listed(programs)} is attached to {path} "
+                    "and allows no other beside it (BPF_F_ALLOW_MULTI): detach it (bpftool cgroup "
+                    "detach), have its owner set that flag, or hook another cgroup",
                 )
     if error.errno == errno.E2BIG:
         _, programs = query(cgroup, attach_type)
         return Taken(
             errno.E2BIG,
             f"cannot attach {what} to {cgroup}: it has {len(programs)} programs already, as many "
-            "as the kernel allows: " + ", ".join(map(_described, programs)),
+            f"as the kernel allows: {_listed(programs)}",
         )
     return error
+
+
+def refuse_override(cgroup: Path, attach_type: int, what: str) -> None:
+    """Raise Taken if a program of another would end for a cgroup as ours is attached to it.
+
+    Programs above that were attached with BPF_F_ALLOW_OVERRIDE run until one is attached below.
+    """
+    for path in (cgroup, *cgroup.parents):
+        flags, programs = query(path, attach_type)
+        if not programs:
+            continue
+        if path != cgroup and not flags & _ALLOW_MULTI and flags & _ALLOW_OVERRIDE:
+            raise Taken(
+                errno.EBUSY,
+                f"cannot attach {what} to {cgroup}: {_listed(programs)} of {path} would not run "
+                "for it any longer (BPF_F_ALLOW_OVERRIDE): have its owner attach it with "
+                "BPF_F_ALLOW_MULTI, or hook another cgroup",
+            )
+        return
 
 
 def of_others(cgroup: Path, attach_type: int, after_ours: bool = False) -> list[str]:
@@ -107,6 +127,13 @@ def query(cgroup: Path, attach_type: int, asked: int = 0) -> tuple[int, list[int
     finally:
         os.close(fd)
     return (0, []) if failed else (flags.value, list(ids[: min(count.value, _MOST)]))
+
+
+def _listed(programs: list[int]) -> str:
+    """Return some programs, described, and how many more there are."""
+    more = len(programs) - _NAMED
+    named = ", ".join(map(_described, programs[:_NAMED]))
+    return f"{named} and {more} more" if more > 0 else named
 
 
 def _described(program: int) -> str:

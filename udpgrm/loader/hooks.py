@@ -119,14 +119,13 @@ def install(directory: Path, cgroup: Path, with_sendmsg: bool, starting_over: bo
 
 def _attach(directory: Path, cgroup: Path, target: int, hook: sources.Hook) -> Path:
     """Attach a pinned hook to a cgroup (fd). Returns the link's pin. Raises attached.Taken."""
-    path = _link_pin(directory, cgroup, hook)
+    path, what = _link_pin(directory, cgroup, hook), f"the {hook.name} hook"
+    attached.refuse_override(cgroup, hook.attach_type, what)
     with _opened(_program_pin(directory, hook)) as program:
         try:
             link_fd = libbpf.link_create(program, target, hook.attach_type)
         except OSError as error:
-            raise attached.explain(
-                error, cgroup, hook.attach_type, f"the {hook.name} hook"
-            ) from error
+            raise attached.explain(error, cgroup, hook.attach_type, what) from error
     try:
         libbpf.pin(link_fd, str(path))
     finally:
