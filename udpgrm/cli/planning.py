@@ -47,6 +47,11 @@ class Plan(NamedTuple):
 def check(arguments: Arguments, name: str) -> int:
     """Print what a restart would do."""
     plan = make(arguments, name)
+    if plan.changes:
+        try:
+            journals.want_room()
+        except journals.Suspended as error:
+            raise CommandError(f"{name}: {error}") from error
     document = plan.to_json()
     if arguments.flag("--json"):
         common.print_json(document)

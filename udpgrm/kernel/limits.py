@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Limits of descriptors: explanations of their errors, and what to do."""
+"""Limits of descriptors and file sizes: explanations of their errors, and what to do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ENOUGH = 1024
 
 
 def explain(error: BaseException) -> str:
-    """Return an error's message; if descriptors have run out, also what to do."""
+    """Return an error's message; if a limit is the reason, also what to do."""
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
@@ -22,7 +22,7 @@ def explain(error: BaseException) -> str:
 
 
 def _advice(error: BaseException) -> Optional[str]:
-    """Return what to do for an error for want of descriptors; None: it has another cause."""
+    """Return what to do for an error that a limit has caused; None: it has another cause."""
     cause: Optional[BaseException] = error
     while cause is not None:
         number = cause.errno if isinstance(cause, OSError) else None
@@ -35,5 +35,7 @@ def _advice(error: BaseException) -> Optional[str]:
             )
         if number == errno.ENFILE:
             return "the kernel's file table is full: raise fs.file-max (sysctl)"
+        if number == errno.EFBIG:
+            return "the limit of file sizes is reached: raise it (LimitFSIZE=, `ulimit -f`)"
         cause = cause.__cause__
     return None

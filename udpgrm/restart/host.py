@@ -72,8 +72,11 @@ class _LockFile:
     def write(self, text: str) -> None:
         """Replace the content. Raises OSError."""
         self._file.truncate(0)
-        self._file.write(text)
-        self._file.flush()
+        try:
+            os.write(self._file.fileno(), text.encode())  # a buffer would fail again at its end
+        except OSError as error:
+            error.filename = self._file.name
+            raise
 
 
 def lock_opener(path: str, flags: int) -> int:
@@ -250,3 +253,14 @@ def rewrite(path: Path, text: str, durable: bool = True) -> None:
     current.delete(draft)  # of a process that was killed
     current.create(draft, text, durable)
     current.replace(draft, path)
+
+
+def want_room(directory: Path, size: int) -> None:
+    """Check that a directory's disk, or its parent's where it is missing, has room for some bytes.
+
+    Raises OSError.
+    """
+    try:
+        current.reserve(directory, size)
+    except FileNotFoundError:
+        want_room(directory.parent, size)

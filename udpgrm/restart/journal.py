@@ -226,7 +226,7 @@ def warn(evidence: dict[str, Any], message: str) -> None:
 def want_room() -> None:
     """Check that another restart's journal can be written. Raises Suspended."""
     try:
-        host.current.reserve(directory(), _ROOM)
+        host.want_room(directory(), _ROOM)
     except OSError as error:
         raise Suspended(f"{directory()} cannot be written to ({error.strerror})") from error
 

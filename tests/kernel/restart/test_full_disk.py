@@ -47,6 +47,26 @@ def full(disk: Path) -> Iterator[None]:
             (disk / "filling").unlink()
 
 
+@pytest.mark.parametrize("broken", ["full", "read-only"])
+def test_a_check_fails_where_a_restart_would(disk: Path, edge: Edge, broken: str) -> None:
+    """Also before the first restart, and it leaves nothing behind."""
+    with contextlib.ExitStack() as stack:
+        if broken == "full":
+            stack.enter_context(full(disk))
+        else:
+            remount = ["mount", "-o", "remount", str(disk)]
+            stack.callback(subprocess.run, [*remount, "-o", "rw"], check=True)
+            subprocess.run([*remount, "-o", "ro"], check=True)
+        for arguments in (["--check"], []):
+            done = edge.restart(*arguments)
+            assert done.returncode == 255, done
+            [line] = done.stderr.splitlines()
+            assert str(disk) in line
+    assert (list(disk.glob("*.json")), edge.alive()) == ([], [])
+    assert edge.restart("--check").returncode == 0
+    assert edge.restart().returncode == 0
+
+
 # the first step, both sides of the promotion, and those that wait and end processes
 @pytest.mark.parametrize("step", ["prepare", "start", "promote", "drain", "stop"])
 def test_full_as_a_step_ends(disk: Path, edge: Edge, step: str) -> None:

@@ -23,6 +23,7 @@ from udpgrm.kernel.libbpf import VerifierError
             "cannot load steer: Permission denied: ",
         ),
         (OSError(errno.ENFILE, "Too many", "/f"), "/f: Too many: the kernel's file table is full"),
+        (OSError(errno.EFBIG, "File too large"), "File too large: the limit of file sizes is "),
         (ValueError("no number"), "no number"),
     ],
 )
