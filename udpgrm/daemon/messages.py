@@ -51,9 +51,11 @@ class MessageHandler:
         self._steering = steering
         self._registrar = registrar
         self._tubular = tubular
-        #: Groups that were logged: id -> epoch
+        #: Groups that were logged, but not those made while no daemon ran: id -> epoch
         self._known = {
-            group_id: maps.group(group_id).epoch for group_id in maps.groups_in(GroupState.LIVE)
+            group_id: group.epoch
+            for group_id in maps.groups_in(GroupState.LIVE)
+            if (group := maps.group(group_id)).program or group.next_entry
         }
         #: A socket was gone, or its quota is used up: garbage is to be collected soon
         self.missed_one = False

@@ -142,6 +142,22 @@ def test_events_of_a_promotion_that_creates(host: Host, sockets: list[socket.soc
     )
 
 
+def test_events_of_a_group_that_no_daemon_has_seen(
+    host: Host, sockets: list[socket.socket]
+) -> None:
+    """Made after the daemon was killed; groups of before are not created again."""
+    sockets.append(grm.udp())
+    grm.register(sockets[0], 1)
+    host.kill()
+    sockets.append(grm.udp(port=4434))
+    grm.put(sockets[1], grm.SOCKET_GEN, grm.u32(1))
+    grm.put(sockets[0], grm.SOCKET_GEN, grm.u32(2))
+    host.start()
+    registered = ["socket found", "registering socket"]
+    wait_for(lambda: len(events(host)) >= 5, "the registrations")
+    assert events(host) == ["socket group created", *registered, *registered]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_hooks_are_gone_when_it_exits(
     host: Host, sockets: list[socket.socket], number: signal.Signals
