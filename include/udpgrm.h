@@ -96,7 +96,10 @@ struct udpgrm_socket_generation {
 	uint16_t pending; /* 1: moves to this generation; index and cookie are not its own yet */
 };
 
-/* Return whether an errno means that there are no hooks, or the socket came before them. */
+/*
+ * Return whether an errno means that there are no hooks, or the socket came before them. The EBADF
+ * of a closed descriptor is no other.
+ */
 static inline bool udpgrm_is_not_hooked(int error)
 {
 	return error == ENOPROTOOPT || error == EBADF || error == EBADFD;

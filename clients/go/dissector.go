@@ -4,6 +4,7 @@
 package udpgrm
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"syscall"
@@ -84,5 +85,9 @@ func SetDissector(socket syscall.Conn, dissector Dissector) error {
 	native.PutUint32(value[4:], dissector.flowTimeout)
 	native.PutUint32(value[8:], dissector.apps)
 	copy(value[headSize:], dissector.rest)
-	return set(socket, optionDissector, value)
+	err := set(socket, optionDissector, value)
+	if errors.Is(err, syscall.EPERM) {
+		return fmt.Errorf("the group has another dissector (see udpgrm list), or this one is not valid: %w", err)
+	}
+	return err
 }

@@ -134,7 +134,7 @@ func Bind(address string, count int, dissector Dissector) ([]*net.UDPConn, error
 			for _, conn := range made {
 				conn.Close()
 			}
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", address, err)
 		}
 		made = append(made, conn)
 	}
@@ -184,7 +184,7 @@ func sockaddr(to netip.AddrPort) (syscall.Sockaddr, error) {
 	} else if index, err := strconv.ParseUint(zone, 10, 32); err == nil {
 		six.ZoneId = uint32(index)
 	} else if zone != "" {
-		return nil, fmt.Errorf("%s: there is no network device %q: %w", to, zone, syscall.ENODEV)
+		return nil, fmt.Errorf("there is no network device %q: %w", zone, syscall.ENODEV)
 	}
 	return six, nil
 }

@@ -126,7 +126,13 @@ pub fn bind(address: SocketAddr, count: usize, dissector: &Dissector) -> Result<
 
 /// Set the dissector of a socket's group, once. `PermissionDenied`: the group has another one.
 pub fn set_dissector<S: AsRawFd>(socket: &S, dissector: &Dissector) -> Result<()> {
-    Ok(sys::set(socket, DISSECTOR, &dissector.value())?)
+    sys::set(socket, DISSECTOR, &dissector.value()).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => Error::Io(io::Error::new(
+            error.kind(),
+            "the group has another dissector (see udpgrm list), or this one is not valid",
+        )),
+        _ => error.into(),
+    })
 }
 
 /// Enroll sockets in a generation and wait as `wait_registered` does. Returns their indices.
