@@ -57,7 +57,9 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible is not typed
         self.set_options(var_options=given, direct=kwargs)
         inventory = _hosts.Inventory(self._loader, given)
         found = inventory.meant(terms)
-        if self.get_option("playbook") and not inventory.is_empty:
+        if self.get_option("playbook") and inventory.is_empty:
+            _hosts.refuse_empty()
+        elif self.get_option("playbook"):
             wrong = _variables.misspelt(given)
             if wrong:
                 raise AnsibleError(wrong)

@@ -13,7 +13,7 @@ short_description: Hosts and batches of a rolling restart
 description:
   - Reads the variables of the playbooks C(udpgrm.fleet.rolling_restart) and C(udpgrm.fleet.rolling_reboot), and fails for
     any that is wrong or misspelt.
-  - Without any host in the inventory, as in a syntax check, nothing is checked.
+  - Without any host in the inventory it fails, but for a syntax check, in which nothing is checked then.
 options:
   begin:
     description:
@@ -71,9 +71,11 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible is not typed
         given = variables or {}
         self.set_options(var_options=given, direct=kwargs)
         inventory = _hosts.Inventory(self._loader, given)
-        if inventory.is_empty:
-            return [_unknown({}, apart=False)]
         at_parsing = self.get_option("at_parsing")
+        if inventory.is_empty:
+            if not at_parsing:  # hosts may be added until the play begins
+                _hosts.refuse_empty()
+            return [_unknown({}, apart=False)]
         # variables of hosts are known to the tasks only
         lacking = _variables.ROLLING_RESTART if at_parsing else ["udpgrm_release"]
         try:

@@ -114,6 +114,17 @@ def named_twice(hostvars: t.Mapping[str, Variables], names: t.Iterable[str]) -> 
     )
 
 
+def refuse_empty() -> None:
+    """Raise AnsibleError for an inventory without hosts, as one whose source cannot be read: Ansible would succeed.
+
+    A syntax check needs none.
+    """
+    if not context.CLIARGS.get("syntax"):
+        raise AnsibleError(
+            "the inventory has no hosts: nothing would be done; see Ansible's warnings of its sources"
+        )
+
+
 def check_command_line(limited: list[str], variables: Variables) -> None:
     """Raise AnsibleError for options that would skip all of a playbook of the collection.
 
