@@ -182,8 +182,8 @@ def entry(
         **_figures.figures(journal, measured),
         **(switch or {}).get("figures", {}),
     }
-    if taken_over:
-        # the losses of its clients are unknown
+    if taken_over or status == "unreachable":
+        # the losses of its clients are unknown: it may be without power
         found["flows_lost"] = None
     if status in ("unchanged", "planned", "untouched"):
         # a journal belongs to an earlier restart
