@@ -206,7 +206,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             decision = {**decision, "stop": stop}
         else:
             part.switch(self._settings["release"], self._settings["other_rollout"])
-        return {**part.result(), "decision": decision}
+        return part.decided(decision)
 
     def _inspects_at_once(self) -> bool:
         """Return whether the task that restarts inspects as well: a host occupies a fork while it bakes."""
@@ -321,8 +321,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         part = self._part(run)
         if decision["reason"] and self._settings["on_stop"] == "rollback" and not part.check:
             left = [entry for entry in self._mine(part) if entry["status"] != "rolled_back"]
-            part.back(self._drainable(left))
-        part.join(self._drainable(self._mine(part)))
+            part.back(_steps.drainable(left))
+        part.join(_steps.drainable(self._mine(part)))
         if isinstance(part, _reboot.Host):
             part.release(self._variables.get(_rollout.PLAN))
         verdict = _rollout.verdicts(self._mine(part), self._settings["max_error_share"])
@@ -331,10 +331,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         if why and self._settings["support_bundle"] and not part.check:
             _bundle.keep(run, self._host, part.support())
         return {**result, "msg": why} if why else result
-
-    @staticmethod
-    def _drainable(entries: list[JsonObject]) -> list[str]:
-        return [e["service"] for e in entries if e["status"] == "updated" or e["drains"]]
 
     def _sum_up(self) -> JsonObject:
         run = _rollout.newest_run(self._variables["hostvars"], self._hosts)

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 import typing as t
 
 from ansible_collections.udpgrm.fleet.plugins.module_utils import _claim
@@ -16,11 +17,13 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
     Host,
     HostError,
     JsonObject,
+    service_name,
 )
 from ansible_collections.udpgrm.fleet.plugins.module_utils._service import (
     FINISHED,
     ROLLED_BACK,
     Restart,
+    info,
     measure,
     read_restart,
     refuse_interrupted,
@@ -42,13 +45,15 @@ class Task:
     rollout: _claim.Rollout | None = None
     # The service at the end.
     last: Restart = dataclasses.field(init=False)
+    # What the host's plan says that an operator should know.
+    notes: list[str] = dataclasses.field(default_factory=list)
 
     def start(self) -> JsonObject:
         """Restart the service unless it runs the release. Raises HostError, Unsuccessful, Claimed."""
         if self.rollout is not None:
             _claim.check(self.service, self.rollout)
         plan = self.host.plan(self.service, self.release)
-        action = plan["action"]
+        action, self.notes = plan["action"], plan.get("notes", [])
         before = {"generation": plan["from_generation"], "release": plan["from_release"]}
         after = {"generation": plan["to_generation"], "release": plan["release"]}
         if action == "none":
@@ -147,6 +152,7 @@ class Task:
             "service": self.service,
             "restart": restart.journal,
             "serves": restart.evidence,
+            "notes": self.notes,
             **more,
         }
         if "before" in more:
@@ -160,3 +166,15 @@ class Unsuccessful(Exception):
     def __init__(self, message: str, result: JsonObject) -> None:
         super().__init__(message)
         self.result = result
+
+
+def inspect_after_bake(host: Host, rollout: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return the services of a rollout after its bake; one that cannot be read has failed, not the restart."""
+    time.sleep(rollout["bake"])
+    inspected: dict[str, t.Any] = {}
+    for service in rollout["inspect"]:
+        try:
+            inspected[service] = {"changed": False, **info(host, service_name(service))}
+        except HostError as error:
+            inspected[service] = {"changed": False, "failed": True, "msg": str(error)}
+    return inspected

@@ -195,6 +195,12 @@ restart:
       elements: dict
       sample: [{"step": "drain", "started": 1767225600.125, "ended": null, "result": null, "reason": "", "evidence": {}}]
   sample: {"state": "drain", "step": "drain", "outcome": null, "from_generation": 1, "to_generation": 2}
+notes:
+  description: What an operator should know, as of clients that an adoption does not know yet. They are warnings, too.
+  type: list
+  elements: str
+  returned: success, and when a restart did not end well
+  sample: []
 units:
   description: Units that were enabled or disabled, as the service's first restart has replaced a unit that the role had adopted.
   type: list
@@ -253,9 +259,6 @@ measured:
       sample: {"1": 37, "2": 4}
 """
 
-import time
-import typing as t
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.udpgrm.fleet.plugins.module_utils import _claim
 from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
@@ -263,20 +266,12 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
     HostError,
     service_name,
 )
-from ansible_collections.udpgrm.fleet.plugins.module_utils._restart import Task, Unsuccessful
-from ansible_collections.udpgrm.fleet.plugins.module_utils._service import hand_over, info
-
-
-def inspect_after_bake(host: Host, rollout: dict[str, t.Any]) -> dict[str, t.Any]:
-    """Return the services of a rollout after its bake; one that cannot be read has failed, not the restart."""
-    time.sleep(rollout["bake"])
-    inspected: dict[str, t.Any] = {}
-    for service in rollout["inspect"]:
-        try:
-            inspected[service] = {"changed": False, **info(host, service_name(service))}
-        except HostError as error:
-            inspected[service] = {"changed": False, "failed": True, "msg": str(error)}
-    return inspected
+from ansible_collections.udpgrm.fleet.plugins.module_utils._restart import (
+    Task,
+    Unsuccessful,
+    inspect_after_bake,
+)
+from ansible_collections.udpgrm.fleet.plugins.module_utils._service import hand_over
 
 
 def main() -> None:
@@ -335,6 +330,8 @@ def main() -> None:
     except (HostError, OSError) as error:
         ended()
         module.fail_json(msg=str(error))
+    for note in task.notes:
+        module.warn(f"{task.service}: {note}")
     result["changed"] |= bool(units)
     if rollout is not None and params["rollout"]["inspect"] and "measured" in result:
         result["inspected"] = inspect_after_bake(task.host, params["rollout"])

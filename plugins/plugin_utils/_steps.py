@@ -24,7 +24,7 @@ from ansible_collections.udpgrm.fleet.plugins.plugin_utils._figures import JsonO
 display = Display()
 _SAY_EVERY_S = 60.0
 #: Of a module's result: inspections become steps of their own.
-_NOT_KEPT = ("invocation", "diff", "inspected")
+_NOT_KEPT = ("invocation", "diff", "inspected", "notes", "warnings")
 
 # Runs a module of the collection on the host; raises AnsibleConnectionFailure.
 Execute = t.Callable[[str, dict[str, t.Any]], JsonObject]
@@ -40,6 +40,8 @@ class Host:
     execute: Execute
     check: bool
     steps: list[dict[str, t.Any]] = dataclasses.field(default_factory=list)
+    #: What the host says of its restarts that an operator should know.
+    notes: list[str] = dataclasses.field(default_factory=list)
 
     def switch(self, release: str | None, other_rollout: str, bake: int | None = None) -> bool:
         """Restart the services, one after the other, up to one that fails.
@@ -52,6 +54,7 @@ class Host:
             if bake is not None and service == self.services[-1]:
                 mine = {**mine, "bake": bake, "inspect": [*self.switched(), service]}
             result = self._claim("udpgrm_restart", arguments, mine, other_rollout)
+            self.notes += [f"{self.name}: {service}: {note}" for note in result.get("notes") or []]
             self._note("switch", service, result)
             if not _rollout.is_well(result):
                 if result.get("unreachable") and not self.check:
@@ -157,9 +160,12 @@ class Host:
     def _call(self, module: str, arguments: dict[str, t.Any]) -> JsonObject:
         """Run a module; an unreachable host is a result as well."""
         try:
-            return self.execute(module, arguments)
+            result = self.execute(module, arguments)
         except AnsibleConnectionFailure as error:
             return {"unreachable": True, "msg": str(error)}
+        if result.get("failed") and not result.get("msg"):
+            return {**result, "msg": _crash(module, result.get("exception"))}
+        return result
 
     def _note(self, step: str, service: str, result: JsonObject) -> None:
         kept = {key: value for key, value in result.items() if key not in _NOT_KEPT}
@@ -167,6 +173,13 @@ class Host:
 
     def _has_switched(self, result: JsonObject) -> bool:
         return _rollout.is_well(result) and bool(result.get("measured"))
+
+    def decided(self, decision: JsonObject) -> dict[str, t.Any]:
+        """Return the result of a task with the decision on its batch, and warn of the notes, which it gets."""
+        for note in self.notes:
+            display.warning(note)
+        notes = [*decision["notes"], *self.notes]
+        return {**self.result(), "decision": {**decision, "notes": notes}}
 
     def result(self) -> dict[str, t.Any]:
         """Return the result of the task."""
@@ -181,3 +194,15 @@ class Host:
             key = "unreachable" if bad.get("unreachable") else "failed"
             found.update({key: True, "msg": _rollout.cause(bad)})
         return found
+
+
+def _crash(module: str, exception: t.Any) -> str:
+    """Return the message for a module that has raised. ansible-core 2.19 has it in the exception only, until that is stored."""
+    event = getattr(exception, "event", None)
+    why = getattr(event, "msg", None) or exception or "without a message"
+    return f"{module} has raised an error: {why}"
+
+
+def drainable(entries: t.Sequence[JsonObject]) -> list[str]:
+    """Return the services of a host whose old instances may drain."""
+    return [e["service"] for e in entries if e["status"] == "updated" or e["drains"]]

@@ -4,15 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple, Optional
 
 from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
-from udpgrm.restart import foreground, lock, migration, release, systemd, unanswered
+from udpgrm.restart import foreground, lock, release, systemd
 from udpgrm.restart import journal as journals
-from udpgrm.restart.groups import Groups
 from udpgrm.restart.journal import Journal
 from udpgrm.restart.release import Action
 from udpgrm.services import loader
@@ -41,6 +39,8 @@ class Plan(NamedTuple):
             "action": self.action.value,
             "changed": self.changes,
             "release": self.release,
+            # of a restart that would begin
+            "notes": self.document["notes"] if self.action is Action.RESTART else [],
         }
 
 
@@ -56,7 +56,7 @@ def check(arguments: Arguments, name: str) -> int:
     if arguments.flag("--json"):
         common.print_json(document)
     elif plan.action is Action.RESTART:
-        print(*_lines(name, document), *losses(arguments, plan), sep="\n")
+        print(*_lines(name, document), *document["notes"], sep="\n")
     else:
         words = {
             Action.NONE: "serves already",
@@ -65,16 +65,6 @@ def check(arguments: Arguments, name: str) -> int:
         }
         print(f"{name}: release {plan.release or 'unknown'} {words[plan.action]}")
     return 0
-
-
-def losses(arguments: Arguments, plan: Plan) -> Iterator[str]:
-    """Yield which clients a restart would cut off, as no flow of theirs is known."""
-    generation = plan.document["from_generation"]
-    note = migration.unknown_clients(plan.service, generation)
-    if note is not None:
-        yield note
-    groups = Groups(common.pin_dir(arguments), plan.service.groups)
-    yield from unanswered.notes(plan.service, groups, generation)
 
 
 def make(arguments: Arguments, name: str) -> Plan:

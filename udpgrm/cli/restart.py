@@ -8,7 +8,7 @@ import functools
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Optional
 
 from udpgrm.cli import common, planning, showing
@@ -61,13 +61,13 @@ def run(arguments: Arguments) -> int:
             return here(arguments, functools.partial(_work, arguments, name))
         if not with_resume:
             plan = planning.make(arguments, name)  # so that most refusals come from here
-            _note_losses(arguments, name, plan)
+            _print_notes(name, plan.document["notes"])
         return elsewhere(arguments, name, ["--resume"] if with_resume else [])
 
 
-def _note_losses(arguments: Arguments, name: str, plan: Plan) -> None:
-    for loss in planning.losses(arguments, plan):
-        _note(f"{name}: {loss}")
+def _print_notes(name: str, notes: Sequence[str]) -> None:
+    for note in notes:
+        _note(f"{name}: {note}")
 
 
 def _refuse_combinations(arguments: Arguments) -> None:
@@ -98,7 +98,8 @@ def _ensure(arguments: Arguments, name: str) -> int:
             plan = planning.make(arguments, name)
             changed |= plan.changes
             if plan.action is Action.RESTART:
-                _note_losses(arguments, name, plan)
+                if not is_here(arguments):
+                    _print_notes(name, plan.document["notes"])
                 _hand_over(arguments, name)
             if plan.changes and is_here(arguments):
                 return _ensure_here(arguments, name, plan)
@@ -218,7 +219,8 @@ def _work(arguments: Arguments, name: str, progress: Progress) -> Journal:
     service = loader.load(name, common.services_dir())
     text = (common.services_dir() / f"{name}{loader.SUFFIX}").read_text(encoding="utf-8")
     to_release = planning.release_of(service, arguments.given.get("--release"))
-    return foreground.begin(service, text, to_release, common.pin_dir(arguments), progress)
+    pin_dir, on_note = common.pin_dir(arguments), lambda note: _print_notes(name, [note])
+    return foreground.begin(service, text, to_release, pin_dir, progress, on_note)
 
 
 def is_here(arguments: Arguments) -> bool:

@@ -8,7 +8,17 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
-from udpgrm.restart import host, lock, machine, prepare, release, statedir, transaction
+from udpgrm.restart import (
+    host,
+    lock,
+    machine,
+    migration,
+    prepare,
+    release,
+    statedir,
+    transaction,
+    unanswered,
+)
 from udpgrm.restart import journal as journals
 from udpgrm.restart.decoy import DecoyUnit
 from udpgrm.restart.evidence import KernelProber
@@ -49,7 +59,13 @@ def plan(service: Service, pin_dir: Path) -> dict[str, Any]:
     chosen = prepare.check(service, groups, instances_of(service, groups))
     found = _way(service, groups, chosen.old, chosen.new)
     working = {group["working_generation"] for group in found["groups"]}
-    return {**found, "from_release": release.serving(journals.recent(service.name), working)}
+    unknown = migration.unknown_clients(service, chosen.old)
+    notes = [*filter(None, [unknown]), *unanswered.notes(service, groups, chosen.old)]
+    return {
+        **found,
+        "from_release": release.serving(journals.recent(service.name), working),
+        "notes": notes,
+    }
 
 
 def unfinished_plan(service: Service, journal: Journal, pin_dir: Path) -> dict[str, Any]:
@@ -58,6 +74,7 @@ def unfinished_plan(service: Service, journal: Journal, pin_dir: Path) -> dict[s
     return {
         **_way(service, groups, journal.from_generation, journal.to_generation),
         "from_release": journal.from_release,
+        "notes": [],
     }
 
 
@@ -138,9 +155,17 @@ def hand_over(service: Service, pin_dir: Path, continue_drain: Callable[[str], N
 
 
 def begin(
-    service: Service, definition: str, to_release: str, pin_dir: Path, progress: Progress
+    service: Service,
+    definition: str,
+    to_release: str,
+    pin_dir: Path,
+    progress: Progress,
+    on_note: Callable[[str], None],
 ) -> Journal:
-    """Restart a service. Raises Busy, Refused, NotPossible, Detached, Suspended."""
+    """Restart a service; on_note gets what an operator should know.
+
+    Raises Busy, Refused, NotPossible, Detached, Suspended.
+    """
     with lock.locked(service.name):
         host.current.delete(transaction.rollback_path(service.name))  # of another restart
         planned = plan(service, pin_dir)  # refused before the last journal is lost
@@ -159,6 +184,8 @@ def begin(
             journal.save()
         except journals.Suspended as error:
             raise NotPossible(f"{service.name}: {error}") from error
+        for note in planned["notes"]:
+            on_note(note)
         return _run(journal, service, pin_dir, progress, lambda steps: Position())
 
 

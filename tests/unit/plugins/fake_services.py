@@ -33,7 +33,8 @@ def service(name: str = "echo", **behaviour: t.Any) -> Document:
     C(errors): dispatch errors that a restart begins to cause; C(cut): the step in which the
     first process that runs a restart dies; C(loses_power): seconds after a switch at which the
     host is booted again, with generation 1; C(no_socket): an adoption is refused;
-    C(draining): earlier restarts; C(drain): what its policy has instead of the sample's.
+    C(draining): earlier restarts; C(drain): what its policy has instead of the sample's;
+    C(notes): those of a plan.
     """
     return {
         "name": name,
@@ -43,7 +44,7 @@ def service(name: str = "echo", **behaviour: t.Any) -> Document:
         "former": None,
         "journal": None,
         "metrics": dict(METRICS),
-        "behaviour": {"polls": 0, **behaviour},
+        "behaviour": {"polls": 0, "notes": [], **behaviour},
     }
 
 
@@ -261,6 +262,7 @@ class FakeServices:
         is_there = serves == wanted
         return {
             **plan,
+            "notes": behaviour["notes"],
             "action": "none" if is_there else "restart",
             "changed": not is_there,
             "from_release": serves,

@@ -176,6 +176,29 @@ def test_a_run_of_nothing_is_no_success(
     assert wrong in " ".join(output.split())
 
 
+@versions_in_turn("playbook", ["rolling_restart", "rolling_reboot", "status", "site"])
+def test_an_inventory_without_hosts_is_no_success(ansible: Ansible, playbook: str) -> None:
+    """As of a source that cannot be read: Ansible only warns. A syntax check needs no host."""
+    fleet = Fleet(ansible, [])
+    status, output = fleet.run("--syntax-check", playbook=playbook)
+    assert status == 0, output
+    status, output = fleet.run(playbook=playbook)
+    assert status != 0, output
+    assert "the inventory has no hosts" in " ".join(output.split())
+
+
+def test_notes_of_a_plan_are_warnings(ansible: Ansible) -> None:
+    """Of a restart that would cut clients off, though all hosts of the run are well."""
+    fleet = Fleet(ansible, [{"notes": ["clients lose their session"]}, {}])
+    note = "fl1: echo: clients lose their session"
+    for options in ["--check"], []:
+        status, output = fleet.run(*options)
+        assert status == 0, output
+        assert f"[WARNING]: {note}" in output
+        result = json.loads((ansible.directory / "report.json").read_text())
+        assert result["notes"] == [note]
+
+
 @versions_in_turn("playbook", ["rolling_restart", "status"])
 def test_misspelt_variables(ansible: Ansible, playbook: str) -> None:
     fleet = Fleet(ansible, [{}])

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import types
 import typing as t
 
 import pytest
@@ -46,3 +47,26 @@ def test_a_host_that_is_gone_is_unreachable_once() -> None:
     host = _steps.Host("fl1", RUN, ["echo"], execute, check=False)
     assert not host.switch(None, "refuse")
     assert [step["step"] for step in host.steps] == ["switch"]
+
+
+class Raised:
+    """What ansible-core 2.19 returns of a module's exception: as text it says nothing."""
+
+    event = types.SimpleNamespace(msg="'release'")
+
+    def __str__(self) -> str:
+        return "(traceback unavailable)"
+
+
+@pytest.mark.parametrize(
+    ("result", "why"),
+    [
+        ({"exception": Raised()}, "udpgrm_restart has raised an error: 'release'"),
+        ({}, "udpgrm_restart has raised an error: without a message"),
+        ({"msg": "MODULE FAILURE", "module_stderr": "KeyError"}, "MODULE FAILURE: KeyError"),
+    ],
+)
+def test_a_module_that_raises_says_why(result: dict[str, t.Any], why: str) -> None:
+    host = _steps.Host("fl1", RUN, ["echo"], lambda *_: {"failed": True, **result}, check=False)
+    assert not host.switch(None, "refuse")
+    assert host.result()["msg"] == why
