@@ -259,6 +259,8 @@ measured:
       sample: {"1": 37, "2": 4}
 """
 
+import typing as t
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.udpgrm.fleet.plugins.module_utils import _claim
 from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
@@ -273,6 +275,18 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._restart import (
 )
 from ansible_collections.udpgrm.fleet.plugins.module_utils._service import hand_over
 
+ROLLOUT: dict[str, t.Any] = {
+    "type": "dict",
+    "options": {
+        "run": {"type": "str", "required": True},
+        "by": {"type": "str", "required": True},
+        "replaces": {"type": "str"},
+        "host": {"type": "str"},
+        "bake": {"type": "int", "default": 0},
+        "inspect": {"type": "list", "elements": "str", "default": []},
+    },
+}
+
 
 def main() -> None:
     module = AnsibleModule(
@@ -285,17 +299,7 @@ def main() -> None:
             },
             "release": {"type": "str"},
             "wait": {"type": "str", "choices": ["verified", "finished"], "default": "verified"},
-            "rollout": {
-                "type": "dict",
-                "options": {
-                    "run": {"type": "str", "required": True},
-                    "by": {"type": "str", "required": True},
-                    "replaces": {"type": "str"},
-                    "host": {"type": "str"},
-                    "bake": {"type": "int", "default": 0},
-                    "inspect": {"type": "list", "elements": "str", "default": []},
-                },
-            },
+            "rollout": ROLLOUT,
         },
         supports_check_mode=True,
     )
