@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 import typing as t
+from collections import ChainMap
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
@@ -341,6 +342,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
     def _mine(self, part: _steps.Host) -> list[JsonObject]:
         """Return the entries of this host, with the steps of this task."""
         done = {"run": {"id": part.run}, "steps": part.steps}
-        variables = {**self._variables["hostvars"][self._host], _rollout.FINISH: done}
+        # not a copy: Ansible would resolve all variables, those of a failed hook's task included
+        variables = ChainMap({_rollout.FINISH: done}, self._variables["hostvars"][self._host])
         services = self._settings["services"]
         return _rollout.collect({self._host: variables}, [self._host], services, part.run)

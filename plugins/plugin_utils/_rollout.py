@@ -78,8 +78,8 @@ def collect(
         variables = hostvars[name]
         for variable in _IN_TIME:
             steps[name] += steps_of(variables.get(variable), run, services)
-        begun, finished = (is_of(variables.get(key), run) for key in (BEGIN, FINISH))
-        if name in removed and begun and not finished:
+        begun, finish = is_of(variables.get(BEGIN), run), variables.get(FINISH) or {}
+        if name in removed and begun and not is_of(finish, run) and is_well(finish):
             steps[name] += hook_steps(_LOST, services)
         for result in (variables.get(CANARIES) or {}).get("results", []):
             if result.get("item") in steps:

@@ -19,7 +19,8 @@ HOOKS = ("before_batch", "before_host", "after_host", "after_batch", "on_stop_ta
 #: A line for each hook and host: its name, the host, and what the hook knows of the restart.
 FACTS = {
     "on_stop_tasks": (
-        "{{ rollout_stop.reason }}, {{ rollout_stop.hosts | map(attribute='status') | join(' ') }}"
+        "{{ rollout_stop.reason }}, {{ rollout_restarts[0].status }}, "
+        "{{ rollout_stop.hosts | map(attribute='status') | join(' ') }}"
     ),
 }
 RESTART = (
@@ -261,3 +262,32 @@ def test_hooks_of_the_second_of_two_rollouts(ansible: Ansible) -> None:
         "after_host fl1: updated 3 fl1",
         "after_host fl2: updated 3 fl2",
     ]
+
+
+#: Its name and arguments cannot be templated again, once it has failed.
+LOOP = {
+    "name": "Tell {{ balancer }}",
+    "ansible.builtin.fail": {"msg": "{{ balancer }} says no"},
+    "loop": ["b1", "b2"],
+    "loop_control": {"loop_var": "balancer"},
+}
+UNDEFINED = {"name": "Tell {{ balancer }}", "ansible.builtin.command": "tell {{ balancer }}"}
+
+
+@versions_in_turn(
+    "task, hook",
+    [(task, hook) for task in (LOOP, UNDEFINED) for hook in HOOKS],
+)
+def test_a_task_whose_variables_are_gone_fails_as_its_hook(
+    ansible: Ansible, task: dict[str, t.Any], hook: str
+) -> None:
+    fleet = Fleet(ansible, [{}, {}])
+    hooks = Hooks(ansible.directory, **{hook: [task]})
+    brake = ansible.directory / "brake"
+    if hook == "on_stop_tasks":
+        brake.write_text("stop")
+    status, output = fleet.run(udpgrm_brake=str(brake), **hooks.variables)
+    assert status == 2, output
+    assert f"udpgrm_{hook}: Tell" in " ".join(output.split())
+    counted = "2 untouched" if hook == "on_stop_tasks" else "1 failed, 1 untouched"
+    assert f"echo: {counted}" in output
