@@ -145,7 +145,10 @@ def _is_of(claim: JsonObject | None, run: str) -> bool:
 
 def from_options(options: t.Mapping[str, t.Any] | None) -> Rollout | None:
     """Return the rollout of a module's option C(rollout)."""
-    if options is None:
-        return None
+    return None if options is None else rollout_of(options)
+
+
+def rollout_of(options: t.Mapping[str, t.Any]) -> Rollout:
+    """Return a rollout from its parts."""
     names = ("run", "by", "replaces", "host")
     return Rollout(**{name: options.get(name) or "" for name in names})

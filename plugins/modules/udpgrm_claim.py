@@ -149,8 +149,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    rollout = _claim.from_options(module.params["rollout"])
-    assert rollout is not None
+    rollout = _claim.rollout_of(module.params["rollout"])
     host = Host.of_module(module)
     result: JsonObject = {}
     try:
