@@ -102,6 +102,9 @@ class SimulatedGroups(Groups):
         """Return none: packets are not counted, so no restart has notes of them."""
         return None
 
+    def cookies(self, generation: Optional[int]) -> set[int]:
+        return set()
+
     def working(self) -> dict[str, Optional[int]]:
         self._want_state("working")
         return {group.address: self._world.working.get(group.address) for group in self.groups}

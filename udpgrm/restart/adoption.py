@@ -15,7 +15,7 @@ import errno
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,10 @@ _POLL_S = 0.01
 
 class AdoptionError(Exception):
     """Raised when sockets cannot be enrolled; the message says which, and what to do."""
+
+
+class TakenOver(AdoptionError):
+    """Raised when sockets of the instance before are those of the new one, too."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +108,13 @@ def adopt(
     timeout: float,
     application: int = 0,
     is_alive: Callable[[], bool] = lambda: False,
+    earlier: Collection[int] = (),
 ) -> Enrolled:
     """Put the sockets of a cgroup's processes into a generation of their group.
 
     Waits at most `timeout` seconds until there are `count` of them and the daemon has entered
-    them. is_alive: returns whether a process may still start in a cgroup that has none. Raises
-    AdoptionError; nothing is promoted.
+    them. is_alive: returns whether a process may still start in a cgroup that has none. earlier:
+    the SO_COOKIEs of sockets that it may not have. Raises AdoptionError; nothing is promoted.
     """
     deadline = time.monotonic() + timeout
     held: list[tuple[int, socket.socket]] = []
@@ -128,6 +133,7 @@ def adopt(
                 )
             _close(held)
             time.sleep(_POLL_S)
+        refuse_taken_over(earlier, (cookie for cookie, _ in held), f"{cgroup.name} at {where}")
         for cookie, sock in held:
             _prepare(maps, cookie, sock, where, application)
         # the steering program selects by the same hash: clients stay at the sockets they have
@@ -154,6 +160,16 @@ def adopt(
         _close(held)
 
 
+def refuse_taken_over(earlier: Collection[int], cookies: Iterable[int], where: str) -> None:
+    """Raise TakenOver if sockets of the instance before are among an instance's."""
+    if taken := set(earlier).intersection(cookies):
+        raise TakenOver(
+            f"{len(taken)} sockets of {where} are those of the instance before, passed on or "
+            "inherited: nothing keeps the flows of the two apart. Both are left running: let the "
+            "server bind sockets of its own (docs/limits.md)"
+        )
+
+
 def adopt_all(
     maps: Maps,
     cgroup: Path,
@@ -161,6 +177,7 @@ def adopt_all(
     generation: int,
     deadline: float,
     is_alive: Callable[[], bool],
+    earlier: Collection[int],
 ) -> None:
     """Adopt the sockets of each of a service's groups, as adopt() does; deadline: monotonic."""
     for group in groups:
@@ -174,6 +191,7 @@ def adopt_all(
             left,
             group.application,
             is_alive,
+            earlier,
         )
 
 

@@ -104,6 +104,7 @@ class Steps:
             "instance": self._instances.name(chosen.new),
             "working": self._groups.working(),
             "reading": self._groups.reading(),
+            "sockets": sorted(self._groups.cookies(chosen.old)) if chosen.old is not None else [],
         }
         evidence["working"] = journal.plan["working"]
 
@@ -116,13 +117,24 @@ class Steps:
 
         self._elsewhere.start(self._new, look)
 
-    def _enroll(self, evidence: Evidence) -> None:
+    def _enroll(self, evidence: Evidence) -> Optional[Result]:
+        earlier = self._journal.plan.get("sockets", [])  # an older version has noted none
+        try:
+            self._await_sockets(earlier, evidence)
+            name = self._instances.name(self._new)
+            adoption.refuse_taken_over(earlier, self._groups.cookies(self._new), name)
+        except adoption.TakenOver as error:
+            warn(evidence, str(error))
+            return Result.STUCK
+        return None
+
+    def _await_sockets(self, earlier: list[int], evidence: Evidence) -> None:
         deadline = host.current.monotonic() + self._service.timeouts.enroll_s
         if self._service.enrollment == "adopted":
             self._refuse_ended()
             cgroup, maps = self._instances.cgroup(self._new), self._groups.maps
             adoption.adopt_all(
-                maps, cgroup, self._service.groups, self._new, deadline, self._new_lives
+                maps, cgroup, self._service.groups, self._new, deadline, self._new_lives, earlier
             )
         wanted = {group.address: group.sockets for group in self._service.groups}
         while True:

@@ -126,6 +126,33 @@ while True:
         sock.sendto(data, peer)
 """
 )
+#: Takes the sockets of the instance before, if one answers; ENROLL: sets its generation itself.
+TAKES_OVER = (
+    _HEAD
+    + """
+at = "\\0takes-over-" + os.environ["UNITS_CGROUP"]
+door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+try:
+    door.connect(at)
+    sock = socket.socket(fileno=socket.recv_fds(door, 1, 1)[1][0])
+    door = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)  # nothing comes there
+except OSError:
+    sock = bound()
+    door.bind(at)
+    door.listen()
+if ENROLL:
+    sock.setsockopt(socket.IPPROTO_UDP, 201, int(generation))
+ready()
+while True:
+    for one in select.select({door, sock}, [], [])[0]:
+        if one is sock:
+            data, peer = sock.recvfrom(2048)
+            sock.sendto(answer(data), peer)
+        else:
+            socket.send_fds(door.accept()[0], [b"1"], [sock.fileno()])
+            sock = door = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+"""
+)
 
 
 def define(edge: Edge, server: str, sockets: int) -> None:
@@ -351,6 +378,24 @@ def test_a_drain_of_answers_past_the_hooks(edge: Edge) -> None:
     done = edge.restart("--json")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no hook has seen it send" in step(done.stdout, "drain")["reason"]
+
+
+@pytest.mark.parametrize("enrolls", [False, True], ids=["adopted", "enrolled"])
+def test_sockets_that_the_new_instance_takes_over(edge: Edge, enrolls: bool) -> None:
+    """No flow is told from another, and no drain can be known; nothing is stopped."""
+    define(edge, TAKES_OVER.replace("ENROLL", str(enrolls)), 1)
+    if enrolls:
+        edge.define(groups=[{"address": WHERE, "sockets": 1}], drain=KEPT)
+    assert edge.restart().returncode == 0
+    with client() as sock:
+        assert ask(sock) == 1
+        done = edge.restart("--json")
+        assert done.returncode == 2, done.stdout + done.stderr
+        reason = step(done.stdout, "enroll")["reason"]
+        assert "1 sockets of edge@2.service" in reason
+        assert "are those of the instance before" in reason
+        assert (json.loads(done.stdout)["outcome"], edge.alive()) == ("failed", [1, 2])
+        assert ask(sock) == 2  # as its servers do it
 
 
 def step(out: str, name: str) -> dict[str, Any]:

@@ -147,6 +147,9 @@ class FakeGroups:
         count = self.sockets if generation in self.instances.running else 0
         return dict.fromkeys(self.by_address, count)
 
+    def cookies(self, generation: Optional[int]) -> set[int]:
+        return set()
+
     def working(self) -> dict[str, Optional[int]]:
         return dict(self.by_address)
 
