@@ -116,6 +116,9 @@ class SimulatedGroups(Groups):
         found = {group.address: _Socket(self._world, group.address) for group in self.groups}
         yield cast(dict[str, socket.socket], found if there else {})
 
+    def limits(self, generation: int, pids: Sequence[int]) -> list[str]:
+        return []
+
     def sample(self, generation: int) -> Sample:
         world = self._world
         if not self._here("sample"):

@@ -56,6 +56,12 @@ _OF_OPTIONS = {
 _ALL_IPV4 = "all IPv4 packets"
 
 
+def explain(limit: str) -> str:
+    """Return what meets a limit, why it matters and what to do, in one line."""
+    _, what, why, do = _OF_OPTIONS[limit]
+    return f"{what}: {why}; {do} (docs/limits.md)"
+
+
 def of_socket(sock: Socket) -> Iterator[Finding]:
     """Return the findings about options of a socket that meet a limit."""
     for name, (code, what, why, do) in _OF_OPTIONS.items():

@@ -138,6 +138,7 @@ def adopt(
             _prepare(maps, cookie, sock, where, application)
         # the steering program selects by the same hash: clients stay at the sockets they have
         order = kernel_order.indices(maps, sockopt.netns_cookie(held[0][1]))
+        _refuse_outside(maps, where, held, order)
         held.sort(key=lambda item: order.get(item[0], abi.SLOT_SOCKETS))
         sockets = [sock for _, sock in held]
         left = max(deadline - time.monotonic(), 1.0)
@@ -193,6 +194,32 @@ def adopt_all(
             is_alive,
             earlier,
         )
+
+
+def _refuse_outside(
+    maps: Maps, where: str, held: list[tuple[int, socket.socket]], order: dict[int, int]
+) -> None:
+    """Raise AdoptionError for sockets that share their address, but are in no group of the kernel.
+
+    They may get users' packets, and could never be registered. order: of the kernel's groups;
+    empty: it could not be read.
+    """
+
+    def is_outside(cookie: int, sock: socket.socket) -> bool:
+        is_udp = sock.type == socket.SOCK_DGRAM
+        # one of the server's other sockets may be connected meanwhile
+        return is_udp and cookie not in order and pidfd.is_server(sock)
+
+    if order and any(is_outside(*one) for one in held):
+        # one reading of all sockets may pass over some
+        order |= kernel_order.indices(maps, sockopt.netns_cookie(held[0][1]))
+        count = sum(is_outside(*one) for one in held)
+        if count:
+            raise AdoptionError(
+                f"{count} of {len(held)} sockets at {where} are in no reuseport group of the "
+                "kernel: SO_BINDTODEVICE after bind(2), and connect(2), take a socket out of it. "
+                "Let the server set the device before bind(2), or leave it alone"
+            )
 
 
 @contextlib.contextmanager

@@ -29,6 +29,7 @@ from udpgrm.restart.machine import Outcome, Position, Result
 from udpgrm.restart.prober import Prober
 from udpgrm.restart.progress import BestEffort, Progress
 from udpgrm.restart.steps import Steps
+from udpgrm.restart.systemd import SystemdError
 from udpgrm.restart.transaction import Requests
 from udpgrm.services import loader
 from udpgrm.services.definition import Group, Service
@@ -60,12 +61,26 @@ def plan(service: Service, pin_dir: Path) -> dict[str, Any]:
     found = _way(service, groups, chosen.old, chosen.new)
     working = {group["working_generation"] for group in found["groups"]}
     unknown = migration.unknown_clients(service, chosen.old)
-    notes = [*filter(None, [unknown]), *unanswered.notes(service, groups, chosen.old)]
+    notes = [
+        *filter(None, [unknown]),
+        *unanswered.notes(service, groups, chosen.old),
+        *_limits(service, groups, chosen.old),
+    ]
     return {
         **found,
         "from_release": release.serving(journals.recent(service.name), working),
         "notes": notes,
     }
+
+
+def _limits(service: Service, groups: Groups, generation: Optional[int]) -> list[str]:
+    """Return notes of what steering does not reach of the instance that serves."""
+    if generation is None:
+        return []
+    try:
+        return groups.limits(generation, instances_of(service, groups).processes(generation))
+    except (SystemdError, OSError):  # it has ended, or is out of reach
+        return []
 
 
 def unfinished_plan(service: Service, journal: Journal, pin_dir: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 from udpgrm import abi
 from udpgrm.kernel import netns, pidfd
-from udpgrm.restart import drops, host, omitted, sharing, strays
+from udpgrm.restart import drops, host, limited, omitted, sharing, strays
 from udpgrm.restart.drain import Sample
 from udpgrm.restart.plan import GroupFacts, Refused
 from udpgrm.restart.strays import Stray
@@ -251,6 +251,11 @@ class Groups:
                     if fd is not None:
                         found[where] = stack.enter_context(socket.socket(fileno=fd))
             yield found
+
+    def limits(self, generation: int, pids: Sequence[int]) -> list[str]:
+        """Return notes of what steering does not reach of a generation, and of its processes."""
+        with self.held(generation, pids) as sockets:
+            return [*limited.of_processes(pids), *limited.of_sockets(sockets)]
 
     def peers_elsewhere(self, pids: Iterable[int]) -> set[tuple[str, int]]:
         """Return the peers of processes' connected UDP sockets at other ports than the groups'."""

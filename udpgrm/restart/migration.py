@@ -17,7 +17,7 @@ from udpgrm import abi
 from udpgrm.dissectors import kinds
 from udpgrm.kernel import cgroups, netns, sockopt
 from udpgrm.loader import hooks
-from udpgrm.restart import adoption, former, host, omitted, prepare, reuseport, systemd
+from udpgrm.restart import adoption, former, host, limited, omitted, prepare, reuseport, systemd
 from udpgrm.restart.former import Former
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.instances import TemplateUnits
@@ -70,7 +70,10 @@ def adopt(service: Service, unit: str, pin_directory: Path, dry: bool) -> Migrat
         prepare.refuse_strays(service, others)
         found = {where: len(sockets) for where, sockets in held.items()}
         also = omitted.lasting(groups.omitted(cgroups.processes(cgroup)))
-        migration = Migration(unit, generation, True, found, list(_notes(service, unit, also)))
+        notes = [*_notes(service, unit, also)]
+        notes += limited.of_processes(cgroups.processes(cgroup))
+        notes += limited.of_sockets({where: sockets[0] for where, sockets in held.items()})
+        migration = Migration(unit, generation, True, found, notes)
         if not dry:
             groups.set_dissectors(service)
             _hook(pin_directory, cgroup)

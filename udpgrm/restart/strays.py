@@ -50,7 +50,7 @@ def find(maps: Maps, where: str, known: int) -> list[Stray]:
         return []
     found: dict[int, Stray] = {}
     for pid in sorted(pidfd.all_pids()):
-        numbers = [number for number, inode in _sockets(pid) if inode in inodes]
+        numbers = [number for number, inode in sockets_of(pid) if inode in inodes]
         if pid == os.getpid() or not numbers:
             continue
         for _, cookie, fd in pidfd.numbered_sockets_of(pid, numbers):
@@ -69,7 +69,7 @@ def unit_of(cgroup: str) -> str:
     return units[-1] if units else ""
 
 
-def _sockets(pid: int) -> Iterator[tuple[int, str]]:
+def sockets_of(pid: int) -> Iterator[tuple[int, str]]:
     """Yield the descriptors of a process that are sockets, with their inodes."""
     with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
         for entry in entries:

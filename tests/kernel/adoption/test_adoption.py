@@ -103,6 +103,29 @@ def enroll(host: Host, unit: Unit, *arguments: str) -> subprocess.CompletedProce
     return host.run("enroll", WHERE, f"--cgroup={unit.cgroup}", *arguments)
 
 
+DEVICE_AFTER_BIND = """
+import socket, time
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+sock.bind(("127.0.0.1", 4433))
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+print("up", flush=True)
+time.sleep(1000)
+"""
+
+
+def test_a_socket_that_has_left_its_group(
+    host: Host, units: Units, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of ptp4l: it is refused at once, and not when the time is up, as it takes packets."""
+    other = units.start("other")  # so that there is a group
+    assert enroll(host, other, "--count=2", "--gen=0").returncode == 0
+    monkeypatch.setattr(sys.modules[__name__], "SERVER", DEVICE_AFTER_BIND)
+    done = enroll(host, units.start("unit"), "--gen=1", "--timeout=1000")
+    assert done.returncode == 255
+    assert f"1 of 1 sockets at {WHERE} are in no reuseport group of the kernel" in done.stderr
+
+
 def test_an_instance_gets_no_packet_before_it_is_promoted(host: Host, units: Units) -> None:
     old = units.start("old")
     assert enroll(host, old, "--count=2", "--gen=0").returncode == 0

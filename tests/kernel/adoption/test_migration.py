@@ -317,6 +317,27 @@ def test_a_restart_in_the_foreground_names_unknown_clients(edge: Edge, options: 
     assert done.stderr.count(UNKNOWN) == 1
 
 
+#: What the old server does besides, before it is ready.
+MULTICAST = """
+packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 8)
+sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP,
+                socket.inet_aton("224.0.1.129") + socket.inet_aton("127.0.0.1"))
+channel = """
+
+
+def test_a_server_whose_packets_reach_each_instance(edge: Edge) -> None:
+    """Those to a multicast group, or of a packet socket: named before the first restart."""
+    define(edge)
+    server = edge.units / "old.py"
+    server.write_text(OLD_SERVER.replace("channel = ", MULTICAST.strip("\n"), 1))
+    (edge.units / "edge-old.service").write_text(f"{sys.executable} {server} 1 4433 1")
+    subprocess.run(["systemctl", "start", "edge-old.service"], check=True)
+    for command in (ADOPT, ("restart", "edge", "--check")):
+        printed = edge.host.run(*command).stdout
+        assert f"{WHERE}: member of a multicast group: multicast packets reach every" in printed
+        assert "has a packet socket: what it reads there reaches each instance" in printed
+
+
 @pytest.mark.parametrize("closed", ["", "0 3"])
 def test_each_client_stays_at_its_socket(edge: Edge, closed: str) -> None:
     """Each socket gets the clients that the kernel's hash has given it before.
