@@ -32,6 +32,7 @@ _OPTION_LENGTH = 32
 _PEER_PORT = 24  # in struct bpf_sock_addr
 _ALLOW_OVERRIDE = 1
 _libbpf = ctypes.CDLL("libbpf.so.1")
+_SK_LOOKUP, _LOOKUP = 30, 36  # of enum bpf_prog_type, of enum bpf_attach_type
 #: Where a server asks, and where its questions go instead.
 _SERVICE, _BACKEND = 5300, 5301
 
@@ -98,6 +99,22 @@ def attached(cgroup: Path, kind: int, attach_type: int, code: bytes) -> Iterator
         libbpf.link_detach(link)
         for fd in (link, target, program):
             os.close(fd)
+
+
+def test_one_that_looks_sockets_up(host: Host) -> None:
+    """At an address the kernel drops what the steering program has chosen, and counted."""
+    pass_all = bytes.fromhex("b7000000010000009500000000000000")
+    program = libbpf.prog_load(_SK_LOOKUP, "other", pass_all, _LOOKUP)
+    with grm.bind(ADDRESS)[0] as sock, Path("/proc/self/ns/net").open() as namespace:
+        grm.enroll([sock], 1)
+        grm.promote(sock, 1)
+        assert findings(host) == []
+        link = libbpf.link_create(program, namespace.fileno(), _LOOKUP)
+        [found] = findings(host)
+        assert (found["code"], found["problem"]) == ("limit_lookup", False)
+        assert "(other) (sk_lookup) of its network namespace" in found["why"]
+        os.close(link)
+    os.close(program)
 
 
 def has_option(sock: socket.socket, option: int) -> bool:

@@ -52,6 +52,7 @@ def _evaluate(host: Host, sock: Socket, sockets: Sequence[Socket]) -> Diagnosis:
         _of_generation(sock, group),
         _of_other_groups(host, group),
         *limits.of_filter(group),
+        *limits.of_lookups(group),
         *limits.of_socket(sock),
         *limits.of_programs(group, sock),
         *limits.of_groups(host, group, sock),

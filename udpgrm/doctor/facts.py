@@ -19,6 +19,7 @@ class Group:
     has_flows: sends make entries in its flow tables.
     failing_loads: positions of the instructions of its filter that no steering program can run.
     foreign_program: what steers it instead of udpgrm's program; empty: nothing that was seen.
+    lookup_programs: those of its network namespace that may choose a packet's socket.
     """
 
     group_id: int
@@ -35,6 +36,7 @@ class Group:
     has_flows: bool = False
     failing_loads: tuple[int, ...] = ()
     foreign_program: str = ""
+    lookup_programs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,7 @@ class Code(str, Enum):
     LIMIT_BROADCAST = "limit_broadcast"
     LIMIT_ERRORS = "limit_errors"
     LIMIT_TUNNEL = "limit_tunnel"
+    LIMIT_LOOKUP = "limit_lookup"
     LIMIT_SENDS = "limit_sends"
     NO_HOOKED_CGROUP = "no_hooked_cgroup"
     UNREACHABLE = "unreachable"

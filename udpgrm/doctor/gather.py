@@ -25,7 +25,16 @@ from udpgrm.client import level_of
 from udpgrm.dissectors import kinds
 from udpgrm.doctor.facts import Group, Host, Socket, Unreachable
 from udpgrm.doctor.options import limits_of
-from udpgrm.kernel import attached, bpffs, cgroups, descriptors, libbpf, pidfd, sockopt
+from udpgrm.kernel import (
+    attached,
+    bpffs,
+    cgroups,
+    descriptors,
+    libbpf,
+    netns,
+    pidfd,
+    sockopt,
+)
 from udpgrm.state import address, records, second_groups
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
@@ -70,10 +79,12 @@ def host_of(
 def _groups(maps: Maps) -> list[Group]:
     groups = []
     programs: dict[int, dict[int, Foreign]] = {}  # by namespace and group
+    lookups: dict[int, tuple[str, ...]] = {}
     for view in Viewer(maps).groups(with_flows=False):
         record = maps.group(view.group_id)
         if view.netns not in programs:
             programs[view.netns] = foreign(maps, view.netns)
+            lookups[view.netns] = tuple(_lookup_programs(view.netns))
         taken = programs[view.netns].get(view.group_id)
         dissector = maps.dissector(view.group_id)
         groups.append(
@@ -88,6 +99,7 @@ def _groups(maps: Maps) -> list[Group]:
                 max_apps=record.max_apps,
                 working=tuple(view.working),
                 alive={item.slot: item.alive for item in view.generations},
+                lookup_programs=() if view.label else lookups[view.netns],  # tubular's
                 foreign_program=taken.program if taken is not None else "",
                 second=second_groups.find(maps, view),
                 has_flows=kinds.has_flow_table(record),
@@ -95,6 +107,15 @@ def _groups(maps: Maps) -> list[Group]:
             )
         )
     return groups
+
+
+def _lookup_programs(namespace: int) -> list[str]:
+    """Return the programs of a namespace that choose sockets; none if it cannot be entered."""
+    if namespace == netns.own_cookie():
+        return attached.of_own_namespace()
+    from udpgrm.kernel import inside_netns  # most groups are here
+
+    return inside_netns.run_in(namespace, attached.of_own_namespace) or []
 
 
 def sockets_of(

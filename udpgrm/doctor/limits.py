@@ -83,6 +83,19 @@ def of_programs(group: Group, sock: Socket) -> Iterator[Finding]:
         )
 
 
+def of_lookups(group: Group) -> Iterator[Finding]:
+    """Return the finding about programs that may give packets to sockets of their choice."""
+    if group.lookup_programs:
+        yield Finding(
+            Code.LIMIT_LOOKUP,
+            "another program looks sockets up",
+            f"{', '.join(group.lookup_programs)} (sk_lookup) of its network namespace may give "
+            "packets to other sockets, whatever the steering program has chosen and counted",
+            f"see that it leaves {group.address} alone (docs/limits.md)",
+            problem=False,
+        )
+
+
 def of_filter(group: Group) -> Iterator[Finding]:
     """Return the findings about loads of a filter that steering programs cannot run."""
     if group.failing_loads:

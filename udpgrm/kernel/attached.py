@@ -16,6 +16,9 @@ _ALLOW_MULTI = 2
 #: As many as the kernel allows a cgroup (BPF_CGROUP_MAX_PROGS).
 _MOST = 64
 _QUERY_EFFECTIVE = 1
+#: BPF_SK_LOOKUP of enum bpf_attach_type.
+_SK_LOOKUP = 36
+_OWN_NAMESPACE = Path("/proc/thread-self/ns/net")
 #: In a message.
 _NAMED = 3
 #: What the names of udpgrm's hooks begin with.
@@ -109,15 +112,20 @@ def _place(cgroup: Path, attach_type: int, program: int) -> Path:
     return cgroup
 
 
-def query(cgroup: Path, attach_type: int, asked: int = 0) -> tuple[int, list[int]]:
-    """Return (flags, ids) of the programs that are attached to a cgroup itself.
+def of_own_namespace() -> list[str]:
+    """Return the programs of this thread's network namespace that look sockets up, described."""
+    return [_described(program) for program in query(_OWN_NAMESPACE, _SK_LOOKUP)[1]]
+
+
+def query(target: Path, attach_type: int, asked: int = 0) -> tuple[int, list[int]]:
+    """Return (flags, ids) of the programs that are attached to a cgroup itself, or a namespace.
 
     asked: flags of the question.
     """
     flags, count = ctypes.c_uint32(), ctypes.c_uint32(_MOST)
     ids = (ctypes.c_uint32 * _MOST)()
     try:
-        fd = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
+        fd = os.open(target, os.O_RDONLY)
     except OSError:
         return 0, []
     try:
