@@ -131,9 +131,15 @@ def own_host(bare_host: Host) -> Host:
 
 
 @pytest.fixture
-def host(own_host: Host) -> Host:
-    """A host with a daemon; a file whose tests do nothing to it has `shared_host` here."""
-    return own_host
+def host(request: pytest.FixtureRequest) -> Host:
+    """A host with a daemon of the test's own, or the shared one where `daemon("shared")` marks it.
+
+    The mark is a file's as a rule; tests in it that do something to the daemon are `daemon("own")`.
+    """
+    mark = request.node.get_closest_marker("daemon")
+    is_shared = mark is not None and mark.args == ("shared",)
+    found: Host = request.getfixturevalue("shared_host" if is_shared else "own_host")
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -160,9 +166,10 @@ def shared_host(running_host: Host, request: pytest.FixtureRequest) -> Iterator[
     own. Not for tests that do something to the daemon.
     """
     assert "bare_host" not in request.fixturenames, "one of these"
+    daemon = running_host.process
     with _network(), _inside(running_host.cgroup):
         yield running_host
-    assert running_host.process.poll() is None, running_host.errors.read_text()
+    assert daemon.poll() is None, running_host.errors.read_text()
 
 
 @pytest.fixture

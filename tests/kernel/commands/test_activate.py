@@ -21,6 +21,8 @@ from testing.waiting import PATIENCE_S
 from tests.unit.bpf.dissectors.bespoke.packets import crypto, hello, initial
 from udpgrm import abi
 
+pytestmark = pytest.mark.daemon("shared")
+
 ACTIVATE = [sys.executable, str(ROOT / "bin/udpgrm_activate")]
 #: The same, which waits for the daemon as long as it takes on a busy machine.
 PATIENT = [
@@ -226,6 +228,7 @@ def test_no_reader_at_notify_socket(host: Host) -> None:
     )
 
 
+@pytest.mark.daemon("own")
 def test_no_daemon(host: Host) -> None:
     host.kill()  # its hooks stay
     done = activate("edge", WHERE, "--", "true", program=ACTIVATE)
@@ -280,6 +283,7 @@ def test_values_of_the_option_are_those_of_the_kernel(host: Host) -> None:
     assert (value.type, value.flow_timeout_s, value.label) == (0, 9, b"LABEL")
 
 
+@pytest.mark.daemon("own")
 @pytest.mark.parametrize("arguments", [(), ("-n",)])
 def test_the_operators_dissector(host: Host, arguments: tuple[str, ...]) -> None:
     """That of the library holds beside any option, another one where none is asked for."""

@@ -17,6 +17,8 @@ import pytest
 import udpgrm.client as grm
 from testing.host import COMMAND, Host, answer, client, close
 
+pytestmark = pytest.mark.daemon("shared")
+
 ADDRESS = "127.0.0.1:4433"
 TARGET = ("127.0.0.1", 4433)
 
@@ -38,6 +40,7 @@ def group(host: Host) -> Iterator[list[socket.socket]]:
         sock.close()
 
 
+@pytest.mark.daemon("own")
 def test_metrics_of_one_address(host: Host, group: list[socket.socket]) -> None:
     with grm.bind("127.0.0.1:4434")[0] as other:
         grm.enroll([other], 1)
@@ -108,15 +111,16 @@ def test_working_gen(host: Host, group: list[socket.socket]) -> None:
 def test_misuse_is_one_line_and_changes_nothing(
     host: Host, group: list[socket.socket], arguments: list[str]
 ) -> None:
-    before = host.json("list")
+    before = host.groups()
     for extra in ([], ["--json"]):
         done = host.run(*arguments, *extra)
         assert done.returncode == 255
         assert done.stdout == ""
         assert len(done.stderr.splitlines()) == 1
-    after = host.json("list")
+    after = host.groups()
     for view in (before, after):
-        for generation in view["groups"][0]["generations"]:
+        (found,) = view
+        for generation in found["generations"]:
             del generation["last_in_age"], generation["last_out_age"]
     assert before == after
 
@@ -197,6 +201,7 @@ def test_preflight_and_build(host: Host) -> None:
     assert "steer_noop" in view["cached"]
 
 
+@pytest.mark.daemon("own")
 def test_top(host: Host) -> None:
     sockets = grm.bind(ADDRESS, 2)
     grm.enroll(sockets[:1], 1)
@@ -211,6 +216,7 @@ def test_top(host: Host) -> None:
         sock.close()
 
 
+@pytest.mark.daemon("own")
 def test_list_of_several_addresses(host: Host, group: list[socket.socket]) -> None:
     """Each group once, and the addresses in their usual spelling."""
     found = host.json("list", "[::ffff:127.0.0.1]:4433", ADDRESS, "192.0.2.1:1")

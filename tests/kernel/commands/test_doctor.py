@@ -24,6 +24,8 @@ from udpgrm import abi
 from udpgrm.abi import Option
 from udpgrm.kernel import cgroups
 
+pytestmark = pytest.mark.daemon("shared")
+
 ADDRESS = "127.0.0.1:4433"
 #: Binds with SO_REUSEPORT, after whatever is to happen before; says so and stays.
 PROCESS = """
@@ -37,12 +39,6 @@ print("up", flush=True)
 sys.stdin.read()
 """
 Start = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture
-def host(shared_host: Host) -> Host:
-    """Share a daemon among the tests of this file."""
-    return shared_host
 
 
 @pytest.fixture

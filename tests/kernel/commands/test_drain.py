@@ -16,6 +16,8 @@ import udpgrm.client as grm
 from testing.host import COMMAND, ROOT, Host, answer, client, wait_for, wait_for_index
 from testing.waiting import PATIENCE_S
 
+pytestmark = pytest.mark.daemon("shared")
+
 ADDRESS = "127.0.0.1:4433"
 TARGET = ("127.0.0.1", 4433)
 #: Generation 9, until its stdin ends.

@@ -17,6 +17,8 @@ import pytest
 from testing.host import COMMAND, Host, wait_for
 from testing.waiting import PATIENCE_S
 
+pytestmark = pytest.mark.daemon("shared")
+
 EXPORTER = "127.0.0.1:9999"
 
 
@@ -50,6 +52,7 @@ def test_exporter_serves_metrics_only_and_ends_on_sigterm(host: Host) -> None:
         assert process.wait(PATIENCE_S) == 0
 
 
+@pytest.mark.daemon("own")
 def test_exporter_serves_without_the_daemon_and_despite_silent_clients(host: Host) -> None:
     command = [*COMMAND, f"--pin-dir={host.directory}", "metrics", f"--listen={EXPORTER}"]
     with running(*command), contextlib.ExitStack() as stack:

@@ -24,6 +24,8 @@ from udpgrm.restart.groups import Groups
 from udpgrm.services.definition import Group
 from udpgrm.state.connected import connect_parts
 
+pytestmark = pytest.mark.daemon("shared")
+
 #: More than a generation has array entries.
 PEERS = 300
 ADDRESSES = [("0.0.0.0", 4433), ("127.0.0.1", 4433), ("::", 4433), ("::1", 4433)]
@@ -229,6 +231,7 @@ def test_a_socket_that_no_server_enrolls(host: Host) -> None:
         wait_for(lambda: options(stray) == (1, 0), "SO_REUSEADDR to be taken back")
 
 
+@pytest.mark.daemon("own")
 @pytest.mark.parametrize("adopted", [False, True], ids=["enrolled", "adopted"])
 def test_sessions_that_share_by_reuseaddr_alone(host: Host, adopted: bool) -> None:
     """As servers of DTLS make them: they are flows, and sockets of no group."""
@@ -286,6 +289,7 @@ def test_sessions_at_the_address_that_the_peer_has_asked(
         Groups(host.directory, [Group(form(where))]).refuse_second_groups()
 
 
+@pytest.mark.daemon("own")
 def test_a_daemon_that_goes_takes_nothing_from_a_server(host: Host) -> None:
     """Without hooks its sockets have to be as they would be without udpgrm."""
     with contextlib.ExitStack() as stack:

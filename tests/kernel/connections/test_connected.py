@@ -25,6 +25,8 @@ from udpgrm.restart.plan import Refused
 from udpgrm.services.definition import Group
 from udpgrm.state.connected import connect_parts
 
+pytestmark = pytest.mark.daemon("shared")
+
 WHERE = "0.0.0.0:4433"
 TARGET = ("127.0.0.1", 4433)
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -187,6 +189,7 @@ os.wait()
     wait_for(lambda: connected(host, 2) == 0, "the workers' end")
 
 
+@pytest.mark.daemon("own")
 def test_after_the_daemon_was_killed(host: Host, held: contextlib.ExitStack) -> None:
     group_of(held, 1)
     held.enter_context(accept(("127.0.0.1", 9)))
@@ -228,6 +231,7 @@ def test_a_generation_without_other_sockets(host: Host, held: contextlib.ExitSta
     assert host.json(*command, "--max=30")["drained"] is True
 
 
+@pytest.mark.daemon("own")
 def test_a_group_whose_sockets_are_all_connected(host: Host, held: contextlib.ExitStack) -> None:
     old = group_of(held, 1)
     held.enter_context(accept(("127.0.0.1", 9)))
@@ -252,6 +256,7 @@ def test_quiet_alone_is_not_to_be_seen(host: Host, held: contextlib.ExitStack) -
     assert host.run("drain", WHERE, "1", "--quiet=0", "--max=0").returncode == 0
 
 
+@pytest.mark.daemon("own")
 def test_what_is_shown(host: Host, held: contextlib.ExitStack) -> None:
     group_of(held, 1)
     held.enter_context(accept(("127.0.0.1", 9)))
@@ -377,6 +382,7 @@ def test_a_server_that_gives_up_root(host: Host, at: str, how: str) -> None:
             assert host.group(where)["connected_unknown"] == 1
 
 
+@pytest.mark.daemon("own")
 @pytest.mark.parametrize(
     "take_out",
     [disconnect, lambda sock: sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo\0")],
@@ -407,6 +413,7 @@ def findings(host: Host, where: str) -> list[tuple[bool, list[str]]]:
     ]
 
 
+@pytest.mark.daemon("own")
 def test_groups_of_other_namespaces(host: Host, held: contextlib.ExitStack) -> None:
     code = f"""
 import sys

@@ -22,6 +22,7 @@ from testing.waiting import PATIENCE_S
 from tests.kernel.restarts import TO, WHERE, Edge, ask, serving_only, until
 
 pytest_plugins = ("tests.kernel.restart_fixtures",)
+pytestmark = pytest.mark.daemon("shared")
 
 TCP = f"{WHERE}/tcp"
 SYSTEMCTL = str(ROOT / "tests/kernel/units/systemctl")
@@ -104,6 +105,7 @@ def test_new_connections_reach_the_new_instance_and_others_stay(both: Edge) -> N
     assert both.working(TCP) == 2
 
 
+@pytest.mark.daemon("own")
 def test_no_connection_reaches_an_instance_that_was_not_promoted(both: Edge) -> None:
     both.define(
         groups=GROUPS,
@@ -149,6 +151,7 @@ def test_an_instance_that_crashed_comes_back_in_its_generation(both: Edge) -> No
         restart.wait(timeout=PATIENCE_S)
 
 
+@pytest.mark.daemon("own")
 def test_one_that_is_found_before_it_listens(
     both: Edge, tmp_path: Path, sockets: list[socket.socket]
 ) -> None:
@@ -180,6 +183,7 @@ def alive(edge: Edge) -> dict[int, int]:
     return {item["generation"]: item["sockets_alive"] for item in found}
 
 
+@pytest.mark.daemon("own")
 def test_a_server_that_ran_before_is_adopted_and_moved(edge: Edge) -> None:
     edge.server.write_text(SERVER)
     edge.unit()
@@ -205,6 +209,7 @@ def test_a_server_that_ran_before_is_adopted_and_moved(edge: Edge) -> None:
     assert load.failed == []
 
 
+@pytest.mark.daemon("own")
 def test_a_listener_that_is_adopted_after_one_at_the_same_port(edge: Edge) -> None:
     also = f"127.0.0.2:{TO[1]}"
     listens = f'also = socket.create_server(("127.0.0.2", {TO[1]}))\ndef datagrams'

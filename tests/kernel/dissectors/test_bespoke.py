@@ -55,16 +55,12 @@ from udpgrm.abi import Option
 from udpgrm.build import cache as templates
 from udpgrm.build import sources
 
+pytestmark = pytest.mark.daemon("shared")
+
 ADDRESS = "127.0.0.1:4433"
 NAMES = [(b"one.example", 1), (b"two.example", 2), (b"three.example", 3), (b"nought.example", 0)]
 DCID = bytes.fromhex("8394c8f03e515708")
 HELLO = crypto(hello(b"two.example"))
-
-
-@pytest.fixture
-def host(shared_host: Host) -> Host:
-    """Share a daemon among the tests of this file."""
-    return shared_host
 
 
 class Sockets(HeldSockets):

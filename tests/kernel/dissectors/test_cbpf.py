@@ -21,17 +21,13 @@ from tests.kernel.dissectors.held import HeldSockets
 from udpgrm import abi
 from udpgrm.abi import DissectorType, Option
 
+pytestmark = pytest.mark.daemon("shared")
+
 ADDRESS = "127.0.0.1:4433"
 #: ldh [0]; ret a
 COOKIE_AT_0 = [(0x28, 0, 0, 0), (0x16, 0, 0, 0)]
 #: ld [0]; ret a
 WORD_AT_0 = [(0x20, 0, 0, 0), (0x16, 0, 0, 0)]
-
-
-@pytest.fixture
-def host(shared_host: Host) -> Host:
-    """Share a daemon among the tests of this file."""
-    return shared_host
 
 
 def dissector(program: Sequence[tuple[int, int, int, int]], max_apps: int = 0) -> bytes:

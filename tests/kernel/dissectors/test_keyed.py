@@ -18,16 +18,12 @@ from testing.host import Host, client, plain_socket, wait_for
 from tests.kernel.dissectors.named import ADDRESS, Sockets, dissector, got, send, sockets
 from udpgrm.abi import Option
 
+pytestmark = pytest.mark.daemon("shared")
+
 __all__ = ["sockets"]
 
 BYE = "2 BYE"
 ACCESS_REQUEST, ACCESS_ACCEPT, ACCESS_CHALLENGE = 1, 2, 11
-
-
-@pytest.fixture
-def host(shared_host: Host) -> Host:
-    """Share a daemon among the tests of this file."""
-    return shared_host
 
 
 @pytest.fixture

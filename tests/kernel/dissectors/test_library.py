@@ -16,13 +16,9 @@ from testing.host import Host, client, close
 from tests.kernel.dissectors.named import ADDRESS, Sockets, cookie_of, dissector, got, send, sockets
 from udpgrm import abi
 
+pytestmark = pytest.mark.daemon("shared")
+
 __all__ = ["sockets"]
-
-
-@pytest.fixture
-def host(shared_host: Host) -> Host:
-    """Share a daemon among the tests of this file."""
-    return shared_host
 
 
 @pytest.mark.parametrize("case", cases().values(), ids=cases())

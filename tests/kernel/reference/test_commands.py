@@ -111,6 +111,7 @@ def test_help_names_the_options(bare_host: Host) -> None:
         ["--daemon=yes"],
     ],
 )
+@pytest.mark.daemon("shared")
 def test_misuse_is_one_line_on_stderr_and_255(host: Host, arguments: list[str]) -> None:
     done = host.run(*arguments)
     assert (done.returncode, done.stdout) == (255, "")

@@ -20,13 +20,9 @@ from testing.host import Host, close, wait_for
 from testing.waiting import PATIENCE_S
 from tests.kernel import sockopts as grm
 
+pytestmark = pytest.mark.daemon("shared")
+
 ADDRESS = "127.0.0.1:4433"
-
-
-@pytest.fixture
-def host(shared_host: Host) -> Host:
-    """Share a daemon among the tests of this file."""
-    return shared_host
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ import pytest
 from testing.host import ROOT, Host, client, wait_for
 from testing.waiting import PATIENCE_S
 
+pytestmark = pytest.mark.daemon("shared")
+
 ADDRESS = "127.0.0.1:4433"
 #: Enters new namespaces after bind(2), registers there, and echoes.
 SERVER = f"""
@@ -39,12 +41,6 @@ while True:
     sock.sendto(data + b" from %d" % generation, peer)
 """
 NETWORK, USER, MOUNTS, PIDS = 0x40000000, 0x10000000, 0x20000, 0x20000000
-
-
-@pytest.fixture
-def host(shared_host: Host) -> Host:
-    """Share a daemon among the tests of this file."""
-    return shared_host
 
 
 @contextlib.contextmanager

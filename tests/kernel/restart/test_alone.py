@@ -17,6 +17,7 @@ from tests.kernel.restarts import WHERE, Edge, Traffic, ask, serving_only, until
 from udpgrm.kernel.descriptors import state
 
 pytest_plugins = ("tests.kernel.restart_fixtures",)
+pytestmark = pytest.mark.daemon("shared")
 
 
 def systemctl(verb: str, generation: int) -> None:

@@ -14,6 +14,7 @@ from testing.waiting import PATIENCE_S
 from tests.kernel.restarts import FLOW_S, WHERE, Edge, Traffic, until
 
 pytest_plugins = ("tests.kernel.restart_fixtures",)
+pytestmark = pytest.mark.daemon("shared")
 
 #: Goes to the generation after the working one; drains at the first SIGTERM.
 SERVER = f"""

@@ -18,6 +18,7 @@ from tests.kernel.restarts import Edge, Traffic, serving_only, until
 from udpgrm.kernel.descriptors import state
 
 pytest_plugins = ("tests.kernel.restart_fixtures",)
+pytestmark = pytest.mark.daemon("shared")
 
 
 @pytest.fixture

@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from testing.host import client
 from testing.waiting import PATIENCE_S
 from tests.kernel.restarts import UNTIL_NO_FLOWS, Edge, Traffic, ask, serving_only, until
 
 pytest_plugins = ("tests.kernel.restart_fixtures",)
+pytestmark = pytest.mark.daemon("shared")
 
 LONG = {**UNTIL_NO_FLOWS, "hold_s": 3600}
 

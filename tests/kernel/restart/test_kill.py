@@ -16,6 +16,7 @@ from udpgrm.restart import machine
 from udpgrm.restart.machine import Step
 
 pytest_plugins = ("tests.kernel.restart_fixtures",)
+pytestmark = pytest.mark.daemon("shared")
 
 
 def kill_at(edge: Edge, step: str, *arguments: str, with_daemon: bool = False) -> None:
@@ -34,7 +35,13 @@ def kill_at(edge: Edge, step: str, *arguments: str, with_daemon: bool = False) -
         edge.host.start()
 
 
-@pytest.mark.parametrize("with_daemon", [False, True], ids=["command", "command and daemon"])
+@pytest.mark.parametrize(
+    "with_daemon",
+    [
+        pytest.param(False, id="command"),
+        pytest.param(True, id="command and daemon", marks=pytest.mark.daemon("own")),
+    ],
+)
 @pytest.mark.parametrize("step", [step.value for step in machine.FORWARD])
 def test_killed(serving: Edge, step: str, with_daemon: bool) -> None:
     with Traffic(keep=step != "stop") as traffic:  # the stop comes when no flow is left
@@ -102,6 +109,7 @@ def test_an_interrupted_restart_is_resumed(serving: Edge) -> None:
     assert serving_only(serving, 2)
 
 
+@pytest.mark.daemon("own")
 def test_a_machine_that_was_rebooted(serving: Edge) -> None:
     """Pins and processes are gone; what is left is the journal."""
     with Traffic(1, patience_s=1):
@@ -117,6 +125,7 @@ def test_a_machine_that_was_rebooted(serving: Edge) -> None:
     assert serving.restart("--check").returncode == 0
 
 
+@pytest.mark.daemon("own")
 @pytest.mark.parametrize("step", [step.value for step in machine.FORWARD])
 def test_the_machine_was_rebooted_and_generations_begin_again(serving: Edge, step: str) -> None:
     """At boot the units have started generation 1 again, and then the restart is resumed."""

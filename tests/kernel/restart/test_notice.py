@@ -24,6 +24,7 @@ from tests.kernel.restarts import (
 )
 
 pytest_plugins = ("tests.kernel.restart_fixtures",)
+pytestmark = pytest.mark.daemon("shared")
 
 #: From when it got SIGUSR1 on, every answer says goodbye: the client has to begin a new session.
 GOODBYE = """signal.signal(signal.SIGUSR1, lambda *_: leaving.append(1))

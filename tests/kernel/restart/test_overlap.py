@@ -19,6 +19,7 @@ from tests.kernel.restarts import FLOW_S, WHERE, Edge, Traffic, serving_only, un
 from udpgrm.restart import journal, lock
 
 pytest_plugins = ("tests.kernel.restart_fixtures",)
+pytestmark = pytest.mark.daemon("shared")
 
 
 def draining(edge: Edge, generation: int) -> dict[str, Any]:
@@ -80,6 +81,7 @@ def test_flows_of_four_generations(serving: Edge, order: tuple[int, ...]) -> Non
     assert serving_only(serving, 4)
 
 
+@pytest.mark.daemon("own")
 def test_status_and_the_way_back(serving: Edge) -> None:
     with Traffic(1) as old:
         begun(serving)
@@ -146,7 +148,13 @@ def test_a_restart_that_no_process_runs(serving: Edge) -> None:
     assert serving_only(serving, 3)
 
 
-@pytest.mark.parametrize("with_daemon", [False, True], ids=["commands", "commands and daemon"])
+@pytest.mark.parametrize(
+    "with_daemon",
+    [
+        pytest.param(False, id="commands"),
+        pytest.param(True, id="commands and daemon", marks=pytest.mark.daemon("own")),
+    ],
+)
 @pytest.mark.parametrize("handed_over", [False, True], ids=["before", "after"])
 def test_killed_as_the_next_one_begins(serving: Edge, handed_over: bool, with_daemon: bool) -> None:
     """The command, before or after it has given the drain to another; then that as well."""
@@ -221,6 +229,7 @@ def resumed_with(edge: Edge, max_s: float) -> Command:
     return edge.start("restart", "edge@1", "--resume")
 
 
+@pytest.mark.daemon("own")
 def test_a_failed_restart_is_not_deleted(serving: Edge) -> None:
     """Its journal alone has that its old instance is still to be stopped."""
     with Traffic(1):
@@ -265,6 +274,7 @@ def cut(edge: Edge) -> None:
     edge.host.start()
 
 
+@pytest.mark.daemon("own")
 def test_a_number_is_not_used_again_before_its_drain_has_ended(serving: Edge) -> None:
     with Traffic(1, patience_s=1):
         begun(serving)
@@ -279,6 +289,7 @@ def test_a_number_is_not_used_again_before_its_drain_has_ended(serving: Edge) ->
     assert serving_only(serving, 3)
 
 
+@pytest.mark.daemon("own")
 @pytest.mark.parametrize("resumed_first", [True, False], ids=["resumed first", "resumed after"])
 def test_the_numbers_of_another_boot(serving: Edge, resumed_first: bool) -> None:
     """Units start generation 1 at boot: it is not the one that was drained."""

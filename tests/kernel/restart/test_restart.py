@@ -33,6 +33,7 @@ from tests.kernel.restarts import (
 )
 
 pytest_plugins = ("tests.kernel.restart_fixtures",)
+pytestmark = pytest.mark.daemon("shared")
 
 
 def test_a_restart_under_traffic(serving: Edge) -> None:
@@ -417,6 +418,7 @@ def test_a_kept_instance_is_never_met_by_the_next(serving: Edge) -> None:
     ]
 
 
+@pytest.mark.daemon("own")
 def test_an_unmodified_server_is_adopted(edge: Edge) -> None:
     edge.run_plain_server()
     done = edge.restart("--json")

@@ -13,6 +13,7 @@ from tests.simulation.schedules import At, Config, Fault, Schedule
 from udpgrm.restart import machine
 
 pytest_plugins = ("tests.kernel.restart_fixtures",)
+pytestmark = pytest.mark.daemon("shared")
 
 #: The service of restart_fixtures.py: it drains as long as there are flows.
 CONFIG = Config(on_timeout="fail", max_s=600.0, groups=1, every_s=60.0)

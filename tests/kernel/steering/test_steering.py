@@ -29,15 +29,11 @@ from udpgrm.kernel import netns
 from udpgrm.state import maps as state
 from udpgrm.state.address import of_key
 
+pytestmark = pytest.mark.daemon("shared")
+
 V4, V6 = "127.0.0.1:4433", "[::1]:4433"
 #: That the hash gives all of them to one of two sockets has the probability 2^-39.
 FLOWS = 40
-
-
-@pytest.fixture
-def host(shared_host: Host) -> Host:
-    """Share a daemon among the tests of this file."""
-    return shared_host
 
 
 def family_of(address: str) -> int:

@@ -17,6 +17,8 @@ import pytest
 import udpgrm.client as grm
 from testing.host import Host, received, wait_for
 
+pytestmark = pytest.mark.daemon("shared")
+
 PORT = 4433
 _RULES = f"""
 table ip proxy {{
@@ -33,12 +35,6 @@ for host in range(1, 41):
         sock.sendto(b"x", (f"198.51.100.{{host}}", {PORT}))
 """
 _FLOWS = 40
-
-
-@pytest.fixture
-def host(shared_host: Host) -> Host:
-    """Share a daemon among the tests of this file."""
-    return shared_host
 
 
 @pytest.fixture

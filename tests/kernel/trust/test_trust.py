@@ -20,6 +20,8 @@ from testing.host import Host, answer, client, received, wait_for
 from testing.waiting import PATIENCE_S
 from tests.kernel.trust.unprivileged import NOBODY, start_unprivileged, unprivileged
 
+pytestmark = pytest.mark.daemon("shared")
+
 WHERE = "127.0.0.1:4433"
 TO = ("127.0.0.1", 4433)
 
@@ -47,6 +49,7 @@ except OSError as error:
     assert done.stdout == "EADDRINUSE\n"
 
 
+@pytest.mark.daemon("own")
 def test_not_through_a_device_changed_after_the_bind(host: Host) -> None:
     for name in ("veth5", "veth7"):
         subprocess.run(
@@ -227,6 +230,7 @@ print(answer)
         assert process.stdout.readline() == "done\n"
 
 
+@pytest.mark.daemon("own")
 def test_an_application_of_a_group_it_never_joined(host: Host) -> None:
     """Its join was refused, the queue being full: it is 0 in the next group, which has one."""
     host.process.send_signal(signal.SIGSTOP)
@@ -295,6 +299,7 @@ def test_a_group_without_sockets_is_deleted(host: Host) -> None:
     mine.close()
 
 
+@pytest.mark.daemon("own")
 def test_a_group_that_is_deleted_meanwhile_is_not_looked_for(host: Host) -> None:
     for port in range(6000, 6006):  # the daemon may look before the kernel has closed the socket
         unprivileged(f'attempt(bind("127.0.0.1", None, {port}), GEN, 7); time.sleep(0.3)')
@@ -312,6 +317,7 @@ def test_a_group_that_is_deleted_meanwhile_is_not_looked_for(host: Host) -> None
     wait_for(sleeps, "the daemon to sleep, after what is due")
 
 
+@pytest.mark.daemon("own")
 def test_names_do_not_forge_lines(host: Host) -> None:
     attacker = start_unprivileged(
         """
@@ -360,6 +366,7 @@ sys.stdin.readline()
         process.communicate("")
 
 
+@pytest.mark.daemon("own")
 def test_nonsense(host: Host, victim: socket.socket) -> None:
     unprivileged(
         """
