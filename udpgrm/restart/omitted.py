@@ -11,28 +11,47 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from udpgrm.kernel import multicast, pidfd, sockopt
 from udpgrm.state import address, records
+from udpgrm.state.address import Where
 from udpgrm.state.maps import Maps
 
 _PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 #: Servers have few; sockets of single clients, as of a TURN relay, may be thousands.
 _MOST = 256
+#: A server that connects a socket to the peer it is for has done so by then.
+_CONNECTS_WITHIN_S = 0.1
 
 
 def find(maps: Maps, steered: Iterable[str], pids: Iterable[int]) -> list[str]:
     """Return the addresses of processes' UDP sockets that serve any peer, by port.
 
-    Not those in steered, nor multicast receivers, whose copies all instances get.
+    Not those in steered, nor multicast receivers, whose copies all instances get, nor sockets
+    that their server is about to connect to a peer, at the address that the peer has asked.
     """
-    groups = [address.read(where) for where in steered]
-    found = set()
+    groups, pids = [address.read(where) for where in steered], list(pids)
+    found = _served(maps, groups, pids)
+    if any(_is_within(where, groups) for where in found.values()):
+        time.sleep(_CONNECTS_WITHIN_S)
+        still = _served(maps, groups, pids)
+        found = {
+            cookie: where
+            for cookie, where in found.items()
+            if cookie in still or not _is_within(where, groups)
+        }
+    return sorted(set(found.values()), key=_port)[:_MOST]
+
+
+def _served(maps: Maps, groups: list[Where], pids: Iterable[int]) -> dict[int, str]:
+    """Return the addresses at which sockets of processes serve any peer now, by SO_COOKIE."""
+    found = {}
     for pid in pids:
         with contextlib.suppress(OSError):  # in execve(2), or out of reach
-            for _, fd in pidfd.sockets_of(pid):
+            for cookie, fd in pidfd.sockets_of(pid):
                 with socket.socket(fileno=fd) as sock:
                     if sock.proto != socket.IPPROTO_UDP or not pidfd.is_server(sock):
                         continue
@@ -42,8 +61,14 @@ def find(maps: Maps, steered: Iterable[str], pids: Iterable[int]) -> list[str]:
                     if any(group.selects_socket(sock) for group in groups):
                         continue
                     if not _is_enrolled(maps, sock) and not multicast.is_member(sock, pid):
-                        found.add(where)
-    return sorted(found, key=_port)[:_MOST]
+                        found[cookie] = where
+    return found
+
+
+def _is_within(where: str, groups: list[Where]) -> bool:
+    """Return whether a group is at any address of that port."""
+    port = address.read(where).port
+    return any(group.port == port and group.ip.is_unspecified for group in groups)
 
 
 def overlapping(where: str) -> set[str]:

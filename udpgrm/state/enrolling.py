@@ -97,5 +97,8 @@ def _is_at(group: abi.Group, sock: socket.socket) -> bool:
     if sock.getsockname()[1] != address.port_of(group.key):
         return False
     if ipaddress.ip_address(address.ip_of(group.key)).is_unspecified:
-        return bool(group.key.family == sock.family)
+        # at any address of the family; IPv6's may stand for IPv4, too
+        ip = ipaddress.ip_address(sock.getsockname()[0].partition("%")[0])
+        is_ipv4 = ip.version == 4 or ip.ipv4_mapped is not None
+        return is_ipv4 or bool(group.key.family == socket.AF_INET6)
     return address.bound(sock) == address.of_key(group.key)
