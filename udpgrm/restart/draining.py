@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Optional
 
-from udpgrm.restart import steering
+from udpgrm.restart import published, steering
 from udpgrm.restart.drain import Decision, Watcher
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.journal import Journal, warn
@@ -67,6 +67,7 @@ def keep(
     """Leave an instance running that has not drained, unless it is active."""
     evidence["kept"] = name
     journal.save()  # before the last check: no later change is missed silently
+    published.discard(journal.path)  # samples of the drain: they would hide that it is kept
     watch()
     if steering.serves(groups, generation):
         warn(evidence, steering.refusal(generation))

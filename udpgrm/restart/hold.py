@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from udpgrm.restart import host
+from udpgrm.restart import host, published
 from udpgrm.restart.journal import Journal
 
 
@@ -27,6 +27,7 @@ def keep(
     )
     evidence["hold"] = {name: held[name] for name in ("begun", "hold_s")}
     journal.save()
+    published.discard(journal.path)  # samples of the drain: they would hide the hold
     end = held["until"]  # of the same boot: a stale journal is not resumed
     while clock.monotonic() < end and not journal.superseded and pause():
         pass

@@ -11,7 +11,9 @@ import pytest
 from tests.unit.restart.fakes import service
 from tests.unit.restart.test_transaction import NEW, World, rolled_back
 from udpgrm.restart import hold, host
-from udpgrm.restart.machine import Outcome
+from udpgrm.restart import journal as journals
+from udpgrm.restart.journal import Record
+from udpgrm.restart.machine import Outcome, Step
 from udpgrm.services.definition import Drain, DrainUntil
 
 DAY_S = 86_400.0
@@ -56,6 +58,24 @@ def test_a_resumed_hold_takes_what_remains(clock: Clock, step_s: float) -> None:
     hold.keep(60.0, journal, evidence, lambda: pause() or True)
     assert clock.now == 1060.0
     assert evidence["hold"] == {"begun": 1_800_001_000.0, "hold_s": 60.0}
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_hold_is_seen_after_samples_of_the_drain() -> None:
+    """Else a rolling restart waits for it, with an instance that has drained."""
+    journal = World(service()).journal
+    journal.steps.append(Record(Step.DRAIN, 1.0))
+    journal.publish()
+    seen: list[bool] = []
+
+    def pause() -> bool:
+        other = journals.load("edge")
+        assert other is not None
+        seen.append("hold" in other.steps[-1].evidence)
+        return False
+
+    hold.keep(60.0, journal, journal.steps[-1].evidence, pause)
+    assert seen == [True]
 
 
 @pytest.mark.parametrize("step_s", [DAY_S, 0.0, -DAY_S])
