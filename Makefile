@@ -25,7 +25,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup packages
 setup: packages .venv/installed $(LINKS) ## install what is missing: Debian packages, .venv
@@ -158,7 +158,16 @@ format: setup ## let the formatters have their way with Python and C
 	ruff format
 	$(C_FILES) | xargs clang-format -i
 
-.PHONY: kernel-filters
+.PHONY: kernel-6.1 kernel-filters
+# Each kind of hook and program, and what kernels before 6.13 do otherwise with connected sockets.
+kernel-6.1: setup ## hooks and steering on the oldest supported kernel, in a virtual machine
+	@tools/install_packages testbed/vm-apt.txt
+	timeout --foreground --signal=INT 7200 testbed/kernel 6.1 -o faulthandler_timeout=1800 \
+	  tests/kernel/adoption/test_adoption.py tests/kernel/adoption/test_migration.py \
+	  tests/kernel/connections/test_accepting.py tests/kernel/connections/test_connected.py \
+	  tests/kernel/dissectors/test_filters.py \
+	  tests/kernel/steering/test_liveness.py tests/kernel/steering/test_steering.py
+
 kernel-filters: setup ## 100,000 packets through random filters, against two other interpreters
 	tools/ensure_bpffs
 	UDPGRM_FILTER_RUNS=100000 timeout --foreground --signal=INT 3600 pytest tests/kernel/dissectors/test_filters.py
