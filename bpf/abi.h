@@ -8,12 +8,13 @@
 #define UDPGRM_ABI_H
 
 /* Raised when a map's layout changes; a daemon refuses maps of another layout. */
-#define UDPGRM_LAYOUT 7
+#define UDPGRM_LAYOUT 8
 
 enum {
 	GENERATION_SLOTS = 32,
 	SLOT_SOCKETS = 256,
 	GROUP_ENTRIES = 8192,
+	PORTS = 65536,
 	MAX_APPS = 4,
 	MAX_FILTER = 64,
 	DEFAULT_FLOW_TIMEOUT_S = 125,
@@ -540,6 +541,7 @@ enum relocation {
 	MAP_STEER_SCRATCH,
 	MAP_ENROLLED_COUNTS,
 	MAP_LINES,
+	MAP_PORTS,
 	/* of one group */
 	MAP_OWN_SLOTS = 56,
 	MAP_OWN_SOCKETS,

@@ -92,6 +92,7 @@ static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struc
 	group->lines_since = bpf_jiffies64();
 	group->uid = request->uid;
 	fill_group(group, key, dissector);
+	note_port(ntohs(key->port));
 	if (bpf_map_update_elem(MAP(GROUP_INDEX), key, group_id, BPF_NOEXIST)) {
 		/* another socket of the address came first, or the index is full */
 		group->state = GROUP_PREPARED;

@@ -161,6 +161,25 @@ static __always_inline bool may_join(const struct socket_request *request,
 	return request->uid == group->uid;
 }
 
+/* Note that a port, in host byte order, has groups. The note stays when they are gone. */
+static __always_inline void note_port(u16 port)
+{
+	u32 zero = 0;
+	u8 *ports = bpf_map_lookup_elem(MAP(PORTS), &zero);
+
+	if (ports && !ports[port])
+		ports[port] = 1;
+}
+
+/* Whether a port ever had groups: most sockets are told by it without a lookup of their address. */
+static __always_inline bool port_has_groups(u16 port)
+{
+	u32 zero = 0;
+	u8 *ports = bpf_map_lookup_elem(MAP(PORTS), &zero);
+
+	return ports && ports[port];
+}
+
 /* The group of a bound socket by its address; *group_id is set when there is one. */
 static __always_inline struct group *group_at(const struct group_key *key, u32 *group_id)
 {

@@ -51,6 +51,7 @@ enum {
 #define unlikely(x) __builtin_expect(!!(x), 0)
 #endif
 #define htons(x) __builtin_bswap16(x)
+#define ntohs(x) __builtin_bswap16(x)
 #define V4_MAPPED 0xffff0000 /* 00 00 ff ff on the wire, read as u32 */
 
 /* bcc declares a 32-bit return value. */

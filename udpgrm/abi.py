@@ -10,11 +10,12 @@ from __future__ import annotations
 import ctypes
 from enum import IntEnum, IntFlag
 
-LAYOUT = 7
+LAYOUT = 8
 
 GENERATION_SLOTS = 32
 SLOT_SOCKETS = 256
 GROUP_ENTRIES = 8192
+PORTS = 65536
 MAX_APPS = 4
 MAX_FILTER = 64
 DEFAULT_FLOW_TIMEOUT_S = 125
@@ -158,6 +159,7 @@ class Relocation(IntEnum):
     STEER_SCRATCH = 33
     ENROLLED_COUNTS = 34
     LINES = 35
+    PORTS = 36
     OWN_SLOTS = 56
     OWN_SOCKETS = 57
     OWN_COUNTERS = 58

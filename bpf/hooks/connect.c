@@ -105,14 +105,15 @@ static __always_inline void give_back(struct bpf_sock *sk, struct socket_request
 /*
  * connect4, connect6: a socket that connects takes packets of one peer only. It gets no new flow
  * any more, and gives its array entry back; the daemon looks whether it has connected. Refuses
- * nothing. Costs bound UDP sockets without state a storage lookup and one for a group.
+ * nothing. Costs bound UDP sockets one lookup in an array; at ports of groups, those without state
+ * a storage lookup and up to three for a group.
  */
 int hook_connect(struct bpf_sock_addr *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct socket_request *request;
 
-	if (!sk || ctx->protocol != IPPROTO_UDP || !sk->src_port)
+	if (!sk || ctx->protocol != IPPROTO_UDP || !sk->src_port || !port_has_groups(sk->src_port))
 		return 1;
 	request = request_of(sk);
 	if (request)

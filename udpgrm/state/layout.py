@@ -206,6 +206,8 @@ MAPS = {
         _plain(libbpf.MAP_HASH, "udpgrm_index", abi.GroupKey, 4, _groups),
         Relocation.GROUP_INDEX,
     ),
+    # a byte for each port: whether it ever had a group
+    "ports": _Map(_array("udpgrm_ports", abi.PORTS, 1), Relocation.PORTS),
     "groups": _Map(_array("", abi.Group, _groups, libbpf.F_MMAPABLE), Relocation.GROUPS),
     "dissectors": _Map(_array("udpgrm_dissect", abi.Dissector, _groups), Relocation.DISSECTORS),
     # of bytes that no other process knows, for hashes of what packets have
