@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from udpgrm.kernel import cgroups
-from udpgrm.restart import host
+from udpgrm.restart import host, secrets
 
 if TYPE_CHECKING:
     import subprocess
@@ -136,18 +136,24 @@ def change(verb: str, unit: str) -> None:
 
 
 def failure(unit: str) -> str:
-    """Return how a unit has failed, if it has, and the last lines of its log, in one line."""
-    wanted = "--property=Result,ExecMainCode,ExecMainStatus"
-    shown = dict(
-        line.partition("=")[::2]
-        for line in _run("systemctl", "show", wanted, unit).stdout.splitlines()
+    """Return how a unit has failed, if it has, and the last lines of its log, in one line.
+
+    Values of its environment are replaced by the names of their variables.
+    """
+    wanted = "--property=Result,ExecMainCode,ExecMainStatus,Environment,EnvironmentFiles"
+    shown: dict[str, list[str]] = {}
+    for line in _run("systemctl", "show", wanted, unit).stdout.splitlines():
+        name, _, value = line.partition("=")
+        shown.setdefault(name, []).append(value)  # EnvironmentFiles: one for each file
+    result, code, status = (
+        shown.get(name, ["?"])[0] for name in ("Result", "ExecMainCode", "ExecMainStatus")
     )
     # 2, 3: killed, dumped core (CLD_KILLED, CLD_DUMPED)
-    how = "signal" if shown.get("ExecMainCode") in ("2", "3") else "exit code"
+    how = "signal" if code in ("2", "3") else "exit code"
+    known = [] if result in ("success", "?") else [f"{result}, {how} {status}"]
+    values = secrets.of_unit(shown.get("Environment", []), shown.get("EnvironmentFiles", []))
     log = _run("journalctl", "--unit", unit, f"--lines={_LOG_LINES}", *_PLAIN)
-    lines = [line[:_LINE] for line in log.stdout.split("\n") if line]
-    result = shown.get("Result", "success")
-    known = [] if result == "success" else [f"{result}, {how} {shown.get('ExecMainStatus', '?')}"]
+    lines = [line[:_LINE] for line in secrets.redact(log.stdout, values).split("\n") if line]
     if lines:
         known.append(f"its journal ends: {' | '.join(lines)}")
     return f"{unit}: {'; '.join(known) or 'its journal is empty'}"

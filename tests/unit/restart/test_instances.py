@@ -121,6 +121,23 @@ def test_how_it_has_failed(log: Path, shown: str, journal: str, message: str) ->
     assert units.failure(7) == f"edge@7.service: {message}"
 
 
+def test_values_of_its_environment_are_no_part_of_messages(log: Path, tmp_path: Path) -> None:
+    """They would be in the restart's journal, the output of playbooks and their reports."""
+    file = tmp_path / "edge.env"
+    file.write_text("# of the vault\nKEY='hunter2 hunter2'\nMODE=on\n")
+    properties = (
+        'Environment=TOKEN=abcd1234 "PHRASE=two words"',
+        f"EnvironmentFiles={file} (ignore_errors=no)",
+        f"EnvironmentFiles={tmp_path}/none (ignore_errors=yes)",
+    )
+    shown = f"cat <<'END'\n{chr(10).join(properties)}\nEND"
+    journal = "echo is abcd1234 on; echo two words; echo hunter2 hunter2"
+    units = says(log, shown, journal)
+    assert units.failure(7).endswith("its journal ends: is [TOKEN] on | [PHRASE] | [KEY]")
+    units = says(log, "echo 'Environment=\"A=long text'", "echo long text")
+    assert units.failure(7).endswith("its journal ends: [A]")  # of a quote that is not closed
+
+
 def test_a_start_that_hangs(log: Path) -> None:
     units = says(log, 'case "$2" in start) exec sleep 1000; esac')
     begun = time.monotonic()
