@@ -34,7 +34,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 @contextlib.contextmanager
-def _network() -> Iterator[None]:
+def network() -> Iterator[None]:
     """Be in a new network namespace with nothing but loopback."""
     home = os.open("/proc/self/ns/net", os.O_RDONLY)
     assert _libc.unshare(_CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
@@ -49,7 +49,7 @@ def _network() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def own_network() -> Iterator[None]:
     """A network namespace with nothing but loopback."""
-    with _network():
+    with network():
         yield
 
 
@@ -167,7 +167,7 @@ def shared_host(running_host: Host, request: pytest.FixtureRequest) -> Iterator[
     """
     assert "bare_host" not in request.fixturenames, "one of these"
     daemon = running_host.process
-    with _network(), _inside(running_host.cgroup):
+    with network(), _inside(running_host.cgroup):
         yield running_host
     assert daemon.poll() is None, running_host.errors.read_text()
 

@@ -10,7 +10,7 @@ from typing import Any, Optional
 from udpgrm.cli import common
 from udpgrm.cli.errors import CommandError
 from udpgrm.cli.options import Arguments
-from udpgrm.kernel import bpffs
+from udpgrm.kernel import bpffs, netns
 from udpgrm.restart import journal as journals
 from udpgrm.restart import lock, statedir
 from udpgrm.restart.groups import Groups
@@ -92,7 +92,9 @@ def describe(
     running = lock.is_locked(definition.name)
     earlier = journals.superseded(definition.name)
     strays = _strays(arguments, definition)
-    return services.service(definition, journal, running, views, earlier, strays)
+    # those that its restarts see: another namespace may have its address as well
+    here = [view for view in views if view.netns == netns.own_cookie()]
+    return services.service(definition, journal, running, here, earlier, strays)
 
 
 def document_of(arguments: Arguments, name: str) -> services.Document:

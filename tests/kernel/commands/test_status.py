@@ -9,6 +9,7 @@ import re
 
 import udpgrm.client as grm
 from testing.waiting import PATIENCE_S
+from tests.kernel.conftest import network
 from tests.kernel.restart_fixtures import edge, serving
 from tests.kernel.restarts import ALSO, WHERE, Edge, Traffic
 
@@ -40,6 +41,21 @@ def test_a_service_that_serves(serving: Edge) -> None:
     shown = serving.host.run("status").stdout
     assert re.search(r"^edge  finished none -> 1, switched in \d+ ms$", shown, re.MULTILINE)
     assert re.search(r"    gen 1  working  edge@1.service  2/2 sockets  \d+ flows  in ", shown)
+
+
+def test_a_group_of_another_network_namespace(serving: Edge) -> None:
+    """It is at the address of the service, which is not its matter."""
+    with network():
+        sockets = grm.bind(WHERE, 1)
+    grm.enroll(sockets, 7)
+    grm.promote(sockets[0], 7)
+    try:
+        [service] = serving.host.json("status", "edge")["services"]
+        [group] = service["groups"]
+        assert (group["working_generation"], len(group["generations"])) == (1, 1)
+        assert len(serving.host.json("list", WHERE)["groups"]) == 2
+    finally:
+        sockets[0].close()
 
 
 def test_while_it_drains(serving: Edge) -> None:
