@@ -24,6 +24,8 @@ import udpgrm.client as grm
 from testing.host import COMMAND, TEMPLATES, Host, remove_cgroup, remove_pins
 from testing.waiting import PATIENCE_S
 from udpgrm.kernel import cgroups
+from udpgrm.state import maps as state
+from udpgrm.state import policies
 
 #: Of cgroups and pin directories; the process's number follows.
 _NAME = "udpgrm-test-"
@@ -162,14 +164,17 @@ def running_host(
 def shared_host(running_host: Host, request: pytest.FixtureRequest) -> Iterator[Host]:
     """A host with a daemon that other tests use too: saves the second that a start takes.
 
-    Groups of different network namespaces have nothing in common, so each test has one of its
-    own. Not for tests that do something to the daemon.
+    Groups of different network namespaces have nothing in common but policies, which go with the
+    test; each test has a namespace of its own. Not for tests that do something to the daemon.
     """
     assert "bare_host" not in request.fixturenames, "one of these"
     daemon = running_host.process
     with network(), _inside(running_host.cgroup):
         yield running_host
     assert daemon.poll() is None, running_host.errors.read_text()
+    with contextlib.closing(state.open_pinned(running_host.directory)) as maps:
+        for where, _ in policies.each(maps):
+            policies.remove(maps, where)
 
 
 @pytest.fixture

@@ -207,7 +207,8 @@ def test_real_trains(
 
     wait_for(is_joined, "a train")
     sockets.pop().close()
-    wait_for(lambda: shared_host.run("list").stdout == "", "the group to be collected")
+    where = "10.9.0.1:4433"
+    wait_for(lambda: not shared_host.json("list", where)["groups"], "its collection")
     for generation in (1, 2):
         sockets.append(grm.udp("10.9.0.1"))
         if generation == 1:  # before there is a group that keeps it off
