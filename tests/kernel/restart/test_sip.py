@@ -37,7 +37,7 @@ generation, where, dissector, port = int(sys.argv[1]), *sys.argv[2:4], int(sys.a
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 upstream = ("127.0.0.1", port)
 asked = grm.named_dissector("sip", flow_timeout={FLOW_S}) if dissector == "sip" else None
-(sock,) = grm.bind(where, 1, flow_timeout={FLOW_S}, dissector=asked)
+(sock,) = grm.bind(where, 1, flow_timeout=0 if asked else {FLOW_S}, dissector=asked)
 grm.enroll([sock], generation, {PATIENCE_S})
 channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 channel.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
