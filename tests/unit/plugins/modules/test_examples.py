@@ -49,6 +49,7 @@ BEFORE = {
 UNCHANGED = {
     "Check that a dissector of our own loads on this kernel",
     "Resume a restart that a crash of the host's systemd has cut",
+    "Reserve the host for this run",  # which ends with the run, or with the boot
 }
 READ_ONLY = {"drain", "info", "probe", "service_info", "support"}
 # Parts of a playbook or of the role, which would change this machine, or need the rest of it.
