@@ -161,23 +161,31 @@ static __always_inline bool may_join(const struct socket_request *request,
 	return request->uid == group->uid;
 }
 
-/* Note that a port, in host byte order, has groups. The note stays when they are gone. */
-static __always_inline void note_port(u16 port)
+/*
+ * Whether a port, in host byte order, ever had groups: a byte, by which most sockets are told
+ * without a lookup of their address. It stays when the groups are gone.
+ */
+static __always_inline u8 *port_note(u16 port)
 {
 	u32 zero = 0;
 	u8 *ports = bpf_map_lookup_elem(MAP(PORTS), &zero);
 
-	if (ports && !ports[port])
-		ports[port] = 1;
+	return ports ? ports + port : NULL;
 }
 
-/* Whether a port ever had groups: most sockets are told by it without a lookup of their address. */
+static __always_inline void note_port(u16 port)
+{
+	u8 *note = port_note(port);
+
+	if (note && !*note)
+		*note = 1;
+}
+
 static __always_inline bool port_has_groups(u16 port)
 {
-	u32 zero = 0;
-	u8 *ports = bpf_map_lookup_elem(MAP(PORTS), &zero);
+	u8 *note = port_note(port);
 
-	return ports && ports[port];
+	return note && *note;
 }
 
 /* The group of a bound socket by its address; *group_id is set when there is one. */

@@ -143,6 +143,15 @@ def _is_of(claim: JsonObject | None, run: str) -> bool:
     return claim is not None and claim["run"] == run
 
 
+#: Of a module's option C(rollout).
+OPTIONS: dict[str, dict[str, t.Any]] = {
+    "run": {"type": "str", "required": True},
+    "by": {"type": "str", "required": True},
+    "replaces": {"type": "str"},
+    "host": {"type": "str"},
+}
+
+
 def from_options(options: t.Mapping[str, t.Any] | None) -> Rollout | None:
     """Return the rollout of a module's option C(rollout)."""
     return None if options is None else rollout_of(options)
@@ -150,5 +159,4 @@ def from_options(options: t.Mapping[str, t.Any] | None) -> Rollout | None:
 
 def rollout_of(options: t.Mapping[str, t.Any]) -> Rollout:
     """Return a rollout from its parts."""
-    names = ("run", "by", "replaces", "host")
-    return Rollout(**{name: options.get(name) or "" for name in names})
+    return Rollout(**{name: options.get(name) or "" for name in OPTIONS})

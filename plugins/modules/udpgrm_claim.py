@@ -136,16 +136,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "rollout": {
-                "type": "dict",
-                "required": True,
-                "options": {
-                    "run": {"type": "str", "required": True},
-                    "by": {"type": "str", "required": True},
-                    "replaces": {"type": "str"},
-                    "host": {"type": "str"},
-                },
-            },
+            "rollout": {"type": "dict", "required": True, "options": _claim.OPTIONS},
         },
         supports_check_mode=True,
     )

@@ -278,10 +278,7 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._service import hand_
 ROLLOUT: dict[str, t.Any] = {
     "type": "dict",
     "options": {
-        "run": {"type": "str", "required": True},
-        "by": {"type": "str", "required": True},
-        "replaces": {"type": "str"},
-        "host": {"type": "str"},
+        **_claim.OPTIONS,
         "bake": {"type": "int", "default": 0},
         "inspect": {"type": "list", "elements": "str", "default": []},
     },

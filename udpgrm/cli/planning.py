@@ -21,7 +21,6 @@ from udpgrm.views import services
 class Plan(NamedTuple):
     """The plan of a restart. suffices: the release that was asked for serves then."""
 
-    service: Service
     action: Action
     release: Optional[str]
     suffices: bool
@@ -95,10 +94,10 @@ def make(arguments: Arguments, name: str) -> Plan:
         common.open_state(arguments)  # a better message for a missing state
         raise CommandError(str(error)) from error
     if given is None or document["from_release"] != wanted:
-        return Plan(service, Action.RESTART, wanted, True, document)
+        return Plan(Action.RESTART, wanted, True, document)
     if last is not None and last.position.outcome is None and last.release == wanted:
         return _unfinished(arguments, service, last, running, True)
-    return Plan(service, Action.NONE, wanted, True, document)
+    return Plan(Action.NONE, wanted, True, document)
 
 
 def _unfinished(
@@ -106,7 +105,7 @@ def _unfinished(
 ) -> Plan:
     document = foreground.unfinished_plan(service, last, common.pin_dir(arguments))
     action = Action.WAIT if running else Action.RESUME
-    return Plan(service, action, last.release, suffices, document)
+    return Plan(action, last.release, suffices, document)
 
 
 def release_of(service: Service, given: Optional[str]) -> str:

@@ -19,13 +19,12 @@ from typing import Optional
 
 from udpgrm import abi
 from udpgrm.abi import GroupState, MessageFlag
-from udpgrm.state import connected
+from udpgrm.state import connected, connecting
 from udpgrm.state.connected import Record
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
 
-#: A server that is about to connect a socket has done so by then.
-_GRACE_S = 0.1
+_GRACE_S = connecting.CONNECTS_WITHIN_S
 
 
 class Entrance:

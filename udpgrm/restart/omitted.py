@@ -16,15 +16,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from udpgrm.kernel import multicast, pidfd, sockopt
-from udpgrm.state import address, records
+from udpgrm.state import address, connecting, records
 from udpgrm.state.address import Where
 from udpgrm.state.maps import Maps
 
 _PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 #: Servers have few; sockets of single clients, as of a TURN relay, may be thousands.
 _MOST = 256
-#: A server that connects a socket to the peer it is for has done so by then.
-_CONNECTS_WITHIN_S = 0.1
 
 
 def find(maps: Maps, steered: Iterable[str], pids: Iterable[int]) -> list[str]:
@@ -36,7 +34,7 @@ def find(maps: Maps, steered: Iterable[str], pids: Iterable[int]) -> list[str]:
     groups, pids = [address.read(where) for where in steered], list(pids)
     found = _served(maps, groups, pids)
     if any(_is_within(where, groups) for where in found.values()):
-        time.sleep(_CONNECTS_WITHIN_S)
+        time.sleep(connecting.CONNECTS_WITHIN_S)
         still = _served(maps, groups, pids)
         found = {
             cookie: where

@@ -31,11 +31,8 @@ def of_unit(environments: Iterable[str], files: Iterable[str]) -> dict[str, str]
     for shown in files:
         match = _FILE.fullmatch(shown)
         for path in Path("/").glob(match[1]) if match else ():
-            with (
-                contextlib.suppress(OSError),
-                path.open(encoding="utf-8", errors="replace") as file,
-            ):
-                found.update(_named(file))
+            with contextlib.suppress(OSError):
+                found.update(_named(path.read_text("utf-8", "replace").splitlines()))
     return found
 
 

@@ -123,8 +123,12 @@ def read(text: str) -> Where:
         raise ValueError(f"not an ADDRESS:PORT: {text!r} (as 192.0.2.1:443 or [2001:db8::1]:443)")
     if zone and not _DEVICE.fullmatch(device):
         raise ValueError(f"not the name of a network device: {device!r} in {text!r}")
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    return Where(mapped or ip, number, device, text.endswith(TCP))
+    return Where(unmapped(ip), number, device, text.endswith(TCP))
+
+
+def unmapped(ip: IPAddress) -> IPAddress:
+    """Return the IPv4 address that an IPv6 one stands for (RFC 4291, 2.5.5.2), else the same."""
+    return getattr(ip, "ipv4_mapped", None) or ip
 
 
 def read_udp(text: str) -> Where:
@@ -151,13 +155,15 @@ def device_name(ifindex: int) -> str:
         return str(ifindex)
 
 
+def own_ip(sock: socket.socket) -> IPAddress:
+    """Return the IP address that a socket is bound to, unmapped."""
+    return unmapped(ipaddress.ip_address(sock.getsockname()[0].partition("%")[0]))
+
+
 def bound(sock: socket.socket) -> Optional[str]:
     """Return the ADDRESS:PORT that a socket is bound to, as groups have it; None: not bound."""
-    name, port = sock.getsockname()[:2]
-    ip = ipaddress.ip_address(name.partition("%")[0])
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    tcp = sock.type == socket.SOCK_STREAM
-    return form(str(mapped or ip), port, tcp=tcp) if port else None
+    port, tcp = sock.getsockname()[1], sock.type == socket.SOCK_STREAM
+    return form(str(own_ip(sock)), port, tcp=tcp) if port else None
 
 
 def flow_key(ip: str, port: int) -> abi.FlowKey:

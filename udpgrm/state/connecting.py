@@ -15,6 +15,9 @@ from udpgrm.state import connected, entries, holders, records
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps, index
 
+#: A server that connects a socket to the peer it is for has done so by then.
+CONNECTS_WITHIN_S = 0.1
+
 
 def is_connected(fd: int) -> bool:
     """Return whether a socket is connected to a peer."""

@@ -23,7 +23,7 @@ def request_of(maps: Maps, cookie: int, sock: socket.socket) -> abi.SocketReques
     return abi.SocketRequest(
         cookie=cookie,
         generation=abi.GENERATION_NONE,
-        wildcard=_any_address(ipaddress.ip_address(sock.getsockname()[0].partition("%")[0])),
+        wildcard=_any_address(address.own_ip(sock)),
         ifindex=sockopt.ifindex(sock),
         uid=os.stat(f"/proc/self/fd/{sock.fileno()}").st_uid,
     )
@@ -31,7 +31,6 @@ def request_of(maps: Maps, cookie: int, sock: socket.socket) -> abi.SocketReques
 
 def _any_address(ip: address.IPAddress) -> int:
     """Return which any address it is; 0: none. An IPv6 socket may be at that of IPv4."""
-    ip = getattr(ip, "ipv4_mapped", None) or ip
     if not ip.is_unspecified:
         return 0
     return abi.AnyAddress.IPV4_ADDRESS if ip.version == 4 else abi.AnyAddress.ADDRESS
@@ -98,7 +97,5 @@ def _is_at(group: abi.Group, sock: socket.socket) -> bool:
         return False
     if ipaddress.ip_address(address.ip_of(group.key)).is_unspecified:
         # at any address of the family; IPv6's may stand for IPv4, too
-        ip = ipaddress.ip_address(sock.getsockname()[0].partition("%")[0])
-        is_ipv4 = ip.version == 4 or ip.ipv4_mapped is not None
-        return is_ipv4 or bool(group.key.family == socket.AF_INET6)
+        return address.own_ip(sock).version == 4 or bool(group.key.family == socket.AF_INET6)
     return address.bound(sock) == address.of_key(group.key)
