@@ -89,7 +89,7 @@ clients: setup ## the client library in C, C++, Go, Python and Rust: one test fo
 servers: build/venvs/servers/installed setup ## unmodified servers restarted under load of their own clients, with and without udpgrm
 	@tools/install_packages testbed/servers-apt.txt testbed/profiles-apt.txt testbed/containers-apt.txt
 	tools/ensure_bpffs
-	$(call PYTEST,3600,tests/servers --numprocesses=6 --dist=worksteal -o faulthandler_timeout=1800)
+	$(call PYTEST,3600,tests/servers --numprocesses=6 --dist=load --maxschedchunk=1 -o faulthandler_timeout=1800)
 
 # Of three kinds: one that shares its address by itself, SIP by the bind hook, a static binary with QUIC.
 servers-short: setup ## three of these servers, three restarts each

@@ -17,11 +17,27 @@ from tests.servers.instances import Instances, instances
 __all__ = ["bare_host", "cache", "cgroup", "host", "own_host", "own_network"]
 
 _FIGURE = "figure"
+#: They last for minutes, so none may begin last.
+_LONGEST = ("coturn", "caddy", "mumble-server", "interrupted_briefly", "hypercorn", "coap-server")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let a short run restart less often."""
     parser.addoption("--restarts", type=int, default=20, help="restarts of each server")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest, each before a short one: a worker is given two tests at first."""
+    longest = [
+        item
+        for name in _LONGEST
+        for item in items
+        if name in item.name and ("lose_nothing" in item.name or "tunnel" in item.name)
+    ]
+    short = [item for item in items if item.path.stem == "test_way_in" or "reuseport" in item.name]
+    pairs = [item for pair in zip(longest, short) for item in pair]
+    profiles = [i for i in items if i.path.stem == "test_profiles" and i not in pairs]
+    items[:] = [*pairs, *profiles, *(i for i in items if i not in pairs and i not in profiles)]
 
 
 @pytest.fixture
