@@ -250,9 +250,10 @@ class _Output:
 
 
 @functools.cache
-def _services_dir(definition: str) -> str:
-    directory = tempfile.mkdtemp(prefix="udpgrm-simulation-")
-    (Path(directory) / f"edge{loader.SUFFIX}").write_text(definition)
+def _services_dir(definition: str) -> tempfile.TemporaryDirectory[str]:
+    """Return a directory with the definition, which is removed when the process ends."""
+    directory = tempfile.TemporaryDirectory(prefix="udpgrm-simulation-")
+    (Path(directory.name) / f"edge{loader.SUFFIX}").write_text(definition)
     return directory
 
 
@@ -269,7 +270,7 @@ def standing_in(world: World) -> Iterator[None]:
     before = host.current, foreground.kernel, loader.parse, trust.distrusted, sys.stdout, sys.stderr
     environment = {
         "UDPGRM_STATE_DIR": _STATE,
-        "UDPGRM_SERVICES_DIR": _services_dir(world.config.definition()),
+        "UDPGRM_SERVICES_DIR": _services_dir(world.config.definition()).name,
     }
     kept = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
