@@ -18,7 +18,7 @@ NET_OFF = 0xFFF00000
 
 @dataclass(frozen=True)
 class Packet:
-    """What a filter sees: payload, network header, EtherType and CPU."""
+    """A packet as a filter sees it: payload, network header, EtherType and CPU."""
 
     payload: bytes
     network: bytes = b""

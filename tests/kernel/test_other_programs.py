@@ -124,7 +124,7 @@ def has_option(sock: socket.socket, option: int) -> bool:
 
 @pytest.mark.skipif(not connect_parts(), reason="connect(2) leaves sockets in their group")
 def test_a_bind_that_is_denied_leaves_no_option(host: Host) -> None:
-    """With SO_REUSEADDR on all sockets of an address, other users could bind there."""
+    """Remove SO_REUSEADDR after a denied bind, so that no other user can bind there."""
     with grm.bind(ADDRESS)[0] as working, grm.bind(ADDRESS)[0] as accepted:
         grm.enroll([working], 1)
         accepted.connect(("127.0.0.1", 9))
@@ -182,7 +182,7 @@ def test_one_that_refuses_the_steering_program(host: Host) -> None:
 
 
 def test_one_that_takes_the_options(host: Host, cgroup: Path) -> None:
-    """The server's call succeeds and does nothing; doctor does not say that it made none."""
+    """Name the program that answers the option: the server's call succeeds, and does nothing."""
     server = cgroup / "server"
     server.mkdir()
     hook = libbpf.PROG_CGROUP_SOCKOPT, libbpf.CGROUP_SETSOCKOPT
@@ -201,7 +201,7 @@ def test_one_that_takes_the_options(host: Host, cgroup: Path) -> None:
 
 
 def test_one_above_that_ours_would_end(host: Host, cgroup: Path) -> None:
-    """Of programs that can be overridden the kernel runs the one of the nearest cgroup alone."""
+    """Refuse hooks below an overridable program, which the kernel would not run there then."""
     below = cgroup / "below"
     below.mkdir()
     hook = libbpf.PROG_CGROUP_SOCK_ADDR, libbpf.CGROUP_INET4_CONNECT
@@ -224,7 +224,7 @@ def test_one_above_that_ours_would_end(host: Host, cgroup: Path) -> None:
 
 
 def test_as_many_as_there_can_be(host: Host, cgroup: Path) -> None:
-    """The message names some, in one line."""
+    """Name some of the 64 programs in the message, in one line."""
     full = cgroup / "full"
     full.mkdir()
     hook = libbpf.PROG_CGROUP_SOCK_ADDR, libbpf.CGROUP_INET4_CONNECT
@@ -242,7 +242,7 @@ def test_as_many_as_there_can_be(host: Host, cgroup: Path) -> None:
 
 
 def test_a_connect_that_is_refused(host: Host) -> None:
-    """The socket stays in its generation."""
+    """Keep the socket in its generation."""
     hook = libbpf.PROG_CGROUP_SOCK_ADDR, libbpf.CGROUP_INET4_CONNECT
     with grm.bind(ADDRESS)[0] as sock, client() as peer:
         grm.enroll([sock], 1)

@@ -62,7 +62,7 @@ def alive(host: Host) -> dict[int, int]:
 
 
 def start_again(units: Units, unit: Unit, pause: float = 0.0) -> Unit:
-    """As systemd does after a crash: the cgroup goes, and comes back under another id."""
+    """Stop a unit and start it in a new cgroup of the same name, as systemd does after a crash."""
     before = os.stat(unit.cgroup).st_ino
     unit.stop()
     units.all.remove(unit)
@@ -133,7 +133,7 @@ def test_while_no_daemon_runs(host: Host, units: Units, two: tuple[Unit, Unit]) 
 
 
 def test_hooks_of_the_cgroup_alone(bare_host: Host, units: Units) -> None:
-    """They go with it, and come with the new one."""
+    """Move the hooks of the unit's own cgroup to the new cgroup of that name."""
     bare_host.start(install=False)
     unit = units.start("server")
     assert bare_host.run("hooks", "add", str(unit.cgroup)).returncode == 0
@@ -158,7 +158,10 @@ def test_a_generation_whose_slot_is_taken(host: Host, units: Units, two: tuple[U
 
 @pytest.mark.parametrize("new_first", [True, False])
 def test_binds_again(bare_host: Host, units: Units, new_first: bool) -> None:
-    """As on SIGHUP. It is entered at once: another generation gets the new flows meanwhile."""
+    """Enter the new socket of an adopted server that binds again, as on SIGHUP, at once.
+
+    New flows go to another generation meanwhile.
+    """
     bare_host.start(fault="from udpgrm.daemon import entering\nentering._GRACE_S = 3600.0")
     old, new = units.start("old"), units.start("new", workers=0)
     server = inside(new.cgroup, sys.executable, "-c", _BINDS_AGAIN.format(new_first=new_first))

@@ -117,7 +117,10 @@ time.sleep(1000)
 def test_a_socket_that_has_left_its_group(
     host: Host, units: Units, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As of ptp4l: it is refused at once, and not when the time is up, as it takes packets."""
+    """Refuse a server whose socket left the group, as ptp4l's does, without waiting.
+
+    Such a socket takes packets, so the timeout would change nothing.
+    """
     other = units.start("other")  # so that there is a group
     assert enroll(host, other, "--count=2", "--gen=0").returncode == 0
     monkeypatch.setattr(sys.modules[__name__], "SERVER", DEVICE_AFTER_BIND)
@@ -160,7 +163,7 @@ def test_enrolling_twice_changes_nothing(host: Host, units: Units) -> None:
 
 
 def test_an_address_on_two_devices(host: Host, cgroup: Path) -> None:
-    """Two groups; what is bound later on either is enrolled."""
+    """Enroll sockets in a group for each device, those that the server binds later too."""
     server = """
 import socket, sys
 def bind(device):
@@ -238,7 +241,7 @@ def test_refusals(
 
 
 def test_a_server_that_has_failed(host: Host, units: Units) -> None:
-    """It is seen at once, whatever the timeout."""
+    """Report that the server has failed at once, however long the timeout is."""
     unit = units.start("server")
     (unit.cgroup / "cgroup.kill").write_text("1")
     unit.process.wait()

@@ -96,7 +96,7 @@ def asking(clients: list[socket.socket]) -> Iterator[None]:
 
 
 def define(edge: Edge, flow_timeout: int = FLOW_S, **changes: Any) -> None:
-    """With the dissector that the servers of the tests ask for, or flows that live longer."""
+    """Define the service with the flow dissector and this timeout of its flows."""
     flow = {"name": "flow", "parameters": {"flow_timeout": flow_timeout}}
     edge.define(groups=[{"address": WHERE, "sockets": 2, "dissector": flow}], **changes)
 
@@ -127,7 +127,7 @@ while True:
 
 @pytest.mark.parametrize("how", ["binds again", "is started again"])
 def test_a_unit_that_binds_again_after_its_adoption(edge: Edge, how: str) -> None:
-    """It does not set SO_REUSEPORT; its new socket is in its generation all the same."""
+    """Enter the new socket of a unit that binds again, without SO_REUSEPORT, in its generation."""
     edge.run_plain_server()
     (edge.units / "old.py").write_text(BINDS_AGAIN)
     (edge.units / "edge-old.service").write_text(f"{sys.executable} {edge.units}/old.py")
@@ -289,7 +289,7 @@ while True:
 
 @pytest.mark.parametrize("elsewhere", [True, False])
 def test_a_server_that_answers_from_another_socket(edge: Edge, elsewhere: bool) -> None:
-    """No flow of its clients is known: the plan of a restart names that."""
+    """Warn in the plan of a restart that no flow of such a server is known."""
     edge.run_plain_server()
     define(edge)
     if elsewhere:
@@ -326,7 +326,7 @@ channel = """
 
 
 def test_a_server_whose_packets_reach_each_instance(edge: Edge) -> None:
-    """Those to a multicast group, or of a packet socket: named before the first restart."""
+    """Name multicast groups and packet sockets of a unit, at its adoption and in the plan."""
     define(edge)
     server = edge.units / "old.py"
     server.write_text(OLD_SERVER.replace("channel = ", MULTICAST.strip("\n"), 1))
@@ -340,7 +340,7 @@ def test_a_server_whose_packets_reach_each_instance(edge: Edge) -> None:
 
 @pytest.mark.parametrize("closed", ["", "0 3"])
 def test_each_client_stays_at_its_socket(edge: Edge, closed: str) -> None:
-    """Each socket gets the clients that the kernel's hash has given it before.
+    """Keep each client at the socket that the kernel's hash selected before the adoption.
 
     Sockets are entered one by one; those that come first get no other's packets meanwhile. Their
     order is that of the kernel, which has put others in the place of those that were closed.

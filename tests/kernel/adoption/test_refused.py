@@ -18,7 +18,7 @@ __all__ = ["edge"]
 
 @pytest.mark.parametrize("arguments", [["--check"], []])
 def test_a_service_without_its_template_unit(edge: Edge, arguments: list[str]) -> None:
-    """No restart could follow: the unit is left as it was."""
+    """Refuse a unit whose restart could not follow, and leave its sockets as they were."""
     define(edge, enrollment="adopted")
     start_old(edge, reuseport=0)
     (edge.units / "edge@.service").unlink()
@@ -33,7 +33,7 @@ def test_a_service_without_its_template_unit(edge: Edge, arguments: list[str]) -
 
 
 def test_a_unit_whose_stop_may_reach_its_successor(edge: Edge) -> None:
-    """As that of BIND, which asks at a port that both would have."""
+    """Refuse a unit whose ExecStop= asks at a port that both instances share, as BIND's does."""
     define(edge)
     start_old(edge)
     stop = edge.units / "edge-old.service.exec-stop"
@@ -46,7 +46,7 @@ def test_a_unit_whose_stop_may_reach_its_successor(edge: Edge) -> None:
 
 
 def test_a_unit_that_systemd_would_start_again(edge: Edge) -> None:
-    """As by the socket that journald writes to; one that is not active starts nothing."""
+    """Refuse a unit that an active unit triggers, as a socket unit may; ignore inactive ones."""
     define(edge)
     start_old(edge)
     triggers = edge.units / "edge-old.service.triggered-by"

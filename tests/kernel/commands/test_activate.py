@@ -237,7 +237,7 @@ def test_no_daemon(host: Host) -> None:
 
 
 def test_names_of_servers(host: Host) -> None:
-    """Two applications, each activated on its own; an Initial packet finds the named one."""
+    """Steer Initial packets to the application of their server name, each activated on its own."""
     bespoke = ("-d", "0xDEAD", "-m", "2", "-s", "two.example:1")
     wait = ["--", sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()"]
     with contextlib.ExitStack() as running:
@@ -286,7 +286,7 @@ def test_values_of_the_option_are_those_of_the_kernel(host: Host) -> None:
 @pytest.mark.daemon("own")
 @pytest.mark.parametrize("arguments", [(), ("-n",)])
 def test_the_operators_dissector(host: Host, arguments: tuple[str, ...]) -> None:
-    """That of the library holds beside any option, another one where none is asked for."""
+    """Keep the operator's dissector: a library's with any option, a built-in one without any."""
     kind = ("dns",) if arguments else ("flow", "flow_timeout=7")
     assert host.run("dissector", "set", WHERE, *kind).returncode == 0
     done = activate("--generation=5", *arguments, "edge", WHERE, "--", sys.executable, "-c", REPORT)

@@ -25,7 +25,7 @@ TARGET = ("127.0.0.1", 4433)
 
 @pytest.fixture
 def group(host: Host) -> Iterator[list[socket.socket]]:
-    """Two generations of one socket each, one flow each, the second one is active."""
+    """Make two generations of one socket and one flow each; the second one is active."""
     made = []
     for generation in (1, 2):
         made += grm.bind(ADDRESS)
@@ -218,7 +218,7 @@ def test_top(host: Host) -> None:
 
 @pytest.mark.daemon("own")
 def test_list_of_several_addresses(host: Host, group: list[socket.socket]) -> None:
-    """Each group once, and the addresses in their usual spelling."""
+    """List each group once, and the addresses in their usual spelling."""
     found = host.json("list", "[::ffff:127.0.0.1]:4433", ADDRESS, "192.0.2.1:1")
     assert found["addresses"] == [ADDRESS, "192.0.2.1:1"]
     assert [item["address"] for item in found["groups"]] == [ADDRESS]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What udpgrm doctor says of real processes, in each case that can be provoked."""
+"""Test the findings of udpgrm doctor on real processes, in each case that can be provoked."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Diagnosis:
 
     @property
     def codes(self) -> list[str]:
-        """Of all sockets."""
+        """Return the codes of all sockets' findings."""
         return [finding["code"] for sock in self.sockets for finding in sock["findings"]]
 
     @property

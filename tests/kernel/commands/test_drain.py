@@ -117,7 +117,7 @@ def test_an_interrupt(host: Host, group: list[socket.socket]) -> None:
 
 
 def test_a_reader_that_goes_away(host: Host, group: list[socket.socket]) -> None:
-    """The exit status is that of the drain, even without a reader."""
+    """Exit with the status of the drain, even without a reader of the output."""
     arguments = ["drain", ADDRESS, "7", "--flows=0", "--max=1"]
     command = subprocess.Popen(
         [*COMMAND, f"--pin-dir={host.directory}", *arguments], stdout=subprocess.PIPE

@@ -44,7 +44,7 @@ def test_a_service_that_serves(serving: Edge) -> None:
 
 
 def test_a_group_of_another_network_namespace(serving: Edge) -> None:
-    """It is at the address of the service, which is not its matter."""
+    """Leave a group at the service's address in another network namespace out of its status."""
     with network():
         sockets = grm.bind(WHERE, 1)
     grm.enroll(sockets, 7)
@@ -72,7 +72,7 @@ def test_while_it_drains(serving: Edge) -> None:
 
 
 def test_a_journal_that_cannot_be_read(serving: Edge) -> None:
-    """It has no other services, and its own is not reported as settled."""
+    """Report the other services, and the unreadable journal as a problem of its service."""
     other = {"groups": [{"address": ALSO}], "instances": {"unit": "other@.service"}}
     (serving.services / "other.yaml").write_text(json.dumps(other))
     for name in ("edge", "edge@7"):

@@ -134,7 +134,7 @@ def _play(servers: list[Server], act: Act) -> None:
 
 
 def _compare(groups: Groups, servers: list[Server]) -> None:
-    """What is counted and what ss lists, once they are still: processes are being killed."""
+    """Compare the count with the sockets that ss lists, once killed processes have ended."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         listed = _listed()

@@ -36,7 +36,7 @@ def form(where: tuple[str, int]) -> str:
 
 
 class Servers:
-    """Two instances of a server, in the generations 1 and 2."""
+    """Instances of a server in the generations 1 and 2."""
 
     def __init__(self, host: Host, where: tuple[str, int], adopted: bool) -> None:
         self.host, self.where, self.adopted = host, where, adopted
@@ -72,7 +72,7 @@ class Servers:
 
 @pytest.fixture(params=ADDRESSES, ids=form)
 def where(request: pytest.FixtureRequest) -> tuple[str, int]:
-    """Where they serve."""
+    """Return the address that the servers serve."""
     found: tuple[str, int] = request.param
     return found
 
@@ -81,7 +81,7 @@ def where(request: pytest.FixtureRequest) -> tuple[str, int]:
 def servers(
     host: Host, where: tuple[str, int], request: pytest.FixtureRequest
 ) -> Iterator[Servers]:
-    """No server yet."""
+    """Return the servers, none of them started; stop those that the test started."""
     made = Servers(host, where, request.param)
     yield made
     for server in made.all:
@@ -137,7 +137,7 @@ def options(sock: socket.socket) -> tuple[int, int]:
 
 
 def test_more_sockets_that_connect_than_a_generation_holds(host: Host) -> None:
-    """Those that were registered before give their entries back."""
+    """Free the array entries of sockets that connect after their registration."""
     with contextlib.ExitStack() as stack:
         for where in (EXACT, ("0.0.0.0", 4434)):
             main = stack.enter_context(reuseport(where))
@@ -157,7 +157,7 @@ def test_more_sockets_that_connect_than_a_generation_holds(host: Host) -> None:
 
 
 def test_a_connect_that_fails(host: Host) -> None:
-    """The socket takes new flows as before, and steering continues."""
+    """Deliver new flows to the socket as before, and continue steering."""
     with contextlib.ExitStack() as stack:
         made = [stack.enter_context(reuseport(EXACT)) for _ in range(2)]
         grm.enroll(made, 1)
@@ -204,7 +204,7 @@ sock.bind(("127.0.0.1", 4433))
 def test_sessions_of_an_instance_whose_listener_has_closed(
     host: Host, where: tuple[str, int]
 ) -> None:
-    """They draw no later socket out of the group: each promotion has its way."""
+    """Keep later sockets in the group beside such sessions, so that each promotion takes effect."""
     with contextlib.ExitStack() as stack:
         first, second = (stack.enter_context(reuseport(where)) for _ in range(2))
         grm.enroll([first], 1)
@@ -222,7 +222,7 @@ def test_sessions_of_an_instance_whose_listener_has_closed(
 
 
 def test_a_socket_that_no_server_enrolls(host: Host) -> None:
-    """It does not keep SO_REUSEADDR either, with which other users could bind."""
+    """Take SO_REUSEADDR, with which other users could bind, back from a socket not enrolled."""
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(reuseport(EXACT))
         grm.enroll([first], 1)
@@ -234,7 +234,7 @@ def test_a_socket_that_no_server_enrolls(host: Host) -> None:
 @pytest.mark.daemon("own")
 @pytest.mark.parametrize("adopted", [False, True], ids=["enrolled", "adopted"])
 def test_sessions_that_share_by_reuseaddr_alone(host: Host, adopted: bool) -> None:
-    """As servers of DTLS make them: they are flows, and sockets of no group."""
+    """Count sessions that set SO_REUSEADDR alone, as of DTLS servers, as flows without a group."""
     outside = host.cgroup.parent / f"{host.cgroup.name}-outside"
     with contextlib.ExitStack() as stack:
         main = stack.enter_context(reuseaddr(reuseport=True))
@@ -274,7 +274,10 @@ def reuseaddr(reuseport: bool, where: tuple[str, int] = EXACT) -> socket.socket:
 def test_sessions_at_the_address_that_the_peer_has_asked(
     host: Host, any_address: str, exact: str, shares: bool
 ) -> None:
-    """They are flows of a server that serves at any address, as of ocserv; no option changes."""
+    """Count sessions at an exact address as flows of a server at any address, as ocserv's.
+
+    None of their options changes.
+    """
     where = (any_address, 4433)
     with contextlib.ExitStack() as stack:
         grm.enroll([stack.enter_context(reuseaddr(True, where))], 1)
@@ -304,7 +307,7 @@ def test_a_daemon_that_goes_takes_nothing_from_a_server(host: Host) -> None:
 
 @pytest.mark.parametrize("where", [EXACT, ("0.0.0.0", 4433)], ids=form)
 def test_a_server_with_sessions_that_is_adopted(bare_host: Host, where: tuple[str, int]) -> None:
-    """What it had connected before there were hooks is counted, and makes no second group."""
+    """Count sockets that the server connected before there were hooks, which keep their flows."""
     made = Servers(bare_host, where, adopted=True)
     made.all.append(Acceptor(bare_host.cgroup, "early", where))
     try:

@@ -49,7 +49,7 @@ def group_of(held: contextlib.ExitStack, generation: int, where: str = WHERE) ->
 
 
 def accept(peer: tuple[str, int], where: tuple[str, int] = ("0.0.0.0", 4433)) -> socket.socket:
-    """What a server makes for a peer: a socket at the address of the group, connected."""
+    """Return a connected socket at the address of the group, as a server makes one for a peer."""
     sock = socket.socket(socket.AF_INET6 if ":" in where[0] else socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     sock.bind(where)
@@ -63,7 +63,7 @@ def disconnect(sock: socket.socket) -> None:
 
 
 def generation(host: Host, number: int, where: str = WHERE) -> dict[str, Any]:
-    """One generation as `udpgrm list` has it."""
+    """Return a generation as `udpgrm list` reports it."""
     for item in host.group(where)["generations"]:
         if item["generation"] == number:
             found: dict[str, Any] = item
@@ -138,7 +138,10 @@ def test_one_that_its_server_enrolls_by_itself(host: Host, held: contextlib.Exit
 def test_any_address_stays_that_of_a_connected_socket(
     host: Host, held: contextlib.ExitStack, ip: str
 ) -> None:
-    """The kernel gives it one address; its group is that of any, which it does not leave."""
+    """Keep a connected socket in the group of the wildcard address it was bound to.
+
+    The kernel shows another address of it then.
+    """
     where = "[::]:4433" if ip == "::" else WHERE
     group_of(held, 1, where)
     sock = held.enter_context(
@@ -152,7 +155,7 @@ def test_any_address_stays_that_of_a_connected_socket(
 
 
 def test_workers_that_are_forked(host: Host, held: contextlib.ExitStack) -> None:
-    """A child is of its parent's generation, whatever others of its cgroup have enrolled since."""
+    """Put a forked child into its parent's generation, whatever else its cgroup has enrolled."""
     group_of(held, 1)
     code = f"""
 import os, sys
@@ -202,7 +205,7 @@ def test_after_the_daemon_was_killed(host: Host, held: contextlib.ExitStack) -> 
 
 
 def test_a_descriptor_that_is_handed_on(host: Host, held: contextlib.ExitStack) -> None:
-    """One in flight is in no process at all."""
+    """Count a connected socket while its only descriptor is in flight between two processes."""
     group_of(held, 1)
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with here, there:
@@ -216,7 +219,7 @@ def test_a_descriptor_that_is_handed_on(host: Host, held: contextlib.ExitStack) 
 
 
 def test_a_generation_without_other_sockets(host: Host, held: contextlib.ExitStack) -> None:
-    """It drains, as its group does not go either."""
+    """Let the drain wait for a connected socket that is the last one of its generation."""
     old = group_of(held, 1)
     session = held.enter_context(accept(("127.0.0.1", 9)))
     group_of(held, 2)
@@ -305,7 +308,7 @@ sys.stdin.read()
 def test_sockets_outside_of_hooked_cgroups(
     host: Host, cgroup: Path, held: contextlib.ExitStack
 ) -> None:
-    """They are reported, and not waited for."""
+    """Report sockets that connected without hooks, and do not wait for them."""
     group_of(held, 1)
     with connected_outside(cgroup, ("127.0.0.1", 9)):
         group_of(held, 2)
@@ -315,7 +318,7 @@ def test_sockets_outside_of_hooked_cgroups(
 
 
 def test_a_second_group_of_the_kernel(host: Host, cgroup: Path, held: contextlib.ExitStack) -> None:
-    """Of sockets that connected where no hooks are: refused before there is one, named after."""
+    """Refuse a service with sockets connected without hooks; name the second group they cause."""
     where = "127.0.0.1:4433"
     sock = group_of(held, 1, where)
     groups = Groups(host.directory, [Group(where)])
@@ -391,7 +394,10 @@ def test_a_server_that_gives_up_root(host: Host, at: str, how: str) -> None:
 def test_a_socket_that_is_in_no_group_of_the_kernel(
     host: Host, held: contextlib.ExitStack, take_out: Callable[[socket.socket], object]
 ) -> None:
-    """It never connected, so no hook has seen that: it gets packets whatever is promoted."""
+    """Refuse a service whose unconnected socket left the kernel's group.
+
+    No hook sees that, and the socket gets packets whichever generation is promoted.
+    """
     sock = group_of(held, 1)
     groups = Groups(host.directory, [Group(WHERE)])
     groups.refuse_second_groups()

@@ -54,7 +54,7 @@ def connect(sockets: list[socket.socket]) -> socket.socket:
 
 
 def accepts(listener: socket.socket, sockets: list[socket.socket], count: int = 30) -> bool:
-    """Whether a listener gets every one of some new connections; they are closed again."""
+    """Return whether a listener accepts every one of `count` new connections; close them again."""
     listener.settimeout(PATIENCE_S)
     for _ in range(count):
         with connect(sockets) as client:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What random schedules do to the count of connected sockets; a thousand of them in the soak."""
+"""Check the count of connected sockets in random schedules; a thousand of them in the soak."""
 
 from __future__ import annotations
 

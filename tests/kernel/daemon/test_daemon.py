@@ -163,7 +163,7 @@ def test_a_service_manager_that_is_gone(
 
 
 def test_started_while_another_ends(bare_host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which takes the directory away that was made or locked just now."""
+    """Lock the directory again if an ending daemon removed it after it was made or locked."""
     directory, lock = bare_host.directory, state.lock
     ends = iter([True, True])
 
@@ -226,7 +226,7 @@ class Echo(threading.Thread):
 
 
 def test_killed_under_traffic(bare_host: Host) -> None:
-    """No packet lost, no flow moved, and the next daemon adopts everything."""
+    """Lose no packet, move no flow; the next daemon adopts everything."""
     bare_host.start("--persist")
     old, new = grm.bind(ADDRESS, 2), grm.bind(ADDRESS, 2)
     grm.enroll(old, 1)
@@ -405,7 +405,7 @@ def test_process_that_dies_before_it_is_served(host: Host) -> None:
 
 
 def test_socket_handed_to_another_process(host: Host) -> None:
-    """The descriptor the caller named is gone when the daemon looks for it."""
+    """Register a socket whose descriptor is gone from the caller when the daemon looks for it."""
     with host.stopped():
         sock = grm.bind(ADDRESS)[0]
         sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, (1).to_bytes(4, sys.byteorder))

@@ -22,7 +22,7 @@ ADVICE = "the limit of {} file descriptors is reached: set LimitNOFILE={} in the
 
 @pytest.mark.parametrize("limit", [16, 40, 54, 70])
 def test_too_few_to_start(bare_host: Host, limit: int) -> None:
-    """With 16 the first maps fail, with 70 the prepared groups."""
+    """Refuse to start with advice: with 16 the first maps fail, with 70 the prepared groups."""
     with pytest.raises(AssertionError) as caught:
         bare_host.start(descriptors=limit)
     last = bare_host.errors.read_text().splitlines()[-1]

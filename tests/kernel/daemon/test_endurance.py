@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What a daemon meets in a long life: huge processes, unknown messages, other layouts."""
+"""Expose the daemon to a long life: huge processes, unknown messages, other layouts."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def open_descriptors(host: Host) -> int:
 
 
 def test_messages_that_make_no_sense(bare_host: Host) -> None:
-    """As another version's hooks might leave behind, or a damaged map."""
+    """Survive messages of another version's hooks, or of a damaged map."""
     bare_host.start("--persist")
     sock = grm.bind(WHERE)[0]
     grm.enroll([sock], 1)

@@ -83,7 +83,7 @@ tempfile.TemporaryFile = temporary
 @pytest.mark.parametrize("fault", [NO_PROCESSES, KILLED_COMPILER, READ_ONLY_CACHE])
 @pytest.mark.usefixtures("empty_cache")
 def test_no_compiler_for_a_while(bare_host: Host, fault: str) -> None:
-    """The daemon continues, and the filter is not taken for a bad one."""
+    """Continue, and do not take the filter for a bad one."""
     bare_host.start("--persist", fault=fault)
     bare_host.fault.touch()
     with ask_for_named() as sock:
@@ -177,7 +177,7 @@ def is_at(sock: socket.socket, generation: int) -> bool:
 
 @pytest.mark.parametrize("name", ["prog_load", "map_create"])
 def test_a_registration_waits_for_memory(bare_host: Host, name: str, tmp_path: Path) -> None:
-    """It is counted, and done when there is memory again, or by the next daemon."""
+    """Count a registration without memory; do it when memory is free, or in the next daemon."""
     attempts = tmp_path / "attempts"
     began = time.monotonic()
     bare_host.start("--persist", fault=NO_MEMORY.format(name=name, file=str(attempts)))
@@ -214,7 +214,7 @@ def test_a_registration_waits_for_memory(bare_host: Host, name: str, tmp_path: P
 def test_broken_templates_are_compiled_once_more(
     bare_host: Host, empty_cache: Path, content: str
 ) -> None:
-    """Those of hooks, iterators and dissectors; before, the daemon never started again."""
+    """Compile broken templates of hooks and dissectors again, so that the daemon starts."""
     broken = [
         next(empty_cache.glob(f"{name}-{sources.sources_digest()[:16]}-*.bpf"))
         for name in ("hook_setsockopt", "steer_flow", "steer_noop")
@@ -245,7 +245,7 @@ threading.Thread.start = starts
 
 
 def test_no_threads_for_a_while(bare_host: Host) -> None:
-    """As where the limit of processes is reached: one that the daemon has is enough."""
+    """Register with the daemon's one thread where the limit of processes allows no other."""
     bare_host.start(fault=NO_THREADS)
     bare_host.fault.touch()
     with grm.bind(WHERE)[0] as sock:

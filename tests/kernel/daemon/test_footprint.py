@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the daemon costs: memory, descriptors, wakeups, looking for sockets.
+"""Limit what the daemon costs: memory, descriptors, wakeups, searches for sockets.
 
 Times are measured by `make bench` (benchmarks/footprint.py), on a machine that does nothing else.
 """
@@ -68,7 +68,7 @@ def test_idle_daemon_sleeps(host: Host) -> None:
 
 
 def test_registration_beside_many_descriptors(host: Host) -> None:
-    """The application has 2,000 others open; the daemon need not look through them."""
+    """Register without looking through 2,000 other descriptors of the application."""
     made = []
     others = [os.open("/dev/null", os.O_RDONLY) for _ in range(2000)]
     try:

@@ -73,7 +73,7 @@ def go_on(host: Host, held: Path) -> None:
 
 
 def test_a_group_that_is_served_again_during_a_collection(bare_host: Host, held: Path) -> None:
-    """A server starts again while other groups are looked at: its group is kept."""
+    """Keep a group whose server starts again while the daemon looks at other groups."""
     with serving(FIRST, 1) as first:
         grm.wait_registered([first])
         with serving(WHERE, 1) as old:
@@ -147,7 +147,7 @@ while index_of(sock) == 0xffffffff:
 
 
 def test_an_address_that_root_takes_over_during_a_collection(bare_host: Host, held: Path) -> None:
-    """The user's group is deleted, and nothing of root's at the same address."""
+    """Delete the user's group, and nothing of root's at the same address."""
     with start_unprivileged("sys.argv.append('4432')" + REGISTER + "print(); input()") as other:
         assert other.stdin is not None
         assert other.stdout is not None
@@ -175,7 +175,7 @@ grm.enroll([sock], int(sys.argv[1]))
 
 
 def test_enrollments_of_ended_instances(host: Host, cgroup: Path) -> None:
-    """Each instance of a unit has a control group of its own: what it had enrolled is deleted."""
+    """Delete the enrollments of ended instances, each of which had a cgroup of its own."""
     maps = state.open_pinned(host.directory)
     with contextlib.closing(maps), serving(WHERE, 1) as sock:
         grm.wait_registered([sock])

@@ -54,7 +54,7 @@ def dissector(name: str, parameters: dict[str, Any]) -> bytes:
 
 
 def cookie_of(sock: socket.socket) -> int:
-    """What the kernel says, which is what generation and index make."""
+    """Return the udpgrm cookie of a socket, which must be that of its generation and index."""
     state = grm.socket_generation(sock)
     assert state.index is not None
     assert state.cookie == abi.make_cookie(state.generation % 32, state.index)

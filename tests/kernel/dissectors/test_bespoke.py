@@ -87,7 +87,7 @@ sockets = held.fixture_of(Sockets)
 
 
 def reached(sockets: Sequence[socket.socket], *payloads: bytes) -> list[int]:
-    """Which socket each packet came to; every one came to exactly one."""
+    """Return the position of the socket that each packet reached; no packet reached two."""
     positions = []
     where = sockets[0].getsockname()
     with client(sockets[0].family) as sender:
@@ -137,7 +137,7 @@ def test_ipv6(host: Host, sockets: Sockets) -> None:
 
 @pytest.mark.parametrize("name", ["two.example", "Nobody.example", None])
 def test_aioquic(host: Host, sockets: Sockets, name: str | None) -> None:
-    """What a client really sends."""
+    """Steer the Initial packets of a real client by its server name."""
     apps = sockets.working(1)
     expected = 2 if name == "two.example" else 0
     for alpn in (["h3"], ["x" * length for length in range(1, 30)]):
@@ -243,7 +243,7 @@ def test_cookie_of_an_application(host: Host, sockets: Sockets) -> None:
 
 
 def test_dead_sockets(host: Host, sockets: Sockets) -> None:
-    """A cookie whose socket has closed: a new flow of its application."""
+    """Treat a packet with the cookie of a closed socket as a new flow of its application."""
     old = sockets.working(1)
     new = sockets.working(2)
     dcid = ours(old[3])
@@ -253,7 +253,10 @@ def test_dead_sockets(host: Host, sockets: Sockets) -> None:
 
 
 def test_initial_packets_within_a_connection(host: Host, sockets: Sockets) -> None:
-    """They are under the keys of the client's first connection ID, and carry the server's."""
+    """Steer later Initial packets by the connection ID that the server has chosen.
+
+    Their keys are those of the client's first connection ID.
+    """
     old = sockets.working(1)
     new = sockets.working(2)
     everyone = old + new
@@ -301,7 +304,7 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Code:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_mutated_packets(host: Host, sockets: Sockets, code: Code, seed: int) -> None:
-    """Each reaches one socket, and the one that the code says where nothing verified it."""
+    """Deliver each packet once, to the socket that the C code selects on this machine."""
     apps = sockets.working(1)
     chance = random.Random(seed)
     seeds = [packet for _, packet, _ in hellos() if len(packet) < 2000]
@@ -355,7 +358,7 @@ def test_daemons_come_and_go(own_host: Host, sockets: Sockets) -> None:
 def test_new_programs(
     bare_host: Host, sockets: Sockets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A daemon whose programs for Initial packets are others puts them in place."""
+    """Put the programs for Initial packets of a later daemon in place of the earlier one's."""
     tree = tmp_path / "other"
     for name in ("bin", "bpf", "udpgrm"):
         shutil.copytree(ROOT / name, tree / name)
@@ -384,7 +387,7 @@ def test_new_programs(
 
 
 def test_two_groups(host: Host, sockets: Sockets) -> None:
-    """The programs for Initial packets are shared; groups and their names are not."""
+    """Share the programs for Initial packets between groups, but not the names."""
     apps = sockets.working(1)
     others = Sockets()
     others.host, others.value = "127.0.0.2", dissector([(b"two.example", 1)], 2)

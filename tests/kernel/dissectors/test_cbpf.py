@@ -92,7 +92,7 @@ def test_cookies(host: Host, sockets: Sockets) -> None:
 
 
 def test_cookies_that_were_never_given(host: Host, sockets: Sockets) -> None:
-    """Of a generation or an index without a socket: new, and not a dead socket's."""
+    """Count a cookie of a generation or index without a socket as new, not as a dead socket's."""
     apps = [sockets.enrolled(dissector(COOKIE_AT_0, max_apps=3), 1, app) for app in range(3)]
     for sock in apps:
         grm.promote(sock, 1)
@@ -208,7 +208,7 @@ FAULTY = {
 def test_filters_with_faults_are_accepted(
     host: Host, sockets: Sockets, counter: str, program: list[tuple[int, int, int, int]]
 ) -> None:
-    """They register, and each packet that meets the fault is counted and still delivered."""
+    """Register such a filter; count and still deliver each packet that meets its fault."""
     sock = sockets.enrolled(dissector(program), 1)
     grm.promote(sock, 1)
     for _ in range(3):
@@ -231,7 +231,7 @@ def test_only_packets_that_meet_a_fault_fail(own_host: Host, sockets: Sockets) -
 
 
 def test_ancillary_loads(host: Host, sockets: Sockets) -> None:
-    """The hash, the CPU and the network header are there for filters; they steer."""
+    """Let filters load the hash, the CPU and the network header, and steer by them."""
     port = 4433
     for at in (0xFFFFF020, 0xFFFFF024, 0xFFF0000C):
         port += 1

@@ -115,7 +115,7 @@ def ask(sock: socket.socket, generation: int = 1) -> None:
 def test_killed_while_sockets_wait_for_the_compiler(
     uncompiled: bytes, bare_host: Host, sockets: Sockets
 ) -> None:
-    """Of what a socket has asked for the last holds."""
+    """Register each socket in the last generation that it asked for."""
     bare_host.fault.touch()
     bare_host.start("--persist", fault=HELD_COMPILER)
     made = [sockets.bound(uncompiled) for _ in range(12)]

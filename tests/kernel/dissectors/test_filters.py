@@ -108,7 +108,7 @@ class Linked:
         return result
 
     def packet(self, payload: bytes) -> Packet:
-        """What the documentation's interpreter is shown of a packet of this host."""
+        """Return a packet from this host, as the documentation's interpreter takes it."""
         address = socket.inet_aton(_ADDRESS)
         network = bytes([0x45, *bytes(8), socket.IPPROTO_UDP, 0, 0]) + address + address
         return Packet(payload, network, 0x0800, min(os.sched_getaffinity(0)))
@@ -242,7 +242,7 @@ def test_as_the_kernels_own(linked: Linked) -> None:
 
 
 def _conditions(codes: Sequence[int], jump: int = 1) -> list[Instruction]:
-    """As many conditions as there can be, whose paths meet again at once or far ahead."""
+    """Return as many conditions as a filter can have; paths meet again at once or far ahead."""
     return [Instruction(codes[at % len(codes)], jump, 0, 1 << at % 31) for at in range(62 - jump)]
 
 
@@ -294,7 +294,7 @@ def _ranges() -> list[Instruction]:
     ],
 )
 def test_no_filter_is_too_much_for_the_verifier(linked: Linked, program: list[Instruction]) -> None:
-    """Each has so many paths that following them all would take years."""
+    """Load filters with so many paths that it would take years to follow them all."""
     program = [Instruction(0x20, 0, 0, 0), *program, _RETURN_A]
     assert len(program) <= 64
     linked.attach(program)

@@ -187,7 +187,7 @@ def test_long_messages(host: Host, sockets: Sockets, upstream: socket.socket) ->
 def test_conversations_stay_where_their_state_is_from(
     host: Host, sockets: Sockets, upstream: socket.socket
 ) -> None:
-    """Of one client that asks from one port, as a proxy does."""
+    """Keep each conversation of a client with one port, as a proxy is, where its state is from."""
     both = two(sockets, "radius")
     assert goes_to(both, radius(ACCESS_REQUEST), upstream) == 0
     both[0].sendto(radius(ACCESS_CHALLENGE, b"first"), upstream.getsockname())
@@ -228,7 +228,7 @@ def test_the_hook_is_there_while_it_is_needed(own_host: Host, sockets: Sockets) 
 def test_calls_outlive_the_daemon(
     own_host: Host, sockets: Sockets, upstream: socket.socket
 ) -> None:
-    """The next daemon's programs hash with the same key."""
+    """Hash with the same key in the next daemon's programs."""
     both = two(sockets, "sip")
     both[0].sendto(sip("call"), upstream.getsockname())
     own_host.kill()

@@ -121,7 +121,7 @@ def test_media_follow_their_ice_session(own_host: Host, sockets: Sockets) -> Non
 
 
 def test_flows_are_counted_after_any_promotion(host: Host, sockets: Sockets) -> None:
-    """Of a generation that drains; the command does what the option does."""
+    """Count the flows of a draining generation after a promotion by the command, too."""
     value = dissector("quic", {"cid_length": 8})
     old = sockets.enrolled(value, 1)[0]
     grm.promote(old, 1)
@@ -144,7 +144,7 @@ def test_a_generation_that_is_promoted_again_takes_no_table(host: Host, sockets:
 
 
 def test_forged_sessions_take_no_tables(own_host: Host, sockets: Sockets) -> None:
-    """A request that names a generation without sockets leaves nothing behind."""
+    """Leave nothing behind after a request that names a generation without sockets."""
     sock = sockets.enrolled(dissector("stun", {}), 1)[0]
     grm.promote(sock, 1)
     for slot in range(32):

@@ -125,7 +125,7 @@ def test_pin_dir_has_a_short_form(host: Host) -> None:
 
 
 def test_list(host: Host, sockets: list[socket.socket]) -> None:
-    """The whole text, to the byte."""
+    """Print the whole text as documented, to the byte."""
     one, two = enrolled(sockets, 1), enrolled(sockets, 1)
     three = enrolled(sockets, 2)
     promote(one, 2)
@@ -219,7 +219,7 @@ def test_list_of_each_dissector(
 
 
 def test_list_of_applications(host: Host, sockets: list[socket.socket]) -> None:
-    """Each has its share of the 32 slots, and a working generation of its own."""
+    """Give each application its share of the 32 slots and a working generation."""
     value = grm.dissector(grm.CBPF, apps=2, rest=grm.filter_of(*grm.COOKIE_FIRST))
     for application, generation in ((0, 1), (1, 5), (1, 6)):
         sock = grm.udp()
@@ -266,7 +266,7 @@ def test_old_groups_come_last(bare_host: Host, sockets: list[socket.socket]) -> 
 
 
 def assured(sockets: list[socket.socket], port: int, timeout: int) -> list[str]:
-    """Two sockets of a group with three flows; return the lines that begin them."""
+    """Make two sockets of a group with three flows; return the lines that begin them."""
     value = grm.dissector(grm.FLOW, timeout=timeout)
     made = [enrolled(sockets, generation, port, value) for generation in (1, 2)]
     for sock, peers in zip(made, ((1001, 1002), (1003,))):
@@ -284,7 +284,7 @@ def check_flows(lines: list[str], heads: list[str], mark: str) -> None:
 
 
 def test_flows(host: Host, sockets: list[socket.socket]) -> None:
-    """A line for each socket, one for each of its flows."""
+    """Print a line for each socket, and one for each of its flows."""
     enrolled(sockets, 1, port=4434)
     heads = assured(sockets, 4433, timeout=3600)
     lines = lines_of(host, "flows", ADDRESS)
@@ -295,7 +295,7 @@ def test_flows(host: Host, sockets: list[socket.socket]) -> None:
 
 
 def test_stale_flows(host: Host, sockets: list[socket.socket]) -> None:
-    """Only with -v, and marked."""
+    """List stale flows with -v only, and mark them."""
     heads = assured(sockets, 4433, timeout=1)
     wait_for(lambda: lines_of(host, "flows") == [ADDRESS], "the flows to expire")
     check_flows(lines_of(host, "flows", "-v"), heads, r"\(stale\)")
@@ -314,7 +314,7 @@ def test_metrics(host: Host, sockets: list[socket.socket]) -> None:
 
 
 def test_delete(host: Host, sockets: list[socket.socket]) -> None:
-    """The state is deleted: no group at the address, and the socket has no generation."""
+    """Delete the state: no group is at the address, and the socket has no generation."""
     sock = enrolled(sockets, 1)
     promote(sock, 1)
     done = host.run("delete", ADDRESS)

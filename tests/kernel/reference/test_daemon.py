@@ -82,7 +82,7 @@ def test_descriptors_stay_the_same(host: Host, sockets: list[socket.socket]) -> 
 
 
 def test_descriptors_of_labelled_groups(bare_host: Host, sockets: list[socket.socket]) -> None:
-    """One for each socket, until tubular has it or has been asked in vain."""
+    """Hold a descriptor of each socket until tubular has it, or its first call has failed."""
     # held however long the test takes
     patient = f"import udpgrm.daemon.tubular as tubular; tubular._HOLD_S = {PATIENCE_S}"
     bare_host.start(f"--tubular={bare_host.scratch}/absent", fault=patient)
@@ -113,7 +113,7 @@ def test_descriptors_of_labelled_groups(bare_host: Host, sockets: list[socket.so
 
 
 def test_events_of_a_registration(host: Host, sockets: list[socket.socket]) -> None:
-    """One call creates, finds and registers; nothing else is printed in between."""
+    """Print that a registration creates, finds and registers, and nothing in between."""
     sockets.append(grm.udp())
     grm.register(sockets[0], 7)
     created = ["socket group created", "socket found", "registering socket"]
@@ -174,7 +174,7 @@ def test_hooks_are_gone_when_it_exits(
 
 
 def test_a_second_daemon(host: Host, sockets: list[socket.socket]) -> None:
-    """It is refused with one line more, and the first one has not noticed."""
+    """Refuse a second daemon with one line more; the first one continues."""
     done = host.run("--daemon", f"--install={host.cgroup}")
     assert (done.returncode, done.stdout) == (255, "")
     *steps, refusal = done.stderr.splitlines()
@@ -208,7 +208,7 @@ def test_install_alone(bare_host: Host, sockets: list[socket.socket]) -> None:
 
 
 def test_self(bare_host: Host, sockets: list[socket.socket]) -> None:
-    """The daemon's own cgroup, below the default root."""
+    """Attach the hooks to the daemon's own cgroup, below the default root."""
     bare_host.start("--install", "--self", install=False)
     assert f"Installing BPF into cgroup {bare_host.cgroup}\n" in bare_host.errors.read_text()
     sockets.append(grm.udp())
@@ -218,7 +218,7 @@ def test_self(bare_host: Host, sockets: list[socket.socket]) -> None:
 
 
 def test_stdout_is_not_buffered(bare_host: Host, sockets: list[socket.socket]) -> None:
-    """A pipe's reader has each line when it is due."""
+    """Give a pipe's reader each line at once."""
     daemon = subprocess.Popen(
         [*COMMAND, "-d", f"-p{bare_host.directory}", f"-i{bare_host.cgroup}"],
         stdout=subprocess.PIPE,

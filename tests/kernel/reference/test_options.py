@@ -34,7 +34,7 @@ def sock(host: Host, sockets: list[socket.socket]) -> socket.socket:
 
 @pytest.fixture
 def own_sock(own_host: Host, sockets: list[socket.socket]) -> socket.socket:
-    """The same, with a daemon of the test's own."""
+    """Return a socket of a daemon of the test's own."""
     sockets.append(grm.udp())
     return sockets[0]
 
@@ -48,7 +48,7 @@ def counters(host: Host) -> dict[str, int]:
 
 @pytest.mark.parametrize("size", [4, 5, 8, 11, 12, 13, 16, 115, 116, 117, 375, 376, 632, 4096])
 def test_optlen_comes_back_as_asked(sock: socket.socket, size: int) -> None:
-    """What is written is as long as the longest length that fits; the rest is zero."""
+    """Return the longest value that fits the given length, and zeroes behind it."""
     value = grm.dissector(grm.NOOP, label=b"x" * 99)
     grm.put(sock, grm.DISSECTOR, value)
     written = max(length for length in (4, 8, 12, 16, 116, 376, 632) if length <= size)
@@ -65,7 +65,7 @@ def test_wrong_lengths_of_a_get(sock: socket.socket) -> None:
 
 @pytest.mark.parametrize("length", [4, 5, 8, 12, 16, 17, 116, 117, 376, 632, 4096])
 def test_lengths_of_a_set(sock: socket.socket, length: int) -> None:
-    """What does not fill a length counts as zero; so does all beyond the value."""
+    """Read the longest value that fits the length; take zero for the rest, and for all beyond."""
     filter_ = grm.filter_of(*([(0x16, 0, 0, 7)] * 64))
     full = grm.dissector(grm.CBPF, timeout=1, apps=2, label=b"y" * 99, rest=filter_)
     sent = full.ljust(length, b"\xff")[:length]
@@ -91,7 +91,7 @@ def test_a_set_of_a_word_that_is_cut(sock: socket.socket, length: int) -> None:
 
 
 def test_other_options_pass_however_long(sock: socket.socket) -> None:
-    """A hook that left a long value to the kernel as it is would make it EFAULT."""
+    """Pass long values of other options to the kernel, without EFAULT."""
     for size in (4, 4096, 4097, 100_000):
         value = struct.pack("=I", 65536).ljust(size, b"\0")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, value)
@@ -105,7 +105,7 @@ def test_other_options_pass_however_long(sock: socket.socket) -> None:
 def test_an_answer_of_another_hook_is_left_alone(
     own_host: Host, sockets: list[socket.socket]
 ) -> None:
-    """Of two daemons that of the inner cgroup answers first, and the outer one adds nothing."""
+    """Let the daemon of the inner cgroup answer, and the outer one add nothing."""
     inner = own_host.cgroup / "inner"
     inner.mkdir()
     other = Host(Path(f"{own_host.directory}-inner"), inner, own_host.scratch / "inner")
@@ -139,7 +139,7 @@ def test_a_socket_at_first(sock: socket.socket) -> None:
 def test_a_registration_without_a_daemon(
     own_host: Host, own_sock: socket.socket, generation: int
 ) -> None:
-    """The generation is there at once, uncut; the index comes with the daemon."""
+    """Set the generation at once, uncut, and the index when the stopped daemon continues."""
     slot = generation % 32
     with own_host.stopped():
         grm.put(own_sock, grm.SOCKET_GEN, grm.u32(generation))
@@ -181,7 +181,7 @@ def test_a_socket_that_moves_keeps_its_index(own_host: Host, sockets: list[socke
 
 
 def test_a_full_generation(own_host: Host, sockets: list[socket.socket]) -> None:
-    """The 257th stays without an index; one that comes from elsewhere keeps its own."""
+    """Register no 257th socket: a new one gets no index, one of another generation stays there."""
     for _ in range(256):
         sockets.append(grm.udp())
         grm.put(sockets[-1], grm.SOCKET_GEN, grm.u32(1))

@@ -40,7 +40,7 @@ def cookie_bytes(sock: socket.socket) -> bytes:
 
 
 def positions(sockets: list[socket.socket], payloads: list[bytes]) -> list[int]:
-    """Where packets of a new client each arrive."""
+    """Return the position of the socket that each packet of a new client reached."""
     for payload in payloads:
         with client() as sock:
             sock.sendto(payload, TARGET)
@@ -72,7 +72,7 @@ def test_the_kernel_spreads_what_cannot_be_read(
 
 
 def test_broken_state(host: Host, sockets: list[socket.socket]) -> None:
-    """The group's record is another use's; the kernel spreads its packets meanwhile."""
+    """Spread packets as the kernel does while the group's record has another epoch."""
     for generation in (1, 2):
         enrolled(sockets, generation, grm.dissector(grm.NOOP))
     grm.put(sockets[0], grm.WORKING_GEN, grm.u32(2))
@@ -100,7 +100,10 @@ def test_broken_state(host: Host, sockets: list[socket.socket]) -> None:
 def test_a_socket_of_another_group_of_the_kernel(
     shared_host: Host, sockets: list[socket.socket]
 ) -> None:
-    """The kernel keeps sockets apart that differ in IPV6_V6ONLY, and selects none across."""
+    """Treat a cookie from another kernel group as new: the kernel selects no socket across.
+
+    Sockets that differ in IPV6_V6ONLY are in two groups of the kernel.
+    """
     for only_six in (0, 1):
         sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
         sockets.append(sock)
@@ -123,7 +126,7 @@ def test_a_socket_of_another_group_of_the_kernel(
 
 
 def test_each_stage_counts_once(shared_host: Host, sockets: list[socket.socket]) -> None:
-    """Of packets of all kinds: what is in a stage is what comes out of it."""
+    """Count packets of all kinds so that what enters a stage comes out of it."""
     old, dead, new = (enrolled(sockets, generation, COOKIE) for generation in (1, 1, 2))
     grm.put(new, grm.WORKING_GEN, grm.u32(2))
     kinds = [cookie_bytes(old), cookie_bytes(dead), b"\0\0", b"x", cookie_bytes(new), b"\xff\x7f"]

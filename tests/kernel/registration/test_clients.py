@@ -61,7 +61,7 @@ class Client:
         return kind
 
     def descriptors(self) -> int:
-        """How many it has open."""
+        """Return how many descriptors the client has open."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
     def end(self) -> None:
@@ -166,7 +166,7 @@ DISSECTORS = {
 
 
 def test_dissectors(client: Client, sockets: list[socket.socket]) -> None:
-    """What each language sends, byte for byte: sockets of a group may be of several."""
+    """Send the same bytes from each language, so that sockets of several can share a group."""
     for port, (arguments, value) in enumerate(DISSECTORS.items(), PORT):
         client.call(f"bind {IP} {port} 1 {arguments}")
         sockets.append(grm.udp(port=port))
@@ -175,7 +175,7 @@ def test_dissectors(client: Client, sockets: list[socket.socket]) -> None:
 
 
 def test_another_dissector(client: Client) -> None:
-    """A group has one; a server that asks for another gets no sockets."""
+    """Refuse a server that asks for another dissector than the group's."""
     client.call(FLOW)
     before = client.descriptors()
     assert client.fail(f"bind {IP} {PORT} 2 flow 78") == "permission"
@@ -241,7 +241,7 @@ def server(host: Host, *command: object) -> Iterator[subprocess.Popen[str]]:
 
 
 def is_working(host: Host, generation: int) -> bool:
-    """Whether new flows go to a generation with a registered socket."""
+    """Return whether new flows go to a generation with a registered socket."""
     groups = host.groups()
     return any(
         item["generation"] == generation and item["working"] and item["sockets"]

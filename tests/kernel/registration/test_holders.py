@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Which processes have a socket, read from the kernel, without a duplicate of any other."""
+"""Read the holders of a socket from the kernel, without a duplicate of any other socket."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_processes_are_named_as_the_reader_knows_them(maps: Maps, namespace: lis
 
 
 def test_a_reader_in_a_pid_namespace(host: Host, sock: socket.socket) -> None:
-    """It is not shown sockets of processes that it does not know."""
+    """Show the reader no sockets of processes outside its PID namespace."""
     inside = ["unshare", "--fork", "--pid", "--mount-proc", sys.executable, "-c", _READER]
     command = [*inside, str(host.directory), str(sockopt.cookie(sock))]
     read = subprocess.run(command, capture_output=True, text=True, check=True)

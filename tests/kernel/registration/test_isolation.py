@@ -109,7 +109,7 @@ def test_wildcard_and_exact_address_are_two_groups(host: Host, address: str) -> 
 
 
 def test_an_ipv6_socket_at_an_ipv4_address(host: Host) -> None:
-    """As Java's are. Its group is that of the address, in commands as in policies."""
+    """Put an IPv6 socket at an IPv4 address, as Java makes it, into the IPv4 address's group."""
     assert host.json("dissector", "set", ADDRESS, "flow", "flow_timeout=17")["changed"]
     with contextlib.ExitStack() as stack:
         socks = []

@@ -69,7 +69,7 @@ def ask(peer: socket.socket) -> bytes:
     ids=["network", "user", "user and network", "pids", "user, pids and mounts"],
 )
 def test_servers_that_have_moved(host: Host, namespaces: int) -> None:
-    """The socket stays in its network namespace, and is in its group there."""
+    """Keep the socket in its network namespace, and in its group there."""
     with moved(namespaces, 1), client() as old, client() as new:
         assert ask(old) == b"x from 1"
         with moved(namespaces, 2):

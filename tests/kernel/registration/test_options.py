@@ -106,7 +106,7 @@ def test_bound_before_the_hooks(bare_host: Host, bound: socket.socket) -> None:
 
 
 def test_bound_before_the_hooks_and_the_group(bare_host: Host, bound: socket.socket) -> None:
-    """A socket without state sees the group that others of its address have made."""
+    """Show a socket without state the group that others of its address have made."""
     bare_host.start()
     with another() as sock:
         put(sock, Option.WORKING_GEN, u32(7))
@@ -118,7 +118,7 @@ def test_bound_before_the_hooks_and_the_group(bare_host: Host, bound: socket.soc
 
 @pytest.mark.parametrize("reuseport", [0, 1])
 def test_a_bind_that_failed(host: Host, reuseport: int) -> None:
-    """What counts is how the socket was when it was bound at last."""
+    """Take SO_REUSEPORT as it was set when the socket was bound at last."""
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
@@ -137,7 +137,7 @@ def test_a_bind_that_failed(host: Host, reuseport: int) -> None:
 
 
 def test_a_second_bind(host: Host) -> None:
-    """It fails, and does not make up for SO_REUSEPORT."""
+    """Refuse options on a socket whose SO_REUSEPORT came too late: its second bind(2) fails."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 4433))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

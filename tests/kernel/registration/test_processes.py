@@ -175,7 +175,7 @@ def test_a_doctor_without_the_right(host: Host, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_threads_in_a_control_group_of_their_own(cgroup: Path) -> None:
-    """The kernel lists their process in the control group above, and refuses to list it there."""
+    """Find a process with a threaded cgroup in the cgroup above, where the kernel lists it."""
     unit = cgroup / "unit"
     (unit / "threads").mkdir(parents=True)
     try:

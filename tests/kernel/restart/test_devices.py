@@ -23,7 +23,7 @@ LOCAL, OTHER = "[fe80::5%dev0]:4433", "[fe80::5%dev1]:4433"
 
 @pytest.fixture(autouse=True)
 def devices() -> Iterator[None]:
-    """Two devices with a cable between them: dev0 with addresses, both with the same link-local."""
+    """Make two devices, connected to each other: dev0 with addresses, both with one link-local."""
     script = """
     ip link add dev0 type veth peer name dev1
     ip addr add 10.9.0.1/24 dev dev0
@@ -39,7 +39,7 @@ def devices() -> Iterator[None]:
 
 
 def _are_ready() -> bool:
-    """The kernel notices a carrier later, and makes a link-local address then, and checks it."""
+    """Return whether both devices have a carrier and checked link-local addresses."""
     links = json.loads(subprocess.check_output(["ip", "-j", "address"]))
     found = [link for link in links if link["ifname"] in ("dev0", "dev1")]
     addresses = [address for link in found for address in link["addr_info"]]

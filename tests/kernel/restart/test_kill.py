@@ -59,7 +59,7 @@ def test_killed(serving: Edge, step: str, with_daemon: bool) -> None:
 
 @pytest.mark.parametrize("step", ["start", "enroll", "canary", "promote", "verify"])
 def test_killed_as_a_step_has_ended(serving: Edge, step: str) -> None:
-    """What it has done is in the kernel, and in no record."""
+    """Resume from a step whose effect is in the kernel, but whose end is not recorded."""
     with Traffic() as traffic:
         command = serving.start(halt=step)
         until(lambda: state(command.pid) == "T", "the command to stop itself")
@@ -98,7 +98,7 @@ def test_killed_together_with_the_new_instance(serving: Edge, step: Step) -> Non
 
 
 def test_an_interrupted_restart_is_resumed(serving: Edge) -> None:
-    """As at boot: no service is named."""
+    """Resume all services without a name, as at boot, and report a journal that cannot be read."""
     assert serving.host.run("restart", "--resume").returncode == 0
     kill_at(serving, "canary")
     (serving.state / "lost.json").write_text("{")

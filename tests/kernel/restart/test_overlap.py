@@ -157,7 +157,7 @@ def test_a_restart_that_no_process_runs(serving: Edge) -> None:
 )
 @pytest.mark.parametrize("handed_over", [False, True], ids=["before", "after"])
 def test_killed_as_the_next_one_begins(serving: Edge, handed_over: bool, with_daemon: bool) -> None:
-    """The command, before or after it has given the drain to another; then that as well."""
+    """Resume both restarts after a kill of the later command, and of the drain's new process."""
     with Traffic(1) as old:
         begun(serving)
         last = serving.start()

@@ -45,7 +45,7 @@ def server_at(ip: str) -> str:
 
 @pytest.mark.parametrize("where", ["0.0.0.0:4433", "[::]:4433"])
 def test_a_drain_waits_for_them(edge: Edge, where: str) -> None:
-    """Those of an adopted unit too, which were there before any hook."""
+    """Wait for them in a drain, those of an adopted unit from before the hooks too."""
     path = edge.units / "shape.py"
     path.write_text(server_at(where.rsplit(":", 1)[0].strip("[]")))
     edge.unit(server=path)
@@ -71,7 +71,7 @@ def test_a_drain_waits_for_them(edge: Edge, where: str) -> None:
 def test_one_that_is_about_to_connect_is_no_address_that_lacks_a_group(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The new instance would be refused the address of its own peers' sockets."""
+    """Omit the address of a socket that connects meanwhile from those without a group."""
     groups = Groups(host.directory, [Group("0.0.0.0:4433")])
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer,

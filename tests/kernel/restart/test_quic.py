@@ -86,7 +86,7 @@ runpy.run_path({str(ROOT / "examples/h3_server.py")!r}, run_name="__main__")
 
 
 def evidence(printed: str) -> dict[str, Any]:
-    """What each step saw."""
+    """Return the evidence of each step."""
     return {step["step"]: step["evidence"] for step in json.loads(printed)["steps"]}
 
 

@@ -81,7 +81,7 @@ def test_a_restart_that_drains_is_waited_for_and_handed_over(edge: Edge) -> None
 
 
 def test_a_restart_that_was_cut(edge: Edge) -> None:
-    """It is resumed for its own release, and refuses another one."""
+    """Resume an interrupted restart for its own release, and refuse another release."""
     edge.restart("--release=1")
     edge.unit("mute-2")  # its probe waits for the answer
     command = edge.start("restart", "edge", "--release=2")

@@ -83,7 +83,10 @@ libbpf.prog_load = counted
 
 
 def test_the_clock_is_loaded_once(serving: Edge) -> None:
-    """It reads time for each sample, each probe and each flow that is deleted."""
+    """Load the clock once for each opened set of maps.
+
+    Samples, probes and the deletion of flows read it again and again.
+    """
     command = Command(serving.host.directory, ("restart", "edge", "--foreground"), _COUNTING)
     _, errors = command.communicate(timeout=PATIENCE_S)
     assert command.returncode == 0, errors
@@ -228,7 +231,7 @@ def test_a_reader_that_goes_away(serving: Edge) -> None:
 
 @pytest.mark.parametrize("arguments", [(), ("--json",)])
 def test_nowhere_to_print(serving: Edge, arguments: tuple[str, ...]) -> None:
-    """What was done is done, and the exit status shows that."""
+    """Finish the restart, and exit with 0, though no output can be written."""
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [*COMMAND, f"--pin-dir={serving.host.directory}", "restart", "edge", *arguments],
@@ -316,7 +319,7 @@ def test_noop(edge: Edge) -> None:
 
 
 def test_no_probes(serving: Edge) -> None:
-    """The kernel's word alone."""
+    """Restart a service without probes by the kernel's evidence alone."""
     serving.define(probes=[])
     serving.unit("mute-2")
     done = serving.restart("--json")

@@ -173,7 +173,7 @@ def run(edge: Edge, server: str, sockets: int) -> None:
 
 
 def test_a_socket_for_each_peer(edge: Edge) -> None:
-    """No program sees a peer's later packets; the flow that verify holds is one of those.
+    """Verify a flow of a connected socket, whose later packets no steering program sees.
 
     One client begins new flows, one after the other: of two, the server's next socket may get the
     packet of the second one before connect(2) has its way, without udpgrm as well.
@@ -191,7 +191,7 @@ def test_a_socket_for_each_peer(edge: Edge) -> None:
 
 
 def test_conversations_at_other_ports_are_named(edge: Edge) -> None:
-    """A drain cannot see them: it says so, and does not say that all clients have gone."""
+    """Say that a drain cannot see such conversations, and not that all clients have gone."""
     define(edge, ELSEWHERE, 1)
     edge.define(
         groups=[{"address": WHERE}],
@@ -212,7 +212,7 @@ def test_conversations_at_other_ports_are_named(edge: Edge) -> None:
 
 
 def test_adopted_with_its_peers_by_reuseaddr_alone(edge: Edge) -> None:
-    """A socket for each peer, and no SO_REUSEPORT at all, as servers of DTLS have it."""
+    """Adopt a server with a socket for each peer and without SO_REUSEPORT, as DTLS servers are."""
     define(edge, PER_PEER.replace("SO_REUSEPORT", "SO_REUSEADDR"), 1)
     (edge.units / "edge-old.service").write_text(f"{sys.executable} {edge.units}/shape.py 0")
     subprocess.run(["systemctl", "start", "edge-old.service"], check=True)
@@ -228,7 +228,7 @@ def test_adopted_with_its_peers_by_reuseaddr_alone(edge: Edge) -> None:
 
 
 def test_a_server_that_connects_the_socket_of_all_peers(edge: Edge) -> None:
-    """The canary's probe shows that of a new instance, a client that of the instance that runs."""
+    """Refuse such a server: the canary's probe shows it of a new instance, a client of the old."""
     define(edge, CONNECTS_LISTENING, 1)
     assert CONNECTS_LISTENING.count("listening") == 4
     done = edge.restart("--json")
@@ -289,7 +289,7 @@ def test_an_address_that_the_definition_lacks(
 def test_an_address_that_overlaps_with_one_that_the_definition_lacks(
     edge: Edge, option: str, first: str, second: str, tried: str
 ) -> None:
-    """The more exact one would take the clients, the other one after the stop of the old."""
+    """Refuse the restart, as the overlapping address would take clients now or after the stop."""
     chosen = f"{first!r} if sys.argv[1] == '1' else {second!r}"
     server = TWO_ADDRESSES.replace("SO_REUSEADDR", option).replace("NEEDED", "False")
     family = f"socket.AF_INET6 if ':' in ({chosen}) else socket.AF_INET"
@@ -307,7 +307,7 @@ def test_an_address_that_overlaps_with_one_that_the_definition_lacks(
 
 
 def test_a_group_that_the_definition_gets_after_the_adoption(edge: Edge) -> None:
-    """The first adoption names what it has not adopted, a second one adds it."""
+    """Name what the first adoption has not adopted, and add it with a second one."""
     define(edge, TWO_ADDRESSES.replace("SO_REUSEADDR", "SO_BROADCAST"), 1)
     (edge.units / "edge-old.service").write_text(f"{sys.executable} {edge.units}/shape.py 0")
     subprocess.run(["systemctl", "start", "edge-old.service"], check=True)
@@ -328,7 +328,7 @@ def test_a_group_that_the_definition_gets_after_the_adoption(edge: Edge) -> None
 
 
 def test_an_answer_by_another_socket_of_the_instance(edge: Edge) -> None:
-    """Each refreshes its flow, and none is a send on a flow of another instance."""
+    """Refresh the flow; count no send on a flow of another instance."""
     run(edge, CROSSWISE, 2)
     with client() as sock:
         assert ask(sock) == 1
@@ -350,7 +350,7 @@ def test_an_answer_by_another_socket_of_the_instance(edge: Edge) -> None:
 
 
 def test_answers_past_the_hooks(edge: Edge) -> None:
-    """No flow is known: a promotion would move all clients, and is refused before."""
+    """Refuse the promotion, which would move all clients: no flow of theirs is known."""
     define(edge, PAST_HOOKS.replace("EACH", "False"), 1)
     (edge.units / "edge-old.service").write_text(f"{sys.executable} {edge.units}/shape.py 0")
     subprocess.run(["systemctl", "start", "edge-old.service"], check=True)
@@ -382,7 +382,7 @@ def test_a_drain_of_answers_past_the_hooks(edge: Edge) -> None:
 
 @pytest.mark.parametrize("enrolls", [False, True], ids=["adopted", "enrolled"])
 def test_sockets_that_the_new_instance_takes_over(edge: Edge, enrolls: bool) -> None:
-    """No flow is told from another, and no drain can be known; nothing is stopped."""
+    """Refuse the enrollment and stop nothing: the instances' flows cannot be told apart."""
     define(edge, TAKES_OVER.replace("ENROLL", str(enrolls)), 1)
     if enrolls:
         edge.define(groups=[{"address": WHERE, "sockets": 1}], drain=KEPT)

@@ -161,7 +161,10 @@ def test_no_call_fails(edge: Edge, upstream: int) -> None:
 
 
 def test_calls_fail_if_the_upstream_is_one_flow(edge: Edge, upstream: int) -> None:
-    """What the other test would show if its dissector found no call."""
+    """Lose calls with the flow dissector, which takes the upstream for one flow.
+
+    The other test would lose as many if its dissector found no call.
+    """
     proxying(edge, "flow", upstream, max_s=20, on_timeout="stop")
     calls, _ = calls_around_a_restart(edge, LOST_S)
     assert calls.count(False) > 0

@@ -191,7 +191,10 @@ def test_a_locked_socket_is_named(host: Host) -> None:
 @pytest.mark.parametrize("option", [socket.SO_BINDTODEVICE, sockopt.SO_BINDTOIFINDEX])
 @pytest.mark.parametrize("where", [ADDRESS, "0.0.0.0:4434"])
 def test_a_socket_in_no_group_is_named(host: Host, where: str, option: int) -> None:
-    """A device set after bind(2) takes it out; the daemon's attempt is no other program's."""
+    """Name a socket that a device set after bind(2) takes out of its group.
+
+    The daemon's own attempt to attach there is not reported as another program's.
+    """
     with grm.bind(where)[0] as sock:
         device = b"lo" if option == socket.SO_BINDTODEVICE else 1
         sock.setsockopt(socket.SOL_SOCKET, option, device)

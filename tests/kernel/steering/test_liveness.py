@@ -61,7 +61,7 @@ def ask_until_all_work(sockets: Sequence[socket.socket], count: int) -> Counter[
 
 @pytest.fixture(params=[False, True], ids=["daemon", "no-daemon"])
 def dead_daemon(request: pytest.FixtureRequest) -> bool:
-    """What happens in the kernel needs no daemon."""
+    """Return whether the daemon is killed before the sockets close: the kernel needs none."""
     return bool(request.param)
 
 
@@ -85,7 +85,7 @@ def test_a_working_instance_with_fewer_workers(host: Host, dead_daemon: bool, or
 
 
 def test_nothing_of_the_working_generation_lives(host: Host, dead_daemon: bool) -> None:
-    """The newest that drains, then the one before; those not promoted come last."""
+    """Select the newest draining generation, then the one before; those not promoted come last."""
     sockets = {number: generation(number, 2) for number in (31, 33, 34, 36)}
     grm.promote(sockets[34][0], 34)
     if dead_daemon:

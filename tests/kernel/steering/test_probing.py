@@ -30,7 +30,7 @@ def maps(host: Host) -> Iterator[Maps]:
 
 @pytest.fixture
 def sockets(host: Host) -> Iterator[list[socket.socket]]:
-    """One socket in generation 1, which is active, one in 2."""
+    """Make a socket in generation 1, which is active, and one in generation 2."""
     sockets = grm.bind(WHERE, 2)
     for sock, generation in zip(sockets, (1, 2)):
         grm.enroll([sock], generation)

@@ -307,7 +307,7 @@ def test_closed_sockets_of_the_working_generation_are_passed_by(host: Host, flee
 
 
 def test_working_generation_without_sockets(host: Host, fleet: Fleet) -> None:
-    """What else lives gets the packets, and the error is counted."""
+    """Deliver packets to another generation that lives, and count the error."""
     sockets = fleet.generation(V4, 1)
     grm.promote(sockets[0], 5)
     for sock in fleet.clients(3):
@@ -321,7 +321,7 @@ def test_working_generation_without_sockets(host: Host, fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("address", [V4, V6])
 def test_noop(host: Host, fleet: Fleet, address: str) -> None:
-    """Every packet is a new flow, and sending makes none."""
+    """Treat every packet as a new flow; a send makes none."""
 
     def generation(number: int) -> socket.socket:
         sock = plain_socket(family_of(address))
@@ -354,7 +354,7 @@ def test_noop(host: Host, fleet: Fleet, address: str) -> None:
 
 
 def test_many_generations_overlap(host: Host, fleet: Fleet) -> None:
-    """Each of 12 generations keeps its flow, wherever its slot is."""
+    """Keep the flows of 12 generations, whose slots pass the end of the 32."""
     peers, instances = fleet.clients(12), []
     for number in range(25, 37):  # passes the end of the 32 slots
         instances += fleet.generation(V4, number)
@@ -432,7 +432,7 @@ def test_sends_of_a_socket_in_no_generation_make_flows(host: Host, fleet: Fleet)
 
 
 def test_indices(own_host: Host, fleet: Fleet) -> None:
-    """The lowest free or dead one; registering again changes nothing; 256 at most."""
+    """Give a socket the lowest free or dead index, of 256; another registration changes nothing."""
     sockets = grm.bind(V4, 257)
     fleet.all += sockets
     assert grm.enroll(sockets[:256], 1) == list(range(256))

@@ -93,7 +93,7 @@ static __always_inline int dissect(struct steering *s)
 def test_no_length_tells_a_train(
     bare_host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Why its datagrams are not counted: all headers have the length of the whole train."""
+    """Count a train as one packet: each header has the length of the whole train."""
     library = tmp_path / "dissectors"
     library.mkdir(mode=0o755)
     named.write(library, "lengths", LENGTHS)
@@ -114,7 +114,7 @@ def test_no_length_tells_a_train(
 
 
 def test_a_train_counts_once(host: Host, sock: socket.socket) -> None:
-    """One send of ten datagrams, which no socket without UDP_GRO gets as one."""
+    """Count a send of ten datagrams once; a socket without UDP_GRO receives ten."""
     grm.put(sock, grm.DISSECTOR, grm.dissector(grm.NOOP))
     grm.register(sock, 1)
     grm.put(sock, grm.WORKING_GEN, grm.u32(1))
@@ -194,7 +194,7 @@ def sender(shared_host: Host) -> Iterator[subprocess.Popen[bytes]]:
 def test_real_trains(
     shared_host: Host, sender: subprocess.Popen[bytes], sockets: list[socket.socket]
 ) -> None:
-    """Of FLOW they arrive, of a filter each datagram is read, and goes to its own generation."""
+    """Deliver a whole train under FLOW; under a filter each datagram goes to its own generation."""
     assert sender.stdin
     sockets.append(grm.udp("10.9.0.1"))
     sockets[0].setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)

@@ -175,7 +175,7 @@ def test_failures_are_logged_and_counted(
 def test_one_that_hangs_keeps_no_other_waiting(
     bare_host: Host, path: Path, sockets: list[socket.socket]
 ) -> None:
-    """The daemon finds both messages at once, and serves the second one first of all."""
+    """Serve the second message although tubular hangs with the first one."""
     tubular = Tubular(path, b"")
     try:
         with grm.bind("127.0.0.2:4433")[0] as other:
@@ -200,7 +200,7 @@ def began() -> float:
 
 @pytest.mark.parametrize("patience", [AS_IT_IS])
 def test_held_for_ten_seconds(bare_host: Host, began: float, sockets: list[socket.socket]) -> None:
-    """No shorter, as the generation may be promoted then, and not for as long as a server lives."""
+    """Hold duplicates for 10 s, in which a promotion may come, and then close them."""
 
     def held() -> int:
         """Duplicates of sockets: the daemon's other descriptors come and go."""

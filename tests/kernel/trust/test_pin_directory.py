@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Where bpffs is mode 1777 any user can be first at the pin directory: it is not used then."""
+"""Refuse a pin directory that another user can make first, as in a bpffs of mode 1777."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ def shared() -> Iterator[Path]:
 
 
 def give_away(path: Path) -> None:
-    """As if it did not exist: users may not come here where bpffs is mode 0700."""
+    """Give a directory to another user, as if that user had made it.
+
+    No user but root comes into /sys/fs/bpf where it is mode 0700.
+    """
     os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
 
 
@@ -48,7 +51,7 @@ COMMANDS = (
 
 
 def is_refused(host: Host, directory: Path, why: str, *others: list[str]) -> None:
-    """By the daemon, and by what reads there."""
+    """Check that the daemon and the commands that read there refuse a directory."""
     host.directory = directory
     hook = f"--install={host.cgroup}"
     for arguments in (["--daemon", "--force", "--persist", hook], [hook], ["list"], *others):

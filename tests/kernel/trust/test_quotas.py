@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What an unprivileged process cannot use up, of groups, sockets, the daemon and the compiler."""
+"""Limit an unprivileged process: groups, sockets, the daemon's time and the compiler's."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ print(sock.getsockopt(UDP, GEN, 8)[4])
 
 
 def test_quota_of_processes_that_enroll(bare_host: Host) -> None:
-    """Each is noted in every group, for the sockets that it connects later: others need room."""
+    """Record no more enrolled processes than the user's quota: each has a record in every group."""
     # to collect garbage meanwhile is to count some twice, until it is done again
     small_host = start_small(bare_host, "import udpgrm.daemon.server as s; s.COLLECT_EVERY = 1e6")
     code = """
@@ -151,7 +151,10 @@ sys.stdin.read()
 
 
 def test_many_processes_leave_descriptors_for_others(bare_host: Host) -> None:
-    """The daemon has one for each process that it watches."""
+    """Register root's socket although a user's processes use up descriptors of the daemon.
+
+    The daemon holds a descriptor for each process that it watches.
+    """
     bare_host.start(descriptors=256)
     code = """
 for _ in range(300):
@@ -195,7 +198,7 @@ print(answers.count("done"), answers.count("EAGAIN"))
 
 
 def test_a_socket_of_roots_brings_no_quota(host: Host) -> None:
-    """One that root has made, and another user uses."""
+    """Count a socket that root made against the quota of the user that uses it."""
     mine = grm.bind(WHERE)[0]
     code = """
 sock = socket.socket(fileno=int(sys.argv[1]))
@@ -213,7 +216,7 @@ print(answers.count("done"), answers.count("EAGAIN"))
 
 
 def test_ever_new_filters_delay_no_other_user(host: Host) -> None:
-    """Each is steering at once, without a process of its own."""
+    """Attach each new filter at once, without a compiler process."""
     compilers = Path(f"/proc/{host.process.pid}/task/{host.process.pid}/children")
     with (
         start_unprivileged(

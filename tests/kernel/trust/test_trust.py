@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What an unprivileged process in a hooked cgroup cannot do. It runs as another user."""
+"""Test what an unprivileged process in a hooked cgroup cannot do; it runs as another user."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def victim(host: Host) -> Iterator[socket.socket]:
 
 
 def test_the_kernel_keeps_others_from_the_address(victim: socket.socket) -> None:
-    """What everything else here relies on: SO_REUSEPORT shares with the same user only."""
+    """Check that SO_REUSEPORT shares with the same user only: all other tests rely on it."""
     done = unprivileged(
         """
 try:
@@ -109,7 +109,10 @@ def test_a_socket_stays_with_the_device_it_was_bound_to(host: Host) -> None:
 
 
 def test_not_through_connect(host: Host) -> None:
-    """It shows an address that was not bound, where others can bind as soon as it has left it."""
+    """Apply options to the bound address, not to the one that connect(2) shows.
+
+    Others can bind that one as soon as the socket has left it.
+    """
     subprocess.run(["ip", "address", "add", "10.9.0.1/32", "dev", "lo"], check=True)
     attacker = start_unprivileged("""
 sock = bind("0.0.0.0")
@@ -136,7 +139,7 @@ print(attempt(sock, WORKING, 77))
 
 
 def test_another_owner_at_the_same_address_is_refused(host: Host) -> None:
-    """The kernel allows it where both have SO_REUSEADDR."""
+    """Refuse another owner at the address, whom the kernel lets bind by SO_REUSEADDR of both."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as victim:
         for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
             victim.setsockopt(socket.SOL_SOCKET, option, 1)
@@ -214,7 +217,7 @@ def test_root_does_not_use_files_of_another_user(host: Host) -> None:
 
 
 def test_files_of_a_user_exclude_no_other_user(host: Host) -> None:
-    """For longer than the daemon takes to see that its sockets are gone."""
+    """Refuse another user the address only until the daemon sees the first one's sockets gone."""
     other = """
 sock = bind("127.0.0.1")
 print(attempt(sock, WORKING, 1), flush=True)
@@ -341,7 +344,7 @@ sys.stdin.read()
 
 
 def test_unprivileged_users_in_a_namespace_of_their_own(host: Host) -> None:
-    """They may have any address there; commands do not mean them."""
+    """Ignore groups of a user's own network namespace in commands, whatever their address."""
     process = start_unprivileged("""
 libc = ctypes.CDLL(None, use_errno=True)
 if libc.unshare(0x10000000 | 0x40000000):  # CLONE_NEWUSER, CLONE_NEWNET
