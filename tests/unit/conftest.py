@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What unit tests of several folders share."""
+"""Share fixtures between the unit tests of several folders."""
 
 from __future__ import annotations
 

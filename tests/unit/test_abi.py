@@ -64,7 +64,7 @@ FIELDS = [(name, *field) for name, structure in STRUCTS.items() for field in fie
 
 
 def python_constants() -> dict[str, int]:
-    """Every number of the mirror, under its name in the header."""
+    """Return every number of the mirror by its name in the header."""
     constants = {
         name: value
         for name, value in vars(abi).items()
@@ -112,7 +112,7 @@ def header_structs() -> dict[str, set[str]]:
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
-    """What the compiler says of every expression this file asks about."""
+    """Return the compiler's value of every expression that this file asks about."""
     asked = [*header_constants()]
     for name, structure in STRUCTS.items():
         asked.append(f"sizeof(struct {name})")

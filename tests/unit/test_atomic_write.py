@@ -51,7 +51,7 @@ def test_the_next_writer_removes_a_killed_ones_draft(tmp_path: Path) -> None:
 
 
 def test_drafts_of_others_stay(tmp_path: Path) -> None:
-    """Of a writer that lives, and hidden files that are none."""
+    """Keep the draft of another living writer, and hidden files that are no drafts."""
     others = [f".edge.yaml.udpgrm-{os.getppid()}", ".edge.yaml.99999999", "edge.udpgrm-99999999"]
     for name in others:
         (tmp_path / name).touch()
@@ -79,7 +79,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
 def test_links_are_replaced_and_not_followed(
     tmp_path: Path, link: Callable[[Path, Path], None]
 ) -> None:
-    """In a directory where another user was first, whatever fs.protected_symlinks says."""
+    """Replace links of the user who owns the directory, whatever fs.protected_symlinks says."""
     secret = tmp_path / "secret"
     secret.write_bytes(b"secret")
     secret.chmod(0o600)

@@ -37,7 +37,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def complaint(file: Path, content: str) -> str:
-    """What load() says of a wrong file: one line that begins with the file's name."""
+    """Return the error of load() for a wrong file: one line that begins with the file's name."""
     file.write_text(content)
     with pytest.raises(config.ConfigError) as error:
         config.load(str(file), required=True)

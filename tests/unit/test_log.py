@@ -33,7 +33,7 @@ def channel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.
 
 @pytest.fixture
 def stdout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
-    """What was printed to stdout, of which the environment says that it is the journal's."""
+    """Return a reader of stdout, which the environment declares to be the journal's."""
     path = tmp_path / "stdout"
     with path.open("w") as stream, (tmp_path / "stderr").open("w") as other:
         # capturing replaces those of sys

@@ -80,7 +80,10 @@ def _writing_lines(text: str) -> list[int]:
 
 
 def test_writers_are_listed() -> None:
-    """A new one: say what keeps a link of another user out, or use atomic_write.replace."""
+    """List each writer in WRITERS with what keeps links of other users out.
+
+    A new one can use atomic_write.replace instead.
+    """
     package = ROOT / "udpgrm"
     found = {
         str(path.relative_to(package)): lines

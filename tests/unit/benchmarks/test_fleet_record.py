@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What the fleet's benchmark makes of the callback's file."""
+"""Test the figures that the fleet's benchmark makes of the callback's file."""
 
 from __future__ import annotations
 

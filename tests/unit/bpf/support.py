@@ -43,7 +43,7 @@ def compile_c(source: Path, target: Path, *options: str) -> Path:
 
 
 def evaluate(scratch: Path, includes: str, expressions: Iterable[str]) -> dict[str, int]:
-    """What the compiler makes of integer expressions."""
+    """Return the values that the compiler gives integer expressions."""
     lines = [f'printf("%s=%lld\\n", "{item}", (long long)({item}));' for item in expressions]
     source = scratch / "evaluate.c"
     source.write_text(f"{TYPES}{includes}\nint main(void)\n{{\n" + "\n".join(lines) + "\n}\n")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""How much of an option's value bpf/options.h reads and writes."""
+"""Test how much of an option's value bpf/options.h reads and writes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_nothing_is_written_beyond_what_the_kernel_shows(functions: ctypes.CDLL,
 @example(optlen=28)
 @example(optlen=FULL - 1)
 def test_the_longest_set_that_fits(functions: ctypes.CDLL, optlen: int) -> None:
-    """Of less than 4 bytes the kernel shows a hook 4, the rest zero."""
+    """Read the longest length that fits; a hook sees less than 4 bytes as 4, the rest zero."""
     lengths = [4, 8, 12, 16, 28, 116, 376, FULL]
     expected = max(item for item in lengths if item <= max(optlen, 4))
     assert functions.test_set_length(optlen) == expected

@@ -94,7 +94,7 @@ class Group:
         return found
 
     def truth(self, key: abi.FlowKey) -> Optional[Entry]:
-        """What the tables say: the fresh entry."""
+        """Return the fresh entry that the tables have."""
         fresh = [
             Entry(flow.array_entry, slot)
             for slot, flow in self.entries(key)
@@ -134,7 +134,7 @@ class Group:
                 assert truth == entry
 
     def _is_closed(self, array_entry: int) -> bool:
-        """Whether its selection fails: then tables are asked."""
+        """Return whether the selection of an array entry fails, so that the tables are asked."""
         return any(sock.closed and sock.array_entry == array_entry for sock in self.sockets)
 
 
@@ -160,7 +160,7 @@ steps: st.SearchStrategy[Step] = st.one_of(
 
 
 def overflowing(lines: Iterable[int]) -> int:
-    """How many flows a line of three has no place for."""
+    """Return how many flows do not fit into their lines of three."""
     return sum(max(0, flows - 3) for flows in Counter(lines).values())
 
 

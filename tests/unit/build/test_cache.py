@@ -198,7 +198,7 @@ def test_every_program_has_a_template_of_its_own() -> None:
 def test_a_compiler_that_is_ended(
     number: signal.Signals, kind: type[cache.BuildError], reason: str
 ) -> None:
-    """By the machine: it is no fault of the program, which is compiled again later."""
+    """Report a compiler that the machine ended as no fault of the program, to be compiled later."""
     compilation = cache.Compilation([ONE])
     os.kill(compilation.pid, number)
     with pytest.raises(cache.BuildError, match=reason) as error:

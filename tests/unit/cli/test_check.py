@@ -101,7 +101,7 @@ def test_an_empty_operand_is_not_this_directory(capsys: pytest.CaptureFixture[st
 
 
 def test_what_is_no_file_in_a_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The others are read nevertheless, and no command waits for a writer."""
+    """Report links, directories and pipes without waiting for a writer; read the other files."""
     (tmp_path / "a.yaml").symlink_to("nowhere")
     (tmp_path / "b.yaml").mkdir()
     os.mkfifo(tmp_path / "c.yaml")

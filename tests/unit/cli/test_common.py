@@ -18,7 +18,10 @@ from udpgrm.state import maps as state
 def test_a_daemon_that_starts_has_no_pid_yet(
     tmp_path: Path, written: int, found: Optional[int]
 ) -> None:
-    """It has the lock before it has written its pid, and until after it has taken that back."""
+    """Report no pid of a daemon that has the lock, but has not written its pid.
+
+    The daemon locks before it writes the pid, and removes the pid before it unlocks.
+    """
     held = state.lock(tmp_path)
     assert held is not None
     maps: Any = SimpleNamespace(config=SimpleNamespace(pid=written))

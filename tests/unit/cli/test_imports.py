@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What commands must not import: each is a process that answers and ends."""
+"""Keep imports out of commands, each of which is a process that answers and ends."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def test_an_echo(capsys: pytest.CaptureFixture[str]) -> None:
     ("payload", "expect"), [("00", "01"), ("1234", "1235"), ('"0016"', "'0017'"), ("0e", "*")]
 )
 def test_digits_are_no_numbers(payload: str, expect: str) -> None:
-    """What is text, like hex, is taken as it stands, or in YAML's quotes."""
+    """Take a text parameter, like hex, as it stands or in YAML's quotes."""
     sent = bytes.fromhex(payload.strip('"'))
     with server(lambda data, _: [data[:-1] + bytes([data[-1] + 1])]) as there:
         arguments = [f"payload={payload}", f"expect={expect}", "timeout_s=5"]

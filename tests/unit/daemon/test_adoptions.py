@@ -22,7 +22,7 @@ FIRST, SECOND = (
 
 @pytest.fixture
 def adoptions(monkeypatch: pytest.MonkeyPatch) -> Adoptions:
-    """Two adoptions, in the maps of a daemon."""
+    """Return two adoptions, in the maps of a daemon."""
     monkeypatch.setattr("udpgrm.state.adoptions.all_of", lambda _: [FIRST, SECOND])
     return Adoptions(mock.Mock(), mock.Mock(), Path("/nowhere"), with_sendmsg=True)
 

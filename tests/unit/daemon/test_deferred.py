@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""How many messages of a user are deferred, and in which order the next daemon has them."""
+"""Test the number of deferred messages of a user, and their order in the next daemon."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_last_of_a_socket_counts(content: dict[bytes, bytes]) -> None:
 
 
 def test_what_the_machine_had_no_room_for(content: dict[bytes, bytes]) -> None:
-    """It is tried again later, also by the next daemon, and counted once."""
+    """Try a failed message again later, also in the next daemon, and count it once."""
     one = make()
     assert [one.await_room(message(7)) for _ in range(3)] == [True, False, False]
     assert one.is_waiting(deferred.key_of(message(7)))

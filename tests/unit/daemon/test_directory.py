@@ -25,7 +25,7 @@ def pins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_command_that_takes_long_to_look(pins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has the lock, as a busy machine does not let it go on; a daemon waits for it."""
+    """Let a daemon wait for a command that a busy machine lets hold the lock for long."""
     command = state.lock(pins, shared=True)
     assert command is not None
     pauses = []

@@ -30,7 +30,7 @@ def processes(lines: list[str]) -> list[str]:
 
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is logged."""
+    """Return the logged problems."""
     logged: list[str] = []
     monkeypatch.setattr(log, "problem", lambda text, *_: logged.append(text))
     return logged

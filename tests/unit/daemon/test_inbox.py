@@ -44,7 +44,7 @@ class FakeReader:
 
 
 class Maps(dict[str, Any]):
-    """Two rings, and what users have in use."""
+    """The maps of an inbox: two rings, and records of users."""
 
     def __init__(self) -> None:
         super().__init__({name: FakeRing() for name in layout.RINGS})

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Which sockets a search finds, when, and what becomes of it without descriptors."""
+"""Test the search for sockets: what it finds, when, and without descriptors."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_what_is_not_wanted_any_more(sock: socket.socket) -> None:
 def test_no_free_descriptor(
     sock: socket.socket, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That does not mean that the socket was closed."""
+    """Search again after a lack of descriptors, which does not mean that the socket was closed."""
     search, wanted = Search(Host(sock).find), message(sockopt.cookie(sock), uid=0)
     search.add(wanted)
 
@@ -141,7 +141,7 @@ def test_a_process_whose_descriptors_cannot_be_duplicated(
     error: int,
     is_held: bool,
 ) -> None:
-    """It has the socket, which is known: it is not closed."""
+    """Do not take a socket for closed that is known to be in a process out of reach."""
     search, wanted = Search(Host(sock).find), message(sockopt.cookie(sock))
     search.add(wanted)
 
@@ -159,7 +159,7 @@ def test_a_process_whose_descriptors_cannot_be_duplicated(
 def test_roots_is_served_at_once(
     sock: socket.socket, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not after what was found with it, however much that is."""
+    """Serve root's socket before what was found with it, however much that is."""
     plain = pidfd.socket_at
 
     def takes_long(*holder: int) -> Optional[int]:
@@ -180,7 +180,7 @@ def test_roots_is_served_at_once(
 def test_a_living_socket_that_no_process_has(
     sock: socket.socket, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is searched for again, ever more rarely, until a process has it."""
+    """Search again for such a socket, ever more rarely, until a process has it."""
     host = Host(sock)
     search, wanted = Search(host.find), message(sockopt.cookie(sock))
     search.add(wanted)

@@ -54,7 +54,7 @@ def outdated() -> Steering:
 def test_one_that_cannot_be_replaced(
     monkeypatch: pytest.MonkeyPatch, found: mock.Mock, number: int, asked_again: list[int]
 ) -> None:
-    """The others are, and it is, too, once the machine has room."""
+    """Replace the other groups' programs, and this one's once the machine has room."""
 
     def ensure(_: Steering, group_id: int, group: abi.Group) -> bool:
         if group_id == 2:
@@ -75,7 +75,7 @@ def test_one_that_cannot_be_replaced(
 def test_no_descriptor_for_the_search(
     monkeypatch: pytest.MonkeyPatch, duplicates: dict[int, tuple[int, int]], found: mock.Mock
 ) -> None:
-    """It is made again."""
+    """Search again after a search that had no descriptor."""
     found.side_effect = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     daemon = outdated()
     with pytest.raises(OSError, match="Too many open files"):

@@ -31,7 +31,7 @@ def successors(code: bytes, position: int) -> list[int]:
 
 
 def check_flow(code: bytes) -> None:
-    """The verifier refuses instructions that nothing leads to, and jumps to none or backwards."""
+    """Check what the verifier refuses: unreachable instructions, jumps backwards or outside."""
     length = len(code) // 8
     reached = {0}
     for position in range(length):

@@ -79,7 +79,7 @@ def test_its_page_is_in_the_index(kind: Kind) -> None:
 
 @pytest.mark.parametrize("name", library.names(BODIES))
 def test_the_kernel_tests_have_its_packets(name: str) -> None:
-    """Those of keyed ones are sent by tests of their own."""
+    """Find packets of each dissector in the kernel tests, or in test_keyed.py."""
     keyed = (ROOT / "tests/kernel/dissectors/test_keyed.py").read_text()
     assert (BODIES / name / "packets.py").is_file()
     assert name in {case.dissector for case in cases().values()} or f'"{name}"' in keyed
@@ -160,7 +160,7 @@ def test_the_timeout_is_a_parameter_of_those() -> None:
 
 
 def test_traits_of_one_that_there_is_not() -> None:
-    """A group's name is its application's: views ask of any."""
+    """Return traits for any name, as an application chooses a group's, and views ask for them."""
     kind = kinds.of_type(DissectorType.NAMED, b"no/such\xff")
     assert (kind.keeps_flows, kind.reads_quic) == (True, False)
 
@@ -186,7 +186,7 @@ def test_the_group_module_offers_each_type() -> None:
 
 
 def test_properties_are_cheap() -> None:
-    """Every command reads them; what reads schemas and files is imported when it is used."""
+    """Import nothing that reads schemas and files for the properties, which every command reads."""
     code = (
         "import sys; before = set(sys.modules)\n"
         "from udpgrm.dissectors import kinds\n"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Where dissectors are found, whose folders are trusted, what becomes of them."""
+"""Test the library of dissectors: names, folders to trust, programs of them."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_parameters_become_constants() -> None:
     ],
 )
 def test_what_an_application_may_send(name: bytes, text: bytes, message: str) -> None:
-    """The daemon catches BuildError, and nothing else."""
+    """Raise BuildError, the only exception that the daemon catches."""
     value = abi.Dissector(type=DissectorType.NAMED, name=name, parameters=text)
     with pytest.raises(cache.BuildError, match=message):
         programs.parameters_of(value)

@@ -118,7 +118,7 @@ VALUES = st.sampled_from(
 
 @given(st.dictionaries(st.sampled_from(["more", *(name for name, _ in SOME)]), VALUES))
 def test_values_are_those_of_json_schema(values: dict[str, Any]) -> None:
-    """The file means to any validator what it means here; rules aside."""
+    """Refuse the values that a JSON Schema validator refuses, rules aside."""
     validator = jsonschema.Draft7Validator(document(*SOME))
     try:
         ALL.values(values)

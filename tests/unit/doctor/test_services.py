@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What doctor says of services: bind hooks, and what clients lose in restarts."""
+"""Test the findings of doctor on services: bind hooks, and losses of clients in restarts."""
 
 from __future__ import annotations
 

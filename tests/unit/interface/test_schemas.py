@@ -80,7 +80,7 @@ def test_every_field_is_described(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_field_is_always_there(name: str) -> None:
-    """Only what a step saw depends on the step."""
+    """Require every field but the evidence, which depends on the step."""
     for where, part in parts(interface.load(name), name):
         if "properties" in part and not where.endswith("/evidence"):
             assert list(part["properties"]) == part.get("required"), where
@@ -182,7 +182,7 @@ def test_ways_of_a_packet_are_those_of_the_code() -> None:
 
 
 def test_evidence_is_what_steps_record() -> None:
-    """Some is so rare that no answer of another test has it."""
+    """Compare the schema with the code: some evidence is too rare for any other test's answers."""
     recorded = {
         node.slice.value
         for path in (ROOT / "udpgrm/restart").glob("*.py")

@@ -11,7 +11,7 @@ from udpgrm.kernel import btf
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """What was parsed since the beginning of the test."""
+    """Return the results of all parses in this test."""
     found: list[int] = []
     parse = btf._parse
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Which cgroup the hooks are attached to where none is named."""
+"""Find the cgroup that the hooks are attached to by default."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ PREFIXES = {"MAP": "BPF_MAP_TYPE", "PROG": "BPF_PROG_TYPE", "F": "BPF_F"}
 
 
 def kernel_name(name: str) -> str:
-    """What linux/bpf.h calls a constant of udpgrm.kernel.libbpf."""
+    """Return the name that linux/bpf.h gives a constant of udpgrm.kernel.libbpf."""
     head, _, rest = name.partition("_")
     return f"{PREFIXES[head]}_{rest}" if head in PREFIXES else f"BPF_{name}"
 
@@ -68,7 +68,7 @@ def test_the_numbers_of_socket_options(tmp_path: Path) -> None:
 
 
 def test_socket_options_have_one_home() -> None:
-    """No other module or header has a number of its own for an option."""
+    """Allow no module or header but two a number of its own for an option."""
     own = re.compile(r"^\s*_?(?:SO|IP|IPV6|UDP|MCAST)_[A-Z_]+ = \d+", re.MULTILINE)
     options = {name for name in vars(sockopt) if name.isupper()}
     homes = {ROOT / "udpgrm/kernel/sockopt.py", BPF / "kernel.h"}

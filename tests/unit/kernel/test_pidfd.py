@@ -52,7 +52,7 @@ def test_only_sockets_are_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No process waits for it for ever: another one is started."""
+    """Raise BlockingIOError rather than wait for a failed thread, and start another one."""
     with socket.socket() as sock:
         with monkeypatch.context() as patch:
             patch.setattr(descriptors, "_cookie", mock.Mock(side_effect=MemoryError))

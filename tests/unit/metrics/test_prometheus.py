@@ -92,7 +92,7 @@ def test_every_counter_is_exported_once_or_is_a_sum_of_others() -> None:
 
 
 def test_a_packet_counts_once_in_a_family() -> None:
-    """Those three families together are all that was received."""
+    """Count each received packet once, as dispatched or as an error."""
     packets: dict[str, Any] = {
         "rx_flow_ok": 1,
         "rx_new_flow_working_gen_dispatch_ok": 2,

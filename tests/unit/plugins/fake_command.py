@@ -91,7 +91,7 @@ class FakeCommand:
 
     @property
     def environment(self) -> dict[str, str]:
-        """For a module that is run without Ansible."""
+        """Return the environment of a module that is run without Ansible."""
         return {
             "PATH": str(self.path),
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),

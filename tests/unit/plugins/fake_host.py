@@ -154,7 +154,7 @@ class FakeHost:
     def _drain(
         self, group: dict[str, t.Any], address: str, generation: str, *options: str
     ) -> tuple[int, str, str]:
-        """One flow goes with each call."""
+        """Answer with one flow less at each call."""
         [item] = [g for g in group["generations"] if g["generation"] == int(generation)]
         item["flows"] -= 1
         limit = int(options[options.index("--flows") + 1]) if "--flows" in options else 0
@@ -196,7 +196,7 @@ class FakeHost:
 
     @staticmethod
     def _problems(change: define.Change) -> list[dict[str, str]]:
-        """A definition is wrong when it says bad, and when another one before it says port, too."""
+        """Report a definition with `bad` in it, and each but the first one with `port` in it."""
         if change.after is None:
             return []
         files = filter(pathlib.Path.is_file, change.path.parent.glob("*.yaml"))

@@ -200,7 +200,7 @@ class FakeServices:
         return metrics
 
     def _restart(self, name: str, how: str, *options: str) -> Document:
-        """What is begun is verified at once; what is waited for ends as the file says."""
+        """Verify a restart as soon as it is begun; end a drain as the file says."""
         item = self._services[name]
         changed = False
         if how == "--resume":

@@ -211,6 +211,6 @@ def test_any_reply_is_evaluated(exchange: Exchange, data: st.DataObject) -> None
 
 @pytest.mark.parametrize("exchange", EXCHANGES, ids=lambda item: type(item).__name__)
 def test_a_question_is_no_answer_to_itself(exchange: Exchange) -> None:
-    """Only echo wants its own words back."""
+    """Refuse the question as its answer, except for echo and raw probes."""
     expected = {Echo: "passed", Raw: "passed"}.get(type(exchange), "unrelated")
     assert exchange.evaluate(exchange.request).kind == expected

@@ -22,7 +22,7 @@ HANDSHAKE = specs.QuicProbe(handshake=True, server_name="edge.test", timeout_s=6
 
 
 def configuration() -> Any:
-    """A server's, with a certificate of its own making."""
+    """Return the configuration of a server with a self-signed certificate."""
     x509 = importlib.import_module("cryptography.x509")
     hashes = importlib.import_module("cryptography.hazmat.primitives.hashes")
     ec = importlib.import_module("cryptography.hazmat.primitives.asymmetric.ec")

@@ -222,7 +222,7 @@ def test_an_answer_to_an_earlier_question_does_not_count() -> None:
 
 
 def test_a_second_answer_does_not_count_for_the_next_question() -> None:
-    """Not even where replies have no sign of what they answer."""
+    """Drop a second answer, even where replies have no sign of what they answer."""
     spec = specs.RawProbe(payload="00", timeout_s=1, retries=0)
     with (
         server(lambda _data, number: [b"1", b"2"] if number == 0 else []) as there,
@@ -245,7 +245,7 @@ def test_a_held_flow_recovers() -> None:
 
 
 def test_every_type_is_sent_as_it_is() -> None:
-    """The first bytes of what arrives, by type."""
+    """Send packets that begin with the bytes of their probe's type."""
     spoken = {
         specs.EchoProbe(): b"",
         specs.RawProbe(payload="0102"): b"\1\2",

@@ -52,7 +52,7 @@ def test_the_sample_responses() -> None:
     ("sample", "attributes"), [(OVER_IPV4, (20, 36, 48, 72)), (OVER_IPV6, (20, 36, 60, 84))]
 )
 def test_every_bit_of_the_samples_counts(sample: bytes, attributes: tuple[int, ...]) -> None:
-    """Of header and values, which the fingerprint covers.
+    """Refuse a changed bit of header or values, which the fingerprint covers.
 
     Other attributes' types and lengths may hide it, as any middlebox could.
     """

@@ -34,7 +34,7 @@ ALSO = "[2001:db8::1]:4433"
 
 
 def service(**changes: Any) -> Service:
-    """Two groups of two sockets, quick limits."""
+    """Return a service with two groups of two sockets, and quick limits."""
     given: dict[str, Any] = {
         "groups": (Group(WHERE, 2), Group(ALSO, 2)),
         "instances": Instances("template", "edge@.service"),

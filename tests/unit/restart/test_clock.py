@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What a restart decides by time, while the host's clock is set."""
+"""Test the decisions of a restart by time, while the host's clock is set."""
 
 from __future__ import annotations
 

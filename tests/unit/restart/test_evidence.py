@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What the kernel saw of a probe, against what it should have seen."""
+"""Compare the kernel's evidence of a probe with the expected one."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
 
 
 def test_an_old_one_without_sockets_holds_no_flow(kernel: Kernel) -> None:
-    """A flow of its would begin with another generation, as the kernel steers it."""
+    """Hold no flow of an old instance without sockets: the kernel would begin it elsewhere."""
     kernel.view.generations[0].alive = 0
     found: dict[str, Any] = {}
     with kernel.prober as prober:

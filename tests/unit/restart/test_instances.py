@@ -80,7 +80,7 @@ def test_systemd_does_not_answer_for_a_moment(log: Path, monkeypatch: pytest.Mon
 
 
 def test_a_terminals_interrupt_is_not_for_systemctl(log: Path) -> None:
-    """It goes to all processes of the session's foreground."""
+    """Run systemctl in a session of its own, as Ctrl-C goes to the foreground of the terminal's."""
     session = "cut -d' ' -f6 /proc/self/stat >>$LOG"
     says(log, f"{session}; echo active").is_alive(7)
     assert log.read_text().splitlines()[-1] != str(os.getsid(0))
@@ -122,7 +122,7 @@ def test_how_it_has_failed(log: Path, shown: str, journal: str, message: str) ->
 
 
 def test_values_of_its_environment_are_no_part_of_messages(log: Path, tmp_path: Path) -> None:
-    """They would be in the restart's journal, the output of playbooks and their reports."""
+    """Keep the values out of messages, which journals, playbooks and reports show."""
     file = tmp_path / "edge.env"
     file.write_text("# of the vault\nKEY='hunter2 hunter2'\nMODE=on\n")
     properties = (

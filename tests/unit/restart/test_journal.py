@@ -232,7 +232,7 @@ def test_a_journal_of_another_boot() -> None:
 
 
 def test_a_lock_that_is_held_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As by a process that was killed and has not ended yet, or a drain that ends."""
+    """Report a restart as unfinished once a killed process, or a drain, lets go of its lock."""
     make().save()
     held, looked_at = threading.Event(), threading.Event()
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Who can lock a service."""
+"""Test the lock on a service, against other users and killed processes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _locks() -> None:
 def test_a_killed_process_that_has_not_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: Callable[[], Any]
 ) -> None:
-    """It holds its lock until a write to the disk is done, which may take long."""
+    """Wait for a killed process, which holds its lock until a write to the disk is done."""
     monkeypatch.setenv("UDPGRM_STATE_DIR", str(tmp_path))
     monkeypatch.setattr(lock, "_LOOK_S", 0.0)
     asked, held = threading.Event(), threading.Event()

@@ -31,7 +31,7 @@ class World:
         return Facts(self.had_old, self.had_old and self.old, self.new)
 
     def act(self, step: Step) -> None:
-        """What a step does, at once and as often as it is repeated."""
+        """Do what a step does, at once and as often as it is repeated."""
         if step is Step.START:
             self.new = True
         elif step is Step.PROMOTE:
@@ -208,7 +208,7 @@ def test_how_long_one_can_go_back() -> None:
 
 @pytest.mark.parametrize("old", [True, False])
 def test_a_start_whose_instance_an_operator_had_made_active(old: bool) -> None:
-    """It has ended since: it is no good, or the operator has stopped it because of that."""
+    """Demote a new instance that was active and has ended, or that the operator stopped."""
     facts = Facts(had_old=True, old_alive=old, new_alive=False, new_active=True)
     assert machine.resumed(Position(Step.START, Outcome.FAILED), facts) == Position(Step.DEMOTE)
 
@@ -216,7 +216,7 @@ def test_a_start_whose_instance_an_operator_had_made_active(old: bool) -> None:
 @pytest.mark.parametrize("old", [True, False])
 @pytest.mark.parametrize("new", [True, False])
 def test_superseded(old: bool, new: bool) -> None:
-    """Only the drain remains, whichever instance lives."""
+    """Leave only the drain to a superseded restart, whichever instance lives."""
     facts = Facts(had_old=True, old_alive=old, new_alive=new, superseded=True)
     assert machine.resumed(Position(Step.DRAIN), facts) == Position(Step.DRAIN)
     failed = machine.after(Step.DRAIN, Result.FAILED, lambda: facts)
@@ -225,7 +225,7 @@ def test_superseded(old: bool, new: bool) -> None:
 
 @pytest.mark.parametrize("step", list(Step))
 def test_closed(step: Step) -> None:
-    """All its instances are gone: what was proved had an old one left to stop, if any."""
+    """End a restart whose instances are all gone: as finished if its drain had begun."""
     done = step in (Step.DRAIN, Step.STOP)
     assert machine.closed(step) == Position(step, Outcome.FINISHED if done else Outcome.ROLLED_BACK)
     assert machine.closed(step).has_ended

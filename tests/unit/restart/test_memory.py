@@ -71,7 +71,7 @@ def test_systemd_does_not_answer(here: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_memory_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the kernel has it: more by what it touches."""
+    """Measure a process's memory as the kernel counts it: more by what it touches."""
     before = memory.in_use([os.getpid()])
     held = bytearray(os.urandom(1 << 10) * (64 << 10))
     grown = memory.in_use([os.getpid()]) - before

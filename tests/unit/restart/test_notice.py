@@ -143,7 +143,7 @@ def test_systemd_is_silent(tmp_path: Path) -> None:
 
 
 def test_it_is_given_once(tmp_path: Path) -> None:
-    """A resume of the drain does not repeat it, and reports what is known."""
+    """Do not repeat the notice in a resumed drain, and report what is known of it."""
     world = world_with(command(tmp_path))
     sample = world.groups.sample
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Which generation comes next."""
+"""Test the choice of the next generation."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_no_living_generation_is_ever_met(share: int, working: int, away: set[in
 
 
 def test_a_socket_of_a_socket_unit_is_not_to_be_adopted() -> None:
-    """It is process 1's, whose unit is init.scope."""
+    """Refuse a stray socket of systemd itself (init.scope) without the advice to adopt it."""
     stray = Stray("0.0.0.0:4433", 1, 1, "init.scope", "/init.scope")
     with pytest.raises(Refused, match="systemd has a socket there for a socket unit") as refused:
         prepare.refuse_strays(service(), [stray])

@@ -48,7 +48,7 @@ def save_next(position: Position) -> None:
 
 
 def test_it_was_given_up_in_time(world: World) -> None:
-    """The drain is not left without a process."""
+    """Drain again if the next restart gave up before it took the drain over."""
     requests = [Superseded()]
 
     def check_cancelled() -> None:
@@ -135,7 +135,7 @@ def test_another_one_serves(world: World) -> None:
 
 
 def test_an_operator_has_made_the_old_one_active(world: World) -> None:
-    """It is not known which of two instances is to stay."""
+    """Fail the drain if it is not known which of two instances is to stay."""
     supersede(world)
     world.groups.by_address = {WHERE: OLD, ALSO: OLD}
     assert world.run() == Position(Step.DRAIN, Outcome.FAILED)

@@ -28,7 +28,7 @@ OLD, NEW = 4, 5
 
 
 class World:
-    """One service with generation 4 running, and a restart of it."""
+    """A service with generation 4 running, and a restart of it."""
 
     def __init__(self, what: Service, had_old: bool = True) -> None:
         self.service = what
@@ -56,7 +56,7 @@ class World:
         return transaction.run(self.journal, steps, lambda: self.check_cancelled(), on_change)
 
     def kill(self) -> None:
-        """A process died: all that is left is the file."""
+        """Load the journal, which is all that a killed process leaves."""
         read = journals.load("edge")
         assert read is not None
         self.journal = read
@@ -140,7 +140,7 @@ def test_a_start_that_fails_and_is_tried_again_by_systemd() -> None:
 
 
 def test_a_stop_that_ends_the_new_instance_too(world: World) -> None:
-    """As a package's ExecStop= does that asks at a port which instances share."""
+    """Fail the stop if an ExecStop= that asks at a shared port ended the new instance too."""
 
     def stop(generation: int) -> None:
         world.instances.running.clear()
@@ -326,7 +326,7 @@ def full_disk() -> Iterator[None]:
 
 @pytest.mark.parametrize("step", list(machine.FORWARD))
 def test_a_journal_that_cannot_be_written(world: World, step: Step) -> None:
-    """The restart is left where it was, and continues when there is room."""
+    """Leave the restart where it was, and continue when there is room."""
     world.groups.flows = [9] * 2
     with contextlib.ExitStack() as stack:
         full: list[None] = []

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""How far the role's units are closed, as systemd rates them; and how an entry opens its own."""
+"""Test the hardening of the role's units, as systemd rates it, and how an entry loosens it."""
 
 from __future__ import annotations
 

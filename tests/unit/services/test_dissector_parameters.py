@@ -25,7 +25,7 @@ def value(name: str, parameters: dict[str, Any]) -> Dissector:
 
 
 def test_whole_numbers_may_be_spelt_with_a_point() -> None:
-    """As everywhere in a definition: draft 7 takes 2.0 for an integer."""
+    """Take 2.0 for an integer, as draft 7 does everywhere in a definition."""
     assert value("flow", {"flow_timeout": 125.0}).flow_timeout_s == 125
     cbpf = value("cbpf", {"filter": [[6.0, 0, 0.0, 4294967295.0]], "max_apps": 2.0})
     assert (cbpf.max_apps, cbpf.filter[0].code, cbpf.filter[0].k) == (2, 6, 0xFFFFFFFF)
@@ -40,7 +40,7 @@ def test_whole_numbers_may_be_spelt_with_a_point() -> None:
 
 @pytest.mark.parametrize("most", ["x", "2", [], {}, None, True, 0.5, 1e300])
 def test_max_apps_is_no_number(most: object) -> None:
-    """What parameters a dissector of the library takes, its own schema says."""
+    """Refuse max_apps of any type for a library's dissector, whose schema has no such parameter."""
     dissector = {"name": "quic", "parameters": {"cid_length": 8, "max_apps": most}}
     content = one_group(application=1, dissector=dissector)
     reason = "unknown parameter 'max_apps' (cid_length, offset)"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Which processes the stop of an init script ends."""
+"""Find the command of an init script whose stop may end processes of other instances."""
 
 from __future__ import annotations
 

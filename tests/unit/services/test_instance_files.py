@@ -68,7 +68,7 @@ def test_a_template_that_is_wrong(conf: Path, template: str, reason: str) -> Non
     ],
 )
 def test_problems_that_a_check_finds(conf: Path, template: str, reasons: list[str]) -> None:
-    """They are known before an instance is started."""
+    """Find the problems before an instance is started."""
     found = list(instance_files.problems(service({str(conf): template})))
     assert [key for key, _ in found] == [f"instance_files.{conf}"] * len(reasons)
     for (_, reason), expected in zip(found, reasons):

@@ -14,7 +14,7 @@ from udpgrm.services.unit_files import Setting, UnitError
 
 @pytest.fixture
 def places(tmp_path: Path) -> tuple[Path, Path]:
-    """Two directories of units, the operator's before the packages'."""
+    """Make two directories of units; the operator's comes before the packages'."""
     etc, lib = tmp_path / "etc", tmp_path / "lib"
     for directory in (etc, lib):
         directory.mkdir()

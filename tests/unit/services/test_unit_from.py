@@ -263,7 +263,7 @@ def test_specifiers_of_settings_are_those_of_the_instance(tmp_path: Path) -> Non
 
 
 def test_settings_alone(tmp_path: Path) -> None:
-    """For servers whose package has an init script, or no unit."""
+    """Make a unit without unit_from, for servers whose package has an init script, or no unit."""
     unit = made(tmp_path, unit_from=None, unit_settings={"ExecStart": "/bin/a", "User": "a"})
     assert "# Made by `udpgrm service unit edge` of its definition: do not" in unit.text
     assert lines(unit, "Description", "ExecStart", "User", "Slice") == [
@@ -344,7 +344,7 @@ def test_a_stop_that_reaches_its_own_instance(tmp_path: Path, stop: str) -> None
 
 
 def test_a_stop_that_may_reach_another_instance(tmp_path: Path) -> None:
-    """As rndc does, which asks at a port that both instances share."""
+    """Refuse an ExecStop= that asks at a port which both instances share, as rndc does."""
     unit = "[Service]\nExecStart=/bin/a\nExecStop=/bin/rndc stop\n"
     with pytest.raises(UnitError, match=re.escape(_STOPS)) as error:
         made(tmp_path, unit)

@@ -204,7 +204,7 @@ def test_every_usual_spelling_is_read(ip: address.IPAddress, port: int) -> None:
     ["::192.0.2.1", "::ffff:192.0.2.1", "::1", "::", "2001:db8::c000:201", "fe80::1", "1.2.3.4"],
 )
 def test_groups_are_listed_as_their_address_is_read(ip: str) -> None:
-    """What is listed can be given back, whatever inet_ntop(3) makes of it."""
+    """List an address in the form that can be given back, whatever inet_ntop(3) makes of it."""
     listed = address.of_key(address.flow_key(ip, 53))
     where = address.read(address.form(ip, 53))
     assert listed == where.plain

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Which generation 'newest' is, numbers wrapping around at u32."""
+"""Find the generation 'newest' among numbers that wrap around at u32."""
 
 from __future__ import annotations
 

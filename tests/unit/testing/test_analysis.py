@@ -29,7 +29,7 @@ def flow(start: float, *answers: tuple[Instance, float], kind: str = SHORT) -> F
 
 
 def clean_flows() -> list[Flow]:
-    """What the traffic of a host looks like when nothing went wrong."""
+    """Return the traffic of a host on which nothing went wrong."""
     return [
         flow(1.0, (OLD, 1.0), (OLD, 9.0), (OLD, 12.0), kind=LONG),
         flow(9.9, (OLD, 9.9), (OLD, 10.1)),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What becomes of a command that does its work, fails, or is interrupted."""
+"""Test the exit status of a command that does its work, fails, or is interrupted."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What scripts outside of this repository import from it."""
+"""Test the imports of scripts outside of this repository."""
 
 from __future__ import annotations
 

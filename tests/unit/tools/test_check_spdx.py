@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Which files pass the licence check."""
+"""Test the licence check on files that pass it and on others."""
 
 from __future__ import annotations
 

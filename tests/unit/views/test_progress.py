@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What people and programs are shown of a restart."""
+"""Test the progress of a restart, for people and for programs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What status and a plan say to people."""
+"""Test the texts of a status and of a plan."""
 
 from __future__ import annotations
 

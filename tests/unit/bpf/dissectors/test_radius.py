@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What the radius dissector takes for a conversation."""
+"""Test the conversations that the radius dissector finds."""
 
 from __future__ import annotations
 

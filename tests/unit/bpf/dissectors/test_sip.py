@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What the sip dissector takes for a message's call."""
+"""Test the calls that the sip dissector finds."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def message(
 
 
 def expected(call: bytes, number: bytes = b"") -> bytes:
-    """What is hashed: pieces of 16 bytes up to the one that is not full, then a number's."""
+    """Return the hash of a call: 16-byte pieces up to the one that is not full, then a number's."""
     length = (len(call) // 16 + 1) * 16
     return siphash(call.ljust(length, b"\0") + number.ljust(16, b"\0"), KEY, 1, 3)
 
@@ -156,7 +156,7 @@ def test_the_first_of_two_counts(keys: Keys) -> None:
 
 
 def test_how_far_it_is_searched_for(keys: Keys) -> None:
-    """In 128 steps, each of which passes a line's end or 16 bytes."""
+    """Search for the call in 128 steps, each of which passes a line's end or 16 bytes."""
     filler = "X-Filler: " + "y" * 52  # 4 steps with its line end
     start = len("INVITE sip:b@example.com SIP/2.0\r\n") // 16 + 1
     before = start + len("Via: SIP/2.0/UDP 192.0.2.2;branch=z9hG4bKabc\r\n") // 16 + 1

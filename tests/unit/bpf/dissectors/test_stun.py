@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What the stun dissector reads from a packet."""
+"""Test the fields that the stun dissector reads from a packet."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
 
-"""What udpgrm_drain says while it waits, and when it does not."""
+"""Test the progress that udpgrm_drain shows while it waits, and when it shows none."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GENERATION = {"address": EDGE, "generation": 1}
 
 @pytest.fixture
 def fleet(ansible: Ansible) -> dict[str, FakeCommand]:
-    """One host; its generation 1 loses a flow with each look, of 3."""
+    """Return a host whose generation 1 loses one of 3 flows with each look."""
     place = ansible.directory / "fl1"
     return {"fl1": FakeCommand(place, [group(EDGE, 2, [1, 2])], [service(polls=FOREVER)])}
 

@@ -22,7 +22,7 @@ def state(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Pa
 
 
 def test_one_that_ends_while_another_replaces_it() -> None:
-    """The claim of the one that continues is kept."""
+    """Keep the claim of the rollout that continues."""
     _claim.take("dns", Rollout("old", "root@one"))
     seen = threading.Event()
     current = _claim.current
@@ -48,6 +48,6 @@ def test_one_that_ends_while_another_replaces_it() -> None:
 
 
 def test_a_name_that_is_a_path(state: pathlib.Path) -> None:
-    """It was refused; what is cleaned up after that makes no file."""
+    """Make no file outside of the directory while a refused claim is cleaned up."""
     _claim.drop("../elsewhere", "run")
     assert not list(state.parent.glob("elsewhere*"))

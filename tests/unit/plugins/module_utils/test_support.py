@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
 
-"""What a host gives to a support bundle has no secrets."""
+"""Keep secrets out of what a host gives to a support bundle."""
 
 from __future__ import annotations
 

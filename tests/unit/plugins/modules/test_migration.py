@@ -77,7 +77,7 @@ class Host(Machine):
         return self.path / "state" / "echo.adopted"
 
     def take_over(self) -> None:
-        """What a first restart does that has finished."""
+        """Do what a finished first restart does."""
         self.set_unit(OLD, False, self.units[OLD]["boot"])
         self.set_unit("echo@1.service", True)
 

@@ -108,7 +108,7 @@ def test_group_knows_every_dissector(machine: Machine) -> None:
     ],
 )
 def test_what_is_no_address(machine: Machine, module: str, arguments: dict[str, t.Any]) -> None:
-    """The host says so, and nothing else is asked of it."""
+    """Fail with the host's message, and ask the host nothing else."""
     result = machine.run(module, arguments)
     assert result["failed"] is True
     assert ": not an ADDRESS:PORT: 'nowhere' (as 192.0.2.1:443 or " in result["msg"]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
 
-"""What modules return is what their documentation says: samples, and results of runs."""
+"""Compare what modules return with their documentation: samples, and results of runs."""
 
 from __future__ import annotations
 

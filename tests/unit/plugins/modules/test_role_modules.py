@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
 
-"""What the role does in one round trip each: write files, run instances, end services."""
+"""Test the modules of the role: write files, run instances, end services."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ BOOT_ID = pathlib.Path("/proc/sys/kernel/random/boot_id")
 
 
 class Claim:
-    """What a host knows of a rollout of another control node."""
+    """A claim on a host by a rollout of another control node."""
 
     def __init__(self, host: FakeCommand, run: str = "other:1:2:x") -> None:
         self.path = host.path / "state" / "echo.rollout"

@@ -46,7 +46,7 @@ def test_a_shut_gate_stops_and_expedite_skips_it(ansible: Ansible) -> None:
 
 @versions_in_turn("canary", ["", "fl1"])
 def test_a_gate_that_shuts_during_a_bake(ansible: Ansible, canary: str) -> None:
-    """The rollback does not wait until it is open."""
+    """Roll back without waiting for the gate to open."""
     fleet = Fleet(ansible, [{"polls": FOREVER}, {}])
     services = fleet.hosts["fl1"].path / "services.json"
     gate = {"name": "old", "command": ["grep", "-q", '"working": 1', str(services)]}

@@ -100,7 +100,7 @@ def test_hooks_are_run_in_their_order_with_the_restarts(ansible: Ansible) -> Non
 
 
 def test_three_round_trips_a_host(ansible: Ansible) -> None:
-    """To plan; to restart, bake and check; to wait."""
+    """Make three round trips: to plan; to restart, bake and check; to wait."""
     fleet = Fleet(ansible, [{}, {}])
     hooks = Hooks(ansible.directory)
     gates = [{"name": "open", "command": ["true"]}]
@@ -216,7 +216,7 @@ def test_a_wrong_hook_is_refused_before_anything_begins(ansible: Ansible) -> Non
 
 
 def test_a_hook_of_the_inventory_is_refused(ansible: Ansible) -> None:
-    """It is not known when the playbook is parsed, and would not be run."""
+    """Refuse a hook that the playbook does not know when it is parsed, and would not run."""
     fleet = Fleet(ansible, [{}])
     hooks = Hooks(ansible.directory)
     groups = ansible.directory / "group_vars"

@@ -114,7 +114,7 @@ def test_a_host_that_another_run_has_is_not_taken_out(ansible: Ansible, fleet: F
 def test_a_host_that_has_two_names(
     ansible: Ansible, fleet: Fleet, batches: list[int | str]
 ) -> None:
-    """It is taken out by one name; the record of that ends with the run."""
+    """Take the host out under one of its names only; its claim ends with the run."""
     hooks = Hooks(ansible.directory)
     fleet.hosts["alias"] = fleet.hosts["fl1"]
     one = ("--forks", "1")  # hosts of a test are files without locks

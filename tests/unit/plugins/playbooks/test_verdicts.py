@@ -32,7 +32,7 @@ def two_services(ansible: Ansible) -> Fleet:
 
 @both_versions
 def test_two_rollouts_in_one_run(ansible: Ansible) -> None:
-    """What tasks of the first have returned says nothing about the second."""
+    """Evaluate the second rollout without results of the first one's tasks."""
     fleet = two_services(ansible)
     playbook = ansible.directory / "site.yml"
     plays = [
@@ -69,7 +69,7 @@ def test_several_services_in_one_rollout(ansible: Ansible) -> None:
 
 
 def test_hosts_with_other_services(ansible: Ansible) -> None:
-    """A run counts the failures of its services: those of others would stop nothing."""
+    """Refuse hosts with other services, whose failures would not stop the run."""
     fleet = two_services(ansible)
     folder = ansible.directory / "host_vars"
     folder.mkdir()
@@ -112,7 +112,7 @@ def test_a_host_that_loses_power_while_others_are_restarted(ansible: Ansible) ->
 
 @pytest.mark.parametrize("batches", [[2], [1]])
 def test_a_host_that_has_two_names(ansible: Ansible, batches: list[int]) -> None:
-    """It is restarted once: the other name is refused, in the same batch and in a later one."""
+    """Restart the host once: refuse its other name, in the same batch and in a later one."""
     fleet = Fleet(ansible, [{}])
     fleet.hosts["alias"] = fleet.hosts["fl1"]
     one = ("--forks", "1")  # hosts of a test are files without locks
@@ -178,7 +178,10 @@ def test_a_run_of_nothing_is_no_success(
 
 @versions_in_turn("playbook", ["rolling_restart", "rolling_reboot", "status", "site"])
 def test_an_inventory_without_hosts_is_no_success(ansible: Ansible, playbook: str) -> None:
-    """As of a source that cannot be read: Ansible only warns. A syntax check needs no host."""
+    """Fail without hosts, as of an unreadable source, of which Ansible only warns.
+
+    A syntax check needs no host.
+    """
     fleet = Fleet(ansible, [])
     status, output = fleet.run("--syntax-check", playbook=playbook)
     assert status == 0, output
@@ -188,7 +191,7 @@ def test_an_inventory_without_hosts_is_no_success(ansible: Ansible, playbook: st
 
 
 def test_notes_of_a_plan_are_warnings(ansible: Ansible) -> None:
-    """Of a restart that would cut clients off, though all hosts of the run are well."""
+    """Warn that a restart would cut clients off, though all hosts of the run are well."""
     fleet = Fleet(ansible, [{"notes": ["clients lose their session"]}, {}])
     note = "fl1: echo: clients lose their session"
     for options in ["--check"], []:
@@ -290,7 +293,7 @@ def test_the_result_for_machines(ansible: Ansible, monkeypatch: pytest.MonkeyPat
 
 
 def stats_at(stats: dict[str, t.Any]) -> t.Any:
-    """When the document of the stats was made, which is before the one on the disk was."""
+    """Return when the stats' document was made, which is before the one on the disk was."""
     return stats["rolling_restart"]["echo"]["at"]
 
 

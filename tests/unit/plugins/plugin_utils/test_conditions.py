@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
 
-"""What lets the next batch begin: brake, windows, approval; and domains that bound it."""
+"""Test the conditions of the next batch: brake, windows, approval; and domains that bound it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
 
-"""What a rollout says at its end, to people and to machines."""
+"""Test the result of a rollout, for people and for machines."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ RUN = "control:1:2:a"
 
 
 def registered(run: str = RUN, at: float = 1.0, **results: t.Any) -> dict[str, t.Any]:
-    """What a task of a rollout returns, by the names of its steps."""
+    """Return what a task of a rollout returns, by the names of its steps."""
     steps = [
         {"step": name, "service": "echo", "result": result} for name, result in results.items()
     ]
@@ -191,7 +191,7 @@ def test_flows_that_were_cut_off_are_lost() -> None:
 
 @pytest.mark.parametrize("left", [4, None])
 def test_flows_that_a_policy_leaves_are_lost(left: int | None) -> None:
-    """It has drained with few flows, or by packets alone: they are cut off, or not counted."""
+    """Count the flows left after a drain as lost, or none if the drain counts only packets."""
     ended = finished(drain={"flows": left, "flows_at_start": 2, "flows_most": left and 9})
     found = entry(switch=SWITCHED, join=join(ended))
     assert (found["flows_carried"], found["flows_lost"]) == (left and 5, left)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
 
-"""What a host of a rollout does when the connection to it is lost."""
+"""Test the steps of a host of a rollout when the connection to it is lost."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_host_that_is_gone_is_unreachable_once() -> None:
 
 
 class Raised:
-    """What ansible-core 2.19 returns of a module's exception: as text it says nothing."""
+    """An exception of a module as ansible-core 2.19 returns it, whose text says nothing."""
 
     event = types.SimpleNamespace(msg="'release'")
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
 
-"""What the role says of entries before it touches a host."""
+"""Test the role's check of entries before it changes a host."""
 
 from __future__ import annotations
 

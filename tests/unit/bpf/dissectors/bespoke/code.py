@@ -33,7 +33,7 @@ class Connection(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Opened:
-    """What became of an Initial packet; app is None when it is garbled."""
+    """The result of an Initial packet; app is None when it is garbled."""
 
     app: int | None
     payload: bytes
@@ -92,7 +92,7 @@ class Code:
         return _bytes(key), _bytes(iv), _bytes(hp)
 
     def connection(self, payload: bytes, linear: int | None = None) -> Connection | None:
-        """What a UDP payload's header says; None: too short."""
+        """Return what a UDP payload's header contains; None: it is too short."""
         data, found = UDP_HEADER + payload, Connection()
         size = len(data) if linear is None else linear
         failed = self._library.test_connection(data, len(data), size, ctypes.byref(found))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What an Initial packet says, read a second time: by the RFCs, with Python's own means.
+"""Read an Initial packet a second time: by the RFCs, with Python's own means.
 
 RFC 9000, 12.4, 17.2.2 and 19; RFC 9001, 5; RFC 8446, 4.1.2; RFC 6066, 3. Where the programs of
 bpf/dissectors/bespoke look at less, so does this: the tag is not verified, what lies behind 2,048
@@ -26,7 +26,7 @@ SAMPLE_AT, SAMPLE = 4, 16
 
 
 class Garbled(Exception):
-    """It cannot be decrypted, or what comes out are no frames of an Initial packet."""
+    """Raised if a packet cannot be decrypted, or has no frames of an Initial packet."""
 
 
 class Ended(Exception):

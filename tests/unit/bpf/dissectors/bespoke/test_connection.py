@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What the readable part of a QUIC header says."""
+"""Test the reader of the part of a QUIC header that is not encrypted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OURS = bytes.fromhex("01abcd0003060708")
     ],
 )
 def test_cookie(code: Code, packet: bytes, linear: int | None) -> None:
-    """In the linear part of a packet or beyond."""
+    """Find the cookie in the linear part of a packet or beyond."""
     found = code.connection(packet, linear)
     assert found is not None
     assert (found.is_ours, found.cookie, found.app) == (True, 0xABCD, 3)

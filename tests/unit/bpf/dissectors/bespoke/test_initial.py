@@ -222,7 +222,7 @@ def test_any_way_to_send_it(code: Code, data: st.DataObject) -> None:
 
 
 def test_a_part_of_the_hello(code: Code) -> None:
-    """What lies between what is read need not have come."""
+    """Find the server name although a part of the hello that is not read has not come."""
     stream = client_hello([extension(51, b"k" * 1184), server_name(b"example.com")])
     whole = len(stream)
     start, end = crypto(stream[:90]), crypto(stream[whole - 40 :], whole - 40)
@@ -232,7 +232,7 @@ def test_a_part_of_the_hello(code: Code) -> None:
 
 
 def test_large_hellos(code: Code) -> None:
-    """Two datagrams: the second has no start."""
+    """Find the server name in the first of two datagrams; the second has no start."""
     stream = hello(b"example.com", size=1300)
     first, second = split(stream, [1100])
     assert code.initial(initial(first)).app == 1
@@ -287,7 +287,7 @@ def test_no_frames_of_an_initial_packet(code: Code, frames: bytes) -> None:
 
 
 def test_other_keys(code: Code) -> None:
-    """What a client sends after the server's first answer."""
+    """Refuse what a client sends after the server's first answer, under other keys."""
     chance = random.Random(9001)
     for _ in range(300):
         packet = initial(ack() + FRAMES["split"], chance.randbytes(8), keys_of=DCID)
@@ -310,7 +310,7 @@ def test_truncated(code: Code) -> None:
 
 
 def test_number_of_programs(code: Code) -> None:
-    """No more tail calls than there may be (33), whatever the frames."""
+    """Make far fewer tail calls than the 33 that the kernel allows, whatever the frames."""
     for frames in (PING * 1160, (PING + padding(1)) * 580, crypto(b"") * 380, padding(1160)):
         assert code.initial(initial(frames)).calls < 12
     full = initial(PING * 4000, size=3000)
@@ -334,7 +334,7 @@ def mutations(chance: random.Random) -> list[bytes]:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_mutated(sanitized: Sanitized, seed: int) -> None:
-    """What comes of any packet is what a second reading says, and is nothing undefined."""
+    """Read mutated packets as the second reader does, without undefined behaviour."""
     made = mutations(random.Random(seed))
     garbled = 0
     for packet, opened in zip(made, sanitized.initial(dissector(NAMES), made)):
