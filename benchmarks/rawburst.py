@@ -46,7 +46,7 @@ class _Message(ctypes.Structure):
 
 
 class Burst:
-    """One packet from each of these addresses to a port of 127.0.0.1."""
+    """A burst: one packet from each of some addresses to a port of 127.0.0.1."""
 
     def __init__(
         self, sources: Sequence[tuple[str, int]], port: int, payload: bytes = PAYLOAD

@@ -68,7 +68,7 @@ def put_cookie(quic: QuicConnection, cookie: int) -> None:
 
 
 class Downloads(QuicConnectionProtocol):
-    """One connection."""
+    """A connection and its downloads."""
 
     def __init__(self, quic: QuicConnection, stream_handler: Any, cookie: int, name: str) -> None:
         put_cookie(quic, cookie)

@@ -36,7 +36,7 @@ class Run:
 
 @dataclasses.dataclass
 class Flow:
-    """One source address and port, to one host.
+    """The packets between one source address and port and one host.
 
     Attributes:
         sent: packets sent; each is answered or, after a while, lost.

@@ -23,7 +23,7 @@ PLAN = "Plan the work"
 
 @dataclass
 class Record:
-    """One run.
+    """The record of one run.
 
     trips: module executions, as the callback writes them. tasks: seconds by the task's
     name, of all batches; times: of each batch, in order. switches: seconds from a restart's

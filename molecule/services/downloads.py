@@ -35,7 +35,7 @@ LIMIT_S = 30.0
 
 
 class Client(QuicConnectionProtocol):
-    """One connection that asks one thing at a time."""
+    """A connection that asks for one download at a time."""
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
@@ -85,7 +85,7 @@ async def download(client: Client, session: Session, name: str, size: int, secon
 
 
 async def visit(session: Session, address: str, port: int, number: int) -> None:
-    """One connection from begin to end. Raises OSError."""
+    """Make a connection, download over it, and end it. Raises OSError."""
     configuration = QuicConfiguration(
         is_client=True, alpn_protocols=H3_ALPN, verify_mode=ssl.CERT_NONE
     )

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 
 @dataclasses.dataclass
 class Session:
-    """One session; times are seconds since 1970.
+    """A session of a client; times are seconds since 1970.
 
     begun: its first packet was sent. established: the first answer had come. ended: the
     last one had. problem: what was wrong, empty when nothing was. answers: how many

@@ -32,7 +32,7 @@ READY_AFTER = 10
 
 
 class Tunnel:
-    """One session."""
+    """A session of a client, which changes its port half-way."""
 
     def __init__(self, host: str, place: tuple[str, int]) -> None:
         self.session = Session(host, time.time())
@@ -110,7 +110,7 @@ class Tunnel:
 
 
 class Tunnels:
-    """All sessions."""
+    """The sessions that run, and those that have ended."""
 
     def __init__(self, places: dict[str, str], port: int) -> None:
         self.sessions: list[Session] = []

@@ -59,7 +59,7 @@ def operand(address: str) -> str:
 
 
 class Host:
-    """One host's udpgrm command, through a function that runs it."""
+    """A host's udpgrm command, through a function that runs it."""
 
     def __init__(self, run: Runner) -> None:
         self._run = run

@@ -34,7 +34,7 @@ VERIFIED = "verified"
 
 @dataclasses.dataclass
 class Task:
-    """One call of the module. C(release) None: the host takes a fingerprint."""
+    """A call of the module. C(release) None: the host takes a fingerprint."""
 
     host: Host
     service: str

@@ -32,7 +32,7 @@ Condition = t.Callable[[], Answer]
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """Why the run stops, empty if the batch may begin; and what it has waited for."""
+    """The reason to stop the run, empty if the batch may begin; and notes of what it waited for."""
 
     stop: str
     notes: list[str]

@@ -31,7 +31,7 @@ def host(own_network: None) -> Iterator[Box]:
 
 @pytest.fixture(scope="module")
 def before(host: Box) -> set[str]:
-    """What the machine itself has of that name."""
+    """Return the machine's own paths with udpgrm in their name."""
     return set(host.run(LEFT).splitlines())
 
 

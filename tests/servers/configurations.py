@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""How the servers are configured: what docs/servers.md tells operators to write.
+"""Write the servers' configurations, as docs/servers.md tells operators to.
 
 Each function writes the configuration of one instance into a directory of the
 instance's own and returns the command that runs it. Every kind has two UDP

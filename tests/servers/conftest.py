@@ -42,21 +42,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def restarts(pytestconfig: pytest.Config) -> int:
-    """How often a server is restarted."""
+    """Return how often a server is restarted."""
     count: int = pytestconfig.getoption("restarts")
     return count
 
 
 @pytest.fixture
 def steered(cgroup: Path) -> Iterator[Instances]:
-    """Where instances are started below hooks."""
+    """Return what starts instances below hooks."""
     with instances(cgroup, "instance") as started:
         yield started
 
 
 @pytest.fixture
 def plain(cgroup: Path) -> Iterator[Instances]:
-    """Where instances are started that no hook sees."""
+    """Return what starts instances that no hook sees."""
     parent = cgroup.with_name(f"{cgroup.name}-plain")
     parent.mkdir()
     try:

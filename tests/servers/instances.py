@@ -22,7 +22,7 @@ _STOP_S = 30.0
 
 
 class Instance:
-    """One running instance; its name is in its answers."""
+    """A running instance; its name is in its answers."""
 
     def __init__(self, kind: Kind, name: str, port: int, parent: Path, scratch: Path) -> None:
         """Start it below the cgroup `parent` and wait until it says that it is ready."""

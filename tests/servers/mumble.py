@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What a client of Mumble does: a TLS connection, and encrypted packets whose keys came over it."""
+"""Act as a client of Mumble: a TLS connection, and packets encrypted with keys from it."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def test_restarts_lose_nothing(engine: str, box: Box, figure: Callable[[str], No
 def test_a_network_of_its_own(
     name: str, command: str, box: Box, figure: Callable[[str], None]
 ) -> None:
-    """With sockets that `udpgrm activate` has bound in the host's."""
+    """Restart a container with a network of its own: `udpgrm activate` binds in the host's."""
     box.write(Path("/srv/echo.py"), _ECHO)
     activate = f"/usr/bin/udpgrm activate --noop --generation=%i edge 127.0.0.1:{PORT} -- "
     define(box, activate + command, "", enrollment="store")

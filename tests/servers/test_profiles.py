@@ -48,15 +48,13 @@ async def application(scope, receive, send):
 
 @dataclass(frozen=True)
 class Case:
-    """How a server is asked. files: what its operator adds to the package's configuration.
+    """The client of a server, and its operator's changes of the package's configuration.
 
-    emptied: files of that whose content goes first.
+    files: to write; emptied: to empty before. commands: to run besides.
 
-    flow_timeout: another than the profile's, so that drains end soon. drain: as well, keys of it.
+    flow_timeout: in place of the profile's, so that drains end soon. drain: so too, keys of it.
 
-    commands: what its operator runs besides.
-
-    most_lost: in a restart, of a server whose profile says that clients may lose something.
+    most_lost: replies that a restart may lose, of a server whose profile says that it may.
     """
 
     client: Callable[[int], Client]

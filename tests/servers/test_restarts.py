@@ -89,7 +89,7 @@ def test_restarts_lose_nothing(
 
 
 def check_who_answered(answers: list[Answer], promoted: dict[str, tuple[float, float]]) -> None:
-    """No instance got a packet before its promotion, nor after that of the next one.
+    """Check that no instance got a packet before its promotion, or after that of the next one.
 
     Queries sent in time for a promotion may be answered by either.
     """
@@ -107,7 +107,7 @@ def check_who_answered(answers: list[Answer], promoted: dict[str, tuple[float, f
 def test_without_udpgrm_they_lose(
     kind: Kind, plain: Instances, figure: Callable[[str], None]
 ) -> None:
-    """The same load and servers show that it would be seen if something were lost."""
+    """Lose queries without udpgrm, so that this load would show a loss with udpgrm too."""
     old = plain.start(kind, PORT)
     with load(PORT) as queries:
         for _ in range(PLAIN_RESTARTS):
@@ -152,7 +152,7 @@ def test_reuseport_alone_does_not_wait(
 def test_connections_are_steered(
     kind: Kind, host: Host, steered: Instances, restarts: int, figure: Callable[[str], None]
 ) -> None:
-    """No connection is refused, reset or accepted by an instance before its promotion."""
+    """Let no connection be refused, reset or accepted by an instance before its promotion."""
     done = host.run("dissector", "set", WHERE, "dns")
     assert done.returncode == 0, done.stderr
     old, early, asked = steered.start(kind, PORT), 0, 0
@@ -192,7 +192,7 @@ def enroll_both(host: Host, instance: Instance) -> None:
 
 
 def flows_of(host: Host, generation: int) -> int:
-    """How many connections a generation has."""
+    """Return how many connections a generation has."""
     found = host.group(TCP)["generations"]
     return sum(item["flows"] for item in found if item["generation"] == generation)
 

@@ -125,7 +125,7 @@ def process(*arguments: str, **options: object) -> Iterator[subprocess.Popen[str
 
 
 class Answers:
-    """When answers came through the tunnel."""
+    """The times at which answers came through the tunnel."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.times: list[float] = []

@@ -21,7 +21,7 @@ SERVICE = "edge"
 
 @dataclass(frozen=True)
 class Way:
-    """How a package's server is told to listen at the service's address only.
+    """The operator's configuration that lets a server listen at the service's address only.
 
     files: of its configuration, those of the profile's case included. flow_timeout: shorter than
     the profile's, so that the drain ends soon. known_s: how long the load runs between the two

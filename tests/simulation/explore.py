@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Which schedules are run: each fault before each call, pairs of faults, then random ones."""
+"""Choose the schedules: each fault before each call, pairs of faults, then random ones."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ _KEPT = 500
 
 @dataclass
 class Summary:
-    """What was run. pairs: (step, fault) that came; couples: two of them in one schedule.
+    """The count of what was run. pairs: (step, fault) reached; couples: two in one schedule.
 
     singles: schedules with one fault more than their base, of all that there are.
     """

@@ -57,7 +57,7 @@ class _LockFile:
 
 
 class SimulatedHost(Host):
-    """Each call may be the last one of its process, or meet a fault."""
+    """A simulated host: each call may be the last one of its process, or meet a fault."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -118,7 +118,7 @@ class SimulatedHost(Host):
         return [directory / name for name in self._world.disk.names(pattern)]
 
     def make_directory(self, path: Path) -> None:
-        """It is there."""
+        """Do nothing: the directory exists."""
 
     def reserve(self, directory: Path, size: int) -> None:
         self._world.called("reserve")

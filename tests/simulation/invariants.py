@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What must hold whatever goes wrong: checked by what the host sees, not by what restarts say."""
+"""Check the invariants of restarts by what the simulated host sees, not by what they report."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Invariants:
         return self._world.scheduler.now - self._meddled_at < _TOO_LATE_S
 
     def rebooted(self) -> None:
-        """No generation is what it was."""
+        """Reset what is known of generations, whose instances a reboot ends."""
         self._lost_at.clear()
         self.set_by_hand.clear()
         self._served.clear()
@@ -110,7 +110,7 @@ class Invariants:
             self.violate(f"new flows of {where} go to dead generation {now}, {living} live")
 
     def minded(self) -> None:
-        """A command begins, which may have to do with what no other one has done before it."""
+        """Note a command, which has the whole time to move new flows from a dead generation."""
         self._world.clients.arrive()
         self._missed_since.clear()
 

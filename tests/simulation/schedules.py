@@ -84,7 +84,7 @@ class Report:
 
 
 class _Run:
-    """One schedule in its world."""
+    """The run of a schedule in its world."""
 
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule

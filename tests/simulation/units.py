@@ -16,7 +16,7 @@ SOCKETS = 2
 
 
 class Server(enum.Enum):
-    """How the servers of a generation behave."""
+    """The behaviour of a generation's servers."""
 
     GOOD = "good"
     SLOW = "slow"

@@ -30,7 +30,7 @@ _PAUSE_S = 0.005
 
 @pytest.fixture(autouse=True)
 def descriptors() -> Iterator[None]:
-    """As many as there may be, for the sockets of the peers; servers see to their own."""
+    """Raise the limit of descriptors for the sockets of peers; servers raise their own."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert before[1] > 2 * PEERS + 500, f"ulimit -n is {before[1]}, {2 * PEERS + 500} are needed"
     resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
@@ -48,7 +48,7 @@ class Answer:
 
 
 class NewFlows:
-    """One new flow after another from a thread, each of two packets."""
+    """A thread that begins one new flow after another, each of two packets."""
 
     def __init__(self, servers: Servers) -> None:
         self.answers: list[Answer] = []
@@ -87,7 +87,10 @@ def listed(port: int) -> Counter[int]:
 
 
 def compare(made: Servers, *servers: Acceptor) -> None:
-    """What is counted of generations 1, 2, ... is what ss lists of their servers."""
+    """Compare the counts of generations 1, 2, ...
+
+    with the sockets that ss lists of their servers.
+    """
 
     def difference() -> dict[int, tuple[int, int]]:
         by_process, counted = listed(made.where[1]), made.generations()

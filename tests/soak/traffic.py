@@ -26,7 +26,7 @@ _GRACE_S = 1.0
 
 @dataclass
 class Flow:
-    """One client: a connected socket."""
+    """A client: a connected socket."""
 
     sock: socket.socket
     ends: float
@@ -37,7 +37,7 @@ class Flow:
 
 @dataclass
 class Count:
-    """What became of all packets."""
+    """The counts of all packets."""
 
     flows: int = 0
     sent: int = 0

@@ -19,14 +19,14 @@ _ADDRESS = "ADDRESS:PORT"
 
 
 class _Formatter(argparse.HelpFormatter):
-    """Of a fixed width: for the terminal's, argparse imports shutil at each option."""
+    """Formats help at a fixed width: for the terminal's, argparse imports shutil at each option."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=80)
 
 
 class _Once(argparse.Action):
-    """Of an option with a value: of two, the last one would win silently."""
+    """Refuses an option with a value that is given twice: the last one would win silently."""
 
     def __call__(
         self,

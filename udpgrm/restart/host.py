@@ -85,7 +85,7 @@ def lock_opener(path: str, flags: int) -> int:
 
 
 class Host:
-    """This host. File operations raise OSError."""
+    """The real operating system. File operations raise OSError."""
 
     def time(self) -> float:
         """Return the seconds since 1970, of a clock that may be set."""
