@@ -146,7 +146,7 @@ def findings(host: Host) -> list[dict[str, Any]]:
 
 
 def test_one_that_changes_the_peer_of_a_send(host: Host) -> None:
-    """Doctor names it where it runs after udpgrm's hooks; before them it does no harm."""
+    """Name it where it runs after udpgrm's hooks; before them it does no harm."""
     hook = libbpf.PROG_CGROUP_SOCK_ADDR, libbpf.CGROUP_UDP4_SENDMSG
     with contextlib.ExitStack() as held:
         old, new = (held.enter_context(grm.bind(ADDRESS)[0]) for _ in range(2))
@@ -266,7 +266,7 @@ sys.stdin.read()
 
 
 def test_one_that_refuses_every_getsockopt(host: Host, cgroup: Path) -> None:
-    """The daemon cannot tell which socket it has, says so, and registers it later."""
+    """Report that the daemon cannot tell which socket it has, and register it later."""
     server = cgroup / "server"
     server.mkdir()
     hook = libbpf.PROG_CGROUP_SOCKOPT, libbpf.CGROUP_GETSOCKOPT

@@ -101,7 +101,7 @@ def define(
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_restarts_lose_nothing(engine: str, box: Box, figure: Callable[[str], None]) -> None:
-    """A server that knows nothing of udpgrm, nor sets SO_REUSEPORT, in the host's network."""
+    """Restart a server in the host's network that sets no SO_REUSEPORT."""
     define(box, ENGINES[engine])
     figure(f"{engine}: {restarts(box, *NTP)}")
 

@@ -127,7 +127,7 @@ def test_without_udpgrm_they_lose(
 def test_reuseport_alone_does_not_wait(
     kind: Kind, plain: Instances, figure: Callable[[str], None]
 ) -> None:
-    """Without steering a new instance gets queries at once, and some die with the old one."""
+    """Give a new instance queries at once without steering, some of which die with the old one."""
     early = 0
     old = plain.start(kind, PORT)
     with load(PORT) as queries:
@@ -201,7 +201,7 @@ def flows_of(host: Host, generation: int) -> int:
 def test_connections_are_not_steered_without_a_group(
     kind: Kind, host: Host, steered: Instances, figure: Callable[[str], None]
 ) -> None:
-    """TCP goes to whichever instance listens, as docs/servers.md warns; what is answered is UDP."""
+    """Let TCP reach whichever instance listens, as docs/servers.md warns."""
     done = host.run("dissector", "set", WHERE, "dns")
     assert done.returncode == 0, done.stderr
     old = steered.start(kind, PORT)

@@ -154,7 +154,7 @@ def test_a_tunnel_is_interrupted_briefly(
     restarts: int,
     figure: Callable[[str], None],
 ) -> None:
-    """The old instance serves to the end of its drain, then its client is told to connect again."""
+    """Serve with the old instance until its drain ends, and then let its client connect again."""
     box.write(Path(CONF, "server.conf"), _SERVER)
     box.run("sh", "-ec", _CERTIFICATES)
     for name in ("ca.crt", "client.crt", "client.key"):
@@ -204,7 +204,7 @@ def test_a_tunnel_of_wireguard_is_interrupted_briefly(
     restarts: int,
     figure: Callable[[str], None],
 ) -> None:
-    """The new instance begins a session with the peers of the old one when that ends."""
+    """Let the new instance begin sessions with the old one's peers when the old one ends."""
     private = output("wg", "genkey")
     public = wireguard_client(output("wg", "pubkey", text=private))
     conf = _WIREGUARD_SERVER.format(private=private, public=public)

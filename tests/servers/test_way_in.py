@@ -49,7 +49,7 @@ WAYS = {
 
 @pytest.mark.parametrize("name", WAYS)
 def test_two_commands(name: str, box: Box, figure: Callable[[str], None]) -> None:
-    """Nothing is lost, and then the service starts at boot."""
+    """Lose nothing, and let the service start at boot."""
     way, case, profile = WAYS[name], _CASES[name], profiles.load(name)
     for path in case.emptied:
         box.run("truncate", "--size=0", path)

@@ -60,7 +60,7 @@ def test_drafts_of_others_stay(tmp_path: Path) -> None:
 
 
 def test_drafts_are_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the number of files that a process writes."""
+    """Look for drafts once, whatever the number of files that a process writes."""
     listdir = mock.Mock(wraps=os.listdir)
     monkeypatch.setattr(os, "listdir", listdir)
     for name in ("a", "b"):

@@ -21,6 +21,6 @@ import udpgrm.client as grm
     ],
 )
 def test_a_flow_timeout_that_would_be_changed(arguments: dict[str, Any]) -> None:
-    """Neither cut to 32 bits nor ignored."""
+    """Refuse a timeout rather than cut it to 32 bits or ignore it."""
     with pytest.raises(ValueError, match=r"flow_timeout|32-bit"):
         grm.bind("127.0.0.1:4433", **arguments)

@@ -130,7 +130,7 @@ def test_a_state_directory_of_a_user(place: Path) -> None:
 
 
 def test_a_cache_directory_of_a_user(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Templates in it become programs of the kernel."""
+    """Refuse another user's cache directory: templates in it become programs of the kernel."""
     monkeypatch.setenv("UDPGRM_CACHE_DIR", str(place))
     program = HOOKS[0].program
     (place / cache._file_name(program)).write_bytes(b"")

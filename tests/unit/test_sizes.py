@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""No module is over 350 lines but the ABI, no function over 60, no word of the old dialect."""
+"""Check sizes of modules and functions, words of the old dialect, and docstrings."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_lines_of_plugins_pass_sanity() -> None:
 
 
 def test_plugins_assert_nothing() -> None:
-    """ansible-test refuses it: Python may be told to skip assertions."""
+    """Find no assertion, which ansible-test refuses, as Python may be told to skip it."""
     found = [
         (name, node.lineno)
         for name, text in tracked("plugins/*.py")

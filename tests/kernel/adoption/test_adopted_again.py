@@ -113,7 +113,7 @@ def test_the_instance_that_drains(host: Host, units: Units, two: tuple[Unit, Uni
 
 
 def test_the_only_instance_after_a_while(host: Host, units: Units) -> None:
-    """Longer than a group without sockets is kept otherwise."""
+    """Keep the group of an adopted unit without sockets longer than any other group."""
     unit = units.start("only")
     assert enroll(host, unit, "--count=2", "--gen=5").returncode == 0
     assert host.run("working-gen", WHERE, "5").returncode == 0
@@ -145,7 +145,7 @@ def test_hooks_of_the_cgroup_alone(bare_host: Host, units: Units) -> None:
 
 
 def test_a_generation_whose_slot_is_taken(host: Host, units: Units, two: tuple[Unit, Unit]) -> None:
-    """Generations 2 and 34 share a slot: what comes back as 2 is left alone."""
+    """Leave generation 2 alone when it comes back: generation 34 has its slot by now."""
     two[1].stop()
     units.all.remove(two[1])
     other = grm.bind(WHERE)
@@ -191,7 +191,7 @@ def sockets_of(host: Host, generation: int) -> set[int]:
 
 
 def test_restarts_after_a_crash(edge: Edge) -> None:
-    """systemd has started the instance again: the next restart moves it as any other."""
+    """Move an instance that systemd has started again in the next restart, as any other."""
     edge.run_plain_server()
     assert edge.restart().returncode == 0
     await_watch(edge.host, edge.host.cgroup / "edge@1.service")

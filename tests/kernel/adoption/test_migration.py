@@ -177,7 +177,7 @@ while True:
 
 
 def test_a_unit_at_any_address_and_at_each(edge: Edge) -> None:
-    """Any address alone is refused, as its socket conflicts with the other; both are adopted."""
+    """Refuse the wildcard address alone, as its socket conflicts with the other; adopt both."""
     server = edge.units / "old.py"
     server.write_text(EACH_ADDRESS)
     (edge.units / "edge-old.service").write_text(f"{sys.executable} {server}")
@@ -212,7 +212,7 @@ def is_active(unit: str) -> bool:
 
 @pytest.mark.parametrize("arguments", [["--check"], []])
 def test_a_restart_would_cut_it_off(edge: Edge, arguments: list[str]) -> None:
-    """--check fails wherever a restart would, before anything is touched."""
+    """Refuse the restart, and --check of it, before anything is changed."""
     start_old(edge)
     with Traffic(1) as traffic:
         done = edge.restart(*arguments)
@@ -265,7 +265,7 @@ UNKNOWN = "clients to which it has sent nothing since lose"
 
 
 def test_clients_that_an_adoption_does_not_know_yet(edge: Edge) -> None:
-    """Until the flow timeout has passed (tests/unit/restart), a plan names them."""
+    """Name them in a plan until the flow timeout has passed (tests/unit/restart)."""
     start_old(edge)
     define(edge, LONG_S)
     assert edge.host.run(*ADOPT).returncode == 0

@@ -79,14 +79,17 @@ def test_groups_on_different_devices(host: Host, group: list[socket.socket]) -> 
 
 
 def test_a_generation_that_never_was(host: Host, group: list[socket.socket]) -> None:
-    """77 for 7, and 39, which has the slot of 7."""
+    """Refuse to drain 77, and 39, which has the slot of 7."""
     for wrong in ("77", "39", "9"):
         message = f"udpgrm: generation {wrong} of {ADDRESS} never had a socket (8 is active)"
         assert refused(host, ADDRESS, wrong, "--json") == message
 
 
 def test_what_has_ended_has_drained(host: Host, group: list[socket.socket]) -> None:
-    """However long ago: scripts ask again. Also what was newer, and went after a way back."""
+    """Report a generation as drained however long ago it ended, as scripts ask again.
+
+    So is one that was newer than the active generation.
+    """
     grm.promote(group[0], 7)
     child = subprocess.Popen(
         [sys.executable, "-c", SHORT_LIVED],

@@ -89,7 +89,7 @@ def servers(
 
 
 def test_a_restart_with_a_socket_for_each_peer(servers: Servers, cgroup: Path) -> None:
-    """None is lost to the new instance before its promotion, or from the old one after it."""
+    """Lose no session to the new instance before its promotion, or from the old one after it."""
     servers.start(1)
     servers.promote(1)
     with contextlib.ExitStack() as stack:
@@ -129,7 +129,7 @@ def accept(where: tuple[str, int] = EXACT, port: int = 9) -> socket.socket:
 
 
 def options(sock: socket.socket) -> tuple[int, int]:
-    """Its SO_REUSEPORT and SO_REUSEADDR."""
+    """Return SO_REUSEPORT and SO_REUSEADDR of a socket."""
     return (
         sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT),
         sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR),
@@ -178,7 +178,7 @@ def test_a_connect_that_fails(host: Host) -> None:
 
 
 def test_options_of_connected_sockets_and_of_those_bound_later(host: Host) -> None:
-    """SO_REUSEADDR is lent until the daemon has registered the socket: others may not bind."""
+    """Lend SO_REUSEADDR until the daemon has registered the socket, so that no other user binds."""
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(reuseport(EXACT))
         grm.enroll([first], 1)
@@ -294,7 +294,7 @@ def test_sessions_at_the_address_that_the_peer_has_asked(
 
 @pytest.mark.daemon("own")
 def test_a_daemon_that_goes_takes_nothing_from_a_server(host: Host) -> None:
-    """Without hooks its sockets have to be as they would be without udpgrm."""
+    """Leave sockets as they would be without udpgrm when the hooks go."""
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(reuseport(EXACT))
         grm.enroll([first], 1)

@@ -58,7 +58,7 @@ def accept(peer: tuple[str, int], where: tuple[str, int] = ("0.0.0.0", 4433)) ->
 
 
 def disconnect(sock: socket.socket) -> None:
-    """connect(2) to AF_UNSPEC."""
+    """Disconnect a socket: connect(2) to AF_UNSPEC."""
     assert _libc.connect(sock.fileno(), bytes(16), 16) == 0
 
 
@@ -72,7 +72,7 @@ def generation(host: Host, number: int, where: str = WHERE) -> dict[str, Any]:
 
 
 def connected(host: Host, number: int, where: str = WHERE) -> int:
-    """Its connected sockets."""
+    """Return the count of connected sockets of a generation."""
     count: int = generation(host, number, where)["connected"]
     return count
 
@@ -445,7 +445,7 @@ sys.stdin.read()
 
 
 def test_sockets_of_clients_are_no_flows(host: Host, held: contextlib.ExitStack) -> None:
-    """Neither those connected to the service, nor those of other services."""
+    """Count neither sockets connected to the service nor those of other services."""
     group_of(held, 1)
     group_of(held, 1, "127.0.0.1:5001")
     with client() as peer:

@@ -89,7 +89,7 @@ def test_second_daemon_is_refused(host: Host) -> None:
 
 
 def test_a_second_daemon_with_other_pins_is_refused(host: Host) -> None:
-    """Its hooks on the same cgroup would never be asked."""
+    """Refuse a second daemon on the same cgroup, where its hooks would never run."""
     other = host.directory.with_name(f"{host.directory.name}-2")
     second = host.run(f"--pin-dir={other}", "--daemon", "--persist", f"--install={host.cgroup}")
     assert second.returncode == 255
@@ -101,7 +101,7 @@ def test_a_second_daemon_with_other_pins_is_refused(host: Host) -> None:
 
 
 def test_install_later(bare_host: Host) -> None:
-    """--install alone attaches what a daemon has pinned; without one it fails."""
+    """Attach what a daemon has pinned with --install alone; fail without a daemon."""
     alone = bare_host.run(f"--install={bare_host.cgroup}")
     assert alone.returncode == 255
     assert len(alone.stderr.splitlines()) == 2  # the step, and why it failed
@@ -276,7 +276,7 @@ def test_killed_under_traffic(bare_host: Host) -> None:
 
 
 def test_adoption_after_a_generation_ended(bare_host: Host) -> None:
-    """Its table's number is free again, those above it are not."""
+    """Use the table of the ended generation again, and no table of the living one."""
     bare_host.start("--persist")
     first = spawn_owner(1)
     with grm.bind(ADDRESS)[0] as old, client() as peer:
@@ -379,7 +379,7 @@ def spawn_owner(generation: int, address: str = ADDRESS) -> subprocess.Popen[byt
 
 
 def test_ended_generations_and_groups_are_collected(host: Host) -> None:
-    """At once when their process ends: no packet looks in their table any more."""
+    """Delete generations as soon as their process ends."""
     first, second = spawn_owner(1), spawn_owner(2)
     assert [item["generation"] for item in host.group(ADDRESS)["generations"]] == [1, 2]
     first.communicate(b"")

@@ -48,7 +48,7 @@ def test_a_low_soft_limit_is_raised(bare_host: Host) -> None:
 
 
 def test_too_few_for_sockets(bare_host: Host, tmp_path: Path) -> None:
-    """Tubular's are held for 10 s: the others are registered after that."""
+    """Register the last sockets once tubular's, which are held for 10 s, are closed."""
     limit = 128
     bare_host.start(f"--tubular={tmp_path / 'tubular.sock'}", descriptors=limit)
     value = bytes(abi.Dissector(type=DissectorType.FLOW, label=b"edge"))

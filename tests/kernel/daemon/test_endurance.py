@@ -53,7 +53,7 @@ def test_a_process_with_16_000_descriptors(host: Host, many_descriptors: None) -
 
 
 def test_a_limit_of_descriptors_of_the_daemon_itself(host: Host) -> None:
-    """More groups than the daemon may have files open: it uses none for long."""
+    """Hold no descriptor for a group, so that there can be more groups than the limit."""
     before = open_descriptors(host)
     made = []
     for number in range(60):
@@ -114,7 +114,7 @@ def test_another_layout_is_refused_and_kept(bare_host: Host) -> None:
 
 
 def test_a_config_record_of_any_content(bare_host: Host) -> None:
-    """Commands read it first; nothing in it may crash them."""
+    """Print one line on a damaged config record, which commands read first."""
     bare_host.start("--persist")
     bare_host.kill()
     fd = libbpf.pinned(str(bare_host.directory / "config"))
@@ -126,7 +126,7 @@ def test_a_config_record_of_any_content(bare_host: Host) -> None:
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_what_a_parent_leaves(bare_host: Host, closed: str) -> None:
-    """Closed streams and blocked signals: nothing strays to another stream, and it stops."""
+    """Start with closed streams and blocked signals, write to no other file, and stop."""
     options = ["--daemon", f"-p{bare_host.directory}", f"-i{bare_host.cgroup}"]
     inherited = (signal.SIGINT, signal.SIGTERM)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, inherited)

@@ -83,7 +83,7 @@ tempfile.TemporaryFile = temporary
 @pytest.mark.parametrize("fault", [NO_PROCESSES, KILLED_COMPILER, READ_ONLY_CACHE])
 @pytest.mark.usefixtures("empty_cache")
 def test_no_compiler_for_a_while(bare_host: Host, fault: str) -> None:
-    """Continue, and do not take the filter for a bad one."""
+    """Continue without a compiler, and compile the dissector later."""
     bare_host.start("--persist", fault=fault)
     bare_host.fault.touch()
     with ask_for_named() as sock:
@@ -135,7 +135,7 @@ def test_no_error_ends_the_main_loop(bare_host: Host, call: str) -> None:
 
 
 def test_a_persistent_daemon_keeps_the_state_however_it_ends(bare_host: Host) -> None:
-    """Also the first one's since the machine was started."""
+    """Keep the state of the first daemon since the machine was started, too."""
     code = FAILING_CALL.format(owner="daemon.server.Server", name="_serve")
     code += """
 def guarded(self, action, *arguments):

@@ -88,7 +88,7 @@ def test_registration_beside_many_descriptors(host: Host) -> None:
 
 
 def test_registration_survives_a_busy_group_table(host: Host) -> None:
-    """More groups than are prepared at a time, one after another."""
+    """Register in more groups, one after another, than are prepared at a time."""
     made = []
     try:
         for port in range(10_000, 10_100):

@@ -103,7 +103,10 @@ maps.delete = held
 
 
 def test_a_group_that_is_served_again_as_it_is_deleted(bare_host: Host, tmp_path: Path) -> None:
-    """A hook found the group before, and the daemon reads its message after the deletion."""
+    """Register a socket whose message the daemon reads after it deleted the group.
+
+    The hook that sent the message had found the group before.
+    """
     held = tmp_path / "held"
     bare_host.start(fault=DECIDED.format(held=str(held)))
     bare_host.fault.touch()
@@ -118,7 +121,7 @@ def test_a_group_that_is_served_again_as_it_is_deleted(bare_host: Host, tmp_path
 
 
 def test_a_socket_that_comes_and_moves_during_a_collection(bare_host: Host, tmp_path: Path) -> None:
-    """Its flow stays with it, in the table of a generation that has no other socket."""
+    """Keep the socket's flow in the table of a generation that has no other socket."""
     # messages are served meanwhile
     held = hold(bare_host, tmp_path / "held", when="True", meanwhile="yield")
     with serving(FIRST, 1) as first, serving(WHERE, 9) as other, client() as peer:

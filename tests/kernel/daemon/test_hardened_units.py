@@ -88,7 +88,7 @@ def test_a_program_is_attached_again(host: Box) -> None:
 
 
 def test_a_service_ends_and_begins_again(host: Box) -> None:
-    """Its unit is the operator's, so udpgrm-first@.service starts it, and stays active."""
+    """Start an operator's unit by udpgrm-first@.service, which stays active."""
 
     def states() -> list[str]:
         first = "udpgrm-first@echo"

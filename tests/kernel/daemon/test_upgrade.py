@@ -145,7 +145,7 @@ read -r line
 
 
 def test_groups_of_another_container_are_not_of_an_earlier_daemon(bare_host: Host) -> None:
-    """Its pin directory has the same path, in a bpf file system of its own."""
+    """Ignore groups of a pin directory of the same path in another bpf file system."""
     log = bare_host.scratch / "elsewhere"
     with log.open("wb") as out:
         daemon = subprocess.Popen(

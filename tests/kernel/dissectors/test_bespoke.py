@@ -231,7 +231,7 @@ def test_connection_ids_of_others(host: Host, sockets: Sockets) -> None:
 
 
 def test_cookie_of_an_application(host: Host, sockets: Sockets) -> None:
-    """Cookie 0: a new flow of the application in the fifth byte."""
+    """Begin a new flow of the application in the fifth byte where the cookie is 0."""
     apps = sockets.working(1)
     for number in (0, 1, 2, 3, 4, 255):
         dcid = b"\1\0\0\x55" + bytes([number]) + b"\7\7\7"
@@ -296,7 +296,7 @@ def test_too_short(host: Host, sockets: Sockets) -> None:
 
 @pytest.fixture(scope="module")
 def code(tmp_path_factory: pytest.TempPathFactory) -> Code:
-    """The same code, compiled for this machine."""
+    """Return the same code, compiled for this machine."""
     code = Code(tmp_path_factory.mktemp("bespoke"))
     code.prepare(dissector(NAMES))
     return code
@@ -341,7 +341,7 @@ def expected(code: Code, packet: bytes) -> int:
 
 
 def test_daemons_come_and_go(own_host: Host, sockets: Sockets) -> None:
-    """Steering continues without a daemon, and with the next."""
+    """Continue steering without a daemon, and with the next."""
     apps = sockets.working(1)
     own_host.kill(signal.SIGKILL)
     assert reached(apps, initial(HELLO), initial(PING)) == [2, 0]
@@ -405,7 +405,7 @@ def test_two_groups(host: Host, sockets: Sockets) -> None:
 def test_no_group_waits_for_its_programs(
     bare_host: Host, sockets: Sockets, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a daemon's first start, too: applications give up after a second."""
+    """Compile them as the daemon starts, as applications give up after a second."""
     where = copy_of_templates(tmp_path)
     for path in [*where.glob("*bespoke*"), *where.glob("quic_*")]:
         path.unlink()

@@ -154,7 +154,7 @@ def test_application_limits(host: Host, sockets: Sockets) -> None:
 
 
 def test_what_a_filter_sees(host: Host, sockets: Sockets) -> None:
-    """Offset 0 is the first byte of the payload; len is its length; ETH_P_IP."""
+    """Show a filter the payload at offset 0, its length as len, and ETH_P_IP."""
     ethertype_then_length = [
         (0x28, 0, 0, 0xFFFFF000),  # ldh [proto]
         (0x15, 0, 4, 0x0800),  # jne fail
@@ -175,7 +175,7 @@ def test_what_a_filter_sees(host: Host, sockets: Sockets) -> None:
 
 
 def test_long_packets(host: Host, sockets: Sockets) -> None:
-    """Loads beyond the linear part of a packet."""
+    """Load beyond the linear part of a packet."""
     value = dissector([(0x28, 0, 0, 60_000), (0x16, 0, 0, 0)])
     old, new = sockets.enrolled(value, 1), sockets.enrolled(value, 2)
     grm.promote(new, 2)
@@ -248,7 +248,7 @@ def test_ancillary_loads(host: Host, sockets: Sockets) -> None:
 def test_a_new_filter_needs_no_compiler(
     bare_host: Host, sockets: Sockets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where there is none, and nothing is written for it."""
+    """Attach a filter where there is no compiler, and write no file for it."""
     cache = copy_of_templates(tmp_path)
     before = sorted(cache.iterdir())
     monkeypatch.setenv("UDPGRM_CACHE_DIR", str(cache))

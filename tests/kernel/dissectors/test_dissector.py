@@ -149,7 +149,7 @@ def test_others_are_served_while_a_dissector_compiles(
 def test_a_group_that_waits_for_the_compiler_is_kept(
     uncompiled: bytes, host: Host, sockets: Sockets
 ) -> None:
-    """Also when the daemon looks for groups without sockets meanwhile, as a process has ended."""
+    """Keep a group without sockets while a process ends, and the daemon collects garbage."""
     sock = sockets.bound(uncompiled)
     ask(sock)
     enroll = f"grm.enroll(grm.bind('127.0.0.1:4434'), 1, {PATIENCE_S})"

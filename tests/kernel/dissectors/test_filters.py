@@ -151,7 +151,7 @@ def test_as_documented(linked: Linked) -> None:
 
 
 def test_long_packets(linked: Linked) -> None:
-    """Loads beyond the part of a packet that is in one piece."""
+    """Load beyond the part of a packet that is in one piece."""
     payload = random.Random(3).randbytes(60_000)
     for code in (0x20, 0x28, 0x30):
         for at in (4000, 4090, 40_000, 59_990, 59_998, 59_999, 60_000, 65_527, 65_536, 2**31):

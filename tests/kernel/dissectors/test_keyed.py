@@ -177,7 +177,7 @@ def test_over_ipv6_and_on_a_wildcard(host: Host) -> None:
 
 
 def test_long_messages(host: Host, sockets: Sockets, upstream: socket.socket) -> None:
-    """Longer than a packet of the network: the egress hook sees them whole."""
+    """Read calls of messages longer than a packet of the network, which egress hooks see whole."""
     both = two(sockets, "sip")
     both[0].sendto(sip("call") + b"v" * 60_000, upstream.getsockname())
     grm.promote(both[1], 2)

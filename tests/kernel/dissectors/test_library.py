@@ -65,7 +65,7 @@ def test_packets(host: Host, sockets: Sockets, case: Case) -> None:
 
 
 def test_vectors_of_the_draft(host: Host, sockets: Sockets) -> None:
-    """draft-ietf-quic-load-balancers-21, appendix B: its server IDs are no cookies."""
+    """Refuse the server IDs of draft-ietf-quic-load-balancers-21, appendix B, as cookies."""
     for cid, parameters in (
         ("07c4605e4504cc4f", {"server_id_length": 3, "nonce_length": 4}),
         (
@@ -136,7 +136,7 @@ def test_flows_are_counted_after_any_promotion(host: Host, sockets: Sockets) -> 
 
 
 def test_a_generation_that_is_promoted_again_takes_no_table(host: Host, sockets: Sockets) -> None:
-    """Its packets would cost an update each, though it does not drain."""
+    """Give it no flow table, in which each packet would cost an update, as it does not drain."""
     sock = sockets.enrolled(dissector("quic", {"cid_length": 8}), 1)[0]
     for _ in range(2):
         grm.promote(sock, 1)

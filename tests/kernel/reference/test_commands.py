@@ -185,7 +185,7 @@ def test_list_of_a_working_generation_without_sockets(
 
 
 def test_list_of_closed_sockets(host: Host, sockets: list[socket.socket]) -> None:
-    """The daemon is stopped, so it cannot take them off the list."""
+    """List closed sockets as dead while the daemon is stopped, and cannot delete them."""
     one, two, three = (enrolled(sockets, 0) for _ in range(3))
     with host.stopped():
         close(two)
@@ -325,7 +325,7 @@ def test_delete(host: Host, sockets: list[socket.socket]) -> None:
 
 
 def test_commands_load_no_compiler(host: Host, sockets: list[socket.socket]) -> None:
-    """Nor anything else that is slow to import."""
+    """Import neither the compiler nor anything else that is slow."""
     enrolled(sockets, 1)
     code = (
         "import sys\n"

@@ -49,7 +49,7 @@ sys.stdin.read()
 
 
 def test_descriptors_stay_the_same(host: Host, sockets: list[socket.socket]) -> None:
-    """However many groups, sockets and processes there are, and after they have gone."""
+    """Hold as many descriptors with groups, sockets and processes as without, and after them."""
     before = open_descriptors(host)
     servers = []
     try:
@@ -145,7 +145,7 @@ def test_events_of_a_promotion_that_creates(host: Host, sockets: list[socket.soc
 def test_events_of_a_group_that_no_daemon_has_seen(
     host: Host, sockets: list[socket.socket]
 ) -> None:
-    """Made after the daemon was killed; groups of before are not created again."""
+    """Print the creation of a group made while no daemon ran, but not of earlier groups."""
     sockets.append(grm.udp())
     grm.register(sockets[0], 1)
     host.kill()
@@ -194,7 +194,7 @@ def test_force_starts_beside_it(host: Host, sockets: list[socket.socket]) -> Non
 
 
 def test_install_alone(bare_host: Host, sockets: list[socket.socket]) -> None:
-    """The daemon pins, a second call attaches; the hooks are there when it returns."""
+    """Attach the hooks that the daemon has pinned before the second call returns."""
     bare_host.start(install=False)
     sockets.append(grm.udp())
     assert grm.get_error(sockets[0], grm.WORKING_GEN) == 92

@@ -81,7 +81,7 @@ def test_lengths_of_a_set(sock: socket.socket, length: int) -> None:
 
 @pytest.mark.parametrize("length", range(4))
 def test_a_set_of_a_word_that_is_cut(sock: socket.socket, length: int) -> None:
-    """These bytes begin the word, whatever the option."""
+    """Take a cut value as the first bytes of the word, whatever the option."""
     word = struct.unpack("=I", (b"\x04" + bytes(2))[:length].ljust(4, b"\0"))[0]
     grm.put(sock, grm.DISSECTOR, (b"\x04" + bytes(2))[:length])
     assert grm.get_u32(sock, grm.DISSECTOR) == word
@@ -161,7 +161,7 @@ def test_known_cookies(host: Host, sockets: list[socket.socket]) -> None:
 
 
 def test_a_socket_that_moves_keeps_its_index(own_host: Host, sockets: list[socket.socket]) -> None:
-    """Until the daemon has the next for it; it never reads as unregistered in between."""
+    """Keep the index until the daemon gives the next: the socket never reads as unregistered."""
     for index in range(3):
         sockets.append(grm.udp())
         assert grm.register(sockets[-1], 1) == index
@@ -203,7 +203,7 @@ def test_a_full_generation(own_host: Host, sockets: list[socket.socket]) -> None
 
 
 def test_applications(host: Host, sockets: list[socket.socket]) -> None:
-    """Slots are shared out among them; each has its own working generation."""
+    """Share the slots out among applications, each with its own working generation."""
     value = grm.dissector(grm.CBPF, apps=4, rest=grm.filter_of(*grm.COOKIE_FIRST))
     for app in range(4):
         sock = grm.udp()
@@ -275,7 +275,7 @@ def test_sends_of_other_dissectors_count_nothing(
 
 
 def test_one_sendmsg_counts_once(own_host: Host, own_sock: socket.socket) -> None:
-    """However many packets UDP_SEGMENT makes of it."""
+    """Count one send, however many packets UDP_SEGMENT makes of it."""
     grm.register(own_sock, 1)
     segment = (socket.IPPROTO_UDP, 103, struct.pack("=H", 100))
     own_sock.sendmsg([b"x" * 1000], [segment], 0, ("127.0.0.1", 9))
@@ -283,7 +283,7 @@ def test_one_sendmsg_counts_once(own_host: Host, own_sock: socket.socket) -> Non
 
 
 def test_the_first_set_that_fails_creates_the_group(host: Host, sock: socket.socket) -> None:
-    """FLOW with timeout 0, which then stays: its own values succeed, others do not."""
+    """Create a group of FLOW with timeout 0, which later accepts these values and no others."""
     assert grm.get_error(sock, grm.DISSECTOR, 632) == 77  # EBADFD
     assert grm.put_error(sock, grm.SOCKET_APP, grm.u32(3)) == 75
     assert grm.get(sock, grm.DISSECTOR, 632)[0] == grm.dissector(grm.FLOW)
@@ -298,7 +298,7 @@ def test_the_first_set_that_fails_creates_the_group(host: Host, sock: socket.soc
 
 
 def test_an_application_in_c(host: Host, tmp_path: Path) -> None:
-    """The calls that the reference documents, compiled without a header of ours."""
+    """Make the calls that the reference documents, compiled without a header of ours."""
     source = Path(__file__).with_name("application.c")
     subprocess.run(["cc", "-Wall", "-Werror", "-o", tmp_path / "app", source], check=True)
     done = subprocess.run(

@@ -61,7 +61,7 @@ DIVISION = ((0x30, 0, 0, 0), (0x07, 0, 0, 0), (0x3C, 0, 0, 0), (0x16, 0, 0, 0))
 def test_the_kernel_spreads_what_cannot_be_read(
     shared_host: Host, sockets: list[socket.socket], counter: str, value: bytes, payload: bytes
 ) -> None:
-    """Over all sockets of the address, whatever the working generation is."""
+    """Let the kernel spread it over all sockets, whatever the working generation is."""
     for generation in (1, 2):
         enrolled(sockets, generation, value)
     grm.put(sockets[0], grm.WORKING_GEN, grm.u32(2))
@@ -152,7 +152,7 @@ def test_each_stage_counts_once(shared_host: Host, sockets: list[socket.socket])
 
 
 def test_a_flow_is_an_address_and_a_port(shared_host: Host, sockets: list[socket.socket]) -> None:
-    """Peers that share one of the two have flows of their own."""
+    """Give peers that share an address or a port flows of their own."""
     old = enrolled(sockets, 1, grm.dissector(grm.FLOW))
     grm.put(old, grm.WORKING_GEN, grm.u32(1))
     with (
@@ -169,7 +169,7 @@ def test_a_flow_is_an_address_and_a_port(shared_host: Host, sockets: list[socket
 
 
 def test_a_draining_flow_expires(shared_host: Host, sockets: list[socket.socket]) -> None:
-    """flow_timeout_s after the last send, whatever was received meanwhile; and it says so."""
+    """End a flow flow_timeout_s after the last send, whatever it received, and count that."""
     old = enrolled(sockets, 1, grm.dissector(grm.FLOW, timeout=1))
     with client() as peer:
         old.sendto(b"x", peer.getsockname())

@@ -45,7 +45,7 @@ INVALID: list[tuple[int, dict[str, Any]]] = [
 def test_what_is_invalid(
     shared_host: Host, sock: socket.socket, kind: int, wrong: dict[str, Any], verbose: int
 ) -> None:
-    """EPERM, and there is no group; the socket may still get one."""
+    """Fail with EPERM and create no group; the socket may still get one."""
     assert grm.put_error(sock, grm.DISSECTOR, grm.dissector(kind | verbose, **wrong)) == 1
     assert grm.get_error(sock, grm.DISSECTOR, 632) == 77  # EBADFD
     assert grm.get_u32(sock, grm.WORKING_GEN) == grm.UNREGISTERED
@@ -67,7 +67,7 @@ def test_what_is_invalid(
 def test_the_first_set_of_any_option_creates_the_group(
     shared_host: Host, sock: socket.socket, option: int, value: bytes, error: int | None
 ) -> None:
-    """FLOW with timeout 0, whether the set succeeds or not."""
+    """Create a group of FLOW with timeout 0, whether the set succeeds or not."""
     with shared_host.stopped():  # it deletes groups without registered sockets
         assert grm.put_error(sock, option, value) == error
         assert grm.get(sock, grm.DISSECTOR, 632)[0] == grm.dissector(grm.FLOW)

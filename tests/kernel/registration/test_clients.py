@@ -107,7 +107,7 @@ def own_client(host: Host, program: list[str]) -> Iterator[Client]:
 
 
 def test_a_probe(bare_host: Host, program: list[str]) -> None:
-    """Hooks that a killed daemon has left are enough."""
+    """Find hooks by the probe, also those that a killed daemon has left."""
     with running(program, bare_host.cgroup) as client:
         assert client.call("probe") == ["no"]
         (unshared,) = client.call(f"plain {IP} {PORT}")
@@ -201,7 +201,7 @@ def test_a_daemon_that_does_not_answer(host: Host, own_client: Client) -> None:
 
 
 def test_a_full_queue(host: Host, own_client: Client, sockets: list[socket.socket]) -> None:
-    """Enrolling waits until the daemon takes messages again."""
+    """Wait with an enrollment until the daemon takes messages again."""
     sockets.append(grm.udp())
     (sock,) = own_client.call(FLOW)
     with host.stopped():
@@ -275,7 +275,7 @@ def restart(host: Host, serve: Path, arguments: list[object], client: Path) -> N
 
 @pytest.mark.parametrize("language", [name for name in LANGUAGES if name not in ("python", "c++")])
 def test_the_examples(shared_host: Host, language: str) -> None:
-    """A flow, or in Go also an HTTP/3 connection, stays with its server; the next gets the new."""
+    """Keep a flow, in Go also an HTTP/3 connection, at its server; the next one reaches the new."""
     directory = build(language)
     servers = sorted(directory.glob("*_server"))
     assert servers

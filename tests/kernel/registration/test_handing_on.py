@@ -79,7 +79,7 @@ def test_closed_while_it_is_passed_on(host: Host) -> None:
 
 
 def test_a_server_whose_socket_only_an_io_uring_has(host: Host) -> None:
-    """Its packets are the kernel's to spread; the log says so."""
+    """Leave its packets to the kernel to spread, and log that."""
     with ring(files=1) as one:
         where = uring.name_of(TO)
         kind = (socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_UDP)
@@ -111,7 +111,7 @@ def test_a_server_whose_socket_only_an_io_uring_has(host: Host) -> None:
     ids=["plain", "worker", "kernel thread"],
 )
 def test_options_sends_and_connects_by_io_uring(host: Host, of_ring: int, of_request: int) -> None:
-    """Hooks see them, in the server's process or in a thread of the kernel's for it."""
+    """Run the hooks in the server's process, or in a thread of the kernel's for it."""
     with ring(of_ring) as one, grm.bind(ADDRESS)[0] as sock, client() as peer:
         assert one.set_option(sock.fileno(), Option.SOCKET_GEN, 1, of_request) == 0
         wait_for_index(sock)

@@ -68,7 +68,7 @@ def test_every_descriptor_of_a_socket_is_found(maps: Maps, sock: socket.socket) 
 def test_no_other_socket_is_duplicated(
     maps: Maps, sock: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While its owner closes it, one would live on and take packets."""
+    """Duplicate no other socket: the copy would take packets after its owner closed it."""
     taken, plain = [], descriptors._duplicate
 
     def duplicate(directory: str, pidfd: int, number: int) -> tuple[int, int]:

@@ -31,7 +31,7 @@ def u32(value: int) -> bytes:
 
 
 def get(sock: socket.socket, option: int, size: int = 4) -> bytes:
-    """getsockopt(2) itself: Python's own refuses more than 1024 bytes."""
+    """Call getsockopt(2) itself: Python's own refuses more than 1024 bytes."""
     value = ctypes.create_string_buffer(size)
     length = ctypes.c_uint32(size)
     if _libc.getsockopt(sock.fileno(), socket.IPPROTO_UDP, option, value, ctypes.byref(length)):
@@ -147,7 +147,7 @@ def test_a_second_bind(host: Host) -> None:
 
 
 def test_a_port_that_was_given_back(host: Host) -> None:
-    """connect(2) to AF_UNSPEC does so with one of the kernel's choice; others may have it then."""
+    """Refuse options once connect(2) to AF_UNSPEC gave the port back; others may have it then."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(("127.0.0.1", 0))
@@ -351,7 +351,7 @@ def sockaddr(host: str, port: int) -> bytes:
 
 
 def test_flow_assure(host: Host, bound: socket.socket) -> None:
-    """Also for sockets in no generation, and before the daemon has seen them."""
+    """Assure flows of sockets in no generation, too, before the daemon has seen them."""
     peer = sockaddr("192.0.2.1", 1234)
     assure(bound, peer)
     assure(bound, peer)
@@ -382,7 +382,7 @@ def test_flow_assure_mapped_addresses(host: Host) -> None:
     [("::1", "192.0.2.1"), ("::1", "::ffff:192.0.2.1"), ("::ffff:127.0.0.1", "::1")],
 )
 def test_flow_assure_of_a_family_that_cannot_arrive(host: Host, where: str, peer: str) -> None:
-    """An IPv6 socket has IPv4 peers at a wildcard or a mapped address only."""
+    """Refuse IPv4 peers of an IPv6 socket, but at a wildcard or a mapped address."""
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind((where, 4433))

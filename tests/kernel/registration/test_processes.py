@@ -90,7 +90,7 @@ def test_other_namespaces_are_found_beside_a_process_that_hangs(tmp_path: Path) 
 
 
 def test_one_that_asks_and_hangs_is_registered_later(host: Host, tmp_path: Path) -> None:
-    """Its socket is not lost because it could not be looked at."""
+    """Register a socket later whose process hangs, and cannot be read at first."""
     code = f"""
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})

@@ -50,7 +50,7 @@ def full(disk: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("broken", ["full", "read-only"])
 def test_a_check_fails_where_a_restart_would(disk: Path, edge: Edge, broken: str) -> None:
-    """Also before the first restart, and it leaves nothing behind."""
+    """Fail before the first restart, too, and leave nothing behind."""
     with contextlib.ExitStack() as stack:
         if broken == "full":
             stack.enter_context(full(disk))

@@ -165,7 +165,7 @@ def test_no_call_fails(kamailio: Edge, tmp_path: Path) -> None:
 
 
 def test_calls_fail_with_flow(kamailio: Edge, tmp_path: Path) -> None:
-    """The upstream is one flow, of the old instance: the new one gets no answer to new calls."""
+    """Lose new calls with the flow dissector: the upstream is one flow, of the old instance."""
     named = {"name": "flow", "parameters": {"flow_timeout": LONG_S}}
     _, failed = calls_around_a_restart(kamailio, tmp_path, named)
     assert failed > 0

@@ -111,7 +111,7 @@ def test_an_interrupted_restart_is_resumed(serving: Edge) -> None:
 
 @pytest.mark.daemon("own")
 def test_a_machine_that_was_rebooted(serving: Edge) -> None:
-    """Pins and processes are gone; what is left is the journal."""
+    """Resume after a reboot, of which only the journal is left: no pins, no processes."""
     with Traffic(1, patience_s=1):
         kill_at(serving, "drain")
         serving.host.kill()
@@ -128,7 +128,7 @@ def test_a_machine_that_was_rebooted(serving: Edge) -> None:
 @pytest.mark.daemon("own")
 @pytest.mark.parametrize("step", [step.value for step in machine.FORWARD])
 def test_the_machine_was_rebooted_and_generations_begin_again(serving: Edge, step: str) -> None:
-    """At boot the units have started generation 1 again, and then the restart is resumed."""
+    """Close a restart of before the boot, after which units have started generation 1 again."""
     with Traffic(1, keep=step != "stop", patience_s=1):
         kill_at(serving, step)
         serving.host.kill()
@@ -150,7 +150,7 @@ def test_the_machine_was_rebooted_and_generations_begin_again(serving: Edge, ste
 
 
 def test_a_generation_that_is_active_again_is_not_stopped(serving: Edge) -> None:
-    """An operator gave it the new flows back while it drained."""
+    """Fail the drain of a generation that an operator has made active again."""
     with Traffic(1):
         command = serving.start()
         serving.await_step("drain")
@@ -166,7 +166,7 @@ def test_a_generation_that_is_active_again_is_not_stopped(serving: Edge) -> None
 
 
 def test_a_resumed_stop_drains_what_was_active_meanwhile(serving: Edge) -> None:
-    """An operator gave the old instance new flows, and took them back before the resume."""
+    """Drain the old instance again if an operator let it be active before the resume."""
     no_stop = serving.units / "edge@1.service.no-stop"
     no_stop.touch()
     assert serving.restart().returncode == 2
@@ -188,7 +188,7 @@ def test_a_resumed_stop_drains_what_was_active_meanwhile(serving: Edge) -> None:
 
 
 def test_a_new_instance_that_users_have_reached_drains(serving: Edge) -> None:
-    """An operator gave it new flows before it had all sockets, took them back, and rolled back."""
+    """Drain a new instance before its rollback if an operator let it be active."""
     serving.define(groups=[{"address": WHERE, "sockets": 3}], timeouts={"enroll_s": 600})
     command = serving.start()
     serving.await_step("enroll")

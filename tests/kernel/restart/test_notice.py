@@ -142,7 +142,7 @@ def test_more_instances_than_may_live(serving: Edge) -> None:
 
 
 def test_no_notice_while_the_old_one_is_active(edge: Edge) -> None:
-    """An operator makes it active before its drain begins, and the new one later."""
+    """Give no notice until an operator, who made the old instance active, makes the new one so."""
     teach(edge)
     edge.define(drain={**UNTIL_NO_FLOWS, "begin": {"signal": "SIGUSR1"}})
     assert edge.restart().returncode == 0

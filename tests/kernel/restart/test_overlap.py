@@ -231,7 +231,7 @@ def resumed_with(edge: Edge, max_s: float) -> Command:
 
 @pytest.mark.daemon("own")
 def test_a_failed_restart_is_not_deleted(serving: Edge) -> None:
-    """Its journal alone has that its old instance is still to be stopped."""
+    """Keep the journal of a failed restart, whose old instance is still to be stopped."""
     with Traffic(1):
         begun(serving)
         with Traffic(1):
@@ -292,7 +292,7 @@ def test_a_number_is_not_used_again_before_its_drain_has_ended(serving: Edge) ->
 @pytest.mark.daemon("own")
 @pytest.mark.parametrize("resumed_first", [True, False], ids=["resumed first", "resumed after"])
 def test_the_numbers_of_another_boot(serving: Edge, resumed_first: bool) -> None:
-    """Units start generation 1 at boot: it is not the one that was drained."""
+    """Do not stop generation 1 that units started at boot in place of the drained one."""
     with Traffic(1, patience_s=1):
         begun(serving)
         with Traffic(1, patience_s=1):

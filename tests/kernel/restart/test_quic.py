@@ -117,7 +117,7 @@ def test_handshakes_prove_a_restart(edge: Edge, tmp_path: Path) -> None:
 
 
 def test_a_server_without_cookies_goes_back(edge: Edge, tmp_path: Path) -> None:
-    """Its connections would not live on: the one that was begun before the promotion tells."""
+    """Roll back a server whose connection from before the promotion does not live on."""
     deploy(edge, tmp_path, FORGETFUL)
     done = edge.restart("--json")
     assert done.returncode == 1, done.stdout + done.stderr

@@ -44,7 +44,7 @@ def test_once_for_a_release(edge: Edge) -> None:
 
 
 def test_fingerprint(edge: Edge) -> None:
-    """Without a name; one of an operator is another release."""
+    """Take a fingerprint where no release is named; a named one is another release."""
     assert edge.restart().returncode == 0
     assert (serves(edge) or "").startswith("sha256:")
     assert edge.restart("--release=auto").returncode == 0

@@ -302,7 +302,7 @@ def test_ipv6(edge: Edge) -> None:
 
 
 def test_noop(edge: Edge) -> None:
-    """Nothing counts flows: quiet decides when the old one has drained."""
+    """End the drain by quiet, as no dissector counts flows."""
     edge.unit("noop")
     edge.define(drain={**UNTIL_NO_FLOWS, "until": {"flows": 0, "quiet_s": 0.5}})
     assert edge.restart().returncode == 0
@@ -342,7 +342,7 @@ def few_ports(count: int) -> Iterator[list[int]]:
 
 
 def test_a_probe_from_a_port_that_had_a_flow(serving: Edge) -> None:
-    """Clients on this host have left flows with the old instance, and the probe gets their port."""
+    """Let a probe get a port whose earlier client has left a flow with the old instance."""
     ended = threading.Event()
 
     def come_and_go(ports: list[int]) -> None:
@@ -406,7 +406,7 @@ def test_drain_alone(serving: Edge) -> None:
 
 
 def test_a_kept_instance_is_never_met_by_the_next(serving: Edge) -> None:
-    """Several generations overlap; a rolled back one that still runs is skipped."""
+    """Skip the number of a rolled back generation that still runs; several overlap."""
     serving.define(drain={**UNTIL_NO_FLOWS, "max_s": 0, "on_timeout": "keep"})
     with contextlib.ExitStack() as stack:
         clients = []
@@ -436,7 +436,7 @@ def test_an_unmodified_server_is_adopted(edge: Edge) -> None:
 
 
 def test_the_budget(serving: Edge) -> None:
-    """Packets that a stalled instance has no room for cost more than the budget."""
+    """Roll back when packets that a stalled instance drops exceed the budget."""
     serving.define(budget={"dropped": 0})
     with Traffic(1) as old:
         command = serving.start("restart", "edge", "--json")

@@ -263,7 +263,7 @@ def test_a_server_that_connects_the_socket_of_all_peers(edge: Edge) -> None:
 def test_an_address_that_the_definition_lacks(
     edge: Edge, option: str, needed: bool, failed: str
 ) -> None:
-    """Its clients would be moved, or cut off as the old instance stops."""
+    """Refuse the restart, which would move its clients, or cut them off at the stop."""
     server = TWO_ADDRESSES.replace("SO_REUSEADDR", option).replace("NEEDED", str(needed))
     run(edge, server, 1)
     with client() as first, client() as second:
@@ -369,7 +369,7 @@ def test_answers_past_the_hooks(edge: Edge) -> None:
 
 
 def test_a_drain_of_answers_past_the_hooks(edge: Edge) -> None:
-    """Without a probe nothing shows that it answers: a count of no flows proves nothing."""
+    """Report that no hook has seen the server send, as a count of no flows proves nothing then."""
     define(edge, PAST_HOOKS.replace("EACH", "True"), 1)
     edge.define(groups=[{"address": WHERE}], enrollment="adopted", probes=[], drain=KEPT)
     assert edge.restart().returncode == 0

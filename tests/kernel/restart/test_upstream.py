@@ -54,7 +54,7 @@ def forwarding(edge: Edge) -> Edge:
 
 
 def test_it_is_rolled_back(forwarding: Edge, callers: None) -> None:
-    """Without any budget: its calls would fail for as long as the old instance drains."""
+    """Roll back without any budget: calls would fail for as long as the old instance drains."""
     # longer than the moments after a promotion, in which a few are chance
     forwarding.define(drain={"until": {"flows": 0, "quiet_s": 4}, "max_s": 20})
     done = forwarding.restart("--json")

@@ -257,7 +257,7 @@ def test_one_from_outside_is_noticed_and_undone(
 
 
 def test_verify_notices_it(edge: Edge, outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever it is, probes that happen to be answered by the right instance are no proof."""
+    """Fail verify by the other program, though the right instance may answer the probes."""
     assert edge.restart().returncode == 0
     # with a daemon that runs it would be undone
     with made_outside(outside, edge.host.cgroup) as new, edge.host.stopped():

@@ -104,7 +104,7 @@ def test_nothing_of_the_working_generation_lives(host: Host, dead_daemon: bool) 
 
 
 def test_an_adopted_instance_crashes(bare_host: Host, units: Units) -> None:
-    """Adopted from a command that has ended long since; the server is killed, all of it."""
+    """Give its new flows to the old instance, and collect the dead sockets at once."""
     host = bare_host
     host.start(fault="import udpgrm.daemon.server as server; server.COLLECT_EVERY = 1e6")
     old, new = units.start("old"), units.start("new")

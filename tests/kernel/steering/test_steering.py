@@ -140,7 +140,7 @@ def flip(pairs: list[tuple[int, tuple[str, int]]]) -> list[tuple[tuple[str, int]
 
 
 def test_dual_stack(host: Host, fleet: Fleet) -> None:
-    """A socket bound to :: has flows of both families; v4 ones count as AF_INET."""
+    """Keep flows of both families at a socket bound to ::; IPv4 ones count as AF_INET."""
     old = fleet.generation("[::]:4433", 1)
     grm.promote(old[0], 1)
     four, six = fleet.clients(1)[0], fleet.clients(1, socket.AF_INET6)[0]
@@ -254,7 +254,7 @@ def test_assured_flow_is_steered(host: Host, fleet: Fleet) -> None:
 
 
 def test_assured_flow_of_a_link_local_peer(host: Host, fleet: Fleet) -> None:
-    """recvfrom(2) names its device, too."""
+    """Accept the device that recvfrom(2) names in the peer's address."""
     [sock] = fleet.generation(V6, 1)
     grm.assure_flow(sock, ("fe80::1%lo", 1234))
     [flow] = host.json("flows", V6)["groups"][0]["flows"]
@@ -276,7 +276,7 @@ def test_flow_made_before_the_daemon_entered_the_socket(own_host: Host, fleet: F
 
 
 def test_closed_socket(host: Host, fleet: Fleet) -> None:
-    """Its flows go to the working generation, which may take them over."""
+    """Give its flows to the working generation, which may take them over."""
     old = fleet.generation(V4, 1)
     grm.promote(old[0], 1)
     peer = fleet.clients(1)[0]
@@ -447,7 +447,7 @@ def test_indices(own_host: Host, fleet: Fleet) -> None:
 
 
 def test_flood_of_new_flows_evicts_no_draining_one(host: Host, fleet: Fleet) -> None:
-    """1,000 flows of a draining generation survive 50,000 new replied ones."""
+    """Keep 1,000 flows of a draining generation beside 50,000 new replied ones."""
     old = fleet.generation(V4, 1, count=2)
     grm.promote(old[0], 1)
     early = fleet.clients(1000)

@@ -84,7 +84,7 @@ def test_one_that_others_can_write_to(bare_host: Host, shared: Path, mode: int) 
 
 
 def test_a_link_is_not_followed(bare_host: Host, shared: Path, tmp_path: Path) -> None:
-    """Root removes no file where another user's link points, and pins nothing there."""
+    """Remove no file where another user's link points, and pin nothing there."""
     (tmp_path / "users").write_text("root's file")
     pins = shared / "pins"
     pins.symlink_to(tmp_path)

@@ -81,7 +81,7 @@ sys.stdin.read()
 
 
 def test_quota_of_sockets(small_host: Host) -> None:
-    """256 for each of the groups that a user may have."""
+    """Allow a user 256 sockets for each of the user's groups."""
     code = """
 import resource
 resource.setrlimit(resource.RLIMIT_NOFILE, (2000, 2000))
@@ -180,7 +180,7 @@ for _ in range(300):
 
 
 def test_a_flood_of_messages_leaves_room_for_others(host: Host) -> None:
-    """The daemon is stopped meanwhile, so nothing is served: the worst case."""
+    """Leave room for root's message while the daemon is stopped, and serves none."""
     mine = grm.bind(WHERE)[0]
     with host.stopped():
         done = unprivileged(

@@ -86,7 +86,7 @@ for device in (b"veth5", b""):
 
 
 def test_a_socket_stays_with_the_device_it_was_bound_to(host: Host) -> None:
-    """There it shares the kernel's reuseport group; a device can be changed later."""
+    """Keep a socket in the group of its first device, as the kernel does."""
     subprocess.run(
         ["ip", "link", "add", "veth5", "type", "veth", "peer", "name", "veth6"], check=True
     )
@@ -235,7 +235,7 @@ print(answer)
 
 @pytest.mark.daemon("own")
 def test_an_application_of_a_group_it_never_joined(host: Host) -> None:
-    """Its join was refused, the queue being full: it is 0 in the next group, which has one."""
+    """Use application 0 in the next group if the full queue refused the socket's join."""
     host.process.send_signal(signal.SIGSTOP)
     flood = """
 sock, other = bind("127.0.0.1"), bind("127.0.0.2")

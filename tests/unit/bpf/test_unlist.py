@@ -55,7 +55,7 @@ def test_no_living_socket_is_overwritten(
 
 @pytest.mark.parametrize("first", [0, 3, SOCKETS - KEPT], ids=["first", "scattered", "last"])
 def test_no_position_gets_more_than_others(functions: ctypes.CDLL, first: int) -> None:
-    """On average: each socket that is left has drawn as many entries of those that closed."""
+    """Give each socket that is left as many entries of closed ones on average."""
     step = SOCKETS // KEPT if first == 3 else 1
     kept = range(first, first + KEPT * step, step)
     sums: Counter[int] = Counter()

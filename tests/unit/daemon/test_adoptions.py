@@ -28,7 +28,7 @@ def adoptions(monkeypatch: pytest.MonkeyPatch) -> Adoptions:
 
 
 def test_one_that_cannot_be_renewed(adoptions: Adoptions, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its group is not collected meanwhile, and the next one is renewed."""
+    """Keep its group from collection, and renew the next adoption."""
     seen = []
 
     def look(_: Adoptions, adoption: Adoption) -> tuple[Path, bool]:

@@ -89,7 +89,7 @@ def test_quotas(content: dict[bytes, bytes]) -> None:
 
 
 def test_a_socket_that_another_user_registers_too(content: dict[bytes, bytes]) -> None:
-    """Its message counts as the last user's, and as no one's once it was served."""
+    """Count its message for the last user, and for none once it was served."""
     kept = make()
     kept.add(message(1, uid=1000))
     kept.add(message(1, uid=2000))

@@ -37,7 +37,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_each_process_is_named_once(lines: list[str]) -> None:
-    """Also if two try in turns, as all instances of a server do."""
+    """Name two processes once each that try in turns, as all instances of a server do."""
     foreign = Foreign()
     for _ in range(100):
         for pid in (7, 8):

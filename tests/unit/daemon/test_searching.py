@@ -93,7 +93,7 @@ def test_a_socket_of_this_process(sock: socket.socket) -> None:
 
 
 def test_a_descriptor_that_is_another_by_now(sock: socket.socket, clock: Clock) -> None:
-    """Between the look and the duplicate, its process closed it."""
+    """Do not find a socket whose process closed it between the look and the duplicate."""
     host = Host(sock)
     host.holders.append(host.holders[0]._replace(cookie=1))
     search, wanted = Search(host.find), message(1)

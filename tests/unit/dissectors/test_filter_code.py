@@ -72,7 +72,7 @@ def test_what_cannot_run_is_named(program: list[Instruction], message: str) -> N
 
 
 def test_random_filters_are_of_all_kinds() -> None:
-    """Or the comparisons that use them would compare nothing."""
+    """Draw filters that fail, that read too far, and that succeed."""
     source = random.Random(1)
     packet = Packet(bytes(range(40)), bytes(20))
     results = [interpret(random_filter(source), packet) for _ in range(2000)]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""docs/host-interface.md is what the schemas say."""
+"""Compare docs/host-interface.md with the schemas."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def test_samples_are_valid(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_objects_are_closed(name: str) -> None:
-    """But for those that others extend, whose users close them."""
+    """Close all objects but those that others extend, whose users close them."""
     for where, part in parts(interface.load(name), name):
         if "_fields" in part.get("$ref", ""):
             is_closed = part.get("unevaluatedProperties") is False

@@ -35,7 +35,7 @@ ctypes.CDLL(None).syscall(60, 0)
 
 
 def test_only_sockets_are_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """close(2) of a file may wait for the server of its file system, for ever."""
+    """Take no file, whose close(2) may wait for the server of its file system for ever."""
     taken = []
 
     def no_cookie(fd: int) -> tuple[int, int]:
@@ -92,7 +92,7 @@ def test_a_process_whose_main_thread_has_ended() -> None:
 
 
 def test_kernels_without_descriptors_of_threads_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Linux before 6.9."""
+    """Name Linux 6.9 to an older kernel."""
     plain = descriptors.pidfd_open
 
     def old(pid: int, flags: int = 0) -> int:
@@ -168,7 +168,7 @@ def test_users_cannot_let_any_number_hang(
 
 
 def test_one_that_is_only_slow_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine a thread waits for its turn."""
+    """Wait for a thread that waits for its turn on a busy machine."""
     plain = descriptors._take
 
     def slow(*arguments: Any) -> Any:

@@ -198,7 +198,7 @@ EXCHANGES: list[Exchange] = [
 @pytest.mark.parametrize("exchange", EXCHANGES, ids=lambda item: type(item).__name__)
 @given(data=st.data())
 def test_any_reply_is_evaluated(exchange: Exchange, data: st.DataObject) -> None:
-    """Also one that begins as the question does, which parsers read on."""
+    """Evaluate a reply, too, that begins as the question does, which parsers read on."""
     kept = data.draw(st.integers(0, min(len(exchange.request), 60)))
     reply = bytearray(exchange.request[:kept] + data.draw(st.binary(max_size=80)))
     if len(reply) > 2 and data.draw(st.booleans()):

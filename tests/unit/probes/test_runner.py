@@ -123,7 +123,7 @@ def test_refused() -> None:
 
 
 def test_refused_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that opens its port between two attempts."""
+    """Pass a server that opens its port between two attempts."""
     refused, reason = threading.Event(), runner._network_reason
 
     def noticed(*arguments: Any) -> str:

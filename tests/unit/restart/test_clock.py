@@ -62,7 +62,7 @@ def test_a_resumed_hold_takes_what_remains(clock: Clock, step_s: float) -> None:
 
 @pytest.mark.usefixtures("clock")
 def test_a_hold_is_seen_after_samples_of_the_drain() -> None:
-    """Else a rolling restart waits for it, with an instance that has drained."""
+    """Publish the hold, so that no rolling restart waits for an instance that has drained."""
     journal = World(service()).journal
     journal.steps.append(Record(Step.DRAIN, 1.0))
     journal.publish()

@@ -120,7 +120,7 @@ def test_a_directory_instead_of_the_file(directory: Path) -> None:
 def test_the_others_are_resumed_if_one_cannot_be_read(
     directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """At boot no operator is there to remove it."""
+    """Resume the others, as no operator is there at boot to remove the file."""
     make().save()
     for name, content in (("a", b"\xff"), ("b", b"[" * 100000)):
         (directory / f"{name}.json").write_bytes(content)

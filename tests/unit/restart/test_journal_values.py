@@ -91,7 +91,7 @@ def test_what_is_needed_later(
     directory: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Nothing is begun, so nothing has to be undone."""
+    """Begin nothing that would have to be undone."""
     if command[0] == "rollback" and step in (Step.STOP, Step.DEMOTE, Step.DRAIN_NEW, Step.STOP_NEW):
         return  # that is refused earlier
     cut_in(step, **changes)

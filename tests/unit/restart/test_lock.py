@@ -23,7 +23,7 @@ from udpgrm.restart.host import Host
 def test_other_users_cannot_keep_a_service_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """flock(2) needs no more than a file that may be read."""
+    """Let no other user read the lock files, which is all that flock(2) needs."""
     monkeypatch.setenv("UDPGRM_STATE_DIR", str(tmp_path))
     umask = os.umask(0)
     try:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Whatever happens to a restart, it ends finished or rolled back, in the right order."""
+"""End a restart finished or rolled back, in the right order, whatever happens to it."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ def test_killed_as_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_back_to_an_instance_that_knows_of_its_drain(tmp_path: Path) -> None:
-    """Both get it as they begin to drain, and the way back says what that means."""
+    """Give both instances the notice, and report in the rollback that the old one got it."""
     world = world_with(command(tmp_path))
     requests = Requests(world.journal)
 

@@ -89,7 +89,7 @@ def test_nothing_else_serves_and_no_restart_runs(world: World, last: Position) -
 def test_the_last_restart_has_to_start_another_one(
     world: World, outcome: Optional[Outcome]
 ) -> None:
-    """Once that one has made an instance active, the drain continues."""
+    """Continue the drain once the last restart has made an instance active."""
     supersede(world)
     save_next(Position(Step.PROMOTE, outcome))
     world.instances.running.discard(NEW)
@@ -118,7 +118,7 @@ def test_the_last_restart_can_make_another_one_active(
 
 
 def test_another_one_serves(world: World) -> None:
-    """Dozens may drain: systemctl(1) is not run with each sample of each."""
+    """Run no systemctl(1) with each sample, as dozens of instances may drain."""
     supersede(world)
     world.groups.flows = [9] * 3
     asked: list[Step] = []
@@ -162,7 +162,7 @@ def test_a_restart_that_runs_is_waited_for(world: World) -> None:
 
 
 def test_an_unknown_state_is_no_end(world: World) -> None:
-    """Nor does systemd have to answer for a drain to be resumed."""
+    """Resume and continue a drain while systemd does not answer."""
     supersede(world)
     world.groups.flows = [9] * 3
     world.instances.silent = True

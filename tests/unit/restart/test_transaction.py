@@ -131,7 +131,7 @@ def test_a_start_that_fails(world: World) -> None:
 
 
 def test_a_start_that_fails_and_is_tried_again_by_systemd() -> None:
-    """A unit with Restart= is active to systemd, and has no cgroup."""
+    """Fail the start of a unit with Restart=, which is active to systemd, but has no cgroup."""
     world = World(service(enrollment="adopted"))
     world.instances.broken = "restarting"
     world.run()
@@ -371,7 +371,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("step", list(machine.FORWARD))
 @pytest.mark.parametrize("after", [False, True])
 def test_killed_at_every_step(world: World, step: Step, after: bool) -> None:
-    """Killed when the step has been announced, or when it was done but not noted."""
+    """Resume from a step that was announced only, or that was done but not recorded."""
     perform, killed = Steps.perform, [False]
 
     def dies(self: Steps, at: Step, evidence: dict[str, Any]) -> Result:

@@ -44,7 +44,7 @@ def render(template: str, **entry: Any) -> str:
     ],
 )
 def test_no_unit_is_open(tmp_path: Path, template: str, name: str, most: float) -> None:
-    """0 is closed, 10 is open; without any directive each would have 9.6."""
+    """Rate each unit: 0 is closed, 10 is open; without any directive each would have 9.6."""
     path = tmp_path / name
     path.write_text(render(template))
     command = [
@@ -73,6 +73,6 @@ def test_an_entry_opens_what_its_server_needs() -> None:
 
 @pytest.mark.parametrize("name", ["udpgrm-resume.service.j2", "first.service.j2"])
 def test_commands_are_closed_like_the_daemon(name: str) -> None:
-    """But for what their tasks need; each difference is named in the template."""
+    """Give units of commands all the daemon's directives but PrivateNetwork=true."""
     daemon = {line for line in render("udpgrm.service.j2").splitlines() if "=true" in line}
     assert daemon - set(render(name).splitlines()) == {"PrivateNetwork=true"}

@@ -46,7 +46,7 @@ def test_the_command_that_may_end_other_instances(script: str, expected: Optiona
 def test_a_unit_of_such_a_script_is_not_adopted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its stop would end the new instance as well, which serves by then."""
+    """Refuse a unit whose stop would end the new instance as well, which serves by then."""
     script = tmp_path / "tftpd-hpa"
     monkeypatch.setattr(init_script, "DIRECTORY", tmp_path)
     properties = {

@@ -94,13 +94,13 @@ def test_new_flow_that_the_old_instance_answers() -> None:
 
 
 def test_new_flow_to_the_old_instance_right_after_the_first_new_answer() -> None:
-    """The window ends with the first new answer, long before the task has returned."""
+    """End the window with the first new answer, long before the task has returned."""
     flows = [*clean_flows(), flow(10.55, (OLD, 10.56))]
     assert report(flows).problems == ["1 new flows misdirected"]
 
 
 def test_new_flow_that_a_third_process_answers() -> None:
-    """A crashed and restarted instance has the same generation and another process."""
+    """Count a flow to a crashed and restarted instance: the same generation, another process."""
     flows = [*clean_flows(), flow(15.0, (OTHER, 15.0))]
     assert report(flows).problems == ["1 new flows misdirected"]
 

@@ -149,7 +149,7 @@ class Counted:
 
 
 def test_a_reader_that_goes_away() -> None:
-    """Nothing is raised, and nothing more is shown: what is left of the restart is done unseen."""
+    """Raise nothing and show nothing more; the rest of the restart is done unseen."""
     document = {"schema": 1, "service": "edge", "steps": [], "progress": None, "outcome": "x"}
     reader, writer = os.pipe()
     with os.fdopen(writer, "w") as stream:
@@ -211,7 +211,7 @@ def test_entries_of_another_restart(journal: Journal, monkeypatch: pytest.Monkey
 
 
 def test_what_is_active_after_a_rollback(journal: Journal) -> None:
-    """Both instances were dead, and an earlier one had been made active again."""
+    """Name the earlier generation that is active again, as both instances were dead."""
     working = {"192.0.2.1:4433": 3}
     demote = journal.begin(Step.DEMOTE)
     demote.evidence["working"] = working

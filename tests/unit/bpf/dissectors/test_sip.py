@@ -130,7 +130,7 @@ def test_of_long_ones_the_first_256_characters_are_read(keys: Keys) -> None:
 
 @pytest.mark.parametrize("method", ["REGISTER", "PUBLISH"])
 def test_registrations_are_flows_for_one_request(keys: Keys, method: str) -> None:
-    """Their answers have no method but that of CSeq."""
+    """Read the method from CSeq, as answers have no other."""
     for start in (REGISTER, ACCEPTED):
         for cseq in (f"CSeq: 4711 {method}", f"cseq :4711\n\t{method}", f"CSEQ: 4711   {method}"):
             found = keys.call(message("Call-ID: x", cseq, start=start))
@@ -150,7 +150,7 @@ def test_what_ends_a_call(keys: Keys) -> None:
 
 
 def test_the_first_of_two_counts(keys: Keys) -> None:
-    """RFC 4475, 3.3.8 has several of what may be there once."""
+    """Read the first of repeated fields, such as RFC 4475, 3.3.8 has."""
     twice = message("Call-ID: first", "i: second", "CSeq: 1 REGISTER", "CSeq: 2 BYE")
     assert keys.call(twice) == (expected(b"first", b"1"), False)
 

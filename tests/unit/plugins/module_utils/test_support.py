@@ -74,7 +74,7 @@ def test_wrong_names(name: str) -> None:
     ],
 )
 def test_environments_as_systemd_reads_them(directive: str, tmp_path: pathlib.Path) -> None:
-    """Several assignments, continued lines, files of instances."""
+    """Find secrets in several assignments, continued lines and files of instances."""
     (tmp_path / "dns-7.env").write_text("PASSWORD=hunter22\n")
     unit = f"[Service]\n{directive.format(directory=tmp_path)}\n"
 

@@ -127,7 +127,7 @@ def test_what_is_no_address(machine: Machine, module: str, arguments: dict[str, 
 def test_every_spelling_of_an_address(
     machine: Machine, module: str, arguments: dict[str, t.Any]
 ) -> None:
-    """IPv4 as IPv6 maps it is IPv4."""
+    """Take an IPv4-mapped IPv6 address for the IPv4 address."""
     for address in (ADDRESS, "[::ffff:0.0.0.0]:4433", "[::FFFF:0:0]:4433"):
         result = machine.run(module, {**arguments, "address": address}, check=True)
         assert not result.get("failed"), result

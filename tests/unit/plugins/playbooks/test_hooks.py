@@ -233,7 +233,7 @@ def test_a_hook_of_the_inventory_is_refused(ansible: Ansible) -> None:
 def test_hosts_and_batches_of_the_inventory_are_refused(
     ansible: Ansible, variables: dict[str, t.Any]
 ) -> None:
-    """Ansible makes the batches before it reads the inventory: other hosts would be restarted."""
+    """Refuse them, as Ansible makes the batches before it reads the inventory's variables."""
     fleet = Fleet(ansible, [{}, {}])
     groups = ansible.directory / "group_vars"
     groups.mkdir()

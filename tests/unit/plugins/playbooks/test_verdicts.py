@@ -126,7 +126,7 @@ def test_a_host_that_has_two_names(ansible: Ansible, batches: list[int]) -> None
 
 
 def test_two_names_with_one_address(ansible: Ansible) -> None:
-    """Nothing is begun."""
+    """Begin nothing."""
     fleet = Fleet(ansible, [{}, {}, {}])
     fleet.lead("127.0.0.1", "fl1", "fl3")
     for options in ["--check"], []:

@@ -198,14 +198,14 @@ def test_flows_that_a_policy_leaves_are_lost(left: int | None) -> None:
 
 
 def test_what_clients_of_an_unreachable_host_have_lost_is_unknown() -> None:
-    """Its drain had ended, but it may be without power since."""
+    """Report no count though the drain had ended, as the host may be without power since."""
     ended = join(finished(drain={"flows": 0, "flows_at_start": 2, "flows_most": 9}))
     found = entry(switch=SWITCHED, inspect=ended, join={"unreachable": True, "msg": "no"})
     assert (found["status"], found["flows_lost"]) == ("unreachable", None)
 
 
 def test_flows_that_came_during_a_hold_are_lost() -> None:
-    """An operator has made the instance active, and the time of its second drain was up."""
+    """Count flows of an instance that was active in its hold, and whose second drain timed out."""
     evidence = {"hold": {"begun": 3.0}, "drain": {"flows": 4, "flows_most": 9}, "drained": False}
     found = entry(switch=SWITCHED, join=join(finished(**evidence)))
     assert found["flows_lost"] == 4

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
 
-"""No task of the role shows values of entries, which may be vaulted."""
+"""Show no values of entries, which may be vaulted, in any task of the role."""
 
 from __future__ import annotations
 

@@ -16,5 +16,5 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Code:
 
 @pytest.fixture(scope="session")
 def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Sanitized:
-    """The same as a program with sanitizers."""
+    """Return the C code as a program with sanitizers."""
     return Sanitized(tmp_path_factory.mktemp("sanitized"))

@@ -252,7 +252,7 @@ def test_large_packets(code: Code, size: int) -> None:
 
 @pytest.mark.parametrize("before", range(BYTES - 120, BYTES + 10))
 def test_edge_of_the_room(code: Code, before: int) -> None:
-    """A frame that is cut there still counts, as far as it is there."""
+    """Read a frame that is cut at the limit as far as it is there."""
     stream = hello(b"example.com")
     opened = code.initial(initial(padding(before) + crypto(stream), size=3000))
     kept = max(0, min(len(stream), BYTES - before - 4))
