@@ -8,7 +8,7 @@
 #define UDPGRM_ABI_H
 
 /* Raised when a map's layout changes; a daemon refuses maps of another layout. */
-#define UDPGRM_LAYOUT 8
+#define UDPGRM_LAYOUT 9
 
 enum {
 	GENERATION_SLOTS = 32,
@@ -121,17 +121,18 @@ struct policy {
 };
 
 enum group_state {
-	GROUP_FREE = 0,
+	GROUP_SPARE = 0,    /* has no maps; its id is in spare_groups or root_spares */
 	GROUP_PREPARED = 1, /* has its maps; its id is in free_groups or root_groups */
 	GROUP_LIVE = 2,
 	GROUP_DELETED = 3, /* the daemon releases its maps */
 };
 
 /*
- * A hook creates a live group out of a prepared one without the daemon.
+ * A hook creates a live group out of a prepared or a spare one without the daemon, which makes the
+ * maps of the latter before it registers a socket.
  * Written by hooks: key .. table, uid, flows, awaited (which the daemon sets back). Written by
- * the daemon: table where no hook did, and the rest; everything while the group is free. Commands
- * write working, working_slot, probes, held_until and state.
+ * the daemon: table where no hook did, and the rest; everything while the group is neither live nor
+ * deleted. Commands write working, working_slot, probes, held_until and state.
  */
 struct group {
 	struct group_key key;
@@ -542,6 +543,8 @@ enum relocation {
 	MAP_ENROLLED_COUNTS,
 	MAP_LINES,
 	MAP_PORTS,
+	MAP_SPARE_GROUPS,
+	MAP_ROOT_SPARES,
 	/* of one group */
 	MAP_OWN_SLOTS = 56,
 	MAP_OWN_SOCKETS,

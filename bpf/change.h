@@ -7,23 +7,35 @@
 #include "valid.h"
 #include "value.h"
 
-/* A prepared group's id; other than 0: there is none. Root has some of its own. */
-static __always_inline long take_prepared(u32 uid, u32 *group_id)
+/* The id of a group that is not in use, a prepared one if any is left; other than 0: there is none.
+ * Root has some of its own.
+ */
+static __always_inline long take_group(u32 uid, u32 *group_id)
 {
 	if (!uid && !bpf_map_pop_elem(MAP(ROOT_GROUPS), group_id))
 		return 0;
-	return bpf_map_pop_elem(MAP(FREE_GROUPS), group_id);
+	if (!bpf_map_pop_elem(MAP(FREE_GROUPS), group_id))
+		return 0;
+	if (!bpf_map_pop_elem(MAP(SPARE_GROUPS), group_id))
+		return 0;
+	return uid ? -ENOENT : bpf_map_pop_elem(MAP(ROOT_SPARES), group_id);
 }
 
-static __always_inline void give_back(u32 group_id)
+static __always_inline void give_back(const struct group *group, u32 group_id)
 {
-	if (is_reserved(group_id))
+	bool has_maps = group->state == GROUP_PREPARED;
+
+	if (is_reserved(group_id) && has_maps)
 		bpf_map_push_elem(MAP(ROOT_GROUPS), &group_id, 0);
-	else
+	else if (is_reserved(group_id))
+		bpf_map_push_elem(MAP(ROOT_SPARES), &group_id, 0);
+	else if (has_maps)
 		bpf_map_push_elem(MAP(FREE_GROUPS), &group_id, 0);
+	else
+		bpf_map_push_elem(MAP(SPARE_GROUPS), &group_id, 0);
 }
 
-/* Make a prepared group live, for an address and with a dissector. */
+/* Make a group live, for an address and with a dissector. */
 static __always_inline void fill_group(struct group *group, const struct group_key *key,
 				       const struct dissector *dissector)
 {
@@ -41,7 +53,7 @@ static __always_inline void fill_group(struct group *group, const struct group_k
 }
 
 /*
- * Make a prepared group the group of this address, with the dissector that the
+ * Make an unused group the group of this address, with the dissector that the
  * operator has set for it, else that of the value being set, or FLOW when
  * another option is. NULL: refused with *error.
  */
@@ -56,6 +68,7 @@ static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struc
 	struct policy *policy;
 	struct group *group;
 	struct user *user;
+	u32 before;
 
 	*error = EBADF;
 	user = user_of(request->uid);
@@ -67,7 +80,7 @@ static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struc
 	policy = bpf_map_lookup_elem(MAP(POLICIES), key);
 	key->netns = netns;
 	key->ifindex = ifindex;
-	if (take_prepared(request->uid, group_id))
+	if (take_group(request->uid, group_id))
 		return NULL;
 	group = bpf_map_lookup_elem(MAP(GROUPS), group_id);
 	dissector = bpf_map_lookup_elem(MAP(DISSECTORS), group_id);
@@ -84,19 +97,20 @@ static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struc
 		dissector->type = DISSECTOR_NOOP;
 	if (!is_valid(dissector) || (key->protocol && dissector->type != DISSECTOR_NOOP)) {
 		*error = EPERM;
-		give_back(*group_id);
+		give_back(group, *group_id);
 		return NULL;
 	}
 
 	group->flows = policy ? policy->flows : 0;
 	group->lines_since = bpf_jiffies64();
 	group->uid = request->uid;
+	before = group->state;
 	fill_group(group, key, dissector);
 	note_port(ntohs(key->port));
 	if (bpf_map_update_elem(MAP(GROUP_INDEX), key, group_id, BPF_NOEXIST)) {
 		/* another socket of the address came first, or the index is full */
-		group->state = GROUP_PREPARED;
-		give_back(*group_id);
+		group->state = before;
+		give_back(group, *group_id);
 		return group_at(key, group_id);
 	}
 	__sync_fetch_and_add(&user->groups_made, 1);

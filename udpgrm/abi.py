@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 from enum import IntEnum, IntFlag
 
-LAYOUT = 8
+LAYOUT = 9
 
 GENERATION_SLOTS = 32
 SLOT_SOCKETS = 256
@@ -66,7 +66,7 @@ class DissectorType(IntEnum):
 class GroupState(IntEnum):
     """The state of a group id."""
 
-    FREE = 0
+    SPARE = 0
     PREPARED = 1
     LIVE = 2
     DELETED = 3
@@ -160,6 +160,8 @@ class Relocation(IntEnum):
     ENROLLED_COUNTS = 34
     LINES = 35
     PORTS = 36
+    SPARE_GROUPS = 37
+    ROOT_SPARES = 38
     OWN_SLOTS = 56
     OWN_SOCKETS = 57
     OWN_COUNTERS = 58

@@ -62,8 +62,7 @@ def _explained(sock: socket.socket) -> Iterator[None]:
             raise NotHooked(
                 error.errno,
                 "the socket was bound before the hooks came or without SO_REUSEPORT, its address "
-                "is another user's, or no group is left for it: all are in use, or, for a "
-                "moment, all prepared ones (udpgrm doctor; limits.prepared_groups)",
+                "is another user's, or no group is left for it (udpgrm doctor; limits.groups)",
             ) from error
         raise
 

@@ -151,6 +151,7 @@ class GarbageCollector:
                 group.probes -= 1
 
     def _collect_group(self, group_id: int, group: abi.Group, entered: dict[int, bytes]) -> None:
+        self._pool.ensure_maps(group_id)
         with contextlib.suppress(LookupError), GroupEntries(self._maps, group_id) as group_entries:
             dead = {
                 array_entry

@@ -24,7 +24,6 @@ from udpgrm.journald import Fields, MessageId
 from udpgrm.kernel import pidfd
 from udpgrm.kernel.descriptors import Unreachable
 from udpgrm.state import address, connected, connecting, holders
-from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
 
 #: What the kernel does not do with a socket, and why.
@@ -231,7 +230,7 @@ class MessageHandler:
             f"socket found {where} so_cookie {message.cookie:#x}",
             fields.of_message(group, message),
         )
-        with GroupEntries(self._maps, message.group_id) as group_entries:
+        with self._registrar.entries(message.group_id) as group_entries:
             if connecting.is_connected(fd):
                 connecting.give_back(self._maps, group_entries, message, fd)
                 self._registrar.begin_round()
@@ -260,7 +259,7 @@ class MessageHandler:
             os.close(fd)
 
     def _after_connect(self, message: abi.Message, fd: int) -> None:
-        with GroupEntries(self._maps, message.group_id) as group_entries:
+        with self._registrar.entries(message.group_id) as group_entries:
             if connecting.is_connected(fd):
                 connecting.give_back(self._maps, group_entries, message, fd)
                 self._registrar.begin_round()

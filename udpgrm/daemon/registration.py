@@ -36,6 +36,14 @@ class Registrar:
         """Begin a round of messages: sockets may have closed since the last one."""
         self._taken_until.clear()
 
+    def entries(self, group_id: int) -> GroupEntries:
+        """Open a group's entries, also of a group that a hook took without maps.
+
+        Raises OSError.
+        """
+        self._pool.ensure_maps(group_id)
+        return GroupEntries(self._maps, group_id)
+
     def register(
         self, group: abi.Group, group_entries: GroupEntries, message: abi.Message, fd: int
     ) -> None:

@@ -75,6 +75,7 @@ class Steering:
             if self._shared and dissector.label and not group.next_entry:
                 self._pool.ensure_sockmap(group_id)
             self._keying.prepare(group, dissector)
+            self._pool.ensure_maps(group_id)
             try:
                 self._load(group_id)
             except renewing.BROKEN as error:

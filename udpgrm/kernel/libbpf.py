@@ -155,6 +155,16 @@ def map_lookup(fd: int, key: bytes, value_size: int) -> Optional[bytes]:
     return value.raw
 
 
+def map_pop(fd: int, value_size: int) -> Optional[bytes]:
+    """Take the first value out of a queue, or return None if it has none."""
+    value = ctypes.create_string_buffer(value_size)
+    result = lib.bpf_map_lookup_and_delete_elem(fd, None, value)
+    if result == -errno.ENOENT:
+        return None
+    _check(result, "map pop")
+    return value.raw
+
+
 def map_first_missing(fd: int, keys: Sequence[int], value_size: int) -> int:
     """Return the position of the first of these 32-bit keys that a map lacks, else their count.
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prepared groups and flow tables, which hooks can take without the daemon."""
+"""Groups and flow tables that hooks can take without the daemon, some with their maps prepared."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import time
@@ -35,6 +36,10 @@ def is_reserved(number: int) -> bool:
     return number % abi.RESERVE == abi.RESERVE - 1
 
 
+def _spares(roots: bool) -> str:
+    return "root_spares" if roots else "spare_groups"
+
+
 def _share(prepared: int, ids: Counter[bool], roots: bool) -> int:
     """Return how many of the prepared ids are for root only, or for any user; ids: all."""
     for_root = min(max(1, prepared // 4), ids[True])
@@ -60,7 +65,20 @@ class Pool:
         self._prepared = {True: (-_SOON_S, 0), False: (-_SOON_S, 0)}
         #: Whether fewer groups than wanted were prepared the last time
         self._is_short = {True: False, False: False}
+        self._offer_new_ids()
         self._recount()
+
+    def _offer_new_ids(self) -> None:
+        """Offer to hooks the ids that were never used."""
+        for group_id in self._maps.groups_in(GroupState.SPARE):
+            if not self._maps.group(group_id).epoch:
+                self._offer(group_id, 1)
+
+    def _offer(self, group_id: int, epoch: int) -> None:
+        """Offer an id to hooks; its maps are made once it is prepared, or in use."""
+        spare = abi.Group(epoch=epoch, state=GroupState.SPARE)
+        libbpf.map_update(self._maps["groups"], index(group_id), bytes(spare))
+        libbpf.map_update(self._maps[_spares(is_reserved(group_id))], None, index(group_id))
 
     def _recount(self) -> None:
         """Correct the counts of what users use: a daemon that was killed may have miscounted."""
@@ -87,9 +105,9 @@ class Pool:
             wanted = _share(self._limits.prepared_groups, self._groups, roots)
             ready = self._groups_in(GroupState.PREPARED, roots)
             if len(ready) <= wanted // 2 or self._is_short[roots]:
-                free = self._groups_in(GroupState.FREE, roots)[: wanted - len(ready)]
-                self._prepare_groups(free[:_AT_ONCE])
-                self._is_short[roots] = len(free) > _AT_ONCE
+                missing = wanted - len(ready)
+                prepared = self._prepare_groups(min(missing, _AT_ONCE), roots)
+                self._is_short[roots] = prepared == _AT_ONCE < missing
         used = self._maps.tables_of(*_IN_USE)
         for roots in (True, False):
             taken = sum(is_reserved(number) == roots for number in used)
@@ -152,16 +170,41 @@ class Pool:
             for fd in made.values():
                 os.close(fd)
 
-    def _prepare_groups(self, group_ids: Sequence[int]) -> None:
+    def _prepare_groups(self, count: int, roots: bool) -> int:
+        """Prepare spare groups, and return how many."""
+        spares, prepared = self._maps[_spares(roots)], "root_groups" if roots else "free_groups"
+        popped = (libbpf.map_pop(spares, 4) for _ in range(count))
+        taken = list(itertools.takewhile(lambda key: key is not None, popped))
+        group_ids = [int.from_bytes(key, sys.byteorder) for key in taken if key is not None]
+        try:
+            self._make_maps(group_ids)
+        except Exception:
+            for group_id in group_ids:
+                libbpf.map_update(spares, None, index(group_id))
+            raise
+        for group_id in group_ids:
+            self._maps.group(group_id).state = GroupState.PREPARED
+            libbpf.map_update(self._maps[prepared], None, index(group_id))
+        return len(group_ids)
+
+    def _make_maps(self, group_ids: Sequence[int]) -> None:
         self._install("sockets", group_ids, layout.make_sockets)
         self._install("counters", group_ids, layout.make_counters)
         self._install("slots", group_ids, make_empty_slots)
-        for group_id in group_ids:
-            epoch = self._maps.group(group_id).epoch + 1
-            fresh = abi.Group(epoch=epoch, state=GroupState.PREPARED)
-            libbpf.map_update(self._maps["groups"], index(group_id), bytes(fresh))
-            queue = "root_groups" if is_reserved(group_id) else "free_groups"
-            libbpf.map_update(self._maps[queue], None, index(group_id))
+
+    def ensure_maps(self, group_id: int) -> None:
+        """Make the maps of a group that a hook has taken without, and of others at once.
+
+        Servers of many addresses take more groups in an instant than are prepared.
+        """
+        if self._has_maps(group_id):
+            return
+        live = self._maps.groups_in(GroupState.LIVE)
+        others = [number for number in live if number != group_id and not self._has_maps(number)]
+        self._make_maps([group_id, *others[: _AT_ONCE - 1]])
+
+    def _has_maps(self, group_id: int) -> bool:
+        return self._maps.has_inner("slots", group_id)  # which are made last
 
     def _new_tables(self, count: int, roots: bool, flows: int = 0) -> list[int]:
         """Make empty flow tables and return their ids; fewer if all are in use."""
@@ -215,14 +258,16 @@ class Pool:
             self._drop_table(table)
 
     def release_group(self, group_id: int, group: abi.Group) -> None:
-        """Release a deleted group's id; its maps are replaced when it is used again."""
+        """Offer a deleted group's id to hooks again; its maps are replaced when it is used."""
         for slot in range(abi.GENERATION_SLOTS):
             if group.table[slot]:
                 self.release_table(group_id, group, slot)
         if self._maps.has_inner("sockmaps", group_id):
             self._maps.drop_inner("sockmaps", group_id)
         self._maps.user(abi.user_of(group.uid)).groups_gone += 1
-        group.state = GroupState.FREE
+        for outer in ("slots", "counters", "sockets"):
+            self._maps.disown_inner(outer, group_id)
+        self._offer(group_id, group.epoch + 1)
 
     def ensure_sockmap(self, group_id: int) -> None:
         """Give a group the kind of socket map that permits tubular to have its sockets too."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Optional
 
-from udpgrm.abi import GroupState
 from udpgrm.state import address
 from udpgrm.state.maps import Maps
 from udpgrm.state.view import GroupView, Viewer
@@ -33,10 +32,9 @@ class Finder:
         self._maps = maps
         self._viewer = Viewer(maps)
         self._ids: dict[bytes, list[int]] = {}
-        for group_id in maps.groups_in(GroupState.LIVE):
-            key = maps.group(group_id).key
-            if key.netns == namespace:
-                self._ids.setdefault(address.of_any_device(key), []).append(group_id)
+        for group_id, group in maps.live_groups():
+            if group.key.netns == namespace:
+                self._ids.setdefault(address.of_any_device(group.key), []).append(group_id)
 
     def find(self, where: str, with_flows: bool = False) -> Optional[GroupView]:
         """Return the group at an address; None: there is none. Raises SeveralGroups."""
@@ -52,8 +50,8 @@ class Finder:
             if wanted.selects(wanted.plain, self._maps.group(group_id).key.ifindex)
         ]
         if len(found) > 1:
-            views = [self._viewer.group(group_id, with_flows=False) for group_id in found]
-            raise SeveralGroups(where, views)
+            views = (self._viewer.group(group_id, with_flows=False) for group_id in found)
+            raise SeveralGroups(where, [view for view in views if view is not None])
         return found[0] if found else None
 
 

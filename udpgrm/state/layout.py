@@ -306,6 +306,12 @@ MAPS = {
     "root_groups": _Map(
         _plain(libbpf.MAP_QUEUE, "udpgrm_rootgrp", 0, 4, _groups), Relocation.ROOT_GROUPS
     ),
+    "spare_groups": _Map(
+        _plain(libbpf.MAP_QUEUE, "udpgrm_sparegrp", 0, 4, _groups), Relocation.SPARE_GROUPS
+    ),
+    "root_spares": _Map(
+        _plain(libbpf.MAP_QUEUE, "udpgrm_rootspr", 0, 4, _groups), Relocation.ROOT_SPARES
+    ),
     "root_tables": _Map(
         _plain(libbpf.MAP_QUEUE, "udpgrm_roottbl", 0, 4, MAX_TABLES), Relocation.ROOT_TABLES
     ),

@@ -97,6 +97,18 @@ class Maps:
         memory = self._memory("groups", self.group_count * ctypes.sizeof(abi.Group))
         return abi.Group.from_buffer(memory, group_id * ctypes.sizeof(abi.Group))
 
+    def live_group(self, group_id: int) -> Optional[abi.Group]:
+        """Return a copy of a live group's record; None: the daemon may be resetting it."""
+        group = abi.Group.from_buffer_copy(self.group(group_id))
+        return group if group.state == abi.GroupState.LIVE else None
+
+    def live_groups(self) -> Iterator[tuple[int, abi.Group]]:
+        """Yield the ids of the live groups with copies of their records."""
+        for group_id in self.groups_in(abi.GroupState.LIVE):
+            group = self.live_group(group_id)
+            if group is not None:
+                yield group_id, group
+
     def groups_in(self, *states: abi.GroupState) -> list[int]:
         """Return the ids of the groups in these states; only the state of each group is read."""
         size, start = ctypes.sizeof(abi.Group), abi.Group.state.offset
@@ -173,6 +185,13 @@ class Maps:
         libbpf.map_update_batch(self[outer], fds)
         for number, fd in fds.items():
             self._inner_id(outer, number).value = libbpf.map_id(fd)
+
+    def disown_inner(self, outer: str, number: int) -> None:
+        """Record that a map of maps has no map there; what it has stays until it is replaced.
+
+        To remove it would wait for all running programs.
+        """
+        self._inner_id(outer, number).value = 0
 
     def drop_inner(self, outer: str, number: int) -> None:
         """Remove a map from a map of maps; it is freed once no process or program uses it."""

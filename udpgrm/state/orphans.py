@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Optional
 
 from udpgrm import abi
-from udpgrm.abi import GroupState
 from udpgrm.kernel import libbpf, loaded
 from udpgrm.state import layout
 from udpgrm.state.layout import Config
@@ -88,10 +87,10 @@ def groups(directory: Path, current: Maps, only: Optional[str]) -> list[GroupVie
         if program.startswith(layout.STEERING_PREFIX) and group_id.isdecimal() and ours not in ids:
             maps = _OrphanMaps(_open(ids, name))
             try:
-                if "groups" in maps.fds and maps.group(int(group_id)).state == GroupState.LIVE:
+                if "groups" in maps.fds:
                     view = Viewer(maps).group(int(group_id), with_flows=True)
-                    alive = any(item.alive for item in view.generations)
-                    if alive and only in (None, view.address):
+                    alive = view is not None and any(item.alive for item in view.generations)
+                    if view is not None and alive and only in (None, view.address):
                         found.append(view)
             finally:
                 maps.close()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, Optional
 
 from udpgrm import abi
-from udpgrm.abi import DissectorType, GroupState
+from udpgrm.abi import DissectorType
 from udpgrm.dissectors import kinds
 from udpgrm.kernel import libbpf
 from udpgrm.state import address, connected, counters
@@ -156,8 +156,8 @@ class Viewer:
         """Yield the ids of the live groups, or of the groups at one ADDRESS[%DEVICE]:PORT."""
         where = None if only is None else address.read(only)
         wanted = b"" if where is None else address.of_any_device(where.key)
-        for group_id in self._maps.groups_in(GroupState.LIVE):
-            key = self._maps.group(group_id).key
+        for group_id, group in self._maps.live_groups():
+            key = group.key
             # most are of other addresses, whose texts would take long
             if where is None or (
                 address.of_any_device(key) == wanted
@@ -167,12 +167,15 @@ class Viewer:
 
     def groups(self, only: Optional[str] = None, with_flows: bool = True) -> list[GroupView]:
         """Return the live groups, by address; their flows only if with_flows."""
-        views = [self.group(group_id, with_flows) for group_id in self.group_ids(only)]
-        return sorted(views, key=lambda view: (view.address, view.netns, view.ifindex))
+        views = (self.group(group_id, with_flows) for group_id in self.group_ids(only))
+        found = [view for view in views if view is not None]
+        return sorted(found, key=lambda view: (view.address, view.netns, view.ifindex))
 
-    def group(self, group_id: int, with_flows: bool) -> GroupView:
-        """Return one group; without flows their counts are None."""
-        group = self._maps.group(group_id)
+    def group(self, group_id: int, with_flows: bool) -> Optional[GroupView]:
+        """Return one group; without flows their counts are None. None: it was deleted just now."""
+        group = self._maps.live_group(group_id)
+        if group is None:
+            return None
         dissector = self._maps.dissector(group_id)
         kind = kinds.of_type(group.type, dissector.name)
         flows = list(self._flows(group)) if with_flows else []

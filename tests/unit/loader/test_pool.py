@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""What the pool hands out is new, whatever was prepared, taken or given back before.
+"""Test that what the pool offers is new, whatever was prepared, taken or given back before.
 
 Maps are dictionaries here; hooks are played by the test, daemons come and go.
 """
@@ -28,7 +28,14 @@ from udpgrm.state import maps as state
 from udpgrm.state.layout import Limits
 
 LIMITS = Limits(groups=3, flows=64, prepared_groups=2, prepared_tables=3)
-QUEUES = ("free_groups", "root_groups", "free_tables", "root_tables")
+QUEUES = (
+    "free_groups",
+    "root_groups",
+    "spare_groups",
+    "root_spares",
+    "free_tables",
+    "root_tables",
+)
 
 
 def number(data: bytes) -> int:
@@ -86,6 +93,13 @@ class FakeMaps:
             self.made += 1
             self.update(outer, state.index(key), state.index(self.made))
 
+    def disown_inner(self, outer: str, key: int) -> None:
+        self.delete(outer, state.index(key))
+
+    def pop(self, name: str, size: int) -> Optional[bytes]:
+        queue = self.queues[name]
+        return state.index(queue.pop(0)) if queue else None
+
     def drop_inner(self, outer: str, key: int) -> None:
         self.delete(outer, state.index(key))
 
@@ -116,6 +130,7 @@ def faked(maps: FakeMaps) -> Iterator[None]:
                 map_update=maps.update,
                 map_lookup=maps.lookup,
                 map_delete=maps.delete,
+                map_pop=maps.pop,
                 NOEXIST=1,
             ),
         )
@@ -166,6 +181,22 @@ class Restarts(RuleBasedStateMachine):
         group = self.maps.queues["free_groups"].pop(0)
         assert self.maps.group(group).state == GroupState.PREPARED
         self.maps.group(group).state = GroupState.LIVE
+
+    @precondition(lambda self: self.maps.queues["spare_groups"])
+    @rule()
+    def a_hook_makes_a_group_of_a_spare_one(self) -> None:
+        group = self.maps.queues["spare_groups"].pop(0)
+        assert self.maps.group(group).state == GroupState.SPARE
+        assert not self.maps.has_inner("slots", group)
+        self.maps.group(group).state = GroupState.LIVE
+
+    @precondition(lambda self: self.live())
+    @rule(data=st.data())
+    def the_daemon_makes_maps(self, data: st.DataObject) -> None:
+        group = data.draw(st.sampled_from(self.live()))
+        self.pool.ensure_maps(group)
+        for outer in ("slots", "sockets", "counters"):
+            assert self.maps.has_inner(outer, group)
 
     @precondition(lambda self: self.live() and self.maps.queues["free_tables"])
     @rule(data=st.data(), slot=st.integers(0, 3))
@@ -233,6 +264,13 @@ class Restarts(RuleBasedStateMachine):
         assert len(queued) == len(set(queued))
         assert [item for item in queued if self.maps.group(item).state != GroupState.PREPARED] == []
 
+    @invariant()
+    def an_unused_group_is_queued_once(self) -> None:
+        names = ("free_groups", "root_groups", "spare_groups", "root_spares")
+        queued = [item for name in names for item in self.maps.queues[name]]
+        unused = self.maps.groups_in(GroupState.PREPARED, GroupState.SPARE)
+        assert sorted(queued) == unused
+
 
 # not shrunk: that takes longer than reading 25 steps
 Restarts.TestCase.settings = settings(
@@ -253,10 +291,12 @@ def test_what_is_prepared_at_first(maps: FakeMaps) -> None:
     assert maps.queues == {
         "free_groups": [0, 1],
         "root_groups": [],  # all ids are below the first of root's
+        "spare_groups": [2],
+        "root_spares": [],
         "free_tables": [1, 2],
         "root_tables": [7],
     }
-    assert [record.epoch for record in maps.records] == [1, 1, 0]
+    assert [record.epoch for record in maps.records] == [1, 1, 1]
 
 
 def test_others_take_nothing_of_what_is_kept_for_root(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,6 +360,37 @@ def test_no_memory_for_a_table_loses_none(monkeypatch: pytest.MonkeyPatch) -> No
         assert maps.queues["free_tables"] == [1, 2]
 
 
+def test_no_memory_for_a_group_loses_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = FakeMaps()
+    with faked(maps):
+        mine = pool_of(maps)
+        with pytest.MonkeyPatch.context() as patch:
+
+            def fails(*_: object) -> int:
+                raise MemoryError
+
+            patch.setattr(layout, "make_counters", fails)
+            with pytest.raises(MemoryError):
+                mine.refill()
+        mine.refill()
+        assert sorted(maps.queues["free_groups"] + maps.queues["spare_groups"]) == [0, 1, 2]
+        assert len(maps.queues["free_groups"]) == 2
+
+
+def test_maps_of_groups_that_were_spare_are_made_together() -> None:
+    maps = FakeMaps(groups=80)
+    with faked(maps):
+        mine = pool_of(maps)
+        for group_id in range(60):
+            maps.group(group_id).state = GroupState.LIVE
+        mine.ensure_maps(50)
+        made = [group_id for group_id in range(80) if maps.has_inner("slots", group_id)]
+        assert made == [*range(31), 50]
+        before = maps.made
+        mine.ensure_maps(50)
+        assert maps.made == before
+
+
 def test_more_tables_are_prepared_while_all_are_taken_fast(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -374,7 +445,7 @@ def test_tables_that_were_given_back_are_used_again(
         mine.ensure_table(0, maps.group(0), slot)
     maps.group(0).state = GroupState.DELETED
     mine.release_group(0, maps.group(0))
-    assert maps.group(0).state == GroupState.FREE
+    assert maps.group(0).state == GroupState.SPARE
     assert set(maps.group(0).table) == {0}
     assert maps.content["table_index"] == {}
 
@@ -385,10 +456,8 @@ def test_an_id_that_is_used_again_has_another_epoch(maps: FakeMaps) -> None:
     number_of_group = maps.queues["free_groups"].pop(0)
     maps.group(number_of_group).state = GroupState.DELETED
     mine.release_group(number_of_group, maps.group(number_of_group))
-    maps.queues["free_groups"].clear()
-    maps.group(1).state = GroupState.LIVE
-    mine.refill()
     assert maps.group(number_of_group).epoch == 2
+    assert maps.queues["spare_groups"] == [2, number_of_group]
 
 
 def test_no_free_tables(maps: FakeMaps, monkeypatch: pytest.MonkeyPatch) -> None:
