@@ -153,7 +153,7 @@ class _Machine:
 
 
 def interpret(program: Sequence[Instruction], packet: Packet) -> int:
-    """The result of a filter, FAILED or TOO_SHORT."""
+    """Return the result of a filter, FAILED or TOO_SHORT."""
     try:
         return _Machine(program, packet).run()
     except _Failed:
@@ -176,7 +176,7 @@ _FROM_NETWORK = [NET_OFF + 12, NET_OFF + 14, NET_OFF + 16, NET_OFF + 0xFFF00]
 
 
 def random_filter(source: random.Random, unknown: float = 0.01) -> list[Instruction]:
-    """A filter; some jumps leave it, and `unknown` of the instructions are none."""
+    """Return a filter; some jumps leave it, and `unknown` of the instructions are none."""
     length = source.randint(1, 64)
     program = []
     for position in range(length):
@@ -205,7 +205,7 @@ def random_filter(source: random.Random, unknown: float = 0.01) -> list[Instruct
 
 
 def one_of_each() -> list[list[Instruction]]:
-    """Filters of one instruction of the language each, so that none is missed by chance."""
+    """Return filters of one instruction of the language each, so that none is missed by chance."""
     before = [Instruction(0x20, 0, 0, 4), Instruction(0x07, 0, 0, 0), Instruction(0x28, 0, 0, 1)]
     after = [Instruction(0x16, 0, 0, 0), Instruction(0x06, 0, 0, 77)]
     return [

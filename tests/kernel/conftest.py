@@ -50,7 +50,7 @@ def network() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_network() -> Iterator[None]:
-    """A network namespace with nothing but loopback."""
+    """Yield a network namespace with nothing but loopback."""
     with network():
         yield
 
@@ -76,7 +76,7 @@ def _inside(cgroup: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def cgroup() -> Iterator[Path]:
-    """A cgroup that holds this process while the tests run."""
+    """Yield a cgroup that holds this process while the tests run."""
     root = cgroups.default_root()
     _remove_leftovers(root)
     path = root / f"{_NAME}{os.getpid()}"
@@ -115,7 +115,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bare_host(cgroup: Path, cache: Path, tmp_path: Path) -> Iterator[Host]:
-    """A host on which no daemon runs yet."""
+    """Yield a host on which no daemon runs yet."""
     scratch = tmp_path / "daemon"
     scratch.mkdir()
     host = Host(_BPFFS / cgroup.name, cgroup, scratch)
@@ -127,14 +127,14 @@ def bare_host(cgroup: Path, cache: Path, tmp_path: Path) -> Iterator[Host]:
 
 @pytest.fixture
 def own_host(bare_host: Host) -> Host:
-    """A host with a daemon of the test's own, as the reference is run."""
+    """Return a host with a daemon of the test's own, as the reference is run."""
     bare_host.start()
     return bare_host
 
 
 @pytest.fixture
 def host(request: pytest.FixtureRequest) -> Host:
-    """A host with a daemon of the test's own, or the shared one where `daemon("shared")` marks it.
+    """Return a host with a daemon of the test's own, or the shared one by `daemon("shared")`.
 
     The mark is a file's as a rule; tests in it that do something to the daemon are `daemon("own")`.
     """
@@ -148,7 +148,7 @@ def host(request: pytest.FixtureRequest) -> Host:
 def running_host(
     cgroup: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Host]:
-    """A host whose daemon runs until the last test, with a cgroup inside of the tests' own."""
+    """Yield a host whose daemon runs until the last test, with a cgroup inside the tests' own."""
     path = cgroup / "shared"
     path.mkdir()
     host = Host(_BPFFS / (cgroup.name + _SHARED), path, tmp_path_factory.mktemp("daemon"))
@@ -162,7 +162,7 @@ def running_host(
 
 @pytest.fixture
 def shared_host(running_host: Host, request: pytest.FixtureRequest) -> Iterator[Host]:
-    """A host with a daemon that other tests use too: saves the second that a start takes.
+    """Yield a host with a daemon that other tests use too, which saves a start of a second.
 
     Groups of different network namespaces have nothing in common but policies, which go with the
     test; each test has a namespace of its own. Not for tests that do something to the daemon.

@@ -15,7 +15,7 @@ from tests.kernel.restarts import Edge
 
 @pytest.fixture
 def edge(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Edge]:
-    """A service that is defined, but not yet started."""
+    """Yield a service that is defined, but not yet started."""
     edge = Edge(host, tmp_path, monkeypatch)
     yield edge
     edge.clean()
@@ -23,7 +23,7 @@ def edge(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 @pytest.fixture
 def serving(edge: Edge) -> Edge:
-    """The service, its generation 1 working."""
+    """Return the service, its generation 1 working."""
     done = edge.restart("--json")
     assert done.returncode == 0, done.stdout + done.stderr
     return edge

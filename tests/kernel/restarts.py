@@ -165,7 +165,7 @@ class Edge:
         return Command(self.host.directory, arguments or ("restart", "edge"), before)
 
     def journal(self) -> dict[str, Any]:
-        """The journal as it is on the disk."""
+        """Return the journal as it is on the disk."""
         document: dict[str, Any] = json.loads((self.state / "edge.json").read_text())
         return document
 
@@ -186,11 +186,11 @@ class Edge:
         until(announced, step)
 
     def steps(self) -> list[str]:
-        """The steps of the last restart."""
+        """Return the steps of the last restart."""
         return [step["step"] for step in self.journal()["steps"]]
 
     def alive(self) -> list[int]:
-        """Generations whose units run."""
+        """Return the generations whose units run."""
         found = []
         for path in self.host.cgroup.glob("edge@*.service"):
             with contextlib.suppress(OSError):  # stopped just now
@@ -205,7 +205,7 @@ class Edge:
             remove_cgroup(path)
 
     def working(self, where: str = WHERE) -> int:
-        """The working generation."""
+        """Return the working generation."""
         number: int = self.host.group(where)["applications"][0]["working_generation"]
         return number
 
@@ -216,7 +216,7 @@ def serving_only(edge: Edge, generation: int) -> bool:
 
 
 def ask(sock: socket.socket, to: tuple[str, int] = TO) -> int:
-    """The generation that answers a socket."""
+    """Return the generation that answers a socket."""
     sock.settimeout(PATIENCE_S)
     sock.sendto(b"?", to)
     return int(sock.recv(100).split()[0])

@@ -102,7 +102,7 @@ def attached(cgroup: Path, kind: int, attach_type: int, code: bytes) -> Iterator
 
 
 def test_one_that_looks_sockets_up(host: Host) -> None:
-    """At an address the kernel drops what the steering program has chosen, and counted."""
+    """Name a program at whose address the kernel drops the choice of steering, which is counted."""
     pass_all = bytes.fromhex("b7000000010000009500000000000000")
     program = libbpf.prog_load(_SK_LOOKUP, "other", pass_all, _LOOKUP)
     with grm.bind(ADDRESS)[0] as sock, Path("/proc/self/ns/net").open() as namespace:

@@ -52,7 +52,7 @@ def gates(monkeypatch: pytest.MonkeyPatch) -> t.Any:
 
 @pytest.fixture
 def prometheus(tmp_path: Path) -> Iterator[None]:
-    """A Prometheus that scrapes one metric each second."""
+    """Yield a Prometheus that scrapes one metric each second."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Metrics)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     config = tmp_path / "prometheus.yml"

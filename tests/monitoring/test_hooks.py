@@ -33,7 +33,7 @@ def ask(path: Path, command: str) -> str:
 
 @pytest.fixture
 def haproxy(tmp_path: Path) -> Iterator[Path]:
-    """The socket of an HAProxy with a server fl1."""
+    """Yield the socket of an HAProxy with a server fl1."""
     path, config = tmp_path / "admin.sock", tmp_path / "haproxy.cfg"
     config.write_text(
         f"global\n  stats socket {path} level admin\n"
@@ -60,7 +60,7 @@ def test_haproxy(haproxy: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def bird(tmp_path: Path) -> Iterator[Path]:
-    """The socket of a bird with a protocol edge."""
+    """Yield the socket of a bird with a protocol edge."""
     path, config = tmp_path / "bird.ctl", tmp_path / "bird.conf"
     config.write_text(
         "router id 192.0.2.1;\nprotocol static edge { ipv4; route 198.51.100.0/24 unreachable; }\n"

@@ -46,7 +46,7 @@ def expressions() -> list[str]:
 
 @pytest.fixture
 def scraped(host: Host, tmp_path: Path) -> Iterator[Host]:
-    """A host with two generations that were asked, and a Prometheus that has scraped it."""
+    """Yield a host with two generations that were asked, and a Prometheus that has scraped it."""
     config = tmp_path / "prometheus.yml"
     config.write_text(
         "global: {scrape_interval: 1s, evaluation_interval: 1s}\n"

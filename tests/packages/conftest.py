@@ -75,7 +75,7 @@ def repacked(package: Path, directory: Path, version: str) -> Path:
 
 @pytest.fixture(scope="session")
 def package() -> Path:
-    """The Debian package."""
+    """Return the Debian package."""
     [found] = ARTIFACTS.glob("udpgrm_*.deb")
     return found
 

@@ -18,7 +18,7 @@ from tests.packages.test_deb import ECHO
 
 @pytest.fixture(scope="module")
 def pip(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """pip's own wheel, which runs as it is: hosts have none."""
+    """Return pip's own wheel, which runs as it is: hosts have none."""
     work = tmp_path_factory.mktemp("pip")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(work)]
     subprocess.run([*command, "pip"], check=True)

@@ -87,7 +87,7 @@ class _Threads:
 
 
 def requests(payload: bytes, answer: bytes) -> Callable[[int], Client]:
-    """A client that sends one packet from a new port, and knows how its answer begins."""
+    """Return a client that sends one packet from a new port, and knows how its answer begins."""
 
     def ask(port: int) -> tuple[int, int]:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -102,7 +102,7 @@ def requests(payload: bytes, answer: bytes) -> Callable[[int], Client]:
 
 
 def snmp(port: int) -> Client:
-    """net-snmp's snmpget, one after the other."""
+    """Run net-snmp's snmpget, one after the other."""
 
     def ask() -> tuple[int, int]:
         command = ["snmpget", "-v2c", "-cpublic", "-r0", f"-t{_TIMEOUT_S}", "-Oqv", "-m", ""]
@@ -135,7 +135,7 @@ def radius(port: int) -> Client:
 
 
 def http3(port: int) -> Client:
-    """ngtcp2's gtlsclient: a connection and a download, one after the other."""
+    """Run ngtcp2's gtlsclient: a connection and a download, one after the other."""
 
     def ask() -> tuple[int, int]:
         with tempfile.TemporaryDirectory(prefix="udpgrm-http3-") as directory:
@@ -155,7 +155,7 @@ def http3(port: int) -> Client:
 
 
 def coap(path: str) -> Callable[[int], Client]:
-    """libcoap's coap-client: confirmable requests, each from a new port, none repeated."""
+    """Run libcoap's coap-client: confirmable requests, each from a new port, none repeated."""
 
     def ask(port: int) -> tuple[int, int]:
         done = subprocess.run(
@@ -264,5 +264,5 @@ class Turn:
 
 
 def dns(port: int) -> Client:
-    """dnsperf, and a resolver with a new port for each query."""
+    """Run dnsperf, and a resolver with a new port for each query."""
     return Load(port)

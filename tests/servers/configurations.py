@@ -135,7 +135,7 @@ def unbound(directory: Path, port: int) -> list[str]:
 
 
 def dnsdist(directory: Path, port: int) -> list[str]:
-    """Forwards; one thread and socket for each addLocal."""
+    """Configure dnsdist, which forwards, with one thread and socket for each addLocal."""
     path = _write(directory, _DNSDIST, port)
     return ["/usr/bin/dnsdist", "--supervised", "--disable-syslog", "-C", str(path)]
 

@@ -68,7 +68,7 @@ def plain(cgroup: Path) -> Iterator[Instances]:
 
 @pytest.fixture(scope="session")
 def upstream(cgroup: Path) -> Iterator[None]:
-    """The server that those ask which only forward."""
+    """Yield the server that forwarding servers ask."""
     parent = cgroup.with_name(f"{cgroup.name}-upstream")
     parent.mkdir()
     try:
@@ -81,7 +81,7 @@ def upstream(cgroup: Path) -> Iterator[None]:
 
 @pytest.fixture
 def box(cache: Path) -> Iterator[Box]:
-    """A host on which nothing was set up yet."""
+    """Yield a host on which nothing was set up yet."""
     box = Box()
     yield box
     box.close()

@@ -80,7 +80,7 @@ class Instance:
 
 @contextlib.contextmanager
 def instances(parent: Path, prefix: str) -> Iterator[Instances]:
-    """A place to start instances from; all have ended when the block is left."""
+    """Yield what starts instances, all of which end with the block."""
     scratch = Path(tempfile.mkdtemp(prefix="udpgrm-servers-"))
     started = Instances(parent, scratch, prefix)
     try:

@@ -67,7 +67,7 @@ def _field(number: int, value: bytes) -> bytes:
 
 
 def _fields(message: bytes) -> list[bytes]:
-    """The key and the client's nonce of a CryptSetup, 16 bytes each."""
+    """Return the key and the client's nonce of a CryptSetup, 16 bytes each."""
     return [message[2:18], message[20:36]]
 
 

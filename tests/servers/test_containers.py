@@ -59,7 +59,7 @@ _HERE = "--ulimit=host --pids-limit=-1"
 
 
 def podman(server: str, options: str) -> str:
-    """A command line as that of a quadlet, but for what this machine needs."""
+    """Return a command line like that of a quadlet, but for what this machine needs."""
     return (
         "/usr/bin/podman run --name=edge-%i --replace --rm -d --log-driver=passthrough "
         f"--sdnotify=conmon {_HERE} --tmpfs=/run:notmpcopyup {options} --rootfs {_ROOT} {server}"
@@ -67,7 +67,7 @@ def podman(server: str, options: str) -> str:
 
 
 def nspawn(server: str, options: str) -> str:
-    """A container that is supervised by the unit's main process."""
+    """Return the command of a container that the unit's main process supervises."""
     return (
         "/usr/bin/systemd-nspawn --quiet --keep-unit --register=no --machine=edge-%i "
         f"--directory={_ROOT} --read-only --as-pid2 --kill-signal=SIGRTMIN+3 --console=pipe "
@@ -81,7 +81,7 @@ ENGINES = {"podman": podman(_CHRONY, SPLIT), "nspawn": nspawn(_CHRONY, "")}
 
 @pytest.fixture
 def box(box: Box) -> Box:
-    """A host whose root containers have."""
+    """Return a host whose root directory the containers share."""
     box.run("mkdir", "-p", _ROOT)
     box.run("mount", "--bind", "/", _ROOT)
     box.write(Path("/etc/containers/storage.conf"), _STORAGE)

@@ -176,7 +176,7 @@ def test_a_tunnel_is_interrupted_briefly(
 
 @pytest.fixture
 def wireguard_client(client_network: list[str], tmp_path: Path) -> Iterator[Callable[[str], str]]:
-    """Starts the client of a server whose public key it gets; returns the client's."""
+    """Yield what starts the client of a server with a public key, and returns the client's key."""
     device = f"vpn{os.getpid()}"
     with contextlib.ExitStack() as stack:
 

@@ -66,11 +66,11 @@ class Invariants:
         self.violations.append(f"at {self._world.scheduler.now:.2f} s: {text}")
 
     def meddled(self) -> None:
-        """An operator has changed something past udpgrm restart, or an instance has crashed."""
+        """Note that an operator changed something past udpgrm restart, or an instance crashed."""
         self._meddled_at = self._world.scheduler.now
 
     def promotes_by_hand(self, generation: int) -> None:
-        """An operator makes a generation active; of one that is kept, its restart ends by that."""
+        """Note that an operator makes a generation active; a kept one's restart ends by that."""
         self.meddled()
         if generation in self._kept:
             left = dict.fromkeys(self._world.working.values(), self._world.scheduler.now)
@@ -96,7 +96,7 @@ class Invariants:
         self.meddled()
 
     def promoted(self, where: str, before: Optional[int], now: int) -> None:
-        """New flows of an address go to another generation."""
+        """Check a generation that gets the new flows of an address."""
         world = self._world
         self._served.add(now)
         self.set_by_hand.discard(where)
@@ -115,7 +115,7 @@ class Invariants:
         self._missed_since.clear()
 
     def begins(self, where: str, to: Optional[int]) -> None:
-        """A flow begins at a generation; None: at a dead one. A restart that runs must end that."""
+        """Note the generation of a new flow; None: a dead one, which a running restart must end."""
         world, now = self._world, self._world.scheduler.now
         lives = any(unit.sockets and unit.is_alive for unit in world.units.all.values())
         if to is not None or not lives or not world.is_minded:
@@ -130,7 +130,7 @@ class Invariants:
         return None if saved is None else saved.old
 
     def stops(self, generation: int) -> None:
-        """A command lets systemd stop an instance."""
+        """Check the stop of an instance by a command."""
         world = self._world
         unit = world.units.get(generation)
         if not unit.is_alive or not unit.sockets:
@@ -177,7 +177,7 @@ class Invariants:
         return is_quiet and not clients.connected(generation, seen)
 
     def notified(self, generation: int) -> None:
-        """A command tells an instance that its drain begins."""
+        """Check the notice of a drain that a command gives an instance."""
         world = self._world
         name = f"{world.units.get(generation).name} is told to drain"
         file = world.disk.files.get("edge.json")
@@ -196,7 +196,7 @@ class Invariants:
         return None if saved is None else saved.new
 
     def saved(self, path: Path, text: str) -> None:
-        """A journal is on the disk."""
+        """Check a journal that was written to the disk."""
         if path.suffix != ".json":
             return
         saved = head(text)

@@ -291,7 +291,7 @@ class Clients:
         return min((max(0.0, at - flow.end) for flow in others), default=None)
 
     def probed(self, generation: int) -> None:
-        """A probe has come to an instance: a packet that begins no flow."""
+        """Receive a probe at an instance: a packet that begins no flow."""
         now = self._world.scheduler.now
         self._add(generation, _Flow(now, now, self._world.units.get(generation).begins))
 

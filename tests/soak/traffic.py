@@ -74,7 +74,7 @@ class Traffic:
         return flow
 
     def send(self, position: int, now: float) -> None:
-        """The next packet of a flow, or of the one that takes its place."""
+        """Send the next packet of a flow, or of the one that takes its place."""
         flow = self.flows[position]
         if now > flow.ends:
             flow.ends = now + _GRACE_S

@@ -45,7 +45,7 @@ def c_name(structure: type[ctypes.Structure]) -> str:
 
 
 def fields_of(kind: Any) -> list[tuple[str, Any]]:
-    """A structure's fields, those of anonymous members among them."""
+    """Return a structure's fields, those of anonymous members among them."""
     found: list[tuple[str, Any]] = []
     for name, member, *_ in kind._fields_:
         if name in getattr(kind, "_anonymous_", ()):

@@ -48,7 +48,7 @@ def complaint(file: Path, content: str) -> str:
 
 
 def limits_with(key: str, value: int) -> str:
-    """A file that sets one key, and leaves room for it."""
+    """Return a file that sets one key, and leaves room for it."""
     more = "prepared_groups = 1\n" if key == "groups" else ""
     if key == "prepared_groups":
         more = "groups = 1024\n"

@@ -74,7 +74,7 @@ USER = 1234
 
 @pytest.fixture
 def users_link(tmp_path: Path, place: Path) -> Path:
-    """A symbolic link of a user, in a directory that every user may write to."""
+    """Return a symbolic link of a user, in a directory that every user may write to."""
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o1777)

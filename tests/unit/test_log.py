@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def channel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """The journal's end of its socket."""
+    """Yield the journal's end of its socket."""
     path = str(tmp_path / "socket")
     monkeypatch.setattr(journald, "SOCKET", path)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as received:

@@ -88,7 +88,7 @@ def await_watch(host: Host, cgroup: Path) -> None:
 
 @pytest.fixture
 def two(host: Host, units: Units) -> tuple[Unit, Unit]:
-    """Generation 1 drains, generation 2 is active."""
+    """Enroll two units: generation 1 drains, generation 2 is active."""
     old, new = units.start("old"), units.start("new")
     for unit, number in ((old, 1), (new, 2)):
         assert enroll(host, unit, "--count=2", f"--gen={number}").returncode == 0
@@ -181,7 +181,7 @@ def test_binds_again(bare_host: Host, units: Units, new_first: bool) -> None:
 
 
 def sockets_of(host: Host, generation: int) -> set[int]:
-    """The SO_COOKIEs of a generation's living sockets."""
+    """Return the SO_COOKIEs of a generation's living sockets."""
     return {
         sock["socket_cookie"]
         for item in host.group(WHERE)["generations"]

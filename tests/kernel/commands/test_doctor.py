@@ -64,7 +64,7 @@ def start() -> Iterator[Start]:
 
 @pytest.fixture
 def outside() -> Iterator[Path]:
-    """A cgroup without hooks."""
+    """Yield a cgroup without hooks."""
     path = cgroups.default_root() / f"udpgrm-outside-{os.getpid()}"
     path.mkdir()
     yield path

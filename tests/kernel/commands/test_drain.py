@@ -35,7 +35,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def group(host: Host) -> Iterator[list[socket.socket]]:
-    """Generations 7, which has a flow, and 8, which is active."""
+    """Yield sockets of generation 7, which has a flow, and of 8, which is active."""
     made = []
     for generation in (7, 8):
         made += grm.bind(ADDRESS)
@@ -55,7 +55,7 @@ def is_listed(host: Host, generation: int) -> bool:
 
 
 def refused(host: Host, *arguments: str) -> str:
-    """The line that a command is refused with."""
+    """Return the line that a command is refused with."""
     done = host.run("drain", *arguments)
     assert (done.returncode, done.stdout) == (255, ""), done
     [line] = done.stderr.splitlines()

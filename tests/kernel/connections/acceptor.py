@@ -30,7 +30,7 @@ PATIENCE_S = 120.0
 
 
 def reuseport(where: tuple[str, int]) -> socket.socket:
-    """A bound socket that shares its address."""
+    """Return a bound socket that shares its address."""
     family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -122,7 +122,7 @@ EXACT6 = ("::1", 4433)
 
 
 def accept(where: tuple[str, int] = EXACT, port: int = 9) -> socket.socket:
-    """A socket of the group that is connected to a peer."""
+    """Return a socket of the group that is connected to a peer."""
     sock = reuseport(where)
     sock.connect((where[0], port))
     return sock
@@ -257,7 +257,7 @@ def test_sessions_that_share_by_reuseaddr_alone(host: Host, adopted: bool) -> No
 
 
 def reuseaddr(reuseport: bool, where: tuple[str, int] = EXACT) -> socket.socket:
-    """A bound socket with SO_REUSEADDR, and SO_REUSEPORT or not."""
+    """Return a bound socket with SO_REUSEADDR, and SO_REUSEPORT or not."""
     family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

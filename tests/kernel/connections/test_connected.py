@@ -40,7 +40,7 @@ def held() -> Iterator[contextlib.ExitStack]:
 
 
 def group_of(held: contextlib.ExitStack, generation: int, where: str = WHERE) -> socket.socket:
-    """A registered socket of a generation, which becomes the working one."""
+    """Return a registered socket of a generation, which becomes the working one."""
     [sock] = grm.bind(where)
     held.enter_context(sock)
     grm.enroll([sock], generation)
@@ -368,7 +368,7 @@ sys.stdin.read()
 
 @contextlib.contextmanager
 def giving_up_root(*words: str) -> Iterator[None]:
-    """A server that enrolls a socket as root, and connects one as another user."""
+    """Yield a server that enrolls a socket as root, and connects one as another user."""
     with running(sys.executable, "-c", _GIVES_UP_ROOT, *words):
         yield
 

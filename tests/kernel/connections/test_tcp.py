@@ -69,7 +69,7 @@ signal.pause()
 
 @pytest.fixture
 def both(edge: Edge) -> Edge:
-    """A service of UDP and TCP that knows nothing of udpgrm, its generation 1 serving."""
+    """Return a service of UDP and TCP that knows nothing of udpgrm, its generation 1 serving."""
     edge.server.write_text(SERVER)
     edge.unit()
     edge.define(groups=GROUPS, enrollment="adopted", drain=DRAIN)
@@ -80,13 +80,13 @@ def both(edge: Edge) -> Edge:
 
 @contextlib.contextmanager
 def connected() -> Iterator[socket.socket]:
-    """A new connection."""
+    """Yield a new connection."""
     with socket.create_connection(TO, timeout=PATIENCE_S) as connection:
         yield connection
 
 
 def generation_of(connection: socket.socket) -> int:
-    """The generation that answers on a connection."""
+    """Return the generation that answers on a connection."""
     connection.sendall(b"?")
     return int(connection.recv(100))
 

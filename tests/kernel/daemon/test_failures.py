@@ -41,7 +41,7 @@ def ask(sock: socket.socket, generation: int = 1) -> None:
 
 
 def ask_for_named() -> socket.socket:
-    """A socket that needs a template which is not there."""
+    """Return a socket that needs a template which is missing."""
     wanted = abi.Dissector(type=abi.DissectorType.NAMED, name=NAMED.encode(), parameters=b"{}")
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -46,7 +46,7 @@ GarbageCollector.steps = held
 
 @contextlib.contextmanager
 def serving(where: str, generation: int) -> Iterator[socket.socket]:
-    """A socket at an address, which has asked for a generation."""
+    """Yield a socket at an address, which has asked for a generation."""
     [sock] = grm.bind(where)
     with sock:
         grm.set_option(sock, Option.SOCKET_GEN, generation.to_bytes(4, "little"))
@@ -62,7 +62,7 @@ def hold(host: Host, path: Path, when: str, meanwhile: str) -> Path:
 
 @pytest.fixture
 def held(bare_host: Host, tmp_path: Path) -> Path:
-    """The file of a daemon that holds the first collection that may delete a group."""
+    """Return the file that holds a daemon's first collection that may delete a group."""
     return hold(bare_host, tmp_path / "held", when="bool(self._childless)", meanwhile="pass")
 
 

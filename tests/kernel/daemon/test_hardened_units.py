@@ -30,7 +30,7 @@ WARNINGS = f"{JOURNAL} --unit=udpgrm --priority=warning"
 
 @pytest.fixture(scope="module")
 def host(own_network: None, cache: Path) -> Iterator[Box]:
-    """A host with the units, and an echo server in generation 1."""
+    """Yield a host with the units, and an echo server in generation 1."""
     with box("units") as started:
         for name, text in units.rendered().items():
             started.run(f"cat > /etc/systemd/system/{name}", text=text)
@@ -46,7 +46,7 @@ def host(own_network: None, cache: Path) -> Iterator[Box]:
 
 @pytest.fixture(scope="module")
 def restarted(host: Box) -> Box:
-    """The host, with the server in generation 2; another worker may have the other tests."""
+    """Return the host with the server in generation 2; other tests may run in another worker."""
     host.run("udpgrm restart echo")
     return host
 

@@ -28,7 +28,7 @@ TO = ("127.0.0.1", 4433)
 
 @pytest.fixture
 def other_version(tmp_path: Path) -> list[str]:
-    """A command whose steering program counts every new flow twice."""
+    """Return a command whose steering program counts every new flow twice."""
     tree = tmp_path / "other"
     for name in ("bin", "bpf", "udpgrm"):
         shutil.copytree(ROOT / name, tree / name)

@@ -75,7 +75,7 @@ class Sockets(HeldSockets):
         return self.bind((self.host, 4433), bytes(self.value), app)
 
     def working(self, generation: int, apps: int = 4) -> list[socket.socket]:
-        """A socket of each application, in a generation that gets new flows."""
+        """Return a socket of each application, in a generation that gets new flows."""
         made = [self.bound(app) for app in range(apps)]
         for sock in made:
             grm.enroll([sock], generation)
@@ -100,7 +100,7 @@ def reached(sockets: Sequence[socket.socket], *payloads: bytes) -> list[int]:
 
 
 def ours(sock: socket.socket, length: int = 8) -> bytes:
-    """A connection ID with a socket's cookie."""
+    """Return a connection ID with a socket's cookie."""
     cookie = grm.socket_generation(sock).cookie.to_bytes(2, "big")
     return (b"\1" + cookie + b"\3\4").ljust(length, b"\7")
 
@@ -328,7 +328,7 @@ def test_mutated_packets(host: Host, sockets: Sockets, code: Code, seed: int) ->
 
 
 def expected(code: Code, packet: bytes) -> int:
-    """The application whose only socket a packet has to reach."""
+    """Return the application whose only socket a packet has to reach."""
     found = code.connection(packet)
     assert found is not None
     app = code.initial(packet).app if found.is_initial else None
@@ -452,7 +452,7 @@ def test_values(host: Host) -> None:
 
 
 def set_on_new_group(value: abi.Dissector) -> int:
-    """The error of a socket option, 0 for none; reads back what was set."""
+    """Set a socket option and read it back; return the error, 0 for none."""
     with plain_socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(("127.0.0.1", 0))

@@ -35,7 +35,7 @@ UNBOUNDED = FIRST_BYTE.replace("PARAMETER(at), &cookie)", "0, &cookie) + *(u8 *)
 
 @pytest.fixture
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An operator's folder of dissectors."""
+    """Return an operator's folder of dissectors."""
     directory = tmp_path / "dissectors"
     directory.mkdir(mode=0o755)
     monkeypatch.setenv("UDPGRM_DISSECTORS_DIR", str(directory))
@@ -91,7 +91,7 @@ def test_an_operators_bad_dissector(
 
 @pytest.fixture
 def uncompiled(library: Path) -> bytes:
-    """A dissector that no test before has left in the cache."""
+    """Return a dissector that no earlier test has left in the cache."""
     write(library, "slow", FIRST_BYTE + f"/* {library} */\n")
     return dissector("slow", {"at": 0})
 

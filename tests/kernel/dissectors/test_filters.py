@@ -116,7 +116,7 @@ class Linked:
 
 @pytest.fixture(scope="module", autouse=True)
 def one_cpu() -> Iterator[None]:
-    """Filters ask which one it is."""
+    """Run on one CPU, as filters ask which one it is."""
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(allowed)})
     yield
@@ -171,7 +171,7 @@ def test_hash_and_random(linked: Linked) -> None:
 
 
 def _for_sockets(program: list[Instruction]) -> list[Instruction]:
-    """The filter with the number of a socket for its result."""
+    """Return the filter with a socket's number as its result."""
     end = len(program)
     changed = [
         Instruction(0x05, 0, 0, end - position - 1) if item.code == 0x16 else item
@@ -266,7 +266,7 @@ def _kept_offsets() -> list[Instruction]:
 
 
 def _ranges() -> list[Instruction]:
-    """A number whose range depends on the path, and then loads at it."""
+    """Return code that computes a number whose range depends on the path, and loads at it."""
     program = []
     for bit in range(13):
         program += [Instruction(0x45, 0, 1, 1 << bit), Instruction(0x54, 0, 0, 0x7FFFFFFF >> bit)]

@@ -49,7 +49,7 @@ METRICS = [
 def enrolled(
     sockets: list[socket.socket], generation: int, port: int = 4433, value: bytes = b""
 ) -> socket.socket:
-    """A socket in a generation, with a dissector where one is given."""
+    """Return a socket in a generation, with a dissector where one is given."""
     sock = grm.udp(port=port)
     sockets.append(sock)
     if value:

@@ -29,7 +29,7 @@ def open_descriptors(host: Host) -> int:
 
 
 def events(host: Host) -> list[str]:
-    """The part of each line on stdout that scripts look for."""
+    """Return the part of each line on stdout that scripts look for."""
     return [
         re.split(r" (?=127\.0\.0\.1|so_cookie)", line)[0]
         for line in host.events.read_text().splitlines()

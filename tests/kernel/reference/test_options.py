@@ -27,7 +27,7 @@ ADDRESS = "127.0.0.1:4433"
 
 @pytest.fixture
 def sock(host: Host, sockets: list[socket.socket]) -> socket.socket:
-    """A socket bound while the hooks are there."""
+    """Return a socket bound while the hooks are there."""
     sockets.append(grm.udp())
     return sockets[0]
 
@@ -40,7 +40,7 @@ def own_sock(own_host: Host, sockets: list[socket.socket]) -> socket.socket:
 
 
 def counters(host: Host) -> dict[str, int]:
-    """The counters of `udpgrm list` that are not 0."""
+    """Return the counters of `udpgrm list` that are not 0."""
     lines = host.run("list", ADDRESS).stdout.splitlines()
     metrics = lines[lines.index("\tmetrics:") + 1 :]
     return {name: int(value) for name, value in (line.split() for line in metrics)}

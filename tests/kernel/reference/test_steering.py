@@ -27,7 +27,7 @@ COOKIE = grm.dissector(grm.CBPF, rest=grm.filter_of(*grm.COOKIE_FIRST))
 def enrolled(
     sockets: list[socket.socket], generation: int, value: bytes, host: str = "127.0.0.1"
 ) -> socket.socket:
-    """A socket in a generation of a group with this dissector."""
+    """Return a socket in a generation of a group with this dissector."""
     sock = grm.udp(host)
     sockets.append(sock)
     grm.put(sock, grm.DISSECTOR, value)

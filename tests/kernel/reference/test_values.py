@@ -18,7 +18,7 @@ ADDRESS = "127.0.0.1:4433"
 
 @pytest.fixture
 def sock(shared_host: Host, sockets: list[socket.socket]) -> socket.socket:
-    """A socket bound while the hooks are there."""
+    """Return a socket bound while the hooks are there."""
     sockets.append(grm.udp())
     return sockets[0]
 

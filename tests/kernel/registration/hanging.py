@@ -58,7 +58,7 @@ os.execv("/bin/sleep", ["sleep", "60"])
 
 @contextlib.contextmanager
 def hung_process(mount: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that hangs; on exit its exec continues before it is ended."""
+    """Yield a process that hangs; on exit its exec continues before it is ended."""
     mount.mkdir()
     file_system = subprocess.Popen(
         [sys.executable, "-c", _FILE_SYSTEM, str(mount)], stdout=subprocess.PIPE

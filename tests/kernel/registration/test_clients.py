@@ -78,7 +78,7 @@ def build(language: str) -> Path:
 
 @pytest.fixture(scope="module", params=LANGUAGES)
 def program(request: pytest.FixtureRequest) -> list[str]:
-    """The command of a language's conformance program."""
+    """Return the command of a language's conformance program."""
     if request.param == "python":
         return [sys.executable, str(ROOT / "clients/python/conformance.py")]
     return [str(build(request.param) / "conformance")]
@@ -86,7 +86,7 @@ def program(request: pytest.FixtureRequest) -> list[str]:
 
 @contextlib.contextmanager
 def running(program: list[str], cgroup: Path) -> Iterator[Client]:
-    """A client in a cgroup."""
+    """Yield a client in a cgroup."""
     made = Client(inside(cgroup, *program))
     yield made
     made.end()
@@ -94,14 +94,14 @@ def running(program: list[str], cgroup: Path) -> Iterator[Client]:
 
 @pytest.fixture
 def client(shared_host: Host, program: list[str]) -> Iterator[Client]:
-    """A client in the hooked cgroup."""
+    """Yield a client in the hooked cgroup."""
     with running(program, shared_host.cgroup) as made:
         yield made
 
 
 @pytest.fixture
 def own_client(host: Host, program: list[str]) -> Iterator[Client]:
-    """A client of a daemon that the test may stop."""
+    """Yield a client of a daemon that the test may stop."""
     with running(program, host.cgroup) as made:
         yield made
 
@@ -229,7 +229,7 @@ def test_flows(client: Client, sockets: list[socket.socket]) -> None:
 
 @contextlib.contextmanager
 def server(host: Host, *command: object) -> Iterator[subprocess.Popen[str]]:
-    """An example server in the hooked cgroup."""
+    """Yield an example server in the hooked cgroup."""
     arguments = [str(word) for word in command]
     process = subprocess.Popen(inside(host.cgroup, *arguments), stdout=subprocess.PIPE, text=True)
     try:

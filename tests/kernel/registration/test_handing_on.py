@@ -27,7 +27,7 @@ NOT_YET = "cannot be registered yet: no process has a descriptor of it"
 
 @contextlib.contextmanager
 def ring(flags: int = 0, files: int = 0) -> Iterator[Ring]:
-    """A ring of io_uring, where there may be one."""
+    """Yield a ring of io_uring, where there may be one."""
     try:
         made = Ring(flags, files)
     except OSError as error:
@@ -39,7 +39,7 @@ def ring(flags: int = 0, files: int = 0) -> Iterator[Ring]:
 
 
 def passed_on(host: Host) -> tuple[socket.socket, socket.socket]:
-    """Ends of a channel with a socket in it that its server has enrolled and closed."""
+    """Return the ends of a channel with a socket in it that its server has enrolled and closed."""
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with host.stopped(), grm.bind(ADDRESS)[0] as sock:
         sock.setsockopt(socket.IPPROTO_UDP, Option.SOCKET_GEN, 1)

@@ -53,7 +53,7 @@ def unit(edge: Edge, *wrong: str) -> None:
 
 @pytest.fixture
 def decoyed(edge: Edge) -> Edge:
-    """The service, whose generation 1 is active."""
+    """Return the service, whose generation 1 is active."""
     (edge.units / "decoyed.py").write_text(SERVER)
     unit(edge)
     edge.define(instances={"decoy": "edge.service"})

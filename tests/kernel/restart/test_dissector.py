@@ -100,7 +100,7 @@ def test_applied_before_the_first_instance_that_no_restart_started(edge: Edge) -
 
 @contextlib.contextmanager
 def enrolled() -> Iterator[None]:
-    """A socket of a server that knows of no dissector, in a generation."""
+    """Yield a socket of a server that knows of no dissector, in a generation."""
     with plain_socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(TO)

@@ -39,7 +39,7 @@ run()
 
 @pytest.fixture
 def far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The other host, and ssh to it."""
+    """Yield the other host, with ssh to it."""
     holder = subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE)
     enter = ["nsenter", "--net", f"--target={holder.pid}"]
     directory = tmp_path / "ssh"

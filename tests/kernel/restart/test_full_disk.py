@@ -23,7 +23,7 @@ pytestmark = pytest.mark.daemon("shared")
 
 @pytest.fixture
 def disk(edge: Edge) -> Iterator[Path]:
-    """A small file system for the journals alone."""
+    """Yield a small file system for the journals alone."""
     edge.state.mkdir(mode=0o755)
     options = "size=1m,mode=0755"
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(edge.state)], check=True)

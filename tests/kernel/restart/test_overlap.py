@@ -23,13 +23,13 @@ pytestmark = pytest.mark.daemon("shared")
 
 
 def draining(edge: Edge, generation: int) -> dict[str, Any]:
-    """The journal of a restart that was superseded by the next."""
+    """Return the journal of a restart that was superseded by the next."""
     document: dict[str, Any] = json.loads((edge.state / f"edge@{generation}.json").read_text())
     return document
 
 
 def begun(edge: Edge) -> subprocess.Popen[str]:
-    """A restart that drains."""
+    """Begin a restart, and return its command once it drains."""
     command = edge.start("restart", "edge", "--json")
     edge.await_step("drain")
     return command

@@ -28,7 +28,7 @@ HANDSHAKE = {"type": "quic", "handshake": True, "timeout_s": 30, "retries": 1}
 
 
 def write_certificate(directory: Path) -> tuple[Path, Path]:
-    """A self-signed certificate, and its key."""
+    """Write a self-signed certificate, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "edge.test")])
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -64,7 +64,10 @@ grm.socket_generation = wrong
 
 
 def deploy(edge: Edge, directory: Path, before: str = "") -> None:
-    """The example server as the service, its generation 1 working; before: code to run first."""
+    """Deploy the example server as the service, its generation 1 working.
+
+    before: code to run first.
+    """
     certificate, key = write_certificate(directory)
     edge.server.write_text(
         f"""
@@ -91,7 +94,7 @@ def evidence(printed: str) -> dict[str, Any]:
 
 
 def brief(entries: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
-    """The generations that got and answered the last packet of each probe, and its path."""
+    """Return the generations that got and answered the last packet of each probe, and its path."""
     return [
         (entry["received_generation"], entry["path"], entry["replied_generation"])
         for entry in entries

@@ -399,6 +399,6 @@ def test_sockets_that_the_new_instance_takes_over(edge: Edge, enrolls: bool) -> 
 
 
 def step(out: str, name: str) -> dict[str, Any]:
-    """A step of a journal that was printed."""
+    """Return a step of a journal that was printed."""
     steps: list[dict[str, Any]] = json.loads(out)["steps"]
     return next(one for one in steps if one["step"] == name)

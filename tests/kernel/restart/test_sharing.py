@@ -53,7 +53,7 @@ else:
 
 @pytest.fixture
 def plain(edge: Edge) -> Edge:
-    """A service whose server sets no SO_REUSEPORT, its generation 1 serving."""
+    """Return a service whose server sets no SO_REUSEPORT, its generation 1 serving."""
     edge.server.write_text(SERVER)
     edge.unit()
     edge.define(groups=[GROUP], enrollment="adopted", drain=DRAIN)

@@ -60,7 +60,7 @@ while True:
 
 @pytest.fixture
 def upstream() -> Iterator[int]:
-    """The port of a server that accepts everything, after a while; one address for all calls."""
+    """Yield the port of a server that accepts every call after a while, from one address."""
     with plain_socket() as sock, ThreadPoolExecutor(64) as later:
         sock.bind(("127.0.0.1", 0))
         sock.settimeout(0.1)

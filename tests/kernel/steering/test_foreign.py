@@ -53,7 +53,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def bound() -> socket.socket:
-    """A server's socket, not enrolled."""
+    """Return a server's socket, not enrolled."""
     sock = plain_socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     sock.bind(("127.0.0.1", 4433))
@@ -85,7 +85,7 @@ def attach_extended(sock: socket.socket, extra: bytes = b"") -> Optional[int]:
 
 @pytest.fixture
 def working(host: Host) -> Iterator[socket.socket]:
-    """The one socket of generation 1, which is active."""
+    """Yield the one socket of generation 1, which is active."""
     with grm.bind(ADDRESS)[0] as sock:
         grm.enroll([sock], 1)
         grm.promote(sock, 1)
@@ -93,7 +93,7 @@ def working(host: Host) -> Iterator[socket.socket]:
 
 
 def assert_steered(working: socket.socket, *others: socket.socket) -> None:
-    """New flows reach the working generation alone."""
+    """Check that new flows reach the working generation alone."""
     senders = [client() for _ in range(20)]
     for sender in senders:
         sender.sendto(b"new", ("127.0.0.1", 4433))
@@ -208,7 +208,7 @@ def test_a_socket_in_no_group_is_named(host: Host, where: str, option: int) -> N
 
 @pytest.fixture
 def outside(host: Host) -> Iterator[Path]:
-    """A cgroup without hooks, beside that of the tests."""
+    """Yield a cgroup without hooks, beside that of the tests."""
     path = cgroups.default_root() / f"udpgrm-beside-{os.getpid()}"
     path.mkdir()
     yield path
@@ -216,7 +216,7 @@ def outside(host: Host) -> Iterator[Path]:
 
 
 def made_outside(outside: Path, home: Path) -> socket.socket:
-    """A socket that no hook sees: one keeps the cgroup that it is made in."""
+    """Return a socket made in a cgroup without hooks, which it keeps: no hook sees it."""
     (outside / "cgroup.procs").write_text(str(os.getpid()))
     try:
         return bound()

@@ -39,7 +39,7 @@ _FLOWS = 40
 
 @pytest.fixture
 def client(host: Host) -> Iterator[list[str]]:
-    """The start of a command that runs in a namespace whose packets arrive here at a device."""
+    """Yield the command's start for a namespace whose packets arrive here at a device."""
     with subprocess.Popen(
         ["unshare", "--net", "sh", "-c", "echo; exec sleep 300"], stdout=subprocess.PIPE
     ) as there:
@@ -65,7 +65,7 @@ def client(host: Host) -> Iterator[list[str]]:
 
 
 def instances() -> list[socket.socket]:
-    """Generation 1, which is active, and generation 2: sockets of a transparent proxy."""
+    """Return sockets of a transparent proxy: of generation 1, which is active, and of 2."""
     found = []
     for generation in (1, 2):
         sock = grm.bind(f"0.0.0.0:{PORT}")[0]

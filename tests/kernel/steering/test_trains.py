@@ -157,7 +157,7 @@ echo 100000 >/sys/class/net/dev0/napi_defer_hard_irqs
 
 @pytest.fixture
 def sender(shared_host: Host) -> Iterator[subprocess.Popen[bytes]]:
-    """A process elsewhere, whose datagrams arrive one by one at a device that joins them."""
+    """Yield a process elsewhere, whose datagrams arrive one by one at a device that joins them."""
     with subprocess.Popen(
         [
             "unshare",

@@ -194,7 +194,7 @@ def test_one_that_hangs_keeps_no_other_waiting(
 
 @pytest.fixture
 def began() -> float:
-    """A time before the sockets are registered."""
+    """Return a time before the sockets are registered."""
     return time.monotonic()
 
 

@@ -21,7 +21,7 @@ from udpgrm.kernel import bpffs
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """A directory in bpffs where every user may make directories, as in bpffs of mode 1777."""
+    """Yield a directory in bpffs where every user may make directories, as mode 1777 allows."""
     path = Path(f"/sys/fs/bpf/udpgrm-shared-{os.getpid()}")
     path.mkdir()
     path.chmod(0o1777)
@@ -123,7 +123,7 @@ def test_the_hint_mounts_so_that_only_root_can_make_directories(
 
 @pytest.fixture
 def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, list[str]]]:
-    """A bpf file system in a mount namespace where commands run, and what runs others there."""
+    """Yield a bpf file system in a mount namespace, and what runs other commands there."""
     path = tmp_path / "bpf"
     path.mkdir()
     script = 'mount -t bpf -o mode=0700 bpf "$0" && echo mounted && exec sleep infinity'

@@ -35,7 +35,7 @@ def start_small(host: Host, code: str = "") -> Host:
 
 @pytest.fixture
 def small_host(bare_host: Host) -> Host:
-    """A host with such a daemon."""
+    """Return a host with such a daemon."""
     return start_small(bare_host)
 
 
@@ -265,7 +265,7 @@ while not select.select([sys.stdin], [], [], 0)[0]:
 
 @contextlib.contextmanager
 def closing_sockets() -> Iterator[None]:
-    """An unprivileged process that makes the daemon search for closed sockets."""
+    """Yield an unprivileged process that makes the daemon search for closed sockets."""
     with start_unprivileged(_CLOSES) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "begins\n"

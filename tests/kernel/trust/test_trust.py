@@ -191,7 +191,7 @@ sys.stdin.readline()
 
 @contextlib.contextmanager
 def left_behind(host: Host) -> Iterator[None]:
-    """A group of an unprivileged user whose only socket was closed, by a process that lives on.
+    """Yield while a user's group remains, whose only socket was closed by a living process.
 
     The daemon is stopped, or it would delete the group soon.
     """

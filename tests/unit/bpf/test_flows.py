@@ -73,7 +73,7 @@ class Group:
         return Found(owner.value, slot.value, stale.value, lookups)
 
     def refresh(self, slot: int, array_entry: int = 3) -> tuple[str, bool]:
-        """The counter's name, or CROSSED, and whether an expired entry was there."""
+        """Return the counter's name, or CROSSED, and whether an expired entry was there."""
         stale = ctypes.c_bool()
         counter = self._functions.test_refresh(
             ctypes.byref(self.record), slot, ctypes.byref(KEY), ME, array_entry, ctypes.byref(stale)

@@ -85,7 +85,7 @@ class Group:
         return found, Entry(array_entry.value, slot.value)
 
     def entries(self, key: abi.FlowKey) -> list[tuple[int, abi.Flow]]:
-        """The slots and entries of a flow that its tables have."""
+        """Return the slots and entries of a flow that its tables have."""
         found = []
         for slot in SLOTS:
             flow = abi.Flow()

@@ -27,7 +27,7 @@ ANSWER_42 = bytes.fromhex("b70000002a0000009500000000000000")
 
 @pytest.fixture(autouse=True)
 def bpf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Sources of our own, and an empty cache; returns the folder of the sources.
+    """Yield a folder with sources of our own, and an empty cache.
 
     The compiler's process finds sources beside its package, so it gets a copy of that.
     """

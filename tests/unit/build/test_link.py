@@ -26,7 +26,7 @@ def instruction(opcode: int, registers: int, offset: int, immediate: int) -> byt
 
 
 def load(destination: int, source: int, low: int, high: int = 0) -> bytes:
-    """A 64-bit load of two instructions; source 1 makes it a reference."""
+    """Return a 64-bit load of two instructions; source 1 makes it a reference."""
     return instruction(0x18, source << 4 | destination, 0, low) + instruction(0, 0, 0, high)
 
 

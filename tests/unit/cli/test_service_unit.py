@@ -20,7 +20,7 @@ UNIT = "[Service]\nExecStart=/bin/a\nRuntimeDirectory=a\n"
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A host with the unit a.service and the service `edge`."""
+    """Return a host with the unit a.service and the service `edge`."""
     services = tmp_path / "services.d"
     services.mkdir()
     (tmp_path / "a.service").write_text(UNIT)

@@ -19,7 +19,7 @@ JOIN, REGISTER = MessageFlag.JOIN, MessageFlag.REGISTER
 
 @pytest.fixture
 def content(monkeypatch: pytest.MonkeyPatch) -> dict[bytes, bytes]:
-    """The map, which stays when a daemon does not."""
+    """Return the content of the map, which remains when a daemon ends."""
     entries: dict[bytes, bytes] = {}
     monkeypatch.setattr(libbpf, "map_items", lambda *_: iter(entries.items()))
     monkeypatch.setattr(libbpf, "map_update", lambda _, key, value: entries.update({key: value}))

@@ -17,7 +17,7 @@ from udpgrm.state import maps as state
 
 @pytest.fixture
 def pins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory that root alone can have made."""
+    """Return a directory that root alone can have made."""
     monkeypatch.setattr(bpffs, "distrusted", lambda _: None)
     made = tmp_path / "pins"
     made.mkdir(mode=0o700)

@@ -55,7 +55,7 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock of searches."""
+    """Return the clock of searches."""
     clock = Clock()
     monkeypatch.setattr(searching, "time", clock)
     return clock

@@ -22,7 +22,7 @@ GROUPS = [1, 2, 3]
 
 @pytest.fixture
 def duplicates() -> Iterator[dict[int, tuple[int, int]]]:
-    """A socket of each group, as it is found in a process."""
+    """Yield a duplicate of each group's socket, as it is found in a process."""
     found = {1000 + group_id: (1, os.open(os.devnull, os.O_RDONLY)) for group_id in GROUPS}
     yield found
     for _, fd in found.values():
@@ -32,7 +32,7 @@ def duplicates() -> Iterator[dict[int, tuple[int, int]]]:
 
 @pytest.fixture
 def found(monkeypatch: pytest.MonkeyPatch, duplicates: dict[int, tuple[int, int]]) -> mock.Mock:
-    """The search for these sockets."""
+    """Return the search for these sockets."""
     search = mock.Mock(return_value=duplicates)
     monkeypatch.setattr("udpgrm.state.holders.duplicates", search)
     monkeypatch.setattr("udpgrm.daemon.steering.digest_of", lambda _: 1)

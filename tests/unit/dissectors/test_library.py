@@ -30,7 +30,7 @@ def shipped() -> Path:
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An operator's folder of dissectors."""
+    """Return an operator's folder of dissectors."""
     directory = tmp_path / "dissectors"
     directory.mkdir()
     directory.chmod(0o755)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""From facts to findings."""
+"""Test the findings that doctor makes of facts."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def code(found: Diagnosis) -> Optional[str]:
 
 
 def host_with(**values: Any) -> Host:
-    """The host with a group that differs in this."""
+    """Return the host with these changes of a group."""
     return replace(HOST, groups=(replace(GROUP, **values),))
 
 

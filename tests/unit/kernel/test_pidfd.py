@@ -112,7 +112,7 @@ def test_kernels_without_descriptors_of_threads_are_named(monkeypatch: pytest.Mo
 
 @pytest.fixture
 def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Calls hang, as far as one can see, until the event is set."""
+    """Let calls hang, as far as one can see, until the yielded event is set."""
     event, plain = threading.Event(), descriptors._take
 
     def take(*arguments: Any) -> Any:
@@ -193,7 +193,7 @@ def test_a_missing_right_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 def _without_rights() -> int:
-    """A process of nobody's; it ends with this one's standard input."""
+    """Start a process without capabilities, and return its pid."""
     child = subprocess.Popen(
         ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "sleep", "60"],
         stdin=subprocess.DEVNULL,

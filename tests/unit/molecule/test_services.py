@@ -17,7 +17,7 @@ DIRECTORY = str(Path(__file__).parents[3] / "molecule" / "services")
 
 @pytest.fixture(scope="module")
 def restarts() -> Iterator[Any]:
-    """The script, beside which its modules lie."""
+    """Yield the script, beside which its modules lie."""
     sys.path.insert(0, DIRECTORY)
     yield importlib.import_module("restarts")
     sys.path.remove(DIRECTORY)

@@ -30,7 +30,7 @@ FLOW = GROUP["dissector"]
 
 
 def group(address: str, working: int, alive: t.Iterable[int], ifindex: int = 0) -> dict[str, t.Any]:
-    """A group of one application; one open socket in each generation of C(alive)."""
+    """Return a group of one application; one open socket in each generation of C(alive)."""
     ip, port = address.rsplit(":", 1)
     return {
         **copy.deepcopy(GROUP),
@@ -61,7 +61,7 @@ class FakeHost:
 
     @staticmethod
     def check(arguments: t.Sequence[str], printed: str) -> None:
-        """Tests put something here that sees whether an answer is as documented."""
+        """Check an answer; tests replace this by a comparison with the documentation."""
 
     def __call__(self, arguments: list[str], text: str = "") -> tuple[int, str, str]:
         """Run a command."""
@@ -164,7 +164,7 @@ class FakeHost:
         return 0 if drained else 1, out, err
 
     def _hooks(self, action: str, cgroup: str, *check: str) -> tuple[int, str, str]:
-        """The groups' list serves as the list of hooked cgroups."""
+        """Answer with the list of groups as the list of hooked cgroups."""
         hooked = t.cast(t.Any, cgroup) in self.groups
         changed = hooked != (action == "add")
         if changed and not check:
@@ -175,7 +175,7 @@ class FakeHost:
         return self._answer(cgroup=cgroup, changed=changed)
 
     def _service(self, text: bytes, action: str, name: str, *options: str) -> tuple[int, str, str]:
-        """The host's own files, but what is wrong with them is the fake's."""
+        """Run the host's own code on the definitions' files; find the fake's problems."""
         directory = pathlib.Path(os.environ["UDPGRM_SERVICES_DIR"])
         content = define.as_yaml(text) if action == "define" else None
         change = define.change(name, content, directory)
@@ -212,7 +212,7 @@ class FakeHost:
         return problems
 
     def _dissector(self, action: str, *arguments: str) -> tuple[int, str, str]:
-        """The groups' list holds [address, choice]; the dissector broken does not load."""
+        """Answer from the groups' list of [address, choice]; the dissector broken fails to load."""
         if action == "show":
             if arguments[0] == "bespoke":
                 return 255, "", "udpgrm: dissector bespoke is a type of its own, not a named one"

@@ -27,7 +27,7 @@ GENERATION = GROUP["generations"][0]
 
 
 def service(name: str = "echo", **behaviour: t.Any) -> Document:
-    """A service that generation 1 serves.
+    """Return a service that generation 1 serves.
 
     C(polls): in how many answers of status a restart drains; C(rolls_back), C(refuses): the reason;
     C(errors): dispatch errors that a restart begins to cause; C(cut): the step in which the
@@ -155,7 +155,7 @@ class FakeServices:
         return f"{item['name']}@{generation}.service"
 
     def _service(self, action: str, name: str, *options: str) -> Document:
-        """The host's own work on units, which it does with the systemctl of the test."""
+        """Run the host's own code on units, with the systemctl of the test."""
         changes = first.Changes("--check" in options)
         notes: list[str] = []
         given = [word.partition("=")[2] for word in options if word.startswith("--adopt=")]

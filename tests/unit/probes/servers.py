@@ -57,7 +57,7 @@ def server(answer: Answer, ip: str = "127.0.0.1") -> Iterator[Server]:
 
 @contextlib.contextmanager
 def closed_port() -> Iterator[str]:
-    """An address on loopback that refuses all packets, and that no other process gets meanwhile.
+    """Yield an address on loopback that refuses all packets, and that no other process gets.
 
     It is that of a socket with another peer. A test may open the port, with SO_REUSEPORT.
     """

@@ -41,7 +41,7 @@ def configuration() -> Any:
 
 @pytest.fixture(scope="module")
 def quic_server() -> Iterator[str]:
-    """The address of a server that speaks h3's ALPN."""
+    """Yield the address of a server that speaks h3's ALPN."""
     aioquic = importlib.import_module("aioquic.asyncio")
     h3 = importlib.import_module("aioquic.h3.connection")
     loop = asyncio.new_event_loop()

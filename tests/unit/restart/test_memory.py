@@ -21,7 +21,7 @@ MIB = 1 << 20
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A host with 300 MiB, whose process 1 uses 100, and 2 has just ended."""
+    """Return a host with 300 MiB, whose process 1 uses 100, and 2 has just ended."""
     (tmp_path / "1").mkdir()
     (tmp_path / "1/smaps_rollup").write_text("Rss: 999999 kB\nPss:    102400 kB\nPss_Dirty: 9 kB\n")
     (tmp_path / "meminfo").write_text("MemTotal: 9999999 kB\nMemAvailable: 307200 kB\n")

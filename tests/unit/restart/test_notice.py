@@ -34,14 +34,14 @@ def world_with(begin: Notice) -> World:
 
 
 def command(tmp_path: Path, end: str = "") -> Notice:
-    """A command that notes its arguments."""
+    """Return a command that notes its arguments."""
     arguments = ("/bin/sh", "-c", f'echo "$@" >>{tmp_path}/given; {end}', "-", "%i", "100%%")
     return Notice(command=arguments)
 
 
 @pytest.fixture
 def caught() -> Iterator[list[int]]:
-    """The signals that this process got."""
+    """Yield the signals that this process got."""
     got: list[int] = []
     before = signal.signal(signal.SIGUSR2, lambda number, _: got.append(number))
     yield got

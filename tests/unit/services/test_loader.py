@@ -388,7 +388,7 @@ JSON = st.recursive(
 
 @st.composite
 def mutated(draw: st.DrawFn) -> object:
-    """The full example, with one value anywhere replaced or added."""
+    """Return the full example, with one value anywhere replaced or added."""
     root = yaml.safe_load(FULL)
     places: list[tuple[dict[object, object] | list[object], object]] = []
     stack = [root]

@@ -32,7 +32,7 @@ class SlotOfAGeneration(RuleBasedStateMachine):
     @precondition(lambda self: self.free_entries())
     @rule(data=st.data())
     def a_socket_comes(self, data: st.DataObject) -> None:
-        """At a free index, or at that of a dead socket."""
+        """Enter a socket at a free index, or at that of a dead socket."""
         index = data.draw(st.sampled_from(INDICES))
         array_entry = data.draw(st.sampled_from(self.free_entries()))
         set_entry(self.slot, index, array_entry)
@@ -46,7 +46,7 @@ class SlotOfAGeneration(RuleBasedStateMachine):
 
     @rule(entries=st.sets(st.sampled_from(ENTRIES)))
     def sockets_go(self, entries: set[int]) -> None:
-        """Entries of other generations among them."""
+        """Drop entries, those of other generations among them."""
         drop_entries(self.slot, entries)
         self.model = {
             index: array_entry

@@ -16,7 +16,7 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._host import JsonObje
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
-    """The directory of a host's journals."""
+    """Return the directory of a host's journals."""
     monkeypatch.setenv("UDPGRM_STATE_DIR", str(tmp_path))
     return tmp_path
 

@@ -23,7 +23,7 @@ EDGE = "0.0.0.0:4433"
 
 
 def host(directory: pathlib.Path, name: str) -> FakeCommand:
-    """A host in whose state the examples of a module succeed."""
+    """Return a host in whose state the examples of a module succeed."""
     services = [service("dns", polls=3)]
     if name == "udpgrm_dissector":
         return FakeCommand(directory, [], services)

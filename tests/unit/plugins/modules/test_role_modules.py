@@ -35,7 +35,7 @@ echo "ModuleNotFoundError: No module named 'udpgrm.client'"
 
 @pytest.fixture
 def systemd(machine: Machine) -> Machine:
-    """A machine whose systemctl leaves a line for each call, and has the units in its file live."""
+    """Return a machine with a systemctl that logs its calls, and runs the units in its file."""
     for name, text in (("systemctl", SYSTEMCTL), ("journalctl", JOURNALCTL)):
         (machine.path / name).write_text(text.format(here=machine.path))
         (machine.path / name).chmod(0o755)

@@ -50,7 +50,7 @@ class Fleet:
         )
 
     def given(self, **variables: t.Any) -> dict[str, t.Any]:
-        """The variables of a run, these and what they leave open."""
+        """Return the variables of a run: these, and defaults of the others."""
         return {
             "udpgrm_service": "echo",
             "udpgrm_release": "2",

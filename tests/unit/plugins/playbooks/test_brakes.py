@@ -23,7 +23,7 @@ from .fleet import Fleet
 
 
 def result(fleet: Fleet, ansible: Ansible) -> dict[str, t.Any]:
-    """The result for machines."""
+    """Return the result for machines."""
     found: dict[str, t.Any] = json.loads((ansible.directory / "report.json").read_text())
     return found
 

@@ -62,7 +62,7 @@ def fails(when: str) -> list[dict[str, t.Any]]:
 
 
 def loses(host: str) -> list[dict[str, t.Any]]:
-    """A task whose host is gone."""
+    """Return a task whose host is gone."""
     task = {"name": "Tell the balancer", "ansible.builtin.command": "true"}
     return [{**task, "vars": GONE, "when": f"inventory_hostname == '{host}'"}]
 

@@ -225,7 +225,7 @@ NIGHT = "Mon 22:00-23:00 UTC"
 
 @pytest.fixture
 def moments(monkeypatch: pytest.MonkeyPatch) -> list[datetime.datetime]:
-    """The moments at which a window is asked for, in their order; no wait takes time."""
+    """Return the moments at which a window is asked for, in their order; no wait takes time."""
     given: list[datetime.datetime] = []
     closed = _windows.closed
     monkeypatch.setattr(_windows, "closed", lambda windows, _now: closed(windows, given.pop(0)))

@@ -142,7 +142,7 @@ class Clock:
 
 
 def watch(patience: float, answers: dict[float, str], clock: Clock) -> _gates.Watch:
-    """A watch of one gate; C(answers): why it is shut, from a moment on."""
+    """Return a watch of one gate; C(answers): why it is shut, from each moment on."""
     gates = _gates.parse([{"command": ["true"], "name": "g"}])
 
     def evaluate(_gate: _gates.Gate) -> str:

@@ -20,7 +20,7 @@ def read(name: str, value: t.Any) -> t.Any:
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
-    """The directory that Ansible was started in."""
+    """Return the directory that Ansible was started in."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

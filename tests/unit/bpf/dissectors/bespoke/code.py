@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""functions.c as a library and as a program with sanitizers, and values for both."""
+"""Compile functions.c as a library and as a program with sanitizers; values for both."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Opened:
 
 
 def dissector(names: Iterable[tuple[bytes, int]], max_apps: int = 4) -> abi.Dissector:
-    """A value of UDP_GRM_DISSECTOR for these names."""
+    """Return a value of UDP_GRM_DISSECTOR for these names."""
     value = abi.Dissector(type=abi.DissectorType.BESPOKE, digest=0xDEAD, max_apps=max_apps)
     for position, (name, app) in enumerate(names):
         value.sni[position] = abi.SniEntry(app=app, hostname=name)

@@ -10,7 +10,7 @@ from tests.unit.bpf.dissectors.bespoke.code import Code, Sanitized
 
 @pytest.fixture(scope="session")
 def code(tmp_path_factory: pytest.TempPathFactory) -> Code:
-    """The C code, compiled for this machine."""
+    """Return the C code, compiled for this machine."""
     return Code(tmp_path_factory.mktemp("bespoke"))
 
 

@@ -53,7 +53,7 @@ class Keys:
 
 
 def varint(value: int, size: int = 0) -> bytes:
-    """A variable-length integer, in its shortest form or in `size` bytes."""
+    """Return a variable-length integer, in its shortest form or in `size` bytes."""
     for bits, length in enumerate((1, 2, 4, 8)):
         if value < 1 << (8 * length - 2) and length >= size:
             return (bits << (8 * length - 2) | value).to_bytes(length, "big")
@@ -61,18 +61,18 @@ def varint(value: int, size: int = 0) -> bytes:
 
 
 def crypto(data: bytes, offset: int = 0) -> bytes:
-    """A CRYPTO frame."""
+    """Return a CRYPTO frame."""
     return b"\6" + varint(offset) + varint(len(data)) + data
 
 
 def ack(ranges: int = 0, ecn: bool = False) -> bytes:
-    """An ACK frame with further ranges."""
+    """Return an ACK frame with further ranges."""
     numbers = [1000, 70_000, ranges, 3, *[5, 300] * ranges, *[1, 2, 3] * ecn]
     return (b"\3" if ecn else b"\2") + b"".join(varint(number) for number in numbers)
 
 
 def padding(length: int) -> bytes:
-    """PADDING frames."""
+    """Return PADDING frames."""
     return bytes(length)
 
 
@@ -95,7 +95,7 @@ def initial(
     keys_of: bytes | None = None,
     first: int = 0xC0,
 ) -> bytes:
-    """A protected Initial packet, its frames padded to `size` bytes of datagram.
+    """Return a protected Initial packet, its frames padded to `size` bytes of datagram.
 
     keys_of: the connection ID that its keys are from, another than dcid after
     the server's first answer.
@@ -118,18 +118,18 @@ def initial(
 
 
 def extension(kind: int, data: bytes) -> bytes:
-    """A TLS extension."""
+    """Return a TLS extension."""
     return kind.to_bytes(2, "big") + len(data).to_bytes(2, "big") + data
 
 
 def server_name(name: bytes, kind: int = 0) -> bytes:
-    """The extension server_name, with one name."""
+    """Return the extension server_name, with one name."""
     entry = bytes([kind]) + len(name).to_bytes(2, "big") + name
     return extension(0, len(entry).to_bytes(2, "big") + entry)
 
 
 def client_hello(extensions: Iterable[bytes], session: bytes = b"", suites: int = 3) -> bytes:
-    """A TLS ClientHello with these extensions."""
+    """Return a TLS ClientHello with these extensions."""
     content = b"".join(extensions)
     body = b"\3\3" + bytes(range(32)) + bytes([len(session)]) + session
     body += (2 * suites).to_bytes(2, "big") + bytes.fromhex("1301") * suites + b"\1\0"
@@ -138,24 +138,24 @@ def client_hello(extensions: Iterable[bytes], session: bytes = b"", suites: int 
 
 
 def hello(name: bytes, before: int = 2, size: int = 0) -> bytes:
-    """A ClientHello for a name, behind some extensions and before one of `size` bytes."""
+    """Return a ClientHello for a name, behind some extensions and before one of `size` bytes."""
     others = [extension(0x0A0A + position, bytes(position)) for position in range(before)]
     return client_hello([*others, server_name(name), extension(51, bytes(size))])
 
 
 def short(dcid: bytes, size: int = 40) -> bytes:
-    """A packet with a short header."""
+    """Return a packet with a short header."""
     return (b"\x40" + dcid).ljust(size, b"\x55")
 
 
 def long(dcid: bytes, kind: int = 2, version: int = VERSION_1, size: int = 100) -> bytes:
-    """A packet with a long header; kind: 0 Initial, 1 0-RTT, 2 Handshake, 3 Retry."""
+    """Return a packet with a long header; kind: 0 Initial, 1 0-RTT, 2 Handshake, 3 Retry."""
     head = bytes([0xC0 | kind << 4]) + version.to_bytes(4, "big") + bytes([len(dcid)])
     return (head + dcid).ljust(size, b"\x55")
 
 
 def mutated(packet: bytes, chance: random.Random) -> bytes:
-    """A packet with some of its bytes changed, cut out or put in."""
+    """Return a packet with some of its bytes changed, cut out or put in."""
     changed = bytearray(packet)
     for _ in range(chance.randrange(1, 6)):
         # mostly in the header

@@ -47,7 +47,7 @@ def names(code: Code) -> None:
 
 
 def app(code: Code, stream: bytes, **options: object) -> int | None:
-    """The application of a ClientHello in one frame."""
+    """Return the application of a ClientHello in one frame."""
     return code.initial(initial(crypto(stream), **options)).app  # type: ignore[arg-type]
 
 
