@@ -49,7 +49,7 @@ def order(host: Host) -> list[int]:
 
 
 def test_root_is_served_first(bare_host: Host) -> None:
-    """Whatever six users have asked for before; and nothing is loaded for closed sockets."""
+    """Serve root before six users that asked earlier, and load nothing for closed sockets."""
     bare_host.start(fault=COUNTING)
     with contextlib.ExitStack() as stack:
         with bare_host.stopped():
@@ -71,7 +71,7 @@ def test_root_is_served_first(bare_host: Host) -> None:
 
 
 def test_users_take_turns(host: Host) -> None:
-    """One of another user's is not behind all of the first one's."""
+    """Register sockets of two users in turn, not all of the first user's before the second's."""
     code = """
 first = [bind("127.0.0.1", None, 20000 + number) for number in range(8)]
 print(*(attempt(sock, GEN, 1) for sock in first), flush=True)
@@ -112,7 +112,7 @@ print(*(attempt(sock, GEN, 1) for sock in socks))
 
 
 def test_the_last_word_of_a_socket_holds(host: Host) -> None:
-    """Root's message is served before that which its socket's user sent before."""
+    """Register the generation that root asked for last, though root's message is served first."""
     with grm.bind("127.0.0.1:7000")[0] as sock:
         grm.enroll([sock], 1)
         with host.stopped():
@@ -139,7 +139,7 @@ print(attempt(sock, GEN, 2), attempt(sock, GEN, 3))
 
 
 def test_a_log_without_a_reader_delays_no_client(bare_host: Host) -> None:
-    """Users cause lines; a full pipe must not stop the daemon."""
+    """Continue while the log's pipe is full of lines that users cause."""
     reader = bare_host.start_unread(steps=True)
     for _ in range(3):
         unprivileged(_MANY, "20000", "900", "close")

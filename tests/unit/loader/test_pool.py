@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the udpgrm authors
-"""Test that what the pool offers is new, whatever was prepared, taken or given back before.
+"""Test that the pool hands out new maps, whatever was prepared, taken or given back before.
 
 Maps are dictionaries here; hooks are played by the test, daemons come and go.
 """
@@ -110,7 +110,7 @@ class FakeMaps:
         return self.content.get(name, {}).pop(key, None) is not None
 
     def table(self, table: int) -> Optional[int]:
-        """Which inner map is flow table `table`."""
+        """Return which inner map is flow table `table`."""
         found = self.lookup("flow_tables", state.index(table), 4)
         return None if found is None else number(found)
 
@@ -300,7 +300,7 @@ def test_what_is_prepared_at_first(maps: FakeMaps) -> None:
 
 
 def test_others_take_nothing_of_what_is_kept_for_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many they have taken, and root is served first."""
+    """Keep what is prepared for root, however much others take, and serve root first."""
     monkeypatch.setattr(layout, "MAX_TABLES", 17)
     maps = FakeMaps(groups=17)
     with faked(maps):
@@ -331,7 +331,7 @@ def test_others_take_nothing_of_what_is_kept_for_root(monkeypatch: pytest.Monkey
 
 
 def test_groups_are_prepared_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Root's first: others wait meanwhile."""
+    """Prepare groups piece by piece, root's first."""
     monkeypatch.setattr(pool, "_AT_ONCE", 2)
     maps = FakeMaps(groups=32)
     with faked(maps):
