@@ -43,7 +43,7 @@ def operand_kind(word: str) -> str:
     if word not in commands.COMMANDS:
         return ""
     form = form_of(word)
-    # of actions only where all have it
+    # complete actions' operands only where all actions have that kind
     forms = [action.form for action in form.actions] or [form.operands]
     return next((kind for kind in CANDIDATES if all(kind in shown for shown in forms)), "")
 

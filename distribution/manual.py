@@ -23,7 +23,7 @@ from udpgrm.cli.usage import form_of
 from udpgrm.version import __version__
 
 PROSE = Path(__file__).resolve().parent / "man"
-#: Of commands with command lines of their own.
+#: Usages of commands that parse their own command lines.
 USAGES = {"activate": activate.USAGE, "decoy": decoy.USAGE}
 #: Exit statuses beside those that each command shares.
 STATUSES: Mapping[str, Mapping[str, str]] = {
@@ -109,7 +109,7 @@ def head(page: str, text: str) -> list[str]:
     """Return the title and the NAME section; whatis(1) reads the latter."""
     title = f'.TH {page.upper()} 8 "" "udpgrm {__version__}" "System administration"'
     return [
-        # in two parts, or reuse takes it for this file's licence
+        # in two parts: reuse would take it for this file's licence
         '.\\" SPDX-License' + "-Identifier: Apache-2.0",
         title,
         *section("NAME", [f"{page} \\- {escape(text)}"]),

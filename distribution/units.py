@@ -30,7 +30,7 @@ MANAGED_CONFIGURATION = "Copy this file to /etc/udpgrm to change a limit. These 
 
 def rendered() -> dict[str, str]:
     """Return each file by its name."""
-    # as Ansible's template lookup has it
+    # as Ansible's template lookup renders
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(ROLE / "templates"),
         undefined=jinja2.StrictUndefined,

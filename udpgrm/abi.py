@@ -30,11 +30,11 @@ USERS = 1024
 HINTS = 4096
 LINE_FLOWS = 3
 UNIT_NAME_BYTES = 128
-#: In the map of enrolled processes and cgroups: the key's first word names a process.
+#: Flag in a key of `enrolled`: its first word names a process, not a cgroup.
 ENROLLED_PROCESS = 1 << 62
 #: Records of `enrolled` that one user may have, root excepted.
 USER_ENROLLED = 2048
-#: Of the ids of groups and flow tables, one of so many is for root only.
+#: One of this many ids of groups and of flow tables is for root only.
 RESERVE = 8
 
 
@@ -546,7 +546,7 @@ class ConnectedKey(ctypes.Structure):
     _fields_ = [("session", _u64), ("of", Membership)]
 
 
-#: Of a socket record: a program of classic BPF, which has no id.
+#: Program id in a socket record: a program of classic BPF, which has none.
 PROGRAM_CLASSIC = 0xFFFFFFFF
 
 

@@ -13,7 +13,7 @@ import functools
 import os
 from pathlib import Path
 
-#: What comes before the writer's pid in the name of a draft.
+#: Precedes the writer's pid in the name of a draft.
 _MARK = ".udpgrm-"
 
 
@@ -44,7 +44,7 @@ def _remove_drafts(directory: Path) -> None:
     for name in os.listdir(directory):
         _, mark, pid = name.rpartition(_MARK)
         if mark and name.startswith(".") and pid.isdigit():
-            is_own = int(pid) == os.getpid()  # of an earlier process with this number
+            is_own = int(pid) == os.getpid()  # an earlier process had this pid
             if is_own or not Path("/proc", pid).exists():
                 with contextlib.suppress(FileNotFoundError):  # another writer was faster
                     (directory / name).unlink()

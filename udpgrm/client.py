@@ -107,7 +107,7 @@ def named_dissector(name: str, **parameters: Union[int, str, bool]) -> abi.Disse
 
     All sockets of a group need the same parameters in the same order. Raises ValueError.
     """
-    import json  # not for every socket that is enrolled
+    import json  # here, as enrolling needs no JSON
 
     text = json.dumps(parameters)
     if not 0 < len(name.encode()) < abi.NAME_BYTES or len(text) >= abi.PARAMETERS_BYTES:

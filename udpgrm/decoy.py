@@ -85,7 +85,7 @@ def _stand_in(child: int, everything: set[signal.Signals]) -> Optional[int]:
         elif info.si_signo == signal.SIGURG and info.si_pid == child:
             return None
         elif info.si_code != _SI_KERNEL or os.getpgid(child) != os.getpgrp():
-            # of another user by now, perhaps
+            # it may run as another user by now
             with contextlib.suppress(PermissionError):
                 os.kill(child, info.si_signo)
 

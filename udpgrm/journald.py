@@ -16,7 +16,7 @@ from typing import NamedTuple, Optional, TextIO, Union
 #: Where the journal gets entries.
 SOCKET = "/run/systemd/journal/socket"
 
-#: By their names without UDPGRM_, in lower case; those that are None are left out.
+#: Fields by name without UDPGRM_, in lower case; a field that is None is left out.
 Fields = Mapping[str, Union[str, int, None]]
 
 
@@ -66,7 +66,7 @@ def reads(stream: TextIO) -> bool:
     """Return whether the journal reads a stream: $JOURNAL_STREAM in systemd.exec(5)."""
     try:
         status = os.fstat(stream.fileno())
-    except (OSError, ValueError):  # it is closed, or no file
+    except (OSError, ValueError):  # the stream is closed, or no file
         return False
     return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
@@ -84,6 +84,6 @@ def send(entry: Entry) -> bool:
 
 def _encoded(name: str, value: str) -> bytes:
     data = value.encode(errors="replace")
-    if b"\n" in data:  # or a part of the text would be a field
+    if b"\n" in data:  # a line of the text would be a field otherwise
         return b"%s\n%s%s\n" % (name.encode(), len(data).to_bytes(8, "little"), data)
     return b"%s=%s\n" % (name.encode(), data)

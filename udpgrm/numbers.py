@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-_DIGITS = 20  # of 2**64 - 1; int() refuses some thousands with an error of its own
+_DIGITS = 20  # as 2**64 - 1 has; int() refuses some thousands with an error of its own
 
 
 def whole_number(text: str, low: int, high: int) -> Optional[int]:

@@ -9,7 +9,7 @@ import typing as t
 from ansible.plugins.action import ActionBase
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _waiting
 
-# Of a generation; a restart has a limit of its own.
+# Seconds for a generation; a restart's definition has a limit of its own.
 _DEFAULT_LIMIT = 300
 
 

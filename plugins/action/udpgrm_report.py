@@ -76,7 +76,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             data = {"rolling_reboot": document}
         result["ansible_stats"] = {"data": data, "per_host": False, "aggregate": True}
         if any(e["status"] in _rollout.BAD for e in entries):
-            return result  # those hosts have failed
+            return result  # those hosts fail the run already
         if stop:
             result.update(failed=True, msg=f"the run was stopped: {stop}")
         elif untouched and not reason:

@@ -121,7 +121,7 @@ def _write(service: str, rollout: Rollout) -> None:
         "boot_id": boot_id(),
     }
     try:
-        draft.unlink(missing_ok=True)  # of a module that was killed; "x" follows no link
+        draft.unlink(missing_ok=True)  # a killed module's; "x" follows no link
         with draft.open("x", encoding="utf-8") as file:
             json.dump(value, file)
         draft.replace(path)
@@ -135,7 +135,7 @@ def drop(service: str, run: str) -> None:
     if not _is_of(current(service), run):
         return
     with contextlib.suppress(HostError, OSError), _locked(service):
-        if _is_of(current(service), run):  # else another one has replaced it
+        if _is_of(current(service), run):  # another rollout may have replaced it
             _path(service).unlink()
 
 
@@ -143,7 +143,7 @@ def _is_of(claim: JsonObject | None, run: str) -> bool:
     return claim is not None and claim["run"] == run
 
 
-#: Of a module's option C(rollout).
+#: The suboptions of a module's option C(rollout).
 OPTIONS: dict[str, dict[str, t.Any]] = {
     "run": {"type": "str", "required": True},
     "by": {"type": "str", "required": True},

@@ -45,7 +45,7 @@ class Task:
     rollout: _claim.Rollout | None = None
     # The service at the end.
     last: Restart = dataclasses.field(init=False)
-    # What the host's plan says that an operator should know.
+    # Notes of the host's plan for the operator.
     notes: list[str] = dataclasses.field(default_factory=list)
 
     def start(self) -> JsonObject:

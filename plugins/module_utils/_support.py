@@ -20,7 +20,7 @@ from ansible_collections.udpgrm.fleet.plugins.module_utils._host import (
 
 # Runs a command; returns (exit status, stdout, stderr).
 Command = t.Callable[[list[str]], tuple[int, str, str]]
-#: Of the end of each text.
+#: The length that is kept of each text, from its end.
 MOST_CHARACTERS = 500_000
 _LINES = "2000"
 #: Shorter values are words that occur anywhere.

@@ -189,7 +189,7 @@ def main() -> None:
             "quiet": {"type": "int"},
             "timeout": {"type": "int"},
             "rollout": {"type": "str"},
-            # Of the action plugin, which calls this module for one interval after the other.
+            # Set by the action plugin, which calls this module for one interval after the other.
             "interval": {"type": "int", "default": 5},
         },
         mutually_exclusive=[

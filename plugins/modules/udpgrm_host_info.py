@@ -117,7 +117,7 @@ def installed(module: AnsibleModule, names: list[str]) -> list[str]:
     else:
         query = module.get_bin_path("rpm", required=True)
         command = [query, "--query", "--queryformat", f"{_INSTALLED}%{{NAME}}\\n"]
-    # it fails if one is not installed
+    # fails if one of the packages is not installed
     _status, out, _err = module.run_command([*command, "--", *names])
     there = {
         line.removeprefix(_INSTALLED) for line in out.splitlines() if line.startswith(_INSTALLED)

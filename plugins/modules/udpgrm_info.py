@@ -252,7 +252,7 @@ def main() -> None:
         document = Host.of_module(module).read(*module.params["address"] or [])
     except HostError as error:
         module.fail_json(msg=str(error))
-    if module.params["address"] == []:  # of which the host would list all
+    if module.params["address"] == []:  # the host would list all groups
         document["groups"] = []
     module.exit_json(changed=False, **document)
 

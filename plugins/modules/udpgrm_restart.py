@@ -318,7 +318,7 @@ def main() -> None:
         )
         work = {"started": task.start, "resumed": task.resume, "rolled_back": task.roll_back}
         result = work[params["state"]]()
-        # not of a restart that is only planned: its old instance drains first
+        # a planned restart hands over later: its old instance drains first
         planned = "plan" in result
         units = [] if planned else hand_over(task.host, task.last, module.check_mode)
     except _claim.Claimed as error:

@@ -14,7 +14,7 @@ from ansible_collections.udpgrm.fleet.plugins.plugin_utils import _decision, _ga
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils._figures import JsonObject
 from ansible_collections.udpgrm.fleet.plugins.plugin_utils._once import once
 
-#: In seconds. A longer bake is one of the control node, which ends it when a gate shuts.
+#: Seconds that a host bakes itself. The control node waits in longer bakes, and ends them when a gate shuts.
 _LONGEST_THERE = 30
 
 

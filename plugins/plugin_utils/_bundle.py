@@ -68,7 +68,7 @@ def write(path: str, run: str, document: JsonObject) -> tuple[str, str]:
                 # a host chooses neither directories nor names outside of its own
                 _add(archive, f"{_plain(found['host'])}/{_plain(name)}", text)
     try:
-        # not for other users: logs may have what a unit's environment has not
+        # for this user only: logs may have secrets that the unit's environment has not
         target = pathlib.Path(path)
         target.unlink(missing_ok=True)
         target.touch(mode=0o600, exist_ok=False)

@@ -21,7 +21,7 @@ from ansible_collections.udpgrm.fleet.plugins.plugin_utils._paths import PLAYBOO
 Variables = t.Mapping[str, t.Any]
 _NAMESPACE = "udpgrm.fleet."
 _SSH = ("ssh", "smart", "ansible.builtin.ssh")
-# All that leads ssh(1) to a machine; a gateway may choose it by the user or the key.
+# Variables by which ssh(1) finds a machine; a gateway may choose it by the user or the key.
 _WAY = (
     "ansible_host",
     "ansible_ssh_host",

@@ -51,7 +51,7 @@ class Progress:
             flows = "" if answer["flows"] is None else f": {answer['flows']} flows left"
             return f"generation {answer['generation']} has not drained in {elapsed:.0f} s{flows}"
         journal = answer.get("restart")
-        # one that has not ended holds the drained instance
+        # an unfinished restart holds the drained instance
         if journal is None or journal["outcome"] in (None, "finished"):
             return ""
         reasons = [step["reason"] for step in journal["steps"] if step["reason"]]

@@ -19,7 +19,7 @@ from ansible_collections.udpgrm.fleet.plugins.plugin_utils._figures import JsonO
 
 display = Display()
 INTERVAL_S = 5.0
-#: How long a host that is up again may take until its services serve.
+#: Seconds from a host's return until its services serve.
 SERVE_S = 300.0
 _TCP = "/tcp"
 _TYPES_OF_TCP = ("echo", "dns", "connect")

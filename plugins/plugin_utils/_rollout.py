@@ -139,7 +139,7 @@ def steps_of(
     if "run" in result:
         return result["steps"] if result["run"]["id"] == run else []
     if not is_well(result):
-        # it failed before the task could return its run
+        # the module failed before the task could return its run
         return [{"service": services[0], "step": "switch", "result": result}]
     return []
 
@@ -227,7 +227,7 @@ def _status(
     # begun, or waited for
     restarted = bool(switch.get("measured"))
     if journal is not None and (failed or restarted):
-        if journal["outcome"] == "failed":  # also in an undo: the new instance may be all there is
+        if journal["outcome"] == "failed":  # also in a rollback: only the new instance may be left
             return "failed", _reason(journal)
         if journal["outcome"] == "rolled_back" or journal["step"] in UNDO:
             return "rolled_back", _reason(journal)

@@ -23,7 +23,7 @@ from ansible_collections.udpgrm.fleet.plugins.plugin_utils._figures import JsonO
 
 display = Display()
 _SAY_EVERY_S = 60.0
-#: Of a module's result: inspections become steps of their own.
+#: Keys of a module's result that are dropped: inspections become steps of their own.
 _NOT_KEPT = ("invocation", "diff", "inspected", "notes", "warnings")
 
 # Runs a module of the collection on the host; raises AnsibleConnectionFailure.
@@ -40,7 +40,7 @@ class Host:
     execute: Execute
     check: bool
     steps: list[dict[str, t.Any]] = dataclasses.field(default_factory=list)
-    #: What the host says of its restarts that an operator should know.
+    #: Notes of the host's restarts for the operator.
     notes: list[str] = dataclasses.field(default_factory=list)
 
     def switch(self, release: str | None, other_rollout: str, bake: int | None = None) -> bool:

@@ -90,7 +90,7 @@ def _yaml(read: Reader) -> Reader:
         try:
             return read(yaml.safe_load(value) if isinstance(value, str) else value)
         except yaml.YAMLError as error:
-            raise ValueError("it is no YAML") from error  # it may have secrets
+            raise ValueError("it is no YAML") from error  # without the text, which may have secrets
 
     return parse
 
@@ -185,7 +185,7 @@ ROLLING_RESTART: dict[str, tuple[t.Any, Reader]] = {
 
 # Named on the page without their values, which may be or have secrets.
 _SECRET = ("udpgrm_gates", "udpgrm_approval", "udpgrm_webhook", "udpgrm_webhook_headers")
-# What a rolling reboot does to hosts has nothing to do with these.
+# Variables that a rolling reboot does not read.
 _ONLY_RESTARTS = ("udpgrm_service", "udpgrm_services_to_restart", "udpgrm_release")
 
 

@@ -82,7 +82,7 @@ _LONG = [
 ]
 _MOST_U32 = 0xFFFFFFFF
 _MOST_RCVBUF = 0x3FFFFFFF  # the kernel keeps its double in an int
-_MOST_NAME = 255  # of systemd, sd_pid_notify_with_fds(3)
+_MOST_NAME = 255  # systemd's limit, sd_pid_notify_with_fds(3)
 _MOST_HOSTNAME = abi.HOSTNAME_BYTES - 1
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 

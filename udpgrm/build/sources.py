@@ -13,7 +13,7 @@ from udpgrm.dissectors.kind import Kind
 from udpgrm.files import BPF_DIR, DISSECTORS_DIR
 from udpgrm.kernel import libbpf
 
-#: What programs are made of. Beside it are the pages and test packets of dissectors.
+#: Suffixes of programs' sources; pages and test packets of dissectors are in the same folders.
 SUFFIXES = (".c", ".h", ".j2", ".json")
 
 

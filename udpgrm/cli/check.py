@@ -20,7 +20,7 @@ def run(arguments: Arguments) -> int:
     try:
         found = loader.read_directory(path) if path.is_dir() else loader.read_file(path)
     except OSError as error:
-        # also for want of permission: the name of the file matters more than the missing right
+        # also without permission: the file's name helps more than the missing right
         raise CommandError(f"{error.filename or path}: {error.strerror}") from error
     except MissingLibrary as error:
         raise CommandError(str(error)) from error

@@ -67,7 +67,7 @@ COMMANDS = {
     "build": Command("build", "compile programs that are not in the cache"),
 }
 
-#: Of the reference's commands, which getopt reads; parsers.py has those of the others.
+#: Forms of the reference's commands, which getopt reads; parsers.py has the other commands'.
 REFERENCE = {
     "list": Form(f"[{_ADDRESS}...]"),
     "flows": Form(f"[{_ADDRESS}]"),

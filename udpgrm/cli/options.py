@@ -86,7 +86,7 @@ def _takes_next(word: str) -> bool:
     """Return whether the next argument is an option's value, whatever it looks like."""
     if word.startswith("--"):
         return _whole(word) in _VALUED
-    # of -dpDIR the value is in the word itself
+    # in -dpDIR the value is part of the word
     return word.startswith("-") and word[-1:] in ("p", "t") and not set("pt") & set(word[1:-1])
 
 

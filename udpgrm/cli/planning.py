@@ -38,7 +38,7 @@ class Plan(NamedTuple):
             "action": self.action.value,
             "changed": self.changes,
             "release": self.release,
-            # of a restart that would begin
+            # only for a restart that would begin
             "notes": self.document["notes"] if self.action is Action.RESTART else [],
         }
 

@@ -93,7 +93,7 @@ def _ensure(arguments: Arguments, name: str) -> int:
     """Restart a service unless the release serves; resume or follow a restart to it."""
     changed = False
     while True:
-        # of two commands, the second one finds what the first one has begun
+        # two commands at once: the second finds the restart that the first has begun
         with contextlib.nullcontext() if is_here(arguments) else lock.beginning(name):
             plan = planning.make(arguments, name)
             changed |= plan.changes
@@ -319,7 +319,7 @@ def _end(
     journal = last.journal
     if journal is None:
         raise CommandError(f"{arguments.operands[0]}: there was no restart")
-    with common.ignore_epipe():  # also of what was shown so far, and is still in a buffer
+    with common.ignore_epipe():  # also when buffered output of before is flushed
         if arguments.flag("--json"):
             answer = {**journal.to_json(), "running": last.running, "changed": changed}
             common.print_json(answer)

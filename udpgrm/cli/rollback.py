@@ -11,7 +11,7 @@ from udpgrm.restart import journal as journals
 from udpgrm.restart.machine import Outcome
 from udpgrm.restart.transaction import rollback_path
 
-#: To be rolled back is what was asked for.
+#: Here a rolled back restart is a success.
 _EXIT_STATUS = {Outcome.FINISHED: 255, Outcome.ROLLED_BACK: 0, Outcome.FAILED: 2}
 
 

@@ -23,7 +23,7 @@ from udpgrm.services.unit_files import UnitError
 from udpgrm.services.validate import MissingLibrary
 
 _MAX_FLOW_TIMEOUT_S = (1 << 32) - 1
-#: Which actions take an option.
+#: The actions that take each option.
 _OPTIONS = {
     "--adopt": ("start",),
     "--flow-timeout": ("new",),

@@ -92,7 +92,7 @@ def describe(
     running = lock.is_locked(definition.name)
     earlier = journals.superseded(definition.name)
     strays = _strays(arguments, definition)
-    # those that its restarts see: another namespace may have its address as well
+    # as restarts do, skip groups at this address in another network namespace
     here = [view for view in views if view.netns == netns.own_cookie()]
     return services.service(definition, journal, running, here, earlier, strays)
 

@@ -24,7 +24,7 @@ from udpgrm.state.adoptions import Adoption
 from udpgrm.state.entries import GroupEntries
 from udpgrm.state.maps import Maps
 
-#: How long a group without sockets waits for its unit to be started again (seconds).
+#: Seconds that a group without sockets waits for its unit to be started again.
 _PATIENCE_S = 300.0
 _AFTER_MESSAGES_S = 1.0
 

@@ -16,7 +16,7 @@ from udpgrm.kernel import libbpf
 from udpgrm.state import layout
 from udpgrm.state.maps import Maps
 
-#: Of one unprivileged user, and of all of them: the rest is root's.
+#: Messages of one unprivileged user, and of all such users: the rest is root's.
 _PER_USER = 1024
 _OF_USERS = layout.MAX_DEFERRED // 2
 #: Seconds until a message is handled again that the machine had no room for.

@@ -17,7 +17,7 @@ from udpgrm.state import maps as state
 from udpgrm.state.layout import Limits
 from udpgrm.state.maps import Maps
 
-#: Of a directory that a daemon removes as it ends, or has.
+#: Attempts to lock a directory, which an ending daemon may remove meanwhile.
 _LOCK_TRIES = 20
 #: Seconds for commands that have the lock.
 _COMMANDS_S = 10.0
@@ -88,7 +88,7 @@ def open_maps(directory: Path, limits: Limits) -> Maps:
     with contextlib.closing(clock.Jiffies()) as jiffies:
         rate = jiffies.rate()
     try:
-        state.unpin(directory)  # of an earlier start that was interrupted
+        state.unpin(directory)  # pins of an earlier, interrupted start
         return state.create(directory, limits, rate)
     except OSError as error:
         raise StartError(f"cannot pin in {directory}: {error.strerror}") from error

@@ -23,7 +23,7 @@ _OPTIONS = {
     sockopt.SO_ATTACH_REUSEPORT_EBPF: "SO_ATTACH_REUSEPORT_EBPF",
     sockopt.SO_DETACH_REUSEPORT_BPF: "SO_DETACH_REUSEPORT_BPF",
 }
-#: Of a group, that are named in the log: users may start any number.
+#: Processes of a group that the log names: users may start any number.
 _MOST_PROCESSES = 16
 #: Between two scans: so long, and so many times as long as a scan took.
 _REST_S = 5.0

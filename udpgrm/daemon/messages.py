@@ -26,7 +26,7 @@ from udpgrm.kernel.descriptors import Unreachable
 from udpgrm.state import address, connected, connecting, holders
 from udpgrm.state.maps import Maps
 
-#: What the kernel does not do with a socket, and why.
+#: Reasons of the kernel's refusals to attach a program to a socket.
 _REFUSED = {
     errno.EINVAL: "it is in no reuseport group (connect(2) takes a socket out of it, and so does "
     "SO_BINDTODEVICE after bind(2))",
@@ -35,7 +35,7 @@ _REFUSED = {
     "refuses SO_ATTACH_REUSEPORT_EBPF: see udpgrm doctor",
 }
 _CLOSED = "was closed before it could be registered"
-#: Where a living socket is that is in no process's table of descriptors.
+#: The reason that a living socket is in no process's table of descriptors.
 _ELSEWHERE = "it is passed on by SCM_RIGHTS, or only an io_uring or a single thread has it"
 
 
@@ -194,7 +194,7 @@ class MessageHandler:
         group = self._group_of(message)
         if group is None:
             return
-        # not before its socket is found: any user can ask for a program and close it
+        # once the socket is found: any user can ask for a program and close the socket
         if not self._steering.ensure(message.group_id, group):
             self.deferred.await_program(message)
             return

@@ -144,7 +144,7 @@ class Registrar:
         index = self._free_index(group_id, slot_id, slot, array_entry, group_entries)
         if index is None:
             log.event("too many sockets in the gen!", named, priority=Priority.WARNING)
-            if record.index == abi.INDEX_NONE:  # else it stays where it is
+            if record.index == abi.INDEX_NONE:  # a registered socket stays where it is
                 record.generation, record.slot = generation, slot_id
             return
         if record.slot < abi.GENERATION_SLOTS and record.slot != slot_id:

@@ -73,7 +73,7 @@ def run(options: Options) -> None:
     keep = (options.directory / "config").exists()
     try:
         maps = directory.open_maps(options.directory, options.limits)
-        with contextlib.closing(maps):  # to remove pins takes descriptors, too
+        with contextlib.closing(maps):  # the removal of pins needs descriptors, too
             server = Server(options, maps, stopping, lock_fd)
             server.start()
             keep = keep or options.persist
@@ -240,7 +240,7 @@ class Server:
     def _collect_in_steps(self) -> None:
         for _ in self._collector.steps():
             self._serve_root()
-            self._refill_if_short()  # it takes long where there are many groups
+            self._refill_if_short()  # the collection takes long with many groups
 
     def _moments(self) -> Iterator[Optional[float]]:
         """Yield when (monotonic seconds) there is something to do, if nothing comes before."""

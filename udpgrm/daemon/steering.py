@@ -94,7 +94,7 @@ class Steering:
         except (BuildError, FileNotFoundError, *renewing.BROKEN) as error:
             if failures.is_machines(error):
                 raise
-            # it still delivers: without a program the kernel's own hash chooses
+            # packets still arrive: without a program the kernel's own hash selects sockets
             self._rejected[group_id] = group.epoch
             count_failure(group)
             log.problem(

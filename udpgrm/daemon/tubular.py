@@ -20,7 +20,7 @@ from typing import NamedTuple, Optional
 
 from udpgrm import log
 
-#: For the whole exchange of one message.
+#: Seconds for the whole exchange of a message.
 _TIMEOUT_S = 1.0
 _HOLD_S = 10.0
 #: Generations that wait for a tubular that does not answer; their sockets take descriptors.

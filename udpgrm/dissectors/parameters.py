@@ -137,7 +137,7 @@ class Schema:
     keeps_flows: bool = True
     reads_quic: bool = False
     keyed_by: abi.KeyedBy = abi.KeyedBy.PEER
-    positions: Mapping[str, int] = field(init=False)  # of a parameter's first constant
+    positions: Mapping[str, int] = field(init=False)  # of each parameter's first constant
 
     def __post_init__(self) -> None:
         """Lay the constants out."""

@@ -128,7 +128,7 @@ def sockets_of(
     address. Returns also the processes that could not be read.
     """
     wanted = _Wanted(where, bound, _tcp_addresses(maps))
-    programs = functools.cache(_programs_of)  # of many sockets in few cgroups
+    programs = functools.cache(_programs_of)  # many sockets are in few cgroups
     found: dict[int, Socket] = {}
 
     def look(pids: Iterable[int]) -> dict[int, descriptors.Unreachable]:
@@ -206,7 +206,7 @@ def _sockets_of(
                 continue
             seen = _look_at(sock, maps, pid, number, cookie)
             is_udp = sock.proto == socket.IPPROTO_UDP
-        # what takes long comes now: while a duplicate is open, the socket gets packets
+        # the slow part, after the duplicate is closed: an open duplicate would take packets
         cgroup = _cgroup_of(pid)
         others = programs(cgroup)
         sends = others.of_sends(seen.family) if is_udp else ()

@@ -41,6 +41,6 @@ def limits_of(sock: socket.socket, pid: int) -> frozenset[str]:
 
 
 def _is_on(sock: socket.socket, level: int, option: int) -> bool:
-    with contextlib.suppress(OSError):  # of IPv6, on a socket of IPv4
+    with contextlib.suppress(OSError):  # an IPv6 option on an IPv4 socket
         return sock.getsockopt(level, option) != 0
     return False

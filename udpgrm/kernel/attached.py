@@ -19,9 +19,9 @@ _QUERY_EFFECTIVE = 1
 #: BPF_SK_LOOKUP of enum bpf_attach_type.
 _SK_LOOKUP = 36
 _OWN_NAMESPACE = Path("/proc/thread-self/ns/net")
-#: In a message.
+#: The most programs that a message names.
 _NAMED = 3
-#: What the names of udpgrm's hooks begin with.
+#: The names of udpgrm's hooks begin with it.
 _OURS = "udpgrm_"
 
 _lib = ctypes.CDLL("libbpf.so.1", use_errno=True)

@@ -75,7 +75,7 @@ def distrusted_way(directory: Path) -> Optional[str]:
 def replace_pin(fd: int, path: Path) -> None:
     """Pin an object, replacing an earlier one, in one step."""
     new = path.with_name(f"{path.name}-new")
-    new.unlink(missing_ok=True)  # of a daemon that was killed
+    new.unlink(missing_ok=True)  # left by a killed daemon
     libbpf.pin(fd, str(new))
     new.rename(path)
 

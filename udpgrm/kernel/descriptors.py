@@ -26,7 +26,7 @@ from udpgrm.kernel import sockopt
 _SYS_PIDFD_GETFD = 438  # the same on every architecture
 _SYS_PIDFD_OPEN = 434
 _PIDFD_THREAD = os.O_EXCL
-#: Of /proc/PID/status: the lines up to State.
+#: Bytes of /proc/PID/status that hold the lines up to State.
 _HEAD_BYTES = 512
 #: Seconds between two checks of a thread that has not answered, and how many checks in a row find
 #: it blocked in the kernel before it is abandoned. A thread without a processor is waited for.

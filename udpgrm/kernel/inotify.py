@@ -39,7 +39,7 @@ class Directories:
         for path in self._watched.keys() - directories:
             _libc.inotify_rm_watch(self._fd, self._watched.pop(path))
         for path in directories:
-            # also known ones, again: a directory of that path may be another one
+            # again for known paths: the directory may be another one by now
             number = int(_libc.inotify_add_watch(self._fd, os.fsencode(path), _CREATE | _ONLYDIR))
             if number < 0:
                 self._watched.pop(path, None)

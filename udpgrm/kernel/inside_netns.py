@@ -113,7 +113,7 @@ class _Attempt(threading.Thread, Generic[_Result]):
 
     def _open(self, path: Path) -> Optional[int]:
         name = path.parts[2]
-        if not name.isdigit():  # one with a name
+        if not name.isdigit():  # in /run/netns, not of a process
             return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         fd = self._guarded(int(name), lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         if self._abandoned and fd is not None:

@@ -39,7 +39,7 @@ MAP_RINGBUF = 27
 
 # map flags
 F_NO_PREALLOC = 1 << 0
-#: Of socket storage: an accepted connection gets a copy of its listener's record.
+#: Flag of socket storage: an accepted connection gets a copy of its listener's record.
 F_CLONE = 1 << 9
 F_MMAPABLE = 1 << 10
 
@@ -72,7 +72,7 @@ TRACE_ITER = 28
 TRACE_RAW_TP = 23
 CGROUP_INET_SOCK_RELEASE = 34
 SK_REUSEPORT_SELECT = 39
-#: As that, and the kernel asks it where the queue of a closing listener is to go (Linux 5.14).
+#: The same, and the kernel runs it for the queue of a closing listener (Linux 5.14).
 SK_REUSEPORT_SELECT_OR_MIGRATE = 40
 
 PSEUDO_MAP_FD = 1

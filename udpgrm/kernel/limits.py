@@ -8,7 +8,7 @@ import errno
 import resource
 from typing import Optional
 
-#: What a daemon needs, with room for a few hundred sockets that tubular has not taken yet.
+#: Descriptors for a daemon, and for a few hundred sockets that tubular has not taken yet.
 _ENOUGH = 1024
 
 

@@ -16,7 +16,7 @@ from udpgrm.kernel import sockopt
 
 #: struct group_filter without sources: interface, group, mode, number of sources.
 _GROUP_FILTER = struct.Struct("=I4x128sII")
-_SOCKADDR_IN = 8  # as much of it as counts
+_SOCKADDR_IN = 8  # the used part of it
 _libc = ctypes.CDLL(None)
 
 

@@ -45,7 +45,7 @@ def numbered_sockets_of(pid: int, numbers: Optional[Sequence[int]] = None) -> It
     """
     with contextlib.suppress(ProcessLookupError), Process(pid) as process:
         for number in process.numbers() if numbers is None else numbers:
-            # one by one: a duplicate that is held gets packets when its owner has closed it
+            # one by one: an open duplicate takes packets after its owner has closed the socket
             yield from process.take([number], None)
 
 

@@ -204,7 +204,7 @@ class Pool:
         self._make_maps([group_id, *others[: _AT_ONCE - 1]])
 
     def _has_maps(self, group_id: int) -> bool:
-        return self._maps.has_inner("slots", group_id)  # which are made last
+        return self._maps.has_inner("slots", group_id)  # made last
 
     def _new_tables(self, count: int, roots: bool, flows: int = 0) -> list[int]:
         """Make empty flow tables and return their ids; fewer if all are in use."""

@@ -181,7 +181,7 @@ class Linker:
                 raise
             try:
                 _set_program(fd, struct.pack("=i", program))
-            except PermissionError:  # by the hook: it has shortened the first one
+            except PermissionError:  # the hook has refused it, as it has shortened the first one
                 raise error from None
 
     def hook(self, hook: sources.Hook) -> int:
@@ -290,7 +290,7 @@ class Linker:
                 _attach_type(tcp),
             )
         try:
-            libbpf.prog_bind_map(loaded, self._maps["dissectors"])  # for lists of orphans
+            libbpf.prog_bind_map(loaded, self._maps["dissectors"])  # lists of orphans read it
         except BaseException:
             os.close(loaded)
             raise

@@ -41,5 +41,5 @@ class Ntp:
             text += ", not synchronized"
         is_synchronized = head >> 6 != _UNSYNCHRONIZED and stratum in _STRATA
         if self._want_time and not is_synchronized:
-            return unrelated(text)  # it may be soon
+            return unrelated(text)  # wait for a reply once the server is synchronized
         return passed(text)

@@ -76,7 +76,7 @@ def _reachable(where: addresses.Where, source: Optional[Source]) -> addresses.IP
         name = socket.if_indextoname(where.ifindex())
     except ValueError as error:
         raise OSError(errno.ENODEV, str(error)) from error
-    # those of a VRF, a bridge or a bond may be at the devices below it
+    # routes of a VRF, a bridge or a bond may be at the devices below it
     below = (path.name.partition("_")[2] for path in Path(f"/sys/class/net/{name}").glob("lower_*"))
     for device in (name, *below):
         for ip in _addresses_of(device, version):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _SSH = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "--")
 _COMMAND = "udpgrm prober"
-#: For the session, and beyond what a probe itself may take (seconds).
+#: Seconds for the session, in addition to those of the probe itself.
 _PATIENCE_S = 10.0
 _LONGEST = 1 << 20
 

@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from udpgrm.services.definition import DrainUntil
 
-#: How far back the trend looks.
+#: Seconds of samples that the trend is computed of.
 _WINDOW_S = 10.0
 _LEAST_SPAN_S = 0.5
 
@@ -74,7 +74,7 @@ class Watcher:
         return Decision.WAIT
 
     def _is_drained(self, sample: Sample) -> bool:
-        if not sample.sockets and not sample.connected:  # it has ended by itself
+        if not sample.sockets and not sample.connected:  # the instance has ended by itself
             return True
         until = self._until
         if until.quiet_s is not None and sample.connected:

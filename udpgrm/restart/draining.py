@@ -35,7 +35,7 @@ def await_drained(
     while True:
         watch()
         is_active = steering.is_active(groups, generation)
-        if was_active and not is_active:  # its time begins with its last new flow
+        if was_active and not is_active:  # the drain's time begins with the last new flow
             watcher = Watcher(drain.until, drain.max_s)
         was_active = is_active
         is_notified = is_notified or (not is_active and notify())

@@ -34,7 +34,7 @@ def read(addresses: Sequence[str]) -> dict[str, dict[str, int]]:
 def parse(table: str, addresses: Sequence[str]) -> dict[str, dict[str, int]]:
     """Return the drops of unconnected sockets at some ADDRESS:PORT from a table's text."""
     found: dict[str, dict[str, int]] = {text: {} for text in addresses}
-    wanted: dict[str, list[str]] = {}  # one of each device is the same here
+    wanted: dict[str, list[str]] = {}  # addresses that differ in their device are one here
     for text in found:
         wanted.setdefault(_local(address.read(text)), []).append(text)
     for line in table.splitlines()[1:]:

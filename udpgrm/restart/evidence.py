@@ -183,7 +183,7 @@ class KernelProber:
             if result.passed:
                 self._held.append(_Held(target, flow, asked_at))
                 self._refuse_unseen(target, flow, old)
-            else:  # which may be why it is restarted
+            else:  # an instance without an answer may be the reason for the restart
                 flow.close()
             held.append(_result_fields(result))
 

@@ -22,7 +22,7 @@ _TAIL_S = 0.1
 #: Between a unit's start and its hold on the lock, and between two processes.
 _GRACE_S = 2.0
 _BEGIN_S = 30.0
-#: What a restart in a unit needs of the environment of the command that asked for it.
+#: Variables of the command's environment that a restart in a unit needs.
 _ENVIRONMENT = ("SUDO_USER", "UDPGRM_STATE_DIR", "UDPGRM_SERVICES_DIR")
 
 

@@ -34,7 +34,7 @@ from udpgrm.restart.transaction import Requests
 from udpgrm.services import loader
 from udpgrm.services.definition import Group, Service
 
-#: How long a process that drains may take to suspend its restart: a busy disk takes seconds.
+#: Seconds for a draining process to suspend its restart: a busy disk takes some.
 _SUCCESSION_S = 60.0
 _POLL_S = 0.02
 
@@ -79,7 +79,7 @@ def _limits(service: Service, groups: Groups, generation: Optional[int]) -> list
         return []
     try:
         return groups.limits(generation, instances_of(service, groups).processes(generation))
-    except (SystemdError, OSError):  # it has ended, or is out of reach
+    except (SystemdError, OSError):  # the instance has ended, or is out of reach
         return []
 
 
@@ -182,7 +182,7 @@ def begin(
     Raises Busy, Refused, NotPossible, Detached, Suspended.
     """
     with lock.locked(service.name):
-        host.current.delete(transaction.rollback_path(service.name))  # of another restart
+        host.current.delete(transaction.rollback_path(service.name))  # a request to another restart
         planned = plan(service, pin_dir)  # refused before the last journal is lost
         last = journals.load(service.name)
         if last is not None and last.may_be_superseded:

@@ -29,10 +29,10 @@ from udpgrm.state.view import GenerationView, GroupView, working_of
 #: or of a known flow that another group's socket has.
 STRAYED = "rx_new_flow_working_gen_dispatch_error"
 DISPATCH_ERRORS = ("rx_internal_state_error", "rx_flow_rg_conflict", STRAYED)
-#: Those, and sends on a flow that belongs to another generation: it has moved.
+#: Sends on a flow that belongs to another generation: it has moved.
 CROSSED = "tx_flow_crossed"
 MISDIRECTED = (*DISPATCH_ERRORS, CROSSED)
-#: What a restart has cost, by what is counted.
+#: The counts of what a restart has cost.
 SPENT = (*MISDIRECTED, "dropped", "packets")
 _PACKETS = ("rx_processed_total", "tx_total")
 

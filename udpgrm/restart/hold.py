@@ -28,6 +28,6 @@ def keep(
     evidence["hold"] = {name: held[name] for name in ("begun", "hold_s")}
     journal.save()
     published.discard(journal.path)  # samples of the drain: they would hide the hold
-    end = held["until"]  # of the same boot: a stale journal is not resumed
+    end = held["until"]  # a time of this boot: a stale journal is not resumed
     while clock.monotonic() < end and not journal.superseded and pause():
         pass

@@ -250,7 +250,7 @@ current = Host()
 def rewrite(path: Path, text: str, durable: bool = True) -> None:
     """Replace a file's text; durable: it is on the disk before its name. Raises OSError."""
     draft = path.with_name(f"{path.name}.new")
-    current.delete(draft)  # of a process that was killed
+    current.delete(draft)  # left by a killed process
     current.create(draft, text, durable)
     current.replace(draft, path)
 

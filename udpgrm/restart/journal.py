@@ -241,7 +241,7 @@ def load(name: str) -> Optional[Journal]:
         journal = _from_json(path, json.loads(host.current.read(path)))
     except FileNotFoundError:
         return None
-    except PermissionError:  # that is not the file's fault
+    except PermissionError:  # the file may be good
         raise
     except (OSError, LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise _broken(path, "read", error) from error

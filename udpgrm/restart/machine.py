@@ -203,7 +203,7 @@ def resumed(position: Position, facts: Facts) -> Position:
         return Position(Step.PROMOTE)
     if step in UNDO and facts.must_stay:
         return facts.forward
-    # it could not be rolled back while that one lived
+    # a start cannot be rolled back while its instance lives
     has_ended = step is Step.START and position.outcome is not None and not facts.new_alive
     return back(step, facts) if has_ended or is_lost(step, facts) else Position(step)
 

@@ -39,7 +39,7 @@ def in_use(pids: Iterable[int]) -> int:
     """Return the bytes of memory that processes use, with their share of what they share."""
     total = 0
     for pid in pids:
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the process has ended
             total += _number(_PROC / f"{pid}/smaps_rollup", r"^Pss:\s+(\d+) kB")
     return total << 10
 

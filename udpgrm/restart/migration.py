@@ -54,7 +54,7 @@ def adopt(service: Service, unit: str, pin_directory: Path, dry: bool) -> Migrat
                 f"{service.name}: its server may ask for any dissector at {group.address}: "
                 "name the one in the definition (groups.dissector)"
             )
-    TemplateUnits(service).check()  # its slice is asked for when clients have been touched already
+    TemplateUnits(service).check()  # early: the slice is read only after clients were moved
     groups = Groups(pin_directory, service.groups)
     cgroup = systemd.cgroup_of(unit)
     facts = groups.facts()
@@ -131,7 +131,7 @@ def _refuse_script(unit: str, script: Path) -> None:
     """Raise Refused if an init script's stop ends processes by name, not by its PID file."""
     try:
         command = init_script.broad_stop(script.read_text(errors="replace"))
-    except OSError:  # it was removed; systemd cannot run it either
+    except OSError:  # a removed script: systemd cannot run it either
         return
     if command is not None:
         raise Refused(

@@ -24,7 +24,7 @@ from udpgrm.services.definition import Notice
 _COMMAND_S = 10.0
 #: Signals that end no process which knows nothing of them: signal(7).
 _HARMLESS = (signal.SIGURG, signal.SIGWINCH)
-#: What proc(5) calls the signals that a process catches, ignores, or waits for by signalfd(2).
+#: The lines of proc(5) with signals that a process catches, ignores, or waits for by signalfd(2).
 _PREPARED = ("SigCgt:", "SigIgn:", "SigBlk:")
 _CUT = "the restart was interrupted meanwhile: it may not have been given"
 

@@ -16,7 +16,7 @@ from typing import Any, Optional
 
 from udpgrm.restart.machine import Outcome, Step
 
-#: In place of a name: the fingerprint.
+#: Stands for the fingerprint in place of a name.
 AUTO = "auto"
 #: Begins every fingerprint.
 FINGERPRINT = "sha256:"

@@ -91,7 +91,7 @@ def _like(sock: socket.socket) -> socket.socket:
         os.seteuid(own)
     try:
         second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        # for what connections of TCP leave behind, and for sockets that share by it alone
+        # for TCP connections that remain, and for sockets that share by SO_REUSEADDR alone
         reuses = sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
         if reuses or sock.type == socket.SOCK_STREAM:
             second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 #: Shorter values are words that occur anywhere.
 _SHORTEST = 4
-#: Of systemctl(1): PATH (ignore_errors=yes)
+#: systemctl(1) prints a file as PATH (ignore_errors=yes).
 _FILE = re.compile(r"/(.+) \(ignore_errors=(?:yes|no)\)")
 
 

@@ -26,7 +26,7 @@ def apply(maps: Maps, service: Service, reserved: Sequence[str] = ()) -> None:
         return
     unit, adopted = service.instances.unit, former.load(service.name)
     units = [(unit, _slice_of(service.instances.unit_of(0)))]
-    if adopted is not None:  # it may bind again, as on SIGHUP, or be started again
+    if adopted is not None:  # the unit may bind again, as on SIGHUP, or be started again
         units.append((adopted.unit, _slice_of(adopted.unit)))
     try:
         steered = [group.address for group in service.groups]

@@ -207,7 +207,7 @@ class Steps:
         def watch() -> None:
             if self._journal.superseded:
                 reclaim(self._groups, self._instances, self._journal, evidence)
-                return  # else the state of the service is the next restart's matter
+                return  # a superseded restart leaves the service's state to the next
             with contextlib.suppress(SystemdError):  # an unknown state is not its end
                 if self._instances.is_alive(old):
                     self._refuse_ended()
@@ -278,7 +278,7 @@ class Steps:
         if self._stopping.has_flows_again(Step.DRAIN, old):
             return Result.UNDRAINED
         stays = found.new_alive and not found.superseded
-        stopped = self._instances.name(old)  # not its unit's any more once it is
+        stopped = self._instances.name(old)  # the stop may change it
         self._stopping.stop(old, self._new if stays else None, evidence)
         if not found.superseded and has_ended(self._instances, self._new):
             if stays:  # ExecStop= may have reached it

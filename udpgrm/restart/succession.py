@@ -48,10 +48,10 @@ def reclaim(groups: Groups, instances: Instances, journal: Journal, evidence: Ev
             with groups.held(old, instances.processes(old)) as sockets:
                 for sock in sockets.values():
                     grm.promote(sock, old)
-            if not sockets:  # it has ended meanwhile
+            if not sockets:  # the instance has ended meanwhile
                 return
             message = f"no other instance serves: generation {old} is active again"
-            if last is not None:  # it may start another one yet, and then this one drains
+            if last is not None:  # that restart may start another instance
                 raise StepFailed(f"{message} (udpgrm restart {journal.service} --resume)")
             evidence["working"] = groups.working()
             raise StepFailed(message)

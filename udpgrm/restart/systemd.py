@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.05
 _PATIENCE_S = 3.0
-#: Of a journal: the last lines, and of each so many characters.
+#: The last lines of a journal that a message has, and the characters of each.
 _LOG_LINES, _LINE = 8, 300
-#: Of journalctl: messages alone; quiet: no line that there is none.
+#: Options of journalctl: messages alone, and no line that there is none.
 _PLAIN = ("--output=cat", "--quiet", "--no-pager")
 _ALIVE = ("active", "activating", "reloading")
 

@@ -56,7 +56,7 @@ class Change:
             return
         if not self.path.parent.is_dir():
             self.path.parent.mkdir(parents=True)
-            self.path.parent.chmod(_DIRECTORY_MODE)  # whatever the umask
+            self.path.parent.chmod(_DIRECTORY_MODE)  # the umask cuts mkdir's mode
         atomic_write.replace(self.path, self.after.content, self.after.mode)
 
 
@@ -89,7 +89,7 @@ def problems(name: str, content: bytes, directory: Path) -> list[Problem]:
     broken = [Problem(file, *item) for item in instance_files.problems(service)]
     there = loader.read_directory(directory) if directory.is_dir() else loader.Found()
     others = [(path, other) for path, other in there.services if path != file]
-    # of two that claim the same, the later one has the problem
+    # two definitions that claim the same: the later one has the problem
     together = sorted([*others, (file, service)], key=lambda item: item[0])
     found = (Problem(*item) for item in crosscheck.between(together))
     return broken + [item for item in found if item.file == file or item not in there.problems]

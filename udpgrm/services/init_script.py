@@ -11,7 +11,7 @@ from typing import Optional
 DIRECTORY = Path("/etc/init.d")
 _COMMAND = re.compile(r"\b(?:start-stop-daemon|killproc|killall|pkill)\b[^;&|]*")
 _STOPS = re.compile(r"\s(?:--stop|-K)(?:\s|$)")
-#: Of start-stop-daemon and killproc: a process by its PID file.
+#: Options of start-stop-daemon and killproc that name a process by its PID file.
 _BY_PID = re.compile(r"[\s+]-(?:-p?pid|p\s)")
 #: A reload, a question whether it runs.
 _ENDS_NOTHING = re.compile(r"\s(?:--signal|-s|--test|-t)\b")

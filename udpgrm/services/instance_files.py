@@ -118,4 +118,4 @@ def write(directory: Path, files: dict[str, str]) -> None:
             os.fchown(handle, like.st_uid, like.st_gid)
             os.fchmod(handle, like.st_mode & 0o777)
     for made in (directory.parent, *(Path(made) for made, _, _ in os.walk(directory))):
-        made.chmod(0o755)  # whatever the umask: the server is another user
+        made.chmod(0o755)  # the umask may cut the mode, and the server is another user

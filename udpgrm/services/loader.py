@@ -29,7 +29,7 @@ from udpgrm.state import address
 
 _BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 SUFFIX = ".yaml"
-#: How many names a message lists.
+#: The most names that a message lists.
 _SHOWN = 5
 
 
@@ -242,7 +242,7 @@ def _probe(data: dict[str, Any]) -> specs.ProbeSpec:
     return _make(specs.TYPES[data["type"]], given)
 
 
-#: How fields are declared -> their exact type: the schema takes 2.0 for 2, and 5 for 5.0.
+#: A field's declaration -> its exact type: the schema takes 2.0 for 2, and 5 for 5.0.
 _EXACT = {"int": int, "float": float, "Optional[int]": int, "Optional[float]": float}
 
 

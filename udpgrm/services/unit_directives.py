@@ -128,5 +128,5 @@ def reaches_its_own(command: str, directories: Iterable[str]) -> bool:
     return any(word in command for word in ("$MAINPID", "${MAINPID}", *directories))
 
 
-#: Of refused directives: what switches them off.
+#: Values that switch a refused directive off.
 OFF = frozenset(("", "0", "no", "n", "false", "f", "off", "null"))

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Where systemd looks for units, the first first.
+#: Directories in which systemd looks for units; an earlier one wins.
 DIRECTORIES = tuple(
     Path(name)
     for name in (
@@ -126,7 +126,7 @@ def parse(file: Path) -> Iterator[Setting]:
         if not section:
             raise UnitError(f"{where}: {key}= is in no section")
         if section.startswith("X-") or key.startswith("X-"):
-            continue  # for other programs than systemd
+            continue  # read by other programs, not by systemd
         yield Setting(section, key, value, where)
 
 

@@ -101,7 +101,7 @@ def make(service: Service, directories: Optional[Sequence[Path]] = None) -> Unit
     # the directory of a PID file is known when every directory is
     for setting in sorted(settings, key=lambda one: one.key == "PIDFile"):
         _check(setting)
-        # those of the definition are written for instances: their %i is the generation
+        # settings of the definition are written for instances: their %i is the generation
         is_own = setting.where == _where(setting.key)
         value = setting.value if is_own else _specifiers(setting.value, draft, setting)
         _take_over(setting, value, draft)

@@ -28,7 +28,7 @@ def problems(data: Any) -> list[tuple[str, str]]:
             hint = f"no such key (there are {', '.join(known)})" if known else "no such key"
             found += [(dotted((*path, key)), hint) for key in error.instance if key not in known]
         elif error.validator == "required":
-            # one error for each missing key, which only its message names
+            # the error names missing keys only in its message
             missing = [key for key in error.validator_value if key not in error.instance]
             found += [(dotted((*path, key)), "missing") for key in missing]
         else:

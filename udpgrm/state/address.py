@@ -16,7 +16,7 @@ from udpgrm.numbers import whole_number
 _V4_MAPPED = bytes(10) + b"\xff\xff"
 #: At the end of the address of listeners of TCP.
 TCP = "/tcp"
-#: As the kernel has it: 15 characters at most, no slash, colon or blank; or a number.
+#: A device as the kernel names it (at most 15 characters, no slash, colon, blank), or its number.
 _DEVICE = re.compile(r"[^\s/:%\[\]]{1,15}")
 IPAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 

@@ -12,7 +12,7 @@ from udpgrm.kernel import libbpf
 from udpgrm.state.maps import Maps, index
 
 _WORD = ctypes.sizeof(ctypes.c_uint64)
-#: Of a group; the first two are counted by the daemon.
+#: The counters of a group; the daemon counts the first two.
 NAMES = ("socket_critical_gauge", "socket_critical", *abi.COUNTERS)
 
 

@@ -39,7 +39,7 @@ def _any_address(ip: address.IPAddress) -> int:
 def note_bound(maps: Maps, cookie: int, sock: socket.socket) -> None:
     """Write the bind hook's record of a socket, unless the hook has."""
     request = request_of(maps, cookie, sock)
-    flags = libbpf.ANY if request.ungrouped else libbpf.NOEXIST  # it was connected since
+    flags = libbpf.ANY if request.ungrouped else libbpf.NOEXIST  # the socket was connected since
     request.ungrouped = 0
     with contextlib.suppress(FileExistsError):
         records.write_request(maps, sock.fileno(), request, flags)

@@ -17,10 +17,10 @@ from udpgrm.kernel import btf, libbpf
 
 #: Ids of flow tables, of all groups together; 0 is no table.
 MAX_TABLES = 4096
-#: Of each of the ring buffers, root's and the other users'; root's is served first.
+#: Bytes of each ring buffer, root's and the other users'; root's is served first.
 MESSAGE_BYTES = 1 << 18
 RINGS = ("root_messages", "messages")
-#: Of about 4,600 that the ring buffer has room for (48 bytes and a header of 8).
+#: The ring buffer has room for about 4,600 (48 bytes and a header of 8).
 MESSAGES_PER_USER = 1000
 #: Messages deferred, as a program is compiled or a socket looked for: by socket cookie and flags.
 DEFERRED_KEY_BYTES = 12
@@ -34,7 +34,7 @@ ENTRIES_PER_GROUP = 256
 #: sizeof(struct quic_tables), sizeof(struct quic_scratch) of bpf/dissectors/bespoke/scratch.h.
 QUIC_TABLES_BYTES = 9528
 QUIC_SCRATCH_BYTES = 13656
-#: Of SipHash: bpf/crypto/siphash.h.
+#: The key of SipHash, bpf/crypto/siphash.h.
 HASH_KEY_BYTES = 16
 _QUIC_STAGES = 4
 _MAX_POLICIES = 1024
@@ -192,7 +192,7 @@ def _lines(limits: Limits) -> int:
     return 1 << max(_MIN_LINE_BITS, (limits.flows // 4 - 1).bit_length())
 
 
-#: By the name of the pin. config comes first: it describes the others.
+#: The maps by the name of the pin. config comes first: it describes the others.
 MAPS = {
     "config": _Map(_array("udpgrm_config", Config, 1)),
     "socket_request": _Map(
@@ -210,7 +210,7 @@ MAPS = {
     "ports": _Map(_array("udpgrm_ports", abi.PORTS, 1), Relocation.PORTS),
     "groups": _Map(_array("", abi.Group, _groups, libbpf.F_MMAPABLE), Relocation.GROUPS),
     "dissectors": _Map(_array("udpgrm_dissect", abi.Dissector, _groups), Relocation.DISSECTORS),
-    # of bytes that no other process knows, for hashes of what packets have
+    # the key of hashes of packets' contents, which no other process knows
     "hash_key": _Map(_array("udpgrm_hashkey", HASH_KEY_BYTES, 1)),
     "free_groups": _Map(
         _plain(libbpf.MAP_QUEUE, "udpgrm_freegrp", 0, 4, _groups), Relocation.FREE_GROUPS
@@ -297,7 +297,7 @@ MAPS = {
         _plain(libbpf.MAP_PROG_ARRAY, "udpgrm_stages", 4, 4, len(abi.SteerStage)),
         Relocation.STEER_STAGES,
     ),
-    # of groups of TCP: the kernel wants programs of one attach type in an array
+    # for TCP groups: the kernel wants programs of one attach type in an array
     "tcp_stages": _Map(_plain(libbpf.MAP_PROG_ARRAY, "udpgrm_tstages", 4, 4, len(abi.SteerStage))),
     "steer_scratch": _Map(
         _plain(libbpf.MAP_PERCPU_ARRAY, "udpgrm_scratch", 4, abi.SteerScratch, 1),

@@ -131,5 +131,5 @@ class Probing:
     def _remove(self, key: bytes) -> None:
         if key in self._peers:
             self._peers.discard(key)
-            if libbpf.map_delete(self._maps["probes"], key):  # else the daemon has
+            if libbpf.map_delete(self._maps["probes"], key):  # unless the daemon has deleted it
                 self._group.probes -= 1

@@ -28,7 +28,7 @@ class State(str, Enum):
     FAILED = "failed"
 
 
-#: Of a journal; the rest is for a resume.
+#: Keys of a journal that a view has; the rest is for a resume.
 _RESTART = (
     "started",
     "state",
@@ -42,7 +42,7 @@ _RESTART = (
     "progress",
     "steps",
 )
-#: Of a journal whose drain continues, or has failed, while a later restart is under way.
+#: Keys of a superseded restart's journal, whose drain continues or has failed.
 _DRAINING = ("started", "step", "outcome", "from_generation", "to_generation", "progress")
 
 
