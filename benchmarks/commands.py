@@ -21,7 +21,7 @@ _SECTION = "Commands"
 _RUNS = 21
 _ADDRESS = "127.0.0.1:4433"
 _BAR_MS = 60.0
-#: Those that scripts call in a row, and those of operators.
+#: Commands that scripts call in a row, and commands of operators.
 _COMMANDS = (
     *("--help", "list", "flows", "metrics"),
     *("list --json", "status", "status --json", "check", "hooks list", "dissector list"),

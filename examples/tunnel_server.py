@@ -34,7 +34,7 @@ INITIATION, RESPONSE, TRANSPORT = 1, 2, 4
 INITIATION_SIZE, RESPONSE_SIZE = 148, 92
 DATAGRAM = 65535
 
-#: Where a datagram came from.
+#: The source address of a datagram.
 Peer = Any
 
 

@@ -76,7 +76,7 @@ def misfits(name: str, document: Any, pointer: str = "", shortened: bool = False
     """
     found = []
     for error in _validator(name, pointer).iter_errors(document):
-        # of alternatives, what is wrong with the one that comes nearest
+        # the error in the alternative that comes nearest
         nearest = jsonschema.exceptions.best_match(error.context) if error.context else error
         if not (shortened and _is_of_missing_keys(error)):
             found.append(f"{name} {nearest.json_path}: {nearest.message:.400}")

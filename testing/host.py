@@ -26,7 +26,7 @@ from testing.waiting import wait_for as wait_for  # what tests of a host need is
 from udpgrm.kernel import netns
 
 ROOT = Path(__file__).resolve().parents[1]
-#: By the interpreter that it names, as users run it.
+#: Run by the interpreter that it names, as users run it.
 COMMAND = [str(ROOT / "bin/udpgrm")]
 #: Templates that runs of tests leave to later ones.
 TEMPLATES = ROOT / "build/templates"

@@ -36,7 +36,7 @@ def stopped_unit(host: str, unit: str) -> StoppedUnit:
     state = properties["ActiveState"]
     if properties["Result"] != "success":
         state += f", {properties['Result']}"
-    _on_host(host, "journalctl", "--sync")  # or it may not have read the last messages yet
+    _on_host(host, "journalctl", "--sync")  # journald may not have read the last messages yet
     journal = _on_host(
         host,
         *("journalctl", "--quiet", "--output=json", f"UNIT={unit}", f"MESSAGE_ID={UNIT_SUCCESS}"),

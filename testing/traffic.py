@@ -134,7 +134,7 @@ class Target:
     ports: Iterator[int] = dataclasses.field(default_factory=lambda: iter(PORTS))
     # the newest that answered
     generation: int | None = None
-    # those that end when the hold after a switch is over
+    # flows that end when the hold after a switch is over
     long_flows: list[ActiveFlow] = dataclasses.field(default_factory=list)
     answered_long: int = 0
     is_out: bool = False

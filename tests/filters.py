@@ -169,7 +169,7 @@ CODES = [
     *(0x84, 0x94, 0x9C, 0xA4, 0xAC, 0x05, 0x06, 0x16, 0x07, 0x87),
     *(operation << 4 | 5 | source for operation in range(1, 5) for source in (0, 8)),
 ]
-#: Those that end no path early: the rest of a filter is then seldom for nothing.
+#: Codes that end no path early, so that the rest of a filter is seldom unreachable.
 _FREQUENT = [code for code in CODES if code not in (0x06, 0x16, 0x05, 0x40, 0x48, 0x50)]
 #: Addresses, and what no packet has; the header's length only where no more is loaded.
 _FROM_NETWORK = [NET_OFF + 12, NET_OFF + 14, NET_OFF + 16, NET_OFF + 0xFFF00]

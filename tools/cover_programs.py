@@ -43,7 +43,7 @@ from udpgrm.state.layout import Limits
 
 LOG_BYTES = (1 << 30) - 1  # the kernel takes no more
 WITH_INSTRUCTIONS = 2 | 4  # levels of the log: each instruction, and statistics
-DEBUG_SOURCE = 8  # of bcc: print each instruction below its line
+DEBUG_SOURCE = 8  # bcc's flag: print each instruction below its line
 STEERING = sources.steering("flow").function
 LIMITS = Limits(1, 64, 1, 1)
 

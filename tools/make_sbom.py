@@ -25,7 +25,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTROL = ROOT / "distribution/debian/control"
-#: How CycloneDX names Debian's fields.
+#: CycloneDX's names of Debian's fields.
 SCOPES = {"Depends": "required", "Recommends": "optional", "Suggests": "optional"}
 #: Licences of what is not Apache-2.0 alone.
 LICENCES = "Apache-2.0 AND GPL-2.0-or-later"

@@ -41,7 +41,7 @@ class Record:
         """Return the round trips by host and module."""
         counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
         for trip in self.trips:
-            # what is more than the one command is a trip of its own
+            # each command of a module beyond the first is a trip of its own
             counts[trip["host"]][trip["trip"].rpartition(".")[2]] += max(1, trip["commands"])
         return dict(counts)
 

@@ -30,7 +30,7 @@ from testing.processes import FLEET, ROOT, output
 PORT = 4433
 #: For what hangs: a deployment takes half a minute, and several on a busy machine.
 LIMIT_S = 900
-#: Of a flow of the definition's dissector, and some.
+#: Seconds, a little more than the flow timeout of the definition's dissector.
 FLOW_S = 5
 OLD = "old-echo.service"
 CLAIM = "/var/lib/udpgrm/restarts/echo.rollout"

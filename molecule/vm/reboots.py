@@ -18,7 +18,7 @@ from testbed import scenario, steady
 from testbed.reboots import Reboots, boots
 
 PORT = 4433
-# they may be emulated
+# seconds, as the machines may be emulated
 LIMIT_S = 2400
 
 

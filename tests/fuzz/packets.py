@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.fuzz import mutations, targets
 from tests.unit.bpf.support import compile_c
 
-#: What is read of an integer's size at any address is what BPF may do.
+#: BPF may read integers at any address: alignment is not checked.
 SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize=alignment")
 OPTIONS = (*SANITIZERS, "-fno-sanitize-recover=all", "-Wno-unknown-pragmas")
 #: Packets of one run of the program.

@@ -27,7 +27,7 @@ from udpgrm.kernel import cgroups
 from udpgrm.state import maps as state
 from udpgrm.state import policies
 
-#: Of cgroups and pin directories; the process's number follows.
+#: Begins the names of cgroups and pin directories; the pid follows.
 _NAME = "udpgrm-test-"
 _SHARED = "-shared"
 _BPFFS = Path("/sys/fs/bpf")

@@ -23,7 +23,7 @@ from testing.waiting import PATIENCE_S, wait_for
 WHERE = "127.0.0.1:4433"
 ALSO = "127.0.0.1:4434"
 TO = ("127.0.0.1", 4433)
-#: How long a flow lives that is not used.
+#: Seconds that an unused flow lives.
 FLOW_S = 4
 #: Ends with the last flow, however long that takes.
 UNTIL_NO_FLOWS = {

@@ -33,7 +33,7 @@ _PEER_PORT = 24  # in struct bpf_sock_addr
 _ALLOW_OVERRIDE = 1
 _libbpf = ctypes.CDLL("libbpf.so.1")
 _SK_LOOKUP, _LOOKUP = 30, 36  # of enum bpf_prog_type, of enum bpf_attach_type
-#: Where a server asks, and where its questions go instead.
+#: Ports that a server asks at, and that its questions go to instead.
 _SERVICE, _BACKEND = 5300, 5301
 
 

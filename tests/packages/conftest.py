@@ -18,7 +18,7 @@ from testing.processes import FLEET, ROOT
 #: Where artifacts are: `make release` has a directory for them.
 ARTIFACTS = Path(os.environ.get("UDPGRM_ARTIFACTS", ROOT / "build"))
 ARCHIVES = "/var/cache/apt/archives"
-#: Of Debian, which hosts cannot reach: the tutorial installs it.
+#: Debian's packages of the tutorial, as hosts cannot reach Debian.
 FROM_DEBIAN = ("coturn",)
 
 

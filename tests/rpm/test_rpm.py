@@ -24,7 +24,7 @@ LEFT = "find /etc /usr /var /run /sys/fs/bpf -xdev -name '*udpgrm*' -not -path '
 @pytest.fixture(scope="module")
 def host(own_network: None) -> Iterator[Box]:
     with box("rpm") as started:
-        started.run("rm -r /usr/bin/udpgrm /var/cache/udpgrm || true")  # of the checkout
+        started.run("rm -r /usr/bin/udpgrm /var/cache/udpgrm || true")  # left by the checkout
         started.run(f"systemctl set-environment PYTHONPATH={MODULES}")
         yield started
 

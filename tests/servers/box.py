@@ -36,7 +36,7 @@ class Box:
         self._host.up()
         for name, text in _UNITS.items():
             self.write(Path("/etc/systemd/system", name), text)
-        # else the daemon of each box compiles for itself
+        # templates: the daemon of each box would compile its own
         self.run("cp", "-rT", str(TEMPLATES), "/var/cache/udpgrm")
         # a slice has its cgroup from its first unit on
         self.run("mkdir", "-p", "/sys/fs/cgroup/udpgrm.slice", "/etc/udpgrm/services.d")

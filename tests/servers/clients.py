@@ -231,7 +231,7 @@ class Turn:
     """coturn's own client: sessions of 2 s with their allocations, channels and data."""
 
     def __init__(self, port: int) -> None:
-        # what it relays goes to an echo server
+        # the relay sends to an echo server
         self._peer = subprocess.Popen(
             ["turnutils_peer", "-L", LOOPBACK, "-p", "3480"],
             stdout=subprocess.DEVNULL,

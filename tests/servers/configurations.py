@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Callable
 
 SOCKETS = 2
-#: Where a server that only forwards finds one that knows the answers.
+#: The port at which forwarding servers find one that knows the answers.
 UPSTREAM_PORT = 5301
 
 _ZONE = """\

@@ -17,7 +17,7 @@ from tests.servers.instances import Instances, instances
 __all__ = ["bare_host", "cache", "cgroup", "host", "own_host", "own_network"]
 
 _FIGURE = "figure"
-#: They last for minutes, so none may begin last.
+#: Tests that last for minutes, so that none of them may begin last.
 _LONGEST = ("coturn", "caddy", "mumble-server", "interrupted_briefly", "hypercorn", "coap-server")
 
 

@@ -58,7 +58,7 @@ class Instance:
         """Ask it to end, as `systemctl stop` does, and wait until it has."""
         self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(_STOP_S)
-        # of either systemd says that it ended well
+        # systemd takes either status for a success
         assert status in (0, -signal.SIGTERM), (
             f"{self.name} ended with {status}:\n{self.log.read_text()}"
         )

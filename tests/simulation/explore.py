@@ -45,7 +45,7 @@ CONFIGS = (
 )
 _BUSY = Config(every_s=0.1)
 _HELD = Config(hold_s=4.0, flows=2, max_s=20.0)
-#: What faults are added to: a good restart of each kind, and what follows a first fault.
+#: Schedules that faults are added to: a good restart of each kind, and those after a first fault.
 BASES = (
     *((config, ()) for config in CONFIGS),
     *(

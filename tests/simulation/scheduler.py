@@ -28,7 +28,7 @@ class Process:
         if gate is None:
             self.gate.acquire()
         self.dead = self.finished = False
-        self.lingers = False  # it was killed, and has its locks until a write to the disk is done
+        self.lingers = False  # killed, with its locks until a write to the disk is done
         self.on_signal: Optional[Callable[[int, object], None]] = None
         self.unit = ""
         self.status: Optional[int] = None

@@ -20,13 +20,13 @@ class Server(enum.Enum):
 
     GOOD = "good"
     SLOW = "slow"
-    FAILS = "fails"  # it ends at once
+    FAILS = "fails"  # ends at once
     NEVER_READY = "never ready"
     NO_SOCKETS = "no sockets"
     FEW_SOCKETS = "few sockets"
-    MUTE = "mute"  # it answers nothing
-    FADES = "fades"  # it answers nothing once it is the working generation
-    SHORT = "short"  # it ends after a second
+    MUTE = "mute"  # answers nothing
+    FADES = "fades"  # answers nothing once it is the working generation
+    SHORT = "short"  # ends after a second
 
 
 #: (seconds until the sockets are there, until READY=1, until it has stopped)

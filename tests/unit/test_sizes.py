@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE, FUNCTION = 350, 60
-#: Of plugins, in characters, which ruff does not check: ansible-test sanity refuses longer ones.
+#: Characters of a line in plugins, which ruff does not check; ansible-test sanity refuses more.
 PLUGIN_LINE = 160
 #: Test files are one case after another.
 TEST_MODULE = 500
@@ -26,7 +26,7 @@ DIALECT = re.compile(  # between other letters they are parts of other words, no
 )
 
 
-#: How a docstring does not begin: it names its object. Of functions, ruff's D401 checks the verb.
+#: A docstring begins with none of these, but names its object. D401 checks functions' verbs.
 RELATIVE = re.compile(
     r"(What|Whatever|Whether|Who|Whoever|Whose|Where|Which|How|However|When|While|Until|Why|If"
     r"|The same|It|Its|They|Them|Their|This|That|These|Those|Some|None|Only|Also|Not|Nor|Neither"

@@ -317,7 +317,7 @@ def test_a_restart_in_the_foreground_names_unknown_clients(edge: Edge, options: 
     assert done.stderr.count(UNKNOWN) == 1
 
 
-#: What the old server does besides, before it is ready.
+#: Code of the old server, run before it is ready.
 MULTICAST = """
 packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 8)
 sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP,

@@ -36,7 +36,7 @@ command.run()
 """,
 ]
 WHERE = "127.0.0.1:4433"
-#: What the command finds of sd_listen_fds(3).
+#: Code that reports the variables and sockets of sd_listen_fds(3).
 REPORT = """
 import json, os, socket
 count = int(os.environ["LISTEN_FDS"])

@@ -176,7 +176,7 @@ def test_no_hooks_in_its_cgroup(own_host: Host, start: Start, outside: Path) -> 
     assert diagnosis.only["cgroup"] == str(outside)
     assert f"hooks are at {own_host.cgroup}" in diagnosis.lines[0]
     assert f"udpgrm hooks add {outside}" in diagnosis.lines[0]
-    # what it says to do helps
+    # its advice helps
     assert own_host.run("hooks", "add", str(outside)).returncode == 0
     assert Diagnosis(own_host, ADDRESS).codes == ["bound_before_hooks"]
     advice = Diagnosis(own_host, ADDRESS).lines[0].partition("udpgrm enroll ")[2].split()

@@ -92,7 +92,7 @@ def test_health_of_the_daemon(bare_host: Host) -> None:
     assert scrape(bare_host)["udpgrm_daemon_up"] == 0
     before = time.time()
     bare_host.start("--persist")
-    with bare_host.stopped():  # what it does meanwhile takes memory
+    with bare_host.stopped():  # a running daemon would use more memory meanwhile
         found = scrape(bare_host)
         resident = status(bare_host.process.pid, "VmRSS") * 1024
     assert found["udpgrm_daemon_up"] == 1

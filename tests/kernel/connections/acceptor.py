@@ -25,7 +25,7 @@ from typing import Optional
 
 ROOT = Path(__file__).resolve().parents[3]
 _STRAY = "a packet of another peer"
-#: That of testing/waiting.py, which this program would have to find first.
+#: As in testing/waiting.py, which this program would have to find first.
 PATIENCE_S = 120.0
 
 

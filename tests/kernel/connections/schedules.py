@@ -54,7 +54,7 @@ def _obey(channel: socket.socket, generation: int) -> None:
         elif word == b"x":
             held.pop(number).close()
         elif word == b"f" and os.fork() == 0:
-            signal.pause()  # it has the sockets too, until it is killed with the others
+            signal.pause()  # the child has the sockets too, until it is killed with the others
         channel.send(b"+" + cookie.to_bytes(8, "big"))
     os._exit(0)
 

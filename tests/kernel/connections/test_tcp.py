@@ -171,7 +171,7 @@ while os.path.exists({str(hold)!r}):
     with start:
         until(lambda: "was started again" in both.host.errors.read_text(), "the daemon to look")
         sockets += grm.bind("127.0.0.1:4434")
-        grm.enroll(sockets, 1)  # what the daemon does after that
+        grm.enroll(sockets, 1)  # the daemon's next work
         hold.unlink()
         assert start.wait(PATIENCE_S) == 0
     until(lambda: alive(both) == {1: 1}, "the new listener")

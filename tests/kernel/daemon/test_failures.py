@@ -96,7 +96,7 @@ def test_no_compiler_for_a_while(bare_host: Host, fault: str) -> None:
         assert "no steering for" not in bare_host.errors.read_text()
 
 
-#: What the daemon calls in its main loop; each fails while the fault is there.
+#: Calls of the daemon's main loop; each fails while the fault is there.
 CALLS = (
     "daemon.messages.MessageHandler.handle",
     "daemon.garbage_collection.GarbageCollector.steps",

@@ -445,7 +445,7 @@ def test_values(host: Host) -> None:
     assert not host.groups()
     for value in good:
         assert set_on_new_group(value) == 0
-    # what lies behind the names that count is not looked at
+    # names beyond the count are not read
     ragged = dissector([(b"a", 0), (b"b" * 62, 9)], 1)
     ragged.sni_count = 1
     assert set_on_new_group(ragged) == 0

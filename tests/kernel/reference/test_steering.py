@@ -79,7 +79,7 @@ def test_broken_state(host: Host, sockets: list[socket.socket]) -> None:
     opened = maps.open_pinned(host.directory)
     (group_id,) = opened.groups_in(abi.GroupState.LIVE)
     record = opened.group(group_id)
-    with host.stopped():  # or it might repair what it finds
+    with host.stopped():  # a running daemon might repair the record
         record.epoch += 1
         got = positions(sockets, [b"x"] * 60)
         record.epoch -= 1

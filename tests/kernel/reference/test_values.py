@@ -68,7 +68,7 @@ def test_the_first_set_of_any_option_creates_the_group(
     shared_host: Host, sock: socket.socket, option: int, value: bytes, error: int | None
 ) -> None:
     """Create a group of FLOW with timeout 0, whether the set succeeds or not."""
-    with shared_host.stopped():  # it deletes groups without registered sockets
+    with shared_host.stopped():  # a running daemon deletes groups without registered sockets
         assert grm.put_error(sock, option, value) == error
         assert grm.get(sock, grm.DISSECTOR, 632)[0] == grm.dissector(grm.FLOW)
         assert shared_host.group(ADDRESS)["dissector"]["flow_timeout"] == 125

@@ -29,7 +29,7 @@ sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 print(sockopt.cookie(sock), sock.fileno(), os.getpid(), flush=True)
 sys.stdin.read()
 """
-#: Of a process in a pid namespace: what it reads itself.
+#: Code of a process in a pid namespace that reads the holders itself.
 _READER = f"""
 import os, socket, sys
 sys.path.insert(0, {str(ROOT)!r})

@@ -188,7 +188,7 @@ def test_values_before_the_group(host: Host, bound: socket.socket) -> None:
 
 
 def test_working_generation(host: Host, bound: socket.socket) -> None:
-    with host.stopped():  # it deletes groups without registered sockets
+    with host.stopped():  # a running daemon deletes groups without registered sockets
         put(bound, Option.WORKING_GEN, u32(7))
         assert get(bound, Option.WORKING_GEN) == u32(7)
         with another() as sock:  # has set no option itself

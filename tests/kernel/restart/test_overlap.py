@@ -175,9 +175,9 @@ def test_killed_as_the_next_one_begins(serving: Edge, handed_over: bool, with_da
         assert draining(serving, 1)["outcome"] is None
         resumed = serving.start("restart", "--resume")
     resumed.communicate(timeout=PATIENCE_S)
-    # it may have been so early that another process has it by now
+    # another process may have resumed it by now
     until(lambda: ended(serving, 1), "the end of the earlier one")
-    if (serving.state / "edge.json").exists():  # it had come that far
+    if (serving.state / "edge.json").exists():  # the later restart had begun
         assert serving.journal()["outcome"] in ("finished", "rolled_back")
     assert (old.lost, old.moved) == (0, 0)
     assert len(serving.alive()) == 1

@@ -240,7 +240,7 @@ def test_one_from_outside_is_noticed_and_undone(
     message: str,
 ) -> None:
     with made_outside(outside, host.cgroup) as new:
-        with host.stopped():  # or it is undone before doctor looks
+        with host.stopped():  # a running daemon would undo it before doctor reads
             assert take(new) is None
             done = host.run("doctor", ADDRESS)
         assert done.returncode == 1
@@ -259,7 +259,7 @@ def test_one_from_outside_is_noticed_and_undone(
 def test_verify_notices_it(edge: Edge, outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail verify by the other program, though the right instance may answer the probes."""
     assert edge.restart().returncode == 0
-    # with a daemon that runs it would be undone
+    # a running daemon would undo it
     with made_outside(outside, edge.host.cgroup) as new, edge.host.stopped():
         assert attach_extended(new) is None
         service = loader.load("edge", edge.services)

@@ -176,7 +176,7 @@ def test_receiving_refreshes_nothing_and_flows_expire(host: Host, fleet: Fleet) 
         peer.sendto(b"hi", target(V4))
         [position] = [position for position, _ in received([*old, *new])]
         if time.monotonic() > refreshed + 5:
-            break  # it may have expired
+            break  # the flow may have expired
         assert position == 0
         looked += 1
         time.sleep(0.1)
@@ -422,7 +422,7 @@ def tables_in_use(host: Host) -> int:
 
 
 def test_sends_of_a_socket_in_no_generation_make_flows(host: Host, fleet: Fleet) -> None:
-    with host.stopped():  # it deletes groups without registered sockets
+    with host.stopped():  # a running daemon deletes groups without registered sockets
         sock = grm.bind(V4)[0]
         fleet.all.append(sock)
         peer = fleet.clients(1)[0]

@@ -39,7 +39,7 @@ def give_away(path: Path) -> None:
     os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
 
 
-#: What would open pins there.
+#: Commands that would open pins there.
 COMMANDS = (
     ["list", "--json"],
     ["metrics"],

@@ -52,7 +52,7 @@ time.sleep(0.2)
     for sock in mine:
         grm.enroll([sock], 1)  # root has no quota
         sock.close()
-    # what the user had is given back with its groups
+    # the user's quota is free again with its groups
     wait_for(
         lambda: (
             unprivileged('print(attempt(bind("127.0.0.1", None, 6100), GEN, 1))').stdout == "done\n"

@@ -44,7 +44,7 @@ def test_a_flipped_bit_of_slot_or_index_is_noticed(slot: int, index: int, bit: i
 
 @given(u32)
 def test_an_unregistered_socket_has_the_cookie_of_index_255(generation: int) -> None:
-    # what getsockopt says: index 0xffffffff, slot of a group of one application
+    # the values of getsockopt: index 0xffffffff, slot of a group of one application
     slot = abi.slot_of(1, 0, generation)
     assert abi.make_cookie(slot, abi.GENERATION_NONE) == abi.make_cookie(slot, 255)
 

@@ -18,7 +18,7 @@ SLOW = {
     *("asyncio", "concurrent.futures", "http", "importlib.metadata", "logging"),
     *("secrets", "ssl", "subprocess", "udpgrm.build.cache", "udpgrm.daemon"),
 }
-#: What commands do not need that scripts call hundreds of times in a row.
+#: Modules that commands do not need which scripts call hundreds of times in a row.
 NEEDLESS = {
     *("argparse", "dataclasses", "inspect", "json", "jsonschema", "threading", "tokenize", "yaml"),
     *("udpgrm.build", "udpgrm.probes", "udpgrm.restart", "udpgrm.services"),

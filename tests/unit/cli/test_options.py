@@ -337,7 +337,7 @@ def test_a_pin_directory_that_is_a_file(command: str, capsys: pytest.CaptureFixt
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-#: They read service definitions, which are YAML.
+#: Commands that read service definitions, which are YAML.
 WITH_DEFINITIONS = {
     "adopt",
     "check",

@@ -111,7 +111,7 @@ def test_problems_between_definitions_count_if_they_are_new(there: Path, run: Ru
     (there / "broken.yaml").write_bytes(b"[]")
     (there / "directory.yaml").mkdir()
     assert run("define", "edge", stdin=text())[0] == 0
-    # of two files that claim an address the later one has the problem, whichever is new
+    # two files claim an address: the later one has the problem, whichever is new
     for name, file in (("zone", "zone.yaml"), ("all", "edge.yaml")):
         code, answer = run("define", name, stdin=text())
         assert code == 1

@@ -25,7 +25,7 @@ def register(handing: tubular.Tubular, group_id: int) -> bool:
 
 
 def test_a_bounded_number_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tubular, "_TIMEOUT_S", PATIENCE_S)  # it hangs until it ends
+    monkeypatch.setattr(tubular, "_TIMEOUT_S", PATIENCE_S)  # tubular hangs until the test ends
     path = str(tmp_path / "tubular")
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(path)

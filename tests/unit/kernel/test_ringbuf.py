@@ -197,7 +197,7 @@ def test_a_full_ring(producer: Producer, ring: RingBuffer) -> None:
 
 
 payloads = st.binary(max_size=200)
-#: What is appended before each reading.
+#: Messages that are appended before each reading.
 batches = st.lists(st.lists(st.tuples(payloads, st.booleans()), max_size=6), max_size=12)
 
 

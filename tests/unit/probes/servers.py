@@ -14,7 +14,7 @@ from typing import Callable
 
 from udpgrm.state import address
 
-#: What to answer to the n-th datagram (from 0): datagrams, and pauses in seconds.
+#: Returns the answer to the n-th datagram (from 0): datagrams, and pauses in seconds.
 Answer = Callable[[bytes, int], Iterable["bytes | float"]]
 
 

@@ -360,7 +360,7 @@ def test_another_process_changes_the_working_generation(world: World) -> None:
     world.prober.verify = verify  # type: ignore[method-assign]
     world.prober.fails = "verify"
     world.run()
-    # what is not ours is left alone
+    # the restart leaves a group alone that another command has changed
     assert world.groups.by_address == {WHERE: 17, ALSO: OLD}
 
 

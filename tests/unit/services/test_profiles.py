@@ -16,7 +16,7 @@ from udpgrm.services import instance_files, loader, profiles
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 ADDRESSES = ["192.0.2.1:4000", "[2001:db8::1]:4000"]
-#: Of files that templates take apart.
+#: Files that templates take apart.
 ORIGINALS = {
     "/etc/freeradius/3.0/sites-enabled/default": "server a {\nlisten { }\n\nauthorize {\n}\n}\n",
     "/etc/wireguard/wg0.conf": "[Interface]\nAddress = 10.8.0.1/24, fd00::1/64 # here\nPostUp = x\n"

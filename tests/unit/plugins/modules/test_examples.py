@@ -45,7 +45,7 @@ BEFORE = {
     "Roll back while the old instance drains": tasks("udpgrm_restart")[0]
     | {"udpgrm.fleet.udpgrm_restart": {"service": "dns", "release": "2.4.2"}},
 }
-# Those that find nothing to do, or only try.
+# Examples that find nothing to do, or only try.
 UNCHANGED = {
     "Check that a dissector of our own loads on this kernel",
     "Resume a restart that a crash of the host's systemd has cut",

@@ -27,10 +27,10 @@ TYPES: dict[str, t.Any] = {
     "list": list,
 }
 EDGE = {"address": "0.0.0.0:4433"}
-#: What Ansible documents: of all modules, and of those that return a path.
+#: Values that Ansible documents: of all modules, and of modules that return a path.
 COMMON = {"changed", "diff", "invocation"}
 OF_PATHS = {"size", "owner", "group", "mode", "uid", "gid", "state"}
-#: What comes from an action plugin.
+#: Values from an action plugin.
 OF_PLUGINS = {("udpgrm_drain", "elapsed")}
 
 Spec = dict[str, t.Any]
@@ -92,13 +92,13 @@ HOSTS = [
     ("udpgrm_hooks", "cgroup", "hooks", "/properties/cgroup"),
     ("udpgrm_group", "before.dissector", "list", "/properties/groups/items/properties/dissector"),
 ]
-#: What modules add to it.
+#: Values that modules add to the host's answer.
 ADDED = {
     "udpgrm_service_info": {
         *("services.serves", "services.rollout", "services.measured"),
     }
 }
-#: What they leave out.
+#: Values that modules leave out.
 LEFT_OUT = {"udpgrm_probe": {"schema"}, "udpgrm_service_info": {"schema"}}
 
 

@@ -170,7 +170,7 @@ def test_canaries_with_commas_and_a_limit(ansible: Ansible) -> None:
     status, output = fleet.run("--limit", "fl2,fl3,fl4", **given)
     assert status == 2
     assert "echo: 1 rolled back, 2 untouched" in output
-    # what became of it is nothing that check mode would do
+    # check mode reports no outcome of the interrupted restart
     status, output = fleet.run("--check", **given)
     assert (status, "echo: 4 planned" in output) == (0, True), output
 

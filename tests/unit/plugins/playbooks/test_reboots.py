@@ -17,7 +17,7 @@ from .test_hooks import Hooks, fails
 
 #: Hosts of these tests have flows that do not end.
 AT_ONCE = {"max_s": 0.0}
-#: What Ansible says here, as it would reboot the machine of the tests.
+#: Ansible's message here, as it would reboot the machine of the tests.
 REFUSED = "Reboot the host: Running ansible.builtin.reboot with local connection would reboot"
 
 

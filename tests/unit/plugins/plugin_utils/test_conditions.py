@@ -143,7 +143,7 @@ def approval(how: str, clock: Clock, *typed: str) -> _approval.Approval:
 
 def test_approval_in_a_file(tmp_path: pathlib.Path) -> None:
     path, clock = tmp_path / "answer", Clock()
-    # of an earlier question
+    # an answer to an earlier question
     path.write_text("yes")
     asked = approval(str(path), clock)
     assert asked.ask() == Answer(wait=f"Batch 2? Write yes, all or no to {path}")
