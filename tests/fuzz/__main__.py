@@ -4,7 +4,7 @@
 
     python3 -m tests.fuzz TARGET [LIBFUZZER OPTIONS]
 
-Begins with the kept inputs. What it finds interesting goes to build/fuzz/TARGET. An input that
+Begins with the kept inputs. Inputs that reach new code go to build/fuzz/TARGET. An input that
 makes a parser fail is written to build/fuzz/TARGET-crash-*: keep it in tests/fuzz/corpus/TARGET.
 """
 

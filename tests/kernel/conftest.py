@@ -2,7 +2,7 @@
 """Real programs, real sockets: a network namespace and a hooked cgroup of our own.
 
 The test process itself moves into both, so its sockets are hooked ones and no
-packet leaves it. Whatever a test leaves is taken away after it.
+packet leaves it. Fixtures remove what a test leaves.
 """
 
 from __future__ import annotations

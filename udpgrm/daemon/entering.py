@@ -3,11 +3,11 @@
 """Entry of sockets into the array that are still unconnected a moment after a hook saw them.
 
 Servers bind a socket and connect it to a peer at once. An array entry for it would be dead a
-moment later, and a generation can have only 256 of them: so sockets that adopted cgroups bind are
-entered only then. But at once if the working generation has no other socket, as when a server
-binds again on SIGHUP: new flows go to another generation meanwhile. What the connect hooks changed
-is undone if connect(2) has failed, and SO_REUSEADDR of the bind hook if the socket was not to be
-connected.
+moment later, and a generation can have only 256 of them: so the daemon enters sockets that adopted
+cgroups bind a moment later. It enters them at once if the working generation has no other socket,
+as when a server binds again on SIGHUP: new flows go to another generation meanwhile. The daemon
+undoes the connect hooks' changes if connect(2) has failed, and the bind hook's SO_REUSEADDR if the
+server does not connect the socket.
 """
 
 from __future__ import annotations

@@ -90,8 +90,8 @@ class GarbageCollector:
     def _collect_enrolled(self) -> Iterator[None]:
         """Delete enrollments of processes and cgroups that have ended, or whose group is gone.
 
-        Counts those of each user again. What hooks add meanwhile may count twice until the next
-        round.
+        Counts each user's enrollments again. Those that hooks add meanwhile may count twice until
+        the next round.
         """
         enrolled = self._maps["enrolled"]
         counts = [self._maps.enrolled_count(number) for number in range(abi.USERS)]

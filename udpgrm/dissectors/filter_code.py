@@ -3,8 +3,8 @@
 """Conversion of classic BPF filters to a function in eBPF, as the kernel converts its own.
 
 The function gets the context of an sk_reuseport program and returns the filter's
-result, FAILED or TOO_SHORT (bpf/dissectors/cbpf/body.h). What cannot be run fails when
-a packet gets there: an unknown instruction, a jump out of range, a division by zero.
+result, FAILED or TOO_SHORT (bpf/dissectors/cbpf/body.h). A filter fails when
+a packet reaches an unknown instruction, a jump out of range, or a division by zero.
 
 The verifier has to accept any filter quickly, and 64 jumps have 2**64 paths. It
 takes two states for the same where they differ in numbers only that it never had

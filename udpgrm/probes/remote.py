@@ -4,7 +4,7 @@
 
 Both ends speak JSON, a line each way: {"hold": PROBE, "address": "IP:PORT"} is
 answered with {"flow": N, "source": [IP, PORT]}, {"ask": N} with {"result": ...},
-{"close": N} with {}. What cannot be done is answered with {"error": WHY}.
+{"close": N} with {}. A failure is answered with {"error": WHY}.
 """
 
 from __future__ import annotations

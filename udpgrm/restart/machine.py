@@ -3,7 +3,7 @@
 
     prepare -> start -> enroll -> canary -> promote -> verify -> drain -> stop -> finished
 
-What fails before promote goes to stop_new; from promote on to demote,
+A failure before promote leads to stop_new; from promote on to demote,
 drain_new, stop_new: the new instance keeps its flows while it drains. Both end
 as rolled back. If the old instance ends before the new one has drained, the
 restart continues with promote. An undo that fails, and a drain that its policy lets fail,

@@ -2,9 +2,9 @@
 # Copyright the udpgrm authors
 """The template unit of a service's instances, made of its package's unit or of settings alone.
 
-Most settings are taken over. What two instances cannot share (PID file, runtime, state and cache
-directory) becomes one's own: the instance finds its own where the package has the shared one, by a
-bind mount, so neither commands nor configuration need to know. Files of `instance_files` are
+The template takes over most settings. Each instance gets its own of what two cannot share (PID
+file, runtime, state and cache directory), bind-mounted where the package has the shared one, so
+that commands and configuration stay the same. Files of `instance_files` are
 mounted in the same way.
 """
 

@@ -314,7 +314,7 @@ class Viewer:
 def _flow_counter(group: abi.Group, flows: list[FlowView]) -> _FlowCounter:
     """Return the counter of a generation's live flows; for cookie kinds, if it drains.
 
-    Cookie kinds count the flows seen lately. Those of TCP are connections alone.
+    Cookie kinds count the flows seen lately. A TCP group has no others than connections.
     """
     if group.key.protocol:
         return lambda *_: 0
