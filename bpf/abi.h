@@ -364,7 +364,7 @@ struct adopted {
 /* A user may have so many records in `enrolled`, root excepted: each process that asks is one. */
 #define USER_ENROLLED 2048
 
-/* How many it has: the difference. */
+/* The number of a user's records is the difference. */
 struct enrolled_count {
 	u32 made; /* written by hooks */
 	u32 gone; /* by the daemon */

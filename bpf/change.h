@@ -7,8 +7,9 @@
 #include "valid.h"
 #include "value.h"
 
-/* The id of a group that is not in use, a prepared one if any is left; other than 0: there is none.
- * Root has some of its own.
+/*
+ * Take the id of a group that is not in use, a prepared one if any is left. Root has some of its
+ * own. Returns other than 0 if there is none.
  */
 static __always_inline long take_group(u32 uid, u32 *group_id)
 {
@@ -117,7 +118,7 @@ static __always_inline struct group *create_group(struct bpf_sockopt *ctx, struc
 	return group;
 }
 
-/* Of closed sockets: the daemon releases what they had. */
+/* Delete a group whose sockets are closed; the daemon releases its maps. */
 static __always_inline void leave(struct group *group, struct group_key *key)
 {
 	bpf_map_delete_elem(MAP(GROUP_INDEX), key);

@@ -59,7 +59,7 @@ static __always_inline void set_membership(struct membership *found, u32 group_i
 	found->group = group_id + 1;
 }
 
-/* What the caller itself has enrolled a socket in, or its parent; NULL: in nothing. */
+/* Find the generation that the caller, or its parent, has enrolled a socket in; NULL: none. */
 static __always_inline struct adopted *enrolled_by_process(struct adopted_key *who)
 {
 	struct adopted *value;

@@ -145,7 +145,7 @@ static __always_inline bool over(u32 uid, u32 taken, u32 returned, u64 quota)
 	return uid && (s32)(taken - returned) >= (s32)quota;
 }
 
-/* Of the ids of groups and of flow tables, some are reserved for root. */
+/* Some ids of groups and of flow tables are reserved for root. */
 static __always_inline bool is_reserved(u32 id)
 {
 	return id % RESERVE == RESERVE - 1;

@@ -60,7 +60,7 @@ static __always_inline struct line *line_of(u32 group_id, const struct flow_key 
 	return bpf_map_lookup_elem(MAP(LINES), &number);
 }
 
-/* What follows reads and writes what other CPUs write: each word once, and in this order. */
+/* Other CPUs write the same words: read and write each once, and in this order. */
 #define READ_ONCE(field) (*(volatile __typeof__(field) *)&(field))
 #define WRITE_ONCE(field, value) (*(volatile __typeof__(field) *)&(field) = (value))
 
@@ -162,7 +162,7 @@ enum line_answer {
 	LINE_KNOWS_NONE, /* no table has a fresh entry */
 };
 
-/* What the line of a packet's flow says; where it has the flow, its array entry and slot. */
+/* Ask the line of a packet's flow; if it has the flow, get its array entry and slot. */
 static __always_inline u32 ask_line(struct group *group, u32 group_id, const struct flow_key *key,
 				    u32 *array_entry, u32 *slot)
 {

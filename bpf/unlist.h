@@ -52,8 +52,7 @@ static __always_inline void unlist(struct slot *slot, u32 array_entry)
 	}
 }
 
-/* What a socket's registration record says, out of its group's list; NULL: it has no array entry.
- */
+/* Remove a registered socket from its group's list; NULL: it has no array entry. */
 static __always_inline struct group *unlist_registration(const struct registration *registration)
 {
 	u32 group_id = registration->group - 1, slot_id = registration->slot;

@@ -6,7 +6,7 @@
 
 #include "steering.h"
 
-/* It names no socket of ours: a new flow of the first application. */
+/* The packet names no socket of ours: a new flow of the first application. */
 static __always_inline int to_unseen(struct steering *s)
 {
 	s->counters->total[RX_DISSECTED_OK_TOTAL]++;
@@ -14,7 +14,7 @@ static __always_inline int to_unseen(struct steering *s)
 	return to_new(s, 0);
 }
 
-/* It carries a udpgrm cookie, perhaps a wrong one. */
+/* The packet carries a udpgrm cookie, perhaps a wrong one. */
 static __always_inline int to_named(struct steering *s, u32 cookie)
 {
 	s->counters->total[RX_DISSECTED_OK_TOTAL]++;

@@ -101,8 +101,8 @@ static __always_inline void begin_frames(const struct quic_tables *tables, struc
 }
 
 /*
- * Some more frames, until position reaches the end. -1: what was decrypted are
- * no frames, so it was not encrypted under these keys.
+ * Read some more frames, until position reaches the end. -1: the decrypted bytes are
+ * no frames, so the packet was not encrypted under these keys.
  */
 static __always_inline int read_frames(const struct quic_tables *tables, struct quic_scratch *s)
 {

@@ -73,7 +73,7 @@ struct quic_scratch {
 	u32 schedule[SHA256_BLOCK_WORDS];
 	struct aes128 key;
 	/*
-	 * What was read of the frames: bytes, and numbers still to be skipped. Read again
+	 * Progress in the frames: bytes read, and numbers still to be skipped. Read again
 	 * each time (volatile), so that the verifier finds the same in registers
 	 * whichever way it came.
 	 */

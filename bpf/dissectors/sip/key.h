@@ -96,7 +96,7 @@ static __always_inline u32 value_at(void *packet, u32 at, u32 end)
 	return (piece.word[0] & 0xff) == '\n' ? 0 : at;
 }
 
-/* What a message's CSeq says: the number's text, and the method's if that is short. */
+/* Read a message's CSeq: the number's text, and the method's if that is short. */
 static __always_inline u64 read_cseq(void *packet, u32 at, u32 end, struct piece *number)
 {
 	struct piece method;
