@@ -151,46 +151,54 @@ class GarbageCollector:
                 group.probes -= 1
 
     def _collect_group(self, group_id: int, group: abi.Group, entered: dict[int, bytes]) -> None:
-        self._pool.ensure_maps(group_id)
+        # a group that a hook took without maps has no socket registered
         with contextlib.suppress(LookupError), GroupEntries(self._maps, group_id) as group_entries:
-            dead = {
-                array_entry
-                for array_entry in entered
-                if group_entries.cookie_at(array_entry) is None
-            }
-            living = set()
-            for slot_number, slot in group_entries.used_slots():
-                if dead.intersection(slot.live_entries[: slot.live]):
-                    slot = group_entries.slot(slot_number)
-                    entries.drop_entries(slot, dead)
-                    # without a socket it still has its last generation: for udpgrm drain
-                    group_entries.write_slot(slot_number, slot)
-                if slot.live:
-                    living.add(slot_number)
-                    self._served.setdefault(group_id, set()).add((slot.app, slot.generation))
-            for slot_number in range(abi.GENERATION_SLOTS):
-                if group.table[slot_number] and slot_number not in living:
-                    self._collect_table(group_id, group, slot_number, group_entries)
-            for array_entry in dead:
-                libbpf.map_delete(self._maps["entries"], entered.pop(array_entry))
-            # a socket that was entered since the entries were read has had the next one
-            now = int(group.epoch), int(group.next_entry)
-            if (
-                entered
-                or self._messages.awaits(group_id, group.epoch)
-                or self._adoptions.holds(group_id, group.epoch)
-                or connected.has_any(self._maps, group_id, group)
-            ):
-                self._childless.pop(group_id, None)
-            elif self._childless.get(group_id) == now and self._inbox.has_nothing():
-                # no socket for two rounds, and no registration is under way
-                del self._childless[group_id]
-                state.delete(self._maps, group_id)
-                if not self._inbox.has_nothing():
-                    # a hook may have found it just before: its message is of no other group
-                    state.restore(self._maps, group_id)
-            else:
-                self._childless[group_id] = now
+            self._collect_sockets(group_id, group, entered, group_entries)
+        # a socket that was entered since the entries were read has had the next one
+        now = int(group.epoch), int(group.next_entry)
+        if (
+            entered
+            or self._messages.awaits(group_id, group.epoch)
+            or self._adoptions.holds(group_id, group.epoch)
+            or connected.has_any(self._maps, group_id, group)
+        ):
+            self._childless.pop(group_id, None)
+        elif self._childless.get(group_id) == now and self._inbox.has_nothing():
+            # no socket for two rounds, and no registration is under way
+            del self._childless[group_id]
+            state.delete(self._maps, group_id)
+            if not self._inbox.has_nothing():
+                # a hook may have found it just before: its message is of no other group
+                state.restore(self._maps, group_id)
+        else:
+            self._childless[group_id] = now
+
+    def _collect_sockets(
+        self,
+        group_id: int,
+        group: abi.Group,
+        entered: dict[int, bytes],
+        group_entries: GroupEntries,
+    ) -> None:
+        """Delete what closed sockets of a group have left, and their entries from `entered`."""
+        dead = {
+            array_entry for array_entry in entered if group_entries.cookie_at(array_entry) is None
+        }
+        living = set()
+        for slot_number, slot in group_entries.used_slots():
+            if dead.intersection(slot.live_entries[: slot.live]):
+                slot = group_entries.slot(slot_number)
+                entries.drop_entries(slot, dead)
+                # without a socket it still has its last generation: for udpgrm drain
+                group_entries.write_slot(slot_number, slot)
+            if slot.live:
+                living.add(slot_number)
+                self._served.setdefault(group_id, set()).add((slot.app, slot.generation))
+        for slot_number in range(abi.GENERATION_SLOTS):
+            if group.table[slot_number] and slot_number not in living:
+                self._collect_table(group_id, group, slot_number, group_entries)
+        for array_entry in dead:
+            libbpf.map_delete(self._maps["entries"], entered.pop(array_entry))
 
     def _collect_table(
         self, group_id: int, group: abi.Group, slot: int, group_entries: GroupEntries

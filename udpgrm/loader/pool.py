@@ -176,10 +176,13 @@ class Pool:
         popped = (libbpf.map_pop(spares, 4) for _ in range(count))
         taken = list(itertools.takewhile(lambda key: key is not None, popped))
         group_ids = [int.from_bytes(key, sys.byteorder) for key in taken if key is not None]
+        for group_id in group_ids:  # if this daemon is killed now, the next one offers them again
+            self._maps.group(group_id).state = GroupState.DELETED
         try:
             self._make_maps(group_ids)
         except Exception:
             for group_id in group_ids:
+                self._maps.group(group_id).state = GroupState.SPARE
                 libbpf.map_update(spares, None, index(group_id))
             raise
         for group_id in group_ids:

@@ -26,6 +26,17 @@ flows_per_generation = 64
 """
 
 
+NO_MEMORY = """
+from udpgrm.kernel import libbpf
+create = libbpf.map_create
+def fails(*args, **options):
+    if failing():
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+    return create(*args, **options)
+libbpf.map_create = fails
+"""
+
+
 @pytest.fixture
 def options(bare_host: Host) -> tuple[str, ...]:
     """Return the daemon's options: few groups are prepared, and tables are small."""
@@ -103,6 +114,20 @@ def test_closed_before_the_daemon_has_seen_them(bare_host: Host, options: tuple[
     wait_for(lambda: bare_host.groups() == [], "the groups to be deleted")
     with bound() as sockets:
         enroll(sockets)
+        check(sockets)
+
+
+def test_without_memory_for_their_maps(bare_host: Host, options: tuple[str, ...]) -> None:
+    """Delete groups meanwhile, which may free some; register the sockets afterwards."""
+    bare_host.start(*options, fault=NO_MEMORY)
+    with grm.bind("127.0.0.1:7000")[0] as first:
+        grm.enroll([first], 1)
+    bare_host.fault.touch()
+    with bound() as sockets:
+        enroll(sockets)
+        wait_for(lambda: bare_host.groups("127.0.0.1:7000") == [], "the group to be deleted")
+        wait_for(lambda: "Cannot allocate memory" in bare_host.errors.read_text(), "the failure")
+        bare_host.fault.unlink()
         check(sockets)
 
 

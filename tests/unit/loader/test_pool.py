@@ -377,6 +377,23 @@ def test_no_memory_for_a_group_loses_none(monkeypatch: pytest.MonkeyPatch) -> No
         assert len(maps.queues["free_groups"]) == 2
 
 
+def test_a_daemon_that_is_killed_while_it_prepares_loses_no_group(maps: FakeMaps) -> None:
+    mine = pool_of(maps)
+    with pytest.MonkeyPatch.context() as patch:
+
+        def is_killed(*_: object) -> int:
+            raise SystemExit
+
+        patch.setattr(layout, "make_counters", is_killed)
+        with pytest.raises(SystemExit):
+            mine.refill()
+    following = pool_of(maps)
+    for group_id in maps.groups_in(GroupState.DELETED):
+        following.release_group(group_id, maps.group(group_id))
+    following.refill()
+    assert sorted(maps.queues["free_groups"] + maps.queues["spare_groups"]) == [0, 1, 2]
+
+
 def test_maps_of_groups_that_were_spare_are_made_together() -> None:
     maps = FakeMaps(groups=80)
     with faked(maps):
