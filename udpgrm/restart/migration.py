@@ -22,7 +22,7 @@ from udpgrm.restart.former import Former
 from udpgrm.restart.groups import Groups
 from udpgrm.restart.instances import TemplateUnits
 from udpgrm.restart.plan import GroupFacts, Refused
-from udpgrm.services import init_script, unit_directives
+from udpgrm.services import init_script, unit_commands
 from udpgrm.services.definition import Group, Service
 
 _TIMEOUT_S = 10.0
@@ -70,7 +70,7 @@ def adopt(service: Service, unit: str, pin_directory: Path, dry: bool) -> Migrat
         prepare.refuse_strays(service, others)
         found = {where: len(sockets) for where, sockets in held.items()}
         also = omitted.lasting(groups.omitted(cgroups.processes(cgroup)))
-        notes = [*_notes(service, unit, also)]
+        notes = [*_notes(service, unit, also), *_missing(service, unit, found)]
         notes += limited.of_processes(cgroups.processes(cgroup))
         notes += limited.of_sockets({where: sockets[0] for where, sockets in held.items()})
         migration = Migration(unit, generation, True, found, notes)
@@ -111,20 +111,25 @@ def _already(service: Service, unit: str, facts: list[GroupFacts]) -> Optional[M
 
 
 def refuse_stop(unit: str) -> None:
-    """Raise Refused if the unit's command may stop the instance that has replaced it."""
+    """Raise Refused if the unit's commands may harm the instance that has replaced it."""
     names = systemd.property_of(unit, "RuntimeDirectory").split()
     directories = [f"/run/{name}" for name in names]
-    for line in systemd.property_of(unit, "ExecStop").splitlines():
-        command = line.partition("argv[]=")[2].partition(" ; ")[0]
-        program = Path(command.partition(" ")[0])
-        if program.parent == init_script.DIRECTORY:
-            _refuse_script(unit, program)
-        elif command and not unit_directives.reaches_its_own(command, directories):
-            raise Refused(
-                f"{unit}: ExecStop={command} names neither $MAINPID nor its runtime directory, so "
-                "it may stop the instance that has replaced the unit: set ExecStop= in a drop-in "
-                f"(systemctl edit {unit})"
-            )
+    pid_directory = Path(systemd.property_of(unit, "PIDFile")).parent
+    if Path("/run") in pid_directory.parents:  # instances have one of their own there
+        directories.append(str(pid_directory))
+    for key in ("ExecStop", "ExecStopPost"):
+        for line in systemd.property_of(unit, key).splitlines():
+            command = line.partition("argv[]=")[2].partition(" ; ignore_errors=")[0]
+            program = Path(command.partition(" ")[0])
+            if program.parent == init_script.DIRECTORY:
+                _refuse_script(unit, program)
+                continue
+            reason = unit_commands.harm(key, command, directories) if command else None
+            if reason is not None:
+                raise Refused(
+                    f"{unit}: {key}={command} {reason}, as the one that has replaced the unit: "
+                    f"set {key}= in a drop-in (systemctl edit {unit})"
+                )
 
 
 def _refuse_script(unit: str, script: Path) -> None:
@@ -221,6 +226,18 @@ def _notes(service: Service, unit: str, also: list[str]) -> Iterator[str]:
             yield (
                 f"{group.address}: connections of {kind.name} that began without its cookies are "
                 "new flows after the first restart"
+            )
+
+
+def _missing(service: Service, unit: str, found: dict[str, int]) -> Iterator[str]:
+    """Yield where the unit has fewer sockets than the definition says."""
+    for group in service.groups:
+        count = found[group.address]
+        if count < group.sockets:
+            yield (
+                f"{group.address}: {unit} has {count} of the {group.sockets} sockets that the "
+                "definition says (groups.sockets): a restart fails unless its new instance has "
+                f"{group.sockets}"
             )
 
 

@@ -11,8 +11,8 @@ from typing import Optional
 DIRECTORY = Path("/etc/init.d")
 _COMMAND = re.compile(r"\b(?:start-stop-daemon|killproc|killall|pkill)\b[^;&|]*")
 _STOPS = re.compile(r"\s(?:--stop|-K)(?:\s|$)")
-#: Options of start-stop-daemon and killproc that name a process by its PID file.
-_BY_PID = re.compile(r"[\s+]-(?:-p?pid|p\s)")
+#: Options of start-stop-daemon, killproc and pkill that name a process by its PID file.
+_BY_PID = re.compile(r"[\s+]-(?:-p?pid|[pF]\s)")
 #: A reload, a question whether it runs.
 _ENDS_NOTHING = re.compile(r"\s(?:--signal|-s|--test|-t)\b")
 

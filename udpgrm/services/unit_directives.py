@@ -7,8 +7,6 @@ A directive that is in no table is unknown: whether two instances may have it wa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 #: Have the same meaning in each of two instances: systemd.unit(5).
 _UNIT = """
 After Before Conflicts Wants Requires Requisite BindsTo PartOf Upholds OnFailure OnSuccess
@@ -118,15 +116,6 @@ REFUSED = {
         "UtmpIdentifier": "two instances cannot share a terminal",
     },
 }
-
-
-def reaches_its_own(command: str, directories: Iterable[str]) -> bool:
-    """Return whether a command of ExecStop= names its unit's process, or a directory of the unit.
-
-    Another may stop another instance, as one that asks at a port of the host.
-    """
-    return any(word in command for word in ("$MAINPID", "${MAINPID}", *directories))
-
 
 #: Values that switch a refused directive off.
 OFF = frozenset(("", "0", "no", "n", "false", "f", "off", "null"))

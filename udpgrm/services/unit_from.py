@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
-from udpgrm.services import unit_directives, unit_files
+from udpgrm.services import unit_commands, unit_directives, unit_files
 from udpgrm.services.definition import Service
 from udpgrm.services.unit_files import Setting, UnitError
 
@@ -105,7 +105,7 @@ def make(service: Service, directories: Optional[Sequence[Path]] = None) -> Unit
         is_own = setting.where == _where(setting.key)
         value = setting.value if is_own else _specifiers(setting.value, draft, setting)
         _take_over(setting, value, draft)
-    _check_stop(settings, draft)
+    _check_commands(settings, draft)
     _finish(service, draft)
     return Unit(WHERE / service.instances.unit, _text(service, draft), draft.changes)
 
@@ -156,18 +156,20 @@ def _check(setting: Setting) -> None:
         raise UnitError(f"{where}: Type={setting.value}: instances are one of {', '.join(_TYPES)}")
 
 
-def _check_stop(settings: list[Setting], draft: _Draft) -> None:
-    """Raise UnitError for a command of the package that may stop another instance."""
-    resets = [n for n, one in enumerate(settings) if one.key == "ExecStop" and not one.value]
-    for one in settings[resets[-1] if resets else 0 :]:
-        if one.key != "ExecStop" or one.where == _where("ExecStop"):
-            continue
-        if one.value and not unit_directives.reaches_its_own(one.value, draft.binds.values()):
-            raise UnitError(
-                f"{one.where}: ExecStop={one.value}: names neither $MAINPID nor a directory of the "
-                "instance, so it may stop another one. Set ExecStop in unit_settings "
-                '("": systemd sends SIGTERM)'
-            )
+def _check_commands(settings: list[Setting], draft: _Draft) -> None:
+    """Raise UnitError for a command of the package that may harm another instance."""
+    for key in unit_commands.EXAMINED:
+        commands = [one for one in settings if one.key == key]
+        resets = [n for n, one in enumerate(commands) if not one.value]
+        for one in commands[resets[-1] + 1 if resets else 0 :]:
+            if one.where == _where(key):
+                continue
+            reason = unit_commands.harm(key, one.value, draft.binds.values())
+            if reason is not None:
+                without = ' ("": systemd sends SIGTERM)' if key == "ExecStop" else ""
+                raise UnitError(
+                    f"{one.where}: {key}={one.value}: {reason}. Set {key} in unit_settings{without}"
+                )
 
 
 def _unescaped(name: str) -> str:

@@ -238,6 +238,8 @@ def test_the_first_restart_moves_it(edge: Edge, reuseport: int) -> None:
         done = edge.host.json(*ADOPT)
         assert {**plan, "notes": done["notes"]} == done
         assert done["notes"][0].startswith(f"{WHERE}: a client's flow is known once")
+        fewer = f"{WHERE}: edge-old.service has 1 of the 2 sockets that the definition says"
+        assert plan["notes"][1].startswith(fewer)
         again = edge.host.json(*ADOPT)
         assert (again["generation"], again["changed"]) == (0, False)
         [group] = edge.host.json("status")["services"][0]["groups"]
