@@ -248,6 +248,12 @@ class _Run:
             world.invariants.meddled()
             world.units.stop(new.generation)  # it is no good, and the old one is dead
             world.scheduler.wait(3.0)
+        if saved.step == "stop" and not world.units.alive():
+            # as the failure says; the new one may be no good
+            generation = saved.new if attempt < 3 else saved.old
+            if generation is not None:
+                world.units.start(generation)
+                world.scheduler.wait(3.0)
         is_stale = saved.boot_id != f"boot-{world.boot}"
         is_active = saved.old in world.working.values() and not is_stale
         # an old one that is active as its drain ends was made so by an operator, who now

@@ -87,6 +87,7 @@ class Facts:
     reclaimed: the old one of a superseded restart was made active again, as nothing else served.
     strayed: the new one has flows, as it lived alone for a while before it was promoted.
     unproved: the new one has not passed its canary.
+    unserved: no working generation has a socket; only a resume asks.
     """
 
     had_old: bool
@@ -100,6 +101,7 @@ class Facts:
     reclaimed: bool = False
     strayed: bool = False
     unproved: bool = False
+    unserved: bool = False
 
     @property
     def can_go_back(self) -> bool:
@@ -203,6 +205,10 @@ def resumed(position: Position, facts: Facts) -> Position:
         return Position(Step.PROMOTE)
     if step in UNDO and facts.must_stay:
         return facts.forward
+    # both had ended and their groups were deleted, before the new one was started again
+    is_alone = facts.new_alive and not (facts.old_alive or facts.new_active or facts.superseded)
+    if step in (Step.DRAIN, Step.STOP) and facts.unserved and is_alone:
+        return Position(Step.ENROLL)
     # a start cannot be rolled back while its instance lives
     has_ended = step is Step.START and position.outcome is not None and not facts.new_alive
     return back(step, facts) if has_ended or is_lost(step, facts) else Position(step)
@@ -211,7 +217,7 @@ def resumed(position: Position, facts: Facts) -> Position:
 def is_lost(step: Step, facts: Facts) -> bool:
     """Return whether a step cannot be done: the new instance is dead, or the old one is needed.
 
-    If both are dead, a drain ends as finished, unless another one is active.
+    If both are dead, and no other one is active, the drain ends, and the stop fails.
     """
     return not (facts.new_alive or facts.superseded) and (
         step in (Step.ENROLL, Step.CANARY, Step.PROMOTE, Step.VERIFY)

@@ -51,6 +51,13 @@ def another_is_active(groups: Groups, generation: int) -> bool:
     return False
 
 
+def is_unserved(groups: Groups) -> bool:
+    """Return whether no group's working generation has sockets."""
+    with contextlib.suppress(FileNotFoundError):  # nothing is steered
+        return not any(facts.living.get(facts.working or 0) for facts in groups.facts())
+    return True
+
+
 def is_last(groups: Groups, generation: int) -> bool:
     """Return whether a generation has sockets and no other one has: packets have no other way."""
     with contextlib.suppress(FileNotFoundError):  # nothing is steered

@@ -80,9 +80,10 @@ class Steps:
         return facts.read(self._service, self._groups, self._instances, self._journal)
 
     def facts_of_resume(self) -> Facts:
-        """Return the facts, and whether a stop that was interrupted has to drain first."""
+        """Return the facts, whether a stop has to drain first, and whether nothing serves."""
         undrained = draining.is_undrained(self._service.drain, self._groups, self._journal)
-        return replace(self.facts(), undrained=undrained)
+        unserved = steering.is_unserved(self._groups)
+        return replace(self.facts(), undrained=undrained, unserved=unserved)
 
     @property
     def _new(self) -> int:
@@ -283,7 +284,7 @@ class Steps:
         if not found.superseded and has_ended(self._instances, self._new):
             if stays:  # ExecStop= may have reached it
                 raise self._ended(self._new, f" as {stopped} was stopped")
-            warn(evidence, f"{self._instances.name(self._new)} has ended as well")
+            raise self._stopping.none_runs(old, self._new)
         if found.superseded:
             restored = steering.restore_last(self._groups, self._instances, self._journal)
             steering.warn_restored(old, restored, evidence)

@@ -76,3 +76,11 @@ class Stopping:
         if other is not None:
             restored = steering.restore(self._groups, self._instances, generation, other)
             steering.warn_restored(generation, restored, evidence)
+
+    def none_runs(self, old: int, new: int) -> StepFailed:
+        """Return the failure of a restart after which neither instance runs."""
+        name = self._instances.name(new)
+        return StepFailed(
+            f"neither {self._instances.name(old)} nor {name} runs: start one of them (systemctl "
+            f"start {name}), then udpgrm restart {self._service.name} --resume"
+        )

@@ -97,6 +97,24 @@ def test_killed_together_with_the_new_instance(serving: Edge, step: Step) -> Non
     assert serving_only(serving, 1)
 
 
+def test_killed_together_with_both_instances(serving: Edge) -> None:
+    """Fail a resume that finds no instance, and finish it once the operator has started one."""
+    with Traffic(1, patience_s=1):
+        kill_at(serving, "drain")
+        for generation in (1, 2):
+            (serving.host.cgroup / f"edge@{generation}.service/cgroup.kill").write_text("1")
+        until(lambda: serving.alive() == [], "the instances to be gone")
+    for _ in range(2):
+        done = serving.restart("--resume")
+        assert done.returncode == 2, done.stdout + done.stderr
+        remedy = "start one of them (systemctl start edge@2.service), then udpgrm restart edge --re"
+        assert f"neither edge@1.service nor edge@2.service runs: {remedy}" in done.stdout
+    subprocess.run(["systemctl", "start", "edge@2.service"], check=True)
+    done = serving.restart("--resume")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert serving_only(serving, 2)
+
+
 def test_an_interrupted_restart_is_resumed(serving: Edge) -> None:
     """Resume all services without a name, as at boot, and report a journal that cannot be read."""
     assert serving.host.run("restart", "--resume").returncode == 0
@@ -119,6 +137,9 @@ def test_a_machine_that_was_rebooted(serving: Edge) -> None:
             (serving.host.cgroup / f"edge@{generation}.service/cgroup.kill").write_text("1")
         until(lambda: serving.alive() == [], "the instances to be gone")
     subprocess.run(["rm", "-r", str(serving.host.directory)], check=True)
+    (serving.state / "edge.json").write_text(
+        json.dumps({**serving.journal(), "boot_id": "earlier"})
+    )
     done = serving.restart("--resume", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     serving.host.start()

@@ -147,6 +147,11 @@ def test_resume_after_promotion_with_a_dead_new_instance() -> None:
         assert machine.resumed(Position(step), both_dead) == Position(step)
         assert machine.resumed(Position(step), nothing_is_steered) == Position(step)
         assert machine.resumed(Position(step), another_serves) == Position(Step.DEMOTE)
+        started = replace(another_serves, new_alive=True)
+        assert machine.resumed(Position(step), started) == Position(step)
+        unserved = replace(started, unserved=True)
+        assert machine.resumed(Position(step), unserved) == Position(Step.ENROLL)
+        assert machine.resumed(Position(step), replace(unserved, new_active=True)) == Position(step)
 
 
 @pytest.mark.parametrize("step", [Step.DEMOTE, Step.DRAIN_NEW])

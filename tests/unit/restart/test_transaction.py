@@ -150,10 +150,17 @@ def test_a_stop_that_ends_the_new_instance_too(world: World) -> None:
     assert world.reason == f"edge@{NEW}.service has ended as edge@{OLD}.service was stopped; " + (
         f"edge@{NEW}.service: exit code 1"
     )
-    assert world.run().outcome is Outcome.FINISHED  # a resume: nothing remains to be done
+    # a resume: nothing serves
+    assert world.run() == Position(Step.STOP, Outcome.FAILED)
     stopped = world.journal.last(Step.STOP)
     assert stopped is not None
-    assert stopped.reason == f"edge@{NEW}.service has ended as well"
+    assert stopped.reason == (
+        f"neither edge@{OLD}.service nor edge@{NEW}.service runs: start one of them (systemctl "
+        f"start edge@{NEW}.service), then udpgrm restart {world.journal.service} --resume"
+    )
+    del world.instances.stop
+    world.instances.running.add(NEW)
+    assert world.run().outcome is Outcome.FINISHED
 
 
 def test_sockets_that_do_not_come(world: World) -> None:
