@@ -53,8 +53,7 @@ build/venvs/%/installed: requirements-%.txt | packages
 # Installed first: targets side by side would install it at once.
 test: build/venvs/release/installed build/venvs/oldest/installed setup ## all checks and tests
 	tools/side_by_side lint unit
-	$(MAKE) --no-print-directory kernel
-	tools/side_by_side unit-ansible servers-short molecule
+	tools/side_by_side kernel unit-ansible servers-short molecule
 
 # A limit is for what hangs: several times as long as it takes on two busy cores.
 # Half of its time they wait.
